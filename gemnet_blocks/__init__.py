@@ -1,0 +1,19 @@
+"""GemNet-OC as independent layers, put together by a declarative spec."""
+
+from gemnet_blocks.gemnet_oc import (
+    GemNetOC,
+    GemNetOCBackbone,
+    GemNetOCEnergyAndGradForceHead,
+    GemNetOCForceHead,
+)
+from gemnet_blocks.structures import Prediction, Structures
+
+__all__ = [
+    "GemNetOC",
+    "GemNetOCBackbone",
+    "GemNetOCEnergyAndGradForceHead",
+    "GemNetOCForceHead",
+    "Prediction",
+    "Structures",
+]
+__version__ = "0.1.0"

@@ -1,0 +1,156 @@
+"""Circular bases: functions of the angle between two edges, given as its cosine."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Literal, final
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+from typing_extensions import override
+
+from gemnet_blocks.options import Options, whole_number
+
+
+class CircularBasis(nn.Module, ABC):
+    """L functions of z = cos φ.
+
+    Args:
+        count: L.
+
+    Attributes:
+        count: L.
+
+    Raises:
+        ValueError: `count` is no whole number of at least 1.
+    """
+
+    Options: ClassVar[type[Options]]
+    """The class of the options that `from_options` takes."""
+
+    count: int
+
+    def __init__(self, count: int) -> None:
+        super().__init__()
+        self.count = whole_number(type(self).__name__, "count", count, least=1)
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: Any) -> "CircularBasis":
+        """Make the basis that the options describe."""
+
+    @abstractmethod
+    def forward(self, cos_angle: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
+        """Evaluate the L functions.
+
+        Args:
+            cos_angle: z = cos φ from -1 to 1, rounding errors beyond included; any shape.
+        """
+
+    @override
+    def extra_repr(self) -> str:
+        return f"count={self.count}"
+
+
+class LegendreOptions(Options):
+    """What a spec says of a circular basis of Legendre polynomials."""
+
+    type: Literal["legendre"] = "legendre"
+    """The kind of circular basis."""
+    count: int = Field(ge=1)
+    """L: how many degrees, from 0 to L - 1."""
+
+
+@final
+class Legendre(CircularBasis):
+    r"""The spherical harmonics of order 0, which are Legendre polynomials.
+
+    $$Y_{l0}(z) = \sqrt{\frac{2l+1}{4\pi}}\, P_l(z), \qquad l < L.$$
+
+    Gasteiger et al., NeurIPS 2021, arXiv 2106.08903.
+
+    Args:
+        count: L ≥ 1.
+
+    Raises:
+        ValueError: `count` is no whole number of at least 1.
+    """
+
+    Options: ClassVar[type[LegendreOptions]] = LegendreOptions
+
+    @classmethod
+    @override
+    def from_options(cls, options: LegendreOptions) -> "Legendre":
+        """Make the basis that the options describe."""
+        return cls(options.count)
+
+    @override
+    def forward(self, cos_angle: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
+        """Evaluate the L functions by the three-term recursion.
+
+        Args:
+            cos_angle: z = cos φ from -1 to 1, rounding errors beyond included; any shape.
+        """
+        # (l+1) P_(l+1) = (2l+1) z P_l - l P_(l-1), here for the normalised functions
+        columns = [torch.full_like(cos_angle, math.sqrt(1 / (4 * math.pi)))]
+        for degree in range(1, self.count):
+            column = cos_angle * columns[-1]
+            if degree > 1:
+                column = column - (degree - 1) / math.sqrt(4 * (degree - 1) ** 2 - 1) * columns[-2]
+            columns.append(math.sqrt(4 * degree**2 - 1) / degree * column)
+        return torch.stack(columns, dim=-1)
+
+
+class GaussianOptions(Options):
+    """What a spec says of a circular basis of Gaussians."""
+
+    type: Literal["gaussian"] = "gaussian"
+    """The kind of circular basis."""
+    count: int = Field(ge=2)
+    """L: how many Gaussians."""
+
+
+@final
+class Gaussian(CircularBasis):
+    r"""Gaussians of equal width, evenly spaced in the cosine.
+
+    $$g_k(z) = \exp\!\left(-\frac{(z-\mu_k)^2}{2\sigma^2}\right), \qquad \mu_k = -1 + \frac{2k}{L-1}, \quad
+    \sigma = \frac{2}{L-1}.$$
+
+    Gasteiger et al., TMLR 2022, arXiv 2204.02782.
+
+    Args:
+        count: L ≥ 2.
+
+    Attributes:
+        centers: μ, shape (L,); a buffer. It is kept in double precision until the module is moved to another type,
+            and used in the type of the cosines.
+
+    Raises:
+        ValueError: `count` is no whole number of at least 2.
+    """
+
+    Options: ClassVar[type[GaussianOptions]] = GaussianOptions
+
+    centers: Tensor
+
+    def __init__(self, count: int) -> None:
+        super().__init__(whole_number("Gaussian", "count", count, least=2))
+        self.register_buffer("centers", torch.linspace(-1, 1, self.count, dtype=torch.float64))
+
+    @classmethod
+    @override
+    def from_options(cls, options: GaussianOptions) -> "Gaussian":
+        """Make the basis that the options describe."""
+        return cls(options.count)
+
+    @override
+    def forward(self, cos_angle: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
+        """Evaluate the L Gaussians.
+
+        Args:
+            cos_angle: z = cos φ from -1 to 1, rounding errors beyond included; any shape.
+        """
+        offsets = (cos_angle[..., None] - self.centers.to(cos_angle.dtype)) * ((self.count - 1) / 2)
+        return torch.exp(-0.5 * offsets * offsets)

@@ -1,0 +1,94 @@
+"""Raw basis functions on graphs, and the linear maps that project them to small embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.graph.edge_sets import Graphs
+from gemnet_blocks.initialization import he_orthogonal_
+from gemnet_blocks.scaling import ScaleFactor
+
+
+@final
+class ScaledBasis(nn.Module):
+    """A basis whose functions are multiplied by one fitted scale factor, to variance 1.
+
+    Args:
+        basis: any radial, circular or spherical basis.
+    """
+
+    def __init__(self, basis: nn.Module) -> None:
+        super().__init__()
+        self.basis = basis
+        self.scale = ScaleFactor()
+
+    def forward(self, *arguments: Float[Tensor, ...]) -> Float[Tensor, "... functions"]:
+        """The basis functions times the factor."""
+        return self.scale(self.basis(*arguments))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RadialValues:
+    """Raw radial functions of the distances of each edge set that needs them.
+
+    Attributes:
+        radial: the basis that is read on its own, (edges, functions) by edge set.
+        angular: the basis that is multiplied with circular and spherical functions, likewise.
+    """
+
+    radial: Mapping[str, Float[Tensor, "edges functions"]]
+    angular: Mapping[str, Float[Tensor, "edges functions"]]
+
+
+@final
+class RadialBases(nn.Module):
+    """The radial bases of a model, one per edge set and use.
+
+    Args:
+        radial: bases read on their own, by edge set.
+        angular: bases multiplied with circular and spherical functions, by edge set.
+    """
+
+    def __init__(self, radial: Mapping[str, nn.Module], angular: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self.radial = nn.ModuleDict(dict(radial))
+        self.angular = nn.ModuleDict(dict(angular))
+
+    def forward(self, graphs: Graphs) -> RadialValues:
+        """Evaluate every basis on the distances of its edge set."""
+        distances = {name: edge_set.distance for name, edge_set in graphs.edge_sets.items()}
+        return RadialValues(
+            {name: basis(distances[name]) for name, basis in self.radial.items()},
+            {name: basis(distances[name]) for name, basis in self.angular.items()},
+        )
+
+
+@final
+class RadialAngularProjection(nn.Module):
+    """The radial half of a projection of radial × angular functions: B[e, k, l] = Σ_n rad[e, n] W[n, k, l].
+
+    Contracted with angular functions, Σ_l B[e, k, l] ang[l], this is a linear map of their products.
+    GemNet-OC (arXiv 2204.02782), "efficient bilinear layer".
+
+    Args:
+        radial_count: radial functions n.
+        angular_count: angular functions l.
+        size: embeddings k.
+    """
+
+    def __init__(self, radial_count: int, angular_count: int, size: int) -> None:
+        super().__init__()
+        # Published models fill an array (n, l, k) and read it as (n, k, l) without transposing; so does this, for
+        # the same distribution of initial weights.
+        filled = he_orthogonal_(torch.empty(radial_count, angular_count, size))
+        self.weight = nn.Parameter(filled.reshape(radial_count, size, angular_count))
+
+    def forward(self, radial: Float[Tensor, "edges radial"]) -> Float[Tensor, "edges size angular"]:
+        """B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""
+        return (radial @ self.weight.flatten(1)).unflatten(-1, self.weight.shape[1:])

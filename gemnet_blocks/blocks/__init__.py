@@ -1,0 +1,1 @@
+"""The layers of a model: embeddings, interactions, updates and read-outs."""

@@ -1,0 +1,92 @@
+"""One block of a model: all interactions, residual layers, the atom update and the concatenation layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.blocks.dense import Activation, Dense, residuals, skip
+from gemnet_blocks.blocks.embedding import EdgeEmbedding
+from gemnet_blocks.blocks.interaction import Embeddings, Interaction, Sizes
+from gemnet_blocks.blocks.update import AtomUpdate, Projection
+from gemnet_blocks.geometry import Geometry
+from gemnet_blocks.options import Count, Options
+from gemnet_blocks.sums import Sums
+
+
+class BlockOptions(Options):
+    """How many blocks, and the layers of each besides its interactions."""
+
+    count: Count
+    """Blocks."""
+    before_skip: Count
+    """Residual layers on edges between the interactions and the skip connection."""
+    after_skip: Count
+    """Residual layers on edges behind the skip connection."""
+    concatenation: Count
+    """Residual layers on edges in the concatenation layer."""
+    update: Count
+    """Residual layers of the atom update."""
+    atom: Count = 0
+    """Residual layers on atoms between the interactions and the atom update."""
+    update_projection: Projection = "if_needed"
+    """Whether the atom update starts with a dense layer even when atom and edge embeddings are equally wide."""
+
+
+@final
+class Block(nn.Module):
+    """m, h ← all messages, residual layers, atom update, concatenation.
+
+    1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms;
+    2. x ← residuals(x), m ← residuals((m + x)/√2);
+    3. h ← residuals(h), h ← (h + update(m))/√2;
+    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2.
+
+    Args:
+        sizes: widths.
+        options: numbers of layers.
+        interactions: by name, in the order in which they are computed.
+        sums: how sums are computed.
+        activation: of all layers.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        options: BlockOptions,
+        interactions: Mapping[str, Interaction[Any]],
+        sums: Sums,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.dense = Dense(sizes.edge, sizes.edge, activation)
+        self.interactions = nn.ModuleDict(dict(interactions))
+        self.before_skip = residuals(options.before_skip, sizes.edge, activation)
+        self.after_skip = residuals(options.after_skip, sizes.edge, activation)
+        self.atom_layers = residuals(options.atom, sizes.atom, activation)
+        self.update = AtomUpdate(
+            sizes.edge, sizes.atom, sizes.radial, options.update, sums, activation, options.update_projection
+        )
+        self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
+        self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
+
+    def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
+        """The updated embeddings."""
+        h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
+        x = skip(self.dense(m), *self._messages("edges", embeddings, geometry))
+        h = skip(h, *self._messages("atoms", embeddings, geometry))
+        m = self.after_skip(skip(m, self.before_skip(x)))
+        update = self.update(m, geometry.update_radial, edges.target, edges.atom_count)
+        h = skip(self.atom_layers(h), update)
+        m = skip(m, self.concatenation_layers(self.concatenation(h, m, edges)))
+        return Embeddings(h, m)
+
+    def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
+        return [
+            interaction(embeddings, geometry.interactions[name])
+            for name, interaction in self.interactions.items()
+            if isinstance(interaction, Interaction) and interaction.writes == to
+        ]

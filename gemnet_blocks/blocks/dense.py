@@ -1,0 +1,100 @@
+"""Linear layers, activations and residual layers."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.initialization import he_orthogonal_
+
+Activation = Literal["silu", "siqu", "identity"]
+"""silu: silu(x)/0.6, of unit variance for inputs of unit variance. siqu: x·silu(x). identity: x."""
+
+SILU_GAIN = 1 / 0.6
+
+
+@final
+class ScaledSiLU(nn.Module):
+    """silu*(x) = silu(x)/0.6, which keeps unit variance (GemNet, arXiv 2106.08903)."""
+
+    def forward(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+        """silu(x)/0.6, elementwise."""
+        return nn.functional.silu(x) * SILU_GAIN
+
+
+@final
+class SiQU(nn.Module):
+    """x·silu(x), elementwise."""
+
+    def forward(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+        """x·silu(x), elementwise."""
+        return x * nn.functional.silu(x)
+
+
+def activation_module(activation: Activation) -> nn.Module:
+    """The module of an activation's name."""
+    if activation == "silu":
+        return ScaledSiLU()
+    return SiQU() if activation == "siqu" else nn.Identity()
+
+
+def linear(in_size: int, out_size: int) -> nn.Linear:
+    """A bias-free linear map with He-orthogonal weights."""
+    layer = nn.Linear(in_size, out_size, bias=False)
+    he_orthogonal_(layer.weight)
+    return layer
+
+
+@final
+class Dense(nn.Module):
+    """A bias-free linear map, then an activation: act(W x).
+
+    Args:
+        in_size: features in.
+        out_size: features out.
+        activation: the activation's name.
+    """
+
+    def __init__(self, in_size: int, out_size: int, activation: Activation = "silu") -> None:
+        super().__init__()
+        self.linear = linear(in_size, out_size)
+        self.activation = activation_module(activation)
+
+    def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
+        """act(W x)."""
+        return self.activation(self.linear(x))
+
+
+@final
+class Residual(nn.Module):
+    """(x + Dense(Dense(x)))/√2.
+
+    Args:
+        size: features in and out.
+        activation: the activation's name.
+    """
+
+    def __init__(self, size: int, activation: Activation = "silu") -> None:
+        super().__init__()
+        self.first = Dense(size, size, activation)
+        self.second = Dense(size, size, activation)
+
+    def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
+        """(x + Dense(Dense(x)))/√2."""
+        return skip(x, self.second(self.first(x)))
+
+
+def residuals(count: int, size: int, activation: Activation = "silu") -> nn.Sequential:
+    """`count` residual layers, one after another."""
+    return nn.Sequential(*(Residual(size, activation) for _ in range(count)))
+
+
+def skip(*terms: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    """The sum of n terms divided by √n, which keeps the variance of independent terms."""
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total if len(terms) == 1 else total * (1 / math.sqrt(len(terms)))

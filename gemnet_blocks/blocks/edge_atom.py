@@ -1,0 +1,158 @@
+"""Edge–atom interaction: edges to the atoms that they end at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gemnet_blocks.basis.geometry import RadialValues
+from gemnet_blocks.blocks.dense import Activation, Dense, linear
+from gemnet_blocks.blocks.interaction import (
+    BuildContext,
+    Embeddings,
+    Interaction,
+    InteractionGeometry,
+    InteractionOptions,
+)
+from gemnet_blocks.blocks.message import AngularSum, Contraction, Message
+from gemnet_blocks.blocks.triplet_sum import TripletSum
+from gemnet_blocks.graph.edge_sets import MAIN, Graphs
+from gemnet_blocks.options import Size
+from gemnet_blocks.sums import Sums
+
+
+class EdgeAtomOptions(InteractionOptions):
+    """Edges to atoms: a hears of every main edge b→a and of its angles with the edges c→a to neighbors."""
+
+    type: Literal["edge_atom"] = "edge_atom"
+    """The kind of interaction."""
+    graph: str = "atom_edge"
+    """The edge set of the edges c→a."""
+    down: Size
+    """Features that are summed over triplets."""
+    up: Size
+    """Features after the contraction with the basis."""
+
+    def edge_sets(self) -> dict[str, str]:
+        """The edge sets that the options name, by field."""
+        return {"graph": self.graph}
+
+
+@final
+class SumOverEdges(AngularSum):
+    """An angular sum to edges, summed further over the edges into each atom.
+
+    Args:
+        to_edges: the sum to edges.
+        target: the atom that each of these edges ends at.
+        atom_count: the number of atoms.
+        sums: how sums are computed.
+    """
+
+    def __init__(self, to_edges: AngularSum, target: Int[Tensor, " edges"], atom_count: int, sums: Sums) -> None:
+        self._to_edges, self._target, self._atom_count, self._sums = to_edges, target, atom_count, sums
+
+    def __call__(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "atoms size features"]:
+        """The sums of `values`."""
+        return self._sums.by_index(self._to_edges(values), self._target, self._atom_count)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeAtomGeometry:
+    """What edge–atom interactions read.
+
+    Attributes:
+        radial: projected radial functions of the main edges b→a.
+        angular_sum: from messages of main edges to atoms.
+    """
+
+    radial: Float[Tensor, "edges radial_size"]
+    angular_sum: AngularSum
+
+
+@final
+class SharedEdgeAtomGeometry(InteractionGeometry[EdgeAtomGeometry]):
+    """Project the distances and angles of triplets of an edge to a neighbor and a main edge.
+
+    Args:
+        triplet_sum: makes the sum over triplets.
+        radial_count: radial functions.
+        radial_size: their projections.
+    """
+
+    def __init__(self, triplet_sum: TripletSum, radial_count: int, radial_size: int) -> None:
+        super().__init__()
+        self.radial = linear(radial_count, radial_size)
+        self.triplet_sum = triplet_sum
+        self.graph = triplet_sum.request.outer
+        self.edge_sets = (self.graph,)
+        self.requests = (triplet_sum.request,)
+        self.radial_on = (MAIN,)
+        self.angular_radial_on = (self.graph,)
+
+    def forward(self, graphs: Graphs, radial: RadialValues) -> EdgeAtomGeometry:
+        """What the blocks read."""
+        edges = graphs.edge_sets[self.graph]
+        to_edges = self.triplet_sum(graphs, radial)
+        return EdgeAtomGeometry(
+            self.radial(radial.radial[MAIN]),
+            SumOverEdges(to_edges, edges.target, edges.atom_count, self.triplet_sum.sums),
+        )
+
+
+@final
+class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
+    """h_a ← Σ_c Σ_b of messages of the main edges b→a, weighted by rad(d_ca) cir(φ_cab).
+
+    As the triplet interaction up to the contraction, x_a = scale·lin(flatten Σ_{c→a} Σ_l B[c→a, k, l]
+    Σ_b cir_l(φ_cab) x_ba); result = Dense(x_a). GemNet-OC (arXiv 2204.02782), edge–atom interaction.
+
+    Args:
+        atom_size: features of atom embeddings.
+        edge_size: features of edge embeddings.
+        down_size: features that are summed.
+        up_size: features after the contraction.
+        radial_size: features of projected radial functions.
+        circular_size: features of projected radial × circular functions.
+        activation: of the dense layers.
+    """
+
+    Options = EdgeAtomOptions
+    writes = "atoms"
+    reads = "edge embeddings, distances, angles of triplets"
+
+    def __init__(
+        self,
+        atom_size: int,
+        edge_size: int,
+        down_size: int,
+        up_size: int,
+        radial_size: int,
+        circular_size: int,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.message = Message(edge_size, radial_size, down_size, activation)
+        self.contraction = Contraction(circular_size, down_size, up_size)
+        self.up = Dense(up_size, atom_size, activation)
+
+    @classmethod
+    def shared_geometry(cls, options: EdgeAtomOptions, context: BuildContext) -> SharedEdgeAtomGeometry:
+        """Make the part that all blocks share."""
+        return SharedEdgeAtomGeometry(
+            TripletSum.from_context(options.graph, MAIN, context), context.radial_count, context.sizes.radial
+        )
+
+    @classmethod
+    def from_options(cls, options: EdgeAtomOptions, context: BuildContext) -> EdgeAtomInteraction:
+        """Make the interaction of one block."""
+        sizes = context.sizes
+        return cls(sizes.atom, sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
+
+    def forward(self, embeddings: Embeddings, geometry: EdgeAtomGeometry) -> Float[Tensor, "atoms atom_size"]:
+        """The message to each atom."""
+        x = self.message(embeddings.edges, geometry.radial)
+        return self.up(self.contraction(geometry.angular_sum(x), x))

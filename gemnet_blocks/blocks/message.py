@@ -1,0 +1,116 @@
+"""The steps that interactions have in common: a message from embeddings and distances, a contraction, a projection."""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from typing import final
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gemnet_blocks.blocks.dense import Activation, Dense, linear
+from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.sums import WeightedSum
+
+
+class AngularSum(ABC):
+    """A sum over neighbors with angular functions, projected: X[o, k, f] = Σ_l B[o, k, l] Σ_i ang_l(o, i) x[i, f].
+
+    The seam between the blocks, which hold the weights, and the ways of computing the sum.
+    """
+
+    @abstractmethod
+    def __call__(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "outputs size features"]:
+        """The sums of `values`."""
+
+
+@final
+class ExplicitAngularSum(AngularSum):
+    """The sum over listed triplets or quadruplets: the definition.
+
+    Args:
+        inner: Σ_i ang_l(o, i) x[i, f] of the listed combinations (o, i).
+        projection: B[o, k, l].
+    """
+
+    def __init__(self, inner: WeightedSum, projection: Float[Tensor, "outputs size angular"]) -> None:
+        self._inner, self._projection = inner, projection
+
+    def __call__(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "outputs size features"]:
+        """The sums of `values`."""
+        return self._projection @ self._inner(values)
+
+
+@final
+class Message(nn.Module):
+    """A message per edge: Dense_down(scale · (Dense(x) ⊙ lin(rad))).
+
+    Args:
+        in_size: features of the embeddings x.
+        radial_size: features of the projected radial functions rad.
+        down_size: features of the message.
+        activation: of the dense layers.
+    """
+
+    def __init__(self, in_size: int, radial_size: int, down_size: int, activation: Activation = "silu") -> None:
+        super().__init__()
+        self.dense = Dense(in_size, in_size, activation)
+        self.radial = linear(radial_size, in_size)
+        self.scale = ScaleFactor()
+        self.down = Dense(in_size, down_size, activation)
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows in_size"],
+        radial: Float[Tensor, "edges radial_size"],
+        row: Int[Tensor, " edges"] | None = None,
+    ) -> Float[Tensor, "edges down_size"]:
+        """The messages; edge e reads the embedding `row[e]`, or e where `row` is None."""
+        x = self.dense(x)
+        x = x if row is None else x[row]
+        return self.down(self.scale(x * self.radial(radial), x))
+
+
+@final
+class Contraction(nn.Module):
+    """The learned half of the efficient bilinear layer: scale · lin(flatten(X)), with k outside and f inside.
+
+    Args:
+        basis_size: embeddings k of the basis.
+        down_size: features f that were summed.
+        up_size: features out.
+    """
+
+    def __init__(self, basis_size: int, down_size: int, up_size: int) -> None:
+        super().__init__()
+        self.linear = linear(basis_size * down_size, up_size)
+        self.scale = ScaleFactor()
+
+    def forward(
+        self, sums: Float[Tensor, "rows basis_size down_size"], reference: Float[Tensor, "inputs down_size"]
+    ) -> Float[Tensor, "rows up_size"]:
+        """The contraction; `reference` is what was summed, whose variance the scale factor keeps."""
+        return self.scale(self.linear(sums.flatten(1)), reference)
+
+
+@final
+class SymmetricUp(nn.Module):
+    """A message to each edge from itself and its opposite: (Dense₁(x) + Dense₂(x)[reverse])/√2.
+
+    Args:
+        in_size: features in.
+        edge_size: features of edge embeddings.
+        activation: of the dense layers.
+    """
+
+    def __init__(self, in_size: int, edge_size: int, activation: Activation = "silu") -> None:
+        super().__init__()
+        self.same = Dense(in_size, edge_size, activation)
+        self.opposite = Dense(in_size, edge_size, activation)
+
+    def forward(
+        self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
+    ) -> Float[Tensor, "edges edge_size"]:
+        """(Dense₁(x) + Dense₂(x)[reverse])/√2."""
+        return (self.same(x) + self.opposite(x)[reverse]) * math.sqrt(0.5)

@@ -1,0 +1,202 @@
+"""Quadruplet interaction: edges to edges that are two bonds away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, final
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.basis.geometry import RadialAngularProjection, RadialValues, ScaledBasis
+from gemnet_blocks.basis.spherical import SphericalBasis
+from gemnet_blocks.blocks.dense import Activation, linear
+from gemnet_blocks.blocks.interaction import (
+    BuildContext,
+    Embeddings,
+    Interaction,
+    InteractionGeometry,
+    InteractionOptions,
+)
+from gemnet_blocks.blocks.message import AngularSum, Contraction, ExplicitAngularSum, Message, SymmetricUp
+from gemnet_blocks.graph.angles import quadruplet_angles
+from gemnet_blocks.graph.edge_sets import MAIN, Graphs
+from gemnet_blocks.graph.index_sets import QuadrupletRequest
+from gemnet_blocks.graph.quadruplets import Quadruplets
+from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.options import Size
+from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.sums import Sums
+
+
+class QuadrupletOptions(InteractionOptions):
+    """Edges to edges: c→a hears of the edges d→b of its neighbors b, of two angles and the dihedral angle."""
+
+    type: Literal["quadruplet"] = "quadruplet"
+    """The kind of interaction."""
+    graph: str = "quad"
+    """The edge set of the middle edges b→a."""
+    down: Size
+    """Features that are summed over quadruplets."""
+    up: Size
+    """Features after the contraction with the basis."""
+
+    def edge_sets(self) -> dict[str, str]:
+        """The edge sets that the options name, by field."""
+        return {"graph": self.graph}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuadrupletGeometry:
+    """What quadruplet interactions read.
+
+    Attributes:
+        radial: projected radial functions of the main edges.
+        circular: Σ_l B_cir[b→a, k, l] cir_l(φ_abd) of each triplet d→b→a.
+        inner_edge: the main edge d→b of each of these triplets.
+        angular_sum: from messages of triplets d→b→a to main edges c→a.
+        reverse: the opposite of each main edge.
+    """
+
+    radial: Float[Tensor, "edges radial_size"]
+    circular: Float[Tensor, "source_triplets circular_size"]
+    inner_edge: Int[Tensor, " source_triplets"]
+    angular_sum: AngularSum
+    reverse: Int[Tensor, " edges"]
+
+
+@final
+class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
+    """Project the distances and angles of quadruplets.
+
+    Args:
+        graph: the edge set of the middle edges b→a.
+        radial: from radial functions to their projections.
+        circular: the basis of the angle φ_abd.
+        circular_projection: from radial × circular functions of the middle edges to embeddings.
+        spherical: the basis of the angles φ_cab and θ_cabd.
+        spherical_projection: from radial × spherical functions of the main edges to embeddings.
+        sums: how sums are computed.
+    """
+
+    def __init__(
+        self,
+        graph: str,
+        radial: nn.Linear,
+        circular: CircularBasis | ScaledBasis,
+        circular_projection: RadialAngularProjection,
+        spherical: SphericalBasis | ScaledBasis,
+        spherical_projection: RadialAngularProjection,
+        sums: Sums,
+    ) -> None:
+        super().__init__()
+        self.radial = radial
+        self.circular = circular
+        self.circular_projection = circular_projection
+        self.spherical = spherical
+        self.spherical_projection = spherical_projection
+        self.sums = sums
+        self.graph = graph
+        self.request = QuadrupletRequest(MAIN, graph)
+        self.edge_sets = (graph,)
+        self.requests = (self.request,)
+        self.radial_on = (MAIN,)
+        self.angular_radial_on = (MAIN, graph)
+
+    def forward(self, graphs: Graphs, radial: RadialValues) -> QuadrupletGeometry:
+        """What the blocks read."""
+        quadruplets = graphs.indices[self.request]
+        assert isinstance(quadruplets, Quadruplets)
+        main, middle = graphs.main.edges, graphs.edge_sets[self.graph]
+        angles = quadruplet_angles(main.direction, middle.direction, quadruplets)
+
+        triplets = quadruplets.around_source
+        by_middle = self.circular_projection(radial.angular[self.graph])
+        circular = (by_middle[triplets.outer] @ self.circular(angles.cos_at_source)[:, :, None])[:, :, 0]
+
+        weights = self.spherical(
+            angles.cos_at_target[quadruplets.target_triplet], angles.cos_dihedral, angles.sin_dihedral
+        )
+        by_outer = segments(quadruplets.outer, main.count)
+        angular_sum = ExplicitAngularSum(
+            self.sums.weighted(weights, quadruplets.source_triplet, by_outer),
+            self.spherical_projection(radial.angular[MAIN]),
+        )
+        return QuadrupletGeometry(
+            self.radial(radial.radial[MAIN]), circular, triplets.inner, angular_sum, graphs.main.reverse
+        )
+
+
+@final
+class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
+    """m_ca ← Σ_b Σ_d of messages of the edges d→b, weighted by rad(d_ba) cir(φ_abd) and rad(d_ca) sph(φ_cab, θ_cabd).
+
+    x = Dense_down(scale·(Dense(m) ⊙ lin(rad))), y_dba = scale·(x_db ⊙ lin(Σ_l B_cir[b→a, :, l] cir_l(φ_abd))),
+    z = scale·lin(flatten Σ_i B_sph[c→a, k, i] Σ_{b,d} sph_i(φ_cab, θ_cabd) y_dba),
+    result = (Dense₁(z) + Dense₂(z)[reverse])/√2. GemNet-OC (arXiv 2204.02782), quadruplet interaction.
+
+    Args:
+        edge_size: features of edge embeddings.
+        down_size: features that are summed.
+        up_size: features after the contraction.
+        radial_size: features of projected radial functions.
+        circular_size: features of projected radial × circular functions.
+        spherical_size: features of projected radial × spherical functions.
+        activation: of the dense layers.
+    """
+
+    Options = QuadrupletOptions
+    writes = "edges"
+    reads = "edge embeddings, distances, angles and dihedral angles of quadruplets"
+
+    def __init__(
+        self,
+        edge_size: int,
+        down_size: int,
+        up_size: int,
+        radial_size: int,
+        circular_size: int,
+        spherical_size: int,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.message = Message(edge_size, radial_size, down_size, activation)
+        self.circular = linear(circular_size, down_size)
+        self.circular_scale = ScaleFactor()
+        self.contraction = Contraction(spherical_size, down_size, up_size)
+        self.up = SymmetricUp(up_size, edge_size, activation)
+
+    @classmethod
+    def shared_geometry(cls, options: QuadrupletOptions, context: BuildContext) -> SharedQuadrupletGeometry:
+        """Make the part that all blocks share."""
+        sizes, radial_count = context.sizes, context.angular_radial_count
+        return SharedQuadrupletGeometry(
+            graph=options.graph,
+            radial=linear(context.radial_count, sizes.radial),
+            circular=context.circular_basis(),
+            circular_projection=RadialAngularProjection(radial_count, context.circular_count, sizes.circular),
+            spherical=context.spherical_basis(),
+            spherical_projection=RadialAngularProjection(radial_count, context.spherical_count, sizes.spherical),
+            sums=context.sums,
+        )
+
+    @classmethod
+    def from_options(cls, options: QuadrupletOptions, context: BuildContext) -> QuadrupletInteraction:
+        """Make the interaction of one block."""
+        sizes = context.sizes
+        return cls(
+            sizes.edge,
+            options.down,
+            options.up,
+            sizes.radial,
+            sizes.circular,
+            sizes.spherical,
+            context.activation,
+        )
+
+    def forward(self, embeddings: Embeddings, geometry: QuadrupletGeometry) -> Float[Tensor, "edges edge_size"]:
+        """The message to each main edge."""
+        x = self.message(embeddings.edges, geometry.radial)[geometry.inner_edge]
+        y = self.circular_scale(x * self.circular(geometry.circular), x)
+        return self.up(self.contraction(geometry.angular_sum(y), y), geometry.reverse)

@@ -1,0 +1,177 @@
+"""The names of weights in published GemNet-OC checkpoints.
+
+Each rule rewrites a part of one of our names; together they turn, for example, `blocks.0.update.radial.weight` into
+`int_blocks.0.atom_update.dense_rbf.linear.weight`. Where published models store one weight under several names, there
+are several rules.
+"""
+
+from __future__ import annotations
+
+import re
+
+Rule = tuple[str, str]
+"""A regular expression that matches the whole of one of our names, and the published name."""
+
+# suffixes of the published names of interactions: triplet, quadruplet, atom–edge, edge–atom
+_PROJECTIONS = {"triplet": "tint", "quadruplet": "qint", "atom_edge": "aeint", "edge_atom": "eaint"}
+_INTERACTIONS = {
+    "triplet": "trip_interaction",
+    "quadruplet": "quad_interaction",
+    "atom_edge": "atom_edge_interaction",
+    "edge_atom": "edge_atom_interaction",
+    "atom_atom": "atom_interaction",
+}
+_RADIAL_FUNCTIONS = {"centers": "rbf.offset", "frequencies": "rbf.frequencies", "gamma_raw": "rbf.pregamma"}
+_STACK = r"(?P<layer>\d+)\.(?P<rest>.+)"
+
+
+def _basis_rules() -> list[Rule]:
+    """Radial bases: one of ours may stand under several published names."""
+    published = {
+        "radial.main": ["radial_basis"],
+        "radial.atom_edge": ["radial_basis_aeaint"],
+        "radial.atom": ["radial_basis_aint"],
+        "angular.main": [
+            "cbf_basis_tint.radial_basis",
+            "cbf_basis_aeint.radial_basis",
+            "sbf_basis_qint.radial_basis",
+        ],
+        "angular.quad": ["cbf_basis_qint.radial_basis"],
+        "angular.atom_edge": ["cbf_basis_eaint.radial_basis"],
+    }
+    rules = []
+    for ours, theirs in published.items():
+        prefix = rf"geometry\.bases\.{re.escape(ours)}"
+        for name in theirs:
+            rules += [(rf"{prefix}\.(basis\.)?{own}", f"{name}.{other}") for own, other in _RADIAL_FUNCTIONS.items()]
+            rules.append((rf"{prefix}\.scale\.factor", f"{name}.scale_rbf.scale_factor"))
+    return rules
+
+
+def _shared_rules() -> list[Rule]:
+    """Projections and angular bases that all blocks share."""
+    rules = [
+        (r"geometry\.update_radial\.weight", "mlp_rbf_h.linear.weight"),
+        (r"geometry\.output_radial\.weight", "mlp_rbf_out.linear.weight"),
+        (r"geometry\.interactions\.atom_atom\.radial\.weight", "mlp_rbf_aint.weight"),
+    ]
+    for ours, theirs in _PROJECTIONS.items():
+        prefix = rf"geometry\.interactions\.{ours}"
+        circular = rf"{prefix}\.(triplet_sum\.)?circular"
+        rules += [
+            (rf"{prefix}\.radial\.weight", f"mlp_rbf_{theirs}.linear.weight"),
+            (rf"{prefix}\.(triplet_sum\.|circular_)projection\.weight", f"mlp_cbf_{theirs}.weight"),
+            (rf"{prefix}\.spherical_projection\.weight", f"mlp_sbf_{theirs}.weight"),
+            (rf"{circular}\.(basis\.)?centers", f"cbf_basis_{theirs}.cosφ_basis.offset"),
+            (rf"{circular}\.scale\.factor", f"cbf_basis_{theirs}.scale_cbf.scale_factor"),
+            (rf"{prefix}\.spherical\.(basis\.)?circular\.centers", f"sbf_basis_{theirs}.circular_basis.offset"),
+            (rf"{prefix}\.spherical\.scale\.factor", f"sbf_basis_{theirs}.scale_sbf.scale_factor"),
+        ]
+    return rules
+
+
+def _interaction_rules() -> list[Rule]:
+    """The interactions of a block."""
+    rules = []
+    for ours, theirs in _INTERACTIONS.items():
+        prefix, to = rf"blocks\.(?P<block>\d+)\.interactions\.{ours}", rf"int_blocks.\g<block>.{theirs}"
+        dense, bilinear, scale = {
+            "quadruplet": ("dense_db", "mlp_sbf.bilinear", "scale_sbf_sum"),
+            "atom_atom": ("", "bilinear", "scale_rbf_sum"),
+        }.get(ours, ("dense_ba", "mlp_cbf.bilinear", "scale_cbf_sum"))
+        up = "up_projection" if ours == "atom_atom" else "up_projection_ca"
+        rules += [
+            (rf"{prefix}\.message\.dense\.linear\.weight", f"{to}.{dense}.linear.weight"),
+            (rf"{prefix}\.message\.radial\.weight", f"{to}.mlp_rbf.linear.weight"),
+            (rf"{prefix}\.message\.scale\.factor", f"{to}.scale_rbf.scale_factor"),
+            (rf"{prefix}\.(message\.)?down\.linear\.weight", f"{to}.down_projection.linear.weight"),
+            (rf"{prefix}\.circular\.weight", f"{to}.mlp_cbf.linear.weight"),
+            (rf"{prefix}\.circular_scale\.factor", f"{to}.scale_cbf.scale_factor"),
+            (rf"{prefix}\.contraction\.linear\.weight", f"{to}.{bilinear}.linear.weight"),
+            (rf"{prefix}\.contraction\.scale\.factor", f"{to}.{scale}.scale_factor"),
+            (rf"{prefix}\.up\.linear\.weight", f"{to}.{up}.linear.weight"),
+            (rf"{prefix}\.up\.same\.linear\.weight", f"{to}.up_projection_ca.linear.weight"),
+            (rf"{prefix}\.up\.opposite\.linear\.weight", f"{to}.up_projection_ac.linear.weight"),
+        ]
+    return rules
+
+
+def _block_rules() -> list[Rule]:
+    """Embeddings and the other layers of a block."""
+    prefix, to = r"blocks\.(?P<block>\d+)", r"int_blocks.\g<block>"
+    stacks = {
+        "before_skip": "layers_before_skip",
+        "after_skip": "layers_after_skip",
+        "atom_layers": "atom_emb_layers",
+        "update.layers": "atom_update.layers",
+        "concatenation_layers": "residual_m",
+    }
+    return [
+        (r"atom_embedding\.table\.weight", "atom_emb.embeddings.weight"),
+        (r"edge_embedding\.dense\.linear\.weight", "edge_emb.dense.linear.weight"),
+        (rf"{prefix}\.dense\.linear\.weight", f"{to}.dense_ca.linear.weight"),
+        (rf"{prefix}\.update\.radial\.weight", f"{to}.atom_update.dense_rbf.linear.weight"),
+        (rf"{prefix}\.update\.scale\.factor", f"{to}.atom_update.scale_sum.scale_factor"),
+        (rf"{prefix}\.concatenation\.dense\.linear\.weight", f"{to}.concat_layer.dense.linear.weight"),
+        *(
+            (rf"{prefix}\.{re.escape(ours)}\.{_STACK}", rf"{to}.{theirs}.\g<layer>.\g<rest>")
+            for ours, theirs in stacks.items()
+        ),
+    ]
+
+
+def _output_rules() -> list[Rule]:
+    """Output blocks and the networks that read them."""
+    prefix, to = r"output_blocks\.(?P<block>\d+)", r"out_blocks.\g<block>"
+    return [
+        (rf"{prefix}\.update\.radial\.weight", f"{to}.dense_rbf.linear.weight"),
+        (rf"{prefix}\.update\.scale\.factor", f"{to}.scale_sum.scale_factor"),
+        (rf"{prefix}\.update\.layers\.{_STACK}", rf"{to}.layers.\g<layer>.\g<rest>"),
+        (rf"{prefix}\.update\.layers\.{_STACK}", rf"{to}.seq_energy_pre.\g<layer>.\g<rest>"),
+        (rf"{prefix}\.after_atom\.{_STACK}", rf"{to}.seq_energy2.\g<layer>.\g<rest>"),
+        (rf"{prefix}\.edge_layers\.{_STACK}", rf"{to}.seq_forces.\g<layer>.\g<rest>"),
+        (rf"{prefix}\.edge_radial\.weight", f"{to}.dense_rbf_F.linear.weight"),
+        (rf"{prefix}\.edge_scale\.factor", f"{to}.scale_rbf_F.scale_factor"),
+        (rf"read_out\.atoms\.layers\.{_STACK}", r"out_mlp_E.\g<layer>.\g<rest>"),
+        (r"read_out\.atoms\.last\.linear\.weight", "out_energy.linear.weight"),
+        (rf"read_out\.edges\.layers\.{_STACK}", r"out_mlp_F.\g<layer>.\g<rest>"),
+        (r"read_out\.edges\.last\.linear\.weight", "out_forces.linear.weight"),
+    ]
+
+
+_RULES = [
+    (re.compile(pattern), name)
+    for pattern, name in (
+        *_basis_rules(),
+        *_shared_rules(),
+        *_interaction_rules(),
+        *_block_rules(),
+        *_output_rules(),
+    )
+]
+# residual layers: ours are named, published ones counted
+_RESIDUAL = {".first.": ".dense_mlp.0.", ".second.": ".dense_mlp.1."}
+
+
+def published_names(name: str) -> list[str]:
+    """All names under which published models store the weight of one of our names; empty where they have none.
+
+    Args:
+        name: a state-dict key of a model, without the prefixes `model.` and `trunk.`.
+    """
+    names = []
+    for pattern, replacement in _RULES:
+        match = pattern.fullmatch(name)
+        if match:
+            published = match.expand(replacement)
+            for ours, theirs in _RESIDUAL.items():
+                published = published.replace(ours, theirs)
+            names.append(published)
+    return names
+
+
+def without_own_prefixes(key: str) -> str:
+    """One of our names without what wrappers put in front of it."""
+    for prefix in ("model.", "trunk."):
+        key = key.removeprefix(prefix)
+    return key

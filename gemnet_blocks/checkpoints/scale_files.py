@@ -1,0 +1,81 @@
+"""Scale factors of published models, from their files."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickle
+import warnings
+from collections.abc import Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gemnet_blocks.checkpoints.fairchem_keys import published_names, without_own_prefixes
+from gemnet_blocks.errors import StateError
+from gemnet_blocks.scaling import ScaleFactor
+
+SUFFIX = ".scale_factor"
+
+
+def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, float]:
+    """Scale factors by published name, from a .pt file (read without running code), a .json file or a dictionary.
+
+    Raises:
+        StateError: the file cannot be read safely, or holds something else than numbers by name.
+    """
+    values = source if isinstance(source, Mapping) else _read(Path(source))
+    factors = {}
+    for name, value in values.items():
+        try:
+            factors[str(name).removesuffix(SUFFIX)] = number = float(value)
+        except (TypeError, ValueError, RuntimeError) as error:
+            raise StateError(f"scale factor {name} is no number: {value!r}") from error
+        if not math.isfinite(number):
+            raise StateError(f"scale factor {name} is {number}: it must be finite")
+    return factors
+
+
+def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, Any]) -> None:
+    """Set the scale factors of a model from a file or dictionary of a published model.
+
+    Factors that the model has no place for are left out with a warning.
+
+    Raises:
+        StateError: the file cannot be read, or lacks a factor that the model needs; nothing is changed then.
+    """
+    factors = read_scale_file(source)
+    places = {
+        names[0].removesuffix(SUFFIX): scale
+        for key, scale in module.named_modules()
+        if isinstance(scale, ScaleFactor) and (names := published_names(f"{without_own_prefixes(key)}.factor"))
+    }
+    missing = [name for name in places if name not in factors]
+    if missing:
+        raise StateError(f"the scale file lacks {len(missing)} factors of this model: {', '.join(missing)}")
+    unexpected = [name for name in factors if name not in places]
+    if unexpected:
+        warnings.warn(
+            f"{len(unexpected)} scale factors have no place in this model: {', '.join(unexpected)}", stacklevel=2
+        )
+    with torch.no_grad():
+        for name, scale in places.items():
+            scale.factor.fill_(factors[name])
+
+
+def _read(path: Path) -> Mapping[str, Any]:
+    try:
+        if path.suffix == ".json":
+            values = json.loads(path.read_text(encoding="utf-8"))
+        elif path.suffix == ".pt":
+            values = torch.load(path, map_location="cpu", weights_only=True)
+        else:
+            raise StateError(f"{path}: a scale file ends in .pt or .json")
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise StateError(f"{path}: cannot be read as a scale file: {error}") from error
+    if not isinstance(values, Mapping):
+        raise StateError(f"{path}: must hold numbers by name, not {type(values).__name__}")
+    return values

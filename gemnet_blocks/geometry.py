@@ -1,0 +1,72 @@
+"""From graphs to what the blocks read: bases and shared projections, computed once per forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.basis.geometry import RadialBases
+from gemnet_blocks.blocks.dense import linear
+from gemnet_blocks.blocks.interaction import InteractionGeometry
+from gemnet_blocks.graph.edge_sets import MAIN, Graphs
+from gemnet_blocks.graph.edges import SymmetricEdges
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """What blocks read besides embeddings.
+
+    Attributes:
+        main: the edges that carry embeddings.
+        radial: raw radial functions of the main edges.
+        update_radial: their projections for atom updates.
+        output_radial: their projections for output blocks.
+        interactions: what the blocks of each interaction read, by the interaction's name.
+    """
+
+    main: SymmetricEdges
+    radial: Float[Tensor, "edges radial"]
+    update_radial: Float[Tensor, "edges radial_size"]
+    output_radial: Float[Tensor, "edges radial_size"]
+    interactions: Mapping[str, Any]
+
+
+@final
+class GeometryEncoder(nn.Module):
+    """Evaluate the bases and their shared projections.
+
+    Args:
+        bases: radial bases of the edge sets.
+        radial_count: radial functions of the main edges.
+        radial_size: features of their projections.
+        interactions: the shared part of each interaction.
+    """
+
+    def __init__(
+        self,
+        bases: RadialBases,
+        radial_count: int,
+        radial_size: int,
+        interactions: Mapping[str, InteractionGeometry[Any]],
+    ) -> None:
+        super().__init__()
+        self.bases = bases
+        self.update_radial = linear(radial_count, radial_size)
+        self.output_radial = linear(radial_count, radial_size)
+        self.interactions = nn.ModuleDict(dict(interactions))
+
+    def forward(self, graphs: Graphs) -> Geometry:
+        """What blocks read of these graphs."""
+        radial = self.bases(graphs)
+        main = radial.radial[MAIN]
+        return Geometry(
+            main=graphs.main,
+            radial=main,
+            update_radial=self.update_radial(main),
+            output_radial=self.output_radial(main),
+            interactions={name: shared(graphs, radial) for name, shared in self.interactions.items()},
+        )

@@ -1,0 +1,1 @@
+"""Graphs of atoms: edges, triplets and quadruplets."""

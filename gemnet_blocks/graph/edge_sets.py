@@ -1,0 +1,169 @@
+"""From structures to graphs: one neighbor search, the edge sets selected from it, and their index sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from gemnet_blocks.graph.caps import Ties, within_cap
+from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges, measure
+from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
+from gemnet_blocks.graph.neighbors import NeighborSearch, Pairs
+from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symmetrize
+from gemnet_blocks.options import Options
+from gemnet_blocks.structures import Structures
+
+MAIN = "main"
+"""The name of the edge set that carries edge embeddings; it is symmetrized."""
+
+
+class EdgeSetOptions(Options):
+    """Which pairs of atoms are edges of one set."""
+
+    cutoff: Annotated[float, Field(gt=0)]
+    """Greatest distance, in Å."""
+    max_neighbors: Annotated[int, Field(ge=0)] | None = None
+    """Greatest number of neighbors of a target atom, the nearest ones; null: no limit."""
+    tags: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
+    """Keep edges with a source or target of one of these tags (0 below the surface, 1 surface, 2 adsorbate);
+    null: all."""
+    within: str | None = None
+    """Select among the edges of this set, before its symmetrization, instead of among all pairs."""
+    symmetrize: Symmetrization | None = None
+    """How every edge gets its opposite; required of `main` and of no other set."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Graphs:
+    """Everything that interactions read of the structures.
+
+    Attributes:
+        structures: what the graphs were built from.
+        main: the symmetric edges that carry embeddings.
+        edge_sets: all measured edge sets by name, `main` among them.
+        indices: the index sets by request.
+    """
+
+    structures: Structures
+    main: SymmetricEdges
+    edge_sets: Mapping[str, EdgeSet]
+    indices: Mapping[IndexRequest, IndexSet]
+
+    def counts(self) -> dict[str, int]:
+        """Edges of each set and members of each index set, for tables."""
+        edges = {f"edges {name}": edge_set.count for name, edge_set in self.edge_sets.items()}
+        return edges | {request.name: index_set.count for request, index_set in self.indices.items()}
+
+
+class GraphBuilder(nn.Module):
+    """Build the edge sets and index sets that a model names, and nothing else.
+
+    One search with the widest cutoff finds all pairs. Each set keeps those within its cutoff, then the nearest
+    `max_neighbors` of each target, then those with a fitting tag; `main` is symmetrized last.
+
+    Args:
+        rules: what belongs to each set, a set after the one that it is `within`.
+        measured: the names of the sets that something reads.
+        requests: the index sets that something reads.
+        search: finds all pairs within a cutoff.
+        ties: what becomes of neighbors at the same distance as the last one that a cap admits.
+        tie_tolerance: distances that differ by no more are the same, in Å; with `inclusive_next`, in Å² for sets
+            that are within no other.
+        periodic: whether structures repeat where they say so; False treats all as isolated.
+        element_count: the greatest atomic number that the model knows.
+    """
+
+    def __init__(
+        self,
+        rules: Mapping[str, EdgeSetOptions],
+        measured: Sequence[str],
+        requests: Sequence[IndexRequest],
+        search: NeighborSearch,
+        ties: Ties = "strict",
+        tie_tolerance: float = 0.01,
+        periodic: bool = True,
+        element_count: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.measured = tuple(dict.fromkeys((MAIN, *measured)))
+        self.rules = {name: rules[name] for name in rules if name in _with_parents(self.measured, rules)}
+        self.requests = tuple(dict.fromkeys(requests))
+        self.search = search
+        self.ties = ties
+        self.tie_tolerance = tie_tolerance
+        self.periodic = periodic
+        self.element_count = element_count
+
+    def forward(self, structures: Structures, dtype: torch.dtype, given: Pairs | None = None) -> Graphs:
+        """Build all graphs.
+
+        Args:
+            structures: distances and directions carry gradients to their positions and cells.
+            dtype: the floating-point type of distances and directions.
+            given: pairs that stand for the sets within no other, instead of a search.
+
+        Raises:
+            StructureError: a structure cannot be computed.
+        """
+        structures = self.as_periodic(structures)
+        needs_tags = any(rule.tags is not None for rule in self.rules.values())
+        structures.validate(self.element_count, needs_tags)
+        selected = self.select(structures, given)
+        main = symmetrize(selected[MAIN], self.rules[MAIN].symmetrize or "lower_index")
+        return self.measure(structures, dtype, selected, main)
+
+    def as_periodic(self, structures: Structures) -> Structures:
+        """The structures with the periodicity that counts: their own, or none."""
+        return structures if self.periodic else replace(structures, periodic=torch.zeros_like(structures.periodic))
+
+    def select(self, structures: Structures, given: Pairs | None = None) -> dict[str, Pairs]:
+        """The pairs of each set, before symmetrization."""
+        with torch.no_grad():
+            cutoff = max(rule.cutoff for rule in self.rules.values() if rule.within is None)
+            found = self.search(structures, cutoff) if given is None else given
+            selected: dict[str, Pairs] = {}
+            for name, rule in self.rules.items():
+                if rule.within is None and given is not None:
+                    selected[name] = given
+                else:
+                    selected[name] = self._keep(
+                        rule, found if rule.within is None else selected[rule.within], structures
+                    )
+            return selected
+
+    def measure(
+        self, structures: Structures, dtype: torch.dtype, selected: Mapping[str, Pairs], main: SymmetricPairs
+    ) -> Graphs:
+        """Distances, directions and index sets of selected pairs."""
+        pairs = {name: main.pairs if name == MAIN else selected[name] for name in self.measured}
+        edge_sets = {name: measure(pairs[name], structures, dtype) for name in self.measured}
+        with torch.no_grad():
+            indices = {request: request.build(edge_sets) for request in self.requests}
+        return Graphs(structures, SymmetricEdges(edge_sets[MAIN], main.reverse), edge_sets, indices)
+
+    def _keep(self, rule: EdgeSetOptions, pairs: Pairs, structures: Structures) -> Pairs:
+        pairs = pairs.select(pairs.distance <= rule.cutoff)
+        if rule.max_neighbors is not None:
+            squared = self.ties == "inclusive_next" and rule.within is None
+            pairs = pairs.select(
+                within_cap(pairs, structures.atom_count, rule.max_neighbors, self.ties, self.tie_tolerance, squared)
+            )
+        if rule.tags is not None:
+            fits = torch.isin(structures.tags, torch.tensor(rule.tags, device=structures.tags.device))
+            pairs = pairs.select(fits[pairs.source] | fits[pairs.target])
+        return pairs
+
+
+def _with_parents(names: Sequence[str], rules: Mapping[str, EdgeSetOptions]) -> set[str]:
+    needed: set[str] = set()
+    for name in names:
+        parent: str | None = name
+        while parent is not None and parent not in needed:
+            needed.add(parent)
+            parent = rules[parent].within
+    return needed

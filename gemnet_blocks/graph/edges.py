@@ -1,0 +1,109 @@
+"""Edges between atoms: the sign conventions of the library, once.
+
+An edge runs from the *source* image, at `positions[source] + shift @ cell`, to the *target* atom, at
+`positions[target]`. Its direction is the unit vector from source to target. Edges are sorted by target, then by
+distance, so that the edges into an atom are one contiguous run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gemnet_blocks.graph.neighbors import Pairs
+from gemnet_blocks.graph.ragged import row_pointers
+from gemnet_blocks.structures import Structures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeSet:
+    """Directed edges with their lengths and directions; the latter carry gradients.
+
+    Attributes:
+        source: index of the source atom s.
+        target: index of the target atom t, ascending.
+        shift: which image of the source, in lattice vectors.
+        distance: d = |r_t - r_s - shift·cell| in Å.
+        direction: u = (r_t - r_s - shift·cell)/d; zero where the atoms coincide.
+        first: the edges into atom a are those from `first[a]` up to `first[a + 1]`.
+    """
+
+    source: Int[Tensor, " edges"]
+    target: Int[Tensor, " edges"]
+    shift: Int[Tensor, "edges 3"]
+    distance: Float[Tensor, " edges"]
+    direction: Float[Tensor, "edges 3"]
+    first: Int[Tensor, " atoms_plus_1"]
+
+    @property
+    def count(self) -> int:
+        """The number of edges."""
+        return self.source.shape[0]
+
+    @property
+    def atom_count(self) -> int:
+        """The number of atoms that the edges are among."""
+        return self.first.shape[0] - 1
+
+    @property
+    def degree(self) -> Int[Tensor, " atoms"]:
+        """The number of edges into each atom."""
+        return self.first.diff()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SymmetricEdges:
+    """Edges among which every one has its opposite.
+
+    A type of its own, so that what needs reversed edges cannot be given edges without.
+
+    Attributes:
+        edges: the edges.
+        reverse: `reverse[e]` is the index of the edge from e's target to e's source.
+    """
+
+    edges: EdgeSet
+    reverse: Int[Tensor, " edges"]
+
+
+def measure(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> EdgeSet:
+    """Edges along `pairs`, with distances and directions as differentiable functions of positions and cells.
+
+    The difference of positions is taken in the wider of the positions' type and `dtype`, then rounded to `dtype`.
+    """
+    wide = torch.promote_types(structures.positions.dtype, dtype)
+    positions, cells = structures.positions.to(wide), structures.cells.to(wide)
+    cell = cells[structures.structure[pairs.target]]
+    offset = (pairs.shift.to(wide)[:, None, :] @ cell)[:, 0]
+    vector = positions[pairs.target] - positions[pairs.source] - offset
+    distance = safe_norm(vector)
+    direction = vector / torch.where(distance > 0, distance, torch.ones_like(distance))[:, None]
+    return EdgeSet(
+        source=pairs.source,
+        target=pairs.target,
+        shift=pairs.shift,
+        distance=distance.to(dtype),
+        direction=direction.to(dtype),
+        first=row_pointers(pairs.target, structures.atom_count),
+    )
+
+
+def safe_norm(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
+    """|v|, with zero instead of undefined derivatives at v = 0."""
+    square = (vector * vector).sum(dim=-1)
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, torch.ones_like(square)).sqrt(), square)
+
+
+SHIFT_BITS = 21
+
+
+def pack_shift(shift: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
+    """One integer per image shift, additive: pack(s) + pack(t) = pack(s + t), pack(-s) = -pack(s).
+
+    Different shifts have different integers as long as no component exceeds 2²⁰ lattice vectors.
+    """
+    return shift[..., 0] + (shift[..., 1] << SHIFT_BITS) + (shift[..., 2] << 2 * SHIFT_BITS)

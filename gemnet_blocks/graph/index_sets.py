@@ -1,0 +1,70 @@
+"""Requests for index sets, so that interactions name what they need and each set is made once."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
+from gemnet_blocks.graph.triplets import Triplets, triplets
+
+
+class IndexSet(Protocol):
+    """Something that lists combinations of edges."""
+
+    @property
+    def count(self) -> int:
+        """The number of combinations."""
+        ...
+
+
+class IndexRequest(ABC):
+    """Which combinations of edges of which edge sets; equal requests share one result."""
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """What is counted, for tables."""
+
+    @abstractmethod
+    def build(self, edge_sets: Mapping[str, EdgeSet]) -> IndexSet:
+        """List the combinations."""
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class TripletRequest(IndexRequest):
+    """Triplets c→a←b with c→a from the edge set `outer` and b→a from `inner`."""
+
+    outer: str
+    inner: str
+
+    @property
+    def name(self) -> str:
+        """What is counted, for tables."""
+        return "triplets" if self.outer == self.inner else f"triplets {self.inner} to {self.outer}"
+
+    def build(self, edge_sets: Mapping[str, EdgeSet]) -> Triplets:
+        """List the triplets."""
+        return triplets(edge_sets[self.outer], edge_sets[self.inner])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class QuadrupletRequest(IndexRequest):
+    """Quadruplets c→a←b←d with b→a from the edge set `middle` and the others from `outer`."""
+
+    outer: str
+    middle: str
+
+    @property
+    def name(self) -> str:
+        """What is counted, for tables."""
+        return f"quadruplets through {self.middle}"
+
+    def build(self, edge_sets: Mapping[str, EdgeSet]) -> Quadruplets:
+        """List the quadruplets."""
+        return quadruplets(edge_sets[self.outer], edge_sets[self.middle])

@@ -1,0 +1,118 @@
+"""Atoms moved into their cells: the common ground of the neighbor searches."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.structures import Structures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WrappedAtoms:
+    """Atoms moved into their cells along the periodic lattice vectors, in float64.
+
+    The lattice planes spanned by the vectors other than a_k lie h_k apart, and t_k measures across them:
+
+        t_k = h_k · (fractional coordinate k),   |t_k(i) - t_k(j)| ≤ |r_i - r_j|,   0 ≤ t_k < h_k where periodic.
+
+    Attributes:
+        positions: wrapped positions in Å, `original - whole @ cell`.
+        structure: the structure of each atom, ascending.
+        whole: the lattice translations taken off each atom; 0 where not periodic.
+        cells: lattice vectors in Å, with unit vectors perpendicular to all others where not periodic.
+        periodic: whether the structure repeats along each lattice vector.
+        heights: h_k in Å.
+        depths: t_k in Å.
+    """
+
+    positions: Float[Tensor, "atoms 3"]
+    structure: Int[Tensor, " atoms"]
+    whole: Int[Tensor, "atoms 3"]
+    cells: Float[Tensor, "structures 3 3"]
+    periodic: Bool[Tensor, "structures 3"]
+    heights: Float[Tensor, "structures 3"]
+    depths: Float[Tensor, "atoms 3"]
+
+    @property
+    def lowest(self) -> Float[Tensor, "structures 3"]:
+        """The smallest t_k of the atoms of each structure in Å; +∞ without atoms."""
+        index = self.structure[:, None].expand(-1, 3)
+        return torch.full_like(self.heights, torch.inf).scatter_reduce(0, index, self.depths, "amin")
+
+    @property
+    def highest(self) -> Float[Tensor, "structures 3"]:
+        """The largest t_k of the atoms of each structure in Å; -∞ without atoms."""
+        index = self.structure[:, None].expand(-1, 3)
+        return torch.full_like(self.heights, -torch.inf).scatter_reduce(0, index, self.depths, "amax")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidates:
+    """Pairs of wrapped atoms that may be neighbors, each at most once, none missing.
+
+    Attributes:
+        source: the atom whose image is at `positions[source] + shift @ cell`, of the wrapped atoms.
+        target: the atom at `positions[target]`.
+        shift: the lattice translation of the source; 0 where not periodic.
+    """
+
+    source: Int[Tensor, " candidates"]
+    target: Int[Tensor, " candidates"]
+    shift: Int[Tensor, "candidates 3"]
+
+
+def wrap(structures: Structures) -> WrappedAtoms:
+    """Move atoms into their cells.
+
+    Raises:
+        StructureError: positions or cells that are not finite, or lattice vectors that do not span the directions
+            marked periodic.
+    """
+    positions, periodic = structures.positions.double(), structures.periodic
+    cells = _completed(structures.cells.double(), periodic)
+    first, second, third = cells.unbind(1)
+    normals = torch.stack([_cross(second, third), _cross(third, first), _cross(first, second)], dim=1)
+    volume = (first * normals[:, 0]).sum(-1)
+    reciprocal = normals / volume[:, None, None]  # rows b_k with b_k · a_l = δ_kl
+    relative_volume = volume.abs() / cells.norm(dim=-1).prod(-1)
+    # NaN is not greater than anything; a cell that is merely flat passes the validation
+    if not bool((relative_volume > 1e-5).all() & positions.isfinite().all() & structures.cells.isfinite().all()):
+        structures.validate()
+        if not bool(reciprocal.isfinite().all()):
+            raise StructureError("a structure has a cell too flat to be computed: give it a cell of larger volume")
+    of_atom = structures.structure
+    whole = torch.einsum("nc,nkc->nk", positions, reciprocal[of_atom]).floor() * periodic[of_atom]
+    wrapped = positions - torch.einsum("nk,nkc->nc", whole, cells[of_atom])
+    heights = 1 / reciprocal.norm(dim=-1)
+    # t_k anew from the wrapped positions: far outside the cell the fractional coordinates are less accurate
+    depths = torch.einsum("nc,nkc->nk", wrapped, (reciprocal * heights[..., None])[of_atom])
+    return WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths)
+
+
+def _completed(cells: Tensor, periodic: Tensor) -> Tensor:
+    """The cells with a unit vector perpendicular to all others for each vector that is not periodic.
+
+    What a cell says along a direction without periodicity (zeros, a vacuum, a multiple of another vector) must not
+    influence the search.
+    """
+    known = [periodic[:, axis, None] for axis in range(3)]
+    vectors = [torch.where(known[axis], cells[:, axis], torch.zeros_like(cells[:, axis])) for axis in range(3)]
+    unit_vectors = torch.eye(3, dtype=cells.dtype, device=cells.device)
+    for axis in range(3):
+        one, other = axis - 2, axis - 1
+        single = vectors[one] + vectors[other]  # used where at most one of them is known
+        helper = unit_vectors[single.abs().argmin(-1)]
+        normal = torch.where(known[one] & known[other], _cross(vectors[one], vectors[other]), _cross(helper, single))
+        normal = torch.where(known[one] | known[other], normal, unit_vectors[axis].expand_as(normal))
+        vectors[axis] = torch.where(known[axis], vectors[axis], normal / normal.norm(dim=-1, keepdim=True))
+        known[axis] = torch.ones_like(known[axis])
+    return torch.stack(vectors, dim=1)
+
+
+def _cross(one: Tensor, other: Tensor) -> Tensor:
+    return torch.linalg.cross(one, other, dim=-1)

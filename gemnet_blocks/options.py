@@ -1,0 +1,63 @@
+"""The base of everything that a spec can set, and the checks of the same arguments when they come as plain Python."""
+
+import math
+from typing import Annotated, SupportsFloat, SupportsIndex
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0)]
+"""A number of layers or the like."""
+
+Size = Annotated[int, Field(ge=1)]
+"""A number of features."""
+
+
+class Options(BaseModel):
+    """A frozen set of documented, strictly typed fields.
+
+    Unknown fields are refused. An integer is accepted where a float is meant; nothing else is converted: a boolean is
+    no number, and text is no number either. The string below a field is its description, in the JSON Schema too.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, validate_default=True, use_attribute_docstrings=True
+    )
+
+
+def whole_number(owner: str, name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
+    """Check that an argument is a whole number within bounds and return it.
+
+    Args:
+        owner: the class whose argument it is, for the message.
+        name: the argument.
+        value: what was given.
+        least: the smallest value allowed.
+        most: the largest value allowed, if there is one.
+
+    Raises:
+        ValueError: it is no whole number (booleans are none) or out of bounds.
+    """
+    bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    number = None if isinstance(value, bool) or not hasattr(value, "__index__") else value.__index__()
+    if number is None or number < least or (most is not None and number > most):
+        raise ValueError(f"{owner}: {name} must be a whole number {bounds}, got {value!r}")
+    return number
+
+
+def positive_number(owner: str, name: str, value: SupportsFloat, unit: str = "") -> float:
+    """Check that an argument is a positive, finite number and return it.
+
+    Args:
+        owner: the class whose argument it is, for the message.
+        name: the argument.
+        value: what was given.
+        unit: its unit, for the message.
+
+    Raises:
+        ValueError: it is no number (booleans and text are none), not positive, infinite or NaN.
+    """
+    number = float(value) if hasattr(value, "__float__") and not isinstance(value, bool) else math.nan
+    if not 0 < number < math.inf:
+        described = f"a positive, finite number{f' in {unit}' if unit else ''}"
+        raise ValueError(f"{owner}: {name} must be {described}, got {value!r}")
+    return number

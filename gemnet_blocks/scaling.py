@@ -1,0 +1,116 @@
+"""Scale factors: numbers fitted once to an untrained model, which keep the variance of its activations."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.structures import Structures
+
+
+@final
+class ScaleFactor(nn.Module):
+    """Multiply by a fitted number; by one as long as it is not fitted.
+
+    The number is stored with the weights, as a parameter without gradient; zero means that it was not fitted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.zeros(()), requires_grad=False)
+        self._observe: Callable[[Tensor, Tensor | None], None] | None = None
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the number was fitted."""
+        return bool(self.factor != 0)
+
+    def forward(self, x: Float[Tensor, ...], reference: Float[Tensor, ...] | None = None) -> Float[Tensor, ...]:
+        """`x` times the factor.
+
+        Args:
+            x: anything; its first axis counts samples.
+            reference: what x should vary as much as; None: variance 1. Read when the factor is being fitted.
+        """
+        if self._observe is not None:
+            self._observe(x, reference)
+        return x * torch.where(self.factor == 0, torch.ones_like(self.factor), self.factor)
+
+
+def fit_scales(model: nn.Module, batches: Iterable[Structures], refit: bool = False) -> dict[str, float]:
+    """Fit the scale factors of an untrained model, in the order in which its forward pass meets them.
+
+    Each factor becomes √(mean variance of its reference / mean variance of its input) over all batches, where the
+    variance is over samples, averaged over features. A factor is fitted with all earlier ones in place, so there is
+    one pass over the batches per factor. A factor whose input does not vary stays unfitted.
+
+    Args:
+        model: any module with scale factors that takes structures.
+        batches: a few batches of typical structures.
+        refit: fit again what is fitted already, instead of leaving it.
+
+    Returns:
+        The name of every scale factor met and its value; 0 where it stays unfitted.
+    """
+    names = {module: name for name, module in model.named_modules() if isinstance(module, ScaleFactor)}
+    batches = list(batches)
+    order = _order_of_use(model, batches, list(names))
+    with torch.no_grad():
+        if refit:
+            for scale in order:
+                scale.factor.zero_()
+        for scale in order:
+            if not scale.fitted:
+                scale.factor.fill_(_fit(model, batches, scale))
+    return {names[scale]: float(scale.factor) for scale in order}
+
+
+def _order_of_use(model: nn.Module, batches: list[Structures], scales: list[ScaleFactor]) -> list[ScaleFactor]:
+    met: dict[ScaleFactor, None] = {}
+
+    def note(scale: nn.Module, _: object) -> None:
+        assert isinstance(scale, ScaleFactor)
+        met[scale] = None
+
+    handles = [scale.register_forward_pre_hook(note) for scale in scales]
+    try:
+        with torch.no_grad():
+            for batch in batches[:1]:
+                model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return list(met)
+
+
+class _EnoughError(Exception):
+    """Raised to leave a forward pass once the factor that is being fitted was met."""
+
+
+def _fit(model: nn.Module, batches: list[Structures], scale: ScaleFactor) -> float:
+    variances: list[tuple[float, float]] = []
+
+    def observe(x: Tensor, reference: Tensor | None) -> None:
+        variances.append((_variance(x), 1.0 if reference is None else _variance(reference)))
+        raise _EnoughError
+
+    scale._observe = observe
+    try:
+        for batch in batches:
+            try:
+                model(batch)
+            except _EnoughError:
+                continue
+    finally:
+        scale._observe = None
+    inputs, references = (sum(values) for values in zip(*variances, strict=True))
+    return (references / inputs) ** 0.5 if inputs > 0 and references > 0 else 0.0
+
+
+def _variance(x: Tensor) -> float:
+    """The variance over samples, averaged over features; zero of fewer than two samples."""
+    return float(x.reshape(len(x), -1).var(dim=0).mean()) if len(x) > 1 and x.numel() else 0.0

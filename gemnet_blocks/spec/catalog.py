@@ -1,0 +1,146 @@
+"""The kinds of parts that a spec can name, and the classes behind their names.
+
+To add a part to the library, write its class with its options and add a line here.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gemnet_blocks.basis import circular, envelopes, radial, spherical
+from gemnet_blocks.blocks.atom_atom import AtomAtomInteraction
+from gemnet_blocks.blocks.atom_edge import AtomEdgeInteraction
+from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction
+from gemnet_blocks.blocks.interaction import Interaction
+from gemnet_blocks.blocks.output import ConcatenatedReadOut
+from gemnet_blocks.blocks.quadruplet import QuadrupletInteraction
+from gemnet_blocks.blocks.read_out import ReadOut
+from gemnet_blocks.blocks.triplet import TripletInteraction
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.options import Options
+
+INTERACTION, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READ_OUT = (
+    "interaction",
+    "radial basis",
+    "envelope",
+    "circular basis",
+    "spherical basis",
+    "read-out",
+)
+
+BASE_CLASSES: Mapping[str, type] = {
+    INTERACTION: Interaction,
+    RADIAL: radial.RadialBasis,
+    ENVELOPE: envelopes.Envelope,
+    CIRCULAR: circular.CircularBasis,
+    SPHERICAL: spherical.SphericalBasis,
+    READ_OUT: ReadOut,
+}
+
+BUILT_IN: Mapping[str, Mapping[str, Any]] = {
+    INTERACTION: {
+        "triplet": TripletInteraction,
+        "quadruplet": QuadrupletInteraction,
+        "atom_edge": AtomEdgeInteraction,
+        "edge_atom": EdgeAtomInteraction,
+        "atom_atom": AtomAtomInteraction,
+    },
+    RADIAL: {
+        "gaussian": radial.Gaussian,
+        "spherical_bessel": radial.SphericalBessel,
+        "bernstein": radial.Bernstein,
+    },
+    ENVELOPE: {"polynomial": envelopes.Polynomial, "exponential": envelopes.Exponential},
+    CIRCULAR: {"legendre": circular.Legendre, "gaussian": circular.Gaussian},
+    SPHERICAL: {
+        "legendre_outer": spherical.LegendreOuter,
+        "gaussian_outer": spherical.GaussianOuter,
+        "real_harmonics": spherical.RealHarmonics,
+    },
+    READ_OUT: {"concatenated": ConcatenatedReadOut},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """The built-in parts and those that the caller adds.
+
+    Attributes:
+        extra: the caller's classes by name; each is a subclass of one of the base classes.
+        allow_imports: whether a type like `my_lab.blocks:GatedTriplet` may import code.
+    """
+
+    extra: Mapping[str, type] | None = None
+    allow_imports: bool = False
+
+    def __post_init__(self) -> None:
+        for name, part in (self.extra or {}).items():
+            _check_own(f"extra[{name!r}]", part, tuple(BASE_CLASSES.values()))
+
+    def find(self, kind: str, name: str) -> Any | None:
+        """The class of that kind and name, or None where the caller did not pass or allow it.
+
+        Raises:
+            SpecError: an allowed import fails, or finds something of another kind.
+        """
+        base = BASE_CLASSES[kind]
+        part: Any = (self.extra or {}).get(name)
+        if part is None and ":" in name and self.allow_imports:
+            part = _import(name)
+            _check_own(name, part, (base,))
+        if part is not None and issubclass(part, base):
+            return part
+        return BUILT_IN[kind].get(name)
+
+    def names(self, kind: str) -> list[str]:
+        """The names of that kind."""
+        extra = [name for name, part in (self.extra or {}).items() if issubclass(part, BASE_CLASSES[kind])]
+        return [*BUILT_IN[kind], *extra]
+
+    def unknown(self, kind: str, name: str) -> str:
+        """What to say of a name that `find` does not find."""
+        if ":" in name:
+            return (
+                f"{name} would import code: pass allow_imports=True if you trust whoever wrote this spec, "
+                f"or pass the class yourself, extra={{...}}"
+            )
+        return f"unknown {kind} {name!r}{did_you_mean(name, self.names(kind))}"
+
+
+def options_class(part: Any) -> type[Options]:
+    """The class of the options of a part."""
+    options: type[Options] = part.Options
+    return options
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """The end of an error message: the known name that is nearest, or all of them."""
+    known = list(known)
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean {near[0]!r}?"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _check_own(name: str, part: Any, bases: tuple[type, ...]) -> None:
+    if not isinstance(part, type) or not issubclass(part, bases):
+        known = " or ".join(base.__name__ for base in bases)
+        raise SpecError(f"{name} is {part!r}: it must be a class that extends {known}")
+    options = getattr(part, "Options", None)
+    if not (isinstance(options, type) and issubclass(options, Options) and "type" in options.model_fields):
+        raise SpecError(
+            f"{name}: the class {part.__name__} needs an attribute `Options`: a subclass of "
+            "gemnet_blocks.options.Options with a field `type: str`"
+        )
+
+
+def _import(path: str) -> Any:
+    module, _, name = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError) as error:
+        raise SpecError(f"{path} cannot be imported: {error}") from error

@@ -1,0 +1,360 @@
+"""Specs from and to the keyword arguments of the published GemNet-OC models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.heads import DirectForcesOptions, GradientForcesOptions
+from gemnet_blocks.initialization import OutputInitialization
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean
+from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.resolve import validate
+from gemnet_blocks.spec.schema import Spec
+
+DEFAULTS: Mapping[str, Any] = {
+    "num_atom_emb_layers": 0,
+    "num_global_out_layers": 2,
+    "regress_forces": True,
+    "direct_forces": False,
+    "use_pbc": True,
+    "scale_backprop_forces": False,
+    "cutoff": 6.0,
+    "cutoff_qint": None,
+    "cutoff_aeaint": None,
+    "cutoff_aint": None,
+    "max_neighbors": 50,
+    "max_neighbors_qint": None,
+    "max_neighbors_aeaint": None,
+    "max_neighbors_aint": None,
+    "enforce_max_neighbors_strictly": True,
+    "rbf": None,
+    "rbf_spherical": None,
+    "envelope": None,
+    "cbf": None,
+    "sbf": None,
+    "extensive": True,
+    "forces_coupled": False,
+    "output_init": "HeOrthogonal",
+    "activation": "silu",
+    "quad_interaction": False,
+    "atom_edge_interaction": False,
+    "edge_atom_interaction": False,
+    "atom_interaction": False,
+    "scale_basis": False,
+    "qint_tags": None,
+    "num_elements": 83,
+}
+"""The optional arguments that define an architecture, and the values that published models take for them."""
+
+REQUIRED = (
+    "num_spherical",
+    "num_radial",
+    "num_blocks",
+    "emb_size_atom",
+    "emb_size_edge",
+    "emb_size_trip_in",
+    "emb_size_trip_out",
+    "emb_size_quad_in",
+    "emb_size_quad_out",
+    "emb_size_aint_in",
+    "emb_size_aint_out",
+    "emb_size_rbf",
+    "emb_size_cbf",
+    "emb_size_sbf",
+    "num_before_skip",
+    "num_after_skip",
+    "num_concat",
+    "num_atom",
+    "num_output_afteratom",
+)
+
+CIRCULAR_NAMES = {"spherical_harmonics": "legendre", "gaussian": "gaussian"}
+SPHERICAL_NAMES = {
+    "spherical_harmonics": "real_harmonics",
+    "legendre_outer": "legendre_outer",
+    "gaussian_outer": "gaussian_outer",
+}
+INITIALIZATION_NAMES = {"heorthogonal": "he_orthogonal", "zeros": "zeros", "grid": "grid", "loggrid": "loggrid"}
+ACTIVATION_NAMES = {"silu": "silu", "swish": "silu"}
+
+
+def output_initialization(output_init: str) -> OutputInitialization:
+    """The initial weights of last layers that a published name chooses.
+
+    Raises:
+        SpecError: there is none of this name.
+    """
+    choice: OutputInitialization = _name("output_init", output_init, INITIALIZATION_NAMES)
+    return choice
+
+
+def cutoffs(arguments: Mapping[str, Any]) -> dict[str, float]:
+    """The cutoff of each edge set: main, quad, atom_edge and atom.
+
+    One that is not given, or whose interaction is off, is main's; that of the atom set is then the greatest of all.
+
+    Raises:
+        SpecError: one exceeds that of the atom set.
+    """
+    return _per_edge_set(arguments, "cutoff")
+
+
+def neighbor_caps(arguments: Mapping[str, Any]) -> dict[str, int]:
+    """The greatest number of neighbors in each edge set, by the rules of `cutoffs`.
+
+    Raises:
+        SpecError: one exceeds that of the atom set.
+    """
+    return _per_edge_set(arguments, "max_neighbors")
+
+
+def _per_edge_set(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
+    main = arguments[name]
+
+    def given(suffix: str, on: bool) -> Any:
+        value = arguments[f"{name}_{suffix}"]
+        return value if on and value is not None else None
+
+    quad = given("qint", arguments["quad_interaction"])
+    atom_edge = given("aeaint", arguments["atom_edge_interaction"] or arguments["edge_atom_interaction"])
+    values = {
+        "main": main,
+        "quad": main if quad is None else quad,
+        "atom_edge": main if atom_edge is None else atom_edge,
+    }
+    atom = given("aint", arguments["atom_interaction"])
+    widest = max(values.values())
+    if atom is not None and widest > atom:
+        suffix = {"main": "", "quad": "_qint", "atom_edge": "_aeaint"}[max(values, key=lambda key: values[key])]
+        raise SpecError(
+            f"{name}{suffix}={widest} exceeds {name}_aint={atom}: the edges of atom_interaction must include all others"
+        )
+    return values | {"atom": widest if atom is None else atom}
+
+
+def from_published(arguments: Mapping[str, Any]) -> Spec:
+    """The spec of the model that published keyword arguments describe, with all rules of the published models.
+
+    Args:
+        arguments: the keyword arguments that define an architecture; optional ones may be left out.
+
+    Raises:
+        SpecError: an argument is missing, unknown or invalid.
+    """
+    unknown = [name for name in arguments if name not in DEFAULTS and name not in REQUIRED]
+    if unknown:
+        raise SpecError(
+            "\n".join(f"unknown argument {name!r}{did_you_mean(name, (*REQUIRED, *DEFAULTS))}" for name in unknown)
+        )
+    missing = [name for name in REQUIRED if name not in arguments]
+    if missing:
+        raise SpecError(f"missing arguments: {', '.join(missing)}")
+    given = {**DEFAULTS, **arguments}
+    data = {
+        "elements": given["num_elements"],
+        "sizes": {
+            "atom": given["emb_size_atom"],
+            "edge": given["emb_size_edge"],
+            "radial": given["emb_size_rbf"],
+            "circular": given["emb_size_cbf"],
+            "spherical": given["emb_size_sbf"],
+        },
+        "activation": "identity"
+        if given["activation"] is None
+        else _name("activation", given["activation"], ACTIVATION_NAMES),
+        "neighbors": {
+            "ties": "strict" if given["enforce_max_neighbors_strictly"] else "inclusive_next",
+            "periodic": given["use_pbc"],
+        },
+        "graphs": _graphs(given),
+        "bases": _bases(given),
+        "blocks": {
+            "count": given["num_blocks"],
+            "before_skip": given["num_before_skip"],
+            "after_skip": given["num_after_skip"],
+            "concatenation": given["num_concat"],
+            "update": given["num_atom"],
+            "atom": given["num_atom_emb_layers"],
+        },
+        "interactions": _interactions(given),
+        "read_out": {
+            "type": "concatenated",
+            "layers": given["num_atom"],
+            "after_atom": given["num_output_afteratom"],
+            "network": given["num_global_out_layers"],
+            "initialization": output_initialization(given["output_init"]),
+        },
+        "heads": {"energy": {"reduce": "sum" if given["extensive"] else "mean"}, "forces": _forces(given)},
+    }
+    return validate(Document(data, {(): "published arguments"}), Catalog())
+
+
+def to_published(spec: Spec) -> dict[str, Any]:
+    """The published keyword arguments that describe the same architecture.
+
+    Raises:
+        SpecError: there are none: the spec has what published models have not.
+    """
+    interactions = {name: options.model_dump() for name, options in spec.interactions.items()}
+    triplet = interactions.get("triplet", {})
+    # the widths of an absent interaction mean nothing; any will do
+    quad_widths = interactions.get("quadruplet", triplet)
+    atom_widths = interactions.get("atom_atom", triplet)
+    graphs, forces = spec.graphs, spec.heads.forces
+    read_out = spec.read_out.model_dump()
+    bases = spec.bases.model_dump()
+    try:
+        arguments = {
+            "num_spherical": bases["circular"]["count"],
+            "num_radial": bases["radial"]["count"],
+            "num_blocks": spec.blocks.count,
+            "emb_size_atom": spec.sizes.atom,
+            "emb_size_edge": spec.sizes.edge,
+            "emb_size_trip_in": triplet["down"],
+            "emb_size_trip_out": triplet["up"],
+            "emb_size_quad_in": quad_widths["down"],
+            "emb_size_quad_out": quad_widths["up"],
+            "emb_size_aint_in": atom_widths["down"],
+            "emb_size_aint_out": atom_widths["up"],
+            "emb_size_rbf": spec.sizes.radial,
+            "emb_size_cbf": spec.sizes.circular,
+            "emb_size_sbf": spec.sizes.spherical,
+            "num_before_skip": spec.blocks.before_skip,
+            "num_after_skip": spec.blocks.after_skip,
+            "num_concat": spec.blocks.concatenation,
+            "num_atom": spec.blocks.update,
+            "num_output_afteratom": read_out["after_atom"],
+            "num_atom_emb_layers": spec.blocks.atom,
+            "num_global_out_layers": read_out["network"],
+            "regress_forces": forces is not None,
+            "direct_forces": isinstance(forces, DirectForcesOptions),
+            "use_pbc": spec.neighbors.periodic,
+            "scale_backprop_forces": isinstance(forces, GradientForcesOptions) and forces.dynamic_scaling,
+            "cutoff": graphs["main"].cutoff,
+            "max_neighbors": graphs["main"].max_neighbors,
+            "enforce_max_neighbors_strictly": spec.neighbors.ties == "strict",
+            "rbf": _published_part(bases["radial"], {}),
+            "rbf_spherical": bases["angular_radial"] and _published_part(bases["angular_radial"], {}),
+            "envelope": _published_part(bases["envelope"], {}),
+            "cbf": _published_part(bases["circular"], CIRCULAR_NAMES),
+            "sbf": bases["spherical"] and _published_part(bases["spherical"], SPHERICAL_NAMES),
+            "extensive": spec.heads.energy.reduce == "sum",
+            "forces_coupled": isinstance(forces, DirectForcesOptions) and forces.coupled,
+            "output_init": "HeOrthogonal"
+            if read_out["initialization"] == "he_orthogonal"
+            else read_out["initialization"],
+            "activation": None if spec.activation == "identity" else spec.activation,
+            "quad_interaction": "quadruplet" in interactions,
+            "atom_edge_interaction": "atom_edge" in interactions,
+            "edge_atom_interaction": "edge_atom" in interactions,
+            "atom_interaction": "atom_atom" in interactions,
+            "scale_basis": spec.bases.scale,
+            "num_elements": spec.elements,
+        }
+        for name, suffix, used in (
+            ("quad", "qint", "quadruplet" in interactions),
+            ("atom_edge", "aeaint", "atom_edge" in interactions or "edge_atom" in interactions),
+            ("atom", "aint", "atom_atom" in interactions),
+        ):
+            rule = graphs[name] if used else None
+            arguments[f"cutoff_{suffix}"] = rule and rule.cutoff
+            arguments[f"max_neighbors_{suffix}"] = rule and rule.max_neighbors
+        tags = graphs["quad"].tags if "quadruplet" in interactions else None
+        arguments["qint_tags"] = tags and list(tags)
+    except KeyError as error:
+        raise SpecError(f"no published arguments describe this spec: it has no {error.args[0]!r}") from error
+    again = from_published(arguments)
+    if again.content_hash != spec.content_hash:
+        differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))
+        raise SpecError(f"no published arguments describe this spec; they have no way to say: {differences}")
+    return arguments
+
+
+def _graphs(given: Mapping[str, Any]) -> dict[str, Any]:
+    cutoff, cap = cutoffs(given), neighbor_caps(given)
+
+    def rule(name: str, within: str | None) -> dict[str, Any]:
+        return {"cutoff": cutoff[name], "max_neighbors": cap[name], "within": within}
+
+    mixed = given["atom_edge_interaction"] or given["edge_atom_interaction"]
+    root = "atom" if mixed or given["atom_interaction"] else None
+    graphs = {"atom": rule("atom", None)} if root else {}
+    graphs["main"] = rule("main", root) | {"symmetrize": "lower_index"}
+    if mixed:
+        graphs["atom_edge"] = rule("atom_edge", root)
+    if given["quad_interaction"]:
+        tags = given["qint_tags"]
+        # all three tags are all atoms, and then structures need no tags
+        tags = None if tags is None or set(tags) >= {0, 1, 2} else [int(tag) for tag in tags]
+        graphs["quad"] = rule("quad", root or "main") | {"tags": tags}
+    return graphs
+
+
+def _bases(given: Mapping[str, Any]) -> dict[str, Any]:
+    radial = _part("rbf", given["rbf"] or {"name": "gaussian"}, {}) | {"count": given["num_radial"]}
+    angular = given["rbf_spherical"]
+    count = {"count": given["num_spherical"]}
+    return {
+        "radial": radial,
+        "angular_radial": angular and _part("rbf_spherical", angular, {}) | {"count": given["num_radial"]},
+        "envelope": _part("envelope", given["envelope"] or {"name": "polynomial", "exponent": 5}, {}),
+        "circular": _part("cbf", given["cbf"] or {"name": "spherical_harmonics"}, CIRCULAR_NAMES) | count,
+        "spherical": _part("sbf", given["sbf"] or {"name": "spherical_harmonics"}, SPHERICAL_NAMES) | count,
+        "scale": given["scale_basis"],
+    }
+
+
+def _interactions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The interactions that are on. Those between atoms and edges have the widths of triplets."""
+    switches = {
+        "triplet": ("trip", True),
+        "quadruplet": ("quad", given["quad_interaction"]),
+        "atom_edge": ("trip", given["atom_edge_interaction"]),
+        "edge_atom": ("trip", given["edge_atom_interaction"]),
+        "atom_atom": ("aint", given["atom_interaction"]),
+    }
+    return {
+        name: {"down": given[f"emb_size_{width}_in"], "up": given[f"emb_size_{width}_out"]}
+        for name, (width, on) in switches.items()
+        if on
+    }
+
+
+def _forces(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    if given["direct_forces"]:
+        return {"type": "direct", "coupled": given["forces_coupled"]}
+    if given["regress_forces"]:
+        return {"type": "gradient", "dynamic_scaling": given["scale_backprop_forces"]}
+    return None
+
+
+def _part(argument: str, value: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    """A published {"name": …, …} as a part of a spec."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise SpecError(f"{argument} must be a dictionary with an entry 'name', got {value!r}")
+    fields = {key: entry for key, entry in value.items() if key != "name"}
+    name = value["name"].lower()
+    return {"type": _name(f"{argument}['name']", name, names) if names else name, **fields}
+
+
+def _published_part(part: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
+    published = {name: published for published, name in names.items()}
+    fields = {key: entry for key, entry in part.items() if key not in ("type", "count")}
+    if fields.get("trainable") is False:
+        del fields["trainable"]
+    return {"name": published.get(part["type"], part["type"]), **fields}
+
+
+def _name(argument: str, value: Any, names: Mapping[str, str]) -> Any:
+    if not isinstance(value, str) or value.lower() not in names:
+        raise SpecError(f"{argument}={value!r} is unknown{did_you_mean(str(value), names)}")
+    return names[value.lower()]
+
+
+def _differences(ours: Any, theirs: Any, route: tuple[str, ...]) -> list[str]:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        keys = dict.fromkeys((*ours, *theirs))
+        return [line for key in keys for line in _differences(ours.get(key), theirs.get(key), (*route, key))]
+    return [] if ours == theirs else [".".join(route)]

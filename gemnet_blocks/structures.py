@@ -1,0 +1,273 @@
+"""Batched atomic structures, what every model takes, and the prediction that it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from gemnet_blocks.errors import StructureError
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+UNKNOWN_TAG = -1
+"""The tag of an atom whose structure has no tags."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Structures:
+    """One or many structures, their atoms one after another.
+
+    Attributes:
+        positions: Cartesian coordinates in Å.
+        numbers: atomic numbers Z.
+        structure: the structure that each atom belongs to, ascending from 0.
+        cells: lattice vectors in Å, a row each; zero where a structure has none.
+        periodic: whether the structure repeats along each lattice vector.
+        tags: 0 below the surface, 1 surface, 2 adsorbate (Open Catalyst's convention); -1 where unknown.
+        fixed: atoms that a relaxation holds in place.
+    """
+
+    positions: Float[Tensor, "atoms 3"]
+    numbers: Int[Tensor, " atoms"]
+    structure: Int[Tensor, " atoms"]
+    cells: Float[Tensor, "structures 3 3"]
+    periodic: Bool[Tensor, "structures 3"]
+    tags: Int[Tensor, " atoms"]
+    fixed: Bool[Tensor, " atoms"]
+
+    def __len__(self) -> int:
+        return self.cells.shape[0]
+
+    @property
+    def atom_count(self) -> int:
+        """The number of atoms of all structures together."""
+        return self.positions.shape[0]
+
+    @property
+    def atom_counts(self) -> Int[Tensor, " structures"]:
+        """The number of atoms of each structure."""
+        return torch.zeros(len(self), dtype=torch.long, device=self.structure.device).index_add(
+            0, self.structure, torch.ones_like(self.structure)
+        )
+
+    @classmethod
+    def from_ase(
+        cls,
+        atoms: Atoms | Sequence[Atoms],
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str | None = None,
+    ) -> Structures:
+        """Collect ASE atoms, one or many; periodicity, tags and `FixAtoms` constraints come along.
+
+        Tags that were never set are unknown, not 0.
+
+        Raises:
+            StructureError: positions or cells that are not finite, an atomic number below 1, or lattice vectors that
+                do not span the directions marked periodic.
+        """
+        many: Sequence[Any] = [atoms] if hasattr(atoms, "get_positions") else list(atoms)
+        counts = [len(one) for one in many]
+        structures = cls(
+            positions=torch.as_tensor(_stack([one.positions for one in many], (0, 3)), dtype=dtype, device=device),
+            numbers=torch.as_tensor(_stack([one.numbers for one in many], (0,)), dtype=torch.long, device=device),
+            structure=torch.as_tensor(np.repeat(np.arange(len(many)), counts), dtype=torch.long, device=device),
+            cells=torch.as_tensor(_stack([one.cell[:][None] for one in many], (0, 3, 3)), dtype=dtype, device=device),
+            periodic=torch.as_tensor(_stack([one.pbc[None] for one in many], (0, 3)), dtype=torch.bool, device=device),
+            tags=torch.as_tensor(_stack([_tags_of(one) for one in many], (0,)), dtype=torch.long, device=device),
+            fixed=torch.as_tensor(_stack([_fixed_of(one) for one in many], (0,)), dtype=torch.bool, device=device),
+        )
+        structures.validate()
+        return structures
+
+    @classmethod
+    def from_batch(cls, batch: Any, use_pbc: bool = True) -> Structures:
+        """Read any batch object with `pos`, `atomic_numbers`, `batch` and `natoms`.
+
+        Where present, `cell` (S, 3, 3), `pbc` (S, 3), `tags` and `fixed` are read too. Structures with a cell and
+        without `pbc` are periodic along all three lattice vectors. PyTorch Geometric's batches fit.
+
+        Args:
+            batch: the object.
+            use_pbc: False makes every structure non-periodic, whatever the batch says.
+
+        Raises:
+            StructureError: an attribute is missing or does not fit the others.
+        """
+        missing = [name for name in ("pos", "atomic_numbers") if getattr(batch, name, None) is None]
+        if missing:
+            raise StructureError(
+                f"the batch has no attribute {' and no '.join(missing)}: pass gemnet_blocks.Structures, or an object "
+                "with pos, atomic_numbers, batch, natoms and, where present, cell, pbc, tags, fixed"
+            )
+        positions, device = batch.pos, batch.pos.device
+        counts = _atom_counts_of(batch, device)
+        count = counts.shape[0]
+        cell, pbc = getattr(batch, "cell", None), getattr(batch, "pbc", None)
+        tags, fixed = getattr(batch, "tags", None), getattr(batch, "fixed", None)
+        cells = positions.new_zeros(count, 3, 3) if cell is None else cell.detach().reshape(-1, 3, 3).to(device)
+        if pbc is None:
+            periodic = torch.full((count, 3), cell is not None, device=device)
+        else:
+            periodic = torch.as_tensor(pbc, dtype=torch.bool, device=device).reshape(-1, 3)
+            periodic = periodic.expand(count, 3) if periodic.shape[0] == 1 else periodic
+        for name, rows, expected in (
+            ("atomic_numbers", batch.atomic_numbers, positions.shape[0]),
+            ("natoms (its sum)", range(int(counts.sum())), positions.shape[0]),
+            ("cell", cells, count),
+            ("pbc", periodic, count),
+            ("tags", tags, positions.shape[0]),
+            ("fixed", fixed, positions.shape[0]),
+        ):
+            if rows is not None and len(rows) != expected:
+                raise StructureError(f"the batch's {name} has {len(rows)} rows where {expected} are needed")
+        structures = cls(
+            positions=positions,
+            numbers=batch.atomic_numbers.reshape(-1).long(),
+            structure=torch.repeat_interleave(torch.arange(count, device=device), counts),
+            cells=cells.to(torch.promote_types(cells.dtype, positions.dtype)),
+            periodic=periodic if use_pbc else torch.zeros_like(periodic),
+            tags=torch.full_like(batch.atomic_numbers, UNKNOWN_TAG).reshape(-1).long() if tags is None else tags.long(),
+            fixed=torch.zeros(positions.shape[0], dtype=torch.bool, device=device) if fixed is None else fixed.bool(),
+        )
+        structures.validate()
+        return structures
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Structures:
+        """The same structures on another device or with positions and cells of another floating-point type."""
+        moved = {}
+        for field in fields(self):
+            value: Tensor = getattr(self, field.name)
+            moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        return replace(self, **moved)
+
+    def __getitem__(self, index: int) -> Structures:
+        """Structure number `index` alone."""
+        if not -len(self) <= index < len(self):
+            raise IndexError(f"structure {index} of {len(self)}")
+        index %= len(self)
+        chosen = self.structure == index
+        return Structures(
+            positions=self.positions[chosen],
+            numbers=self.numbers[chosen],
+            structure=torch.zeros_like(self.structure[chosen]),
+            cells=self.cells[index : index + 1],
+            periodic=self.periodic[index : index + 1],
+            tags=self.tags[chosen],
+            fixed=self.fixed[chosen],
+        )
+
+    def validate(self, element_count: int | None = None, needs_tags: bool = False) -> None:
+        """Check that the structures can be computed.
+
+        Args:
+            element_count: the largest atomic number that is known, if there is one.
+            needs_tags: whether every atom must have a tag.
+
+        Raises:
+            StructureError: names the first structure concerned, what is wrong with it, and the fix.
+        """
+        per_structure = torch.zeros(len(self), dtype=torch.long, device=self.cells.device)
+
+        def structures_with(atoms: Tensor) -> Tensor:
+            return per_structure.index_add(0, self.structure, atoms.long()) > 0
+
+        problems: list[tuple[Tensor, str]] = [
+            (
+                structures_with(~self.positions.isfinite().all(dim=-1)),
+                "positions that are NaN or infinite: correct or remove it",
+            ),
+            (~self.cells.isfinite().all(dim=(-1)).all(dim=-1), "a cell that is NaN or infinite: correct or remove it"),
+            (structures_with(self.numbers < 1), "an atomic number below 1: numbers start at 1 (hydrogen)"),
+            (
+                _singular(self.cells, self.periodic),
+                "lattice vectors that do not span the directions marked periodic: give it a cell of non-zero volume "
+                "or set its periodicity (pbc) to False there",
+            ),
+        ]
+        if element_count is not None:
+            problems.append(
+                (
+                    structures_with(self.numbers > element_count),
+                    f"an atomic number above {element_count}, the last element of this model: "
+                    "remove the structure or raise `elements` in the spec",
+                )
+            )
+        if needs_tags:
+            problems.append(
+                (
+                    structures_with(self.tags == UNKNOWN_TAG),
+                    "no tags, which this model selects edges by: set them (ASE: atoms.set_tags, 0 below the surface, "
+                    "1 surface, 2 adsorbate) or remove `tags` from the spec's graphs",
+                )
+            )
+        flags = torch.stack([flag for flag, _ in problems])
+        if bool(flags.any()):  # one synchronisation with the device for all checks
+            which, index = (int(i) for i in flags.nonzero()[0])
+            raise StructureError(f"structure {index} has {problems[which][1]}")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What a model says about structures.
+
+    Attributes:
+        energy: one number per structure, in the unit of the labels that the model was trained on (eV for Open
+            Catalyst's models).
+        forces: in that unit per Å; None for a model without forces.
+    """
+
+    energy: Float[Tensor, " structures"]
+    forces: Float[Tensor, "atoms 3"] | None
+
+
+def _stack(arrays: Sequence[np.ndarray[Any, Any]], empty: tuple[int, ...]) -> np.ndarray[Any, Any]:
+    return np.concatenate(arrays) if arrays else np.zeros(empty)
+
+
+def _tags_of(atoms: Any) -> np.ndarray[Any, Any]:
+    return atoms.get_tags() if atoms.has("tags") else np.full(len(atoms), UNKNOWN_TAG)
+
+
+def _fixed_of(atoms: Any) -> np.ndarray[Any, Any]:
+    from ase.constraints import FixAtoms
+
+    fixed = np.zeros(len(atoms), dtype=bool)
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+    return fixed
+
+
+def _atom_counts_of(batch: Any, device: torch.device) -> Tensor:
+    """Atoms per structure from `natoms`, else from `batch`, else one structure."""
+    natoms, index = getattr(batch, "natoms", None), getattr(batch, "batch", None)
+    if index is not None and bool((index[1:] < index[:-1]).any()):
+        raise StructureError("the batch's `batch` is not ascending: put the atoms of a structure one after another")
+    if natoms is not None:
+        return torch.as_tensor(natoms, dtype=torch.long, device=device).reshape(-1)
+    if index is not None:
+        return torch.bincount(index)
+    return torch.tensor([batch.pos.shape[0]], device=device)
+
+
+def _singular(cells: Tensor, periodic: Tensor) -> Tensor:
+    """Whether the lattice vectors along the periodic directions are (nearly) linearly dependent.
+
+    With the vectors scaled to unit length, the Gram determinant is the squared volume that they span; directions
+    without periodicity count as perpendicular unit vectors.
+    """
+    lengths = cells.norm(dim=-1, keepdim=True)
+    vectors = torch.where(periodic[..., None], cells / lengths.clamp(min=1e-30), torch.zeros_like(cells))
+    gram = vectors @ vectors.transpose(-1, -2)
+    gram = gram + torch.diag_embed((~periodic).to(gram.dtype))
+    # a NaN cell is reported as such; here it must not disturb the others
+    squared_volume = torch.linalg.det(torch.where(gram.isfinite(), gram, torch.zeros_like(gram)).double())
+    missing = periodic & (lengths[..., 0] <= 1e-6)
+    return (squared_volume < 1e-12) | missing.any(dim=-1)
