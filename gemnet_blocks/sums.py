@@ -15,7 +15,9 @@ from gemnet_blocks.graph.ragged import Segments
 class WeightedSum(ABC):
     """Sums of values with fixed weights, one sum per segment s.
 
-    S[s, l, f] = Σ_{i in s} weights[i, l] values[index[i], f]. Made once per forward pass, then applied to different values.
+    S[s, l, f] = Σ_{i in s} weights[i, l] values[index[i], f].
+
+    Made once per forward pass, then applied to different values.
     """
 
     @abstractmethod

@@ -41,7 +41,10 @@ class ConcatenatedOptions(ReadOutOptions):
 
 @final
 class ConcatenatedOutputBlock(OutputBlock):
-    """x_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca)), then layers((x_a + h_a)/√2); x_ca = scale · (layers(m) ⊙ lin(rad)).
+    """Reads atoms through an atom update, and edges through layers of their own.
+
+    x_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca)), then layers((x_a + h_a)/√2);
+    x_ca = scale · (layers(m_ca) ⊙ lin(rad_ca)).
 
     Args:
         update: the sum over edges and the first layers.
