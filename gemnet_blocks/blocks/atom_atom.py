@@ -95,7 +95,7 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
 
     Options = AtomAtomOptions
     writes = "atoms"
-    reads = "atom embeddings, distances"
+    reads = "atoms, their distances"
 
     def __init__(
         self, atom_size: int, down_size: int, up_size: int, radial_size: int, activation: Activation = "silu"

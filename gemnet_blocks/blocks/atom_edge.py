@@ -106,7 +106,7 @@ class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):
 
     Options = AtomEdgeOptions
     writes = "edges"
-    reads = "atom embeddings, distances, angles of triplets"
+    reads = "atoms, mixed triplets"
 
     def __init__(
         self,

@@ -122,7 +122,7 @@ class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
 
     Options = EdgeAtomOptions
     writes = "atoms"
-    reads = "edge embeddings, distances, angles of triplets"
+    reads = "edges, mixed triplets"
 
     def __init__(
         self,

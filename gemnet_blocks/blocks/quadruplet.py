@@ -148,7 +148,7 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
 
     Options = QuadrupletOptions
     writes = "edges"
-    reads = "edge embeddings, distances, angles and dihedral angles of quadruplets"
+    reads = "edges, quadruplets"
 
     def __init__(
         self,

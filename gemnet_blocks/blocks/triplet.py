@@ -90,7 +90,7 @@ class TripletInteraction(Interaction[TripletGeometry]):
 
     Options = TripletOptions
     writes = "edges"
-    reads = "edge embeddings, distances, angles of triplets"
+    reads = "edges, triplets"
 
     def __init__(
         self,

@@ -56,7 +56,7 @@ class Graphs:
 
     def counts(self) -> dict[str, int]:
         """Edges of each set and members of each index set, for tables."""
-        edges = {f"edges {name}": edge_set.count for name, edge_set in self.edge_sets.items()}
+        edges = {f"edges of {name}": edge_set.count for name, edge_set in self.edge_sets.items()}
         return edges | {request.name: index_set.count for request, index_set in self.indices.items()}
 
 

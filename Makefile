@@ -1,0 +1,55 @@
+# Two commands: `make demo` and `make test`. Both make and share the environment .venv, from the pinned versions in
+# constraints.txt; they need Python 3.10 or newer and the package index, nothing else.
+#
+#   make demo                      build GemNet-OC and a variant from spec files, run both on a slab
+#   make demo STRUCTURES=file      ... on any file that ASE reads
+#   make test                      lint, types and all tests
+#   make format                    let the formatter rewrite the code
+#   make clean                     remove the environment and all caches
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# A folder with compiled builds of the optional extras, tested where it is there.
+WHEELS ?= ../shared/wheels
+STRUCTURES ?=
+PYTEST_ARGS ?=
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.installed
+	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
+
+test: $(VENV)/.installed-dev lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	  { echo "Python 3.10 or newer is needed; choose one with: make PYTHON=/path/to/python3"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@if [ -d "$(WHEELS)" ]; then \
+	  $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-index --find-links "$(WHEELS)" \
+	    -c constraints.txt torch-scatter torch-cluster \
+	  || echo "the builds in $(WHEELS) do not fit this Python; tests of the optional extras are skipped"; \
+	fi
+	touch $@

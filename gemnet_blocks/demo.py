@@ -1,0 +1,79 @@
+"""The demonstration: GemNet-OC and a variant of it from spec files, on a real structure."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gemnet_blocks.cli import console, print_predictions, print_summary, read_frames, with_tag
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import build, load_spec
+
+BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
+FRAMES = 4
+"""How many frames of a file are run at most."""
+
+
+def run(structures: Path | None, specs: Path) -> None:
+    """Build both models, print the first as a table, and run both.
+
+    Args:
+        structures: a file that ASE reads, or None for a slab.
+        specs: the folder of the published specs.
+
+    Raises:
+        SpecError: the folder does not hold them.
+        StructureError: the file cannot be read or computed.
+    """
+    for name in (BASE, VARIANT):
+        if not (specs / name).is_file():
+            raise SpecError(f"{specs / name}: there is no such file; give the folder of the published specs")
+    frames = _frames(structures)
+    for name in (BASE, VARIANT):
+        start = time.perf_counter()
+        spec = load_spec(specs / name)
+        model = build(spec, seed=0).eval()
+        seconds = time.perf_counter() - start
+        console.rule(f"[bold]{specs / name}[/bold]")
+        if name == BASE:
+            print_summary(model)
+        else:
+            console.print("The whole file:")
+            console.print((specs / name).read_text().strip(), style="cyan", highlight=False)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        console.print(f"{count:,} parameters, built in {seconds:.1f} s, architecture {spec.content_hash[:12]}")
+        print_predictions(model, frames)
+    console.print("[yellow]Initial weights (seed 0): these energies and forces mean nothing yet.[/yellow]")
+
+
+def platinum_slab(size: int = 3, layers: int = 4) -> Any:
+    """A rattled Pt(111) slab with methanol on top; tags 0 below the surface, 1 surface, 2 adsorbate.
+
+    Args:
+        size: atoms along each side of a layer.
+        layers: atomic layers.
+    """
+    from ase.build import add_adsorbate, fcc111, molecule
+
+    atoms = fcc111("Pt", (size, size, layers), vacuum=10.0, periodic=True)
+    add_adsorbate(atoms, molecule("CH3OH"), 2.0, "ontop")
+    layer = atoms.get_tags()  # ASE counts layers from 1 at the top; 0 is the adsorbate
+    atoms.set_tags(np.where(layer == 0, 2, np.where(layer == 1, 1, 0)))
+    atoms.rattle(0.1, seed=1)
+    return atoms
+
+
+def _frames(path: Path | None) -> list[Any]:
+    if path is None:
+        console.print("Structure: Pt(111) slab with methanol")
+        return [platinum_slab()]
+    frames = read_frames(path)
+    if len(frames) > FRAMES:
+        console.print(f"{path}: the first {FRAMES} of {len(frames)} structures")
+    frames = frames[:FRAMES]
+    if not all(frame.has("tags") for frame in frames):
+        console.print(f"{path}: no tags; all atoms count as adsorbates (tag 2), with quadruplets around them")
+    return [with_tag(frame, 2) for frame in frames]
