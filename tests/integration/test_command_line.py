@@ -1,0 +1,119 @@
+"""The command line as a user calls it."""
+
+import json
+from pathlib import Path
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk, molecule
+from typer.testing import CliRunner
+
+from gemnet_blocks import Structures, cli
+from gemnet_blocks.checkpoints import fairchem_state
+from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.spec import build, load_spec
+
+CONFIGS = Path(__file__).parents[2] / "paper_configs"
+SMALL = ["--set", "sizes.atom=8", "--set", "sizes.edge=12", "--set", "blocks.count=1", "--set", "bases.radial.count=8"]
+
+
+def run(*arguments: object) -> str:
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_summary_counts_parameters():
+    output = run("summary", CONFIGS / "gemnet-oc.yaml")
+    assert "38,864,438" in output
+    assert "quadruplet" in output
+
+
+def test_summary_of_an_ablation():
+    output = run("summary", CONFIGS / "gemnet-oc.yaml", "--set", "interactions.quadruplet=null")
+    assert "37,236,266" in output
+    assert "quadruplet" not in output
+
+
+def test_predict_writes_what_the_model_says(tmp_path: Path):
+    frames = [platinum_slab(2, 2), platinum_slab(1, 3)]
+    ase.io.write(tmp_path / "in.traj", frames)
+    output = run("predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.traj", *SMALL, "--output", tmp_path / "out.xyz")
+    assert "initial weights" in output
+    spec = load_spec(
+        CONFIGS / "gemnet-oc.yaml", {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 1, "bases.radial.count": 8}
+    )
+    model = build(spec, seed=0)
+    for number, (before, after) in enumerate(zip(frames, ase.io.read(tmp_path / "out.xyz", ":"), strict=True)):
+        prediction = model(Structures.from_ase(before))
+        assert after.get_potential_energy() == pytest.approx(prediction.energy.item(), rel=1e-5), number
+        np.testing.assert_allclose(after.get_forces(), prediction.forces.detach().numpy(), atol=1e-6)
+
+
+def test_predict_with_published_weights(tmp_path: Path):
+    spec = load_spec(CONFIGS / "triplets-only.yaml", {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 1})
+    model = build(spec, seed=5)
+    torch.save(
+        {"state_dict": {f"module.{key}": value for key, value in fairchem_state(model).items()}}, tmp_path / "w.pt"
+    )
+    ase.io.write(tmp_path / "in.xyz", molecule("CH3OH"))
+    arguments = ["--set", "sizes.atom=8", "--set", "sizes.edge=12", "--set", "blocks.count=1"]
+    output = run(
+        "predict", CONFIGS / "triplets-only.yaml", tmp_path / "in.xyz", *arguments, "--weights", tmp_path / "w.pt"
+    )
+    assert "initial weights" not in output
+    energy = model(Structures.from_ase(molecule("CH3OH"))).energy.item()
+    assert f"{energy:.4f}" in output or f"{energy:.3f}" in output
+
+
+def test_structures_without_tags_need_a_default(tmp_path: Path):
+    ase.io.write(tmp_path / "in.xyz", molecule("CH3OH"))
+    with pytest.raises(Exception, match="structure 0 has no tags"):
+        run("predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.xyz", *SMALL)
+    assert "quadruplets" in run("predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.xyz", *SMALL, "--default-tag", 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["summary", "nowhere.yaml"], "nowhere.yaml"),
+        (["summary", CONFIGS / "gemnet-oc.yaml", "--set", "sizes.edge"], "is no assignment"),
+        (
+            ["summary", CONFIGS / "gemnet-oc.yaml", "--set", "interactions.quadruplett=null"],
+            "did you mean 'quadruplet'",
+        ),
+        (["predict", CONFIGS / "gemnet-oc.yaml", "nowhere.xyz"], "nowhere.xyz"),
+        (["predict", CONFIGS / "gemnet-oc.yaml", __file__], "ASE cannot read it"),
+    ],
+)
+def test_mistakes_are_one_message(arguments: list[object], message: str, capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["gemnet-blocks", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    captured = capsys.readouterr()
+    assert stopped.value.code == 1
+    assert message in captured.err.replace("\n", "")
+    assert "Traceback" not in captured.err
+
+
+@pytest.mark.parametrize(
+    "atoms",
+    [bulk("Cu"), molecule("H2O"), platinum_slab(1, 2), bulk("NaCl", "rocksalt", a=5.64, cubic=True)],
+    ids=["primitive cell", "molecule", "slab with tags", "crystal"],
+)
+def test_the_demo_runs_any_file(atoms, tmp_path: Path):
+    """The published models, on structures with and without tags, cells and periodicity."""
+    specs = tmp_path / "specs"
+    specs.mkdir()
+    small = "sizes: {atom: 8, edge: 12}\nblocks: {count: 1}\n"
+    (specs / "gemnet-oc.yaml").write_text(f"extends: {json.dumps(str(CONFIGS / 'gemnet-oc.yaml'))}\n{small}")
+    (specs / "no-quadruplets.yaml").write_text((CONFIGS / "no-quadruplets.yaml").read_text())
+    ase.io.write(tmp_path / "atoms.traj", [atoms] * 6)
+    output = run("demo", "--structures", tmp_path / "atoms.traj", "--specs", specs)
+    assert "the first 4 of 6 structures" in output
+    assert output.count("quadruplets through quad") == 1
+    assert output.count("max |force|") == 2

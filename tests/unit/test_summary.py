@@ -1,0 +1,38 @@
+"""The table of a model's layers."""
+
+from pathlib import Path
+
+import pytest
+
+from gemnet_blocks.spec import build, load_spec
+from gemnet_blocks.summary import layers, parameter_count
+
+CONFIGS = Path(__file__).parents[2] / "paper_configs"
+SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2}
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_parameters_of_the_layers_add_up_to_those_of_the_model(path: Path):
+    model = build(load_spec(path, SMALL))
+    assert sum(layer.parameters for layer in layers(model)) == parameter_count(model)
+
+
+def test_counts_of_repeated_layers():
+    rows = {(layer.part, layer.name): layer for layer in layers(build(load_spec(CONFIGS / "gemnet-oc.yaml", SMALL)))}
+    assert rows["block", "triplet"].count == 2
+    assert rows["read-out", "output block"].count == 3
+    assert rows["block", "atom_atom"].writes == "atoms"
+    assert rows["block", "quadruplet"].writes == "edges"
+
+
+def test_absent_parts_have_no_row():
+    names = {layer.name for layer in layers(build(load_spec(CONFIGS / "triplets-only.yaml", SMALL)))}
+    assert "triplet" in names
+    assert not names & {"quadruplet", "quad", "atom_edge", "atom_atom"}
+
+
+def test_models_without_blocks_or_forces_have_a_table():
+    model = build(load_spec(CONFIGS / "gemnet-oc.yaml", {**SMALL, "blocks.count": 0, "heads.forces": None}))
+    rows = layers(model)
+    assert sum(layer.parameters for layer in rows) == parameter_count(model)
+    assert "forces" not in {layer.name for layer in rows}
