@@ -211,6 +211,8 @@ class BernsteinOptions(Options):
     """The kind of radial basis."""
     count: int = Field(ge=1, le=128)
     """N: how many polynomials."""
+    gamma_raw: float = 0.45264
+    """g at first."""
 
 
 @final
@@ -226,9 +228,10 @@ class Bernstein(RadialBasis):
         cutoff: d_cut in Å.
         count: N, from 1 to 128: beyond, single precision no longer holds the intermediate factors.
         envelope: u; None means `Polynomial(exponent=5)`.
+        gamma_raw: g at first.
 
     Attributes:
-        gamma_raw: g, a scalar parameter; 0.45264 at first.
+        gamma_raw: g, a scalar parameter.
 
     Raises:
         ValueError: `cutoff` is not positive and finite, or `count` is not from 1 to 128.
@@ -239,9 +242,9 @@ class Bernstein(RadialBasis):
     gamma_raw: nn.Parameter
     _peak_factors: Tensor
 
-    def __init__(self, cutoff: float, count: int, envelope: Envelope | None = None) -> None:
+    def __init__(self, cutoff: float, count: int, envelope: Envelope | None = None, gamma_raw: float = 0.45264) -> None:
         super().__init__(cutoff, whole_number("Bernstein", "count", count, least=1, most=128), envelope)
-        self.gamma_raw = nn.Parameter(torch.tensor(0.45264, dtype=torch.get_default_dtype()))
+        self.gamma_raw = nn.Parameter(torch.tensor(gamma_raw, dtype=torch.get_default_dtype()))
         degree = self.count - 1
         # C(n,k) (m/n)^m with m = n - k: the part of C(n,k) t^k (1-t)^m that goes with t^k when the other factor is
         # scaled to (n/m (1-t))^m. Both factors stay below e^(n/e), 2e20 for 128 functions, where C(n,k) alone is 1e37.
@@ -252,7 +255,7 @@ class Bernstein(RadialBasis):
     @override
     def from_options(cls, options: BernsteinOptions, cutoff: float, envelope: Envelope | None = None) -> "Bernstein":
         """Make the basis that the options describe, for a cutoff in Å and an envelope."""
-        return cls(cutoff, options.count, envelope)
+        return cls(cutoff, options.count, envelope, options.gamma_raw)
 
     @override
     def raw(self, scaled_distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:

@@ -1,7 +1,8 @@
 """Declarative specs: read them, patch them, build models from them."""
 
 from gemnet_blocks.spec.build import Execution, build
-from gemnet_blocks.spec.resolve import load_spec
-from gemnet_blocks.spec.schema import Spec, json_schema
+from gemnet_blocks.spec.editor import json_schema
+from gemnet_blocks.spec.resolve import load_spec, parse_assignment
+from gemnet_blocks.spec.schema import Spec
 
-__all__ = ["Execution", "Spec", "build", "json_schema", "load_spec"]
+__all__ = ["Execution", "Spec", "build", "json_schema", "load_spec", "parse_assignment"]

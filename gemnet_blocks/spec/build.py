@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any, Literal, final
 
 import torch
@@ -24,8 +26,18 @@ from gemnet_blocks.graph.neighbors import neighbor_search
 from gemnet_blocks.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.model import GemNet, Trunk
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, INTERACTION, RADIAL, READ_OUT, SPHERICAL, Catalog
+from gemnet_blocks.spec.catalog import (
+    CIRCULAR,
+    ENVELOPE,
+    INTERACTION,
+    RADIAL,
+    READ_OUT,
+    SPHERICAL,
+    Catalog,
+    did_you_mean,
+)
 from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.explain import KIND_AT
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.resolve import validate
 from gemnet_blocks.spec.schema import Spec
@@ -67,9 +79,16 @@ def build(
         SpecError: a part is unknown, or does not fit the others.
         ImportError: the execution needs a package that is not installed.
     """
-    catalog = Catalog(extra, allow_imports)
-    if any(isinstance(part, Unresolved) for part in _parts(spec)):
-        spec = validate(Document(spec.to_dict()), catalog)
+    catalog = spec.catalog.plus(extra, allow_imports)
+    # again, with the classes that are known only now
+    spec = validate(Document(spec.to_dict()), catalog)
+    unknown = [
+        f"{path}.type: {catalog.unknown(kind, options.type)}"
+        for path, kind, options in _parts(spec)
+        if isinstance(options, Unresolved)
+    ]
+    if unknown:
+        raise SpecError("\n".join(unknown))
     if seed is None:
         return _Builder(spec, catalog, execution or Execution()).model()
     with torch.random.fork_rng():
@@ -77,10 +96,23 @@ def build(
         return _Builder(spec, catalog, execution or Execution()).model()
 
 
-def _parts(spec: Spec) -> list[Options]:
-    bases = spec.bases
-    chosen = [bases.radial, bases.angular_radial, bases.envelope, bases.circular, bases.spherical, spec.read_out]
-    return [part for part in (*chosen, *spec.interactions.values()) if part is not None]
+def _parts(spec: Spec) -> Iterator[tuple[str, str, Options]]:
+    """The path, kind and options of every part."""
+    for route, kind in KIND_AT.items():
+        options = attrgetter(".".join(route))(spec)
+        if options is not None:
+            yield ".".join(route), kind, options
+    for name, options in spec.interactions.items():
+        yield f"interactions.{name}", INTERACTION, options
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    """Put a path in front of what a part complains of while it is made."""
+    try:
+        yield
+    except ValueError as error:
+        raise SpecError(f"{path}: {error}") from error
 
 
 @final
@@ -96,12 +128,10 @@ class _Context(BuildContext):
         self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
 
     def circular_basis(self) -> CircularBasis | ScaledBasis:
-        basis: CircularBasis = self._builder.scaled(self._circular())
-        return basis
+        return self._builder.scaled(self._circular())
 
     def spherical_basis(self) -> SphericalBasis | ScaledBasis:
-        basis: SphericalBasis = self._builder.scaled(self._spherical())
-        return basis
+        return self._builder.scaled(self._spherical())
 
     @property
     def circular_count(self) -> int:
@@ -117,7 +147,7 @@ class _Context(BuildContext):
     def _spherical(self) -> SphericalBasis:
         options = self._builder.spec.bases.spherical
         if options is None:
-            raise SpecError("bases.spherical: an interaction needs it and it is not given")
+            raise SpecError("needs bases.spherical, which is not given")
         return self._builder.part(SPHERICAL, options, "bases.spherical")
 
 
@@ -131,30 +161,23 @@ class _Builder:
     def model(self) -> GemNet:
         spec = self.spec
         context = _Context(self)
-        classes: dict[str, type[Interaction[Any]]] = {
-            name: self.find(INTERACTION, options, f"interactions.{name}") for name, options in spec.interactions.items()
-        }
-        shared = {name: part.shared_geometry(spec.interactions[name], context) for name, part in classes.items()}
+        shared = {name: self.shared_geometry(name, context) for name in spec.interactions}
         geometry = self.geometry(shared, context)
         graphs = self.graphs(shared)
         sizes, activation = spec.sizes, spec.activation
         atom_embedding = AtomEmbedding(spec.elements, sizes.atom)
         edge_embedding = EdgeEmbedding(sizes.atom, context.radial_count, sizes.edge, activation)
         blocks = [
-            Block(
-                sizes,
-                spec.blocks,
-                {name: part.from_options(spec.interactions[name], context) for name, part in classes.items()},
-                self.sums,
-                activation,
-            )
+            Block(sizes, spec.blocks, self.interactions(context), self.sums, activation)
             for _ in range(spec.blocks.count)
         ]
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
         read_out_context = ReadOutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
-        read_out_class = self.find(READ_OUT, spec.read_out, "read_out")
-        output_blocks = [read_out_class.output_block(spec.read_out, read_out_context) for _ in range(len(blocks) + 1)]
+        read_out_class = self.find(READ_OUT, spec.read_out)
+        with _named("read_out"):
+            output_blocks = [read_out_class.output_block(spec.read_out, read_out_context) for _ in (None, *blocks)]
+            read_out = read_out_class.from_options(spec.read_out, read_out_context)
         head: DirectForces | GradientForces | None = None
         if isinstance(forces, DirectForcesOptions):
             head = DirectForces(forces.coupled, self.sums)
@@ -162,20 +185,16 @@ class _Builder:
             head = GradientForces(forces.dynamic_scaling)
         return GemNet(
             Trunk(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
-            read_out_class.from_options(spec.read_out, read_out_context),
+            read_out,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
         )
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:
         spec = self.spec
-        for name, part in shared.items():
-            for edge_set in part.edge_sets:
-                if edge_set not in spec.graphs:
-                    raise SpecError(f"interactions.{name}: unknown edge set {edge_set!r}")
         return GraphBuilder(
             spec.graphs,
-            measured=[edge_set for part in shared.values() for edge_set in part.edge_sets],
+            measured=[edge_set for part in shared.values() for edge_set in _edge_sets(part)],
             requests=[request for part in shared.values() for request in part.requests],
             search=neighbor_search(self.execution.search),
             ties=spec.neighbors.ties,
@@ -205,11 +224,26 @@ class _Builder:
         return ScaledBasis(basis) if self.spec.bases.scale else basis
 
     def part(self, kind: str, options: Options, path: str, *arguments: Any) -> Any:
-        return self.find(kind, options, path).from_options(options, *arguments)
+        with _named(path):
+            return self.find(kind, options).from_options(options, *arguments)
 
-    def find(self, kind: str, options: Options, path: str) -> Any:
-        name: str = options.type  # type: ignore[attr-defined]
-        part = self.catalog.find(kind, name)
-        if part is None:
-            raise SpecError(f"{path}.type: {self.catalog.unknown(kind, name)}")
-        return part
+    def interactions(self, context: _Context) -> dict[str, Interaction[Any]]:
+        parts = self.spec.interactions
+        return {name: self.part(INTERACTION, parts[name], f"interactions.{name}", context) for name in parts}
+
+    def shared_geometry(self, name: str, context: _Context) -> InteractionGeometry[Any]:
+        options = self.spec.interactions[name]
+        with _named(f"interactions.{name}"):
+            shared: InteractionGeometry[Any] = self.find(INTERACTION, options).shared_geometry(options, context)
+            for edge_set in _edge_sets(shared):
+                if edge_set not in self.spec.graphs:
+                    raise SpecError(f"there is no edge set {edge_set!r}{did_you_mean(edge_set, self.spec.graphs)}")
+            return shared
+
+    def find(self, kind: str, options: Options) -> Any:
+        return self.catalog.find(kind, options.type)  # type: ignore[attr-defined]
+
+
+def _edge_sets(shared: InteractionGeometry[Any]) -> tuple[str, ...]:
+    """The edge sets that an interaction reads; radial functions are functions of their distances."""
+    return (*shared.edge_sets, *shared.radial_on, *shared.angular_radial_on)

@@ -8,14 +8,14 @@ from __future__ import annotations
 import difflib
 import importlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, get_args
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
 from gemnet_blocks.blocks.atom_atom import AtomAtomInteraction
 from gemnet_blocks.blocks.atom_edge import AtomEdgeInteraction
 from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction
-from gemnet_blocks.blocks.interaction import Interaction
+from gemnet_blocks.blocks.interaction import Interaction, InteractionOptions
 from gemnet_blocks.blocks.output import ConcatenatedReadOut
 from gemnet_blocks.blocks.quadruplet import QuadrupletInteraction
 from gemnet_blocks.blocks.read_out import ReadOut
@@ -74,12 +74,18 @@ class Catalog:
         allow_imports: whether a type like `my_lab.blocks:GatedTriplet` may import code.
     """
 
-    extra: Mapping[str, type] | None = None
+    extra: Mapping[str, type] = field(default_factory=dict)
     allow_imports: bool = False
 
     def __post_init__(self) -> None:
-        for name, part in (self.extra or {}).items():
-            _check_own(f"extra[{name!r}]", part, tuple(BASE_CLASSES.values()))
+        for name, part in self.extra.items():
+            _check_own(f"extra[{name!r}]", name, part, tuple(BASE_CLASSES.values()))
+            if any(name in BUILT_IN[kind] and issubclass(part, base) for kind, base in BASE_CLASSES.items()):
+                raise SpecError(f"extra[{name!r}]: there is a built-in part of this name: choose another")
+
+    def plus(self, extra: Mapping[str, type] | None, allow_imports: bool) -> Catalog:
+        """This catalog with further classes of the caller."""
+        return Catalog({**self.extra, **(extra or {})}, self.allow_imports or allow_imports)
 
     def find(self, kind: str, name: str) -> Any | None:
         """The class of that kind and name, or None where the caller did not pass or allow it.
@@ -88,27 +94,35 @@ class Catalog:
             SpecError: an allowed import fails, or finds something of another kind.
         """
         base = BASE_CLASSES[kind]
-        part: Any = (self.extra or {}).get(name)
+        part: Any = self.extra.get(name)
         if part is None and ":" in name and self.allow_imports:
             part = _import(name)
-            _check_own(name, part, (base,))
+            _check_own(name, name, part, (base,))
         if part is not None and issubclass(part, base):
             return part
         return BUILT_IN[kind].get(name)
 
     def names(self, kind: str) -> list[str]:
         """The names of that kind."""
-        extra = [name for name, part in (self.extra or {}).items() if issubclass(part, BASE_CLASSES[kind])]
-        return [*BUILT_IN[kind], *extra]
+        extra = [name for name, part in self.extra.items() if issubclass(part, BASE_CLASSES[kind])]
+        return list(dict.fromkeys((*BUILT_IN[kind], *extra)))
 
     def unknown(self, kind: str, name: str) -> str:
         """What to say of a name that `find` does not find."""
         if ":" in name:
             return (
                 f"{name} would import code: pass allow_imports=True if you trust whoever wrote this spec, "
-                f"or pass the class yourself, extra={{...}}"
+                f"or pass the class yourself, extra={{{name!r}: ...}}"
             )
-        return f"unknown {kind} {name!r}{did_you_mean(name, self.names(kind))}"
+        for other, parts in BUILT_IN.items():
+            if name in parts and other != kind:
+                return (
+                    f"{name!r} is no {kind} but another part, of the kind {other}; known: {', '.join(self.names(kind))}"
+                )
+        return (
+            f"unknown {kind} {name!r} (if it is a class of your own, pass extra={{{name!r}: ...}})"
+            f"{did_you_mean(name, self.names(kind))}"
+        )
 
 
 def options_class(part: Any) -> type[Options]:
@@ -126,21 +140,38 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if known else ""
 
 
-def _check_own(name: str, part: Any, bases: tuple[type, ...]) -> None:
+def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> None:
+    """Check that a class of the caller can be used under a name, before something less clear fails.
+
+    Raises:
+        SpecError: says what the class lacks.
+    """
     if not isinstance(part, type) or not issubclass(part, bases):
         known = " or ".join(base.__name__ for base in bases)
-        raise SpecError(f"{name} is {part!r}: it must be a class that extends {known}")
+        raise SpecError(f"{place} is {part!r}: it must be a class that extends {known}")
+    missing = sorted(getattr(part, "__abstractmethods__", ()))
+    if missing:
+        raise SpecError(f"{place}: the class {part.__name__} is abstract: write its {', '.join(missing)}")
+    base = InteractionOptions if issubclass(part, Interaction) else Options
     options = getattr(part, "Options", None)
-    if not (isinstance(options, type) and issubclass(options, Options) and "type" in options.model_fields):
+    if not (isinstance(options, type) and issubclass(options, base) and "type" in options.model_fields):
         raise SpecError(
-            f"{name}: the class {part.__name__} needs an attribute `Options`: a subclass of "
-            "gemnet_blocks.options.Options with a field `type: str`"
+            f"{place}: the class {part.__name__} needs an attribute `Options`: a subclass of "
+            f"{base.__module__}.{base.__name__} with a field `type: str`"
         )
+    choices = get_args(options.model_fields["type"].annotation)
+    if choices and name not in choices:
+        raise SpecError(
+            f"{place}: the field `type` of {options.__name__} takes {' or '.join(map(repr, choices))} only, not "
+            f"{name!r}: declare it as `type: str`"
+        )
+    if issubclass(part, Interaction) and getattr(part, "writes", None) not in ("edges", "atoms"):
+        raise SpecError(f"{place}: the class {part.__name__} needs an attribute `writes`, 'edges' or 'atoms'")
 
 
 def _import(path: str) -> Any:
     module, _, name = path.partition(":")
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise SpecError(f"{path} cannot be imported: {error}") from error
+    except Exception as error:  # importing runs somebody's code, which may raise anything
+        raise SpecError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error

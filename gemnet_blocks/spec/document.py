@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import yaml
 
@@ -13,6 +15,25 @@ from gemnet_blocks.errors import SpecError
 
 Route = tuple[str, ...]
 """The keys that lead to an entry, from the top."""
+
+_YAML = "tag:yaml.org,2002:"
+_NULL = ("", "~", "null", "Null", "NULL")
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_INTEGER = re.compile(r"[-+]?[0-9]+")
+_NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a document.
+
+    Attributes:
+        route: the entry concerned.
+        message: what is wrong with it and what to change.
+    """
+
+    route: Route
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +43,12 @@ class Document:
     Attributes:
         data: mappings, lists, numbers, text, booleans and null.
         places: file and line, or another description, by route.
+        problems: what is known to be wrong already, reported with everything else.
     """
 
     data: dict[str, Any]
     places: Mapping[Route, str] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
     def place(self, route: Route) -> str:
         """Where the entry, or the nearest one around it, was written; empty where nobody knows."""
@@ -34,50 +57,182 @@ class Document:
                 return self.places[route[:length]]
         return ""
 
+    def located(self, problem: Problem) -> str:
+        """One line for an error message: the place, the route as a dotted path, and the problem."""
+        return ": ".join(part for part in (self.place(problem.route), ".".join(problem.route), problem.message) if part)
+
+    def impossible_numbers(self) -> Iterator[Problem]:
+        """Every number that no field takes: infinity, NaN and integers beyond 64 bits."""
+        pending: list[tuple[Route, Any]] = [((), self.data)]
+        while pending:
+            route, value = pending.pop()
+            if isinstance(value, Mapping):
+                pending.extend(((*route, str(key)), entry) for key, entry in value.items())
+            elif isinstance(value, (list, tuple)):
+                pending.extend(((*route, str(index)), entry) for index, entry in enumerate(value))
+            elif isinstance(value, float) and not math.isfinite(value):
+                yield Problem(route, f"must be finite, got {value}")
+            elif isinstance(value, int) and abs(value) >= 2**63:
+                yield Problem(route, f"must be below 2^63, got {shown(value)}")
+
 
 def read_document(path: Path) -> Document:
-    """Read a YAML file of plain data. Nothing in it can run code; anchors and aliases are refused.
+    """Read a YAML file of plain data. Nothing in it can run code; tags, anchors' aliases and merge keys are refused.
 
     Raises:
         SpecError: the file cannot be read or is no YAML mapping; names the file and the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SpecError(f"{path}: cannot be read: {error}") from error
-    try:
-        aliases = [token for token in yaml.scan(text, Loader=yaml.SafeLoader) if isinstance(token, yaml.AliasToken)]
-        if aliases:
-            raise SpecError(
-                f"{path}:{aliases[0].start_mark.line + 1}: aliases (*{aliases[0].value}) are not read: "
-                "write the entry out"
-            )
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        if root is None:
-            return Document({}, {(): str(path)})
-        places: dict[Route, str] = {(): str(path)}
-        data = _plain(root, (), str(path), places)
-    except (yaml.YAMLError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        raise SpecError(f"{path}{line}: no valid YAML: {getattr(error, 'problem', None) or error}") from error
+    except UnicodeDecodeError as error:
+        line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
+        raise SpecError(f"{path}:{line}: byte 0x{byte:02x} is no UTF-8: save it as UTF-8") from None
+    except IsADirectoryError:
+        raise SpecError(f"{path}: is a directory: name a file in it") from None
+    except OSError as error:
+        raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, name: str) -> Document:
+    """Read YAML text as `read_document` reads a file.
+
+    Args:
+        text: the YAML document.
+        name: what errors call it.
+
+    Raises:
+        SpecError: it is no YAML mapping; names the line.
+    """
+    places: dict[Route, str] = {(): name}
+    data = _Reader(name, places).read(text)
+    if data is None:
+        raise SpecError(f"{name}: is empty: write a spec, or `extends: other.yaml` and what differs")
     if not isinstance(data, dict):
-        raise SpecError(f"{path}: must be a mapping of fields, such as `sizes:`, not {type(data).__name__}")
+        raise SpecError(f"{name}: must be a mapping of fields, such as `sizes:`, not {shown(data)}")
     return Document(data, places)
 
 
-def _plain(node: yaml.Node, route: Route, file: str, places: dict[Route, str]) -> Any:
-    if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, (*route, str(index)), file, places) for index, item in enumerate(node.value)]
-    if not isinstance(node, yaml.MappingNode):
-        return yaml.SafeLoader("").construct_object(node)
-    mapping: dict[str, Any] = {}
-    for key_node, value_node in node.value:
-        key, line = key_node.value, key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise SpecError(f"{file}:{line}: keys must be names")
-        if key in mapping:
-            raise SpecError(f"{file}:{line}: {'.'.join((*route, key))} is written twice: remove one")
-        places[(*route, key)] = f"{file}:{line}"
-        mapping[key] = _plain(value_node, (*route, key), file, places)
-    return mapping
+def parse_value(text: str, name: str) -> Any:
+    """Read one YAML value, by the rules of `read_document`.
+
+    Args:
+        text: the value.
+        name: what errors call it.
+
+    Raises:
+        SpecError: it is no YAML value.
+    """
+    return _Reader(name, {}, numbered=False).read(text)
+
+
+def dump(data: Mapping[str, Any]) -> str:
+    """A YAML document that reads as the same data; innermost mappings take one line each."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10**6)
+
+
+def shown(value: Any) -> str:
+    """A value as it would be written in a file, shortened."""
+    text = repr(value) if isinstance(value, str) else _Dumper.flow(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+class _Reader:
+    """From YAML text to plain data.
+
+    Unquoted values mean what YAML 1.2 says: 1e-3 is a number, and yes, on, 010, 1:30 and 2020-01-01 are no booleans,
+    octal or sexagesimal numbers and dates.
+    """
+
+    def __init__(self, name: str, places: dict[Route, str], numbered: bool = True) -> None:
+        self._name, self._places, self._numbered = name, places, numbered
+
+    def read(self, text: str) -> Any:
+        try:
+            node = _Loader(text).get_single_node()
+            return None if node is None else self._plain(node, ())
+        except RecursionError:
+            raise SpecError(f"{self._name}: is nested too deeply to be a spec") from None
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            reason = ", ".join(part for part in (error.context, error.problem) if part)
+            self._refuse(mark, f"no valid YAML: {reason}" if not isinstance(error, _Refused) else reason)
+        except yaml.YAMLError as error:
+            self._refuse(None, f"no valid YAML: {str(error).splitlines()[0]}")
+
+    def _plain(self, node: yaml.Node, route: Route) -> Any:
+        if isinstance(node, yaml.SequenceNode):
+            return [self._plain(item, (*route, str(index))) for index, item in enumerate(node.value)]
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, route)
+        return self._scalar(node) if isinstance(node, yaml.ScalarNode) and node.style is None else node.value
+
+    def _mapping(self, node: yaml.MappingNode, route: Route) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            mark, key = key_node.start_mark, key_node.value
+            if not isinstance(key_node, yaml.ScalarNode) or (key_node.style is None and key in _NULL):
+                self._refuse(mark, "keys must be names")
+            here = (*route, key)
+            if key == "<<" and key_node.style is None:
+                self._refuse(mark, "merge keys (<<) are not read: write the fields out, or use `extends`")
+            if key in mapping:
+                self._refuse(mark, f"{'.'.join(here)} is written twice: remove one")
+            self._places[here] = f"{self._name}:{mark.line + 1}"
+            mapping[key] = self._plain(value_node, here)
+        return mapping
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        text: str = node.value
+        if text in _NULL:
+            return None
+        if text in _BOOLEANS:
+            return _BOOLEANS[text]
+        if _INTEGER.fullmatch(text):
+            if len(text) > 1000:  # Python refuses to read integers of 4,300 digits
+                self._refuse(node.start_mark, f"a number of {len(text)} digits is no size of anything")
+            return int(text)
+        return float(text.replace(".", "", 1) if text[-1] in "fFnN" else text) if _NUMBER.fullmatch(text) else text
+
+    def _refuse(self, mark: yaml.Mark | None, reason: str) -> NoReturn:
+        line = f":{mark.line + 1}" if mark and self._numbered else ""
+        raise SpecError(f"{self._name}{line}: {reason}") from None
+
+
+class _Refused(yaml.MarkedYAMLError):
+    """Something that YAML allows and specs do not."""
+
+    def __init__(self, reason: str, mark: Any) -> None:
+        super().__init__(None, None, reason, mark)
+
+
+class _Loader(yaml.SafeLoader):
+    """Composes nodes, and refuses what could make them large, shared or special."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        event = self.peek_event()
+        if isinstance(event, yaml.AliasEvent):
+            raise _Refused(f"aliases (*{event.anchor}) are not read: write the entry out", event.start_mark)
+        tag = getattr(event, "tag", None)
+        if tag not in (None, "!"):
+            raise _Refused(f"tags ({tag.replace(_YAML, '!!')}) are not read: remove it", event.start_mark)
+        return super().compose_node(parent, index)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes all text that YAML 1.1 or 1.2 would take for something else, and writes innermost mappings in braces."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        innermost = not any(isinstance(entry, Mapping) for entry in mapping.values())
+        return super().represent_mapping(tag, mapping, flow_style or innermost)
+
+    @classmethod
+    def flow(cls, value: Any) -> str:
+        try:
+            text = yaml.dump(value, Dumper=cls, default_flow_style=True, allow_unicode=True, width=10**6)
+        except yaml.YAMLError:
+            return repr(value)
+        return " ".join(text.removesuffix("...\n").split())
+
+
+_Dumper.add_implicit_resolver(f"{_YAML}float", re.compile(f"^(?:{_NUMBER.pattern})$"), list("-+.0123456789"))

@@ -5,15 +5,16 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
-from pydantic import ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.catalog import BUILT_IN, Catalog, options_class
+from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION, Catalog, options_class
+from gemnet_blocks.spec.document import shown
 
 
 class Unresolved(Options):
@@ -39,30 +40,27 @@ class PartOf:
         """The options of the part.
 
         A type that the catalog does not know stays unresolved, for a class that comes later, unless it looks like a
-        misspelt built-in one.
+        misspelt built-in one or is one of another kind.
         """
         catalog: Catalog = (info.context or {}).get("catalog") or Catalog()
-        if isinstance(value, Unresolved):
+        example = f"such as {{type: {catalog.names(self.kind)[0]}, ...}}"
+        if isinstance(value, BaseModel):
             value = value.model_dump()
-        if isinstance(value, Options):
-            return value
         if not isinstance(value, Mapping):
-            raise PydanticCustomError(
-                "part", "must be a mapping with an entry `type`, got {value}", {"value": repr(value)}
-            )
+            removal = ", or null to leave it out" if self.kind == INTERACTION else ""
+            _refuse((), f"must be a mapping, {example}{removal}, got {shown(value)}", value)
         name = value.get("type")
         if not isinstance(name, str):
-            raise PydanticCustomError(
-                "part", "needs an entry `type`: one of {known}", {"known": ", ".join(catalog.names(self.kind))}
-            )
+            _refuse(("type",) if "type" in value else (), f"needs a `type`, {example}", name)
         try:
             part = catalog.find(self.kind, name)
         except SpecError as error:
-            raise PydanticCustomError("part", "{why}", {"why": str(error)}) from error
+            _refuse(("type",), str(error), name)
         if part is not None:
             return options_class(part).model_validate(dict(value), context=info.context)
-        if difflib.get_close_matches(name, catalog.names(self.kind), n=1, cutoff=0.85):
-            raise PydanticCustomError("part", "{why}", {"why": catalog.unknown(self.kind, name)})
+        similar = difflib.get_close_matches(name, catalog.names(self.kind), n=1, cutoff=0.85)
+        if similar or any(name in parts for parts in BUILT_IN.values()):
+            _refuse(("type",), catalog.unknown(self.kind, name), name)
         return Unresolved.model_validate(dict(value))
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
@@ -71,17 +69,32 @@ class PartOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        built_in = []
-        for name, part in BUILT_IN[self.kind].items():
-            one = options_class(part).model_json_schema()
-            one["properties"]["type"] = {"const": name, "description": f"The kind of {self.kind}."}
-            built_in.append(one)
-        own = {
-            "type": "object",
-            "title": f"Your own {self.kind}",
-            "properties": {"type": {"type": "string", "not": {"enum": list(BUILT_IN[self.kind])}}},
-        }
-        return {"anyOf": [*built_in, own]}
+        built_in = built_in_schemas(self.kind).values()
+        named = [one | {"required": ["type", *one.get("required", [])]} for one in built_in]
+        return {"anyOf": [*named, _own_schema(self.kind)]}
+
+
+def built_in_schemas(kind: str) -> dict[str, dict[str, Any]]:
+    """The JSON Schema of each built-in part of a kind, by name; `type` may be left out."""
+    schemas = {}
+    for name, part in BUILT_IN[kind].items():
+        schemas[name] = options_class(part).model_json_schema() | {"title": name}
+        schemas[name]["properties"]["type"] = {"const": name, "description": f"The kind of {kind}."}
+    return schemas
+
+
+def _own_schema(kind: str) -> dict[str, Any]:
+    name = {
+        "type": "string",
+        "description": f"The name of your own {kind}, or its import path.",
+        "not": {"enum": list(BUILT_IN[kind])},
+    }
+    return {"type": "object", "title": f"your own {kind}", "properties": {"type": name}, "required": ["type"]}
+
+
+def _refuse(route: tuple[str, ...], message: str, value: Any) -> NoReturn:
+    problem = PydanticCustomError("part", "{message}", {"message": message})
+    raise ValidationError.from_exception_data("part", [InitErrorDetails(type=problem, loc=route, input=value)])
 
 
 def _dump(options: Options) -> dict[str, Any]:

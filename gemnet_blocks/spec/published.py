@@ -78,6 +78,9 @@ SPHERICAL_NAMES = {
 }
 INITIALIZATION_NAMES = {"heorthogonal": "he_orthogonal", "zeros": "zeros", "grid": "grid", "loggrid": "loggrid"}
 ACTIVATION_NAMES = {"silu": "silu", "swish": "silu"}
+FIELD_NAMES = {"pregamma_initial": "gamma_raw"}
+PUBLISHED_DEFAULTS = {"trainable": False, "gamma_raw": 0.45264}
+"""Fields of bases that published arguments leave out where they have these values."""
 
 
 def output_initialization(output_init: str) -> OutputInitialization:
@@ -102,7 +105,7 @@ def cutoffs(arguments: Mapping[str, Any]) -> dict[str, float]:
 
 
 def neighbor_caps(arguments: Mapping[str, Any]) -> dict[str, int]:
-    """The greatest number of neighbors in each edge set, by the rules of `cutoffs`.
+    """The greatest number of neighbors in each edge set, by the rules of `cutoffs`; 0: as many as there are.
 
     Raises:
         SpecError: one exceeds that of the atom set.
@@ -110,23 +113,31 @@ def neighbor_caps(arguments: Mapping[str, Any]) -> dict[str, int]:
     return _per_edge_set(arguments, "max_neighbors")
 
 
+def neighbor_cap(count: int) -> int | None:
+    """A published number of neighbors as specs write it: 0 means no cap."""
+    return count if count > 0 else None
+
+
 def _per_edge_set(arguments: Mapping[str, Any], name: str) -> dict[str, Any]:
-    main = arguments[name]
-
     def given(suffix: str, on: bool) -> Any:
-        value = arguments[f"{name}_{suffix}"]
-        return value if on and value is not None else None
+        value = arguments[f"{name}{suffix}"]
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float)):
+            raise SpecError(f"{name}{suffix} must be a number, got {value!r}")
+        return value if on else None
 
-    quad = given("qint", arguments["quad_interaction"])
-    atom_edge = given("aeaint", arguments["atom_edge_interaction"] or arguments["edge_atom_interaction"])
+    main = given("", True)
+    if main is None:
+        raise SpecError(f"{name} must be a number, got None")
+    quad = given("_qint", arguments["quad_interaction"])
+    atom_edge = given("_aeaint", arguments["atom_edge_interaction"] or arguments["edge_atom_interaction"])
     values = {
         "main": main,
         "quad": main if quad is None else quad,
         "atom_edge": main if atom_edge is None else atom_edge,
     }
-    atom = given("aint", arguments["atom_interaction"])
+    atom = given("_aint", arguments["atom_interaction"])
     widest = max(values.values())
-    if atom is not None and widest > atom:
+    if atom is not None and 0 < atom < widest:
         suffix = {"main": "", "quad": "_qint", "atom_edge": "_aeaint"}[max(values, key=lambda key: values[key])]
         raise SpecError(
             f"{name}{suffix}={widest} exceeds {name}_aint={atom}: the edges of atom_interaction must include all others"
@@ -233,7 +244,7 @@ def to_published(spec: Spec) -> dict[str, Any]:
             "use_pbc": spec.neighbors.periodic,
             "scale_backprop_forces": isinstance(forces, GradientForcesOptions) and forces.dynamic_scaling,
             "cutoff": graphs["main"].cutoff,
-            "max_neighbors": graphs["main"].max_neighbors,
+            "max_neighbors": graphs["main"].max_neighbors or 0,
             "enforce_max_neighbors_strictly": spec.neighbors.ties == "strict",
             "rbf": _published_part(bases["radial"], {}),
             "rbf_spherical": bases["angular_radial"] and _published_part(bases["angular_radial"], {}),
@@ -260,12 +271,14 @@ def to_published(spec: Spec) -> dict[str, Any]:
         ):
             rule = graphs[name] if used else None
             arguments[f"cutoff_{suffix}"] = rule and rule.cutoff
-            arguments[f"max_neighbors_{suffix}"] = rule and rule.max_neighbors
+            arguments[f"max_neighbors_{suffix}"] = rule and (rule.max_neighbors or 0)
         tags = graphs["quad"].tags if "quadruplet" in interactions else None
         arguments["qint_tags"] = tags and list(tags)
     except KeyError as error:
         raise SpecError(f"no published arguments describe this spec: it has no {error.args[0]!r}") from error
     again = from_published(arguments)
+    if "quadruplet" not in interactions:  # nothing reads the spherical basis then
+        again, spec = (one.patch({"bases.spherical": None}) for one in (again, spec))
     if again.content_hash != spec.content_hash:
         differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))
         raise SpecError(f"no published arguments describe this spec; they have no way to say: {differences}")
@@ -276,7 +289,7 @@ def _graphs(given: Mapping[str, Any]) -> dict[str, Any]:
     cutoff, cap = cutoffs(given), neighbor_caps(given)
 
     def rule(name: str, within: str | None) -> dict[str, Any]:
-        return {"cutoff": cutoff[name], "max_neighbors": cap[name], "within": within}
+        return {"cutoff": cutoff[name], "max_neighbors": neighbor_cap(cap[name]), "within": within}
 
     mixed = given["atom_edge_interaction"] or given["edge_atom_interaction"]
     root = "atom" if mixed or given["atom_interaction"] else None
@@ -296,12 +309,15 @@ def _bases(given: Mapping[str, Any]) -> dict[str, Any]:
     radial = _part("rbf", given["rbf"] or {"name": "gaussian"}, {}) | {"count": given["num_radial"]}
     angular = given["rbf_spherical"]
     count = {"count": given["num_spherical"]}
+    spherical = _part("sbf", given["sbf"] or {"name": "spherical_harmonics"}, SPHERICAL_NAMES) | count
+    # one angle alone leaves some bases undefined, which does not matter where nothing reads them
+    unread = given["num_spherical"] == 1 and not given["quad_interaction"]
     return {
         "radial": radial,
         "angular_radial": angular and _part("rbf_spherical", angular, {}) | {"count": given["num_radial"]},
         "envelope": _part("envelope", given["envelope"] or {"name": "polynomial", "exponent": 5}, {}),
         "circular": _part("cbf", given["cbf"] or {"name": "spherical_harmonics"}, CIRCULAR_NAMES) | count,
-        "spherical": _part("sbf", given["sbf"] or {"name": "spherical_harmonics"}, SPHERICAL_NAMES) | count,
+        "spherical": None if unread else spherical,
         "scale": given["scale_basis"],
     }
 
@@ -334,16 +350,23 @@ def _part(argument: str, value: Any, names: Mapping[str, str]) -> dict[str, Any]
     """A published {"name": …, …} as a part of a spec."""
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         raise SpecError(f"{argument} must be a dictionary with an entry 'name', got {value!r}")
-    fields = {key: entry for key, entry in value.items() if key != "name"}
+    fields: dict[str, Any] = {
+        FIELD_NAMES.get(str(key), str(key)): entry for key, entry in value.items() if key != "name"
+    }
+    if isinstance(fields.get("exponent"), float) and fields["exponent"].is_integer():
+        fields["exponent"] = int(fields["exponent"])
     name = value["name"].lower()
     return {"type": _name(f"{argument}['name']", name, names) if names else name, **fields}
 
 
 def _published_part(part: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
-    published = {name: published for published, name in names.items()}
-    fields = {key: entry for key, entry in part.items() if key not in ("type", "count")}
-    if fields.get("trainable") is False:
-        del fields["trainable"]
+    published = {ours: theirs for theirs, ours in names.items()}
+    published_fields = {ours: theirs for theirs, ours in FIELD_NAMES.items()}
+    fields = {
+        published_fields.get(key, key): entry
+        for key, entry in part.items()
+        if key not in ("type", "count") and (key, entry) not in PUBLISHED_DEFAULTS.items()
+    }
     return {"name": published.get(part["type"], part["type"]), **fields}
 
 

@@ -7,27 +7,28 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import yaml
-from pydantic import Field, field_validator, model_validator
-from typing_extensions import Self
+from pydantic import Field, PrivateAttr, field_validator, model_validator
 
 from gemnet_blocks.blocks.block import BlockOptions
 from gemnet_blocks.blocks.dense import Activation
 from gemnet_blocks.blocks.interaction import InteractionOptions, Sizes
+from gemnet_blocks.blocks.triplet import TripletOptions
 from gemnet_blocks.graph.caps import Ties
 from gemnet_blocks.graph.edge_sets import MAIN, EdgeSetOptions
 from gemnet_blocks.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
+    BUILT_IN,
     CIRCULAR,
     ENVELOPE,
     INTERACTION,
     RADIAL,
     READ_OUT,
     SPHERICAL,
-    did_you_mean,
+    Catalog,
 )
-from gemnet_blocks.spec.part import PartOf, Unresolved
+from gemnet_blocks.spec.document import dump
+from gemnet_blocks.spec.part import PartOf
 
 
 class NeighborOptions(Options):
@@ -91,74 +92,81 @@ class Spec(Options):
     blocks: BlockOptions
     """How many blocks, and the layers of each besides its interactions."""
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
-    """The interactions of every block by name; `type` is the name where it is not given."""
+    """The interactions of every block by name; `type` is the name where it is not given. The same kind may appear twice
+    under two names, each with weights of its own, on edge sets of its own where it names any."""
     read_out: Annotated[Options, PartOf(READ_OUT)]
     """What is made of the embeddings before the first block and behind each."""
     heads: HeadOptions
     """What the model predicts."""
 
+    _catalog: Catalog = PrivateAttr(default_factory=Catalog)
+
     @model_validator(mode="before")
     @classmethod
-    def _complete(cls, data: Any) -> Any:
-        """Drop what is ablated and fill in what names imply."""
-        if not isinstance(data, Mapping):
-            return data
-        data = dict(data)
-        for section in ("graphs", "interactions"):
-            if isinstance(data.get(section), Mapping):
-                data[section] = {name: entry for name, entry in data[section].items() if entry is not None}
-        if isinstance(data.get("interactions"), Mapping):
-            data["interactions"] = {
+    def _types_are_names(cls, data: Any) -> Any:
+        """Fill in the type of interactions whose name says it."""
+        if isinstance(data, Mapping) and isinstance(data.get("interactions"), Mapping):
+            interactions = {
                 name: {"type": name, **entry} if isinstance(entry, Mapping) else entry
                 for name, entry in data["interactions"].items()
             }
+            return {**data, "interactions": interactions}
         return data
-
-    @field_validator("interactions", "graphs")
-    @classmethod
-    def _names_are_identifiers(cls, entries: dict[str, Any]) -> dict[str, Any]:
-        for name in entries:
-            if not name.isidentifier():
-                raise ValueError(f"{name!r} is no name: use letters, digits and underscores")
-        return entries
 
     @field_validator("graphs")
     @classmethod
-    def _graphs_fit(cls, graphs: dict[str, EdgeSetOptions]) -> dict[str, EdgeSetOptions]:
-        """Check that names refer to edge sets, and put each one after the one that it is within."""
-        if MAIN not in graphs:
-            raise ValueError(
-                f"there is no edge set {MAIN!r}, which carries edge embeddings{did_you_mean(MAIN, graphs)}"
-            )
-        if graphs[MAIN].symmetrize is None:
+    def _parents_first(cls, graphs: dict[str, EdgeSetOptions]) -> dict[str, EdgeSetOptions]:
+        """Put each edge set after the one that it is within, and say how `main` is symmetrized."""
+        if MAIN in graphs and graphs[MAIN].symmetrize is None:
             graphs = graphs | {MAIN: graphs[MAIN].model_copy(update={"symmetrize": "union"})}
         ordered: dict[str, EdgeSetOptions] = {}
-        for name, rule in graphs.items():
-            if name != MAIN and rule.symmetrize is not None:
-                raise ValueError(f"{name}.symmetrize: only {MAIN!r} is symmetrized; remove the field")
-            chain = [name]
-            while (parent := graphs[chain[-1]].within) is not None:
-                if parent not in graphs:
-                    raise ValueError(f"{chain[-1]}.within: unknown edge set {parent!r}{did_you_mean(parent, graphs)}")
-                if parent in chain:
-                    raise ValueError(f"{name}.within: edge sets are within each other in a circle: {', '.join(chain)}")
-                chain.append(parent)
+        for name in graphs:
+            chain = _with_parents(name, graphs)
             ordered |= {link: graphs[link] for link in reversed(chain) if link not in ordered}
         return ordered
 
-    @model_validator(mode="after")
-    def _interactions_fit(self) -> Self:
-        for name, options in self.interactions.items():
-            named = options.edge_sets() if isinstance(options, InteractionOptions) else {}
-            for field, edge_set in named.items():
-                if edge_set not in self.graphs:
-                    raise ValueError(
-                        f"interactions.{name}.{field}: unknown edge set {edge_set!r}"
-                        f"{did_you_mean(edge_set, self.graphs)}"
-                    )
-            if options.type == "quadruplet" and self.bases.spherical is None:  # type: ignore[attr-defined]
-                raise ValueError(f"interactions.{name}: quadruplets need bases.spherical, which is not given")
-        return self
+    @field_validator("interactions")
+    @classmethod
+    def _in_one_order(cls, interactions: dict[str, Options]) -> dict[str, Options]:
+        """Order interactions by kind and name, so that no weight drawn from a seed depends on how a spec is written."""
+        kinds = list(BUILT_IN[INTERACTION])
+
+        def rank(name: str) -> tuple[int, str]:
+            kind = interactions[name].type  # type: ignore[attr-defined]
+            return kinds.index(kind) if kind in kinds else len(kinds), name
+
+        return {name: interactions[name] for name in sorted(interactions, key=rank)}
+
+    def model_post_init(self, context: Any) -> None:
+        """Remember the classes that the spec was read with, for `patch` and `build`."""
+        self._catalog = (context or {}).get("catalog") or Catalog()
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Spec) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash(self.content_hash)
+
+    @property
+    def catalog(self) -> Catalog:
+        """The parts that the spec was read with: the built-in ones, and those that the caller passed."""
+        return self._catalog
+
+    @classmethod
+    def from_yaml(cls, text: str, *, extra: Mapping[str, type] | None = None, allow_imports: bool = False) -> Spec:
+        """Read what `to_yaml` writes.
+
+        Args:
+            text: a YAML document that extends no file.
+            extra: your own parts by the name that `type` gives them.
+            allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
+
+        Raises:
+            SpecError: one error with every problem.
+        """
+        from gemnet_blocks.spec.resolve import parse_spec
+
+        return parse_spec(text, Catalog().plus(extra, allow_imports))
 
     def patch(self, changes: Mapping[str, Any] | None = None, **more: Any) -> Spec:
         """A copy with differences: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
@@ -179,41 +187,43 @@ class Spec(Options):
 
     def to_yaml(self) -> str:
         """A YAML document that makes the same spec again."""
-        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+        return dump(self.to_dict())
 
     @property
     def content_hash(self) -> str:
-        """A name of the architecture: equal for specs that build the same model, however they were written."""
+        """A name of the architecture: equal for specs that build the same model, however they were written.
+
+        The order of entries, defaults that are spelled out and edge sets that nothing uses do not count. A part whose
+        class is not known yet counts as it was written.
+        """
         content = self.to_dict()
         content["graphs"] = {name: rule for name, rule in content["graphs"].items() if name in self.graphs_in_use()}
+        for rule in content["graphs"].values():
+            rule["tags"] = rule["tags"] and sorted(set(rule["tags"]))
         content["bases"]["angular_radial"] = content["bases"]["angular_radial"] or content["bases"]["radial"]
+        if self.neighbors.ties == "strict":
+            del content["neighbors"]["tie_tolerance"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def graphs_in_use(self) -> set[str]:
-        """The edge sets that an interaction names or that another one in use is within."""
-        in_use: set[str] = set()
+        """The edge sets that an interaction names or that another one in use is within.
+
+        All of them where an interaction does not say which it reads.
+        """
+        in_use = set(_with_parents(MAIN, self.graphs))
         for options in self.interactions.values():
-            if isinstance(options, Unresolved):
+            named = options.edge_sets() if isinstance(options, InteractionOptions) else {}
+            if not named and not isinstance(options, TripletOptions):
                 return set(self.graphs)
-        named = [
-            edge_set
-            for options in self.interactions.values()
-            if isinstance(options, InteractionOptions)
-            for edge_set in options.edge_sets().values()
-        ]
-        for name in (MAIN, *named):
-            link: str | None = name
-            while link is not None and link not in in_use:
-                in_use.add(link)
-                link = self.graphs[link].within
+            for edge_set in named.values():
+                in_use.update(_with_parents(edge_set, self.graphs))
         return in_use
 
 
-def json_schema() -> dict[str, Any]:
-    """The JSON Schema of spec files, for completion in editors; `extends` names the file that a spec changes."""
-    schema = Spec.model_json_schema()
-    schema["properties"]["extends"] = {"type": "string", "description": "The spec file that this one changes."}
-    # a file that extends another says only what differs
-    schema["anyOf"] = [{"required": ["extends"]}, {"required": schema.pop("required")}]
-    return schema
+def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:
+    """An edge set, the one that it is within, and so on."""
+    chain = [name] if name in graphs else []
+    while chain and (parent := graphs[chain[-1]].within) in graphs and parent not in chain:
+        chain.append(str(parent))
+    return chain
