@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -9,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.basis.geometry import RadialAngularProjection
-from gemnet_blocks.checkpoints.fairchem_keys import published_names, without_own_prefixes
+from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
 
-PREFIXES = ("module.", "backbone.")
-"""What wrappers put in front of every name; up to two of these are removed."""
+PREFIXES = re.compile(r"^((module|backbone|output_heads\.\w+)\.)+")
+"""What wrappers and models of a backbone and heads put in front of names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class _Place:
 def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> LoadReport:
     """Load weights stored under the names of published GemNet-OC models.
 
-    Up to two prefixes `module.` or `backbone.` of all keys are removed. Nothing is changed when the state does not fit.
+    The prefixes `module.`, `backbone.` and `output_heads.<name>.` of keys are removed. Nothing is changed when the
+    state does not fit.
 
     Args:
         module: a model made from a spec, one of the façade classes or one of its heads. Interactions and edge sets
@@ -74,14 +77,15 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
         What became of each key.
 
     Raises:
-        StateError: lists exactly the keys that are missing, unexpected or of the wrong shape.
+        StateError: lists exactly the keys that are missing, unexpected or of the wrong shape; or the keys that are
+            there twice, with different prefixes.
     """
     state = _without_prefixes(state_dict)
     places = _places(module)
     by_name = {name: place for place in places for name in place.names}
     # a weight with several names needs only the one that is there
     missing = [place.names[0] for place in places if not any(name in state for name in place.names)]
-    unused = _unused_names(module)
+    unused = unused_prefixes(module)
     unexpected = [name for name in state if name not in by_name and not name.startswith(unused)]
     wrong = [
         f"{name} ({tuple(value.shape)} where {by_name[name].stored_shape} is needed)"
@@ -107,11 +111,19 @@ def fairchem_state(module: nn.Module) -> dict[str, Tensor]:
     Raises:
         StateError: the model has weights that published models have no name for.
     """
-    return {
+    state = {
         name: place.tensor.detach().clone().reshape(place.stored_shape)
         for place in _places(module)
         for name in place.names
     }
+    # published models also store a basis that they do not use; any values will do
+    unused = {
+        name.replace("radial_basis.", prefix, 1): value.clone()
+        for prefix in unused_prefixes(module)
+        for name, value in state.items()
+        if name.startswith("radial_basis.")
+    }
+    return state | unused
 
 
 def _places(module: nn.Module) -> list[_Place]:
@@ -120,11 +132,10 @@ def _places(module: nn.Module) -> list[_Place]:
         for part in module.modules()
         if isinstance(part, RadialAngularProjection)
     }
-    present = _interactions_of(module)
+    present = shared_suffixes(module)
     places, unnamed = [], []
     for key, tensor in module.state_dict(keep_vars=True).items():
-        name = without_own_prefixes(key)
-        names = [other for other in published_names(name) if _belongs(other, present)]
+        names = published_names(key, present)
         if not names:
             unnamed.append(key)
         shape = stored_shapes.get(id(tensor), tuple(tensor.shape))
@@ -132,31 +143,6 @@ def _places(module: nn.Module) -> list[_Place]:
     if unnamed:
         raise StateError(f"published models have no names for the weights {', '.join(unnamed)}")
     return places
-
-
-def _interactions_of(module: nn.Module) -> set[str]:
-    """The interactions that share bases, by the suffix of their published names."""
-    keys = {without_own_prefixes(key) for key in module.state_dict()}
-    suffixes = {"triplet": "tint", "quadruplet": "qint", "atom_edge": "aeint", "edge_atom": "eaint"}
-    return {
-        suffix
-        for name, suffix in suffixes.items()
-        if any(key.startswith(f"geometry.interactions.{name}.") for key in keys)
-    }
-
-
-def _unused_names(module: nn.Module) -> tuple[str, ...]:
-    """What published models store and never use: with edge–atom but no atom–edge interaction, a radial basis."""
-    present = _interactions_of(module)
-    return ("radial_basis_aeaint.",) if "eaint" in present and "aeint" not in present else ()
-
-
-def _belongs(name: str, present: set[str]) -> bool:
-    """Whether a published name of a basis belongs to an interaction that the model has."""
-    head = name.split(".", 1)[0]
-    if not head.startswith(("cbf_basis_", "sbf_basis_")):
-        return True
-    return head.rsplit("_", 1)[1] in present
 
 
 def _contradictions(places: list[_Place], state: Mapping[str, Tensor]) -> list[str]:
@@ -172,10 +158,9 @@ def _contradictions(places: list[_Place], state: Mapping[str, Tensor]) -> list[s
 
 
 def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    stripped = dict(state)
-    for _ in range(2):
-        for prefix in PREFIXES:
-            if stripped and all(key.startswith(prefix) for key in stripped):
-                stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
-                break
-    return stripped
+    stripped = {key: PREFIXES.sub("", key) for key in state}
+    count = Counter(stripped.values())
+    twice = [key for key, name in stripped.items() if count[name] > 1]
+    if twice:
+        raise StateError(f"the state has weights twice, with different prefixes: {', '.join(twice)}")
+    return {stripped[key]: value for key, value in state.items()}

@@ -8,6 +8,9 @@ are several rules.
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
+
+from torch import nn
 
 Rule = tuple[str, str]
 """A regular expression that matches the whole of one of our names, and the published name."""
@@ -153,25 +156,47 @@ _RULES = [
 _RESIDUAL = {".first.": ".dense_mlp.0.", ".second.": ".dense_mlp.1."}
 
 
-def published_names(name: str) -> list[str]:
+def published_names(key: str, suffixes: Collection[str]) -> list[str]:
     """All names under which published models store the weight of one of our names; empty where they have none.
 
     Args:
-        name: a state-dict key of a model, without the prefixes `model.` and `trunk.`.
+        key: a state-dict key of a model.
+        suffixes: those of the model's interactions, from `shared_suffixes`.
     """
     names = []
     for pattern, replacement in _RULES:
-        match = pattern.fullmatch(name)
+        match = pattern.fullmatch(_without_own_prefixes(key))
         if match:
             published = match.expand(replacement)
             for ours, theirs in _RESIDUAL.items():
                 published = published.replace(ours, theirs)
             names.append(published)
-    return names
+    return [name for name in names if _belongs(name, suffixes)]
 
 
-def without_own_prefixes(key: str) -> str:
-    """One of our names without what wrappers put in front of it."""
+def shared_suffixes(module: nn.Module) -> set[str]:
+    """The suffixes of the published names of what the interactions of a model share."""
+    keys = {_without_own_prefixes(key) for key in module.state_dict()}
+    return {
+        suffix
+        for name, suffix in _PROJECTIONS.items()
+        if any(key.startswith(f"geometry.interactions.{name}.") for key in keys)
+    }
+
+
+def unused_prefixes(module: nn.Module) -> tuple[str, ...]:
+    """What published models store and never use: with edge–atom but no atom–edge interaction, a radial basis."""
+    suffixes = shared_suffixes(module)
+    return ("radial_basis_aeaint.",) if "eaint" in suffixes and "aeint" not in suffixes else ()
+
+
+def _belongs(name: str, suffixes: Collection[str]) -> bool:
+    """Whether the published name of a basis belongs to an interaction that the model has."""
+    head = name.split(".", 1)[0]
+    return not head.startswith(("cbf_basis_", "sbf_basis_")) or head.rsplit("_", 1)[1] in suffixes
+
+
+def _without_own_prefixes(key: str) -> str:
     for prefix in ("model.", "trunk."):
         key = key.removeprefix(prefix)
     return key

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gemnet_blocks.checkpoints.fairchem_keys import published_names, without_own_prefixes
+from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
 from gemnet_blocks.scaling import ScaleFactor
 
@@ -48,22 +48,28 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
         StateError: the file cannot be read, or lacks a factor that the model needs; nothing is changed then.
     """
     factors = read_scale_file(source)
-    places = {
-        names[0].removesuffix(SUFFIX): scale
+    suffixes = shared_suffixes(module)
+    places = [
+        (scale, [name.removesuffix(SUFFIX) for name in published_names(f"{key}.factor", suffixes)])
         for key, scale in module.named_modules()
-        if isinstance(scale, ScaleFactor) and (names := published_names(f"{without_own_prefixes(key)}.factor"))
-    }
-    missing = [name for name in places if name not in factors]
+        if isinstance(scale, ScaleFactor)
+    ]
+    # a factor with several names needs only the one that is there
+    missing = [names[0] for _, names in places if names and not any(name in factors for name in names)]
     if missing:
         raise StateError(f"the scale file lacks {len(missing)} factors of this model: {', '.join(missing)}")
-    unexpected = [name for name in factors if name not in places]
+    known = {name for _, names in places for name in names}
+    unused = unused_prefixes(module)
+    unexpected = [name for name in factors if name not in known and not name.startswith(unused)]
     if unexpected:
         warnings.warn(
             f"{len(unexpected)} scale factors have no place in this model: {', '.join(unexpected)}", stacklevel=2
         )
     with torch.no_grad():
-        for name, scale in places.items():
-            scale.factor.fill_(factors[name])
+        for scale, names in places:
+            for name in names[::-1]:
+                if name in factors:
+                    scale.factor.fill_(factors[name])
 
 
 def _read(path: Path) -> Mapping[str, Any]:
