@@ -91,7 +91,7 @@ class DirectForces(nn.Module):
     ) -> Float[Tensor, "atoms 3"]:
         """The force on each atom, from edges in parts."""
         if self.coupled:
-            magnitude = (magnitude + magnitude[reverse]) / 2
+            magnitude = (magnitude + magnitude.index_select(0, reverse)) / 2
         return self.sums.by_index(magnitude[:, None] * direction, target, atom_count)
 
 

@@ -18,7 +18,7 @@ evenly in the exponent.
 
 
 @torch.no_grad()
-def he_orthogonal_(weight: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def he_orthogonal_(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Fill a weight with a semi-orthogonal matrix of He's variance: decorrelated outputs, Var[W] = 1/fan_in.
 
     The matrix is standardised to mean 0 and variance 1 along its inputs and divided by √fan_in. Inputs are axis 1 of

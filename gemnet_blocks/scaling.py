@@ -29,7 +29,9 @@ class ScaleFactor(nn.Module):
         """Whether the number was fitted."""
         return bool(self.factor != 0)
 
-    def forward(self, x: Float[Tensor, ...], reference: Float[Tensor, ...] | None = None) -> Float[Tensor, ...]:
+    def forward(
+        self, x: Float[Tensor, "*shape"], reference: Float[Tensor, "*other_shape"] | None = None
+    ) -> Float[Tensor, "*shape"]:
         """`x` times the factor.
 
         Args:
@@ -113,4 +115,4 @@ def _fit(model: nn.Module, batches: list[Structures], scale: ScaleFactor) -> flo
 
 def _variance(x: Tensor) -> float:
     """The variance over samples, averaged over features; zero of fewer than two samples."""
-    return float(x.reshape(len(x), -1).var(dim=0).mean()) if len(x) > 1 and x.numel() else 0.0
+    return float(x.detach().reshape(len(x), -1).var(dim=0).mean()) if len(x) > 1 and x.numel() else 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -111,11 +112,11 @@ class Structures:
         count = counts.shape[0]
         cell, pbc = getattr(batch, "cell", None), getattr(batch, "pbc", None)
         tags, fixed = getattr(batch, "tags", None), getattr(batch, "fixed", None)
-        cells = positions.new_zeros(count, 3, 3) if cell is None else cell.detach().reshape(-1, 3, 3).to(device)
+        cells = positions.new_zeros(count, 3, 3) if cell is None else _rows("cell", cell.detach().to(device), 3, 3)
         if pbc is None:
             periodic = torch.full((count, 3), cell is not None, device=device)
         else:
-            periodic = torch.as_tensor(pbc, dtype=torch.bool, device=device).reshape(-1, 3)
+            periodic = _rows("pbc", torch.as_tensor(pbc, dtype=torch.bool, device=device), 3)
             periodic = periodic.expand(count, 3) if periodic.shape[0] == 1 else periodic
         for name, rows, expected in (
             ("atomic_numbers", batch.atomic_numbers, positions.shape[0]),
@@ -251,10 +252,22 @@ def _atom_counts_of(batch: Any, device: torch.device) -> Tensor:
     if index is not None and bool((index[1:] < index[:-1]).any()):
         raise StructureError("the batch's `batch` is not ascending: put the atoms of a structure one after another")
     if natoms is not None:
-        return torch.as_tensor(natoms, dtype=torch.long, device=device).reshape(-1)
+        counts = torch.as_tensor(natoms, dtype=torch.long, device=device).reshape(-1)
+        if index is not None and not torch.equal(torch.bincount(index, minlength=len(counts)), counts):
+            raise StructureError("the batch's natoms and `batch` disagree about the atoms of each structure")
+        return counts
     if index is not None:
         return torch.bincount(index)
     return torch.tensor([batch.pos.shape[0]], device=device)
+
+
+def _rows(name: str, value: Tensor, *shape: int) -> Tensor:
+    """One row of a shape per structure; batching may have joined the rows' first axes, as PyTorch Geometric does."""
+    trailing = tuple(value.shape[1:])
+    if not value.ndim or trailing != shape[len(shape) - len(trailing) :] or value.numel() % math.prod(shape):
+        needed = ", ".join(str(size) for size in shape)
+        raise StructureError(f"the batch's {name} is of shape {tuple(value.shape)}: (structures, {needed}) is needed")
+    return value.reshape(-1, *shape)
 
 
 def _singular(cells: Tensor, periodic: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ SILU_GAIN = 1 / 0.6
 class ScaledSiLU(nn.Module):
     """silu*(x) = silu(x)/0.6, which keeps unit variance (GemNet, arXiv 2106.08903)."""
 
-    def forward(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """silu(x)/0.6, elementwise."""
         return nn.functional.silu(x) * SILU_GAIN
 
@@ -29,7 +29,7 @@ class ScaledSiLU(nn.Module):
 class SiQU(nn.Module):
     """x·silu(x), elementwise."""
 
-    def forward(self, x: Float[Tensor, ...]) -> Float[Tensor, ...]:
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
         """x·silu(x), elementwise."""
         return x * nn.functional.silu(x)
 
@@ -92,7 +92,7 @@ def residuals(count: int, size: int, activation: Activation = "silu") -> nn.Sequ
     return nn.Sequential(*(Residual(size, activation) for _ in range(count)))
 
 
-def skip(*terms: Float[Tensor, ...]) -> Float[Tensor, ...]:
+def skip(*terms: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The sum of n terms divided by √n, which keeps the variance of independent terms."""
     total = terms[0]
     for term in terms[1:]:

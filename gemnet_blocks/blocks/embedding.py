@@ -51,4 +51,6 @@ class EdgeEmbedding(nn.Module):
         self, atoms: Float[Tensor, "atoms atom_size"], x: Float[Tensor, "edges edge_in_size"], edges: EdgeSet
     ) -> Float[Tensor, "edges edge_size"]:
         """The embedding of each edge."""
-        return self.dense(torch.cat([atoms[edges.source], atoms[edges.target], x], dim=-1))
+        return self.dense(
+            torch.cat([atoms.index_select(0, edges.source), atoms.index_select(0, edges.target), x], dim=-1)
+        )

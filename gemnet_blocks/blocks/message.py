@@ -68,7 +68,7 @@ class Message(nn.Module):
     ) -> Float[Tensor, "edges down_size"]:
         """The messages; edge e reads the embedding `row[e]`, or e where `row` is None."""
         x = self.dense(x)
-        x = x if row is None else x[row]
+        x = x if row is None else x.index_select(0, row)
         return self.down(self.scale(x * self.radial(radial), x))
 
 
@@ -113,4 +113,4 @@ class SymmetricUp(nn.Module):
         self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
     ) -> Float[Tensor, "edges edge_size"]:
         """(Dense₁(x) + Dense₂(x)[reverse])/√2."""
-        return (self.same(x) + self.opposite(x)[reverse]) * math.sqrt(0.5)
+        return (self.same(x) + self.opposite(x).index_select(0, reverse)) * math.sqrt(0.5)

@@ -113,10 +113,13 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
 
         triplets = quadruplets.around_source
         by_middle = self.circular_projection(radial.angular[self.graph])
-        circular = (by_middle[triplets.outer] @ self.circular(angles.cos_at_source)[:, :, None])[:, :, 0]
+        circular_functions = self.circular(angles.cos_at_source)[:, :, None]
+        circular = (by_middle.index_select(0, triplets.outer) @ circular_functions)[:, :, 0]
 
         weights = self.spherical(
-            angles.cos_at_target[quadruplets.target_triplet], angles.cos_dihedral, angles.sin_dihedral
+            angles.cos_at_target.index_select(0, quadruplets.target_triplet),
+            angles.cos_dihedral,
+            angles.sin_dihedral,
         )
         by_outer = segments(quadruplets.outer, main.count)
         angular_sum = ExplicitAngularSum(
@@ -197,6 +200,6 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
 
     def forward(self, embeddings: Embeddings, geometry: QuadrupletGeometry) -> Float[Tensor, "edges edge_size"]:
         """The message to each main edge."""
-        x = self.message(embeddings.edges, geometry.radial)[geometry.inner_edge]
+        x = self.message(embeddings.edges, geometry.radial).index_select(0, geometry.inner_edge)
         y = self.circular_scale(x * self.circular(geometry.circular), x)
         return self.up(self.contraction(geometry.angular_sum(y), y), geometry.reverse)

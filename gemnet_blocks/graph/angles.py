@@ -12,7 +12,7 @@ from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.triplets import Triplets
 
 COLLINEAR = 1e-9
-"""The least |n_c × n_d| of a dihedral angle: at or below it, atoms are collinear and θ is π/2 or rounding noise."""
+"""The least |n_c × n_d| of a dihedral angle: at or below it, atoms are collinear and θ is π/2."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -36,7 +36,7 @@ def triplet_cosines(
     outer: Float[Tensor, "outer_edges 3"], inner: Float[Tensor, "inner_edges 3"], triplets: Triplets
 ) -> Float[Tensor, " triplets"]:
     """cos φ_cab = u_ca · u_ba of the triplets c→a←b, from the directions of both edge sets."""
-    return dot(outer[triplets.outer], inner[triplets.inner])
+    return dot(outer.index_select(0, triplets.outer), inner.index_select(0, triplets.inner))
 
 
 def quadruplet_angles(
@@ -46,13 +46,13 @@ def quadruplet_angles(
 
     cos φ_abd = u_db · u_ba, cos φ_cab = u_ca · u_ba, θ_cabd = atan2(max(|n_c × n_d|, 10⁻⁹), n_c · n_d) with
     n_c = u_ca × u_ba and n_d = u_db × u_ba. Values and first and second derivatives are finite everywhere; for
-    collinear atoms, which have no θ, the value is π/2 (or, where n_c · n_d is not exactly zero, rounding noise).
+    collinear atoms, which have no θ, the value is π/2 up to rounding, in single precision too.
     """
     source, target = quadruplets.around_source, quadruplets.around_target
-    u_db, u_ba_source = edges[source.inner], middle[source.outer]
-    u_ca, u_ba_target = edges[target.outer], middle[target.inner]
-    n_d = torch.linalg.cross(u_db, u_ba_source)[quadruplets.source_triplet]
-    n_c = torch.linalg.cross(u_ca, u_ba_target)[quadruplets.target_triplet]
+    u_db, u_ba_source = edges.index_select(0, source.inner), middle.index_select(0, source.outer)
+    u_ca, u_ba_target = edges.index_select(0, target.outer), middle.index_select(0, target.inner)
+    n_d = _normal(u_db, u_ba_source).index_select(0, quadruplets.source_triplet)
+    n_c = _normal(u_ca, u_ba_target).index_select(0, quadruplets.target_triplet)
     x = dot(n_c, n_d)
     product = torch.linalg.cross(n_c, n_d)
     # the clamp acts on the square, whose root then has finite derivatives
@@ -64,6 +64,15 @@ def quadruplet_angles(
         cos_dihedral=x / radius,
         sin_dihedral=y / radius,
     )
+
+
+def _normal(u: Float[Tensor, "triplets 3"], v: Float[Tensor, "triplets 3"]) -> Float[Tensor, "triplets 3"]:
+    """u × v; zero where it is but rounding noise and the clamp of θ would not hide that."""
+    normal = torch.linalg.cross(u, v)
+    noise = 8 * torch.finfo(normal.dtype).eps
+    if noise < COLLINEAR:
+        return normal
+    return torch.where((dot(normal, normal) > noise**2)[:, None], normal, torch.zeros_like(normal))
 
 
 def dot(a: Float[Tensor, "*batch 3"], b: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:

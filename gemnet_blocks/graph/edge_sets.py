@@ -35,7 +35,7 @@ class EdgeSetOptions(Options):
     within: str | None = None
     """Select among the edges of this set, before its symmetrization, instead of among all pairs."""
     symmetrize: Symmetrization | None = None
-    """How every edge gets its opposite; required of `main` and of no other set."""
+    """How every edge gets its opposite: of `main` only, by default union."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -78,7 +78,7 @@ def measure(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> EdgeSet
     positions, cells = structures.positions.to(wide), structures.cells.to(wide)
     cell = cells[structures.structure[pairs.target]]
     offset = (pairs.shift.to(wide)[:, None, :] @ cell)[:, 0]
-    vector = positions[pairs.target] - positions[pairs.source] - offset
+    vector = positions.index_select(0, pairs.target) - positions.index_select(0, pairs.source) - offset
     distance = safe_norm(vector)
     direction = vector / torch.where(distance > 0, distance, torch.ones_like(distance))[:, None]
     return EdgeSet(
@@ -95,7 +95,8 @@ def safe_norm(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     """|v|, with zero instead of undefined derivatives at v = 0."""
     square = (vector * vector).sum(dim=-1)
     positive = square > 0
-    return torch.where(positive, torch.where(positive, square, torch.ones_like(square)).sqrt(), square)
+    root = torch.where(positive, square, torch.ones_like(square)).sqrt()
+    return torch.where(positive, root, square.detach())  # detached: v² has a second derivative at zero, too
 
 
 SHIFT_BITS = 21

@@ -48,7 +48,7 @@ class Segments:
     """A division of the items 0, 1, … into consecutive runs, and the runs grouped by length.
 
     Sums over runs of different lengths are then a few dense matrix products instead of one scattered addition per
-    item; padding wastes at most a third of a product.
+    item; padding wastes at most a third of the products for runs longer than 8.
 
     Attributes:
         segment: the segment of each item, ascending.

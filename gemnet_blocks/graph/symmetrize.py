@@ -16,8 +16,8 @@ Symmetrization = Literal["lower_index", "union"]
 """Which edges stay.
 
 lower_index: edges from a lower to a higher atom index, of those between an atom and its own image the ones with
-    lexicographically negative shift, and the opposite of each. Published models use it. Where a cap binds, it depends
-    on the order of the atoms.
+    lexicographically positive shift, and the opposite of each. Published models use it (they count shifts with the
+    opposite sign and keep the negative ones). Where a cap binds, it depends on the order of the atoms.
 union: an edge stays if it or its opposite was selected. Does not depend on the order of the atoms.
 """
 
@@ -70,8 +70,8 @@ def symmetrize(pairs: Pairs, rule: Symmetrization) -> SymmetricPairs:
 
 def _towards_higher_index(pairs: Pairs) -> Bool[Tensor, " pairs"]:
     x, y, z = pairs.shift.unbind(dim=-1)
-    negative = (x < 0) | ((x == 0) & ((y < 0) | ((y == 0) & (z < 0))))
-    return (pairs.source < pairs.target) | ((pairs.source == pairs.target) & negative)
+    positive = (x > 0) | ((x == 0) & ((y > 0) | ((y == 0) & (z > 0))))
+    return (pairs.source < pairs.target) | ((pairs.source == pairs.target) & positive)
 
 
 def _keys(pairs: Pairs) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:

@@ -1,0 +1,28 @@
+"""Fixtures for all tests, and the check of every shape that the library's annotations promise."""
+
+from __future__ import annotations
+
+from jaxtyping import install_import_hook
+
+# Before anything imports gemnet_blocks. JAXTYPING_DISABLE=1 in the environment turns the checks off.
+install_import_hook("gemnet_blocks", "shape_checks.check_shapes")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+from helpers import KINDS  # noqa: E402
+
+from gemnet_blocks.structures import Structures  # noqa: E402
+
+# tensors in tests are so small that threads would only wait for each other
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    torch.manual_seed(0)
+
+
+@pytest.fixture(params=list(KINDS))
+def any_structures(request: pytest.FixtureRequest) -> Structures:
+    """Structures of every kind in turn, odd ones included."""
+    return KINDS[request.param]()

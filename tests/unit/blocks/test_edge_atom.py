@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import (
+    KINDS,
+    SMOOTH,
+    assert_close,
+    check_interaction_derivatives,
+    graphs_of,
+    interaction_matches,
+    radial_values,
+    random_embeddings,
+)
+
+from gemnet_blocks.basis.circular import Legendre
+from gemnet_blocks.basis.geometry import RadialAngularProjection
+from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction, SharedEdgeAtomGeometry, SumOverEdges
+from gemnet_blocks.blocks.message import AngularSum
+from gemnet_blocks.blocks.triplet_sum import TripletSum
+from gemnet_blocks.graph.index_sets import TripletRequest
+from gemnet_blocks.graph.symmetrize import Symmetrization
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.sums import TorchSums
+from gemnet_blocks.testing import oracles
+
+REQUEST = TripletRequest("atom_edge", "main")
+
+
+def edge_atom_block() -> EdgeAtomInteraction:
+    return EdgeAtomInteraction(atom_size=5, edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2)
+
+
+def shared_geometry() -> SharedEdgeAtomGeometry:
+    projection = RadialAngularProjection(radial_count=4, angular_count=3, size=2)
+    return SharedEdgeAtomGeometry(
+        TripletSum(REQUEST, Legendre(3), projection, TorchSums()), radial_count=3, radial_size=2
+    )
+
+
+def test_equals_the_oracle(any_structures: Structures) -> None:
+    interaction_matches(edge_atom_block(), shared_geometry(), oracles.edge_atom, any_structures)
+
+
+@pytest.mark.parametrize("symmetrize", ["union", "lower_index"])
+@pytest.mark.parametrize("kind", SMOOTH)
+def test_equals_the_oracle_among_many_triplets(kind: str, symmetrize: Symmetrization) -> None:
+    graphs = interaction_matches(edge_atom_block(), shared_geometry(), oracles.edge_atom, KINDS[kind](), symmetrize)
+    assert graphs.indices[REQUEST].count >= 24
+
+
+def test_derivatives() -> None:
+    check_interaction_derivatives(edge_atom_block(), shared_geometry())
+
+
+def test_an_atom_hears_of_the_main_edges_into_it() -> None:
+    block, shared = edge_atom_block().double(), shared_geometry().double()
+    graphs = graphs_of(KINDS["molecules"](), shared.requests)
+    embeddings = random_embeddings(graphs, 5, 6)
+    result = block(embeddings, shared(graphs, radial_values(graphs)))
+    targets = graphs.main.edges.target
+    for atom in range(len(result)):
+        (gradient,) = torch.autograd.grad(result[atom].sum(), embeddings.edges, retain_graph=True)
+        assert torch.equal(gradient.abs().amax(dim=1) > 0, targets == atom)
+
+
+def test_without_triplets_there_is_no_message() -> None:
+    block, shared = edge_atom_block().double(), shared_geometry().double()
+    graphs = graphs_of(KINDS["no triplets"](), shared.requests)
+    result = block(random_embeddings(graphs, 5, 6), shared(graphs, radial_values(graphs)))
+    assert_close(result, torch.zeros(2, 5, dtype=torch.float64))
+
+
+def test_the_sum_over_edges_adds_up_what_comes_to_each_edge_into_an_atom() -> None:
+    class Twice(AngularSum):
+        def __call__(self, values: torch.Tensor) -> torch.Tensor:
+            return 2 * values[:, None, :]
+
+    values = torch.arange(8.0).reshape(4, 2)
+    result = SumOverEdges(Twice(), torch.tensor([0, 0, 2, 2]), atom_count=4, sums=TorchSums())(values)
+    assert result[:, 0].tolist() == [[4, 8], [0, 0], [20, 24], [0, 0]]
+
+
+def test_what_is_declared_is_what_is_read() -> None:
+    shared = shared_geometry()
+    assert shared.edge_sets == ("atom_edge",)
+    assert shared.requests == (REQUEST,)
+    assert shared.radial_on == ("main",)
+    assert shared.angular_radial_on == ("atom_edge",)
+    assert EdgeAtomInteraction.writes == "atoms"

@@ -1,0 +1,57 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from helpers import KINDS, assert_same_function, graphs_of
+
+from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing import oracles
+
+
+def test_an_atom_is_embedded_by_its_number_counted_from_one() -> None:
+    module = AtomEmbedding(element_count=9, size=4)
+    embedded = module(torch.tensor([1, 9, 8, 1]))
+    assert torch.equal(embedded, module.table.weight[[0, 8, 7, 0]])
+    assert module(torch.zeros(0, dtype=torch.long)).shape == (0, 4)
+    with pytest.raises(IndexError):
+        module(torch.tensor([10]))
+
+
+def test_initial_embeddings_are_uniform_with_variance_one() -> None:
+    weight = AtomEmbedding(100, 200).table.weight.detach()
+    assert weight.abs().max() <= math.sqrt(3)
+    assert weight.abs().max() > 0.99 * math.sqrt(3)
+    assert float(weight.mean()) == pytest.approx(0, abs=0.02)
+    assert float(weight.var()) == pytest.approx(1, abs=0.02)
+    # uniform, not merely bounded: a quarter lies in each quarter of the range
+    quarters = torch.histc(weight, bins=4, min=-math.sqrt(3), max=math.sqrt(3)) / weight.numel()
+    torch.testing.assert_close(quarters, torch.full((4,), 0.25), rtol=0, atol=0.01)
+
+
+def test_an_edge_is_embedded_by_source_then_target_then_its_own_features(any_structures: Structures) -> None:
+    graphs = graphs_of(any_structures)
+    module = EdgeEmbedding(atom_size=3, edge_in_size=4, edge_size=5).double()
+    atoms = torch.randn(any_structures.atom_count, 3, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(graphs.main.edges.count, 4, dtype=torch.float64, requires_grad=True)
+    rows = [
+        torch.cat([atoms[edge.source], atoms[edge.target], x[e]])
+        for e, edge in enumerate(oracles.edges_of(graphs.main.edges))
+    ]
+    slow = oracles.dense(module.dense, torch.stack(rows) if rows else x.new_zeros(0, 10))
+    assert_same_function(module(atoms, x, graphs.main.edges), slow, [atoms, x, *module.parameters()])
+
+
+def test_derivatives() -> None:
+    graphs = graphs_of(KINDS["small cell"]())
+    module = EdgeEmbedding(atom_size=2, edge_in_size=2, edge_size=3).double()
+    atoms = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(graphs.main.edges.count, 2, dtype=torch.float64, requires_grad=True)
+
+    def function(atoms: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+        return module(atoms, x, graphs.main.edges)
+
+    assert torch.autograd.gradcheck(function, (atoms, x))
+    assert torch.autograd.gradgradcheck(function, (atoms, x), fast_mode=True)
