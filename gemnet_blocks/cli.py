@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.columns import Columns
 from rich.console import Console
-from rich.table import Table
 
 from gemnet_blocks.errors import SpecError, StateError, StructureError
+from gemnet_blocks.frames import read_frames, with_tag
+from gemnet_blocks.terminal import console, print_predictions, print_summary
 
 app = typer.Typer(
     help="GemNet-OC as independent layers, put together by a declarative spec.",
@@ -20,9 +19,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-console = Console()
-if not console.is_terminal:
-    console = Console(width=150)  # files and pipes have no width of their own
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec file.", show_default=False)]
 Assignments = Annotated[
@@ -97,101 +93,6 @@ def demo(
     run(structures, specs)
 
 
-def print_summary(model: Any) -> None:
-    """Print the layers of a model."""
-    from gemnet_blocks.summary import layers
-
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    for column, right in (
-        ("part", False),
-        ("layer", False),
-        ("kind", False),
-        ("×", True),
-        ("parameters", True),
-        ("reads", False),
-        ("writes", False),
-    ):
-        table.add_column(column, justify="right" if right else "left", no_wrap=right)
-    part = None
-    rows = layers(model)
-    for row in rows:
-        if part is not None and row.part != part:
-            table.add_section()
-        shown = row.part if row.part != part else ""
-        part = row.part
-        parameters = f"{row.parameters:,}" if row.parameters else ""
-        table.add_row(shown, row.name, row.kind, str(row.count), parameters, row.reads, row.writes)
-    table.add_section()
-    table.add_row("total", "", "", "", f"{sum(row.parameters for row in rows):,}", "", "")
-    console.print(table)
-
-
-def print_predictions(model: Any, frames: list[Any]) -> list[Any]:
-    """Predict frames one after another, print the results, and return frames that carry them."""
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    from gemnet_blocks.structures import Structures
-    from gemnet_blocks.timing import timed_prediction
-
-    results = Table(box=SIMPLE_HEAD, header_style="bold")
-    for column in ("structure", "formula", "atoms", "energy", "mean |force|", "max |force|"):
-        results.add_column(column, justify="left" if column == "formula" else "right")
-    seconds: dict[str, float] = {}
-    counts: dict[str, list[int]] = {}
-    predicted = []
-    for number, frame in enumerate(frames):
-        timed = timed_prediction(model, Structures.from_ase(frame))
-        for part, spent in timed.seconds.items():
-            seconds[part] = seconds.get(part, 0.0) + spent
-        for name, count in timed.counts.items():
-            counts.setdefault(name, []).append(count)
-        energy, forces = float(timed.prediction.energy[0]), timed.prediction.forces
-        norms = ["–", "–"]
-        if forces is not None and len(frame):
-            norm = forces.norm(dim=-1)
-            norms = [f"{float(norm.mean()):.4f}", f"{float(norm.max()):.4f}"]
-        results.add_row(str(number), frame.get_chemical_formula(), str(len(frame)), f"{energy:.6f}", *norms)
-        frame = frame.copy()
-        values = {} if forces is None else {"forces": forces.double().cpu().numpy()}
-        frame.calc = SinglePointCalculator(frame, energy=energy, **values)
-        predicted.append(frame)
-    console.print(results)
-    total = {**seconds, "total": sum(seconds.values())}
-    count_table = _two_columns("per structure", {name: _range(values) for name, values in counts.items()})
-    time_table = _two_columns("seconds", {part: f"{spent:.3f}" for part, spent in total.items()})
-    console.print(Columns([count_table, time_table], padding=(0, 4)))
-    return predicted
-
-
-def read_frames(path: Path, index: str = ":") -> list[Any]:
-    """Structures from a file that ASE reads.
-
-    Raises:
-        StructureError: the file cannot be read or holds no structure.
-    """
-    from ase.io import read
-
-    if not path.is_file():
-        raise StructureError(f"{path}: there is no such file")
-    try:
-        frames = read(path, index=index)
-    except Exception as error:  # ASE's readers raise anything
-        raise StructureError(f"{path}: ASE cannot read it: {type(error).__name__}: {error}") from error
-    frames = frames if isinstance(frames, list) else [frames]
-    if not frames:
-        raise StructureError(f"{path}: there is no structure at index {index}")
-    return frames
-
-
-def with_tag(frame: Any, tag: int) -> Any:
-    """A copy in which atoms without tags have this one."""
-    if frame.has("tags"):
-        return frame
-    frame = frame.copy()
-    frame.set_tags([tag] * len(frame))
-    return frame
-
-
 def _build(spec: Path, assignments: list[str] | None, seed: int) -> Any:
     from gemnet_blocks.spec import build, load_spec
     from gemnet_blocks.spec.resolve import parse_assignment
@@ -212,20 +113,6 @@ def _load_weights(model: Any, path: Path) -> None:
         raise StateError(f"{path}: cannot be read safely as weights: {error}") from error
     report = load_fairchem_state(model, state.get("state_dict", state))
     console.print(f"weights: {path}: {report}")
-
-
-def _two_columns(label: str, values: dict[str, str]) -> Table:
-    table = Table(box=SIMPLE_HEAD, header_style="bold")
-    table.add_column("")
-    table.add_column(label, justify="right")
-    for name, value in values.items():
-        table.add_row(name, value)
-    return table
-
-
-def _range(values: list[int]) -> str:
-    low, high = min(values), max(values)
-    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
 
 
 def _escape(text: str) -> str:

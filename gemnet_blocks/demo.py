@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from gemnet_blocks.cli import console, print_predictions, print_summary, read_frames, with_tag
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.frames import read_frames, with_tag
 from gemnet_blocks.spec import build, load_spec
+from gemnet_blocks.terminal import console, print_predictions, print_summary
 
 BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
 FRAMES = 4

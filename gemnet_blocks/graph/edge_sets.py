@@ -111,11 +111,19 @@ class GraphBuilder(nn.Module):
             StructureError: a structure cannot be computed.
         """
         structures = self.as_periodic(structures)
-        needs_tags = any(rule.tags is not None for rule in self.rules.values())
-        structures.validate(self.element_count, needs_tags)
+        self.check(structures)
         selected = self.select(structures, given)
         main = symmetrize(selected[MAIN], self.rules[MAIN].symmetrize or "lower_index")
         return self.measure(structures, dtype, selected, main)
+
+    def check(self, structures: Structures) -> None:
+        """Check that graphs of these structures can be built.
+
+        Raises:
+            StructureError: names the first structure that cannot be computed, why, and the fix.
+        """
+        needs_tags = any(rule.tags is not None for rule in self.rules.values())
+        structures.validate(self.element_count, needs_tags)
 
     def as_periodic(self, structures: Structures) -> Structures:
         """The structures with the periodicity that counts: their own, or none."""
