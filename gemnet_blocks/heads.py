@@ -99,7 +99,8 @@ class DirectForces(nn.Module):
 class DynamicScale:
     """A power of two that keeps gradients in the range of half precision.
 
-    It is halved whenever scaled gradients are not finite, and doubled after 2,000 steps without that.
+    It is halved whenever scaled gradients are not finite, and doubled after 2,000 steps without that. Gradients that are
+    not finite whatever the scale are handed on, and the scale stays.
 
     Args:
         initial: the first value.
@@ -115,6 +116,7 @@ class DynamicScale:
 
     def gradient(self, energy: Tensor, positions: Tensor, create_graph: bool) -> Tensor:
         """dE/dr, computed as (d(s·E)/dr)/s with a scale s for which it is finite."""
+        before = self.value
         for _ in range(self.attempts):
             scaled = _gradient(energy * self.value, positions, create_graph, retain_graph=True) / self.value
             if bool(scaled.isfinite().all()):
@@ -123,6 +125,7 @@ class DynamicScale:
                     self.value, self._good_steps = self.value * 2, 0
                 return scaled
             self.value, self._good_steps = self.value / 2, 0
+        self.value = before
         return scaled
 
 

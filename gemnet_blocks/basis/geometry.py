@@ -28,7 +28,7 @@ class ScaledBasis(nn.Module):
         self.basis = basis
         self.scale = ScaleFactor()
 
-    def forward(self, *arguments: Float[Tensor, ...]) -> Float[Tensor, "... functions"]:
+    def forward(self, *arguments: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape functions"]:
         """The basis functions times the factor."""
         return self.scale(self.basis(*arguments))
 
