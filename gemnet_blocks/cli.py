@@ -25,13 +25,14 @@ Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change the spec: path=value, such as interactions.quadruplet=null. Repeatable."),
 ]
-Seed = Annotated[int, typer.Option(help="Seed of the initial weights.")]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the initial weights.")]
 Weights = Annotated[
     Path | None,
     typer.Option(help="Weights of a published model (.pt with a state dictionary, read without running code)."),
 ]
 DefaultTag = Annotated[
-    int | None, typer.Option(help="Tag of atoms that have none: 0 below the surface, 1 surface, 2 adsorbate.")
+    int | None,
+    typer.Option(min=0, max=2, help="Tag of atoms that have none: 0 below the surface, 1 surface, 2 adsorbate."),
 ]
 
 
@@ -64,6 +65,8 @@ def predict(
     ] = None,
 ) -> None:
     """Predict energies and forces, with counts of edges, triplets and quadruplets and seconds per part."""
+    if output is not None and (output.is_dir() or not output.parent.is_dir()):
+        raise StructureError(f"{output}: cannot be written: give a file in a folder that exists")
     frames = read_frames(structures, index)
     if default_tag is not None:
         frames = [with_tag(frame, default_tag) for frame in frames]
@@ -85,7 +88,9 @@ def demo(
     structures: Annotated[
         Path | None, typer.Option(help="Structures in any file that ASE reads, instead of a Pt(111) + methanol slab.")
     ] = None,
-    specs: Annotated[Path, typer.Option(help="The folder of the published specs.")] = Path("paper_configs"),
+    specs: Annotated[
+        Path | None, typer.Option(help="The folder of the published specs; by default the one that comes along.")
+    ] = None,
 ) -> None:
     """Build GemNet-OC and a variant without quadruplets from spec files, and run both."""
     from gemnet_blocks.demo import run
@@ -101,18 +106,18 @@ def _build(spec: Path, assignments: list[str] | None, seed: int) -> Any:
 
 
 def _load_weights(model: Any, path: Path) -> None:
-    import pickle
-
     import torch
 
     from gemnet_blocks.checkpoints import load_fairchem_state
 
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise StateError(f"{path}: cannot be read safely as weights: {error}") from error
-    report = load_fairchem_state(model, state.get("state_dict", state))
-    console.print(f"weights: {path}: {report}")
+    except Exception as error:  # torch's reader raises anything
+        raise StateError(f"{path}: cannot be read safely as weights: {type(error).__name__}: {error}") from error
+    state = state.get("state_dict", state) if isinstance(state, dict) else None
+    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
+        raise StateError(f"{path}: holds no dictionary of weights by name")
+    console.print(f"weights: {path}: {load_fairchem_state(model, state)}")
 
 
 def _escape(text: str) -> str:

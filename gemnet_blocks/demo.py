@@ -13,22 +13,24 @@ from gemnet_blocks.frames import read_frames, with_tag
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.terminal import console, print_predictions, print_summary
 
+CONFIGS = Path("paper_configs")
 BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
 FRAMES = 4
 """How many frames of a file are run at most."""
 
 
-def run(structures: Path | None, specs: Path) -> None:
+def run(structures: Path | None, specs: Path | None) -> None:
     """Build both models, print the first as a table, and run both.
 
     Args:
         structures: a file that ASE reads, or None for a slab.
-        specs: the folder of the published specs.
+        specs: the folder of the published specs; None for `paper_configs` here, or else what was installed.
 
     Raises:
         SpecError: the folder does not hold them.
         StructureError: the file cannot be read or computed.
     """
+    specs = specs or (CONFIGS if CONFIGS.is_dir() else Path(__file__).parent / CONFIGS)
     for name in (BASE, VARIANT):
         if not (specs / name).is_file():
             raise SpecError(f"{specs / name}: there is no such file; give the folder of the published specs")

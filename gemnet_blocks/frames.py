@@ -17,9 +17,11 @@ def read_frames(path: Path, index: str = ":") -> list[Any]:
     from ase.io import read
 
     if not path.is_file():
-        raise StructureError(f"{path}: there is no such file")
+        raise StructureError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
     try:
         frames = read(path, index=index)
+    except (IndexError, StopIteration) as error:
+        raise StructureError(f"{path}: there is no structure at index {index}") from error
     except Exception as error:  # ASE's readers raise anything
         raise StructureError(f"{path}: ASE cannot read it: {type(error).__name__}: {error}") from error
     frames = frames if isinstance(frames, list) else [frames]

@@ -9,7 +9,7 @@ from typing import Any, final
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.basis.geometry import RadialBases
+from gemnet_blocks.basis.geometry import RadialBases, RadialValues
 from gemnet_blocks.blocks.dense import linear
 from gemnet_blocks.blocks.interaction import InteractionGeometry
 from gemnet_blocks.graph.edge_sets import MAIN, Graphs
@@ -68,5 +68,14 @@ class GeometryEncoder(nn.Module):
             radial=main,
             update_radial=self.update_radial(main),
             output_radial=self.output_radial(main),
-            interactions={name: shared(graphs, radial) for name, shared in self.interactions.items()},
+            interactions={name: self._shared(name, graphs, radial) for name in self.interactions},
         )
+
+    def _shared(self, name: str, graphs: Graphs, radial: RadialValues) -> Any:
+        try:
+            return self.interactions[name](graphs, radial)
+        except KeyError as error:
+            raise KeyError(
+                f"the geometry of interaction {name!r} reads {error.args[0]!r}, which it does not declare: name it in "
+                "edge_sets, requests, radial_on or angular_radial_on"
+            ) from error

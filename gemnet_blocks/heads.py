@@ -99,8 +99,8 @@ class DirectForces(nn.Module):
 class DynamicScale:
     """A power of two that keeps gradients in the range of half precision.
 
-    It is halved whenever scaled gradients are not finite, and doubled after 2,000 steps without that. Gradients that are
-    not finite whatever the scale are handed on, and the scale stays.
+    It is halved whenever scaled gradients are not finite, and doubled after 2,000 steps without that. Gradients that
+    are not finite whatever the scale are handed on, and the scale stays.
 
     Args:
         initial: the first value.

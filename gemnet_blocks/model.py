@@ -113,6 +113,11 @@ class GemNet(nn.Module):
         Raises:
             StructureError: a structure cannot be computed.
         """
+        if not isinstance(structures, Structures):
+            raise TypeError(
+                f"a model takes Structures, not {type(structures).__name__}: make them with Structures.from_ase(atoms) "
+                "or Structures.from_batch(batch)"
+            )
         if isinstance(self.forces, GradientForces):
             return self._with_gradient_forces(structures, given, self.forces)
         features = self.trunk(structures, given)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
@@ -89,56 +88,14 @@ class Structures:
 
     @classmethod
     def from_batch(cls, batch: Any, use_pbc: bool = True) -> Structures:
-        """Read any batch object with `pos`, `atomic_numbers`, `batch` and `natoms`.
-
-        Where present, `cell` (S, 3, 3), `pbc` (S, 3), `tags` and `fixed` are read too. Structures with a cell and
-        without `pbc` are periodic along all three lattice vectors. PyTorch Geometric's batches fit.
-
-        Args:
-            batch: the object.
-            use_pbc: False makes every structure non-periodic, whatever the batch says.
+        """Read any batch object with `pos`, `atomic_numbers`, `batch`, `natoms`; see `batches.read_batch`.
 
         Raises:
             StructureError: an attribute is missing or does not fit the others.
         """
-        missing = [name for name in ("pos", "atomic_numbers") if getattr(batch, name, None) is None]
-        if missing:
-            raise StructureError(
-                f"the batch has no attribute {' and no '.join(missing)}: pass gemnet_blocks.Structures, or an object "
-                "with pos, atomic_numbers, batch, natoms and, where present, cell, pbc, tags, fixed"
-            )
-        positions, device = batch.pos, batch.pos.device
-        counts = _atom_counts_of(batch, device)
-        count = counts.shape[0]
-        cell, pbc = getattr(batch, "cell", None), getattr(batch, "pbc", None)
-        tags, fixed = getattr(batch, "tags", None), getattr(batch, "fixed", None)
-        cells = positions.new_zeros(count, 3, 3) if cell is None else _rows("cell", cell.detach().to(device), 3, 3)
-        if pbc is None:
-            periodic = torch.full((count, 3), cell is not None, device=device)
-        else:
-            periodic = _rows("pbc", torch.as_tensor(pbc, dtype=torch.bool, device=device), 3)
-            periodic = periodic.expand(count, 3) if periodic.shape[0] == 1 else periodic
-        for name, rows, expected in (
-            ("atomic_numbers", batch.atomic_numbers, positions.shape[0]),
-            ("natoms (its sum)", range(int(counts.sum())), positions.shape[0]),
-            ("cell", cells, count),
-            ("pbc", periodic, count),
-            ("tags", tags, positions.shape[0]),
-            ("fixed", fixed, positions.shape[0]),
-        ):
-            if rows is not None and len(rows) != expected:
-                raise StructureError(f"the batch's {name} has {len(rows)} rows where {expected} are needed")
-        structures = cls(
-            positions=positions,
-            numbers=batch.atomic_numbers.reshape(-1).long(),
-            structure=torch.repeat_interleave(torch.arange(count, device=device), counts),
-            cells=cells.to(torch.promote_types(cells.dtype, positions.dtype)),
-            periodic=periodic if use_pbc else torch.zeros_like(periodic),
-            tags=torch.full_like(batch.atomic_numbers, UNKNOWN_TAG).reshape(-1).long() if tags is None else tags.long(),
-            fixed=torch.zeros(positions.shape[0], dtype=torch.bool, device=device) if fixed is None else fixed.bool(),
-        )
-        structures.validate()
-        return structures
+        from gemnet_blocks.batches import read_batch
+
+        return read_batch(batch, use_pbc)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Structures:
         """The same structures on another device or with positions and cells of another floating-point type."""
@@ -164,6 +121,28 @@ class Structures:
             fixed=self.fixed[chosen],
         )
 
+    def _check_shapes(self) -> None:
+        """Check that every array has a row per atom or structure, and that structures follow one another."""
+        atoms, count = self.positions.shape[0], self.cells.shape[0]
+        needed = {
+            "positions": (atoms, 3),
+            "numbers": (atoms,),
+            "structure": (atoms,),
+            "cells": (count, 3, 3),
+            "periodic": (count, 3),
+            "tags": (atoms,),
+            "fixed": (atoms,),
+        }
+        for name, shape in needed.items():
+            actual = tuple(getattr(self, name).shape)
+            if actual != shape:
+                raise StructureError(f"{name} is of shape {actual}: {shape} is needed, with {atoms} atoms")
+        index = self.structure
+        if atoms and bool((index.diff() < 0).any() | (index[0] < 0) | (index[-1] >= count)):
+            raise StructureError(
+                f"`structure` must ascend from 0 and stay below {count}: put the atoms of a structure one after another"
+            )
+
     def validate(self, element_count: int | None = None, needs_tags: bool = False) -> None:
         """Check that the structures can be computed.
 
@@ -174,6 +153,7 @@ class Structures:
         Raises:
             StructureError: names the first structure concerned, what is wrong with it, and the fix.
         """
+        self._check_shapes()
         per_structure = torch.zeros(len(self), dtype=torch.long, device=self.cells.device)
 
         def structures_with(atoms: Tensor) -> Tensor:
@@ -205,7 +185,7 @@ class Structures:
                 (
                     structures_with(self.tags == UNKNOWN_TAG),
                     "no tags, which this model selects edges by: set them (ASE: atoms.set_tags, 0 below the surface, "
-                    "1 surface, 2 adsorbate) or remove `tags` from the spec's graphs",
+                    "1 surface, 2 adsorbate; command line: --default-tag) or remove `tags` from the spec's graphs",
                 )
             )
         flags = torch.stack([flag for flag, _ in problems])
@@ -244,30 +224,6 @@ def _fixed_of(atoms: Any) -> np.ndarray[Any, Any]:
         if isinstance(constraint, FixAtoms):
             fixed[constraint.index] = True
     return fixed
-
-
-def _atom_counts_of(batch: Any, device: torch.device) -> Tensor:
-    """Atoms per structure from `natoms`, else from `batch`, else one structure."""
-    natoms, index = getattr(batch, "natoms", None), getattr(batch, "batch", None)
-    if index is not None and bool((index[1:] < index[:-1]).any()):
-        raise StructureError("the batch's `batch` is not ascending: put the atoms of a structure one after another")
-    if natoms is not None:
-        counts = torch.as_tensor(natoms, dtype=torch.long, device=device).reshape(-1)
-        if index is not None and not torch.equal(torch.bincount(index, minlength=len(counts)), counts):
-            raise StructureError("the batch's natoms and `batch` disagree about the atoms of each structure")
-        return counts
-    if index is not None:
-        return torch.bincount(index)
-    return torch.tensor([batch.pos.shape[0]], device=device)
-
-
-def _rows(name: str, value: Tensor, *shape: int) -> Tensor:
-    """One row of a shape per structure; batching may have joined the rows' first axes, as PyTorch Geometric does."""
-    trailing = tuple(value.shape[1:])
-    if not value.ndim or trailing != shape[len(shape) - len(trailing) :] or value.numel() % math.prod(shape):
-        needed = ", ".join(str(size) for size in shape)
-        raise StructureError(f"the batch's {name} is of shape {tuple(value.shape)}: (structures, {needed}) is needed")
-    return value.reshape(-1, *shape)
 
 
 def _singular(cells: Tensor, periodic: Tensor) -> Tensor:

@@ -54,8 +54,11 @@ def sums(name: SumsName = "torch") -> Sums:
     """The implementation of that name.
 
     Raises:
+        ValueError: there is none of this name.
         ImportError: torch-scatter is chosen and not installed.
     """
+    if name not in ("torch", "torch_scatter"):
+        raise ValueError(f"there are no sums {name!r}: choose torch or torch_scatter")
     return ScatterSums() if name == "torch_scatter" else TorchSums()
 
 

@@ -85,8 +85,15 @@ class Block(nn.Module):
         return Embeddings(h, m)
 
     def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
-        return [
-            interaction(embeddings, geometry.interactions[name])
-            for name, interaction in self.interactions.items()
-            if isinstance(interaction, Interaction) and interaction.writes == to
-        ]
+        needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape
+        messages = []
+        for name, interaction in self.interactions.items():
+            if isinstance(interaction, Interaction) and interaction.writes == to:
+                message = interaction(embeddings, geometry.interactions[name])
+                if message.shape != needed:
+                    raise ValueError(
+                        f"interaction {name!r} writes to {to}: its message is of shape {tuple(message.shape)}, "
+                        f"{tuple(needed)} is needed"
+                    )
+                messages.append(message)
+        return messages

@@ -113,7 +113,7 @@ class GraphBuilder(nn.Module):
         structures = self.as_periodic(structures)
         self.check(structures)
         selected = self.select(structures, given)
-        main = symmetrize(selected[MAIN], self.rules[MAIN].symmetrize or "lower_index")
+        main = symmetrize(selected[MAIN], self.rules[MAIN].symmetrize or "union")
         return self.measure(structures, dtype, selected, main)
 
     def check(self, structures: Structures) -> None:

@@ -79,6 +79,8 @@ def build(
         SpecError: a part is unknown, or does not fit the others.
         ImportError: the execution needs a package that is not installed.
     """
+    if not isinstance(spec, Spec):
+        raise TypeError(f"build takes a Spec, not {type(spec).__name__}: read one with load_spec(path)")
     catalog = spec.catalog.plus(extra, allow_imports)
     # again, with the classes that are known only now
     spec = validate(Document(spec.to_dict()), catalog)
@@ -235,6 +237,8 @@ class _Builder:
         options = self.spec.interactions[name]
         with _named(f"interactions.{name}"):
             shared: InteractionGeometry[Any] = self.find(INTERACTION, options).shared_geometry(options, context)
+            if not isinstance(shared, InteractionGeometry):
+                raise SpecError(f"its shared_geometry returned {shared!r}: return an InteractionGeometry")
             for edge_set in _edge_sets(shared):
                 if edge_set not in self.spec.graphs:
                     raise SpecError(f"there is no edge set {edge_set!r}{did_you_mean(edge_set, self.spec.graphs)}")

@@ -193,13 +193,12 @@ class Spec(Options):
     def content_hash(self) -> str:
         """A name of the architecture: equal for specs that build the same model, however they were written.
 
-        The order of entries, defaults that are spelled out and edge sets that nothing uses do not count. A part whose
+        The order of entries, defaults that are spelled out and edge sets that nothing uses do not count; nor does, with
+        strict ties, among which other edges an edge set is selected, as long as the same edges result. A part whose
         class is not known yet counts as it was written.
         """
         content = self.to_dict()
-        content["graphs"] = {name: rule for name, rule in content["graphs"].items() if name in self.graphs_in_use()}
-        for rule in content["graphs"].values():
-            rule["tags"] = rule["tags"] and sorted(set(rule["tags"]))
+        content["graphs"] = self._selections()
         content["bases"]["angular_radial"] = content["bases"]["angular_radial"] or content["bases"]["radial"]
         if self.neighbors.ties == "strict":
             del content["neighbors"]["tie_tolerance"]
@@ -211,14 +210,39 @@ class Spec(Options):
 
         All of them where an interaction does not say which it reads.
         """
-        in_use = set(_with_parents(MAIN, self.graphs))
+        return {link for name in self._graphs_read() for link in _with_parents(name, self.graphs)}
+
+    def _graphs_read(self) -> set[str]:
+        read = {MAIN}
         for options in self.interactions.values():
             named = options.edge_sets() if isinstance(options, InteractionOptions) else {}
             if not named and not isinstance(options, TripletOptions):
                 return set(self.graphs)
-            for edge_set in named.values():
-                in_use.update(_with_parents(edge_set, self.graphs))
-        return in_use
+            read.update(named.values())
+        return read
+
+    def _selections(self) -> dict[str, Any]:
+        """How the edges of each set in use are selected, in a form that is equal for equal edges."""
+        chains = {
+            name: [self.graphs[link] for link in _with_parents(name, self.graphs)] for name in self._graphs_read()
+        }
+        nested = self.neighbors.ties != "strict" or any(rule.tags for chain in chains.values() for rule in chain[1:])
+        if nested:
+            chains = {name: [self.graphs[name]] for name in self.graphs_in_use()}
+        return {
+            name: {
+                "cutoff": chain[0].cutoff,  # of the bases, too
+                "reach": min(rule.cutoff for rule in chain),
+                # the nearest k among the nearest n are the nearest min(k, n)
+                "max_neighbors": min(
+                    (rule.max_neighbors for rule in chain if rule.max_neighbors is not None), default=None
+                ),
+                "tags": chain[0].tags and sorted(set(chain[0].tags)),
+                "within": chain[0].within if nested else None,
+                "symmetrize": chain[0].symmetrize,
+            }
+            for name, chain in chains.items()
+        }
 
 
 def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:

@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms, FixCartesian
-from helpers import line, molecule, slab, small_cell
+from helpers import assert_close, line, molecule, slab, small_cell
 from torch import Tensor
 
 from gemnet_blocks.errors import StructureError
@@ -223,19 +223,22 @@ def test_atomic_numbers_may_be_floating_point_as_in_open_catalyst_data() -> None
     [
         ({"pos": None}, "no attribute pos:"),
         ({"atomic_numbers": None}, "no attribute atomic_numbers:"),
-        ({"pos": None, "atomic_numbers": None}, "no attribute pos and no atomic_numbers:"),
-        ({"atomic_numbers": torch.ones(3)}, "atomic_numbers has 3 rows where 11 are needed"),
-        ({"natoms": torch.tensor([4, 5, 3]), "batch": None}, r"natoms \(its sum\) has 12 rows where 11 are needed"),
-        ({"cell": torch.eye(3)[None]}, "cell has 1 rows where 3 are needed"),
-        ({"cell": torch.ones(3, 3)}, "cell has 1 rows where 3 are needed"),
+        ({"pos": None, "atomic_numbers": None}, "no attribute pos:"),
+        ({"atomic_numbers": torch.ones(3)}, r"atomic_numbers is of shape \(3,\): one per atom, 11"),
+        ({"natoms": torch.tensor([4, 5, 3]), "batch": None}, "natoms add up to 12, but pos has 11 rows"),
+        ({"cell": torch.eye(3)[None]}, r"cell is of shape \(1, 3, 3\): \(3, 3, 3\) is needed"),
+        ({"cell": torch.ones(3, 3)}, r"cell is of shape \(3, 3\): \(3, 3, 3\) is needed"),
         ({"cell": torch.tensor(1.0)}, r"cell is of shape \(\)"),
         ({"cell": torch.ones(9, 1)}, r"cell is of shape \(9, 1\)"),
         ({"cell": torch.ones(3, 2)}, r"cell is of shape \(3, 2\)"),
-        ({"pbc": torch.ones(2, 3)}, "pbc has 2 rows where 3 are needed"),
-        ({"pbc": torch.ones(3, 2)}, r"pbc is of shape \(3, 2\): \(structures, 3\) is needed"),
+        ({"pbc": torch.ones(2, 3)}, r"pbc is of shape \(2, 3\): \(3, 3\) is needed"),
+        ({"pbc": torch.ones(3, 2)}, r"pbc is of shape \(3, 2\): \(3, 3\) is needed"),
         ({"pbc": torch.ones(4)}, r"pbc is of shape \(4,\)"),
-        ({"tags": torch.ones(3)}, "tags has 3 rows where 11 are needed"),
-        ({"fixed": torch.ones(3)}, "fixed has 3 rows where 11 are needed"),
+        ({"tags": torch.ones(3)}, r"tags is of shape \(3,\): one per atom, 11"),
+        ({"fixed": torch.ones(3)}, r"fixed is of shape \(3,\): one per atom, 11"),
+        ({"pos": torch.zeros(11, 2)}, r"pos is of shape \(11, 2\)"),
+        ({"tags": ["a"] * 11}, "tags is no array of numbers"),
+        ({"atomic_numbers": torch.full((11,), 1.5)}, "atomic_numbers must be whole numbers"),
         ({"batch": torch.tensor([1] * 4 + [0] * 5 + [2] * 2)}, "not ascending"),
         ({"batch": torch.tensor([0] * 5 + [1] * 4 + [2] * 2)}, "natoms.*batch"),
         ({"batch": torch.tensor([0] * 4 + [1] * 5 + [3] * 2)}, "natoms.*batch"),
@@ -356,3 +359,39 @@ def test_structures_are_immutable() -> None:
     structures = Structures.from_ase(MANY)
     with pytest.raises(FrozenInstanceError):
         structures.positions = torch.zeros(1, 3)  # type: ignore[misc]
+
+
+def test_arrays_and_lists_will_do() -> None:
+    plain = batch_of(MANY)
+    expected = Structures.from_batch(plain)
+    lists = SimpleNamespace(**{name: value.tolist() for name, value in vars(plain).items() if value is not None})
+    lists.pos = plain.pos.numpy()
+    read = Structures.from_batch(lists)
+    assert_close(read.positions, expected.positions)
+    assert_close(read.cells, expected.cells)
+    for name in ("numbers", "structure", "periodic", "tags", "fixed"):
+        assert torch.equal(getattr(read, name), getattr(expected, name)), name
+
+
+def test_gradients_to_the_cell_stay() -> None:
+    batch = batch_of(MANY)
+    batch.cell = batch.cell.clone().requires_grad_()
+    assert Structures.from_batch(batch).cells.requires_grad
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"tags": torch.zeros(2, dtype=torch.long)}, r"tags is of shape \(2,\)"),
+        ({"cells": torch.zeros(2, 3)}, r"cells is of shape \(2, 3\)"),
+        ({"structure": torch.tensor([1, 0, 0, 0, 0])}, "must ascend"),
+        ({"structure": torch.tensor([0, 0, 0, 0, 1])}, "stay below 1"),
+        ({"structure": torch.tensor([-1, 0, 0, 0, 0])}, "must ascend"),
+    ],
+)
+def test_arrays_that_do_not_fit_each_other(changes: dict[str, Any], message: str) -> None:
+    structures = Structures.from_ase(molecule(5))
+    for name, value in changes.items():  # past the constructor, where the tests' own checks of shapes would complain
+        object.__setattr__(structures, name, value)
+    with pytest.raises(StructureError, match=message):
+        structures.validate()

@@ -67,8 +67,6 @@ DIFFERENT: dict[str, Any] = {
         *({name: {"max_neighbors": 2}} for name in ("atom", "main", "atom_edge", "quad")),
         *({name: {"tags": [1]}} for name in ("atom", "main", "atom_edge", "quad")),
         *({name: {"tags": []}} for name in ("atom", "main", "atom_edge", "quad")),
-        *({name: {"within": None}} for name in ("main", "atom_edge", "quad")),
-        {"atom": {"within": "far"}, "far": {"cutoff": 9.0}},
         {"main": {"symmetrize": "union"}},
     ],
     "bases": [
@@ -104,7 +102,17 @@ DIFFERENT: dict[str, Any] = {
     ],
 }
 """For every field of the small spec a value that makes another model."""
-CASES = [{section: one} for section, many in DIFFERENT.items() for one in (many if isinstance(many, list) else [many])]
+WITHIN: list[dict[str, Any]] = [
+    {"main": {"within": None}},
+    {"atom_edge": {"within": None}},
+    {"quad": {"within": None}},
+    {"atom": {"within": "far"}, "far": {"cutoff": 9.0}},
+]
+"""Edge sets selected among others; the same edges with strict ties."""
+CASES = [
+    *({section: one} for section, many in DIFFERENT.items() for one in (many if isinstance(many, list) else [many])),
+    *({"graphs": graphs, "neighbors": {"ties": "inclusive_next"}} for graphs in WITHIN),
+]
 
 
 def leaves(data: Any, path: str = "") -> Iterator[str]:
@@ -118,6 +126,15 @@ def leaves(data: Any, path: str = "") -> Iterator[str]:
 def test_different_for_every_field() -> None:
     hashes = [small_spec(changes).content_hash for changes in CASES]
     assert len({HASH, *hashes}) == len(CASES) + 1
+
+
+def test_equal_selections_with_strict_ties() -> None:
+    for graphs in WITHIN:
+        assert small_spec({"graphs": graphs}).content_hash == HASH
+    fewer = {"graphs": {"atom": {"max_neighbors": 2}}}  # of what all others are selected among
+    assert small_spec(fewer).content_hash != HASH
+    tagged = {"graphs": {"main": {"within": "quad"}}}
+    assert small_spec(tagged).content_hash != HASH
 
 
 def test_every_field_is_tried() -> None:
