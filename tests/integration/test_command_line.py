@@ -88,6 +88,8 @@ def test_structures_without_tags_need_a_default(tmp_path: Path):
         ),
         (["predict", CONFIGS / "gemnet-oc.yaml", "nowhere.xyz"], "nowhere.xyz"),
         (["predict", CONFIGS / "gemnet-oc.yaml", __file__], "ASE cannot read it"),
+        (["predict", CONFIGS / "gemnet-oc.yaml", CONFIGS], "is a folder"),
+        (["predict", CONFIGS / "gemnet-oc.yaml", "x.xyz", "--output", "nowhere/y.xyz"], "a folder that exists"),
     ],
 )
 def test_mistakes_are_one_message(arguments: list[object], message: str, capsys, monkeypatch):
@@ -117,3 +119,30 @@ def test_the_demo_runs_any_file(atoms, tmp_path: Path):
     assert "the first 4 of 6 structures" in output
     assert output.count("quadruplets through quad") == 1
     assert output.count("max |force|") == 2
+
+
+def error_of(*arguments: object, capsys, monkeypatch) -> str:
+    monkeypatch.setattr("sys.argv", ["gemnet-blocks", *map(str, arguments)])
+    with pytest.raises(SystemExit):
+        cli.main()
+    return capsys.readouterr().err.replace("\n", "")
+
+
+def test_a_frame_that_is_not_there(tmp_path: Path, capsys, monkeypatch):
+    ase.io.write(tmp_path / "in.xyz", molecule("CO"))
+    arguments = ["predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.xyz", "--index", "5"]
+    assert "there is no structure at index 5" in error_of(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+
+
+@pytest.mark.parametrize("kind", ["text", "list", "numbers"])
+def test_weights_that_are_none(kind: str, tmp_path: Path, capsys, monkeypatch):
+    ase.io.write(tmp_path / "in.xyz", molecule("CO"))
+    path = tmp_path / "weights.pt"
+    if kind == "text":
+        path.write_text("these are no weights")
+    else:
+        torch.save([1, 2] if kind == "list" else {"a": 1}, path)
+    arguments = ["predict", CONFIGS / "triplets-only.yaml", tmp_path / "in.xyz", *SMALL, "--weights", path]
+    message = error_of(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert "weights.pt" in message
+    assert "weights by name" in message or "safely" in message

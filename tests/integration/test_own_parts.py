@@ -236,3 +236,38 @@ def test_trains(path: Path, forces: str) -> None:
     nn.utils.clip_grad_norm_(model.parameters(), 1e-4)
     optimizer.step()
     assert loss() < before
+
+
+class Broadcast(Gated):
+    """A mistake: one message for all atoms."""
+
+    def forward(self, embeddings, geometry):
+        return super().forward(embeddings, geometry)[:1]
+
+
+class Undeclared(Gated):
+    """A mistake: radial functions are read and not declared."""
+
+    @classmethod
+    def shared_geometry(cls, options, context):
+        geometry = GatedGeometry(options.graph)
+        geometry.radial_on = ()
+        geometry.edge_sets = (options.graph,)
+        return geometry
+
+
+class Forgetful(Gated):
+    """A mistake: no geometry is returned."""
+
+    @classmethod
+    def shared_geometry(cls, options, context):
+        return None
+
+
+def test_mistakes_in_own_interactions_name_them(path: Path) -> None:
+    with pytest.raises(ValueError, match=r"interaction 'far' writes to atoms: its message is of shape \(1, 8\)"):
+        build(load_spec(path), extra={**EXTRA, "gated": Broadcast})(structures())
+    with pytest.raises(KeyError, match="geometry of interaction 'far' reads 'far', which it does not declare"):
+        build(load_spec(path), extra={**EXTRA, "gated": Undeclared})(structures())
+    with pytest.raises(SpecError, match=r"interactions.far: its shared_geometry returned None"):
+        build(load_spec(path), extra={**EXTRA, "gated": Forgetful})
