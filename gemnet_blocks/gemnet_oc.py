@@ -6,7 +6,6 @@ border. New work is better off with specs.
 
 from __future__ import annotations
 
-import inspect
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -28,7 +27,6 @@ from gemnet_blocks.dictionaries import (
     quadruplets_of,
     symmetrized,
 )
-from gemnet_blocks.errors import ArgumentError
 from gemnet_blocks.graph.angles import quadruplet_angles
 from gemnet_blocks.graph.caps import within_cap
 from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder
@@ -38,10 +36,10 @@ from gemnet_blocks.graph.neighbors import Pairs
 from gemnet_blocks.heads import DirectForces, DynamicScale, Energy, GradientForces
 from gemnet_blocks.model import GemNet, Trunk, TrunkOutput, differentiable
 from gemnet_blocks.spec.build import build
-from gemnet_blocks.spec.catalog import did_you_mean
 from gemnet_blocks.spec.published import (
     DEFAULTS,
     REQUIRED,
+    check_names,
     cutoffs,
     from_published,
     neighbor_cap,
@@ -50,14 +48,6 @@ from gemnet_blocks.spec.published import (
 )
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.sums import sums
-
-DEPRECATED = {
-    "num_atoms": "it was never used",
-    "bond_feat_dim": "it was never used",
-    "num_targets": "there is one target, the energy",
-    "name": "it named the model class",
-}
-"""Arguments of older versions that are accepted with a warning, and why they are not needed."""
 
 STORED_CUTOFF, STORED_MAX_NEIGHBORS = 6.0, 50
 """The graphs that Open Catalyst's data sets store: published models read no greater ones from a batch."""
@@ -136,7 +126,7 @@ class PublishedModel(nn.Module, ABC):
     ) -> None:
         given = locals()
         super().__init__()
-        _check_others(type(self), kwargs)
+        check_names(kwargs, type(self).__name__)
         self._arguments = {name: given[name] for name in (*REQUIRED, *DEFAULTS)}
         self.spec = from_published(self._arguments)
         self.num_blocks = num_blocks
@@ -206,12 +196,11 @@ class PublishedModel(nn.Module, ABC):
     def set_cutoffs(
         self, cutoff: float, cutoff_qint: float | None, cutoff_aeaint: float | None, cutoff_aint: float | None
     ) -> None:
-        """Set the cutoffs of the graphs in Å; None: by the rules of published models. Bases keep theirs."""
+        """Set the cutoffs of the graphs in Å; None: by the rules of published models. Bases and `spec` keep theirs."""
         given = locals()
-        values = cutoffs(self._change_arguments(given))
+        values = cutoffs(self._change_rules(given))
         self.cutoff, self.cutoff_qint = values["main"], values["quad"]
         self.cutoff_aeaint, self.cutoff_aint = values["atom_edge"], values["atom"]
-        self._change_rules("cutoff", values)
 
     def set_max_neighbors(
         self,
@@ -222,14 +211,17 @@ class PublishedModel(nn.Module, ABC):
     ) -> None:
         """Set the greatest numbers of neighbors of the graphs; None: by the rules of published models; 0: no limit."""
         given = locals()
-        values = neighbor_caps(self._change_arguments(given))
+        values = neighbor_caps(self._change_rules(given))
         self.max_neighbors, self.max_neighbors_qint = values["main"], values["quad"]
         self.max_neighbors_aeaint, self.max_neighbors_aint = values["atom_edge"], values["atom"]
-        self._change_rules("max_neighbors", {name: neighbor_cap(value) for name, value in values.items()})
 
-    def _change_rules(self, field: str, values: Mapping[str, Any]) -> None:
-        graphs = self.trunk.graphs
-        graphs.rules = {name: rule.model_copy(update={field: values[name]}) for name, rule in graphs.rules.items()}
+    def _change_rules(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Take over arguments of graphs; nothing is changed when they are invalid."""
+        arguments = {name: given.get(name, value) for name, value in self._arguments.items()}
+        rules, graphs = from_published(arguments).graphs, self.trunk.graphs
+        graphs.rules = {name: rules[name] for name in graphs.rules}
+        self._arguments = arguments
+        return arguments
 
     def init_basis_functions(
         self,
@@ -253,12 +245,10 @@ class PublishedModel(nn.Module, ABC):
         given = locals()
         self._replace_geometry(given, keep_projections=False)
 
-    def _change_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        self._arguments = {name: given.get(name, value) for name, value in self._arguments.items()}
-        return self._arguments
-
     def _replace_geometry(self, given: Mapping[str, Any], keep_projections: bool) -> None:
-        self.spec = from_published(self._change_arguments(given))
+        arguments = {name: given.get(name, value) for name, value in self._arguments.items()}
+        self.spec = from_published(arguments)
+        self._arguments = arguments
         like, old = next(self.parameters()), self.trunk.geometry.state_dict()
         geometry = build(self.spec).trunk.geometry.to(device=like.device, dtype=like.dtype)
         kept = {
@@ -660,15 +650,3 @@ def _network(backbone: GemNetOCBackbone, size: int, residual_count: int, output_
 
 def _scaler(model: GemNet) -> DynamicScale | None:
     return model.forces.scale if isinstance(model.forces, GradientForces) else None
-
-
-def _check_others(model: type, arguments: Mapping[str, Any]) -> None:
-    """Refuse unknown arguments and warn of deprecated ones."""
-    names = [name for name in inspect.signature(model).parameters if name != "kwargs"]
-    for name, value in arguments.items():
-        if name not in DEPRECATED or (name == "num_targets" and value != 1):
-            reason = "; only 1 is possible" if name == "num_targets" else did_you_mean(name, names)
-            raise ArgumentError(f"{model.__name__} does not take the argument {name}={value!r}{reason}")
-        warnings.warn(
-            f"{model.__name__}'s argument {name!r} is deprecated: {DEPRECATED[name]}", DeprecationWarning, stacklevel=3
-        )

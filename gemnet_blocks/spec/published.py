@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import operator
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import ArgumentError, SpecError
 from gemnet_blocks.heads import DirectForcesOptions, GradientForcesOptions
 from gemnet_blocks.initialization import OutputInitialization
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean
-from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.document import Document, Route
 from gemnet_blocks.spec.resolve import validate
 from gemnet_blocks.spec.schema import Spec
 
@@ -69,6 +71,57 @@ REQUIRED = (
     "num_atom",
     "num_output_afteratom",
 )
+
+NO_ARCHITECTURE = ("use_pbc_single", "otf_graph", "scale_file")
+"""Arguments of published models that say nothing about the architecture."""
+
+DEPRECATED = {
+    "num_atoms": "it was never used",
+    "bond_feat_dim": "it was never used",
+    "num_targets": "there is one target, the energy",
+    "name": "it named the model class",
+}
+"""Arguments of older versions that are accepted with a warning, and why they are not needed."""
+
+ROUTES: Mapping[str, Route] = {
+    "num_elements": ("elements",),
+    "emb_size_atom": ("sizes", "atom"),
+    "emb_size_edge": ("sizes", "edge"),
+    "emb_size_rbf": ("sizes", "radial"),
+    "emb_size_cbf": ("sizes", "circular"),
+    "emb_size_sbf": ("sizes", "spherical"),
+    "cutoff": ("graphs", "main", "cutoff"),
+    "max_neighbors": ("graphs", "main", "max_neighbors"),
+    "cutoff_qint": ("graphs", "quad", "cutoff"),
+    "max_neighbors_qint": ("graphs", "quad", "max_neighbors"),
+    "cutoff_aeaint": ("graphs", "atom_edge", "cutoff"),
+    "max_neighbors_aeaint": ("graphs", "atom_edge", "max_neighbors"),
+    "cutoff_aint": ("graphs", "atom", "cutoff"),
+    "max_neighbors_aint": ("graphs", "atom", "max_neighbors"),
+    "qint_tags": ("graphs", "quad", "tags"),
+    "rbf": ("bases", "radial"),
+    "num_radial": ("bases", "radial", "count"),
+    "rbf_spherical": ("bases", "angular_radial"),
+    "envelope": ("bases", "envelope"),
+    "cbf": ("bases", "circular"),
+    "num_spherical": ("bases", "circular", "count"),
+    "sbf": ("bases", "spherical"),
+    "num_blocks": ("blocks", "count"),
+    "num_before_skip": ("blocks", "before_skip"),
+    "num_after_skip": ("blocks", "after_skip"),
+    "num_concat": ("blocks", "concatenation"),
+    "num_atom": ("blocks", "update"),
+    "num_atom_emb_layers": ("blocks", "atom"),
+    "emb_size_trip_in": ("interactions", "triplet", "down"),
+    "emb_size_trip_out": ("interactions", "triplet", "up"),
+    "emb_size_quad_in": ("interactions", "quadruplet", "down"),
+    "emb_size_quad_out": ("interactions", "quadruplet", "up"),
+    "emb_size_aint_in": ("interactions", "atom_atom", "down"),
+    "emb_size_aint_out": ("interactions", "atom_atom", "up"),
+    "num_output_afteratom": ("read_out", "after_atom"),
+    "num_global_out_layers": ("read_out", "network"),
+}
+"""Where arguments stand in a spec, so that errors can name them."""
 
 CIRCULAR_NAMES = {"spherical_harmonics": "legendre", "gaussian": "gaussian"}
 SPHERICAL_NAMES = {
@@ -149,20 +202,20 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
     """The spec of the model that published keyword arguments describe, with all rules of the published models.
 
     Args:
-        arguments: the keyword arguments that define an architecture; optional ones may be left out.
+        arguments: the keyword arguments; optional ones may be left out. Those that say nothing about the architecture
+            (`use_pbc_single`, `otf_graph`, `scale_file`) are ignored, deprecated ones with a warning.
 
     Raises:
         SpecError: an argument is missing, unknown or invalid.
     """
-    unknown = [name for name in arguments if name not in DEFAULTS and name not in REQUIRED]
-    if unknown:
-        raise SpecError(
-            "\n".join(f"unknown argument {name!r}{did_you_mean(name, (*REQUIRED, *DEFAULTS))}" for name in unknown)
-        )
+    check_names(arguments, "GemNet-OC")
     missing = [name for name in REQUIRED if name not in arguments]
     if missing:
         raise SpecError(f"missing arguments: {', '.join(missing)}")
     given = {**DEFAULTS, **arguments}
+    for name, default in DEFAULTS.items():
+        if isinstance(default, bool) and not isinstance(given[name], bool):
+            raise SpecError(f"{name} must be True or False, got {given[name]!r}")
     data = {
         "elements": given["num_elements"],
         "sizes": {
@@ -199,7 +252,31 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
         },
         "heads": {"energy": {"reduce": "sum" if given["extensive"] else "mean"}, "forces": _forces(given)},
     }
-    return validate(Document(data, {(): "published arguments"}), Catalog())
+    places = {route: f"argument {name}" for name, route in ROUTES.items()}
+    return validate(Document(data, {(): "published arguments", **places}), Catalog())
+
+
+def check_names(arguments: Mapping[str, Any], owner: str) -> None:
+    """Refuse arguments that published models do not take, and warn of those that they no longer take.
+
+    Args:
+        arguments: by name.
+        owner: what is said to take them.
+
+    Raises:
+        ArgumentError: an argument is unknown; suggests the right one.
+    """
+    known = (*REQUIRED, *DEFAULTS, *NO_ARCHITECTURE)
+    unknown = [name for name in arguments if name not in known and name not in DEPRECATED]
+    lines = [f"{owner} does not take the argument {name!r}{did_you_mean(name, known)}" for name in unknown]
+    if arguments.get("num_targets", 1) != 1:
+        lines.append(f"{owner} does not take num_targets={arguments['num_targets']!r}; only 1 is possible")
+    if lines:
+        raise ArgumentError("\n".join(lines))
+    for name in DEPRECATED.keys() & arguments.keys():
+        warnings.warn(
+            f"the argument {name!r} of {owner} is deprecated: {DEPRECATED[name]}", DeprecationWarning, stacklevel=4
+        )
 
 
 def to_published(spec: Spec) -> dict[str, Any]:
@@ -299,10 +376,18 @@ def _graphs(given: Mapping[str, Any]) -> dict[str, Any]:
         graphs["atom_edge"] = rule("atom_edge", root)
     if given["quad_interaction"]:
         tags = given["qint_tags"]
-        # all three tags are all atoms, and then structures need no tags
-        tags = None if tags is None or set(tags) >= {0, 1, 2} else [int(tag) for tag in tags]
+        tags = None if tags is None else _tags(tags)
         graphs["quad"] = rule("quad", root or "main") | {"tags": tags}
     return graphs
+
+
+def _tags(tags: Any) -> list[int] | None:
+    """Tags as specs write them: all three are all atoms, and then structures need none."""
+    try:
+        numbers = [operator.index(tag) for tag in tags]
+    except TypeError:
+        raise SpecError(f"qint_tags must be a list of whole numbers or None, got {tags!r}") from None
+    return None if set(numbers) >= {0, 1, 2} else numbers
 
 
 def _bases(given: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 from ase.build import bulk, molecule
-from helpers import assert_close, set_random_scales, slab, small_cell
+from helpers import assert_close, line, set_random_scales, slab, small_cell
 from helpers import molecule as random_molecule
 from torch import Tensor
 
@@ -103,7 +103,7 @@ def test_signatures_are_the_published_ones() -> None:
 
 @pytest.mark.parametrize("kind", [GemNetOC, GemNetOCBackbone])
 def test_unknown_arguments_are_an_error_with_a_suggestion(kind: type) -> None:
-    message = rf"{kind.__name__} does not take the argument max_neighbours=30; did you mean 'max_neighbors'\?"
+    message = rf"{kind.__name__} does not take the argument 'max_neighbours'; did you mean 'max_neighbors'\?"
     with pytest.raises(ArgumentError, match=message):
         kind(**ARGUMENTS, max_neighbours=30)
     with pytest.raises(TypeError, match="cutof"):
@@ -115,7 +115,7 @@ def test_unknown_arguments_are_an_error_with_a_suggestion(kind: type) -> None:
     "old", [{"num_atoms": None}, {"bond_feat_dim": 0}, {"num_targets": 1}, {"name": "gemnet_oc"}], ids=str
 )
 def test_deprecated_arguments_are_a_warning(kind: type, old: dict[str, Any]) -> None:
-    with pytest.warns(DeprecationWarning, match=f"{kind.__name__}'s argument '{next(iter(old))}' is deprecated"):
+    with pytest.warns(DeprecationWarning, match=f"the argument '{next(iter(old))}' of {kind.__name__} is deprecated"):
         kind(**ARGUMENTS, **old)
 
 
@@ -469,6 +469,17 @@ def test_graphs_are_selected_from_graphs() -> None:
     assert edges_of(model.subselect_graph(given, wide, 1.0, 1, 1.0, 1)) == edges_of(wide)
 
 
+def test_the_tolerance_of_ties_is_squared_in_the_first_search_alone() -> None:
+    model, given = facade(enforce_max_neighbors_strictly=False), Structures.from_ase(line(0, 2, -3, 3.003))
+    wide = model.generate_graph_dict(given, 4.0, 1000)
+    for graph, count in (
+        (wide, 3),
+        (model.generate_graph_dict(given, 4.0, 1), 2),
+        (model.subselect_edges(given, wide, max_neighbors=1), 3),
+    ):
+        assert int((graph["edge_index"][1] == 0).sum()) == count
+
+
 def test_symmetrized_graphs() -> None:
     model, given = facade(), as_batch(structures())
     capped = model.generate_graph_dict(given, 5.0, 4)
@@ -556,8 +567,14 @@ def test_set_cutoffs_and_caps() -> None:
     model.set_max_neighbors(7, None, None, None)
     assert (model.max_neighbors, model.max_neighbors_qint) == (7, 7)
     assert (model.max_neighbors_aeaint, model.max_neighbors_aint) == (7, 7)
-    with pytest.raises(SpecError, match="exceeds"):
-        model.set_cutoffs(6.0, None, None, 5.0)
+    before = edges_of(model.get_graphs_and_indices(structures())[0])
+    for wrong, message in (((6.0, None, None, 5.0), "exceeds"), ((-3.0, None, None, None), "argument cutoff: .*-3")):
+        with pytest.raises(SpecError, match=message):
+            model.set_cutoffs(*wrong)
+    with pytest.raises(SpecError, match=r"argument max_neighbors: .*2\.5"):
+        model.set_max_neighbors(2.5, None, None, None)
+    assert edges_of(model.get_graphs_and_indices(structures())[0]) == before
+    assert model.cutoff == 3
 
 
 def test_init_basis_functions_keeps_projections() -> None:
@@ -626,17 +643,49 @@ def test_bases_are_padded_columns() -> None:
     assert atoms.shape == (7, 3, int(atom["target_neighbor_idx"].max()) + 1)
 
 
+def columns_of(values: Tensor, row: Tensor, column: Tensor, row_count: int) -> Tensor:
+    """The values of each row side by side, padded with zeros."""
+    padded = values.new_zeros(row_count, int(column.max()) + 1, *values.shape[1:])
+    padded[row, column] = values
+    return padded
+
+
 def test_bases_sum_to_what_interactions_compute() -> None:
-    """Σ over columns of the published form is the angular sum of our interactions."""
+    """Products of the padded bases with embeddings are the sums that our interactions compute."""
     model, given = facade(), structures()
     found = model.get_graphs_and_indices(given)
-    main, triplets = found[0], found[5]
-    _, _, _, _, edge, *_ = model.get_bases(*found[:4], *found[5:], num_atoms=7)
-    values = torch.randn(len(main["distance"]), 4, dtype=torch.float64)
-    columns = torch.zeros(len(values), edge["cir"][1].shape[2], 4, dtype=torch.float64)
-    columns[triplets["out"], triplets["out_agg"]] = values[triplets["in"]]
-    geometry = model.trunk.geometry(model.trunk.graphs(given, torch.float64))
-    assert_close(edge["cir"][0] @ (edge["cir"][1] @ columns), geometry.interactions["triplet"].angular_sum(values))
+    main, atom, middle, quad, _, triplets, mixed, to_middle, quadruplets = found
+    *_, quad_bases, edge_bases, mixed_bases, atom_bases, radial = model.get_bases(*found[:4], *found[5:], num_atoms=7)
+    shared = model.trunk.geometry(model.trunk.graphs(given, torch.float64)).interactions
+    edge_count = len(main["distance"])
+    edges, atoms = (torch.randn(count, 4, dtype=torch.float64) for count in (edge_count, given.atom_count))
+
+    inner = columns_of(edges[triplets["in"]], triplets["out"], triplets["out_agg"], edge_count)
+    project, functions = edge_bases["cir"]
+    assert_close(project @ (functions @ inner), shared["triplet"].angular_sum(edges))
+
+    neighbors = atoms[middle["edge_index"][0]]
+    inner = columns_of(neighbors[mixed["in"]], mixed["out"], mixed["out_agg"], edge_count)
+    project, functions = mixed_bases["cir"]
+    assert_close(project @ (functions @ inner), shared["atom_edge"].angular_sum(neighbors))
+
+    inner = columns_of(edges[to_middle["in"]], to_middle["out"], to_middle["out_agg"], len(middle["distance"]))
+    project, functions = atom_bases["cir"]
+    per_atom = columns_of(functions @ inner, middle["edge_index"][1], middle["target_neighbor_idx"], 7)
+    assert_close(project @ per_atom.flatten(1, 2), shared["edge_atom"].angular_sum(edges))
+
+    chains = edges[quadruplets["triplet_in"]["in"]]
+    inner = chains[quadruplets["trip_in_to_quad"]]
+    inner = columns_of(inner, quadruplets["out"], quadruplets["out_agg"], edge_count)
+    project, functions = quad_bases["sph"]
+    assert_close(project @ (functions @ inner), shared["quadruplet"].angular_sum(chains))
+    assert_close(quad_bases["cir"], shared["quadruplet"].circular)
+
+    inner = columns_of(atoms[atom["edge_index"][0]], atom["edge_index"][1], atom["target_neighbor_idx"], 7)
+    assert_close(radial @ inner, shared["atom_atom"].radial_sum(atoms))
+    for name, bases in (("triplet", edge_bases), ("edge_atom", atom_bases), ("quadruplet", quad_bases)):
+        assert_close(bases["rad"], shared[name].radial)
+    assert quad["edge_index"].shape[1]
 
 
 @pytest.mark.parametrize("atoms", [[], [molecule("H2")], [bulk("Cu")]], ids=["none", "two", "one"])

@@ -24,7 +24,7 @@ from gemnet_blocks import (
 )
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
 from gemnet_blocks.spec import build
-from gemnet_blocks.spec.published import DEFAULTS, REQUIRED, from_published
+from gemnet_blocks.spec.published import from_published
 
 FOLDER = Path(__file__).parent / "fixtures"
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
@@ -134,8 +134,7 @@ def test_facade(recorded: Recorded, dtype: torch.dtype) -> None:
 
 @pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
 def test_spec(recorded: Recorded, dtype: torch.dtype) -> None:
-    arguments = {name: value for name, value in recorded.arguments.items() if name in (*REQUIRED, *DEFAULTS)}
-    model = loaded(build(from_published(arguments)), recorded.everything(), dtype)
+    model = loaded(build(from_published(recorded.arguments)), recorded.everything(), dtype)
     batch = recorded.batch(dtype)
     if hasattr(batch, "edge_index"):
         pytest.skip("a graph that comes with a batch is a matter of the façade")

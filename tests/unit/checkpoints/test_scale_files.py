@@ -153,7 +153,7 @@ def test_files_run_no_code(tmp_path: Path, plain: bool) -> None:
     trace, file = tmp_path / "trace", tmp_path / "scales.pt"
     content = {"a": Harmful(trace)}
     if plain:
-        file.write_bytes(pickle.dumps(content))
+        file.write_bytes(pickle.dumps(content, protocol=2))
     else:
         torch.save(content, file)
     with pytest.raises(StateError, match="cannot be read"):

@@ -200,7 +200,10 @@ def test_names_of_output_initializations() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quad_interactions": True}, "unknown argument 'quad_interactions'; did you mean 'quad_interaction'?"),
+        (
+            {"quad_interactions": True},
+            "does not take the argument 'quad_interactions'; did you mean 'quad_interaction'?",
+        ),
         ({"activation": "relu"}, "activation='relu' is unknown"),
         ({"rbf": "gaussian"}, "rbf must be a dictionary with an entry 'name', got 'gaussian'"),
         ({"sbf": {"name": "legendre_outr"}}, "did you mean 'legendre_outer'?"),
@@ -216,6 +219,20 @@ def test_names_of_output_initializations() -> None:
 )
 def test_errors_name_the_argument(changes: dict[str, Any], message: str) -> None:
     assert message in error_of(from_published, {**SMALL, **changes})
+
+
+def test_all_unknown_arguments_are_one_error() -> None:
+    message = error_of(from_published, {**SMALL, "rbff": None, "num_targets": 2, "cutof": 3})
+    assert "'rbff'; did you mean 'rbf'?" in message
+    assert "'cutof'; did you mean 'cutoff'?" in message
+    assert "num_targets=2; only 1 is possible" in message
+
+
+def test_what_says_nothing_about_the_architecture_is_ignored() -> None:
+    others = {"otf_graph": True, "use_pbc_single": True, "scale_file": "scales.pt"}
+    assert from_published({**SMALL, **others}).content_hash == from_published(SMALL).content_hash
+    with pytest.warns(DeprecationWarning, match="'bond_feat_dim' of GemNet-OC is deprecated"):
+        assert from_published({**SMALL, "bond_feat_dim": 0}).content_hash == from_published(SMALL).content_hash
 
 
 def test_missing_arguments_are_listed() -> None:
@@ -241,3 +258,26 @@ def test_specs_that_published_arguments_cannot_say(changes: dict[str, Any], fiel
     message = error_of(to_published, small_spec({**plain, **changes}))
     assert "no published arguments describe this spec" in message or "is unknown" in message
     assert field in message
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"emb_size_atom": -1}, "argument emb_size_atom: sizes.atom: must be at least 1, got -1"),
+        ({"num_radial": 1}, "argument num_radial: bases.radial.count: must be at least 2, got 1"),
+        ({"extensive": "no"}, "extensive must be True or False, got 'no'"),
+        ({"quad_interaction": 1}, "quad_interaction must be True or False, got 1"),
+        ({"quad_interaction": True, "qint_tags": 1}, "qint_tags must be a list of whole numbers"),
+        ({"quad_interaction": True, "qint_tags": [1.7]}, "qint_tags must be a list of whole numbers"),
+    ],
+)
+def test_errors_name_the_argument_and_the_field(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        from_published({**SMALL, **changes})
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("path", sorted(BASE_MODEL.parent.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_published_spec_has_arguments(path: Path) -> None:
+    spec = load_spec(path)
+    assert from_published(to_published(spec)).content_hash == spec.content_hash
