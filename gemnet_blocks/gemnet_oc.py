@@ -215,9 +215,13 @@ class PublishedModel(nn.Module, ABC):
         self.max_neighbors, self.max_neighbors_qint = values["main"], values["quad"]
         self.max_neighbors_aeaint, self.max_neighbors_aint = values["atom_edge"], values["atom"]
 
+    def _changed_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """The constructor's arguments with those of another method in their place; what is no argument is left out."""
+        return {name: given.get(name, value) for name, value in self._arguments.items()}
+
     def _change_rules(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Take over arguments of graphs; nothing is changed when they are invalid."""
-        arguments = {name: given.get(name, value) for name, value in self._arguments.items()}
+        arguments = self._changed_arguments(given)
         rules, graphs = from_published(arguments).graphs, self.trunk.graphs
         graphs.rules = {name: rules[name] for name in graphs.rules}
         self._arguments = arguments
@@ -246,7 +250,7 @@ class PublishedModel(nn.Module, ABC):
         self._replace_geometry(given, keep_projections=False)
 
     def _replace_geometry(self, given: Mapping[str, Any], keep_projections: bool) -> None:
-        arguments = {name: given.get(name, value) for name, value in self._arguments.items()}
+        arguments = self._changed_arguments(given)
         self.spec = from_published(arguments)
         self._arguments = arguments
         like, old = next(self.parameters()), self.trunk.geometry.state_dict()
