@@ -147,11 +147,9 @@ def _quadruplet_bases(
     angular: Mapping[str, Tensor],
 ) -> Dictionary:
     quadruplets = quadruplets_of(index)
-    angles = quadruplet_angles(graphs["main"]["vector"], graphs["quad"]["vector"], quadruplets)
+    angles = quadruplet_angles(graphs["main"]["vector"], graphs["quad"]["vector"], quadruplets, part.collinear)
     by_middle = part.circular_projection(angular["quad"])[quadruplets.around_source.outer]
-    functions = part.spherical(
-        angles.cos_at_target[quadruplets.target_triplet], angles.cos_dihedral, angles.sin_dihedral
-    )
+    functions = part.spherical(angles.cos_at_target[quadruplets.target_triplet], angles.dihedral)
     edge_count = len(graphs["main"]["distance"])
     return {
         "rad": part.radial(radial["main"]),

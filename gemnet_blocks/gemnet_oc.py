@@ -27,7 +27,7 @@ from gemnet_blocks.dictionaries import (
     quadruplets_of,
     symmetrized,
 )
-from gemnet_blocks.graph.angles import quadruplet_angles
+from gemnet_blocks.graph.angles import RightAngle, quadruplet_angles
 from gemnet_blocks.graph.caps import within_cap
 from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.edges import measure
@@ -269,8 +269,8 @@ class PublishedModel(nn.Module, ABC):
         self, V_st: Tensor, V_qint_st: Tensor, quad_idx: Dictionary
     ) -> tuple[Tensor, Tensor, Tensor]:
         """cos φ_cab per triplet c→a←b, cos φ_abd per triplet d→b→a and θ_cabd per quadruplet."""
-        angles = quadruplet_angles(V_st, V_qint_st, quadruplets_of(quad_idx))
-        dihedral = torch.atan2(angles.sin_dihedral, angles.cos_dihedral)
+        angles = quadruplet_angles(V_st, V_qint_st, quadruplets_of(quad_idx), RightAngle())
+        dihedral = torch.atan2(angles.dihedral.sine, angles.dihedral.cosine)
         return angles.cos_at_target, angles.cos_at_source, dihedral
 
     def select_symmetric_edges(self, tensor: Tensor, mask: Tensor, reorder_idx: Tensor, opposite_neg: bool) -> Tensor:
@@ -387,15 +387,17 @@ class PublishedModel(nn.Module, ABC):
             builder.search,
             builder.ties,
             builder.tie_tolerance,
-            builder.periodic,
-            builder.element_count,
+            periodic=builder.periodic,
+            element_count=builder.element_count,
         )
 
     def _within_cap(self, pairs: Pairs, structures: Structures, cap: int, squared: bool = False) -> Tensor:
         """Which pairs, sorted by target and distance, are among the nearest of their target."""
         if cap <= 0:
             return torch.ones_like(pairs.target, dtype=torch.bool)
-        return within_cap(pairs, structures.atom_count, cap, self.spec.neighbors.ties, squared=squared)
+        ties = self.spec.neighbors.ties
+        assert ties != "smooth"  # published models exclude neighbors
+        return within_cap(pairs, structures.atom_count, cap, ties, squared=squared)
 
     def _given(
         self, data: Any, structures: Structures, cutoff: float | None = None, cap: int | None = None

@@ -10,7 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.graph.edge_sets import Graphs
+from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.initialization import he_orthogonal_
 from gemnet_blocks.scaling import ScaleFactor
 
@@ -28,7 +30,7 @@ class ScaledBasis(nn.Module):
         self.basis = basis
         self.scale = ScaleFactor()
 
-    def forward(self, *arguments: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape functions"]:
+    def forward(self, *arguments: Tensor | Azimuth) -> Float[Tensor, "*shape functions"]:
         """The basis functions times the factor."""
         return self.scale(self.basis(*arguments))
 
@@ -61,12 +63,16 @@ class RadialBases(nn.Module):
         self.angular = nn.ModuleDict(dict(angular))
 
     def forward(self, graphs: Graphs) -> RadialValues:
-        """Evaluate every basis on the distances of its edge set."""
-        distances = {name: edge_set.distance for name, edge_set in graphs.edge_sets.items()}
+        """Evaluate every basis on the distances of its edge set, times the weights of the edges."""
         return RadialValues(
-            {name: basis(distances[name]) for name, basis in self.radial.items()},
-            {name: basis(distances[name]) for name, basis in self.angular.items()},
+            {name: _of_edges(basis, graphs.edge_sets[name]) for name, basis in self.radial.items()},
+            {name: _of_edges(basis, graphs.edge_sets[name]) for name, basis in self.angular.items()},
         )
+
+
+def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges functions"]:
+    values: Tensor = basis(edges.distance)
+    return values if edges.weight is None else values * edges.weight[:, None]
 
 
 @final

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gemnet_blocks.basis.circular import CircularBasis, Gaussian, Legendre
+from gemnet_blocks.basis.circular import Gaussian, Legendre
+from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.options import Options, whole_number
 
 
@@ -48,15 +49,13 @@ class SphericalBasis(nn.Module, ABC):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        cos_azimuth: Float[Tensor, "*shape"],
-        sin_azimuth: Float[Tensor, "*shape"],
+        azimuth: Azimuth,
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² functions.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            cos_azimuth: cos θ; the same shape.
-            sin_azimuth: sin θ; the same shape.
+            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ stands for Re w^m, sin mθ for Im w^m.
         """
 
     @override
@@ -79,6 +78,8 @@ class LegendreOuter(SphericalBasis):
 
     $$B_{lL+k}(\varphi, \theta) = Y_{l0}(\cos\varphi)\, Y_{k0}(\cos\theta), \qquad l, k < L.$$
 
+    Where the azimuth is shorter than 1, cos jθ in P_k(cos θ) = Σ_j C_kj cos jθ stands for Re w^j.
+
     Gasteiger et al., TMLR 2022, arXiv 2204.02782.
 
     Args:
@@ -93,9 +94,12 @@ class LegendreOuter(SphericalBasis):
 
     Options: ClassVar[type[LegendreOuterOptions]] = LegendreOuterOptions
 
+    _of_multiples: Tensor
+
     def __init__(self, count: int) -> None:
         super().__init__(count)
         self.circular = Legendre(self.count)
+        self.register_buffer("_of_multiples", _harmonics_of_multiples(self.count), persistent=False)
 
     @classmethod
     @override
@@ -107,17 +111,18 @@ class LegendreOuter(SphericalBasis):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        cos_azimuth: Float[Tensor, "*shape"],
-        sin_azimuth: Float[Tensor, "*shape"],
+        azimuth: Azimuth,
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² products.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            cos_azimuth: cos θ; the same shape.
-            sin_azimuth: sin θ, which these functions do not depend on; the same shape.
+            azimuth: θ as a vector w of at most unit length; the same shape.
         """
-        return _outer(self.circular, cos_polar, cos_azimuth)
+        if azimuth.square is None:
+            return _outer(self.circular(cos_polar), self.circular(azimuth.cosine))
+        multiples = torch.stack(_multiples(azimuth.cosine, azimuth.square, self.count), dim=-1)
+        return _outer(self.circular(cos_polar), multiples @ self._of_multiples.to(multiples.dtype))
 
 
 class GaussianOuterOptions(Options):
@@ -164,17 +169,15 @@ class GaussianOuter(SphericalBasis):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        cos_azimuth: Float[Tensor, "*shape"],
-        sin_azimuth: Float[Tensor, "*shape"],
+        azimuth: Azimuth,
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² products.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            cos_azimuth: cos θ; the same shape.
-            sin_azimuth: sin θ, which these functions do not depend on; the same shape.
+            azimuth: θ as a vector w of at most unit length; the same shape.
         """
-        return _outer(self.circular, cos_polar, cos_azimuth)
+        return _outer(self.circular(cos_polar), self.circular(azimuth.cosine))
 
 
 class RealHarmonicsOptions(Options):
@@ -222,24 +225,22 @@ class RealHarmonics(SphericalBasis):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        cos_azimuth: Float[Tensor, "*shape"],
-        sin_azimuth: Float[Tensor, "*shape"],
+        azimuth: Azimuth,
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² harmonics by recursions in the degree and in the order.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            cos_azimuth: cos θ; the same shape.
-            sin_azimuth: sin θ; the same shape.
+            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ stands for Re w^m, sin mθ for Im w^m.
         """
-        cosine, sine = torch.ones_like(cos_azimuth), torch.zeros_like(sin_azimuth)
+        cosine, sine = torch.ones_like(azimuth.cosine), torch.zeros_like(azimuth.sine)
         sin_powers = _powers_of_sine(cos_polar, self.count)
         columns = [cos_polar] * self.size
         for order in range(self.count):
-            if order > 0:  # exp(i m θ) from exp(i (m-1) θ)
+            if order > 0:  # w^m from w^(m-1)
                 cosine, sine = (
-                    cosine * cos_azimuth - sine * sin_azimuth,
-                    sine * cos_azimuth + cosine * sin_azimuth,
+                    cosine * azimuth.cosine - sine * azimuth.sine,
+                    sine * azimuth.cosine + cosine * azimuth.sine,
                 )
             even, odd = sin_powers[order] * cosine, sin_powers[order] * sine
             for degree, polar in enumerate(_polar_polynomials(cos_polar, order, self.count), start=order):
@@ -249,9 +250,31 @@ class RealHarmonics(SphericalBasis):
         return torch.stack(columns, dim=-1)
 
 
-def _outer(circular: CircularBasis, cos_polar: Tensor, cos_azimuth: Tensor) -> Tensor:
-    """The products of the same functions of both cosines, those of the azimuth running fastest."""
-    return (circular(cos_polar)[..., :, None] * circular(cos_azimuth)[..., None, :]).flatten(-2)
+def _outer(polar: Tensor, azimuthal: Tensor) -> Tensor:
+    """The products of the functions of both angles, those of the azimuth running fastest."""
+    return (polar[..., :, None] * azimuthal[..., None, :]).flatten(-2)
+
+
+def _multiples(cosine: Tensor, square: Tensor, count: int) -> list[Tensor]:
+    """Re w^j for j < count, from Re w and |w|²: w^(j+1) = 2 Re(w) w^j - |w|² w^(j-1)."""
+    powers = [torch.ones_like(cosine), cosine]
+    while len(powers) < count:
+        powers.append(2 * cosine * powers[-1] - square * powers[-2])
+    return powers[:count]
+
+
+def _harmonics_of_multiples(count: int) -> Tensor:
+    r"""Y_k0(cos θ) = Σ_j cos(jθ) C[j, k], shape (count, count), in double precision.
+
+    $$P_k(\cos\theta) = \sum_{m=0}^{k} a_m a_{k-m} \cos\big((k-2m)\theta\big), \qquad
+    a_m = \tbinom{2m}{m} / 4^m.$$
+    """
+    a = [math.comb(2 * m, m) / 4**m for m in range(count)]
+    coefficients = torch.zeros(count, count, dtype=torch.float64)
+    for k in range(count):
+        for m in range(k + 1):
+            coefficients[abs(k - 2 * m), k] += a[m] * a[k - m] * math.sqrt((2 * k + 1) / (4 * math.pi))
+    return coefficients
 
 
 def _powers_of_sine(cos_polar: Tensor, count: int) -> list[Tensor]:

@@ -13,6 +13,7 @@ from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.geometry import RadialValues, ScaledBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.blocks.dense import Activation
+from gemnet_blocks.graph.angles import CollinearRule
 from gemnet_blocks.graph.edge_sets import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.options import Options, Size
@@ -58,6 +59,8 @@ class BuildContext(ABC):
     """Functions of the radial basis that is read on its own."""
     angular_radial_count: int
     """Functions of the radial basis that is multiplied with circular and spherical functions."""
+    collinear: CollinearRule
+    """What dihedral angles are where atoms come to lie on a line."""
     sums: Sums
 
     @abstractmethod

@@ -20,7 +20,7 @@ from gemnet_blocks.blocks.interaction import (
     InteractionOptions,
 )
 from gemnet_blocks.blocks.message import AngularSum, Contraction, ExplicitAngularSum, Message, SymmetricUp
-from gemnet_blocks.graph.angles import quadruplet_angles
+from gemnet_blocks.graph.angles import CollinearRule, quadruplet_angles
 from gemnet_blocks.graph.edge_sets import MAIN, Graphs
 from gemnet_blocks.graph.index_sets import QuadrupletRequest
 from gemnet_blocks.graph.quadruplets import Quadruplets
@@ -77,6 +77,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         circular_projection: from radial × circular functions of the middle edges to embeddings.
         spherical: the basis of the angles φ_cab and θ_cabd.
         spherical_projection: from radial × spherical functions of the main edges to embeddings.
+        collinear: what θ_cabd is where atoms come to lie on a line.
         sums: how sums are computed.
     """
 
@@ -88,6 +89,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         circular_projection: RadialAngularProjection,
         spherical: SphericalBasis | ScaledBasis,
         spherical_projection: RadialAngularProjection,
+        collinear: CollinearRule,
         sums: Sums,
     ) -> None:
         super().__init__()
@@ -96,6 +98,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         self.circular_projection = circular_projection
         self.spherical = spherical
         self.spherical_projection = spherical_projection
+        self.collinear = collinear
         self.sums = sums
         self.graph = graph
         self.request = QuadrupletRequest(MAIN, graph)
@@ -109,7 +112,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         quadruplets = graphs.indices[self.request]
         assert isinstance(quadruplets, Quadruplets)
         main, middle = graphs.main.edges, graphs.edge_sets[self.graph]
-        angles = quadruplet_angles(main.direction, middle.direction, quadruplets)
+        angles = quadruplet_angles(main.direction, middle.direction, quadruplets, self.collinear)
 
         triplets = quadruplets.around_source
         by_middle = self.circular_projection(radial.angular[self.graph])
@@ -117,9 +120,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         circular = (by_middle.index_select(0, triplets.outer) @ circular_functions)[:, :, 0]
 
         weights = self.spherical(
-            angles.cos_at_target.index_select(0, quadruplets.target_triplet),
-            angles.cos_dihedral,
-            angles.sin_dihedral,
+            angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral
         )
         by_outer = segments(quadruplets.outer, main.count)
         angular_sum = ExplicitAngularSum(
@@ -181,6 +182,7 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
             circular_projection=RadialAngularProjection(radial_count, context.circular_count, sizes.circular),
             spherical=context.spherical_basis(),
             spherical_projection=RadialAngularProjection(radial_count, context.spherical_count, sizes.spherical),
+            collinear=context.collinear,
             sums=context.sums,
         )
 

@@ -20,6 +20,12 @@ inclusive_next: all within a tolerance of the first one *excluded*, as published
     (`enforce_max_neighbors_strictly=False`): one neighbor more than the cap, or several.
 """
 
+CapRule = Literal[Ties, "smooth"]
+"""How a cap acts: it excludes neighbors, with one of the rules for ties, or fades them out, see `soft_caps`.
+
+A cap that excludes neighbors makes the energy jump wherever two of them change places at the cap.
+"""
+
 
 def within_cap(
     pairs: Pairs,

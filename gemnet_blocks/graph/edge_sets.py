@@ -7,13 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
+from jaxtyping import Bool, Float
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
-from gemnet_blocks.graph.caps import Ties, within_cap
-from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges, measure
+from gemnet_blocks.graph.caps import CapRule, within_cap
+from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges, measure, safe_norm, vectors
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
 from gemnet_blocks.graph.neighbors import NeighborSearch, Pairs
+from gemnet_blocks.graph.soft_caps import either, soft_weights
 from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symmetrize
 from gemnet_blocks.options import Options
 from gemnet_blocks.structures import Structures
@@ -26,7 +28,8 @@ class EdgeSetOptions(Options):
     """Which pairs of atoms are edges of one set."""
 
     cutoff: Annotated[float, Field(gt=0)]
-    """Greatest distance, in Å."""
+    """Greatest distance, in Å. Radial functions vanish there, so that edges come and go without a jump of the energy,
+    unless the set is within another one that ends before."""
     max_neighbors: Annotated[int, Field(ge=0)] | None = None
     """Greatest number of neighbors of a target atom, the nearest ones; null: no limit."""
     tags: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
@@ -36,6 +39,25 @@ class EdgeSetOptions(Options):
     """Select among the edges of this set, before its symmetrization, instead of among all pairs."""
     symmetrize: Symmetrization | None = None
     """How every edge gets its opposite: of `main` only, by default union."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Selection:
+    """The pairs of one edge set.
+
+    Attributes:
+        pairs: sorted by target and distance.
+        weight: from 0 to 1 where the cap lets neighbors fade out, as a function of positions; None for 1.
+    """
+
+    pairs: Pairs
+    weight: Float[Tensor, " pairs"] | None = None
+
+    def select(self, which: Bool[Tensor, " pairs"]) -> Selection:
+        """The pairs that a mask chooses, in their order."""
+        index = which.nonzero()[:, 0]
+        weight = None if self.weight is None else self.weight.index_select(0, index)
+        return Selection(self.pairs.select(index), weight)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,9 +93,11 @@ class GraphBuilder(nn.Module):
         measured: the names of the sets that something reads.
         requests: the index sets that something reads.
         search: finds all pairs within a cutoff.
-        ties: what becomes of neighbors at the same distance as the last one that a cap admits.
+        ties: what becomes of neighbors at the same distance as the last one that a cap admits; smooth: caps let
+            neighbors fade out, see `soft_weights`.
         tie_tolerance: distances that differ by no more are the same, in Å; with `inclusive_next`, in Å² for sets
             that are within no other.
+        fade_width: over what distance neighbors fade out with smooth caps, in Å.
         periodic: whether structures repeat where they say so; False treats all as isolated.
         element_count: the greatest atomic number that the model knows.
     """
@@ -84,8 +108,9 @@ class GraphBuilder(nn.Module):
         measured: Sequence[str],
         requests: Sequence[IndexRequest],
         search: NeighborSearch,
-        ties: Ties = "strict",
+        ties: CapRule = "strict",
         tie_tolerance: float = 0.01,
+        fade_width: float = 0.5,
         periodic: bool = True,
         element_count: int | None = None,
     ) -> None:
@@ -96,6 +121,7 @@ class GraphBuilder(nn.Module):
         self.search = search
         self.ties = ties
         self.tie_tolerance = tie_tolerance
+        self.fade_width = fade_width
         self.periodic = periodic
         self.element_count = element_count
 
@@ -113,8 +139,7 @@ class GraphBuilder(nn.Module):
         structures = self.as_periodic(structures)
         self.check(structures)
         selected = self.select(structures, given)
-        main = symmetrize(selected[MAIN], self.rules[MAIN].symmetrize or "union")
-        return self.measure(structures, dtype, selected, main)
+        return self.measure(structures, dtype, selected)
 
     def check(self, structures: Structures) -> None:
         """Check that graphs of these structures can be built.
@@ -129,42 +154,71 @@ class GraphBuilder(nn.Module):
         """The structures with the periodicity that counts: their own, or none."""
         return structures if self.periodic else replace(structures, periodic=torch.zeros_like(structures.periodic))
 
-    def select(self, structures: Structures, given: Pairs | None = None) -> dict[str, Pairs]:
+    def select(self, structures: Structures, given: Pairs | None = None) -> dict[str, Selection]:
         """The pairs of each set, before symmetrization."""
-        with torch.no_grad():
-            cutoff = max(rule.cutoff for rule in self.rules.values() if rule.within is None)
-            found = self.search(structures, cutoff) if given is None else given
-            selected: dict[str, Pairs] = {}
-            for name, rule in self.rules.items():
-                if rule.within is None and given is not None:
-                    selected[name] = given
-                else:
-                    selected[name] = self._keep(
-                        rule, found if rule.within is None else selected[rule.within], structures
-                    )
-            return selected
+        if given is None:
+            found = self.search(structures, max(rule.cutoff for rule in self.rules.values() if rule.within is None))
+        selected: dict[str, Selection] = {}
+        for name, rule in self.rules.items():
+            if rule.within is not None:
+                selected[name] = self._keep(name, selected[rule.within], structures)
+            else:
+                selected[name] = self._keep(name, Selection(found), structures) if given is None else Selection(given)
+        return selected
 
-    def measure(
-        self, structures: Structures, dtype: torch.dtype, selected: Mapping[str, Pairs], main: SymmetricPairs
-    ) -> Graphs:
-        """Distances, directions and index sets of selected pairs."""
-        pairs = {name: main.pairs if name == MAIN else selected[name] for name in self.measured}
-        edge_sets = {name: measure(pairs[name], structures, dtype) for name in self.measured}
+    def measure(self, structures: Structures, dtype: torch.dtype, selected: Mapping[str, Selection]) -> Graphs:
+        """Distances, directions and index sets of selected pairs, `main` symmetrized."""
+        symmetric = symmetrize(selected[MAIN].pairs, self.rules[MAIN].symmetrize or "union")
+        selected = {**selected, MAIN: Selection(symmetric.pairs, _of_both_directions(selected[MAIN].weight, symmetric))}
+        edge_sets = {
+            name: measure(selected[name].pairs, structures, dtype, selected[name].weight) for name in self.measured
+        }
         with torch.no_grad():
             indices = {request: request.build(edge_sets) for request in self.requests}
-        return Graphs(structures, SymmetricEdges(edge_sets[MAIN], main.reverse), edge_sets, indices)
+        return Graphs(structures, SymmetricEdges(edge_sets[MAIN], symmetric.reverse), edge_sets, indices)
 
-    def _keep(self, rule: EdgeSetOptions, pairs: Pairs, structures: Structures) -> Pairs:
-        pairs = pairs.select(pairs.distance <= rule.cutoff)
+    def _keep(self, name: str, within: Selection, structures: Structures) -> Selection:
+        rule = self.rules[name]
+        kept = within.select(within.pairs.distance <= rule.cutoff)
         if rule.max_neighbors is not None:
-            squared = self.ties == "inclusive_next" and rule.within is None
-            pairs = pairs.select(
-                within_cap(pairs, structures.atom_count, rule.max_neighbors, self.ties, self.tie_tolerance, squared)
-            )
+            kept = self._capped(kept, name, rule.max_neighbors, structures)
         if rule.tags is not None:
             fits = torch.isin(structures.tags, torch.tensor(rule.tags, device=structures.tags.device))
-            pairs = pairs.select(fits[pairs.source] | fits[pairs.target])
-        return pairs
+            kept = kept.select(fits[kept.pairs.source] | fits[kept.pairs.target])
+        return kept
+
+    def _capped(self, kept: Selection, name: str, max_neighbors: int, structures: Structures) -> Selection:
+        pairs = kept.pairs
+        if self.ties != "smooth":
+            squared = self.ties == "inclusive_next" and self.rules[name].within is None
+            return kept.select(
+                within_cap(pairs, structures.atom_count, max_neighbors, self.ties, self.tie_tolerance, squared)
+            )
+        weight = soft_weights(
+            safe_norm(vectors(pairs, structures, torch.float64)),
+            pairs.target,
+            structures.atom_count,
+            max_neighbors,
+            _reach(name, self.rules),
+            self.fade_width,
+            kept.weight,
+        )
+        return Selection(pairs, weight).select(weight > 0)
+
+
+def _reach(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
+    """The greatest distance in a set, in Å: its cutoff, or that of a set that it is within."""
+    rule = rules[name]
+    return rule.cutoff if rule.within is None else min(rule.cutoff, _reach(rule.within, rules))
+
+
+def _of_both_directions(weight: Tensor | None, symmetric: SymmetricPairs) -> Tensor | None:
+    """The weights of symmetrized pairs, from those of the pairs that were selected."""
+    if weight is None:
+        return None
+    kept = (symmetric.place >= 0).nonzero()[:, 0]
+    one_way = weight.new_zeros(len(symmetric.pairs)).index_copy(0, symmetric.place[kept], weight.index_select(0, kept))
+    return either(one_way, one_way.index_select(0, symmetric.reverse))
 
 
 def _with_parents(names: Sequence[str], rules: Mapping[str, EdgeSetOptions]) -> set[str]:

@@ -27,8 +27,10 @@ class EdgeSet:
         target: index of the target atom t, ascending.
         shift: which image of the source, in lattice vectors.
         distance: d = |r_t - r_s - shift·cell| in Å.
-        direction: u = (r_t - r_s - shift·cell)/d; zero where the atoms coincide.
+        direction: u = (r_t - r_s - shift·cell)/d; zero where the atoms coincide, that is where d ≤ 10⁻⁴ Å.
         first: the edges into atom a are those from `first[a]` up to `first[a + 1]`.
+        weight: what all radial functions of an edge are multiplied by, from 0 to 1, where a cap lets neighbors fade
+            out; None for 1. Whatever is computed of an edge must vanish with it.
     """
 
     source: Int[Tensor, " edges"]
@@ -37,6 +39,7 @@ class EdgeSet:
     distance: Float[Tensor, " edges"]
     direction: Float[Tensor, "edges 3"]
     first: Int[Tensor, " atoms_plus_1"]
+    weight: Float[Tensor, " edges"] | None = None
 
     @property
     def count(self) -> int:
@@ -69,18 +72,23 @@ class SymmetricEdges:
     reverse: Int[Tensor, " edges"]
 
 
-def measure(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> EdgeSet:
+COINCIDENT = 1e-4
+"""Atoms at most so far apart, in Å, are at the same place: the direction between them is only rounding noise."""
+
+
+def measure(
+    pairs: Pairs, structures: Structures, dtype: torch.dtype, weight: Float[Tensor, " pairs"] | None = None
+) -> EdgeSet:
     """Edges along `pairs`, with distances and directions as differentiable functions of positions and cells.
 
     The difference of positions is taken in the wider of the positions' type and `dtype`, then rounded to `dtype`.
     """
-    wide = torch.promote_types(structures.positions.dtype, dtype)
-    positions, cells = structures.positions.to(wide), structures.cells.to(wide)
-    cell = cells[structures.structure[pairs.target]]
-    offset = (pairs.shift.to(wide)[:, None, :] @ cell)[:, 0]
-    vector = positions.index_select(0, pairs.target) - positions.index_select(0, pairs.source) - offset
+    vector = vectors(pairs, structures, torch.promote_types(structures.positions.dtype, dtype))
     distance = safe_norm(vector)
-    direction = vector / torch.where(distance > 0, distance, torch.ones_like(distance))[:, None]
+    apart = distance > COINCIDENT
+    direction = torch.where(
+        apart[:, None], vector / torch.where(apart, distance, torch.ones_like(distance))[:, None], 0
+    )
     return EdgeSet(
         source=pairs.source,
         target=pairs.target,
@@ -88,15 +96,24 @@ def measure(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> EdgeSet
         distance=distance.to(dtype),
         direction=direction.to(dtype),
         first=row_pointers(pairs.target, structures.atom_count),
+        weight=None if weight is None else weight.to(dtype),
     )
 
 
+def vectors(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> Float[Tensor, "pairs 3"]:
+    """r_t - r_s - shift·cell of each pair, in Å, as a differentiable function of positions and cells."""
+    positions, cells = structures.positions.to(dtype), structures.cells.to(dtype)
+    cell = cells[structures.structure[pairs.target]]
+    offset = (pairs.shift.to(dtype)[:, None, :] @ cell)[:, 0]
+    return positions.index_select(0, pairs.target) - positions.index_select(0, pairs.source) - offset
+
+
 def safe_norm(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-    """|v|, with zero instead of undefined derivatives at v = 0."""
+    """|v|, with zero instead of undefined or random derivatives where |v| ≤ 10⁻⁴ Å."""
     square = (vector * vector).sum(dim=-1)
-    positive = square > 0
-    root = torch.where(positive, square, torch.ones_like(square)).sqrt()
-    return torch.where(positive, root, square.detach())  # detached: v² has a second derivative at zero, too
+    apart = square > COINCIDENT**2
+    root = torch.where(apart, square, torch.ones_like(square)).sqrt()
+    return torch.where(apart, root, square.detach().sqrt())
 
 
 SHIFT_BITS = 21

@@ -31,16 +31,19 @@ class SymmetricPairs:
         reverse: the index of each pair's opposite.
         origin: which of the pairs that were symmetrized each one is, or is the opposite of.
         flipped: whether it is the opposite.
+        place: the index, among `pairs`, of each pair that was symmetrized; -1 of those that the rule dropped.
     """
 
     pairs: Pairs
     reverse: Int[Tensor, " pairs"]
     origin: Int[Tensor, " pairs"]
     flipped: Bool[Tensor, " pairs"]
+    place: Int[Tensor, " symmetrized"]
 
 
 def symmetrize(pairs: Pairs, rule: Symmetrization) -> SymmetricPairs:
     """The pairs that `rule` keeps, each with its opposite."""
+    place = torch.full_like(pairs.source, -1)
     kept = torch.arange(len(pairs), device=pairs.source.device)
     if rule == "lower_index":
         kept = kept[_towards_higher_index(pairs)]
@@ -65,6 +68,7 @@ def symmetrize(pairs: Pairs, rule: Symmetrization) -> SymmetricPairs:
         reverse=rank[opposite[order]],
         origin=kept[chosen % max(len(kept), 1)],
         flipped=chosen >= len(kept),
+        place=place.index_copy_(0, kept, rank[key_of[: len(kept)]]),
     )
 
 

@@ -21,6 +21,7 @@ from gemnet_blocks.blocks.interaction import BuildContext, Interaction, Interact
 from gemnet_blocks.blocks.read_out import ReadOutContext
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.geometry import GeometryEncoder
+from gemnet_blocks.graph.angles import collinear_rule
 from gemnet_blocks.graph.edge_sets import MAIN, GraphBuilder
 from gemnet_blocks.graph.neighbors import neighbor_search
 from gemnet_blocks.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
@@ -125,6 +126,7 @@ class _Context(BuildContext):
         self._builder = builder
         self.sizes = builder.spec.sizes
         self.activation = builder.spec.activation
+        self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
         self.radial_count = builder.radial_basis(1.0, angular=False).count
         self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
@@ -201,6 +203,7 @@ class _Builder:
             search=neighbor_search(self.execution.search),
             ties=spec.neighbors.ties,
             tie_tolerance=spec.neighbors.tie_tolerance,
+            fade_width=spec.neighbors.fade_width,
             periodic=spec.neighbors.periodic,
             element_count=spec.elements,
         )

@@ -33,6 +33,11 @@ KIND_AT: Mapping[Route, str] = {
     ("read_out",): READ_OUT,
 }
 FORCES: Route = ("heads", "forces")
+CHOICES: Mapping[Route, tuple[str, ...]] = {
+    FORCES: ("direct", "gradient"),
+    ("bases", "collinear"): ("smooth", "right_angle"),
+}
+"""Where a `type` chooses between options that are no parts."""
 
 WORDS: Mapping[str, str] = {
     "bool_type": "must be true or false",
@@ -63,8 +68,8 @@ def kind_at(route: Route) -> str | None:
 def explain(error: ErrorDetails, document: Document, catalog: Catalog) -> Problem:
     """A finding of pydantic's as a problem of the document."""
     route = tuple(str(key) for key in error["loc"])
-    if route[:2] == FORCES and route[2:3] in (("direct",), ("gradient",)):
-        route = FORCES + route[3:]  # the chosen type is no key of the document
+    if route[2:3] and route[2] in CHOICES.get(route[:2], ()):
+        route = route[:2] + route[3:]  # the chosen type is no key of the document
     kind, given = error["type"], error["input"]
     if kind == "part":
         # the type of an interaction is its name where it is not given
@@ -75,14 +80,18 @@ def explain(error: ErrorDetails, document: Document, catalog: Catalog) -> Proble
     if kind == "missing":
         return Problem(route, "is missing")
     if kind == "union_tag_not_found":
-        return Problem(FORCES, "needs a `type`, 'direct' or 'gradient'")
+        return Problem(route, f"needs a `type`, {_either(route)}")
     if kind == "union_tag_invalid":
-        chosen = _at((*FORCES, "type"), document.data)
-        return Problem((*FORCES, "type"), f"must be 'direct' or 'gradient', got {shown(chosen)}")
+        chosen = _at((*route, "type"), document.data)
+        return Problem((*route, "type"), f"must be {_either(route)}, got {shown(chosen)}")
     if kind not in WORDS:
         return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
     message = f"{WORDS[kind].format(**error.get('ctx', {}))}, got {shown(given)}"
     return Problem(route, message + _hint(route, kind, given, error.get("ctx", {})))
+
+
+def _either(route: Route) -> str:
+    return " or ".join(map(repr, CHOICES[route]))
 
 
 def _hint(route: Route, kind: str, given: Any, context: Mapping[str, Any]) -> str:

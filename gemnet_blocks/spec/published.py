@@ -354,8 +354,9 @@ def to_published(spec: Spec) -> dict[str, Any]:
     except KeyError as error:
         raise SpecError(f"no published arguments describe this spec: it has no {error.args[0]!r}") from error
     again = from_published(arguments)
-    if "quadruplet" not in interactions:  # nothing reads the spherical basis then
-        again, spec = (one.patch({"bases.spherical": None}) for one in (again, spec))
+    if "quadruplet" not in interactions:  # nothing reads dihedral angles then
+        unread = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
+        again, spec = (one.patch(unread) for one in (again, spec))
     if again.content_hash != spec.content_hash:
         differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))
         raise SpecError(f"no published arguments describe this spec; they have no way to say: {differences}")
@@ -403,6 +404,7 @@ def _bases(given: Mapping[str, Any]) -> dict[str, Any]:
         "envelope": _part("envelope", given["envelope"] or {"name": "polynomial", "exponent": 5}, {}),
         "circular": _part("cbf", given["cbf"] or {"name": "spherical_harmonics"}, CIRCULAR_NAMES) | count,
         "spherical": None if unread else spherical,
+        "collinear": {"type": "right_angle"},
         "scale": given["scale_basis"],
     }
 

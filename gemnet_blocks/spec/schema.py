@@ -13,7 +13,8 @@ from gemnet_blocks.blocks.block import BlockOptions
 from gemnet_blocks.blocks.dense import Activation
 from gemnet_blocks.blocks.interaction import InteractionOptions, Sizes
 from gemnet_blocks.blocks.triplet import TripletOptions
-from gemnet_blocks.graph.caps import Ties
+from gemnet_blocks.graph.angles import RightAngleOptions, SmoothCollinearOptions
+from gemnet_blocks.graph.caps import CapRule
 from gemnet_blocks.graph.edge_sets import MAIN, EdgeSetOptions
 from gemnet_blocks.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
 from gemnet_blocks.options import Options, Size
@@ -34,13 +35,16 @@ from gemnet_blocks.spec.part import PartOf
 class NeighborOptions(Options):
     """Rules that hold for all edge sets."""
 
-    ties: Ties = "inclusive"
+    ties: CapRule = "inclusive"
     """What becomes of neighbors at the same distance as the last one that a cap admits. strict: exactly as many as
     the cap says; inclusive: all within the tolerance; inclusive_next: all within the tolerance of the first one
-    excluded, as published models count without strict caps."""
+    excluded, as published models count without strict caps. With these three, the energy jumps where neighbors change
+    places at a cap. smooth: the farthest neighbors fade out, so that it does not."""
     tie_tolerance: Annotated[float, Field(ge=0)] = 0.01
     """Distances that differ by no more are the same, in Å (with inclusive_next, in Å² for edge sets within no
     other)."""
+    fade_width: Annotated[float, Field(gt=0)] = 0.5
+    """Over what distance neighbors fade out where ties are smooth, in Å."""
     periodic: bool = True
     """Whether structures repeat where they say so; false treats all as isolated."""
 
@@ -58,6 +62,10 @@ class BasisOptions(Options):
     """Of angles between two edges."""
     spherical: Annotated[Options, PartOf(SPHERICAL)] | None = None
     """Of an angle and a dihedral angle; needed by quadruplets."""
+    collinear: Annotated[SmoothCollinearOptions | RightAngleOptions, Field(discriminator="type")] = (
+        SmoothCollinearOptions()
+    )
+    """What the dihedral angle is where atoms come to lie on a line and there is none."""
     scale: bool = False
     """Whether each basis has a fitted scale factor."""
 
@@ -200,8 +208,10 @@ class Spec(Options):
         content = self.to_dict()
         content["graphs"] = self._selections()
         content["bases"]["angular_radial"] = content["bases"]["angular_radial"] or content["bases"]["radial"]
-        if self.neighbors.ties == "strict":
+        if self.neighbors.ties in ("strict", "smooth"):
             del content["neighbors"]["tie_tolerance"]
+        if self.neighbors.ties != "smooth":
+            del content["neighbors"]["fade_width"]
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

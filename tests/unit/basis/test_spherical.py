@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from gemnet_blocks.basis import circular, symbolic
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics, SphericalBasis
+from gemnet_blocks.graph.angles import Azimuth
 
 PHI, THETA = sympy.symbols("phi theta")
 CLASSES = [LegendreOuter, GaussianOuter, RealHarmonics]
@@ -35,6 +36,11 @@ def exact_polar_angles(cosines):
         return np.array([mpmath.acos(mpmath.mpf(z)) for z in cosines], dtype=object)
 
 
+def turned(theta):
+    """θ as a vector of unit length."""
+    return Azimuth(theta.cos(), theta.sin())
+
+
 def some_angles(count=14, seed=0):
     generator = torch.Generator().manual_seed(seed)
     cos_polar = 2 * torch.rand(count, generator=generator, dtype=torch.float64) - 1
@@ -51,7 +57,7 @@ def some_angles(count=14, seed=0):
 )
 def test_values_equal_the_definition(cls, count):
     cos_polar, azimuth = some_angles()
-    computed = cls(count)(cos_polar, azimuth.cos(), azimuth.sin()).numpy()
+    computed = cls(count)(cos_polar, turned(azimuth)).numpy()
     points = {PHI: exact_polar_angles(cos_polar.tolist()), THETA: azimuth.numpy()}
     for k, definition in enumerate(definitions(cls, count)):
         expected = symbolic.evaluate(definition, points)
@@ -63,7 +69,7 @@ def test_order_of_the_harmonics():
     phi, theta = torch.tensor([0.4, 2.2], dtype=torch.float64)
     x, y, z = phi.sin() * theta.cos(), phi.sin() * theta.sin(), phi.cos()
     expected = torch.stack([torch.ones_like(z), math.sqrt(3) * z, math.sqrt(3) * x, math.sqrt(3) * y])
-    computed = RealHarmonics(2)(phi.cos(), theta.cos(), theta.sin()) * math.sqrt(4 * math.pi)
+    computed = RealHarmonics(2)(phi.cos(), turned(theta)) * math.sqrt(4 * math.pi)
     torch.testing.assert_close(computed, expected)
 
 
@@ -80,7 +86,7 @@ def test_harmonics_agree_with_e3nn(count):
     azimuth = torch.atan2(x, z)
     theirs = o3.spherical_harmonics(list(range(count)), vectors, normalize=False, normalization="integral")
     positions = [degree**2 + degree + order for degree, order in symbolic.harmonic_orders(count)]
-    ours = RealHarmonics(count)(y, azimuth.cos(), azimuth.sin())
+    ours = RealHarmonics(count)(y, turned(azimuth))
     torch.testing.assert_close(ours, theirs[:, positions], rtol=0, atol=1e-12)
 
 
@@ -88,7 +94,7 @@ def test_harmonics_are_orthonormal():
     nodes, weights = np.polynomial.legendre.leggauss(16)
     azimuth = torch.arange(32, dtype=torch.float64) * (2 * math.pi / 32)
     cos_polar, azimuth = torch.meshgrid(torch.from_numpy(nodes), azimuth, indexing="ij")
-    values = RealHarmonics(8)(cos_polar, azimuth.cos(), azimuth.sin())
+    values = RealHarmonics(8)(cos_polar, turned(azimuth))
     area = torch.from_numpy(weights)[:, None].expand(16, 32) * (2 * math.pi / 32)
     gram = torch.einsum("pq,pqi,pqj->ij", area, values, values)
     torch.testing.assert_close(gram, torch.eye(64, dtype=torch.float64), rtol=0, atol=1e-13)
@@ -96,7 +102,7 @@ def test_harmonics_are_orthonormal():
 
 def test_large_degrees_stay_bounded():
     cos_polar, azimuth = some_angles(40)
-    values = RealHarmonics(40)(cos_polar, azimuth.cos(), azimuth.sin())
+    values = RealHarmonics(40)(cos_polar, turned(azimuth))
     for degree in range(40):  # addition theorem: Σ_m Y_lm² = (2l+1)/4π
         sums = values[:, degree**2 : (degree + 1) ** 2].square().sum(-1)
         torch.testing.assert_close(sums, torch.full_like(sums, (2 * degree + 1) / (4 * math.pi)), rtol=1e-11, atol=0)
@@ -110,7 +116,7 @@ def test_products_run_fastest_in_the_azimuth(first, second):
         (LegendreOuter(3), circular.Legendre(3)),
         (GaussianOuter(3), circular.Gaussian(3)),
     ):
-        values = basis(cos_polar, azimuth.cos(), azimuth.sin())
+        values = basis(cos_polar, turned(azimuth))
         expected = of_one_angle(cos_polar)[:, first] * of_one_angle(azimuth.cos())[:, second]
         torch.testing.assert_close(values[:, 3 * first + second], expected)
 
@@ -125,7 +131,7 @@ def test_everything_is_finite(cls, dtype, count):
     cos_polar = ends[:, None].repeat(1, 4).requires_grad_()
     azimuth = torch.tensor([0, 1.0, math.pi / 2, math.pi], dtype=dtype).repeat(7, 1)
     cosine, sine = azimuth.cos().requires_grad_(), azimuth.sin().requires_grad_()
-    values = cls(count).to(dtype)(cos_polar, cosine, sine)
+    values = cls(count).to(dtype)(cos_polar, Azimuth(cosine, sine))
     inputs = (cos_polar, cosine, sine)
     first = torch.autograd.grad(
         (values * torch.arange(1, count**2 + 1)).sum(), inputs, create_graph=True, allow_unused=True
@@ -140,7 +146,7 @@ def test_everything_is_finite(cls, dtype, count):
 def test_harmonics_of_even_order_have_exact_derivatives_at_the_poles():
     z = torch.tensor([1.0, -1.0], dtype=torch.float64, requires_grad=True)
     theta = torch.tensor(0.3, dtype=torch.float64).expand(2)
-    values = RealHarmonics(6)(z, theta.cos(), theta.sin())
+    values = RealHarmonics(6)(z, turned(theta))
     exact = sympy.Symbol("z")
     for k, (degree, order) in enumerate(symbolic.harmonic_orders(6)):
         if order % 2 == 0 and degree > 0:
@@ -167,8 +173,12 @@ def test_derivatives_agree_with_finite_differences(cls):
     inputs = (cos_polar, azimuth.cos().requires_grad_(), azimuth.sin().requires_grad_())
     if cls is not RealHarmonics:  # independent of the sine
         inputs = (*inputs[:2], azimuth.sin())
-    assert torch.autograd.gradcheck(basis, inputs)
-    assert torch.autograd.gradgradcheck(basis, inputs)
+
+    def function(cos_polar, cosine, sine):
+        return basis(cos_polar, Azimuth(cosine, sine))
+
+    assert torch.autograd.gradcheck(function, inputs)
+    assert torch.autograd.gradgradcheck(function, inputs)
 
 
 @all_classes
@@ -176,11 +186,26 @@ def test_single_precision(cls):
     generator = torch.Generator().manual_seed(0)
     cos_polar = torch.rand(2000, generator=generator) * 2 - 1
     azimuth = torch.rand(2000, generator=generator) * math.pi
-    inputs = (cos_polar, azimuth.cos(), azimuth.sin())
-    exact = cls(7)(*(part.double() for part in inputs))
-    single = cls(7).float()(*inputs)
+    cosine, sine = azimuth.cos(), azimuth.sin()
+    exact = cls(7)(cos_polar.double(), Azimuth(cosine.double(), sine.double()))
+    single = cls(7).float()(cos_polar, Azimuth(cosine, sine))
     assert single.dtype == torch.float32
     torch.testing.assert_close(single.double(), exact, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("length", [0.0, 0.3, 1.0])
+def test_multiples_of_a_short_azimuth_are_powers_of_a_complex_number(length):
+    cos_polar, theta = some_angles()
+    w = length * torch.exp(1j * theta)
+    azimuth = Azimuth(w.real, w.imag, torch.full_like(theta, length**2))
+    legendre = [np.polynomial.legendre.Legendre.basis(k).convert(kind=np.polynomial.Chebyshev).coef for k in range(6)]
+    expected = torch.stack([sum(c * (w**j).real for j, c in enumerate(coefficients)) for coefficients in legendre], -1)
+    products = LegendreOuter(6)(cos_polar, azimuth).unflatten(-1, (6, 6))
+    norms = torch.tensor([math.sqrt((2 * k + 1) / (4 * math.pi)) for k in range(6)], dtype=torch.float64)
+    torch.testing.assert_close(products, circular.Legendre(6)(cos_polar)[..., :, None] * (expected * norms)[..., None, :])
+    harmonics, full = RealHarmonics(4)(cos_polar, azimuth), RealHarmonics(4)(cos_polar, turned(theta))
+    orders = torch.tensor([abs(order) for _, order in symbolic.harmonic_orders(4)])
+    torch.testing.assert_close(harmonics, full * length**orders)
 
 
 @all_classes
@@ -188,13 +213,14 @@ def test_single_precision(cls):
 def test_shapes(cls, shape):
     basis = cls(3)
     assert (basis.count, basis.size) == (3, 9)
-    assert basis(torch.rand(shape), torch.rand(shape), torch.rand(shape)).shape == (*shape, 9)
+    assert basis(torch.rand(shape), Azimuth(torch.rand(shape), torch.rand(shape))).shape == (*shape, 9)
 
 
 @all_classes
 def test_pickles_copies_and_moves(cls):
     basis = cls(4)
-    inputs = [torch.rand(9, dtype=torch.float64) for _ in range(3)]
+    parts = [torch.rand(9, dtype=torch.float64) for _ in range(4)]
+    inputs = parts[0], Azimuth(*parts[1:])
     for other in (pickle.loads(pickle.dumps(basis)), copy.deepcopy(basis), copy.deepcopy(basis).double()):
         assert torch.equal(other(*inputs), basis(*inputs))
     assert not list(basis.parameters())

@@ -23,6 +23,7 @@ from gemnet_blocks.basis.geometry import RadialAngularProjection, ScaledBasis
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics
 from gemnet_blocks.blocks.dense import linear
 from gemnet_blocks.blocks.quadruplet import QuadrupletInteraction, SharedQuadrupletGeometry
+from gemnet_blocks.graph.angles import CollinearRule, RightAngle
 from gemnet_blocks.graph.edge_sets import GraphBuilder
 from gemnet_blocks.graph.index_sets import QuadrupletRequest
 from gemnet_blocks.graph.neighbors import VesinSearch
@@ -39,7 +40,10 @@ def quadruplet_block() -> QuadrupletInteraction:
 
 
 def shared_geometry(
-    circular: nn.Module | None = None, spherical: nn.Module | None = None, graph: str = "quad"
+    circular: nn.Module | None = None,
+    spherical: nn.Module | None = None,
+    graph: str = "quad",
+    collinear: CollinearRule | None = None,
 ) -> SharedQuadrupletGeometry:
     return SharedQuadrupletGeometry(
         graph=graph,
@@ -48,6 +52,7 @@ def shared_geometry(
         circular_projection=RadialAngularProjection(radial_count=4, angular_count=3, size=2),
         spherical=spherical or LegendreOuter(3),
         spherical_projection=RadialAngularProjection(radial_count=4, angular_count=9, size=3),
+        collinear=collinear or RightAngle(),
         sums=TorchSums(),
     )
 

@@ -13,6 +13,7 @@ from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.geometry import RadialValues
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
+from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.interaction import (
     BuildContext,
@@ -226,9 +227,9 @@ class Products(SphericalBasis):
     def from_options(cls, options: OwnOptions) -> Products:
         return cls(options.count)
 
-    def forward(self, cos_polar: Tensor, cos_azimuth: Tensor, sin_azimuth: Tensor) -> Tensor:
+    def forward(self, cos_polar: Tensor, azimuth: Azimuth) -> Tensor:
         powers = torch.arange(self.count)
-        return (cos_polar[..., None, None] ** powers * cos_azimuth[..., None, None] ** powers[:, None]).flatten(-2)
+        return (cos_polar[..., None, None] ** powers * azimuth.cosine[..., None, None] ** powers[:, None]).flatten(-2)
 
 
 class Last(ReadOut):

@@ -32,6 +32,7 @@ def test_it_names_the_architecture() -> None:
         {"graphs.main.cutoff": 4},  # an integer where a number is meant
         {"bases.angular_radial": {"type": "gaussian", "count": 5}},
         {"neighbors.tie_tolerance": 0.5},  # of no effect with strict ties
+        {"neighbors.fade_width": 0.1},  # nor this
         {"bases.radial": {"trainable": False}, "bases.angular_radial": None},
     ],
 )
@@ -61,7 +62,13 @@ DIFFERENT: dict[str, Any] = {
     "elements": 84,
     "sizes": [{"atom": 7}, {"edge": 7}, {"radial": 7}, {"circular": 7}, {"spherical": 7}],
     "activation": "siqu",
-    "neighbors": [{"ties": "inclusive"}, {"ties": "inclusive", "tie_tolerance": 0.5}, {"periodic": False}],
+    "neighbors": [
+        {"ties": "inclusive"},
+        {"ties": "inclusive", "tie_tolerance": 0.5},
+        {"ties": "smooth"},
+        {"ties": "smooth", "fade_width": 0.2},
+        {"periodic": False},
+    ],
     "graphs": [
         *({name: {"cutoff": 3.0}} for name in ("atom", "main", "atom_edge", "quad")),
         *({name: {"max_neighbors": 2}} for name in ("atom", "main", "atom_edge", "quad")),
@@ -75,6 +82,7 @@ DIFFERENT: dict[str, Any] = {
         *({"envelope": fields} for fields in ({"exponent": 6}, {"type": "exponential"})),
         *({"circular": fields} for fields in ({"count": 4}, {"type": "gaussian"})),
         *({"spherical": fields} for fields in ({"count": 3}, {"type": "gaussian_outer"})),
+        *({"collinear": fields} for fields in ({"width": 0.1}, {"type": "right_angle"})),
         {"scale": True},
     ],
     "blocks": [

@@ -247,13 +247,14 @@ def test_missing_arguments_are_listed() -> None:
         ({"graphs.main.symmetrize": "union"}, "graphs.main.symmetrize"),
         ({"interactions.atom_edge.down": 5}, "interactions.atom_edge.down"),
         ({"bases.circular.count": 4}, "bases"),
+        ({"bases.collinear": {"type": "smooth"}}, "bases.collinear.type"),
         ({"activation": "siqu"}, "activation"),
         ({"interactions.triplet": None}, "'down'"),
         ({"blocks.update": 2}, "read_out.layers"),
     ],
 )
 def test_specs_that_published_arguments_cannot_say(changes: dict[str, Any], field: str) -> None:
-    plain = {"bases.spherical.count": 3}
+    plain = {"bases.spherical.count": 3, "bases.collinear": {"type": "right_angle"}}
     to_published(small_spec(plain))
     message = error_of(to_published, small_spec({**plain, **changes}))
     assert "no published arguments describe this spec" in message or "is unknown" in message

@@ -86,7 +86,7 @@ def test_yaml_round_trip() -> None:
         "elements: 83",
         "sizes: {atom: 6, edge: 8, radial: 3, circular: 3, spherical: 4}",
         "activation: silu",
-        "neighbors: {ties: inclusive, tie_tolerance: 0.01, periodic: true}",
+        "neighbors: {ties: inclusive, tie_tolerance: 0.01, fade_width: 0.5, periodic: true}",
         "graphs:",
     ]
 
