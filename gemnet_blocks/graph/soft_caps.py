@@ -102,4 +102,4 @@ def smooth_step_slope(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def smooth_step_integral(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The integral of the smooth step from 0: x⁴(5/2 - 3x + x²) up to 1, x - 1/2 beyond."""
     t = x.clamp(0, 1)
-    return t * t * t * t * (2.5 + t * (t - 3)) + (x - 1).clamp(min=0)
+    return t * t * t * t * (2.5 + t * (t - 3)) + torch.relu(x - 1)

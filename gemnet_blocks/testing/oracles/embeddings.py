@@ -1,0 +1,68 @@
+"""The first embeddings, and the block that updates them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gemnet_blocks.basis.geometry import RadialValues
+from gemnet_blocks.blocks.block import Block
+from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.blocks.interaction import Embeddings, Interaction
+from gemnet_blocks.geometry import GeometryEncoder
+from gemnet_blocks.graph.edge_sets import Graphs
+from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.testing.oracles.graphs import edges_of
+from gemnet_blocks.testing.oracles.interactions import interaction
+from gemnet_blocks.testing.oracles.layers import dense, stacked, through
+from gemnet_blocks.testing.oracles.reading_out import atom_update
+
+
+def atom_embedding(module: AtomEmbedding, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:
+    """h_a = table[Z_a], whose first row is hydrogen's."""
+    table = module.table.weight
+    return stacked([table[number - 1] for number in numbers.tolist()], table.new_zeros(0, table.shape[1]))
+
+
+def edge_embedding(
+    module: EdgeEmbedding,
+    atoms: Float[Tensor, "atoms atom_size"],
+    x: Float[Tensor, "edges edge_in_size"],
+    edges: EdgeSet,
+) -> Float[Tensor, "edges edge_size"]:
+    """m_st = Dense([h_s, h_t, x_st])."""
+    rows = [torch.cat([atoms[st.source], atoms[st.target], x[i]]) for i, st in enumerate(edges_of(edges))]
+    return dense(module.dense, stacked(rows, x.new_zeros(0, 2 * atoms.shape[1] + x.shape[1])))
+
+
+def block(
+    module: Block, geometry: GeometryEncoder, embeddings: Embeddings, graphs: Graphs, radial: RadialValues
+) -> Embeddings:
+    """One block: all messages, residual layers, the atom update and the concatenation layer.
+
+    x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms; m ← after((m +
+    before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2.
+
+    Args:
+        module: the block, with its weights.
+        geometry: the weights that all blocks share.
+        embeddings: h and m.
+        graphs: the edge sets.
+        radial: raw radial functions.
+    """
+    h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
+    to_edges, to_atoms = [dense(module.dense, m)], [h]
+    for name, part in module.interactions.items():
+        written = interaction(part, geometry.interactions[name], embeddings, graphs, radial)
+        assert isinstance(part, Interaction)
+        (to_edges if part.writes == "edges" else to_atoms).append(written)
+    x = torch.stack(to_edges).sum(dim=0) / math.sqrt(len(to_edges))
+    h = torch.stack(to_atoms).sum(dim=0) / math.sqrt(len(to_atoms))
+    m = through(module.after_skip, (m + through(module.before_skip, x)) / math.sqrt(2))
+    update_radial = radial.radial["main"] @ geometry.update_radial.weight.T
+    h = (through(module.atom_layers, h) + atom_update(module.update, m, update_radial, edges)) / math.sqrt(2)
+    concatenated = through(module.concatenation_layers, edge_embedding(module.concatenation, h, m, edges))
+    return Embeddings(h, (m + concatenated) / math.sqrt(2))

@@ -1,0 +1,116 @@
+"""A whole model, from structures to energies and forces."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.basis.geometry import RadialBases, RadialValues
+from gemnet_blocks.blocks.block import Block
+from gemnet_blocks.blocks.interaction import Embeddings
+from gemnet_blocks.blocks.output import ConcatenatedOutputBlock
+from gemnet_blocks.blocks.read_out import Output
+from gemnet_blocks.graph.edge_sets import MAIN, GraphBuilder, Graphs
+from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges
+from gemnet_blocks.heads import DirectForces
+from gemnet_blocks.model import GemNet, Trunk
+from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.testing.oracles.bases import radial_functions
+from gemnet_blocks.testing.oracles.embeddings import atom_embedding, block, edge_embedding
+from gemnet_blocks.testing.oracles.graphs import reverse
+from gemnet_blocks.testing.oracles.layers import stacked
+from gemnet_blocks.testing.oracles.reading_out import direct_forces, energy, output_block, read_out
+from gemnet_blocks.testing.oracles.selection import Ruling, WeightedEdge, edge_sets, measured
+
+
+def model(gemnet: GemNet, structures: Structures) -> Prediction:
+    """Energies and forces of a model that `spec.build` made.
+
+    h_a = table[Z_a], m = Dense([h_s, h_t, rad]); all blocks, an output block before the first and behind each; the
+    read-out network; E_s = Σ_a e_a; F = -∂E/∂r, or F_a = Σ_{c→a} f_ca u_ca.
+
+    Args:
+        gemnet: the weights and the rules.
+        structures: a few atoms: the time grows with the number of quadruplets. Forces that are gradients can be
+            differentiated once more with respect to weights only.
+
+    Raises:
+        TypeError: a part of the model is not built in.
+    """
+    if gemnet.forces is not None and not isinstance(gemnet.forces, DirectForces):
+        return _with_gradient_forces(gemnet, structures)
+    graphs, outputs = features(gemnet.trunk, structures)
+    contributions = read_out(gemnet.read_out, outputs)
+    total = energy(contributions.atoms, structures.structure, len(structures), gemnet.energy.reduce)
+    if gemnet.forces is None or contributions.edges is None:
+        return Prediction(total, None)
+    return Prediction(total, direct_forces(contributions.edges, graphs.main, gemnet.forces.coupled))
+
+
+def features(trunk: Trunk, structures: Structures) -> tuple[Graphs, list[Output]]:
+    """The graphs, and the results of all output blocks."""
+    dtype = trunk.edge_embedding.dense.linear.weight.dtype
+    selected = edge_sets_of(trunk.graphs, structures)
+    graphs = graphs_of(selected, structures, dtype)
+    radial = radial_values(trunk.geometry.bases, graphs.edge_sets)
+    h = atom_embedding(trunk.atom_embedding, structures.numbers)
+    main, raw = graphs.main.edges, radial.radial[MAIN]
+    embeddings = Embeddings(h, edge_embedding(trunk.edge_embedding, h, raw, main))
+    projected = raw @ trunk.geometry.output_radial.weight.T
+    outputs = []
+    for index, reader in enumerate(trunk.output_blocks):
+        if index > 0:
+            part = trunk.blocks[index - 1]
+            assert isinstance(part, Block)
+            embeddings = block(part, trunk.geometry, embeddings, graphs, radial)
+        if not isinstance(reader, ConcatenatedOutputBlock):
+            raise TypeError(f"no oracle knows the output block {type(reader).__name__}: write one")
+        outputs.append(output_block(reader, embeddings, projected, main))
+    return graphs, outputs
+
+
+def edge_sets_of(builder: GraphBuilder, structures: Structures) -> dict[str, list[WeightedEdge]]:
+    """The edge sets that a model measures, by its rules."""
+    ruling = Ruling(builder.ties, builder.tie_tolerance, builder.fade_width)
+    found = edge_sets(builder.rules, structures, ruling, builder.periodic)
+    return {name: found[name] for name in builder.measured}
+
+
+def graphs_of(selected: Mapping[str, Sequence[WeightedEdge]], structures: Structures, dtype: torch.dtype) -> Graphs:
+    """Measured edge sets, without index sets: oracles find triplets and quadruplets themselves."""
+    sets = {name: measured(edges, structures, dtype) for name, edges in selected.items()}
+    opposite = torch.tensor(reverse([one.edge for one in selected[MAIN]]), dtype=torch.long)
+    return Graphs(structures, SymmetricEdges(sets[MAIN], opposite), sets, {})
+
+
+def radial_values(bases: RadialBases, sets: Mapping[str, EdgeSet]) -> RadialValues:
+    """Radial functions of every edge, times the weight of the edge where it has one."""
+
+    def values(name: str, basis: nn.Module) -> Float[Tensor, "edges functions"]:
+        edges = sets[name]
+        rows = [radial_functions(basis, distance) for distance in edges.distance]
+        if edges.weight is not None:
+            rows = [weight * row for weight, row in zip(edges.weight, rows, strict=True)]
+        # without edges, a distance of zero says how many functions there are
+        return stacked(rows, radial_functions(basis, edges.distance.new_zeros(()))[None][:0])
+
+    return RadialValues(
+        {name: values(name, basis) for name, basis in bases.radial.items()},
+        {name: values(name, basis) for name, basis in bases.angular.items()},
+    )
+
+
+def _with_gradient_forces(gemnet: GemNet, structures: Structures) -> Prediction:
+    with torch.enable_grad():
+        structures = replace(structures, positions=structures.positions.detach().requires_grad_())
+        _, outputs = features(gemnet.trunk, structures)
+        atoms = read_out(gemnet.read_out, outputs).atoms
+        total = energy(atoms, structures.structure, len(structures), gemnet.energy.reduce)
+        if not structures.atom_count or not total.requires_grad:
+            return Prediction(total, torch.zeros_like(structures.positions))
+        (slope,) = torch.autograd.grad(total.sum(), structures.positions, create_graph=True, allow_unused=True)
+    return Prediction(total, torch.zeros_like(structures.positions) if slope is None else -slope)
