@@ -119,9 +119,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         circular_functions = self.circular(angles.cos_at_source)[:, :, None]
         circular = (by_middle.index_select(0, triplets.outer) @ circular_functions)[:, :, 0]
 
-        weights = self.spherical(
-            angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral
-        )
+        weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)
         by_outer = segments(quadruplets.outer, main.count)
         angular_sum = ExplicitAngularSum(
             self.sums.weighted(weights, quadruplets.source_triplet, by_outer),

@@ -100,13 +100,23 @@ class NeighborSearch(ABC):
         """At least all pairs of wrapped atoms within the cutoff (> 0, in Å), each once, in any order."""
 
 
+BOXES_AT_MOST = 50_000
+"""Boxes of the size of the cutoff in a structure that vesin is given: with 100,000 or more, flat ones crash vesin 0.6."""
+
+
 @final
 class VesinSearch(NeighborSearch):
-    """The neighbor search of the vesin library: a cell list on the CPU, one call per structure."""
+    """The neighbor search of the vesin library: a cell list on the CPU, one call per structure.
+
+    Batches with a structure that is very large for the cutoff, which are mostly empty space, are left to torch's.
+    """
 
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         from vesin import NeighborList
 
+        extent = torch.where(atoms.periodic, atoms.heights, atoms.highest - atoms.lowest)
+        if bool(((extent / cutoff).clamp(min=1).prod(dim=-1) > BOXES_AT_MOST).any()):
+            return cell_list_candidates(atoms, cutoff)
         device, count = atoms.positions.device, len(atoms.cells)
         positions, cells, periodic = (t.cpu().numpy() for t in (atoms.positions, atoms.cells, atoms.periodic))
         starts = torch.searchsorted(atoms.structure, torch.arange(count + 1, device=device)).tolist()

@@ -202,7 +202,9 @@ def test_multiples_of_a_short_azimuth_are_powers_of_a_complex_number(length):
     expected = torch.stack([sum(c * (w**j).real for j, c in enumerate(coefficients)) for coefficients in legendre], -1)
     products = LegendreOuter(6)(cos_polar, azimuth).unflatten(-1, (6, 6))
     norms = torch.tensor([math.sqrt((2 * k + 1) / (4 * math.pi)) for k in range(6)], dtype=torch.float64)
-    torch.testing.assert_close(products, circular.Legendre(6)(cos_polar)[..., :, None] * (expected * norms)[..., None, :])
+    torch.testing.assert_close(
+        products, circular.Legendre(6)(cos_polar)[..., :, None] * (expected * norms)[..., None, :]
+    )
     harmonics, full = RealHarmonics(4)(cos_polar, azimuth), RealHarmonics(4)(cos_polar, turned(theta))
     orders = torch.tensor([abs(order) for _, order in symbolic.harmonic_orders(4)])
     torch.testing.assert_close(harmonics, full * length**orders)

@@ -136,7 +136,8 @@ def test_smooth_dihedral_angles_of_collinear_atoms_are_nothing(dtype: torch.dtyp
     """Whatever rounding makes of the line: neither the values nor their slopes show it."""
     u_ba, other = vector(1, 2, 3).to(dtype), vector(0.2, -0.9, 0.4).to(dtype)
     u_ca, u_db = (
-        torch.nn.functional.normalize(u_ba + noise * torch.randn(3, dtype=dtype), dim=0) if which in (name, "both")
+        torch.nn.functional.normalize(u_ba + noise * torch.randn(3, dtype=dtype), dim=0)
+        if which in (name, "both")
         else other.clone()
         for name in "cd"
     )

@@ -475,3 +475,16 @@ def test_on_an_accelerator(search: NeighborSearch) -> None:
     assert pairs.distance.device.type == "cuda"
     on_cpu = Pairs(pairs.source.cpu(), pairs.target.cpu(), pairs.shift.cpu(), pairs.distance.cpu())
     assert_identical(on_cpu, VesinSearch()(structures, 6.0))
+
+
+@pytest.mark.parametrize("far", [800.0, 1500.0, 3000.0, 30000.0, 3e6])
+@pytest.mark.parametrize("direction", [(1, 1, 0), (1, 0, 0), (1, 1, 1)])
+def test_few_atoms_far_apart(far: float, direction: tuple[int, ...]) -> None:
+    """Mostly empty space, of which no search may make a box each."""
+    atoms = Atoms("H4", positions=np.outer([0, 0, far, far], direction))
+    atoms.positions += [[0, 0, 0], [0, 1, 0], [0, 0, 0], [0, 0, 1]]
+    for search in (VesinSearch(), TorchSearch()):
+        pairs = search(Structures.from_ase([atoms, atoms[:2]]), 3.0)
+        assert list(zip(pairs.source.tolist(), pairs.target.tolist(), strict=True)) == [
+            (1, 0), (0, 1), (3, 2), (2, 3), (5, 4), (4, 5)
+        ]  # fmt: skip

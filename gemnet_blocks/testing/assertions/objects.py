@@ -1,0 +1,108 @@
+"""Every property that applies, of whole models."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from gemnet_blocks.heads import DirectForces, GradientForces
+from gemnet_blocks.model import GemNet
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing.assertions.functions import holds
+from gemnet_blocks.testing.assertions.properties import Properties
+from gemnet_blocks.testing.assertions.repeatability import assert_copyable
+from gemnet_blocks.testing.assertions.tolerances import Tolerance
+from gemnet_blocks.testing.models import Model
+
+if TYPE_CHECKING:
+    from hypothesis.strategies import SearchStrategy
+
+ELEMENTS = (1, 6, 8)
+"""Atomic numbers that nearly every model knows."""
+
+
+def assert_model(
+    model: Model,
+    *,
+    structures: SearchStrategy[Structures] | None = None,
+    smooth_structures: SearchStrategy[Structures] | None = None,
+    conservative: bool | None = None,
+    extensive: bool = True,
+    cutoffs: Sequence[float] | None = None,
+    elements: Sequence[int] = ELEMENTS,
+    max_atoms: int = 12,
+    examples: int = 20,
+    tolerance: Tolerance | float | None = None,
+) -> None:
+    """Search for a counterexample to everything that energies and forces should be.
+
+    Of all models: finite and repeatable predictions; independence of the other structures in the batch; symmetry under
+    translations, rotations, reflections, the order of atoms, the choice of cell and supercells; no jumps at `cutoffs`.
+    With conservative forces: that they are the gradient, and the balance of forces and torques. Of a `GemNet` too:
+    deep copies and pickles; float32 near float64 (models in float64); second derivatives (gradient forces in float64);
+    the balance of coupled direct forces.
+
+    Args:
+        model: any callable from structures to a `Prediction`, a pair of energies and forces, or energies; see
+            `CalculatorModel` for ASE calculators.
+        structures: where predictions must be finite and symmetric; None: generic and degenerate ones.
+        smooth_structures: where energies must be smooth and derivatives be right; None: generic structures.
+        conservative: whether forces are claimed to be the gradient of the energy; None: of a `GemNet` what it is
+            built with, of others not.
+        extensive: whether the energy is claimed to be a sum over atoms, else a mean.
+        cutoffs: distances in Å at which neighbors are no longer seen; None: of a `GemNet` those of its edge sets, of
+            others none. Caps on neighbors make energies jump if they bind for the five atoms of
+            `assert_smooth_at_cutoff`.
+        elements: atomic numbers in the structures that are drawn.
+        max_atoms: of each structure that is drawn.
+        examples: to try for each property.
+        tolerance: of symmetries; None: what the type of the prediction allows.
+
+    Raises:
+        CounterExample: names the property and shows code that makes the smallest counterexample found.
+        ImportError: hypothesis or e3nn is not installed.
+    """
+    from gemnet_blocks.testing import strategies
+
+    limits = _cutoffs_of(model, cutoffs)
+    longest = max(limits.values(), default=4.0)
+    if structures is None:
+        structures = strategies.structures(max_atoms, longest, elements)
+    if smooth_structures is None:
+        smooth_structures = strategies.generic_structures(max_atoms, longest, elements)
+    properties = Properties(model, structures, smooth_structures, examples, tolerance)
+    properties.check_predictions()
+    properties.check_continuity(limits)  # first: a jump shows in symmetries too, where rounding decides on a neighbor
+    properties.check_independence()
+    properties.check_symmetries(extensive)
+    if _conservative(model) if conservative is None else conservative:
+        properties.check_gradient_forces()
+    if isinstance(model, GemNet):
+        _check_own(model, properties)
+
+
+def _check_own(model: GemNet, properties: Properties) -> None:
+    """What is known of the library's own models only."""
+    with holds("copies", {}):
+        assert_copyable(model)
+    if isinstance(model.forces, DirectForces) and model.forces.coupled:
+        properties.check_momentum()
+    if next(model.parameters()).dtype == torch.float64:
+        properties.check_precision()
+        if isinstance(model.forces, GradientForces):
+            properties.check_second_derivatives()
+
+
+def _conservative(model: Model) -> bool:
+    return isinstance(model, GemNet) and isinstance(model.forces, GradientForces)
+
+
+def _cutoffs_of(model: Model, cutoffs: Sequence[float] | None) -> Mapping[str, float]:
+    """Distances by the name of the edge set, or by number."""
+    if cutoffs is not None:
+        return {str(index): float(cutoff) for index, cutoff in enumerate(cutoffs)}
+    if not isinstance(model, GemNet):
+        return {}
+    return {name: rule.cutoff for name, rule in model.trunk.graphs.rules.items()}

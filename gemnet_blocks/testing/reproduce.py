@@ -1,0 +1,139 @@
+"""Structures and specs as code that makes them again, to copy out of a failed test.
+
+The code needs these names:
+
+    import torch
+    from ase import Atoms
+    from ase.constraints import FixAtoms
+    from gemnet_blocks.spec import Spec
+    from gemnet_blocks.structures import Structures
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.spec import Spec
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing.models import to_ase
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Printed = TypeVar("Printed")
+
+
+def as_code(structures: Structures) -> str:
+    """Python code that makes the same structures again, bit by bit, on the CPU and without gradients.
+
+    Structures that `from_ase` would refuse, such as those with positions that are NaN, are spelled out by their
+    tensors.
+    """
+    dtype = structures.positions.dtype
+    same_dtype = structures.cells.dtype == dtype
+    if not same_dtype or not _valid(structures) or not _elements_known(structures):
+        return _by_tensors(structures)
+    written = [f"    {_atoms(atoms, dtype)},\n" for atoms in to_ase(structures)]
+    inside = "\n" + "".join(written) if written else ""
+    end = "" if dtype == torch.float64 else f".to(dtype={dtype})"
+    return f"Structures.from_ase([{inside}]){end}"
+
+
+def spec_as_code(spec: Spec) -> str:
+    """Python code that makes the same spec again; parts of one's own must be passed as `extra` there."""
+    text = spec.to_yaml().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
+    return f'Spec.from_yaml("""\n{text}""")'
+
+
+def register_printers() -> None:
+    """Make hypothesis print structures and specs of falsifying examples as code.
+
+    Raises:
+        ImportError: hypothesis is not installed.
+    """
+    from hypothesis.vendor import pretty
+
+    pretty.for_type_by_name(Structures.__module__, Structures.__name__, _printer(as_code, indented=True))
+    pretty.for_type_by_name(Spec.__module__, Spec.__name__, _printer(spec_as_code, indented=False))
+
+
+def _printer(code: Callable[[Printed], str], indented: bool) -> Callable[[Printed, Any, bool], None]:
+    def show(value: Printed, printer: Any, cycle: bool) -> None:
+        text = code(value)
+        printer.text(text.replace("\n", "\n" + " " * printer.indentation) if indented else text)
+
+    return show
+
+
+def _valid(structures: Structures) -> bool:
+    try:
+        structures.validate()
+    except StructureError:
+        return False
+    return True
+
+
+def _elements_known(structures: Structures) -> bool:
+    from ase.data import chemical_symbols
+
+    return not bool((structures.numbers >= len(chemical_symbols)).any())
+
+
+def _atoms(atoms: Atoms, dtype: torch.dtype) -> str:
+    """One structure, without what is the default."""
+    if not len(atoms):
+        arguments = []
+    else:
+        rows = ", ".join(_row(row, dtype) for row in atoms.positions)
+        arguments = [f'"{atoms.get_chemical_formula("reduce")}"', f"positions=[{rows}]"]
+    cell = atoms.cell[:]
+    if cell.any() or np.signbit(cell).any():
+        arguments.append(f"cell={_cell(cell, dtype)}")
+    if atoms.pbc.any():
+        arguments.append(f"pbc={atoms.pbc.tolist()}")
+    if atoms.has("tags"):
+        arguments.append(f"tags={atoms.get_tags().tolist()}")
+    if atoms.constraints:
+        arguments.append(f"constraint=FixAtoms({atoms.constraints[0].index.tolist()})")
+    return f"Atoms({', '.join(arguments)})"
+
+
+def _cell(cell: np.ndarray[Any, Any], dtype: torch.dtype) -> str:
+    """Three lengths where that is enough."""
+    rest = cell - np.diag(np.diag(cell))
+    if not rest.any() and not np.signbit(cell[~np.eye(3, dtype=bool)]).any():
+        return _row(np.diag(cell), dtype)
+    return f"[{', '.join(_row(row, dtype) for row in cell)}]"
+
+
+def _row(row: np.ndarray[Any, Any], dtype: torch.dtype) -> str:
+    return f"[{', '.join(_number(float(value), dtype) for value in row)}]"
+
+
+def _number(value: float, dtype: torch.dtype) -> str:
+    """The fewest digits that read as the same number of the type."""
+    if dtype == torch.float32:
+        short = str(np.float32(value))
+        if np.float32(float(short)) == np.float32(value):
+            return short
+    return repr(value)
+
+
+def _by_tensors(structures: Structures) -> str:
+    fields = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
+    lines = [f"    {name}={_tensor(getattr(structures, name))},\n" for name in fields]
+    return f"Structures(\n{''.join(lines)})"
+
+
+def _tensor(tensor: Tensor) -> str:
+    values = repr(tensor.detach().cpu().tolist())
+    for name in ("nan", "inf"):
+        values = values.replace(name, f'float("{name}")')
+    shape = "" if tensor.numel() else f".reshape({tuple(tensor.shape)})"
+    return f"torch.tensor({values}, dtype={tensor.dtype}){shape}"

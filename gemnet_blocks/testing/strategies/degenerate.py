@@ -1,0 +1,215 @@
+"""Structures made of special cases: ties, lines, planes, atoms upon one another, cells smaller than any cutoff.
+
+Perfect crystals and surfaces are in `perfect`.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from hypothesis import strategies as st
+
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing.strategies.arrangements import (
+    ELEMENTS,
+    NO_CELLS,
+    PERIODIC_AXES,
+    Atom,
+    atoms_on_sites,
+    grid,
+    grid_side,
+    one_structure,
+    untagged,
+)
+from gemnet_blocks.testing.strategies.genericity import Array
+from gemnet_blocks.testing.strategies.perfect import perfect_crystals, perfect_slabs
+
+SPACINGS = st.sampled_from((1.5, 1.0, 2.0, 3.0))
+GOLDEN = (1 + math.sqrt(5)) / 2
+
+
+def _polygon(corners: int) -> Array:
+    angles = 2 * np.pi * np.arange(corners) / corners
+    return np.stack([np.cos(angles), np.sin(angles), np.zeros(corners)], axis=1)
+
+
+def _polyhedron(corner: Sequence[float]) -> Array:
+    """All cyclic permutations and changes of sign of one corner, on the unit sphere."""
+    corners: set[tuple[float, ...]] = set()
+    for signs in itertools.product((1, -1), repeat=3):
+        x, y, z = (value * sign + 0.0 for value, sign in zip(corner, signs, strict=True))  # 0.0 for -0.0
+        corners |= {(x, y, z), (y, z, x), (z, x, y)}
+    return np.array(sorted(corners)) / np.linalg.norm(corner)
+
+
+SHELLS = {
+    "triangle": _polygon(3),
+    "square": _polygon(4),
+    "pentagon": _polygon(5),
+    "hexagon": _polygon(6),
+    "tetrahedron": np.array([[1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]]) / math.sqrt(3),
+    "octahedron": _polyhedron((1, 0, 0)),
+    "cube": _polyhedron((1, 1, 1)),
+    "cuboctahedron": _polyhedron((1, 1, 0)),
+    "icosahedron": _polyhedron((0, 1, GOLDEN)),
+}
+"""Corners of regular polygons and polyhedra on the unit sphere."""
+
+
+@st.composite
+def shells(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
+    """An atom with neighbors at exactly equal or, by rounding, nearly equal distances: corners of a regular shape.
+
+    Args:
+        max_atoms: the largest number of atoms.
+        elements: atomic numbers, the simplest first.
+        tags: whether all atoms have tags; otherwise some structures have none.
+    """
+    corners, radius = SHELLS[draw(st.sampled_from(tuple(SHELLS)))], draw(SPACINGS)
+    centre = Atom(len(corners), draw(st.sampled_from(tuple(elements))), draw(st.sampled_from((0, 1, 2))))
+    around = draw(atoms_on_sites(len(corners), elements, max_atoms - 1, min_atoms=min(2, max_atoms - 1)))
+    table = np.concatenate([corners * radius, np.zeros((1, 3))])
+    return draw(_placed(table, [centre, *around], tags))
+
+
+@st.composite
+def chains(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
+    """Atoms on a line, equally spaced or not, periodic along it or not.
+
+    Args:
+        max_atoms: the largest number of atoms.
+        elements: atomic numbers, the simplest first.
+        tags: whether all atoms have tags; otherwise some structures have none.
+    """
+    direction = np.array(draw(st.sampled_from(((1.0, 0.0, 0.0), (0.6, 0.8, 0.0), (1 / 3, 2 / 3, 2 / 3)))))
+    spacing, sites = draw(SPACINGS), 2 * max_atoms
+    places = np.arange(sites) * spacing
+    if draw(st.booleans()):
+        places = places + 0.3 * spacing * np.sin(np.arange(sites) ** 2)  # no two distances alike
+    atoms = draw(atoms_on_sites(sites, elements, max_atoms))
+    periodic = (draw(st.booleans()), False, False)
+    length = max((places[atom.site] for atom in atoms), default=0) + spacing
+    cell = np.array([direction * length, [0] * 3, [0] * 3])
+    return draw(_placed(places[:, None] * direction, atoms, tags, cell if periodic[0] else None, periodic))
+
+
+@st.composite
+def planar(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
+    """Atoms in one plane, on a square or honeycomb grid or irregular, periodic in the plane or not.
+
+    Args:
+        max_atoms: the largest number of atoms.
+        elements: atomic numbers, the simplest first.
+        tags: whether all atoms have tags; otherwise some structures have none.
+    """
+    side = max(2, math.ceil(math.sqrt(2 * max_atoms)))
+    spacing, kind = draw(SPACINGS), draw(st.sampled_from(("square", "hexagonal", "irregular")))
+    table = np.array([(*grid(site, (side, side)), 0.0) for site in range(side**2)])
+    vectors = np.diag([spacing, spacing, 0.0])
+    if kind == "hexagonal":
+        vectors[1] = spacing / 2, spacing * math.sqrt(3) / 2, 0
+    if kind == "irregular":
+        table[:, :2] += np.round(np.random.default_rng(0).uniform(-0.15, 0.15, (len(table), 2)), 2)
+    atoms = draw(atoms_on_sites(side**2, elements, max_atoms))
+    periodic = draw(st.sampled_from(((False,) * 3, (True, True, False), (False, True, False))))
+    cell = vectors * side if any(periodic) else None
+    axes = list(draw(st.sampled_from(((0, 1, 2), (1, 2, 0)))))  # the plane z = 0 or another one
+    return draw(_placed((table @ vectors)[:, axes], atoms, tags, None if cell is None else cell[:, axes], periodic))
+
+
+@st.composite
+def coincident(
+    draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True
+) -> Structures:
+    """Two atoms or more at the same place, exactly or as a periodic image.
+
+    Args:
+        max_atoms: the largest number of atoms, at least 2.
+        elements: atomic numbers, the simplest first.
+        tags: whether all atoms have tags; otherwise some structures have none.
+    """
+    atoms = draw(atoms_on_sites(4, elements, max_atoms - 1, min_atoms=1, unique=False))
+    twin = Atom(4, draw(st.sampled_from(tuple(elements))), draw(st.sampled_from((0, 1, 2))))
+    table = np.array([[0, 0, 0], [1.2, 0.3, 0.1], [-0.4, 1.4, 0.3], [0.2, -0.3, 1.6], [0, 0, 0]])
+    table[4] = table[atoms[0].site]
+    periodic = draw(st.sampled_from(((False,) * 3, *PERIODIC_AXES)))
+    cell = np.array([[5.0, 0, 0], [0.5, 6.0, 0], [0, -1.0, 7.0]])
+    if any(periodic) and draw(st.booleans()):
+        table[4] += cell[periodic.index(True)]
+    return draw(_placed(table, [*atoms, twin], tags, cell if any(periodic) else None, periodic))
+
+
+@st.composite
+def isolated(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
+    """Atoms out of reach of one another, one at first, 20 Å apart; cells, if any, are as wide.
+
+    Args:
+        max_atoms: the largest number of atoms.
+        elements: atomic numbers, the simplest first.
+        tags: whether all atoms have tags; otherwise some structures have none.
+    """
+    side = grid_side(max_atoms)
+    table = np.array([grid(site, (side,) * 3) for site in range(side**3)]) * 20.0
+    atoms = draw(atoms_on_sites(side**3, elements, max_atoms, min_atoms=min(1, max_atoms)))
+    periodic = draw(st.sampled_from(((False,) * 3, *PERIODIC_AXES)))
+    cell = np.diag([20.0 * side] * 3) if any(periodic) else draw(st.sampled_from(NO_CELLS))
+    return draw(_placed(table, atoms, tags, cell, periodic))
+
+
+@st.composite
+def tiny_cells(
+    draw: st.DrawFn, max_atoms: int = 3, elements: Sequence[int] = ELEMENTS, tags: bool = True
+) -> Structures:
+    """One to three atoms in a cell smaller than any cutoff: they neighbor many images of themselves.
+
+    Args:
+        max_atoms: the largest number of atoms; never more than 3.
+        elements: atomic numbers, the simplest first.
+        tags: whether all atoms have tags; otherwise some structures have none.
+    """
+    edges = st.sampled_from((2.0, 1.6, 2.7, 3.4))
+    cell = np.diag([draw(edges) for _ in range(3)])
+    for row, column in ((1, 0), (2, 0), (2, 1)):
+        cell[row, column] = draw(st.sampled_from((0.0, 0.3, -0.7)))
+    table = np.array([[0, 0, 0], [0.5, 0.48, 0.53], [0.03, 0.5, 0.46]]) @ cell
+    atoms = draw(atoms_on_sites(3, elements, min(3, max_atoms), min_atoms=1))
+    return draw(_placed(np.round(table, 3), atoms, tags, cell, draw(st.sampled_from(PERIODIC_AXES))))
+
+
+@st.composite
+def empty(draw: st.DrawFn) -> Structures:
+    """A structure without atoms, with a cell or without."""
+    periodic = draw(st.sampled_from(((False,) * 3, *PERIODIC_AXES)))
+    return one_structure([], [], NO_CELLS[1] if any(periodic) else draw(st.sampled_from(NO_CELLS)), periodic)
+
+
+def degenerate_structures(
+    max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True
+) -> st.SearchStrategy[Structures]:
+    """One structure of any degenerate kind.
+
+    Args:
+        max_atoms: the largest number of atoms, at least 3.
+        elements: atomic numbers, the simplest first.
+        tags: whether all atoms have tags; otherwise some structures have none.
+    """
+    kinds = (isolated, chains, planar, shells, coincident, tiny_cells, perfect_crystals, perfect_slabs)
+    return st.one_of(empty(), *(kind(max_atoms, elements, tags) for kind in kinds))
+
+
+@st.composite
+def _placed(
+    draw: st.DrawFn,
+    table: Array,
+    atoms: Sequence[Atom],
+    tags: bool,
+    cell: Array | None = None,
+    periodic: Sequence[bool] = (False, False, False),
+) -> Structures:
+    """Atoms at their places in a table of sites, somewhere in space."""
+    offset = draw(st.sampled_from((0.0, -3.75, 25.5)))  # no rounding where coordinates are sums of powers of two
+    positions = table[[atom.site for atom in atoms]] + offset
+    return one_structure(positions, atoms, cell, periodic, not draw(untagged(tags)), held=draw(st.booleans()))

@@ -1,0 +1,71 @@
+"""The models that properties are checked on, and ways to make several of them from one spec."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gemnet_blocks.model import GemNet
+from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.spec import Spec, build, load_spec
+
+CONFIGS = Path(__file__).parents[2] / "paper_configs"
+INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
+SMALL = {
+    "sizes": {"atom": 8, "edge": 10, "radial": 4, "circular": 3, "spherical": 4},
+    "graphs": {
+        "main": {"cutoff": 3.2},
+        "atom": {"cutoff": 4.0},
+        "atom_edge": {"cutoff": 3.4},
+        "quad": {"cutoff": 2.9},
+    },
+    "bases": {"radial": {"count": 8}, "circular": {"count": 4}, "spherical": {"count": 3}},
+    "blocks": {"before_skip": 1, "after_skip": 1, "concatenation": 1, "update": 1, "atom": 1},
+    "interactions": {name: {"down": 5, "up": 6} for name in INTERACTIONS},
+    "read_out": {"layers": 1, "after_atom": 1, "network": 1},
+}
+PUBLISHED_CAPS = {
+    "graphs.atom": {"cutoff": 4.0, "max_neighbors": 40},
+    "graphs.main": {"max_neighbors": 10},
+    "graphs.atom_edge": {"max_neighbors": 8},
+    "graphs.quad": {"max_neighbors": 4},
+}
+SMOOTH_CAPS = {
+    "neighbors.ties": "smooth",
+    "graphs.main.max_neighbors": 8,
+    "graphs.atom": {"max_neighbors": 12},
+    "graphs.atom_edge": {"max_neighbors": 6, "within": "atom"},
+    "graphs.quad.max_neighbors": 3,
+}
+INCLUSIVE_CAPS = SMOOTH_CAPS | {"neighbors.ties": "inclusive"}
+
+
+def symmetric_spec(**changes: Any) -> Spec:
+    """symmetric.yaml with small sizes; `changes` as of `Spec.patch`."""
+    return load_spec(CONFIGS / "symmetric.yaml", SMALL).patch(changes)
+
+
+def published_spec(**changes: Any) -> Spec:
+    """gemnet-oc.yaml with small sizes and cutoffs, with all rules of published models."""
+    return load_spec(CONFIGS / "gemnet-oc.yaml", SMALL | {"blocks.count": 2}).patch(PUBLISHED_CAPS).patch(changes)
+
+
+def alone(interaction: str) -> dict[str, Any]:
+    """The change that leaves one interaction."""
+    return {"interactions": {name: None for name in INTERACTIONS if name != interaction}}
+
+
+@functools.cache
+def model_of(spec: Spec, dtype: torch.dtype = torch.float64) -> GemNet:
+    """The model of a spec, with scale factors of arbitrary values."""
+    model = build(spec, seed=0)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        for module in model.modules():
+            if isinstance(module, ScaleFactor):
+                nn.init.uniform_(module.factor, 0.5, 1.5)
+    return model.to(dtype)

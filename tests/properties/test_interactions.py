@@ -1,0 +1,68 @@
+"""Every interaction against its definition: values, and gradients to all inputs and weights."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import strategies as st
+from properties.harness import holds_for
+from properties.models import INTERACTIONS, alone, model_of, symmetric_spec
+
+from gemnet_blocks.blocks.interaction import Embeddings
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing import oracles
+from gemnet_blocks.testing import strategies as some
+from gemnet_blocks.testing.assertions import assert_interaction, assert_same_function
+
+OPTIONS = {"down": 3, "up": 4}
+RULES = (
+    {},
+    {"graphs.main.max_neighbors": 4, "graphs.quad": {"max_neighbors": 2, "tags": [1, 2]}, "neighbors.ties": "strict"},
+    {"graphs.main.max_neighbors": 4, "graphs.atom_edge.max_neighbors": 3, "neighbors.ties": "smooth"},
+    {"bases.collinear": {"type": "right_angle"}},
+    {"bases.spherical.type": "real_harmonics", "bases.circular.type": "gaussian", "bases.scale": True},
+    {"bases.spherical.type": "gaussian_outer", "bases.radial.type": "spherical_bessel"},
+)
+
+
+@pytest.mark.parametrize("interaction", INTERACTIONS)
+def test_definition(interaction: str) -> None:
+    def test_definition(structures: Structures, data: Any) -> None:
+        rules = data.draw(st.sampled_from(RULES))
+        trunk = model_of(symmetric_spec(**(alone(interaction) | {"blocks.count": 1} | rules))).trunk
+        structures = replace(structures, positions=structures.positions.clone().requires_grad_())
+        graphs = trunk.graphs(structures, torch.float64)
+        radial = trunk.geometry.bases(graphs)
+        generator = torch.Generator().manual_seed(data.draw(st.integers(0, 9)))
+
+        def random(rows: int, size: int) -> torch.Tensor:
+            return torch.randn(rows, size, generator=generator, dtype=torch.float64, requires_grad=True)
+
+        embeddings = Embeddings(random(structures.atom_count, 8), random(graphs.main.edges.count, 10))
+        block: Any = trunk.blocks[0].interactions[interaction]
+        shared: Any = trunk.geometry.interactions[interaction]
+        weights = [*block.parameters(), *shared.parameters()]
+        assert_same_function(
+            block(embeddings, shared(graphs, radial)),
+            oracles.interaction(block, shared, embeddings, graphs, radial),
+            [embeddings.atoms, embeddings.edges, structures.positions, *weights],
+            1e-9,
+        )
+
+    test_definition.__name__ += f"[{interaction}]"
+    # derivatives of dihedral angles of four atoms that nearly lie on a line, under the rule of published models, are
+    # as large as rounding allows; tiny structures keep the definition fast
+    kinds = some.generic_structures(max_atoms=5, cutoff=4.0) | some.tiny_cells(max_atoms=1) | some.shells(max_atoms=5)
+    holds_for(kinds, quick=12)(test_definition)()
+
+
+@pytest.mark.parametrize("interaction", INTERACTIONS)
+def test_every_interaction_is_one(interaction: str) -> None:
+    assert_interaction(interaction_class(interaction), OPTIONS, examples=4)
+
+
+def interaction_class(name: str) -> Any:
+    return type(model_of(symmetric_spec()).trunk.blocks[0].interactions[name])

@@ -1,0 +1,168 @@
+"""Whole models: symmetries on every structure, forces, and the definition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import assume
+from hypothesis import strategies as st
+from properties.harness import holds_for
+from properties.models import INCLUSIVE_CAPS, INTERACTIONS, SMOOTH_CAPS, alone, model_of, published_spec, symmetric_spec
+
+from gemnet_blocks.model import GemNet
+from gemnet_blocks.spec import build
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing import oracles
+from gemnet_blocks.testing import strategies as some
+from gemnet_blocks.testing.assertions import (
+    assert_close,
+    assert_deterministic,
+    assert_forces_are_gradient,
+    assert_momentum_balance,
+    assert_precision,
+    assert_symmetry,
+    assert_torque_balance,
+)
+from gemnet_blocks.testing.symmetries import Alone
+
+GENERIC = some.generic_structures(max_atoms=20, cutoff=5.0)
+DEGENERATE = some.degenerate_structures(max_atoms=16)
+BATCHES = some.batches(GENERIC | DEGENERATE, max_structures=6)
+TINY = some.batches(some.structures(max_atoms=4, cutoff=2.5), max_structures=2)
+
+
+def symmetric(**changes: Any) -> GemNet:
+    return model_of(symmetric_spec(**changes))
+
+
+# -- symmetries -------------------------------------------------------------------------------------------------------
+
+
+@holds_for(BATCHES)
+def test_rotations_and_reflections(structures: Structures, data: Any) -> None:
+    assert_symmetry(symmetric(), structures, data.draw(some.rotations()))
+
+
+@holds_for(BATCHES)
+def test_translations(structures: Structures, data: Any) -> None:
+    assert_symmetry(symmetric(), structures, data.draw(some.translations()))
+
+
+@holds_for(BATCHES)
+def test_permutations(structures: Structures, data: Any) -> None:
+    assert_symmetry(symmetric(), structures, data.draw(some.permutations(structures)))
+
+
+@holds_for(BATCHES)
+def test_choices_of_the_cell(structures: Structures, data: Any) -> None:
+    assert_symmetry(symmetric(), structures, data.draw(some.cell_changes() | some.reorderings()))
+
+
+@holds_for(some.batches(GENERIC | DEGENERATE, max_structures=3))
+def test_supercells(structures: Structures, data: Any) -> None:
+    assert_symmetry(symmetric(), structures, data.draw(some.supercells(max_images=3)))
+
+
+@holds_for(BATCHES)
+def test_batch_mates(structures: Structures, data: Any) -> None:
+    assume(len(structures))
+    assert_symmetry(symmetric(), structures, Alone(data.draw(st.integers(0, len(structures) - 1))))
+
+
+@pytest.mark.parametrize("interaction", INTERACTIONS)
+def test_each_interaction_alone(interaction: str) -> None:
+    model = symmetric(**alone(interaction))
+
+    def test_each_interaction_alone(structures: Structures, data: Any) -> None:
+        assert_symmetry(model, structures, data.draw(some.symmetries(structures, max_images=2)))
+
+    test_each_interaction_alone.__name__ += f"[{interaction}]"
+    holds_for(some.batches(DEGENERATE, max_structures=4), quick=10)(test_each_interaction_alone)()
+
+
+@pytest.mark.parametrize(("name", "caps"), [("smooth", SMOOTH_CAPS), ("inclusive", INCLUSIVE_CAPS)])
+def test_caps(name: str, caps: dict[str, Any]) -> None:
+    model = symmetric(**caps)
+
+    def test_caps(structures: Structures, data: Any) -> None:
+        assert_symmetry(model, structures, data.draw(some.symmetries(structures, max_images=2)))
+
+    test_caps.__name__ += f"[{name}]"
+    holds_for(BATCHES, quick=15)(test_caps)()
+
+
+@holds_for(some.batches(some.generic_structures(max_atoms=20, cutoff=5.0), max_structures=6))
+def test_published_rules_on_generic_structures(structures: Structures, data: Any) -> None:
+    """With strict caps and `lower_index` all but the order of atoms, which decides where caps bind."""
+    model = model_of(published_spec())
+    moves = some.rotations() | some.translations() | some.reorderings()
+    assert_symmetry(model, structures, data.draw(moves))
+
+
+@holds_for(some.specs(), quick=10)
+def test_models_of_any_spec_turn_with_generic_structures(spec: Any, data: Any) -> None:
+    structures = data.draw(some.batches(some.generic_structures(max_atoms=8, cutoff=4.0), max_structures=2))
+    assert_symmetry(build(spec, seed=0).double(), structures, data.draw(some.rotations() | some.translations()))
+
+
+# -- forces -----------------------------------------------------------------------------------------------------------
+
+
+@holds_for(some.batches(some.generic_structures(max_atoms=8, cutoff=5.0), max_structures=3), quick=8)
+def test_forces_are_the_gradient(structures: Structures, data: Any) -> None:
+    assert_forces_are_gradient(symmetric(**SMOOTH_CAPS), structures)
+
+
+@holds_for(BATCHES)
+def test_momentum_and_torque(structures: Structures, data: Any) -> None:
+    assert_momentum_balance(symmetric(), structures)
+    if not bool(structures.periodic.any(dim=1).all()):
+        assert_torque_balance(symmetric(), structures)
+
+
+@holds_for(BATCHES)
+def test_coupled_direct_forces_balance(structures: Structures, data: Any) -> None:
+    model = symmetric(**{"heads.forces": {"type": "direct", "coupled": True}})
+    assert_momentum_balance(model, structures)
+    assert_symmetry(model, structures, data.draw(some.rotations()))
+
+
+# -- numbers ----------------------------------------------------------------------------------------------------------
+
+
+@holds_for(BATCHES)
+def test_everything_is_finite_and_repeats(structures: Structures, data: Any) -> None:
+    for model in (symmetric(), model_of(published_spec(**{"graphs.quad.tags": None}))):
+        assert_deterministic(model, structures)
+        prediction = model(structures)
+        assert prediction.forces is not None
+        assert prediction.energy.isfinite().all()
+        assert prediction.forces.isfinite().all()
+
+
+@holds_for(BATCHES)
+def test_single_precision(structures: Structures, data: Any) -> None:
+    assert_precision(symmetric(), structures)
+
+
+@holds_for(some.specs(), quick=8)
+def test_models_of_any_spec_equal_their_definition(spec: Any, data: Any) -> None:
+    structures = data.draw(TINY)
+    model = build(spec, seed=0).double()
+    fast, slow = model(structures), oracles.model(model, structures)
+    assert_close(fast.energy, slow.energy, 1e-10)
+    assert (fast.forces is None) == (slow.forces is None)
+    if fast.forces is not None and slow.forces is not None:
+        assert_close(fast.forces, slow.forces, 1e-8)
+
+
+def test_tests_see_the_whole_path() -> None:
+    """All interactions matter in the models that are tested: without one, the energy is another."""
+    structures = Structures.from_ase(__import__("ase.build").build.bulk("Cu", cubic=True))
+    energies = [symmetric()(structures).energy] + [
+        model_of(symmetric_spec(**{f"interactions.{name}": None}))(structures).energy for name in INTERACTIONS
+    ]
+    assert len({round(float(energy.detach()), 9) for energy in energies}) == len(energies)
+    assert torch.cat(energies).isfinite().all()

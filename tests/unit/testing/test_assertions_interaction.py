@@ -1,0 +1,217 @@
+"""Interactions of the library and one's own, right and wrong."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from gemnet_blocks.blocks.atom_atom import AtomAtomInteraction
+from gemnet_blocks.blocks.atom_edge import AtomEdgeInteraction
+from gemnet_blocks.blocks.dense import linear
+from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction
+from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry, InteractionOptions
+from gemnet_blocks.blocks.quadruplet import QuadrupletInteraction
+from gemnet_blocks.blocks.triplet import TripletInteraction
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.options import Size
+from gemnet_blocks.testing.assertions import CounterExample, assert_interaction, interaction_spec
+
+
+class GatedOptions(InteractionOptions):
+    """Atoms to atoms: a sum over neighbors, gated by their distance."""
+
+    type: str
+    graph: str = "far"
+    hidden: Size
+
+    def edge_sets(self):
+        return {"graph": self.graph}
+
+
+class GatedGeometry(InteractionGeometry):
+    def __init__(self, graph):
+        super().__init__()
+        self.graph = graph
+        self.radial_on = (graph,)
+
+    def forward(self, graphs, radial):
+        return graphs.edge_sets[self.graph], radial.radial[self.graph], graphs.structures
+
+
+class Gated(Interaction):
+    """h_a ← Σ_{b→a} W₂ (W rad(d_ba) ⊙ W₁ h_b)."""
+
+    Options, writes, reads = GatedOptions, "atoms", "atom embeddings, distances"
+
+    def __init__(self, atom_size, hidden, radial_count):
+        super().__init__()
+        self.gate = linear(radial_count, hidden)
+        self.down = linear(atom_size, hidden)
+        self.up = linear(hidden, atom_size)
+
+    @classmethod
+    def shared_geometry(cls, options, context):
+        return GatedGeometry(options.graph)
+
+    @classmethod
+    def from_options(cls, options, context):
+        return cls(context.sizes.atom, options.hidden, context.radial_count)
+
+    def weigh(self, edges, radial, structures):
+        return self.gate(radial)
+
+    def forward(self, embeddings, geometry):
+        edges, radial, structures = geometry
+        message = self.weigh(edges, radial, structures) * self.down(embeddings.atoms)[edges.source]
+        return self.up(message.new_zeros(edges.atom_count, message.shape[1]).index_add(0, edges.target, message))
+
+
+class Small(Gated):
+    """Right, though it starts with zeros and is small."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        torch.nn.init.zeros_(self.up.weight)
+
+    def forward(self, embeddings, geometry):
+        return 1e-9 * super().forward(embeddings, geometry)
+
+
+class OfDirections(Small):
+    """Directions as they are."""
+
+    def weigh(self, edges, radial, structures):
+        return self.gate(radial) * (1 + 1e-3 * edges.direction[:, :1])
+
+
+class OfOrder(Gated):
+    """Which atom comes first matters."""
+
+    def weigh(self, edges, radial, structures):
+        return self.gate(radial) * (1 + (edges.source > edges.target)[:, None])
+
+
+class OfMates(Gated):
+    """Normalised over the batch."""
+
+    def weigh(self, edges, radial, structures):
+        gate = self.gate(radial)
+        return gate / (1 + gate.square().sum())
+
+
+class Jumping(Gated):
+    """Ends hard at the cutoff."""
+
+    def weigh(self, edges, radial, structures):
+        powers = torch.arange(radial.shape[1], device=radial.device)
+        return self.gate(radial + torch.exp(-edges.distance[:, None] * powers))
+
+
+class OfMeans(Gated):
+    """A division that fails where there are no neighbors."""
+
+    def forward(self, embeddings, geometry):
+        return super().forward(embeddings, geometry) / geometry[0].degree[:, None]
+
+
+class Detached(Gated):
+    """No gradient to positions."""
+
+    def weigh(self, edges, radial, structures):
+        return self.gate(radial.detach())
+
+
+class Idle(Gated):
+    """A weight that nothing uses."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.idle = torch.nn.Parameter(torch.ones(3))
+
+
+class Broadcast(Gated):
+    """One message for all atoms."""
+
+    def forward(self, embeddings, geometry):
+        return super().forward(embeddings, geometry)[:1]
+
+
+class Silent(Gated):
+    """Nothing is ever said."""
+
+    def forward(self, embeddings, geometry):
+        return 0 * super().forward(embeddings, geometry)
+
+
+class Kept(Gated):
+    """Cannot be copied: a result of differentiable functions is kept."""
+
+    def __init__(self, *sizes):
+        super().__init__(*sizes)
+        self.kept = self.gate.weight * 2
+
+
+class Rounded(Gated):
+    """Loses digits."""
+
+    def weigh(self, edges, radial, structures):
+        return (self.gate(radial) + 1e4) - 1e4
+
+
+BUILT_IN = (
+    AtomAtomInteraction,
+    AtomEdgeInteraction,
+    EdgeAtomInteraction,
+    TripletInteraction,
+    QuadrupletInteraction,
+)
+
+
+@pytest.mark.parametrize("interaction", [Small, TripletInteraction])
+def test_right_interactions(interaction: type[Interaction]) -> None:
+    assert_interaction(interaction, examples=2, max_atoms=4)
+
+
+@pytest.mark.parametrize("interaction", BUILT_IN)
+def test_specs_of_the_librarys_own(interaction: type[Interaction]) -> None:
+    spec = interaction_spec(interaction)
+    assert len(spec.interactions) == 1
+    (options,) = spec.interactions.values()
+    assert (options.down, options.up) == (4, 4)
+
+
+def test_options_and_edge_sets_of_ones_own() -> None:
+    spec = interaction_spec(Gated, {"hidden": 7, "graph": "mine"})
+    assert spec.interactions["tested"].hidden == 7
+    assert spec.graphs["mine"].cutoff == 3.0
+    with pytest.raises(SpecError, match="hiden"):
+        interaction_spec(TripletInteraction, {"hiden": 3})
+
+
+@pytest.mark.parametrize(
+    ("interaction", "name", "message"),
+    [
+        (OfDirections, "symmetry under rotations and reflections", "energy of structure|force on atom"),
+        (OfMates, "independence of other structures in the batch", "energy of structure"),
+        (Jumping, "continuity at cutoffs", "jumps"),
+        (OfMeans, "messages: one row for each main edge or atom, finite", "are not finite"),
+        (Idle, "gradients to weights", "does not depend on this weight"),
+        (Silent, "gradients to weights", "does not depend on this weight"),
+        (Broadcast, "messages: one row for each main edge or atom, finite", r"its message is of shape \(1, 8\)"),
+        (Kept, "copies", "cannot be deep-copied"),
+        (Detached, "forces are the gradient of the energy", "forces say"),
+        (Rounded, "single precision", "float32"),
+    ],
+)
+def test_wrong_interactions(interaction: type[Interaction], name: str, message: str) -> None:
+    with pytest.raises(CounterExample, match=message) as caught:
+        assert_interaction(interaction, examples=6, max_atoms=3)
+    assert caught.value.property == name
+
+
+def test_counterexamples_show_code() -> None:
+    with pytest.raises(CounterExample) as caught:
+        assert_interaction(OfOrder, examples=6, max_atoms=3)
+    assert caught.value.example["structures"].atom_count <= 3
+    assert "structures = Structures.from_ase([" in str(caught.value)
+    assert "symmetry = Permutation(order=(" in str(caught.value)

@@ -1,0 +1,148 @@
+"""Specs over all options build; broken ones are refused with the path of their mistake."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from functools import partial
+from typing import Any
+
+import pytest
+from hypothesis import Phase, find, given, settings
+
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import Spec, build
+from gemnet_blocks.spec.catalog import BUILT_IN, options_class
+from gemnet_blocks.spec.document import dump
+from gemnet_blocks.testing.strategies import BrokenSpec, broken_specs, small_spec, spec_patches, specs
+from gemnet_blocks.testing.strategies.broken_specs import mistakes, plant
+
+quick = partial(settings, derandomize=True, deadline=None, database=None, phases=(Phase.generate, Phase.shrink))
+PATCHES = spec_patches()
+FIXED = {
+    "graphs.atom.within",  # there is no edge set before the first
+    *(f"graphs.{name}.symmetrize" for name in ("atom", "atom_edge", "quad", "unused")),  # only main is symmetrized
+    *(f"graphs.unused.{name}" for name in ("max_neighbors", "tags", "within")),
+}
+"""Options that have one value only."""
+
+
+@quick(max_examples=30)
+@given(specs())
+def test_every_spec_builds(spec: Spec) -> None:
+    build(spec, seed=0)
+    assert Spec.from_yaml(spec.to_yaml()) == spec
+    assert spec.elements >= 83
+    assert all(rule.cutoff <= 6 for rule in spec.graphs.values())
+
+
+@quick(max_examples=40)
+@given(PATCHES)
+def test_every_patch_is_valid(changes: dict[str, Any]) -> None:
+    assert isinstance(small_spec().patch(changes), Spec)
+
+
+def leaves(value: Any, route: str = "") -> list[tuple[str, Any]]:
+    """Every entry that is no mapping, by dotted path; for parts, the type is in the path."""
+    if not isinstance(value, dict):
+        return [(route, value)]
+    kind = f"[{value['type']}]" if "type" in value else ""
+    return [leaf for name, entry in value.items() for leaf in leaves(entry, f"{route}{kind}.{name}".lstrip("."))]
+
+
+def test_every_option_takes_several_values() -> None:
+    """A new option must be added to the strategy, too."""
+    values: dict[str, set[str]] = defaultdict(set)
+
+    @quick(max_examples=400)
+    @given(specs())
+    def collect(spec: Spec) -> None:
+        for route, value in leaves(spec.to_dict()):
+            values[route].add(repr(value))
+
+    collect()
+    constant = {
+        route
+        for route, seen in values.items()
+        if len(seen) == 1 and not route.endswith(".type") and not any(other.startswith(f"{route}[") for other in values)
+    }
+    assert constant <= FIXED, constant - FIXED
+    for kind, parts in BUILT_IN.items():
+        for name, part in parts.items():
+            if kind != "read-out":
+                drawn = {route.rpartition(".")[2] for route in values if f"[{name}]" in route}
+                assert set(options_class(part).model_fields) <= drawn, f"{kind} {name}"
+
+
+def test_parts_that_nothing_needs_are_removed() -> None:
+    without: set[tuple[bool, bool]] = set()
+
+    @quick(max_examples=250)
+    @given(specs())
+    def collect(spec: Spec) -> None:
+        without.add((spec.bases.spherical is None, "quad" not in spec.graphs))
+
+    collect()
+    assert {(False, False), (True, False), (False, True)} <= without
+
+
+def test_specs_shrink_to_the_base() -> None:
+    assert find(specs(), lambda spec: True, settings=quick()) == small_spec()
+    smooth = find(specs(), lambda spec: spec.neighbors.ties == "smooth", settings=quick(max_examples=500))
+    assert smooth == small_spec().patch({"neighbors.ties": "smooth"})
+
+
+def test_other_bases_are_changed_likewise() -> None:
+    base = small_spec().patch(
+        {"interactions.quadruplet": None, "interactions.atom_edge": None, "bases.spherical": None, "elements": 10}
+    )
+
+    @quick(max_examples=30)
+    @given(specs(base, max_cutoff=2.0, min_elements=100))
+    def check(spec: Spec) -> None:
+        build(spec)
+        names.update(spec.interactions)
+
+    names: set[str] = set()
+    check()
+    assert names <= {"triplet", "edge_atom", "atom_atom", "again"}
+    assert "triplet" in names
+
+
+def refusal(broken: BrokenSpec) -> str:
+    with pytest.raises(SpecError) as caught:
+        Spec.from_yaml(dump(broken.document))
+    return str(caught.value)
+
+
+@quick(max_examples=50)
+@given(broken_specs())
+def test_every_mistake_is_named(broken: BrokenSpec) -> None:
+    lines = refusal(broken).splitlines()
+    assert any(f": {broken.path}: " in line for line in lines), (broken.path, lines)
+
+
+def test_mistakes_are_of_many_kinds() -> None:
+    """Every other mistake that can be planted in the small spec."""
+    messages = []
+    for mistake in list(mistakes(small_spec()))[::2]:
+        broken = plant(mistake, small_spec())
+        messages.append(refusal(broken))
+        assert f": {broken.path}: " in messages[-1], (broken.path, messages[-1])
+    together = "\n".join(messages)
+    for words in (
+        "unknown field",
+        "is missing",
+        "must be text",
+        "must be a whole number",
+        "must be a mapping",
+        "must be finite",
+        "must be below 2^63",
+        "must be at least",
+        "must be greater than 0",
+        "got true",
+        "did you mean",
+        "there is no edge set 'nowhere'",
+        "edge sets are within each other",
+        "is no name",
+    ):
+        assert words in together, words
