@@ -4,6 +4,10 @@
 #   make demo                      build GemNet-OC and a variant from spec files, run both on a slab
 #   make demo STRUCTURES=file      ... on any file that ASE reads
 #   make test                      lint, types and all tests
+#   make properties                every property on 10,000 structures (about an hour); writes docs/properties.md
+#   make properties STRUCTURES=500 ... on as many
+#   make mutations                 break the library in many places, see that the property tests notice; docs/mutations.md
+#   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
 #   make format                    let the formatter rewrite the code
 #   make clean                     remove the environment and all caches
 
@@ -14,14 +18,30 @@ BIN := $(VENV)/bin
 WHEELS ?= ../shared/wheels
 STRUCTURES ?=
 PYTEST_ARGS ?=
+# Where the property tests write what they tried.
+REPORT := build/properties
+# An interpreter that has the published implementation, for comparisons.
+REFERENCE ?=
 
-.PHONY: demo test lint format clean
+.PHONY: demo test properties mutations symmetry lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
 
 test: $(VENV)/.installed-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+properties: $(VENV)/.installed-dev
+	rm -rf $(REPORT)
+	PROPERTY_STRUCTURES=$(or $(STRUCTURES),10000) PROPERTY_REPORT=$(REPORT) JAXTYPING_DISABLE=1 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -n auto --dist worksteal tests/properties; \
+	  $(BIN)/python tests/properties/report.py $(REPORT) --output docs/properties.md
+
+mutations: $(VENV)/.installed-dev
+	$(BIN)/python tests/mutations.py --output docs/mutations.md
+
+symmetry: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/symmetry.py $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

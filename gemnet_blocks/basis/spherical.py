@@ -55,7 +55,7 @@ class SphericalBasis(nn.Module, ABC):
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ stands for Re w^m, sin mθ for Im w^m.
+            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ Im w^m.
         """
 
     @override
@@ -231,7 +231,7 @@ class RealHarmonics(SphericalBasis):
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ stands for Re w^m, sin mθ for Im w^m.
+            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ Im w^m.
         """
         cosine, sine = torch.ones_like(azimuth.cosine), torch.zeros_like(azimuth.sine)
         sin_powers = _powers_of_sine(cos_polar, self.count)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gemnet_blocks.graph.neighbors import Pairs
 from gemnet_blocks.graph.ragged import row_pointers
+from gemnet_blocks.graph.smooth_step import smooth_step
 from gemnet_blocks.structures import Structures
 
 
@@ -27,7 +28,7 @@ class EdgeSet:
         target: index of the target atom t, ascending.
         shift: which image of the source, in lattice vectors.
         distance: d = |r_t - r_s - shift·cell| in Å.
-        direction: u = (r_t - r_s - shift·cell)/d; zero where the atoms coincide, that is where d ≤ 10⁻⁴ Å.
+        direction: u = (r_t - r_s - shift·cell)/d; shorter than 1 where d < 0.01 Å, and zero where the atoms coincide.
         first: the edges into atom a are those from `first[a]` up to `first[a + 1]`.
         weight: what all radial functions of an edge are multiplied by, from 0 to 1, where a cap lets neighbors fade
             out; None for 1. Whatever is computed of an edge must vanish with it.
@@ -72,8 +73,11 @@ class SymmetricEdges:
     reverse: Int[Tensor, " edges"]
 
 
+NEARLY_COINCIDENT = 0.01
+"""Between atoms nearer than this, in Å, the direction fades out: it changes ever faster, and is noise in the end."""
+
 COINCIDENT = 1e-4
-"""Atoms at most so far apart, in Å, are at the same place: the direction between them is only rounding noise."""
+"""Atoms at most so far apart, in Å, are at the same place: their distance has no slope but rounding noise."""
 
 
 def measure(
@@ -85,10 +89,8 @@ def measure(
     """
     vector = vectors(pairs, structures, torch.promote_types(structures.positions.dtype, dtype))
     distance = safe_norm(vector)
-    apart = distance > COINCIDENT
-    direction = torch.where(
-        apart[:, None], vector / torch.where(apart, distance, torch.ones_like(distance))[:, None], 0
-    )
+    fading = smooth_step(distance / NEARLY_COINCIDENT)
+    direction = vector * (fading / torch.where(distance > 0, distance, torch.ones_like(distance)))[:, None]
     return EdgeSet(
         source=pairs.source,
         target=pairs.target,

@@ -101,7 +101,7 @@ class NeighborSearch(ABC):
 
 
 BOXES_AT_MOST = 50_000
-"""Boxes of the size of the cutoff in a structure that vesin is given: with 100,000 or more, flat ones crash vesin 0.6."""
+"""Boxes of the size of the cutoff in a structure that vesin is given: with 100,000, flat ones crash vesin 0.6."""
 
 
 @final

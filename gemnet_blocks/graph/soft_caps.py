@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gemnet_blocks.graph.smooth_step import smooth_step, smooth_step_integral, smooth_step_slope
+
 HALVINGS = 60
 """Steps of the search for a radius: the interval shrinks to the last bit of double precision."""
 
@@ -84,22 +86,3 @@ def soft_weights(
 def either(weight: Float[Tensor, " edges"], other: Float[Tensor, " edges"]) -> Float[Tensor, " edges"]:
     """w + w' - w w': the weight of an edge that either of its atoms counts among its neighbors."""
     return weight + other - weight * other
-
-
-def smooth_step(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """t³(10 - 15t + 6t²) from 0 to 1, constant outside; two continuous derivatives."""
-    t = t.clamp(0, 1)
-    return t * t * t * (10 + t * (6 * t - 15))
-
-
-def smooth_step_slope(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The derivative of the smooth step: 30 t²(1 - t)²."""
-    t = t.clamp(0, 1)
-    rest = t * (1 - t)
-    return 30 * rest * rest
-
-
-def smooth_step_integral(x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The integral of the smooth step from 0: x⁴(5/2 - 3x + x²) up to 1, x - 1/2 beyond."""
-    t = x.clamp(0, 1)
-    return t * t * t * t * (2.5 + t * (t - 3)) + torch.relu(x - 1)

@@ -43,7 +43,8 @@ class CalculatorModel:
     """An ASE calculator as a model: one structure after another, without gradients.
 
     The energy of a structure without atoms is 0. Forces are those before constraints, and None if the calculator has
-    none. Cached results are dropped before every calculation.
+    none. Cached results are dropped before every calculation. Cells of structures without periodicity are left out:
+    they mean nothing, and some calculators fail where their vectors are in one plane.
 
     Attributes:
         calculator: any ASE calculator.
@@ -57,6 +58,8 @@ class CalculatorModel:
         energies: list[float] = []
         forces: list[Tensor] = [torch.zeros(0, 3, dtype=torch.float64)]
         for atoms in to_ase(structures):
+            if not atoms.pbc.any():
+                atoms.cell[:] = 0
             atoms.calc = self.calculator
             if hasattr(self.calculator, "reset"):
                 self.calculator.reset()

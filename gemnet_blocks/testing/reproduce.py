@@ -1,17 +1,18 @@
 """Structures and specs as code that makes them again, to copy out of a failed test.
 
-The code needs these names:
+`with_imports` puts the imports that the code needs before it. All values are expressions of these names:
 
     import torch
     from ase import Atoms
     from ase.constraints import FixAtoms
+    from gemnet_blocks import Structures
     from gemnet_blocks.spec import Spec
-    from gemnet_blocks.structures import Structures
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import ast
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -27,6 +28,17 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 Printed = TypeVar("Printed")
+
+_MODULES = {
+    "Atoms": "ase",
+    "FixAtoms": "ase.constraints",
+    "Spec": "gemnet_blocks.spec",
+    "Structures": "gemnet_blocks",
+    "inf": "math",
+    "nan": "math",
+}
+_PACKAGES = ("gemnet_blocks.testing.assertions", "gemnet_blocks.testing.symmetries")
+"""They export what their files define."""
 
 
 def as_code(structures: Structures) -> str:
@@ -49,6 +61,51 @@ def spec_as_code(spec: Spec) -> str:
     """Python code that makes the same spec again; parts of one's own must be passed as `extra` there."""
     text = spec.to_yaml().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f'Spec.from_yaml("""\n{text}""")'
+
+
+def code_of(value: Any) -> str:
+    """Python code that makes a value again, if its repr does: of structures and specs their code, of others the repr.
+
+    Values whose repr is no code are shown in a comment.
+    """
+    if isinstance(value, Structures):
+        return as_code(value)
+    if isinstance(value, Spec):
+        return spec_as_code(value)
+    text = repr(value)
+    try:
+        ast.parse(text, mode="eval")
+    except SyntaxError:
+        return f"...  # {' '.join(text.split())}"
+    return text
+
+
+def module_of(value: Any) -> tuple[str, str] | None:
+    """The name of a function, of a class or of a value's class, and the module to import it from, if there is one."""
+    named = value if hasattr(value, "__qualname__") else type(value)
+    name, module = named.__qualname__, named.__module__
+    if "." in name or module in ("builtins", "__main__"):
+        return None
+    packages = [package for package in _PACKAGES if module.startswith(f"{package}.")]
+    return name, (packages or [module])[0]
+
+
+def with_imports(code: str, modules: Mapping[str, str] | None = None) -> str:
+    """The code after the imports of those names in it that structures, specs and numbers are written with.
+
+    Args:
+        code: Python code.
+        modules: where further names are imported from.
+    """
+    where = {**(modules or {}), **_MODULES}
+    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+    by_module: dict[str, list[str]] = {}
+    for name in sorted(used & where.keys()):
+        by_module.setdefault(where[name], []).append(name)
+    lines = [f"from {module} import {', '.join(names)}" for module, names in sorted(by_module.items())]
+    if "torch" in used:
+        lines.insert(0, "import torch")
+    return "\n".join([*lines, "", code] if lines else [code])
 
 
 def register_printers() -> None:

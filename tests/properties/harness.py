@@ -22,6 +22,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing import strategies as some
 
 REQUESTED = int(os.environ.get("PROPERTY_STRUCTURES", "0"))
 """How many structures every property must see; 0 for the quick profile."""
@@ -35,7 +36,16 @@ ROUND = 100
 Check = Callable[[Any, Any], None]
 
 
-def holds_for(strategy: st.SearchStrategy[Any], quick: int = 15) -> Callable[[Check], Callable[[], None]]:
+def batches(structures: st.SearchStrategy[Structures], quick: int = 12) -> st.SearchStrategy[Structures]:
+    """Batches of up to `quick` structures; larger ones where thousands are asked for, as each then costs less."""
+    if REQUESTED == 0:
+        return some.batches(structures, max_structures=quick)
+    return some.batches(structures, max_structures=24, min_structures=16)
+
+
+def holds_for(
+    strategy: st.SearchStrategy[Any], quick: int = 15, most: int | None = None
+) -> Callable[[Check], Callable[[], None]]:
     """Make a test of a property of structures, or of whatever the strategy draws.
 
     The test is a function of one value and of hypothesis' `data`, for what it wants to draw besides.
@@ -43,6 +53,7 @@ def holds_for(strategy: st.SearchStrategy[Any], quick: int = 15) -> Callable[[Ch
     Args:
         strategy: of the values.
         quick: how many to try by default.
+        most: how many to try at most, where there are not so many different values.
     """
 
     def decorate(check: Check) -> Callable[[], None]:
@@ -58,7 +69,7 @@ def holds_for(strategy: st.SearchStrategy[Any], quick: int = 15) -> Callable[[Ch
                 return _settings(quick, derandomize=True)(given(strategy, st.data())(attempt))()
             try:
                 for number in range(10**6):
-                    if tried.total >= REQUESTED:
+                    if tried.total >= min(REQUESTED, most or REQUESTED):
                         break
                     seed(number)(_settings(ROUND)(given(strategy, st.data())(attempt)))()
             except Exception:

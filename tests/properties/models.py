@@ -24,7 +24,7 @@ SMALL = {
         "quad": {"cutoff": 2.9},
     },
     "bases": {"radial": {"count": 8}, "circular": {"count": 4}, "spherical": {"count": 3}},
-    "blocks": {"before_skip": 1, "after_skip": 1, "concatenation": 1, "update": 1, "atom": 1},
+    "blocks": {"count": 1, "before_skip": 1, "after_skip": 1, "concatenation": 1, "update": 1, "atom": 1},
     "interactions": {name: {"down": 5, "up": 6} for name in INTERACTIONS},
     "read_out": {"layers": 1, "after_atom": 1, "network": 1},
 }
@@ -41,6 +41,14 @@ SMOOTH_CAPS = {
     "graphs.atom_edge": {"max_neighbors": 6, "within": "atom"},
     "graphs.quad.max_neighbors": 3,
 }
+TIGHT_CAPS = {
+    "neighbors.ties": "smooth",
+    "graphs.main.max_neighbors": 2,
+    "graphs.atom.max_neighbors": 2,
+    "graphs.atom_edge": {"max_neighbors": 1, "within": "atom"},
+    "graphs.quad.max_neighbors": 1,
+}
+"""Caps that bind in structures of a few atoms."""
 INCLUSIVE_CAPS = SMOOTH_CAPS | {"neighbors.ties": "inclusive"}
 
 
@@ -51,7 +59,7 @@ def symmetric_spec(**changes: Any) -> Spec:
 
 def published_spec(**changes: Any) -> Spec:
     """gemnet-oc.yaml with small sizes and cutoffs, with all rules of published models."""
-    return load_spec(CONFIGS / "gemnet-oc.yaml", SMALL | {"blocks.count": 2}).patch(PUBLISHED_CAPS).patch(changes)
+    return load_spec(CONFIGS / "gemnet-oc.yaml", SMALL).patch(PUBLISHED_CAPS).patch(changes)
 
 
 def alone(interaction: str) -> dict[str, Any]:

@@ -74,16 +74,16 @@ def test_spherical_functions(basis: spherical.SphericalBasis, data: Any) -> None
     assert_same_function(basis(z, azimuth), torch.stack(slow), [z, angle], 1e-10)
 
 
-@holds_for(RADIAL, quick=6)
+@holds_for(RADIAL, quick=6, most=300)
 def test_every_radial_basis_is_one(basis: radial.RadialBasis, data: Any) -> None:
     assert_radial_basis(basis)
 
 
-@holds_for(CIRCULAR, quick=6)
+@holds_for(CIRCULAR, quick=6, most=300)
 def test_every_circular_basis_is_one(basis: circular.CircularBasis, data: Any) -> None:
     assert_circular_basis(basis)
 
 
-@holds_for(SPHERICAL, quick=6)
+@holds_for(SPHERICAL, quick=6, most=300)
 def test_every_spherical_basis_is_one(basis: spherical.SphericalBasis, data: Any) -> None:
     assert_spherical_basis(basis)

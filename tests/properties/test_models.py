@@ -6,10 +6,20 @@ from typing import Any
 
 import pytest
 import torch
+from ase.build import bulk
 from hypothesis import assume
 from hypothesis import strategies as st
-from properties.harness import holds_for
-from properties.models import INCLUSIVE_CAPS, INTERACTIONS, SMOOTH_CAPS, alone, model_of, published_spec, symmetric_spec
+from properties.harness import batches, holds_for
+from properties.models import (
+    INCLUSIVE_CAPS,
+    INTERACTIONS,
+    SMOOTH_CAPS,
+    TIGHT_CAPS,
+    alone,
+    model_of,
+    published_spec,
+    symmetric_spec,
+)
 
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.spec import build
@@ -27,10 +37,10 @@ from gemnet_blocks.testing.assertions import (
 )
 from gemnet_blocks.testing.symmetries import Alone
 
-GENERIC = some.generic_structures(max_atoms=20, cutoff=5.0)
-DEGENERATE = some.degenerate_structures(max_atoms=16)
-BATCHES = some.batches(GENERIC | DEGENERATE, max_structures=6)
-TINY = some.batches(some.structures(max_atoms=4, cutoff=2.5), max_structures=2)
+GENERIC = some.generic_structures(max_atoms=12, cutoff=5.0)
+DEGENERATE = some.degenerate_structures(max_atoms=8)
+BATCHES = batches(GENERIC | DEGENERATE)
+TINY = batches(some.generic_structures(max_atoms=4, cutoff=2.5) | some.shells(max_atoms=4), quick=8)
 
 
 def symmetric(**changes: Any) -> GemNet:
@@ -60,7 +70,7 @@ def test_choices_of_the_cell(structures: Structures, data: Any) -> None:
     assert_symmetry(symmetric(), structures, data.draw(some.cell_changes() | some.reorderings()))
 
 
-@holds_for(some.batches(GENERIC | DEGENERATE, max_structures=3))
+@holds_for(BATCHES, quick=8)
 def test_supercells(structures: Structures, data: Any) -> None:
     assert_symmetry(symmetric(), structures, data.draw(some.supercells(max_images=3)))
 
@@ -79,7 +89,7 @@ def test_each_interaction_alone(interaction: str) -> None:
         assert_symmetry(model, structures, data.draw(some.symmetries(structures, max_images=2)))
 
     test_each_interaction_alone.__name__ += f"[{interaction}]"
-    holds_for(some.batches(DEGENERATE, max_structures=4), quick=10)(test_each_interaction_alone)()
+    holds_for(batches(DEGENERATE), quick=10)(test_each_interaction_alone)()
 
 
 @pytest.mark.parametrize(("name", "caps"), [("smooth", SMOOTH_CAPS), ("inclusive", INCLUSIVE_CAPS)])
@@ -93,7 +103,7 @@ def test_caps(name: str, caps: dict[str, Any]) -> None:
     holds_for(BATCHES, quick=15)(test_caps)()
 
 
-@holds_for(some.batches(some.generic_structures(max_atoms=20, cutoff=5.0), max_structures=6))
+@holds_for(batches(GENERIC))
 def test_published_rules_on_generic_structures(structures: Structures, data: Any) -> None:
     """With strict caps and `lower_index` all but the order of atoms, which decides where caps bind."""
     model = model_of(published_spec())
@@ -101,18 +111,18 @@ def test_published_rules_on_generic_structures(structures: Structures, data: Any
     assert_symmetry(model, structures, data.draw(moves))
 
 
-@holds_for(some.specs(), quick=10)
-def test_models_of_any_spec_turn_with_generic_structures(spec: Any, data: Any) -> None:
-    structures = data.draw(some.batches(some.generic_structures(max_atoms=8, cutoff=4.0), max_structures=2))
+@holds_for(batches(some.generic_structures(max_atoms=8, cutoff=4.0)), quick=10)
+def test_models_of_any_spec_turn_with_generic_structures(structures: Structures, data: Any) -> None:
+    spec = data.draw(some.specs())
     assert_symmetry(build(spec, seed=0).double(), structures, data.draw(some.rotations() | some.translations()))
 
 
 # -- forces -----------------------------------------------------------------------------------------------------------
 
 
-@holds_for(some.batches(some.generic_structures(max_atoms=8, cutoff=5.0), max_structures=3), quick=8)
+@holds_for(batches(some.generic_structures(max_atoms=8, cutoff=5.0)), quick=8)
 def test_forces_are_the_gradient(structures: Structures, data: Any) -> None:
-    assert_forces_are_gradient(symmetric(**SMOOTH_CAPS), structures)
+    assert_forces_are_gradient(symmetric(**data.draw(st.sampled_from(({}, TIGHT_CAPS)))), structures)
 
 
 @holds_for(BATCHES)
@@ -147,10 +157,9 @@ def test_single_precision(structures: Structures, data: Any) -> None:
     assert_precision(symmetric(), structures)
 
 
-@holds_for(some.specs(), quick=8)
-def test_models_of_any_spec_equal_their_definition(spec: Any, data: Any) -> None:
-    structures = data.draw(TINY)
-    model = build(spec, seed=0).double()
+@holds_for(TINY, quick=15)
+def test_models_of_any_spec_equal_their_definition(structures: Structures, data: Any) -> None:
+    model = build(data.draw(some.specs()), seed=0).double()
     fast, slow = model(structures), oracles.model(model, structures)
     assert_close(fast.energy, slow.energy, 1e-10)
     assert (fast.forces is None) == (slow.forces is None)
@@ -160,7 +169,7 @@ def test_models_of_any_spec_equal_their_definition(spec: Any, data: Any) -> None
 
 def test_tests_see_the_whole_path() -> None:
     """All interactions matter in the models that are tested: without one, the energy is another."""
-    structures = Structures.from_ase(__import__("ase.build").build.bulk("Cu", cubic=True))
+    structures = Structures.from_ase(bulk("Cu", cubic=True))
     energies = [symmetric()(structures).energy] + [
         model_of(symmetric_spec(**{f"interactions.{name}": None}))(structures).energy for name in INTERACTIONS
     ]

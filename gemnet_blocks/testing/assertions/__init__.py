@@ -2,12 +2,23 @@
 
 Those on given structures raise AssertionError and say which property is violated, by how much and what is allowed.
 `assert_model`, `assert_interaction` and the `assert_…_basis` look for a counterexample to every property that applies,
-make it small and raise `CounterExample`, whose message is code that makes it again. What is allowed, and why, is in
-`tolerances`.
+make it small and raise `CounterExample`, whose message is code that shows it again; they return the names of the
+properties that they checked. What is allowed, and why, is in `tolerances`.
 
     >>> from gemnet_blocks.testing.assertions import assert_radial_basis
     >>> from gemnet_blocks.basis.radial import Gaussian
-    >>> assert_radial_basis(Gaussian(cutoff=6.0, count=8))
+    >>> checked = assert_radial_basis(Gaussian(cutoff=6.0, count=8))
+    >>> checked[:3]
+    ('copies', 'shape', 'finite values')
+
+To look at what was found:
+
+    try:
+        assert_interaction(MyInteraction)
+    except CounterExample as found:
+        print(found.property)
+        print(found.code)  # fails in the same way, with `model` = found.model
+        print(to_ase(found.example["structures"]))  # from gemnet_blocks.testing.models
 """
 
 from gemnet_blocks.testing.assertions.balance import assert_momentum_balance, assert_torque_balance
@@ -17,25 +28,37 @@ from gemnet_blocks.testing.assertions.bases import (
     assert_spherical_basis,
 )
 from gemnet_blocks.testing.assertions.comparison import assert_close, assert_same_function, gradients
+from gemnet_blocks.testing.assertions.counterexample import Check, CounterExample
 from gemnet_blocks.testing.assertions.derivatives import assert_forces_are_gradient, assert_second_derivatives
 from gemnet_blocks.testing.assertions.interactions import assert_interaction, interaction_spec
+from gemnet_blocks.testing.assertions.messages import assert_learning, assert_messages
 from gemnet_blocks.testing.assertions.objects import assert_model
-from gemnet_blocks.testing.assertions.repeatability import assert_copies, assert_deterministic, assert_precision
-from gemnet_blocks.testing.assertions.search import CounterExample, search
+from gemnet_blocks.testing.assertions.repeatability import (
+    assert_copies,
+    assert_copyable,
+    assert_deterministic,
+    assert_precision,
+)
+from gemnet_blocks.testing.assertions.search import search
 from gemnet_blocks.testing.assertions.smoothness import assert_smooth, assert_smooth_at_cutoff, crossing
-from gemnet_blocks.testing.assertions.symmetry import assert_symmetry, energy_spread
+from gemnet_blocks.testing.assertions.symmetry import assert_finite, assert_symmetry, energy_spread
 from gemnet_blocks.testing.assertions.tolerances import TOLERANCES, Tolerance, tolerance_of
 
 __all__ = [
     "TOLERANCES",
+    "Check",
     "CounterExample",
     "Tolerance",
     "assert_circular_basis",
     "assert_close",
     "assert_copies",
+    "assert_copyable",
     "assert_deterministic",
+    "assert_finite",
     "assert_forces_are_gradient",
     "assert_interaction",
+    "assert_learning",
+    "assert_messages",
     "assert_model",
     "assert_momentum_balance",
     "assert_precision",

@@ -14,7 +14,7 @@ from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.testing.assertions.comparison import assert_close
-from gemnet_blocks.testing.assertions.functions import Functions, assert_functions, holds
+from gemnet_blocks.testing.assertions.functions import Functions, assert_functions
 
 NEAR = 1e-6
 """How near to the cutoff derivatives are looked at, in units of the cutoff."""
@@ -23,7 +23,7 @@ VANISHING = 1e-3
 times a moderate factor, of a function with a double zero about all of it."""
 
 
-def assert_radial_basis(basis: RadialBasis) -> None:
+def assert_radial_basis(basis: RadialBasis) -> tuple[str, ...]:
     """All that models rely on in a radial basis.
 
     Shape (*shape, count) in the type of the distances; elementwise; zero at the cutoff and beyond, with first and
@@ -33,6 +33,9 @@ def assert_radial_basis(basis: RadialBasis) -> None:
 
     Args:
         basis: the basis; it stays as it is.
+
+    Returns:
+        The names of the properties that were checked.
 
     Raises:
         CounterExample: names the property that is violated, and where.
@@ -48,13 +51,15 @@ def assert_radial_basis(basis: RadialBasis) -> None:
         variables=("distance",),
         points=(cutoff * torch.cat([scaled, torch.tensor(ends, dtype=torch.float64)]),),
         interior=(cutoff * interior,),
+        assertion=assert_radial_basis,
     )
-    assert_functions(functions)
-    with holds("zero from the cutoff on", {"cutoff": cutoff}):
+    checked = assert_functions(functions)
+    with functions.holds("zero from the cutoff on", {"cutoff": cutoff}):
         _assert_ends(functions, cutoff)
+    return *checked, "zero from the cutoff on"
 
 
-def assert_circular_basis(basis: CircularBasis) -> None:
+def assert_circular_basis(basis: CircularBasis) -> tuple[str, ...]:
     """All that models rely on in a circular basis, a function of z = cos φ.
 
     Shape (*shape, count) in the type of the cosines; elementwise; finite with two derivatives on [-1, 1], ends and
@@ -63,6 +68,9 @@ def assert_circular_basis(basis: CircularBasis) -> None:
 
     Args:
         basis: the basis; it stays as it is.
+
+    Returns:
+        The names of the properties that were checked.
 
     Raises:
         CounterExample: names the property that is violated, and where.
@@ -74,11 +82,12 @@ def assert_circular_basis(basis: CircularBasis) -> None:
         variables=("cos_angle",),
         points=(torch.cat([torch.linspace(-1, 1, 121, dtype=torch.float64), _near_ends()]),),
         interior=(torch.tensor([-0.93, -0.71, -0.32, 0.05, 0.18, 0.49, 0.77, 0.96], dtype=torch.float64),),
+        assertion=assert_circular_basis,
     )
-    assert_functions(functions)
+    return assert_functions(functions)
 
 
-def assert_spherical_basis(basis: SphericalBasis) -> None:
+def assert_spherical_basis(basis: SphericalBasis) -> tuple[str, ...]:
     """All that models rely on in a spherical basis, a function of z = cos φ and of an azimuth w = ρ exp(iθ).
 
     As `assert_circular_basis`, with two derivatives to z, Re w and |Im w| at all z from -1 to 1, all θ from 0 to π,
@@ -87,6 +96,9 @@ def assert_spherical_basis(basis: SphericalBasis) -> None:
 
     Args:
         basis: the basis; it stays as it is.
+
+    Returns:
+        The names of the properties that were checked.
 
     Raises:
         CounterExample: names the property that is violated, and where.
@@ -108,9 +120,11 @@ def assert_spherical_basis(basis: SphericalBasis) -> None:
         variables=("cos_polar", "azimuth_cosine", "azimuth_sine"),
         points=_polar(list(itertools.product(cosines, angles, [0.0, 1e-6, 0.5, 1.0]))),
         interior=_polar(inside),
+        assertion=assert_spherical_basis,
     )
-    assert_functions(functions)
+    checked = assert_functions(functions)
     _assert_unit_azimuth(functions)
+    return *checked, "azimuth of length 1"
 
 
 def _at_distances(module: nn.Module, variables: tuple[Tensor, ...]) -> Tensor:
@@ -184,6 +198,6 @@ def _assert_unit_azimuth(functions: Functions) -> None:
     cos_polar, cosine, sine = _polar(
         [(z, angle, 1.0) for z in (-1.0, -0.4, 0.3, 1.0) for angle in (0.0, 0.9, 2.0, 3.1)]
     )
-    with holds("azimuth of length 1", {}):
+    with functions.holds("azimuth of length 1", {}):
         given = functions.call(module, (cos_polar, cosine, sine))
         assert_close(module(cos_polar, Azimuth(cosine, sine)), given, name="values without and with Azimuth.square")

@@ -27,11 +27,13 @@ def assert_forces_are_gradient(
     seed: int = 0,
     steps: Sequence[float] | None = None,
     tolerance: Tolerance | float | None = None,
+    to_each_side: bool = False,
 ) -> None:
     """F·v = -dE(r + t·v)/dt at t = 0, for random directions v.
 
     The derivative is a central difference, extrapolated (4 D(h/2) - D(h))/3; of several steps h, the one that agrees
-    best counts: a wrong force agrees with none.
+    best counts: a wrong force agrees with none. To see a kink, such as that of |t|, through which a central difference
+    looks, take the differences ±(4 E(±h/2) - E(±h) - 3 E(0))/h to each side.
 
     Args:
         model: anything that predicts energies and forces.
@@ -40,6 +42,7 @@ def assert_forces_are_gradient(
         seed: of the directions.
         steps: h in Å; None: fit for the type of the prediction.
         tolerance: relative to the largest |F|·√atoms of the batch; None: what the type of the prediction allows.
+        to_each_side: whether the derivatives to both sides are compared, instead of a central difference.
 
     Raises:
         AssertionError: says for which structure forces and energies disagree, and by how much.
@@ -59,16 +62,26 @@ def assert_forces_are_gradient(
         direction = torch.randn(structures.atom_count, 3, generator=generator, dtype=torch.float64) / 3**0.5
         direction = direction.to(structures.positions.device)
         claimed = _per_structure(-(forces * direction).sum(dim=-1), structures)
-        found = _differences(model, Path(structures, direction), steps).to(claimed.device)
-        deviation = torch.nan_to_num(found - claimed, nan=torch.inf).abs().amin(dim=0)
-        if float(deviation.max()) > limit:
-            index = int(deviation.argmax())
-            best = found[(found[:, index] - claimed[index]).abs().argmin(), index]
-            raise AssertionError(
-                f"the forces of structure {index} are not the gradient of its energy: along a random direction the "
-                f"energy changes by {float(best):.8g} per Å, the forces say {float(claimed[index]):.8g}; allowed is a "
-                f"deviation of {limit:.1e}"
-            )
+        path = Path(structures, direction)
+        if to_each_side:
+            for found, side in zip(_one_sided(model, path, steps), ("forward", "backward"), strict=True):
+                _compare(found.to(claimed.device), claimed, limit, f"a random direction ({side} from here)")
+        else:
+            _compare(_differences(model, path, steps).to(claimed.device), claimed, limit, "a random direction")
+
+
+def _compare(
+    found: Float[Tensor, "steps structures"], claimed: Float[Tensor, " structures"], limit: float, where: str
+) -> None:
+    deviation = torch.nan_to_num(found - claimed, nan=torch.inf).abs().amin(dim=0)
+    if float(deviation.max()) > limit:
+        index = int(deviation.argmax())
+        best = found[(found[:, index] - claimed[index]).abs().argmin(), index]
+        raise AssertionError(
+            f"the forces of structure {index} are not the gradient of its energy: along {where} the "
+            f"energy changes by {float(best):.8g} per Å, the forces say {float(claimed[index]):.8g}; allowed is a "
+            f"deviation of {limit:.1e}"
+        )
 
 
 def assert_second_derivatives(model: Model, structures: Structures) -> None:
@@ -128,6 +141,18 @@ def _differences(model: Model, path: Path, steps: Sequence[float]) -> Float[Tens
     h = h[:, None].to(energy.device)
     wide, narrow = (energy[:, 0] - energy[:, 1]) / (2 * h), (energy[:, 2] - energy[:, 3]) / h
     return (4 * narrow - wide) / 3
+
+
+def _one_sided(
+    model: Model, path: Path, steps: Sequence[float]
+) -> tuple[Float[Tensor, "steps structures"], Float[Tensor, "steps structures"]]:
+    """Extrapolated forward and backward differences of energies along a path at t = 0."""
+    h = torch.tensor(steps, dtype=torch.float64)
+    points = torch.stack([h, h / 2, -h / 2, -h, torch.zeros_like(h)], dim=1)
+    energy = along(model, path, points.reshape(-1), forces=False).energy.double()
+    far, near, near_back, far_back, here = energy.reshape(len(steps), 5, -1).unbind(dim=1)
+    h = h[:, None].to(energy.device)
+    return (4 * near - far - 3 * here) / h, (far_back + 3 * here - 4 * near_back) / h
 
 
 def _per_structure(values: Float[Tensor, " atoms"], structures: Structures) -> Float[Tensor, " structures"]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 import torch
@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.testing.assertions.comparison import assert_close
+from gemnet_blocks.testing.assertions.counterexample import Check, holds
 from gemnet_blocks.testing.assertions.repeatability import assert_copies, assert_copyable
-from gemnet_blocks.testing.assertions.search import CounterExample
 from gemnet_blocks.testing.assertions.tolerances import tolerance_of
 
 SHAPES = ((), (0,), (3,), (2, 3))
@@ -31,6 +31,7 @@ class Functions:
         variables: the names of the variables.
         points: values of each variable, (points,); where the functions must be finite with two derivatives.
         interior: values of each, (points,); where derivatives must be those that values show.
+        assertion: that about the basis which all this is part of.
     """
 
     module: nn.Module
@@ -39,6 +40,11 @@ class Functions:
     variables: tuple[str, ...]
     points: tuple[Float[Tensor, " points"], ...]
     interior: tuple[Float[Tensor, " interior_points"], ...]
+    assertion: Callable[..., object]
+
+    def holds(self, name: str, example: dict[str, object]) -> AbstractContextManager[None]:
+        """Turn whatever is raised into a counterexample to a property."""
+        return holds(name, example, Check(self.assertion, self.module, ()))
 
     def double(self) -> nn.Module:
         """A copy of the module in float64."""
@@ -49,35 +55,24 @@ class Functions:
         return {name: float(x[index]) for name, x in zip(self.variables, self.points, strict=True)}
 
 
-@contextmanager
-def holds(name: str, example: dict[str, object]) -> Iterator[None]:
-    """Turn whatever is raised into a counterexample to a property."""
-    try:
-        yield
-    except CounterExample:
-        raise
-    except Exception as error:
-        found = CounterExample(name, example, error)
-    else:
-        return
-    raise found from None
-
-
-def assert_functions(functions: Functions) -> None:
-    """All that is true of basis functions of any kind.
+def assert_functions(functions: Functions) -> tuple[str, ...]:
+    """All that is true of basis functions of any kind; returns the names of what was checked.
 
     Raises:
         CounterExample: names the property that is violated, and the point.
     """
-    with holds("copies", {"basis": functions.module}):
+    with functions.holds("copies", {}):
         assert_copyable(functions.module)
         assert_copies(_Called(functions.double(), functions.call), *functions.points)
-    _assert_shapes(functions)
-    _assert_finite(functions)
-    _assert_elementwise(functions)
-    _assert_derivatives(functions)
-    _assert_parameters(functions)
-    _assert_precise(functions)
+    return (
+        "copies",
+        *_assert_shapes(functions),
+        *_assert_finite(functions),
+        *_assert_elementwise(functions),
+        *_assert_derivatives(functions),
+        *_assert_parameters(functions),
+        *_assert_precise(functions),
+    )
 
 
 class _Called(nn.Module):
@@ -91,10 +86,10 @@ class _Called(nn.Module):
         return self.call(self.module, variables)
 
 
-def _assert_shapes(functions: Functions) -> None:
+def _assert_shapes(functions: Functions) -> tuple[str, ...]:
     module = functions.double()
     for shape in SHAPES:
-        with holds("shape", {"shape": shape}):
+        with functions.holds("shape", {"shape": shape}):
             size = torch.Size(shape).numel()
             variables = tuple(x[:size].reshape(shape) for x in functions.interior)
             result = functions.call(module, variables)
@@ -103,12 +98,13 @@ def _assert_shapes(functions: Functions) -> None:
                 raise AssertionError(f"a result of shape {tuple(result.shape)} where {needed} is needed")
             if result.dtype != torch.float64:
                 raise AssertionError(f"a result of type {result.dtype} at points of type torch.float64")
+    return ("shape",)
 
 
-def _assert_finite(functions: Functions) -> None:
+def _assert_finite(functions: Functions) -> tuple[str, ...]:
     """Values, and first and second derivatives of a random combination of all functions, at each point."""
     variables = tuple(x.detach().clone().requires_grad_() for x in functions.points)
-    with holds("finite values", {}):
+    with functions.holds("finite values", {}):
         values = functions.call(functions.double(), variables)
     _finite("finite values", values, functions)
     # NaN and infinity in any function stay in a random combination; zeros weight times infinity is NaN
@@ -116,41 +112,43 @@ def _assert_finite(functions: Functions) -> None:
     for name in ("finite first derivatives", "finite second derivatives"):
         total = (values * weights).sum() if values.ndim > 1 else values.sum()
         if not total.requires_grad:
-            return
+            break
         found = torch.autograd.grad(total, variables, create_graph=True, allow_unused=True)
         pieces = [torch.zeros_like(x) if g is None else g for g, x in zip(found, variables, strict=True)]
         factors = torch.tensor([0.7, -1.3, 0.4, 1.9], dtype=torch.float64)
         values = sum((f * piece for f, piece in zip(factors, pieces, strict=False)), torch.zeros(()))
         for piece in pieces:
             _finite(name, piece[:, None], functions)
+    return ("finite values", "finite first derivatives", "finite second derivatives")
 
 
 def _finite(name: str, values: Tensor, functions: Functions) -> None:
     broken = (~values.detach().isfinite()).flatten(1).any(dim=1).nonzero()
     if len(broken):
         index = int(broken[0])
-        with holds(name, functions.example(index)):
+        with functions.holds(name, functions.example(index)):
             raise AssertionError(f"{len(broken)} points where they are NaN or infinite, such as this one")
 
 
-def _assert_elementwise(functions: Functions) -> None:
+def _assert_elementwise(functions: Functions) -> tuple[str, ...]:
     module = functions.double()
     together = functions.call(module, functions.points)
     for index in range(0, len(functions.points[0]), 7):
         alone = functions.call(module, tuple(x[index : index + 1] for x in functions.points))[0]
-        with holds("elementwise", functions.example(index)):
+        with functions.holds("elementwise", functions.example(index)):
             assert_close(together[index], alone, name="values at a point among others and alone")
+    return ("elementwise",)
 
 
-def _assert_derivatives(functions: Functions) -> None:
+def _assert_derivatives(functions: Functions) -> tuple[str, ...]:
     module = functions.double()
     inputs = tuple(x.detach().clone().requires_grad_() for x in functions.interior)
     values = functions.call(module, inputs)
     if not values.requires_grad:
-        with holds("derivatives", {}):
+        with functions.holds("derivatives", {}):
             if bool((values != values[0]).any()):
                 raise AssertionError("the functions cannot be differentiated: look for detach(), item() or numpy()")
-        return
+        return ("derivatives", "second derivatives")
 
     def function(*variables: Tensor) -> Tensor:
         return functions.call(module, variables)
@@ -159,33 +157,36 @@ def _assert_derivatives(functions: Functions) -> None:
         ("derivatives", torch.autograd.gradcheck),
         ("second derivatives", torch.autograd.gradgradcheck),
     ):
-        with holds(name, {}), torch.random.fork_rng(devices=[]):
+        with functions.holds(name, {}), torch.random.fork_rng(devices=[]):
             torch.manual_seed(0)
             check(function, inputs, fast_mode=True)
+    return ("derivatives", "second derivatives")
 
 
-def _assert_parameters(functions: Functions) -> None:
+def _assert_parameters(functions: Functions) -> tuple[str, ...]:
     module = functions.double()
     trained = {name: p for name, p in module.named_parameters() if p.requires_grad}
     if not trained:
-        return
+        return ()
     values = functions.call(module, functions.points)
     weights = torch.randn(values.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found = torch.autograd.grad((values * weights).sum(), list(trained.values()), allow_unused=True)
     for name, gradient in zip(trained, found, strict=True):
-        with holds("gradients to parameters", {"parameter": name}):
+        with functions.holds("gradients to parameters", {"parameter": name}):
             if gradient is None or not bool(gradient.any()):
                 raise AssertionError("the functions do not depend on this parameter: its gradient is zero")
             if not bool(gradient.isfinite().all()):
                 raise AssertionError("its gradient is NaN or infinite")
+    return ("gradients to parameters",)
 
 
-def _assert_precise(functions: Functions) -> None:
+def _assert_precise(functions: Functions) -> tuple[str, ...]:
     points = tuple(x.float() for x in functions.points)
-    with holds("single precision", {}):
+    with functions.holds("single precision", {}):
         single = functions.call(copy.deepcopy(functions.module).float(), points)
         if single.dtype != torch.float32:
             raise AssertionError(f"a result of type {single.dtype} at points of type torch.float32")
         double = functions.call(functions.double(), tuple(x.double() for x in points))
         allowed = tolerance_of("single precision functions", torch.float32)
         assert_close(single.double(), double, allowed, "values in float32 and float64")
+    return ("single precision",)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, get_args
 
 import torch
@@ -11,21 +11,30 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.interaction import Interaction
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.assertions.functions import holds
+from gemnet_blocks.testing.assertions.counterexample import Check, holds
+from gemnet_blocks.testing.assertions.messages import (
+    assert_learning,
+    assert_messages,
+    interactions_of,
+    messages_of,
+    weights_of,
+)
 from gemnet_blocks.testing.assertions.properties import Properties
 from gemnet_blocks.testing.assertions.repeatability import assert_copyable
-from gemnet_blocks.testing.assertions.search import CounterExample, search
+from gemnet_blocks.testing.assertions.search import search
 from gemnet_blocks.testing.assertions.smoothness import crossing
+from gemnet_blocks.testing.assertions.special import special_structures
 
 CUTOFF = 3.0
 """Of edge sets, in Å: so short that degenerate cells do not have thousands of edges."""
+
+MESSAGES = "messages: one row for each main edge or atom, finite"
 
 _SPEC = f"""\
 sizes: {{atom: 8, edge: 8, radial: 4, circular: 4, spherical: 4}}
@@ -51,24 +60,29 @@ def assert_interaction(
     *,
     examples: int = 15,
     max_atoms: int = 8,
-) -> None:
+) -> tuple[str, ...]:
     """Search for a counterexample to everything that the model relies on in an interaction.
 
     In a small model in float64 with no other interaction and with gradient forces: messages with a row per main edge
     or atom; deep copies and pickles; gradients to all weights; finite energies and forces; independence of the other
     structures in the batch; all symmetries, on generic and degenerate structures; no jumps at cutoffs; forces that are
     the gradient; second derivatives; float32 near float64. Messages are scaled to size one, weights that start at zero
-    are drawn at random, so that what is wrong is seen in the energy.
+    are drawn at random, so that what is wrong is seen in the energy. Predictions, symmetries and forces are first
+    checked for a few structures of high symmetry, always the same.
 
     Args:
         interaction: a class that extends `Interaction`, one's own or the library's.
         options: as a spec gives them, without `type`; whole numbers that are required and missing become 4. Edge sets
             that the library does not name (main, atom, atom_edge, quad) get a cutoff of 3 Å.
         examples: to try for each property.
-        max_atoms: of each structure.
+        max_atoms: of each structure that is drawn.
+
+    Returns:
+        The names of the properties that were checked, in that order.
 
     Raises:
-        CounterExample: names the property and shows code that makes the smallest counterexample found.
+        CounterExample: names the property and shows code that makes the smallest counterexample found; has the small
+            model as its attribute `model`.
         SpecError: no model can be built with the interaction.
         ImportError: hypothesis or e3nn is not installed.
     """
@@ -77,21 +91,34 @@ def assert_interaction(
     name = _name(interaction)
     spec, model = _model(interaction, name, options or {})
     any_structures = strategies.structures(max_atoms, CUTOFF, (1, 8))
-    with holds("copies", {}):
-        assert_copyable(model)
-    _check_messages(model, name, any_structures, examples)
-    _check_weights(model, name)
-    _amplify(model, name)
+    copyable, messages = Check(assert_copyable, model, ()), Check(assert_messages, model)
+    with holds("copies", {}, copyable):
+        copyable()
+    search(messages, MESSAGES, examples, structures=any_structures)
+    weights = _check_weights(model)
+    _amplify(model)
     properties = Properties(
-        model, any_structures, strategies.generic_structures(max_atoms, CUTOFF, (1, 8), min_atoms=3), examples
+        model,
+        any_structures,
+        strategies.generic_structures(max_atoms, CUTOFF, (1, 8), min_atoms=3),
+        examples,
+        special=special_structures(CUTOFF, (1, 8)),
+        smooth_special=special_structures(CUTOFF, (1, 8)),
     )
-    properties.check_predictions()
-    properties.check_continuity({graph: spec.graphs[graph].cutoff for graph in sorted(spec.graphs_in_use())})
-    properties.check_independence()
-    properties.check_symmetries()
-    properties.check_gradient_forces()
-    properties.check_second_derivatives()
-    properties.check_precision()
+    checked = (
+        "copies",
+        MESSAGES,
+        *weights,
+        *properties.check_predictions(),
+        *properties.check_continuity({graph: spec.graphs[graph].cutoff for graph in sorted(spec.graphs_in_use())}),
+        *properties.check_independence(),
+        *properties.check_kinks(),
+        *properties.check_symmetries(),
+        *properties.check_gradient_forces(),
+        *properties.check_second_derivatives(),
+        *properties.check_precision(),
+    )
+    return tuple(dict.fromkeys(checked))
 
 
 def interaction_spec(interaction: type[Interaction[Any]], options: Mapping[str, Any] | None = None) -> Spec:
@@ -130,80 +157,17 @@ def _model(interaction: type[Interaction[Any]], name: str, options: Mapping[str,
         for module in model.modules():
             if isinstance(module, ScaleFactor):
                 module.factor.uniform_(0.5, 2, generator=generator)
-        for parameter in _weights(model, name).values():
+        for parameter in weights_of(model).values():
             if not bool(parameter.any()):
                 size = parameter.shape[-1] if parameter.ndim > 1 else 1
                 parameter.normal_(0, max(1, size) ** -0.5, generator=generator)
     return spec, model
 
 
-def _interactions(model: GemNet, name: str) -> list[nn.Module]:
-    found = []
-    for block in model.trunk.blocks:
-        assert isinstance(block, Block)
-        found.append(block.interactions[name])
-    return found
-
-
-def _weights(model: GemNet, name: str) -> dict[str, nn.Parameter]:
-    """The trained parameters of the interaction, in all blocks and in the part that they share."""
-    parts = {f"block {index}": part for index, part in enumerate(_interactions(model, name))}
-    parts["shared geometry"] = model.trunk.geometry.interactions[name]
-    return {
-        f"{place}: {key}": parameter
-        for place, part in parts.items()
-        for key, parameter in part.named_parameters()
-        if parameter.requires_grad
-    }
-
-
 def _reference() -> Structures:
     """A structure in which every kind of neighborhood occurs."""
     structures, _ = crossing(0.8 * CUTOFF, (1, 8, 8, 1, 8))
     return structures
-
-
-@contextmanager
-def _listening(modules: list[nn.Module], to: list[Tensor]) -> Iterator[None]:
-    """Collect what modules return."""
-
-    def listen(_module: nn.Module, _arguments: object, output: Tensor) -> None:
-        to.append(output)
-
-    handles = [module.register_forward_hook(listen) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-def _check_messages(model: GemNet, name: str, structures: Any, examples: int) -> None:
-    def check(structures: Structures) -> None:
-        messages: list[Tensor] = []
-        with _listening(_interactions(model, name), messages):
-            model(structures)
-        for message in messages:
-            if not bool(message.isfinite().all()):
-                raise AssertionError(f"{int((~message.isfinite()).sum())} of {message.numel()} numbers are not finite")
-
-    search(check, "messages: one row for each main edge or atom, finite", examples, structures=structures)
-
-
-def _check_weights(model: GemNet, name: str) -> None:
-    """Every weight learns something."""
-    weights = _weights(model, name)
-    if not weights:
-        return
-    energy = model(_reference()).energy.sum()
-    found = torch.autograd.grad(energy, list(weights.values()), allow_unused=True)
-    for key, gradient in zip(weights, found, strict=True):
-        example = {"structures": _reference(), "weight": key}
-        with holds("gradients to weights", example):
-            if gradient is None or not bool(gradient.any()):
-                raise AssertionError("the energy does not depend on this weight: its gradient is zero")
-            if not bool(gradient.isfinite().all()):
-                raise AssertionError("its gradient is NaN or infinite")
 
 
 class _Scaled:
@@ -216,14 +180,23 @@ class _Scaled:
         return output * self.factor
 
 
-def _amplify(model: GemNet, name: str) -> None:
+def _amplify(model: GemNet) -> None:
     """Scale messages to size one, in one block after another."""
-    for module in _interactions(model, name):
-        messages: list[Tensor] = []
-        with _listening([module], messages), torch.no_grad():
-            model(_reference())
-        size = float(messages[0].detach().square().mean().sqrt()) if messages[0].numel() else 0.0
-        if size == 0:
-            zero = AssertionError("the message is zero everywhere, whatever its weights")
-            raise CounterExample("messages", {"structures": _reference()}, zero)
-        module.register_forward_hook(_Scaled(1 / size))
+    loud = Check(assert_messages, model, options={"silent": False})
+    with holds("messages", {"structures": _reference()}, loud):
+        loud(structures=_reference())
+    for module in interactions_of(model):
+        with torch.no_grad():
+            (message,) = messages_of(model, [module], _reference())
+        module.register_forward_hook(_Scaled(1 / float(message.detach().square().mean().sqrt())))
+
+
+def _check_weights(model: GemNet) -> tuple[str, ...]:
+    """Every weight learns something."""
+    check = Check(assert_learning, model, ("structures", "weight"))
+    names = list(weights_of(model))
+    for name in names:
+        example = {"structures": _reference(), "weight": name}
+        with holds("gradients to weights", example, check):
+            check(**example)
+    return ("gradients to weights",) if names else ()

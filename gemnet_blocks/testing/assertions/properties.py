@@ -2,31 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import TYPE_CHECKING, Any
-
-from torch import nn
 
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing.assertions.balance import assert_momentum_balance, assert_torque_balance
+from gemnet_blocks.testing.assertions.counterexample import Check, CounterExample, holds
 from gemnet_blocks.testing.assertions.derivatives import assert_forces_are_gradient, assert_second_derivatives
-from gemnet_blocks.testing.assertions.functions import holds
 from gemnet_blocks.testing.assertions.repeatability import assert_deterministic, assert_precision
 from gemnet_blocks.testing.assertions.search import search
-from gemnet_blocks.testing.assertions.smoothness import assert_smooth_at_cutoff
-from gemnet_blocks.testing.assertions.symmetry import assert_symmetry, finite_prediction
+from gemnet_blocks.testing.assertions.smoothness import CROSSING_SAMPLES, assert_smooth, crossing
+from gemnet_blocks.testing.assertions.symmetry import assert_finite, assert_symmetry
 from gemnet_blocks.testing.assertions.tolerances import Tolerance
-from gemnet_blocks.testing.models import Model, predict
+from gemnet_blocks.testing.models import Model
 from gemnet_blocks.testing.symmetries import Alone, Symmetry, Translation
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 
+GRADIENT = "forces are the gradient of the energy"
+TRIALS = 4
+"""Symmetries of each kind to try with structures of high symmetry, the first of which changes nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Properties:
     """A model, and where its properties are looked for.
+
+    Each method searches for a counterexample and returns the names of the properties that it has checked.
 
     Attributes:
         model: anything that predicts energies of structures.
@@ -34,6 +40,8 @@ class Properties:
         smooth_structures: where energies are smooth.
         examples: to try for each property.
         tolerance: of symmetries; None: what the type of the prediction allows.
+        special: some that are always tried, as `structures`.
+        smooth_special: some that are always tried, as `smooth_structures`.
     """
 
     model: Model
@@ -41,95 +49,149 @@ class Properties:
     smooth_structures: SearchStrategy[Structures]
     examples: int
     tolerance: Tolerance | float | None = None
+    special: Sequence[Structures] = ()
+    smooth_special: Sequence[Structures] = ()
 
     @property
     def _fewer(self) -> int:
         """Examples for what is slow to check and, where it is wrong, wrong nearly everywhere."""
         return min(self.examples, max(5, self.examples // 4))
 
-    def check_predictions(self) -> None:
+    def check_predictions(self) -> tuple[str, ...]:
         """Finite energies and forces, of the right shapes, the same every time."""
-
-        def finite(structures: Structures) -> None:
-            finite_prediction(self.model, structures)
-
-        def repeatable(structures: Structures) -> None:
-            assert_deterministic(self.model, structures)
-
+        finite, repeatable = Check(assert_finite, self.model), Check(assert_deterministic, self.model)
+        _try(finite, "finite predictions", self.special)
         search(finite, "finite predictions", self.examples, structures=self.structures)
         search(repeatable, "repeatability", self._fewer, structures=self.structures)
+        return "finite predictions", "repeatability"
 
-    def check_symmetries(self, extensive: bool = True) -> None:
+    def check_symmetries(self, extensive: bool = True) -> tuple[str, ...]:
         """Everything that must not change an energy, one kind after another."""
+        check = self._symmetric()
+        kinds = _symmetries(extensive)
+        for name, symmetries in kinds.items():
+            _try(check, name, self.special, symmetry=symmetries)
+        for name, symmetries in kinds.items():
+            search(check, name, self.examples, structures=self.structures, symmetry=symmetries)
+        return tuple(kinds)
 
-        def symmetric(structures: Structures, symmetry: Symmetry) -> None:
-            assert_symmetry(self.model, structures, symmetry, self.tolerance)
-
-        for name, symmetries in _symmetries(extensive).items():
-            search(symmetric, name, self.examples, structures=self.structures, symmetry=symmetries)
-
-    def check_independence(self) -> None:
+    def check_independence(self) -> tuple[str, ...]:
         """What else is in a batch does not matter."""
         from hypothesis import strategies as st
 
         from gemnet_blocks.testing.strategies import concatenate
 
-        def independent(structures: Structures, symmetry: Symmetry) -> None:
-            assert_symmetry(self.model, structures, symmetry, self.tolerance)
+        name = "independence of other structures in the batch"
+        if self.special:
+            pair = st.just(concatenate(self.special[:2]))
+            search(self._symmetric(), name, TRIALS, structures=pair, symmetry=_alone)
+        # drawn as batches already, they would often be empty
+        batches = st.lists(self.structures, min_size=2, max_size=3).map(concatenate)
+        search(self._symmetric(), name, self.examples, structures=batches, symmetry=_alone)
+        return (name,)
 
-        search(
-            independent,
-            "independence of other structures in the batch",
-            self.examples,
-            # drawn as batches already, they would often be empty
-            structures=st.lists(self.structures, min_size=2, max_size=3).map(concatenate),
-            symmetry=_alone,
+    def check_kinks(self) -> tuple[str, ...]:
+        """Forces are the gradient to each side where structures are symmetric, which is where kinks are.
+
+        Best done before symmetries: at a kink, forces are a matter of rounding, and anything changes them.
+        """
+        _try(
+            Check(assert_forces_are_gradient, self.model, options={"to_each_side": True}),
+            GRADIENT,
+            self.smooth_special,
         )
+        return (GRADIENT,) if self.smooth_special else ()
 
-    def check_gradient_forces(self) -> None:
+    def check_gradient_forces(self) -> tuple[str, ...]:
         """Forces are the gradient of the energy and balance each other."""
+        check = Check(assert_forces_are_gradient, self.model)
+        search(check, GRADIENT, self.examples, structures=self.smooth_structures)
+        return GRADIENT, *self.check_momentum(), *self._check_torques()
 
-        def gradient(structures: Structures) -> None:
-            assert_forces_are_gradient(self.model, structures)
-
-        def balanced(structures: Structures) -> None:
-            if not bool(structures.periodic.any(dim=1).all()):
-                assert_torque_balance(self.model, structures)
-
-        search(gradient, "forces are the gradient of the energy", self.examples, structures=self.smooth_structures)
-        self.check_momentum()
-        search(balanced, "balance of torques", self.examples, structures=self.smooth_structures)
-
-    def check_momentum(self) -> None:
+    def check_momentum(self) -> tuple[str, ...]:
         """Forces add up to zero."""
+        name, check = "balance of forces", Check(assert_momentum_balance, self.model)
+        _try(check, name, self.special)
+        search(check, name, self.examples, structures=self.structures)
+        return (name,)
 
-        def balanced(structures: Structures) -> None:
-            assert_momentum_balance(self.model, structures)
+    def _check_torques(self) -> tuple[str, ...]:
+        from gemnet_blocks.testing.strategies import concatenate
 
-        search(balanced, "balance of forces", self.examples, structures=self.structures)
+        name, check = "balance of torques", Check(assert_torque_balance, self.model)
+        found = []
 
-    def check_second_derivatives(self) -> None:
+        def without_periodic(structures: Structures) -> Structures:
+            free = (~structures.periodic.any(dim=1)).nonzero()[:, 0]
+            found.extend(free.tolist())
+            return concatenate([structures[index] for index in free.tolist()])
+
+        search(check, name, self.examples, structures=self.smooth_structures.map(without_periodic))
+        return (name,) if found else ()
+
+    def check_second_derivatives(self) -> tuple[str, ...]:
         """Forces can be trained on."""
+        name = "second derivatives"
+        search(Check(assert_second_derivatives, self.model), name, self._fewer, structures=self.smooth_structures)
+        return (name,)
 
-        def differentiable(structures: Structures) -> None:
-            assert_second_derivatives(self.model, structures)
-
-        search(differentiable, "second derivatives", self._fewer, structures=self.smooth_structures)
-
-    def check_precision(self) -> None:
+    def check_precision(self) -> tuple[str, ...]:
         """Single precision is enough."""
+        name = "single precision"
+        search(Check(assert_precision, self.model), name, self._fewer, structures=self.smooth_structures)
+        return (name,)
 
-        def precise(structures: Structures) -> None:
-            assert isinstance(self.model, nn.Module)
-            assert_precision(self.model, structures)
+    def check_continuity(self, cutoffs: Mapping[str, float] | Sequence[float]) -> tuple[str, ...]:
+        """Nothing jumps where atoms leave a cutoff; cutoffs are given by the names of edge sets, or without."""
+        name = "continuity at cutoffs"
+        named = cutoffs if isinstance(cutoffs, Mapping) else {}
+        # in the crystal another pair may cross another cutoff by chance: so molecules and the longest come first
+        distances = sorted({*(named.values() if named else cutoffs)}, reverse=True)
+        for periodic, cutoff in product((False, True), distances):
+            edge_sets = tuple(edge_set for edge_set, its in named.items() if its == cutoff)
+            _check_crossing(self.model, name, cutoff, periodic, edge_sets)
+        return (name,) if cutoffs else ()
 
-        search(precise, "single precision", self._fewer, structures=self.smooth_structures)
+    def _symmetric(self) -> Check:
+        return Check(assert_symmetry, self.model, ("structures", "symmetry"), {"tolerance": self.tolerance})
 
-    def check_continuity(self, cutoffs: Mapping[str, float]) -> None:
-        """Nothing jumps where atoms leave a cutoff."""
-        for cutoff, name in {cutoff: name for name, cutoff in cutoffs.items()}.items():
-            with holds("continuity at cutoffs", {"cutoff": cutoff, "edge_set": name}):
-                assert_smooth_at_cutoff(self.model, cutoff, forces=_has_forces(self.model))
+
+def _try(check: Check, name: str, special: Sequence[Structures], **strategies: Any) -> None:
+    """Check structures that are given: all at once, which is quick; if that fails, one after another."""
+    from hypothesis import strategies as st
+
+    from gemnet_blocks.testing.strategies import concatenate
+
+    examples = TRIALS if strategies else 1
+    if not special:
+        return
+    try:
+        search(check, name, examples, structures=st.just(concatenate(special)), **strategies)
+    except CounterExample:
+        for one in special:
+            search(check, name, examples, structures=st.just(one), **strategies)
+        raise
+
+
+def _check_crossing(model: Model, name: str, cutoff: float, periodic: bool, edge_sets: tuple[str, ...]) -> None:
+    structures, displacement = crossing(cutoff, periodic=periodic)
+    example = {"cutoff": cutoff, "periodic": periodic, "structures": structures, "displacement": displacement}
+    if edge_sets:
+        example["edge_sets"] = edge_sets
+    check = Check(
+        assert_smooth,
+        model,
+        ("structures", "displacement"),
+        {"samples": CROSSING_SAMPLES},
+        f"structures, displacement = crossing({cutoff!r}{', periodic=True' if periodic else ''})",
+    )
+    with holds(name, example, check):
+        try:
+            check(**example)
+        except AssertionError as error:
+            of = f" ({'edge set' if len(edge_sets) == 1 else 'edge sets'} {', '.join(edge_sets)})" if edge_sets else ""
+            where = "crystal" if periodic else "molecule"
+            raise AssertionError(f"an atom leaves the cutoff of {cutoff:g} Å{of} in a {where}: {error}") from None
 
 
 def _alone(drawn: Mapping[str, Any]) -> SearchStrategy[Symmetry]:
@@ -156,12 +218,3 @@ def _symmetries(extensive: bool) -> dict[str, Any]:
         "symmetry under the order of lattice vectors": strategies.reorderings(),
         "additivity over supercells" if extensive else "symmetry under supercells": supercells,
     }
-
-
-def _has_forces(model: Model) -> bool:
-    from ase import Atoms
-
-    return (
-        predict(model, Structures.from_ase(Atoms("H2", positions=[[0, 0, 0], [0.8, 0, 0]], tags=[1, 2]))).forces
-        is not None
-    )

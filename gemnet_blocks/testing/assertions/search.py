@@ -1,48 +1,17 @@
-"""Searching for a counterexample to a property, and reporting it as code."""
+"""Searching for a counterexample to a property."""
 
 from __future__ import annotations
 
-import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gemnet_blocks.spec import Spec
-from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.reproduce import as_code, spec_as_code
+from gemnet_blocks.testing.assertions.counterexample import CounterExample
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
 
 Strategy = Any
 """A strategy, or a function from the values drawn before it, by name, to a strategy."""
-
-
-class CounterExample(AssertionError):  # noqa: N818 - an example, of which the error tells
-    """A property does not hold.
-
-    Attributes:
-        property: which.
-        example: for which values, by name; as small as the search could make them.
-        error: what the check raised.
-    """
-
-    def __init__(self, property: str, example: Mapping[str, Any], error: BaseException, note: str = "") -> None:
-        self.property = property
-        self.example = dict(example)
-        self.error = error
-        self.note = note
-        super().__init__(self._message())
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.property, self.example, self.error, self.note)
-
-    def _message(self) -> str:
-        what = str(self.error).strip() or "the check failed"
-        if not isinstance(self.error, AssertionError):
-            what = f"{type(self.error).__name__}: {what}"
-        code = "\n".join(f"{name} = {code_of(value)}" for name, value in self.example.items())
-        shown = f"\nThe smallest counterexample found:\n\n{textwrap.indent(code, '    ')}\n" if code else ""
-        return f"{self.property}: violated\n{what}\n{self.note}{shown}".rstrip()
 
 
 def search(check: Callable[..., None], property_name: str, examples: int = 50, **strategies: Strategy) -> None:
@@ -52,7 +21,7 @@ def search(check: Callable[..., None], property_name: str, examples: int = 50, *
 
     Args:
         check: takes the values by name; raises where the property does not hold. Whatever it raises counts, crashes
-            too.
+            too. Of a `Check`, the model and the call are shown in the error.
         property_name: what is checked, for the message.
         examples: how many to try.
         strategies: for each argument a strategy, or a function that makes one of the arguments drawn before, which it
@@ -101,17 +70,10 @@ def search(check: Callable[..., None], property_name: str, examples: int = 50, *
         if not failures:
             raise
         # the last failure is that of the smallest example, which hypothesis tries once more before it reports
-        found = CounterExample(property_name, *failures[-1], note=_note(error, failures[-1][1]))
+        found = CounterExample(property_name, *failures[-1], note=_note(error, failures[-1][1]), check=check)
     else:
         return
     raise found from None
-
-
-def code_of(value: Any) -> str:
-    """Code that makes a value again: of structures and specs what `reproduce` writes, of others their repr."""
-    if isinstance(value, Structures):
-        return as_code(value)
-    return spec_as_code(value) if isinstance(value, Spec) else repr(value)
 
 
 def _note(raised: BaseException, failure: Exception) -> str:

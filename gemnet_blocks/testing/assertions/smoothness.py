@@ -21,6 +21,8 @@ from gemnet_blocks.testing.models import Model
 _SITES = ((0.0, 0.0, 0.0), (0.8, 0.36, 0.48), (0.13, -0.31, 0.21), (0.61, 0.52, 0.19), (0.37, 0.09, 0.46))
 _CELL = ((1.6, 0.1, -0.2), (0.3, 1.5, 0.2), (-0.1, 0.4, 1.7))
 _TAGS = (1, 2, 1, 2, 1)
+CROSSING_SAMPLES = 64
+"""Points on the path across a cutoff, to begin with."""
 
 
 def assert_smooth(
@@ -72,7 +74,7 @@ def assert_smooth_at_cutoff(
     model: Model,
     cutoff: float,
     numbers: Sequence[int] = (6, 8, 1, 7, 1),
-    samples: int = 64,
+    samples: int = CROSSING_SAMPLES,
     tolerance: Tolerance | float | None = None,
     force_tolerance: Tolerance | float | None = None,
     forces: bool = True,

@@ -39,6 +39,16 @@ def assert_symmetry(
         _compare("force on atom", actual.forces, expected.forces, symmetry, tolerance, "symmetry of forces")
 
 
+def assert_finite(model: Model, structures: Structures) -> None:
+    """Energies and forces are finite numbers.
+
+    Raises:
+        AssertionError: names the first structure or atom whose energy or force is NaN or infinite.
+        ValueError: the model returns no prediction.
+    """
+    finite_prediction(model, structures)
+
+
 def energy_spread(model: Model, structures: Structures, symmetries: Iterable[Symmetry]) -> Float[Tensor, " structures"]:
     """How far the energies of structures that are all the same are apart: (max E - min E)/max |E|, per structure.
 

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from gemnet_blocks.graph.caps import CapRule
 from gemnet_blocks.graph.edge_sets import MAIN, EdgeSetOptions
-from gemnet_blocks.graph.edges import COINCIDENT, EdgeSet
+from gemnet_blocks.graph.edges import COINCIDENT, NEARLY_COINCIDENT, EdgeSet
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.oracles.caps import smooth_weights, within_cap
+from gemnet_blocks.testing.oracles.caps import smooth_step, smooth_weights, within_cap
 from gemnet_blocks.testing.oracles.graphs import Edge, Neighbor, is_towards_higher, neighbors, symmetrize
 from gemnet_blocks.testing.oracles.layers import stacked
 
@@ -137,8 +137,13 @@ def length(vector: Vector) -> Scalar:
     return torch.sqrt(vector @ vector) if norm > COINCIDENT else norm
 
 
+def direction(vector: Vector, distance: Scalar) -> Vector:
+    """v/d; multiplied by `smooth_step` of d/0.01 Å for atoms nearer than that."""
+    return vector / distance * smooth_step(distance / NEARLY_COINCIDENT) if distance > 0 else torch.zeros_like(vector)
+
+
 def measured(edges: Sequence[WeightedEdge], structures: Structures, dtype: torch.dtype) -> EdgeSet:
-    """Lengths and directions of edges: d = |r_t - r_s - n·A|, u = (r_t - r_s - n·A)/d, zero where the atoms coincide.
+    """Lengths and directions of edges: d = |r_t - r_s - n·A|, u = (r_t - r_s - n·A)/d, see `direction`.
 
     Args:
         edges: with their weights, sorted by target.
@@ -147,7 +152,7 @@ def measured(edges: Sequence[WeightedEdge], structures: Structures, dtype: torch
     """
     vectors = [displacement(one.edge, structures) for one in edges]
     lengths = [length(vector) for vector in vectors]
-    directions = [v / d if d > COINCIDENT else torch.zeros_like(v) for v, d in zip(vectors, lengths, strict=True)]
+    directions = [direction(v, d) for v, d in zip(vectors, lengths, strict=True)]
     zeros = structures.positions.new_zeros(0, 3)
     first = [sum(one.edge.target < atom for one in edges) for atom in range(structures.atom_count + 1)]
     return EdgeSet(

@@ -44,16 +44,20 @@ def structures(
 
 @st.composite
 def batches(
-    draw: st.DrawFn, structures: st.SearchStrategy[Structures] | None = None, max_structures: int = 4
+    draw: st.DrawFn,
+    structures: st.SearchStrategy[Structures] | None = None,
+    max_structures: int = 4,
+    min_structures: int = 0,
 ) -> Structures:
     """Several structures in one batch, or none at all.
 
     Args:
         structures: what each is drawn from; None for all kinds of up to 15 atoms.
         max_structures: the largest number of them.
+        min_structures: the smallest.
     """
     one = _any_small() if structures is None else structures
-    return concatenate(draw(st.lists(one, max_size=max_structures)))
+    return concatenate(draw(st.lists(one, min_size=min_structures, max_size=max_structures)))
 
 
 def _any_small() -> st.SearchStrategy[Structures]:

@@ -13,7 +13,6 @@ from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.geometry import RadialValues
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
-from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.interaction import (
     BuildContext,
@@ -24,6 +23,7 @@ from gemnet_blocks.blocks.interaction import (
 )
 from gemnet_blocks.blocks.output import ConcatenatedOutputBlock, OutputNetwork
 from gemnet_blocks.blocks.read_out import Contributions, Output, ReadOut, ReadOutContext, ReadOutOptions
+from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.graph.edge_sets import Graphs
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.options import Options

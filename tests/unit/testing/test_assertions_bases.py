@@ -117,7 +117,19 @@ def widened(self: Raw, x: Tensor) -> Tensor:
 
 
 def test_a_basis_of_ones_own() -> None:
-    assert_radial_basis(Raw(good))
+    assert assert_radial_basis(Raw(good)) == (
+        "copies",
+        "shape",
+        "finite values",
+        "finite first derivatives",
+        "finite second derivatives",
+        "elementwise",
+        "derivatives",
+        "second derivatives",
+        "gradients to parameters",
+        "single precision",
+        "zero from the cutoff on",
+    )
 
 
 @pytest.mark.parametrize(
@@ -145,6 +157,10 @@ def test_the_place_is_shown() -> None:
     with pytest.raises(CounterExample) as caught:
         assert_radial_basis(Raw(singular))
     assert caught.value.example == {"distance": 0.0}
+    assert isinstance(caught.value.model, Raw)
+    assert caught.value.code.endswith("distance = 0.0\nassert_radial_basis(model)")
+    with pytest.raises(CounterExample, match="finite values"):
+        exec(caught.value.code, {"model": caught.value.model})
     with pytest.raises(CounterExample) as caught:
         assert_circular_basis(OfAngle())
     assert abs(caught.value.example["cos_angle"]) >= 1
@@ -158,7 +174,7 @@ def test_bases_that_cannot_be_copied() -> None:
 
 def test_circular_bases() -> None:
     for basis in (circular.Legendre(1), circular.Legendre(7), circular.Gaussian(2), circular.Gaussian(7)):
-        assert_circular_basis(basis)
+        assert "gradients to parameters" not in assert_circular_basis(basis)
 
 
 class OfAngle(circular.CircularBasis):
@@ -189,7 +205,7 @@ def test_spherical_bases() -> None:
         spherical.RealHarmonics(4),
         spherical.RealHarmonics(1),
     ):
-        assert_spherical_basis(basis)
+        assert assert_spherical_basis(basis)[-1] == "azimuth of length 1"
 
 
 class OfDihedral(spherical.SphericalBasis):

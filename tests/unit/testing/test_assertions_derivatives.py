@@ -20,6 +20,8 @@ from assertion_models import (
 from helpers import GRADIENT_FORCES, line, molecule, small_cell, small_model
 from torch import nn
 
+from gemnet_blocks.graph.edges import measure
+from gemnet_blocks.graph.neighbors import VesinSearch
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.testing.assertions import (
     assert_copies,
@@ -30,6 +32,7 @@ from gemnet_blocks.testing.assertions import (
     assert_second_derivatives,
     assert_torque_balance,
 )
+from gemnet_blocks.testing.assertions.special import special_structures
 
 BATCH = Structures.from_ase([molecule(5), small_cell(), Atoms()])
 MOLECULES = Structures.from_ase([molecule(5), molecule(3, seed=1)])
@@ -46,6 +49,33 @@ def test_forces_that_are_the_gradient() -> None:
 def test_forces_that_are_not_the_gradient(change) -> None:
     with pytest.raises(AssertionError, match=r"forces of structure \d are not the gradient .* the forces say"):
         assert_forces_are_gradient(Changed(change), MOLECULES, tolerance=1e-8)
+
+
+def test_kinks_are_seen_from_each_side() -> None:
+    def model(structures: Structures) -> Prediction:
+        x = structures.positions[:, 0]
+        energy = torch.zeros(len(structures), dtype=x.dtype).index_add(0, structures.structure, x.abs())
+        return Prediction(energy, torch.stack([-x.sign(), 0 * x, 0 * x], dim=1))
+
+    kink, aside = (Structures.from_ase(Atoms("H", [[x, 0, 0]])) for x in (0, 0.1))
+    assert_forces_are_gradient(model, kink)
+    assert_forces_are_gradient(model, aside, to_each_side=True)
+    with pytest.raises(AssertionError, match=r"along a random direction \(forward from here\) the energy changes"):
+        assert_forces_are_gradient(model, kink, to_each_side=True)
+    for right in (PairPotential(), PairPotential().float()):
+        assert_forces_are_gradient(right, BATCH, to_each_side=True)
+
+
+def test_special_structures_have_few_neighbors_and_no_net_pull() -> None:
+    for cutoff in (2.0, 3.0, 12.0):
+        for one in special_structures(cutoff, (1, 8)):
+            edges = measure(VesinSearch()(one, cutoff), one, torch.float64)
+            assert 1 <= int(edges.degree.min()) <= int(edges.degree.max()) <= 6
+            gap = (edges.distance - cutoff).abs()
+            assert float(gap.min()) > 0.05 * cutoff
+            pull = torch.zeros(one.atom_count, 3, dtype=torch.float64).index_add(0, edges.target, edges.direction)
+            lengths = pull.norm(dim=1)
+            assert one.atom_count in (2, 4) or float(lengths.min()) < 1e-12
 
 
 def test_steep_energies_are_differentiated_with_small_steps() -> None:

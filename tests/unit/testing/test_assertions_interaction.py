@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import textwrap
+
 import pytest
 import torch
 
@@ -13,8 +15,10 @@ from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry, I
 from gemnet_blocks.blocks.quadruplet import QuadrupletInteraction
 from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model import GemNet
 from gemnet_blocks.options import Size
 from gemnet_blocks.testing.assertions import CounterExample, assert_interaction, interaction_spec
+from gemnet_blocks.testing.models import to_ase
 
 
 class GatedOptions(InteractionOptions):
@@ -121,6 +125,27 @@ class Detached(Gated):
         return self.gate(radial.detach())
 
 
+class NormOfDirections(Gated):
+    """Has no derivative where the directions to all neighbors add up to zero."""
+
+    def forward(self, embeddings, geometry):
+        edges, radial, structures = geometry
+        strength = self.weigh(edges, radial, structures) * self.down(embeddings.atoms)[edges.source]
+        pulls = strength[:, :, None] * edges.direction[:, None, :]
+        total = pulls.new_zeros(edges.atom_count, *pulls.shape[1:]).index_add(0, edges.target, pulls)
+        return self.up(self.read(total))
+
+    def read(self, total):
+        return total.norm(dim=-1)
+
+
+class SquareOfDirections(NormOfDirections):
+    """Right."""
+
+    def read(self, total):
+        return total.square().sum(dim=-1)
+
+
 class Idle(Gated):
     """A weight that nothing uses."""
 
@@ -167,9 +192,11 @@ BUILT_IN = (
 )
 
 
-@pytest.mark.parametrize("interaction", [Small, TripletInteraction])
+@pytest.mark.parametrize("interaction", [Small, SquareOfDirections, TripletInteraction])
 def test_right_interactions(interaction: type[Interaction]) -> None:
-    assert_interaction(interaction, examples=2, max_atoms=4)
+    checked = assert_interaction(interaction, examples=1, max_atoms=4)
+    assert len(set(checked)) == len(checked) == 18
+    assert {"copies", "continuity at cutoffs", "symmetry under rotations and reflections"} <= set(checked)
 
 
 @pytest.mark.parametrize("interaction", BUILT_IN)
@@ -205,13 +232,50 @@ def test_options_and_edge_sets_of_ones_own() -> None:
 )
 def test_wrong_interactions(interaction: type[Interaction], name: str, message: str) -> None:
     with pytest.raises(CounterExample, match=message) as caught:
-        assert_interaction(interaction, examples=6, max_atoms=3)
+        assert_interaction(interaction, examples=2, max_atoms=3)
     assert caught.value.property == name
+    assert isinstance(caught.value.model, GemNet)
+    with pytest.raises(type(caught.value.error), match=message):
+        exec(shown(caught.value), {"model": caught.value.model})
+
+
+def shown(error: CounterExample) -> str:
+    """The code in the message."""
+    code = textwrap.dedent(str(error).split("attribute of this error):\n\n")[1])
+    assert code == error.code
+    return code
+
+
+def test_kinks_at_symmetric_structures_are_found_with_the_fewest_examples() -> None:
+    with pytest.raises(CounterExample, match="forces are the gradient of the energy") as caught:
+        assert_interaction(NormOfDirections, examples=1)
+    (atoms,) = to_ase(caught.value.example["structures"])
+    assert len(atoms) == 3
+    assert caught.value.code.endswith("\nassert_forces_are_gradient(model, structures, to_each_side=True)")
+
+
+def test_jumps_name_every_edge_set_and_can_be_shown_again() -> None:
+    with pytest.raises(CounterExample, match=r"cutoff of 3 Å \(edge sets far, main\) in a molecule") as caught:
+        assert_interaction(Jumping, examples=1, max_atoms=3)
+    assert caught.value.example["edge_sets"] == ("far", "main")
+    assert caught.value.example["structures"].atom_count == 5
+    assert caught.value.code == (
+        "from gemnet_blocks.testing.assertions import assert_smooth, crossing\n\n"
+        "structures, displacement = crossing(3.0)\n"
+        "assert_smooth(model, structures, displacement, samples=64)"
+    )
 
 
 def test_counterexamples_show_code() -> None:
     with pytest.raises(CounterExample) as caught:
-        assert_interaction(OfOrder, examples=6, max_atoms=3)
+        assert_interaction(OfOrder, examples=1, max_atoms=3)
     assert caught.value.example["structures"].atom_count <= 3
-    assert "structures = Structures.from_ase([" in str(caught.value)
     assert "symmetry = Permutation(order=(" in str(caught.value)
+    assert shown(caught.value).startswith(
+        "from ase import Atoms\n"
+        "from gemnet_blocks import Structures\n"
+        "from gemnet_blocks.testing.assertions import assert_symmetry\n"
+        "from gemnet_blocks.testing.symmetries import Permutation\n\n"
+        "structures = Structures.from_ase(["
+    )
+    assert shown(caught.value).endswith("\nassert_symmetry(model, structures, symmetry)")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import pickle
+import re
+import textwrap
+from math import inf
+from typing import Any
 
 import pytest
 import torch
-from ase import Atoms
 from hypothesis import assume
 from hypothesis import strategies as st
 
 from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.spec import Spec
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.assertions import CounterExample, interaction_spec, search
+from gemnet_blocks.testing.assertions import Check, CounterExample, interaction_spec, search
 from gemnet_blocks.testing.strategies import generic_structures
 
 
@@ -74,9 +77,10 @@ def test_structures_are_shown_as_code_that_makes_them_again() -> None:
         search(few, "few atoms", 50, structures=generic_structures(max_atoms=6))
     found = caught.value.example["structures"]
     assert found.atom_count == 2
-    code = str(caught.value).split("structures = ")[1].replace("\n    ", "\n")
-    again = eval(code, {"Structures": Structures, "Atoms": Atoms, "torch": torch})
-    assert torch.equal(again.positions, found.positions)
+    values: dict[str, Any] = {}
+    exec(caught.value.code, values)
+    assert torch.equal(values["structures"].positions, found.positions)
+    assert textwrap.indent(caught.value.code, "    ") in str(caught.value)
 
 
 def test_specs_are_shown_as_code_that_makes_them_again() -> None:
@@ -86,8 +90,32 @@ def test_specs_are_shown_as_code_that_makes_them_again() -> None:
     spec = interaction_spec(TripletInteraction)
     with pytest.raises(CounterExample) as caught:
         search(refuse, "nothing", 5, spec=st.just(spec))
-    code = str(caught.value).split("spec = ")[1].replace("\n    ", "\n")
-    assert eval(code, {"Spec": Spec}) == spec
+    values: dict[str, Any] = {}
+    exec(caught.value.code, values)
+    assert values["spec"] == spec
+
+
+def bounded(model: Any, number: float, limit: float = 1.0) -> None:
+    assert model(number) <= limit, "too large"
+
+
+def test_the_code_ends_with_the_call_that_fails() -> None:
+    with pytest.raises(CounterExample, match=r"`model` is an attribute of this error") as caught:
+        search(Check(bounded, abs, ("number",), {"limit": 2.0}), "bounds", 50, number=st.sampled_from([1.0, inf]))
+    assert caught.value.model is abs
+    assert caught.value.code == (
+        f"from math import inf\nfrom {__name__} import bounded\n\nnumber = inf\nbounded(model, number, limit=2.0)"
+    )
+    with pytest.raises(AssertionError, match="too large"):
+        exec(caught.value.code, {"model": caught.value.model})
+
+
+def test_values_that_are_no_code_are_comments() -> None:
+    with pytest.raises(CounterExample) as caught:
+        search(lambda thing, x: small(100), "things", 5, thing=st.just(object()), x=st.just(1))
+    assert re.fullmatch(r"thing = \.\.\.  # <object object at \w+>\nx = 1", caught.value.code)
+    assert caught.value.model is None
+    exec(caught.value.code)
 
 
 def test_checks_that_fail_now_and_then() -> None:
@@ -113,3 +141,7 @@ def test_counterexamples_pickle() -> None:
     example = CounterExample("sizes", {"x": 3}, ValueError("three"))
     again = pickle.loads(pickle.dumps(example))
     assert (str(again), again.example, again.property) == (str(example), {"x": 3}, "sizes")
+    example = CounterExample("sizes", {"x": 3}, ValueError("three"), check=Check(bounded, lambda x: x, ("x",)))
+    again = pickle.loads(pickle.dumps(example))
+    assert again.model is None
+    assert again.code == example.code

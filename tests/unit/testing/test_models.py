@@ -78,6 +78,27 @@ def test_calculators_are_models() -> None:
     assert nothing.energy.shape == (0,)
 
 
+def test_cells_that_mean_nothing_are_not_handed_over() -> None:
+    seen = []
+
+    class Looking(Calculator):  # type: ignore[misc]
+        implemented_properties = ("energy",)
+
+        def calculate(self, *arguments: Any) -> None:
+            super().calculate(*arguments)
+            seen.append((self.atoms.cell[:].tolist(), self.atoms.pbc.tolist()))
+            self.results = {"energy": 0.0}
+
+    flat = [[1.0, 0, 0], [2.0, 0, 0], [0, 0, 0]]
+    many = Structures.from_ase([Atoms("H", cell=flat), Atoms("H", cell=[3, 0, 5], pbc=[True, False, True])])
+    predict(CalculatorModel(Looking()), many)
+    assert seen == [
+        ([[0.0] * 3] * 3, [False] * 3),
+        ([[3.0, 0, 0], [0, 0, 0], [0, 0, 5.0]], [True, False, True]),
+    ]
+    assert to_ase(many)[0].cell[:].tolist() == flat
+
+
 def test_forces_on_fixed_atoms_are_not_removed() -> None:
     from ase.constraints import FixAtoms
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from gemnet_blocks.spec import Spec
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.reproduce import as_code, register_printers, spec_as_code
+from gemnet_blocks.testing.reproduce import as_code, code_of, module_of, register_printers, spec_as_code, with_imports
 from gemnet_blocks.testing.strategies import batches, rotations, small_spec, specs, structures
 from gemnet_blocks.testing.symmetries import Rotation
 
@@ -133,3 +133,23 @@ def test_printers_can_be_registered_again() -> None:
     hydrogen = Structures.from_ase(Atoms("H"))
     assert pretty(hydrogen) == as_code(hydrogen)
     assert pretty([hydrogen]).replace("\n ", "\n") == f"[{as_code(hydrogen)}]"
+
+
+def test_only_the_imports_that_are_needed() -> None:
+    hydrogen = Structures.from_ase(Atoms("H"))
+    assert with_imports(f"one = {as_code(hydrogen)}").split("\n\n")[0] == (
+        "from ase import Atoms\nfrom gemnet_blocks import Structures"
+    )
+    fixed = Structures.from_ase(Atoms("H", constraint=FixAtoms([0])), dtype=torch.float32)
+    for value in (hydrogen, fixed, small_spec(), Structures.from_ase([])):
+        code = with_imports(f"value = {code_of(value)}")
+        found: dict[str, Any] = {}
+        exec(code, found)
+        assert code_of(found["value"]) == code_of(value)
+    assert with_imports("x = 1") == "x = 1"
+    module = module_of(Rotation(0.0, 0.0, 0.0))
+    assert module == ("Rotation", "gemnet_blocks.testing.symmetries")
+    assert module_of(1) is None
+    assert with_imports("g = Rotation(0, 0, inf)", dict([module])) == (
+        "from gemnet_blocks.testing.symmetries import Rotation\nfrom math import inf\n\ng = Rotation(0, 0, inf)"
+    )
