@@ -70,7 +70,7 @@ def run(mutation: Mutation) -> tuple[bool, str, float]:
             [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-p", "no:xdist", *TESTS],
             cwd=copy, env=environment, capture_output=True, text=True, check=False,
         )  # fmt: skip
-    caught = re.search(r"^(?:FAILED|ERROR) (\S+)", finished.stdout, flags=re.MULTILINE)
+    caught = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", finished.stdout, flags=re.MULTILINE)
     if finished.returncode == 1 and caught is None:
         raise SystemExit(
             f"{mutation.what}: the tests did not run:\n{finished.stdout[-2000:]}\n{finished.stderr[-2000:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from gemnet_blocks.testing.assertions import assert_close, assert_same_function
 
 SMALL = some.structures(max_atoms=8, cutoff=3.0)
 TRIPLETS, MIXED = TripletRequest(MAIN, MAIN), TripletRequest(MAIN, "other")
+SYMMETRIZATIONS = st.sampled_from(("lower_index", "union"))
 QUADRUPLETS = QuadrupletRequest(MAIN, "other")
 
 
@@ -44,7 +46,7 @@ def rules(draw: st.DrawFn) -> dict[str, EdgeSetOptions]:
     main = EdgeSetOptions(
         cutoff=draw(st.sampled_from((3.0, 2.0, 4.0))),
         max_neighbors=draw(caps),
-        symmetrize=draw(st.sampled_from(("union", "lower_index"))),
+        symmetrize=draw(SYMMETRIZATIONS),
     )
     other = EdgeSetOptions(
         cutoff=draw(st.sampled_from((2.6, 1.5, 3.4))),
@@ -70,8 +72,21 @@ def built(structures: Structures, data: Any) -> tuple[Graphs, GraphBuilder]:
 
 @holds_for(SMALL | some.tiny_cells(), quick=80)
 def test_edge_sets(structures: Structures, data: Any) -> None:
-    structures.positions.requires_grad_()
-    graphs, builder = built(structures, data)
+    assert_edge_sets(structures, built(structures, data)[1])
+
+
+@holds_for(some.tiny_cells(), quick=20)
+def test_caps_that_split_an_image_from_its_opposite(structures: Structures, data: Any) -> None:
+    """Where `lower_index` must know which of the two it keeps."""
+    rule = EdgeSetOptions(
+        cutoff=3.5, max_neighbors=data.draw(st.sampled_from((1, 3, 5))), symmetrize=data.draw(SYMMETRIZATIONS)
+    )
+    assert_edge_sets(structures, GraphBuilder({MAIN: rule}, [MAIN], [], neighbor_search("auto"), ties="strict"))
+
+
+def assert_edge_sets(structures: Structures, builder: GraphBuilder) -> None:
+    structures = replace(structures, positions=structures.positions.clone().requires_grad_())
+    graphs = builder(structures, torch.float64)
     expected = oracles.graphs_of(oracles.edge_sets_of(builder, structures), structures, torch.float64)
     for name, fast in graphs.edge_sets.items():
         slow = expected.edge_sets[name]
