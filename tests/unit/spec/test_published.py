@@ -278,7 +278,10 @@ def test_errors_name_the_argument_and_the_field(changes: dict[str, Any], message
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("path", sorted(BASE_MODEL.parent.glob("*.yaml")), ids=lambda path: path.stem)
+PUBLISHED = sorted(path for path in BASE_MODEL.parent.glob("*.yaml") if path.stem != "symmetric")
+
+
+@pytest.mark.parametrize("path", PUBLISHED, ids=lambda path: path.stem)
 def test_every_published_spec_has_arguments(path: Path) -> None:
     spec = load_spec(path)
     assert from_published(to_published(spec)).content_hash == spec.content_hash
