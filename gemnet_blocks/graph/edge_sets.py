@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from gemnet_blocks.graph.caps import CapRule, within_cap
+from gemnet_blocks.graph.caps import CapRule, nearest_runs
 from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges, measure, safe_norm, vectors
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
-from gemnet_blocks.graph.neighbors import NeighborSearch, Pairs
+from gemnet_blocks.graph.neighbors import NeighborSearch
+from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.ragged import join
 from gemnet_blocks.graph.soft_caps import either, soft_weights
 from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symmetrize
 from gemnet_blocks.options import Options
@@ -48,16 +51,19 @@ class Selection:
     Attributes:
         pairs: sorted by target and distance.
         weight: from 0 to 1 where the cap lets neighbors fade out, as a function of positions; None for 1.
+        reach: no pair is longer, in Å.
     """
 
     pairs: Pairs
     weight: Float[Tensor, " pairs"] | None = None
+    reach: float = math.inf
 
-    def select(self, which: Bool[Tensor, " pairs"]) -> Selection:
-        """The pairs that a mask chooses, in their order."""
-        index = which.nonzero()[:, 0]
-        weight = None if self.weight is None else self.weight.index_select(0, index)
-        return Selection(self.pairs.select(index), weight)
+    def select(self, which: Bool[Tensor, " pairs"] | Int[Tensor, " chosen"]) -> Selection:
+        """The pairs that a mask or indices choose, in their order."""
+        if which.dtype == torch.bool:
+            which = which.nonzero()[:, 0]
+        weight = None if self.weight is None else self.weight.index_select(0, which)
+        return Selection(self.pairs.select(which), weight, self.reach)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,12 +75,14 @@ class Graphs:
         main: the symmetric edges that carry embeddings.
         edge_sets: all measured edge sets by name, `main` among them.
         indices: the index sets by request.
+        lean: whether what is made of them is made anew where it is needed, instead of being kept.
     """
 
     structures: Structures
     main: SymmetricEdges
     edge_sets: Mapping[str, EdgeSet]
     indices: Mapping[IndexRequest, IndexSet]
+    lean: bool = False
 
     def counts(self) -> dict[str, int]:
         """Edges of each set and members of each index set, for tables."""
@@ -157,13 +165,14 @@ class GraphBuilder(nn.Module):
     def select(self, structures: Structures, given: Pairs | None = None) -> dict[str, Selection]:
         """The pairs of each set, before symmetrization."""
         if given is None:
-            found = self.search(structures, max(rule.cutoff for rule in self.rules.values() if rule.within is None))
+            reach = max(rule.cutoff for rule in self.rules.values() if rule.within is None)
+            found = Selection(self.search(structures, reach), reach=reach)
         selected: dict[str, Selection] = {}
         for name, rule in self.rules.items():
             if rule.within is not None:
                 selected[name] = self._keep(name, selected[rule.within], structures)
             else:
-                selected[name] = self._keep(name, Selection(found), structures) if given is None else Selection(given)
+                selected[name] = self._keep(name, found, structures) if given is None else Selection(given)
         return selected
 
     def measure(self, structures: Structures, dtype: torch.dtype, selected: Mapping[str, Selection]) -> Graphs:
@@ -179,21 +188,22 @@ class GraphBuilder(nn.Module):
 
     def _keep(self, name: str, within: Selection, structures: Structures) -> Selection:
         rule = self.rules[name]
-        kept = within.select(within.pairs.distance <= rule.cutoff)
+        kept = within
+        if rule.cutoff < within.reach:
+            kept = replace(within.select(within.pairs.distance <= rule.cutoff), reach=rule.cutoff)
         if rule.max_neighbors is not None:
             kept = self._capped(kept, name, rule.max_neighbors, structures)
         if rule.tags is not None:
             fits = torch.isin(structures.tags, torch.tensor(rule.tags, device=structures.tags.device))
-            kept = kept.select(fits[kept.pairs.source] | fits[kept.pairs.target])
+            kept = kept.select(fits.index_select(0, kept.pairs.source) | fits.index_select(0, kept.pairs.target))
         return kept
 
     def _capped(self, kept: Selection, name: str, max_neighbors: int, structures: Structures) -> Selection:
         pairs = kept.pairs
         if self.ties != "smooth":
             squared = self.ties == "inclusive_next" and self.rules[name].within is None
-            return kept.select(
-                within_cap(pairs, structures.atom_count, max_neighbors, self.ties, self.tie_tolerance, squared)
-            )
+            nearest = nearest_runs(pairs, structures.atom_count, max_neighbors, self.ties, self.tie_tolerance, squared)
+            return kept if nearest.complete else kept.select(join(nearest.start, nearest.length).item)
         weight = soft_weights(
             safe_norm(vectors(pairs, structures, torch.float64)),
             pairs.target,
@@ -203,7 +213,7 @@ class GraphBuilder(nn.Module):
             self.fade_width,
             kept.weight,
         )
-        return Selection(pairs, weight).select(weight > 0)
+        return replace(kept, weight=weight).select(weight > 0)
 
 
 def _reach(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:

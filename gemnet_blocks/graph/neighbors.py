@@ -5,62 +5,17 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal, final
 
 import torch
-from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gemnet_blocks.graph.torch_cells import cell_list_candidates, nearby_images
+from gemnet_blocks.graph.pairs import Pairs as Pairs
+from gemnet_blocks.graph.torch_cells import cell_list_candidates, first_direction, nearby_images
+from gemnet_blocks.graph.translations import translations
 from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap
 from gemnet_blocks.structures import Structures
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
-    """All pairs of an atom and a neighboring image, sorted by target, distance, source and shift.
-
-    A pair runs from the image of the source atom s at r_s + n·A (n the shift, A the cell, both of the structure) to
-    the target atom t at r_t:
-
-        d = |r_t - r_s - n·A| ≤ cutoff
-
-    Every ordered pair is listed once, so that its reverse (t, s, -n) is listed too, with exactly the same distance.
-    An atom is no neighbor of itself; of its own images it is, and of other atoms at the same place.
-
-    Attributes:
-        source: index of the atom s.
-        target: index of the atom t.
-        shift: n, in lattice vectors; 0 along those that are not periodic.
-        distance: d in Å, in float64 and without gradient.
-    """
-
-    source: Int[Tensor, " pairs"]
-    target: Int[Tensor, " pairs"]
-    shift: Int[Tensor, "pairs 3"]
-    distance: Float[Tensor, " pairs"]
-
-    def __len__(self) -> int:
-        return self.source.shape[0]
-
-    def select(self, which: Bool[Tensor, " pairs"] | Int[Tensor, " chosen"]) -> Pairs:
-        """The pairs that a mask or indices choose, in their order."""
-        if which.dtype == torch.bool:
-            which = which.nonzero()[:, 0]
-        # index_select is several times as fast as indexing
-        fields = (self.source, self.target, self.shift, self.distance)
-        return Pairs(*(field.index_select(0, which) for field in fields))
-
-    def canonical_order(self) -> Int[Tensor, " pairs"]:
-        """The indices that sort by target, then distance, then source, then shift (first component first)."""
-        order = torch.arange(len(self), device=self.source.device)
-        # The bits of floating-point numbers ≥ 0, read as integers, sort like the numbers; integers sort faster. From
-        # the least significant key to the most, each sort keeps the order of the one before among equals.
-        for key in (*_packed([self.source, *self.shift.unbind(-1)]), self.distance.view(torch.int64), self.target):
-            order = order.index_select(0, key.index_select(0, order).sort(stable=True).indices)
-        return order
 
 
 class NeighborSearch(ABC):
@@ -97,7 +52,10 @@ class NeighborSearch(ABC):
 
     @abstractmethod
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
-        """At least all pairs of wrapped atoms within the cutoff (> 0, in Å), each once, in any order."""
+        """At least all pairs of wrapped atoms within the cutoff (> 0, in Å), in any order.
+
+        Each pair once and in one direction only; an atom with itself not at all.
+        """
 
 
 BOXES_AT_MOST = 50_000
@@ -120,18 +78,21 @@ class VesinSearch(NeighborSearch):
         device, count = atoms.positions.device, len(atoms.cells)
         positions, cells, periodic = (t.cpu().numpy() for t in (atoms.positions, atoms.cells, atoms.periodic))
         starts = torch.searchsorted(atoms.structure, torch.arange(count + 1, device=device)).tolist()
-        search = NeighborList(cutoff=cutoff, full_list=True)
-        pairs = [torch.zeros((0, 2), dtype=torch.long)]
-        shifts = [torch.zeros((0, 3), dtype=torch.long)]
+        search = NeighborList(cutoff=cutoff, full_list=False)
+        sources = [torch.zeros(0, dtype=torch.long)]
+        targets, shifts = [sources[0]], [torch.zeros((3, 0), dtype=torch.long)]
         for index, (start, end) in enumerate(pairwise(starts)):
             if start == end:
                 continue
             # vesin's pairs run from i to the image of j, ours from that image to i
-            found, shift = search.compute(positions[start:end], cells[index], periodic[index], quantities="PS")
-            pairs.append(torch.from_numpy(found.astype("int64")) + start)
-            shifts.append(torch.from_numpy(shift.astype("int64")))
-        target, source = torch.cat(pairs).to(device).unbind(-1)
-        return Candidates(source, target, torch.cat(shifts).to(device))
+            found, shift = search.compute(positions[start:end], cells[index], periodic[index], "PS", copy=False)
+            if len(found):
+                target, source = torch.from_numpy(found.view("int64")).unbind(-1)
+                sources.append(source + start)
+                targets.append(target + start)
+                shifts.append(torch.empty(shift.shape[::-1], dtype=torch.long).copy_(torch.from_numpy(shift).t()))
+        source, target, shift = torch.cat(sources), torch.cat(targets), torch.cat(shifts, dim=1)
+        return Candidates(source.to(device), target.to(device), shift.to(device).t())
 
 
 @final
@@ -156,12 +117,15 @@ class TorchClusterSearch(NeighborSearch):
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         radius = _torch_cluster_radius()
         images = nearby_images(atoms, cutoff)
+        images = images.select(first_direction(images.shift) >= 0)
         home, count, limit = atoms.structure[images.atom], len(images.atom), 1024
         while True:
             # torch-cluster drops neighbors beyond the limit, and may reserve memory for as many, so start low
             target, image = radius(images.positions, atoms.positions, cutoff, home, atoms.structure, limit)
             if limit >= count or not bool((torch.bincount(target, minlength=1) >= limit).any()):
-                return Candidates(images.atom[image], target, images.shift[image])
+                source, shift = images.atom[image], images.shift[image]
+                one_way = (first_direction(shift) > 0) | (source < target)
+                return Candidates(source[one_way], target[one_way], shift[one_way])
             limit *= 4
 
 
@@ -214,44 +178,22 @@ def _torch_cluster_radius() -> Callable[..., Any]:
 def _select(structures: Structures, whole: Tensor, candidates: Candidates, cutoff: float) -> Pairs:
     """The neighbors among the candidates, in canonical order."""
     source, target = candidates.source, candidates.target
-    shift = candidates.shift + whole.index_select(0, target) - whole.index_select(0, source)
+    taken_off = whole.t().contiguous()
+    shift = taken_off.index_select(1, target).sub_(taken_off.index_select(1, source)).add_(candidates.shift.t()).t()
     distance = _distance(structures, source, target, shift)
-    itself = (source == target) & (shift == 0).all(-1)
-    found = Pairs(source, target, shift, distance).select((distance <= cutoff) & ~itself)
+    found = Pairs(source, target, shift, distance).select(distance <= cutoff).with_opposites()
     return found.select(found.canonical_order())
 
 
 def _distance(structures: Structures, source: Tensor, target: Tensor, shift: Tensor) -> Tensor:
     """|r_t - r_s - n·A| in float64.
 
-    Term by term, and in this order: the same pair has the same distance to the last bit whatever the backend, which
-    a matrix product does not promise; and its reverse too, as every term only changes its sign.
+    Term by term, and in this order: the same pair has the same distance to the last bit whatever the backend; and its
+    reverse too, as every term only changes its sign.
     """
-    positions, cells = structures.positions.double(), structures.cells.double()
     home = structures.structure.index_select(0, target)
-    steps = shift.double().unbind(-1)
-    squared = torch.zeros(len(source), dtype=torch.float64, device=positions.device)
-    for axis in range(3):
-        translation = torch.zeros_like(squared)
-        for vector in range(3):
-            translation += steps[vector] * cells[:, vector, axis].index_select(0, home)
-        along = positions[:, axis]
-        difference = along.index_select(0, target).sub_(along.index_select(0, source)).sub_(translation)
-        squared += difference * difference
-    return squared.sqrt()
-
-
-def _packed(keys: list[Tensor]) -> list[Tensor]:
-    """Keys to sort by, most significant first: as few as possible with the same order, least significant first."""
-    packed: list[Tensor] = []
-    capacity = 0
-    for key in reversed(keys) if keys[0].numel() else ():
-        lowest, highest = key.aminmax()
-        span = int(highest - lowest) + 1
-        if packed and capacity * span < 2**62:
-            packed[-1] = packed[-1] + (key - lowest) * capacity
-            capacity *= span
-        else:
-            packed.append(key - lowest)
-            capacity = span
-    return packed
+    offset = translations(shift, home, structures.cells.double())
+    components = structures.positions.double().t().contiguous()
+    difference = components.index_select(1, target).sub_(components.index_select(1, source)).sub_(offset)
+    x, y, z = difference.square_()
+    return (x + y).add_(z).sqrt_()

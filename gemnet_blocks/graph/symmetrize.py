@@ -9,8 +9,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gemnet_blocks.graph.edges import pack_shift
-from gemnet_blocks.graph.neighbors import Pairs
+from gemnet_blocks.graph.pairs import Pairs, packed_keys
 
 Symmetrization = Literal["lower_index", "union"]
 """Which edges stay.
@@ -43,32 +42,26 @@ class SymmetricPairs:
 
 def symmetrize(pairs: Pairs, rule: Symmetrization) -> SymmetricPairs:
     """The pairs that `rule` keeps, each with its opposite."""
-    place = torch.full_like(pairs.source, -1)
+    upwards = _towards_higher_index(pairs)
     kept = torch.arange(len(pairs), device=pairs.source.device)
     if rule == "lower_index":
-        kept = kept[_towards_higher_index(pairs)]
-        pairs = pairs.select(kept)
-    both = Pairs(
-        source=torch.cat([pairs.source, pairs.target]),
-        target=torch.cat([pairs.target, pairs.source]),
-        shift=torch.cat([pairs.shift, -pairs.shift]),
-        distance=torch.cat([pairs.distance, pairs.distance]),
-    )
-    keys, opposite_keys = _keys(both)
-    unique_keys, key_of = torch.unique(keys, return_inverse=True)
-    # one representative of each key; which one does not matter, as equal keys are equal pairs
-    representative = torch.zeros_like(unique_keys).scatter_(0, key_of, torch.arange(len(keys), device=keys.device))
-    by_key = both.select(representative)
-    opposite = torch.searchsorted(unique_keys, opposite_keys[representative])
-    order = by_key.canonical_order()
-    rank = torch.empty_like(order).scatter_(0, order, torch.arange(len(order), device=order.device))
-    chosen = representative[order]
+        kept = upwards.nonzero()[:, 0]
+    # of a pair and its opposite, both are the same link; whichever stands for it makes no difference
+    links, link_of = _links(pairs.select(kept), upwards.index_select(0, kept))
+    origin = kept.index_select(0, links)
+    both = pairs.select(origin).with_opposites()
+    order = both.canonical_order()
+    positions = torch.arange(len(order), device=order.device)
+    rank = torch.empty_like(order).scatter_(0, order, positions)
+    opposite = positions.roll(len(links))
+    flipped = upwards.index_select(0, kept) != upwards.index_select(0, origin).index_select(0, link_of)
+    place = rank.index_select(0, link_of + flipped * len(links))
     return SymmetricPairs(
-        pairs=by_key.select(order),
+        pairs=both.select(order),
         reverse=rank[opposite[order]],
-        origin=kept[chosen % max(len(kept), 1)],
-        flipped=chosen >= len(kept),
-        place=place.index_copy_(0, kept, rank[key_of[: len(kept)]]),
+        origin=origin[order % max(len(links), 1)],
+        flipped=order >= len(links),
+        place=torch.full_like(pairs.source, -1).index_copy_(0, kept, place),
     )
 
 
@@ -78,12 +71,16 @@ def _towards_higher_index(pairs: Pairs) -> Bool[Tensor, " pairs"]:
     return (pairs.source < pairs.target) | ((pairs.source == pairs.target) & positive)
 
 
-def _keys(pairs: Pairs) -> tuple[Int[Tensor, " pairs"], Int[Tensor, " pairs"]]:
-    """An integer per pair and that of its opposite; equal for equal (source, target, shift) only."""
-    packed = pack_shift(pairs.shift)
-    shifts, shift_index = torch.unique(torch.cat([packed, -packed]), return_inverse=True)
-    index, opposite_index = shift_index.chunk(2)
-    atoms = 1 + int(torch.cat([pairs.source, pairs.target]).max()) if len(packed) else 1
-    key = (pairs.target * atoms + pairs.source) * len(shifts) + index
-    opposite_key = (pairs.source * atoms + pairs.target) * len(shifts) + opposite_index
-    return key, opposite_key
+def _links(pairs: Pairs, upwards: Tensor) -> tuple[Int[Tensor, " links"], Int[Tensor, " pairs"]]:
+    """A pair for each set of pairs that are equal but for the direction, and which set each pair belongs to."""
+    lower, upper = torch.minimum(pairs.source, pairs.target), torch.maximum(pairs.source, pairs.target)
+    shift = torch.where(upwards[:, None], pairs.shift, -pairs.shift)
+    keys = packed_keys([lower, upper, *shift.unbind(-1)])
+    if len(keys) == 1:
+        unique, link_of = torch.unique(keys[0], return_inverse=True)
+    elif keys:
+        unique, link_of = torch.unique(torch.stack(keys, dim=-1), return_inverse=True, dim=0)
+    else:
+        unique = link_of = lower
+    members = torch.arange(len(pairs), device=link_of.device)
+    return link_of.new_zeros(len(unique)).scatter_(0, link_of, members), link_of

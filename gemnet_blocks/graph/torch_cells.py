@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.ragged import Join, join
@@ -56,7 +56,7 @@ class _Ranges:
 
 
 def cell_list_candidates(atoms: WrappedAtoms, cutoff: float) -> Candidates:
-    """Pairs within the cutoff, up to rounding, by a cell list.
+    """Pairs within the cutoff, up to rounding and each in one direction, by a cell list.
 
     Atoms are sorted by the number of their bin. A target looks into columns of bins along the third lattice vector,
     each a stretch of the sorted atoms found by bisection, so that empty bins cost nothing.
@@ -69,7 +69,7 @@ def cell_list_candidates(atoms: WrappedAtoms, cutoff: float) -> Candidates:
     of_atom = atoms.structure
     number = grid.first[of_atom] + _bin_number(grid.place, grid.count[of_atom])
     sorted_number, order = number.sort(stable=True)
-    ranges = _ranges(atoms, grid, sorted_number)
+    ranges = _one_way(_ranges(atoms, grid, sorted_number), order)
     # instead of all source atoms by the translation, move the target by its opposite
     shift_in_space = torch.einsum("rk,rkc->rc", ranges.shift.double(), atoms.cells[of_atom[ranges.target]])
     seen_from = (atoms.positions[ranges.target] - shift_in_space).t().contiguous()
@@ -103,6 +103,10 @@ class Images:
         shift: its lattice translation.
         positions: where it is, in Å.
     """
+
+    def select(self, which: Bool[Tensor, " images"]) -> Images:
+        """The images that a mask chooses, in their order."""
+        return Images(self.atom[which], self.shift[which], self.positions[which])
 
     atom: Int[Tensor, " images"]
     shift: Int[Tensor, "images 3"]
@@ -150,6 +154,26 @@ def _grid(atoms: WrappedAtoms, cutoff: float) -> _Grid:
     volume = count.prod(-1)
     # rounding leaves some atoms just outside
     return _Grid(count, reach, place.clamp(min=0).minimum(count[of_atom] - 1), volume.cumsum(0) - volume)
+
+
+def first_direction(shift: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
+    """The sign of the first component that is not zero; 0 where there is none."""
+    x, y, z = shift.sign().unbind(-1)
+    return torch.where(x != 0, x, torch.where(y != 0, y, z))
+
+
+def _one_way(ranges: _Ranges, order: Tensor) -> _Ranges:
+    """The parts of ranges with a pair or its reverse, never both.
+
+    Of opposite shifts the one with a positive first component counts; without a shift, the atom that is sorted first
+    is the target.
+    """
+    direction = first_direction(ranges.shift)
+    behind = torch.empty_like(order).scatter_(0, order, torch.arange(1, 1 + len(order), device=order.device))
+    start = torch.where(direction == 0, torch.maximum(ranges.start, behind[ranges.target]), ranges.start)
+    length = torch.where(direction < 0, 0, ranges.start + ranges.length - start)
+    some = length > 0
+    return _Ranges(ranges.target[some], ranges.shift[some], start[some], length[some])
 
 
 def _counted(counts: Tensor) -> Join:

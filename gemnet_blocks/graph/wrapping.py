@@ -53,7 +53,9 @@ class WrappedAtoms:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Pairs of wrapped atoms that may be neighbors, each at most once, none missing.
+    """Pairs of wrapped atoms that may be neighbors, none missing, each once and in one of its two directions.
+
+    What a pair is to one of its atoms its reverse (target, source, -shift) is to the other.
 
     Attributes:
         source: the atom whose image is at `positions[source] + shift @ cell`, of the wrapped atoms.

@@ -339,6 +339,25 @@ def test_canonical_order_undoes_any_shuffling() -> None:
     assert_identical(shuffled.select(shuffled.canonical_order()), pairs)
 
 
+def test_canonical_order_of_distances_that_differ_in_the_last_bit() -> None:
+    """Too close to be told apart by the rounded distances that are sorted first, and in the order of neither key."""
+    distance = torch.tensor([2.0, math.nextafter(1.0, 2.0), 1.0, math.nextafter(1.0, 2.0)], dtype=torch.float64)
+    zero = torch.zeros(4, dtype=torch.long)
+    pairs = Pairs(torch.tensor([0, 1, 3, 0]), zero, torch.zeros(4, 3, dtype=torch.long), distance)
+    assert pairs.canonical_order().tolist() == [2, 3, 1, 0]
+    # so many atoms that no bits are left for the distance
+    far = Pairs(pairs.source, pairs.target + 2**58, pairs.shift, distance)
+    assert far.canonical_order().tolist() == [2, 3, 1, 0]
+
+
+def test_searches_propose_each_pair_in_one_direction(search: NeighborSearch) -> None:
+    atoms = wrap(Structures.from_ase(mixed_batch()))
+    found = search._candidates(atoms, 4.0)
+    nowhere = torch.zeros(len(found.source), dtype=torch.float64)
+    both = as_dict(Pairs(found.source, found.target, found.shift, nowhere).with_opposites())
+    assert len(both) == 2 * len(found.source) > 1000
+
+
 def test_select() -> None:
     pairs = TorchSearch()(Structures.from_ase(bulk("Cu")), 4.0)
     assert_identical(pairs.select(torch.arange(len(pairs)) < 3), pairs.select(torch.tensor([0, 1, 2])))
