@@ -40,7 +40,50 @@ class ScaleFactor(nn.Module):
         """
         if self._observe is not None:
             self._observe(x, reference)
-        return x * torch.where(self.factor == 0, torch.ones_like(self.factor), self.factor)
+        return x * self._multiplier
+
+    def of_linear(
+        self,
+        layer: nn.Linear,
+        x: Float[Tensor, "*rows in"],
+        reference: Float[Tensor, "*other_shape"] | None = None,
+    ) -> Float[Tensor, "*rows out"]:
+        """`layer(x)` times the factor, in one step unless somebody looks on.
+
+        Args:
+            layer: without bias.
+            x: what the layer maps.
+            reference: what `layer(x)` should vary as much as; None: variance 1.
+        """
+        if self._watched:
+            result: Tensor = self(layer(x), reference)
+            return result
+        return nn.functional.linear(x, layer.weight * self._multiplier)
+
+    def of_product(
+        self, x: Float[Tensor, "rows features"], layer: nn.Linear, weights: Float[Tensor, "rows in"]
+    ) -> Float[Tensor, "rows features"]:
+        """`x * layer(weights)` times the factor, which is fitted to keep the variance of `x`.
+
+        Args:
+            x: features.
+            layer: without bias.
+            weights: what the layer maps.
+        """
+        if self._watched:
+            result: Tensor = self(x * layer(weights), x)
+            return result
+        return x * self.of_linear(layer, weights)
+
+    @property
+    def _multiplier(self) -> Float[Tensor, ""]:
+        """The factor, or one as long as it is zero; found without waiting for the device."""
+        return self.factor + (self.factor == 0)
+
+    @property
+    def _watched(self) -> bool:
+        """Whether somebody needs to see what is multiplied."""
+        return self._observe is not None or bool(self._forward_hooks or self._forward_pre_hooks)
 
 
 def fit_scales(model: nn.Module, batches: Iterable[Structures], refit: bool = False) -> dict[str, float]:

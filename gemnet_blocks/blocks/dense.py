@@ -1,44 +1,27 @@
-"""Linear layers, activations and residual layers."""
+"""Linear layers and residual layers."""
 
 from __future__ import annotations
 
 import math
-from typing import Literal, final
+from typing import final
 
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemnet_blocks.blocks.activations import Activation, ScaledSiLU, SiQU, activation_module
 from gemnet_blocks.initialization import he_orthogonal_
 
-Activation = Literal["silu", "siqu", "identity"]
-"""silu: silu(x)/0.6, of unit variance for inputs of unit variance. siqu: x·silu(x). identity: x."""
-
-SILU_GAIN = 1 / 0.6
-
-
-@final
-class ScaledSiLU(nn.Module):
-    """silu*(x) = silu(x)/0.6, which keeps unit variance (GemNet, arXiv 2106.08903)."""
-
-    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """silu(x)/0.6, elementwise."""
-        return nn.functional.silu(x) * SILU_GAIN
-
-
-@final
-class SiQU(nn.Module):
-    """x·silu(x), elementwise."""
-
-    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-        """x·silu(x), elementwise."""
-        return x * nn.functional.silu(x)
-
-
-def activation_module(activation: Activation) -> nn.Module:
-    """The module of an activation's name."""
-    if activation == "silu":
-        return ScaledSiLU()
-    return SiQU() if activation == "siqu" else nn.Identity()
+__all__ = [
+    "Activation",
+    "Dense",
+    "Residual",
+    "ScaledSiLU",
+    "SiQU",
+    "activation_module",
+    "linear",
+    "residuals",
+    "skip",
+]
 
 
 def linear(in_size: int, out_size: int) -> nn.Linear:
@@ -94,7 +77,9 @@ def residuals(count: int, size: int, activation: Activation = "silu") -> nn.Sequ
 
 def skip(*terms: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """The sum of n terms divided by √n, which keeps the variance of independent terms."""
-    total = terms[0]
-    for term in terms[1:]:
+    if len(terms) == 1:
+        return terms[0]
+    total = terms[0] + terms[1]
+    for term in terms[2:]:
         total = total + term
-    return total if len(terms) == 1 else total * (1 / math.sqrt(len(terms)))
+    return total.mul_(1 / math.sqrt(len(terms)))  # nobody else holds this sum

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import final
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from torch.nn import functional
 
 from gemnet_blocks.blocks.dense import Activation, Dense
 from gemnet_blocks.graph.edges import EdgeSet
@@ -51,6 +51,9 @@ class EdgeEmbedding(nn.Module):
         self, atoms: Float[Tensor, "atoms atom_size"], x: Float[Tensor, "edges edge_in_size"], edges: EdgeSet
     ) -> Float[Tensor, "edges edge_size"]:
         """The embedding of each edge."""
-        return self.dense(
-            torch.cat([atoms.index_select(0, edges.source), atoms.index_select(0, edges.target), x], dim=-1)
-        )
+        # W [h_s, h_t, x] = W_s h_s + W_t h_t + W_x x: atoms are projected before they are copied to their edges
+        of_source, of_target, of_edge = self.dense.linear.weight.split([atoms.shape[1], atoms.shape[1], x.shape[1]], 1)
+        total = functional.linear(x, of_edge)
+        total += functional.linear(atoms, of_source).index_select(0, edges.source)
+        total += functional.linear(atoms, of_target).index_select(0, edges.target)
+        return self.dense.activation(total)

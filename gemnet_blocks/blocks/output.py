@@ -79,7 +79,7 @@ class ConcatenatedOutputBlock(OutputBlock):
         if self.edge_layers is None:
             return Output(x, None)
         y = self.edge_layers(embeddings.edges)
-        return Output(x, self.edge_scale(y * self.edge_radial(geometry.output_radial), y))
+        return Output(x, self.edge_scale.of_product(y, self.edge_radial, geometry.output_radial))
 
 
 @final

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from helpers import GRADIENT_FORCES, KINDS, molecule, small_spec
+from helpers import GRADIENT_FORCES, KINDS, assert_same_function, molecule, small_spec
 from torch import Tensor, nn
 
 from gemnet_blocks.scaling import ScaleFactor, fit_scales
@@ -54,6 +54,49 @@ def test_fitted_factors_multiply_and_are_stored_but_not_trained() -> None:
     assert scale.factor.grad is None
     assert not scale.factor.requires_grad
     assert scale.state_dict() == {"factor": torch.tensor(2.5)}
+
+
+@pytest.mark.parametrize("factor", [0.0, 2.5, -1.5])
+@pytest.mark.parametrize("watched", [False, True])
+def test_linear_maps_and_products_take_the_factor_whoever_looks_on(factor: float, watched: bool) -> None:
+    scale, layer = ScaleFactor().double(), nn.Linear(3, 4, bias=False).double()
+    scale.factor.data.fill_(factor)
+    x, weights = (torch.randn(5, size, dtype=torch.float64, requires_grad=True) for size in (4, 3))
+    mapped = weights @ layer.weight.T
+    by = factor or 1.0
+    seen: list[tuple[Tensor, ...]] = []
+    if watched:
+        scale.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
+    inputs = [x, weights, layer.weight]
+    assert_same_function(scale.of_linear(layer, weights, x) + 0 * x, by * mapped + 0 * x, inputs)
+    assert_same_function(scale.of_product(x, layer, weights), by * x * mapped, inputs)
+    if watched:
+        assert torch.equal(seen[0][0], mapped)
+        assert seen[0][1] is x
+        assert torch.equal(seen[1][0], x * mapped)
+        assert seen[1][1] is x
+        assert len(seen) == 2
+    else:
+        assert not seen
+
+
+def test_a_factor_in_a_linear_map_is_fitted_to_what_it_maps_to() -> None:
+    class Mapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = ScaleFactor()
+            self.layer = nn.Linear(3, 3, bias=False).double()
+            nn.init.eye_(self.layer.weight).data.mul_(4)
+            self.other = ScaleFactor()
+
+        def forward(self, structures: Structures) -> Tensor:
+            x = structures.positions
+            y = self.scale.of_linear(self.layer, x, x)
+            return self.other.of_product(y, self.layer, torch.ones_like(y))
+
+    values = fit_scales(Mapped(), batches())
+    assert list(values) == ["scale", "other"]
+    assert list(values.values()) == pytest.approx([1 / 4, 1 / 4])
 
 
 def test_factors_take_the_variance_of_their_reference_over_samples_averaged_over_features() -> None:

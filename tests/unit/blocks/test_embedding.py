@@ -44,6 +44,16 @@ def test_an_edge_is_embedded_by_source_then_target_then_its_own_features(any_str
     assert_same_function(module(atoms, x, graphs.main.edges), slow, [atoms, x, *module.parameters()])
 
 
+def test_an_edge_embedding_is_narrow_under_autocast() -> None:
+    graphs = graphs_of(KINDS["slab"]())
+    module = EdgeEmbedding(atom_size=8, edge_in_size=8, edge_size=8)
+    atoms, x = torch.randn(5, 8), torch.randn(graphs.main.edges.count, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = module(atoms, x, graphs.main.edges)
+    assert found.dtype == torch.bfloat16
+    torch.testing.assert_close(found.float(), module(atoms, x, graphs.main.edges), rtol=0, atol=0.1)
+
+
 def test_derivatives() -> None:
     graphs = graphs_of(KINDS["small cell"]())
     module = EdgeEmbedding(atom_size=2, edge_in_size=2, edge_size=3).double()
