@@ -1,8 +1,9 @@
-"""The command line: `gemnet-blocks summary`, `predict` and `demo`."""
+"""The command line: `gemnet-blocks summary`, `predict`, `estimate`, `profile` and `demo`."""
 
 from __future__ import annotations
 
 import sys
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ from rich.console import Console
 
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.frames import read_frames, with_tag
-from gemnet_blocks.terminal import console, print_predictions, print_summary
+from gemnet_blocks.terminal import console, print_costs, print_predictions, print_summary
 
 app = typer.Typer(
     help="GemNet-OC as independent layers, put together by a declarative spec.",
@@ -34,6 +35,34 @@ DefaultTag = Annotated[
     int | None,
     typer.Option(min=0, max=2, help="Tag of atoms that have none: 0 below the surface, 1 surface, 2 adsorbate."),
 ]
+StructuresPath = Annotated[Path, typer.Argument(help="Structures in any file that ASE reads.", show_default=False)]
+Index = Annotated[str, typer.Option(help="Which frames of the file, as ASE writes slices.")]
+
+
+class TaskName(str, Enum):
+    """What a model is used for."""
+
+    energy = "energy"
+    predict = "predict"
+    train = "train"
+
+
+class AngularName(str, Enum):
+    """How sums over triplets and quadruplets are computed."""
+
+    auto = "auto"
+    factorised = "factorised"
+    explicit = "explicit"
+
+
+TaskOption = Annotated[
+    TaskName,
+    typer.Option(
+        "--task",
+        help="energy: energies alone; predict: energies and forces; train: and the gradient of a loss to the weights.",
+    ),
+]
+Angular = Annotated[AngularName, typer.Option("--angular", help="How sums over triplets and quadruplets are computed.")]
 
 
 def main() -> None:
@@ -54,22 +83,20 @@ def summary(spec: SpecPath, assignments: Assignments = None) -> None:
 @app.command()
 def predict(
     spec: SpecPath,
-    structures: Annotated[Path, typer.Argument(help="Structures in any file that ASE reads.", show_default=False)],
+    structures: StructuresPath,
     assignments: Assignments = None,
     weights: Weights = None,
     seed: Seed = 0,
-    index: Annotated[str, typer.Option(help="Which frames of the file, as ASE writes slices.")] = ":",
+    index: Index = ":",
     default_tag: DefaultTag = None,
     output: Annotated[
         Path | None, typer.Option(help="Write the structures with energies and forces here (extxyz).")
     ] = None,
 ) -> None:
     """Predict energies and forces, with counts of edges, triplets and quadruplets and seconds per part."""
-    if output is not None and (output.is_dir() or not output.parent.is_dir()):
-        raise StructureError(f"{output}: cannot be written: give a file in a folder that exists")
-    frames = read_frames(structures, index)
-    if default_tag is not None:
-        frames = [with_tag(frame, default_tag) for frame in frames]
+    if output is not None:
+        _check_writable(output)
+    frames = _frames(structures, index, default_tag)
     model = _build(spec, assignments, seed)
     if weights is None:
         console.print(f"[yellow]initial weights (seed {seed}): energies and forces mean nothing[/yellow]")
@@ -81,6 +108,48 @@ def predict(
 
         write(output, predicted, format="extxyz")
         console.print(f"written: {output}")
+
+
+@app.command()
+def estimate(
+    spec: SpecPath,
+    structures: StructuresPath,
+    assignments: Assignments = None,
+    task: TaskOption = TaskName.predict,
+    angular: Angular = AngularName.auto,
+    index: Index = ":",
+    default_tag: DefaultTag = None,
+) -> None:
+    """Find operations and memory of each part without computing them, for the structures as one batch."""
+    batch = _batch(structures, index, default_tag)
+    print_costs(_build(spec, assignments, seed=0, angular=angular).estimate(batch, task.value))
+
+
+@app.command()
+def profile(
+    spec: SpecPath,
+    structures: StructuresPath,
+    assignments: Assignments = None,
+    task: TaskOption = TaskName.predict,
+    angular: Angular = AngularName.auto,
+    index: Index = ":",
+    default_tag: DefaultTag = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How many runs are timed; the fastest counts.")] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Draw seconds and memory as bars into this picture.")] = None,
+) -> None:
+    """Measure seconds, operations and memory of each part, for the structures as one batch."""
+    from gemnet_blocks.profile_plot import plot_profile, require_matplotlib
+    from gemnet_blocks.timing import profile as measure
+
+    if plot is not None:
+        require_matplotlib()
+        _check_writable(plot)
+    batch = _batch(structures, index, default_tag)
+    measured = measure(_build(spec, assignments, seed=0, angular=angular), batch, task.value, repeats)
+    print_costs(measured)
+    if plot is not None:
+        plot_profile(measured, plot)
+        console.print(f"written: {plot}")
 
 
 @app.command()
@@ -98,11 +167,29 @@ def demo(
     run(structures, specs)
 
 
-def _build(spec: Path, assignments: list[str] | None, seed: int) -> Any:
+def _build(spec: Path, assignments: list[str] | None, seed: int, angular: AngularName = AngularName.auto) -> Any:
     from gemnet_blocks.spec import build, load_spec
+    from gemnet_blocks.spec.build import Execution
     from gemnet_blocks.spec.resolve import parse_assignment
 
-    return build(load_spec(spec, dict(map(parse_assignment, assignments or []))), seed=seed).eval()
+    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])))
+    return build(loaded, seed=seed, execution=Execution(angular=angular.value)).eval()
+
+
+def _frames(structures: Path, index: str, default_tag: int | None) -> list[Any]:
+    frames = read_frames(structures, index)
+    return frames if default_tag is None else [with_tag(frame, default_tag) for frame in frames]
+
+
+def _batch(structures: Path, index: str, default_tag: int | None) -> Any:
+    from gemnet_blocks.structures import Structures
+
+    return Structures.from_ase(_frames(structures, index, default_tag))
+
+
+def _check_writable(path: Path) -> None:
+    if path.is_dir() or not path.parent.is_dir():
+        raise StructureError(f"{path}: cannot be written: give a file in a folder that exists")
 
 
 def _load_weights(model: Any, path: Path) -> None:

@@ -254,14 +254,15 @@ class PublishedModel(nn.Module, ABC):
         self.spec = from_published(arguments)
         self._arguments = arguments
         like, old = next(self.parameters()), self.trunk.geometry.state_dict()
-        geometry = build(self.spec).trunk.geometry.to(device=like.device, dtype=like.dtype)
+        trunk = build(self.spec).trunk
+        geometry = trunk.geometry.to(device=like.device, dtype=like.dtype)
         kept = {
             name: old[name]
             for name, value in geometry.state_dict().items()
             if name in old and old[name].shape == value.shape and name.endswith(".weight") == keep_projections
         }
         geometry.load_state_dict(kept, strict=False)
-        self.trunk.geometry = geometry
+        self.trunk.geometry, self.trunk.graphs = geometry, trunk.graphs
 
     # -- graphs -------------------------------------------------------------------------------------------------------
 
@@ -383,7 +384,7 @@ class PublishedModel(nn.Module, ABC):
         return GraphBuilder(
             rules,
             tuple(rules),
-            builder.requests,
+            [request.listed for request in builder.requests],
             builder.search,
             builder.ties,
             builder.tie_tolerance,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +41,22 @@ class Layer:
 def parameter_count(module: nn.Module) -> int:
     """The number of parameters, scale factors included."""
     return sum(parameter.numel() for parameter in module.parameters())
+
+
+def execution(model: GemNet) -> dict[str, str]:
+    """How a model is computed, which changes no result: neighbor search, sums, and triplets and quadruplets."""
+    chosen = {"neighbor search": _words(type(model.trunk.graphs.search).__name__.removesuffix("Search"))}
+    chosen["sums over edges"] = _words(type(model.energy.sums).__name__.removesuffix("Sums"))
+    for name, shared in model.trunk.geometry.interactions.items():
+        assert isinstance(shared, InteractionGeometry)
+        if shared.method is not None:
+            chosen[f"sums of {name}"] = str(shared.method)
+    return chosen
+
+
+def _words(class_name: str) -> str:
+    """A class name in words: `TorchCluster` → torch cluster."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", class_name).lower()
 
 
 def layers(model: GemNet) -> list[Layer]:

@@ -9,10 +9,11 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
+from gemnet_blocks.estimate import Estimate
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.summary import layers
-from gemnet_blocks.timing import timed_prediction
+from gemnet_blocks.summary import execution, layers
+from gemnet_blocks.timing import PartProfile, Profile, timed_prediction
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -23,7 +24,7 @@ if not console.is_terminal:
 
 
 def print_summary(model: GemNet) -> None:
-    """Print the layers of a model."""
+    """Print the layers of a model, and how they are computed."""
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for column, right in (
         ("part", False),
@@ -47,6 +48,42 @@ def print_summary(model: GemNet) -> None:
     table.add_section()
     table.add_row("total", "", "", "", f"{sum(row.parameters for row in rows):,}", "", "")
     console.print(table)
+    plan = Table(box=SIMPLE_HEAD, header_style="bold")
+    plan.add_column("how it is computed")
+    plan.add_column("")
+    for name, choice in execution(model).items():
+        plan.add_row(name, choice)
+    console.print(plan)
+
+
+def print_costs(costs: Estimate | Profile) -> None:
+    """Print what the parts of a model cost: seconds where they were measured, operations and memory."""
+    measured = isinstance(costs, Profile)
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    table.add_column("part")
+    seconds = ("seconds", "%") if measured else ()
+    for column in (*seconds, "GFLOP", "MB in use", "MB at the peak"):
+        table.add_column(column, justify="right")
+
+    def row(name: str, spent: float, flops: int, peak: int, held: int) -> None:
+        share = (f"{spent:.4f}", f"{100 * spent / max(total, 1e-9):.1f}") if measured else ()
+        table.add_row(name, *share, _number(flops / 1e9, 3), _number(peak / 1e6, 1), _number(held / 1e6, 1))
+
+    total = costs.seconds if isinstance(costs, Profile) else 0.0
+    for part in costs.parts:
+        spent = part.seconds if isinstance(part, PartProfile) else 0.0
+        row(part.name, spent, part.flops, part.peak_bytes, part.held_bytes)
+    table.add_section()
+    row("total", total, costs.flops, costs.peak_bytes, costs.peak_bytes)
+    counts = {name: f"{count:,}" for name, count in costs.counts.items()}
+    console.print(Columns([_two_columns("in the batch", counts), table], padding=(0, 4)))
+    console.print(
+        f"task: {costs.task}. GFLOP: products of matrices. MB: tensors besides {costs.weight_bytes / 1e6:,.1f} MB of "
+        "weights; in use while a part is computed, and what each part holds when most is in use.",
+        highlight=False,
+    )
+    if costs.task == "train":
+        console.print(f"An Adam optimiser holds {2 * costs.weight_bytes / 1e6:,.1f} MB besides.", highlight=False)
 
 
 def print_predictions(model: GemNet, frames: list[Atoms]) -> list[Atoms]:
@@ -95,6 +132,11 @@ def _two_columns(label: str, values: dict[str, str]) -> Table:
     for name, value in values.items():
         table.add_row(name, value)
     return table
+
+
+def _number(value: float, digits: int) -> str:
+    """With so many digits; empty for nothing at all."""
+    return f"{value:,.{digits}f}" if value else ""
 
 
 def _range(values: list[int]) -> str:

@@ -1,20 +1,20 @@
-"""Seconds spent in each part of a model."""
+"""Seconds and memory spent in each part of a model."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import final
 
 import torch
-from torch import nn
 
 from gemnet_blocks.graph.edge_sets import Graphs
+from gemnet_blocks.ledger import Bookkeeper, Ledger
 from gemnet_blocks.model import GemNet
+from gemnet_blocks.parts import BACKWARD, REST, Observer, parts
 from gemnet_blocks.structures import Prediction, Structures
-
-REST = "heads and the rest"
+from gemnet_blocks.tasks import Step, Task, weight_bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,64 +32,161 @@ class TimedPrediction:
     seconds: dict[str, float]
 
 
+@dataclass(frozen=True, slots=True)
+class PartProfile:
+    """What one part of a model took.
+
+    Attributes:
+        name: the part.
+        seconds: spent in it, without the parts within it.
+        flops: of its products of matrices; a multiplication and an addition are two.
+        peak_bytes: the most memory in use while it was computed, by whatever part.
+        held_bytes: how much of the whole's peak was memory that this part asked for.
+    """
+
+    name: str
+    seconds: float
+    flops: int
+    peak_bytes: int
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """What a model took; memory is counted on top of that of the weights and structures.
+
+    Attributes:
+        task: what for.
+        counts: edges, triplets and quadruplets.
+        parts: in the order of computation.
+        peak_bytes: the most memory in use at any time.
+        weight_bytes: memory of the weights.
+    """
+
+    task: Task
+    counts: Mapping[str, int]
+    parts: tuple[PartProfile, ...]
+    peak_bytes: int
+    weight_bytes: int
+
+    @property
+    def seconds(self) -> float:
+        """Of the whole."""
+        return sum(part.seconds for part in self.parts)
+
+    @property
+    def flops(self) -> int:
+        """Of all products of matrices; a multiplication and an addition are two."""
+        return sum(part.flops for part in self.parts)
+
+
+@final
+class Stopwatch(Observer):
+    """Seconds of each part.
+
+    Args:
+        device: what is computed on it is waited for.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__()
+        self._device = device
+        self.seconds: dict[str, float] = {}
+        self._since = self._now()
+
+    def before_change(self) -> None:
+        """Count the time since the last change."""
+        now = self._now()
+        self.seconds[self.part] = self.seconds.get(self.part, 0.0) + now - self._since
+        self._since = now
+
+    def restart(self) -> None:
+        """Count from now on."""
+        self._since = self._now()
+
+    def _now(self) -> float:
+        if self._device.type == "cuda":
+            torch.cuda.synchronize(self._device)
+        return time.perf_counter()
+
+
 def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
     """Predict without gradients to the weights, and measure each part.
-
-    The backward pass of gradient forces counts among the rest.
 
     Raises:
         StructureError: a structure cannot be computed.
     """
-    trunk = model.trunk
-    parts: dict[str, list[nn.Module]] = {
-        "graphs": [trunk.graphs],
-        "bases and projections": [trunk.geometry],
-        "embeddings": [trunk.atom_embedding, trunk.edge_embedding],
-        "blocks": list(trunk.blocks),
-        "output blocks": list(trunk.output_blocks),
-        "read-out": [model.read_out],
-    }
-    seconds = dict.fromkeys(parts, 0.0)
+    watch = Stopwatch(structures.positions.device)
     seen: list[Graphs] = []
 
-    def keep(_module: nn.Module, _arguments: object, graphs: Graphs) -> None:
+    def keep(_module: object, _arguments: object, graphs: Graphs) -> None:
         seen.append(graphs)
 
-    handle = trunk.graphs.register_forward_hook(keep)
+    handle = model.trunk.graphs.register_forward_hook(keep)
     try:
-        with torch.no_grad(), _watched(parts, seconds, structures.positions.device):
-            start = _now(structures.positions.device)
+        with watch.watching(model), torch.no_grad():
+            watch.restart()
             prediction = model(structures)
-            total = _now(structures.positions.device) - start
+            watch.before_change()
     finally:
         handle.remove()
-    return TimedPrediction(prediction, seen[0].counts(), seconds | {REST: total - sum(seconds.values())})
+    seconds = {name: watch.seconds[name] for name in _part_names(model) if name in watch.seconds}
+    return TimedPrediction(prediction, seen[0].counts(), seconds)
 
 
-@contextmanager
-def _watched(parts: dict[str, list[nn.Module]], seconds: dict[str, float], device: torch.device) -> Iterator[None]:
-    handles = []
-    for name, modules in parts.items():
-        started: list[float] = []
+def profile(model: GemNet, structures: Structures, task: Task = "predict", repeats: int = 3) -> Profile:
+    """Measure what a model takes for structures that are computed as one batch.
 
-        def begin(_module: nn.Module, _arguments: object, started: list[float] = started) -> None:
-            started.append(_now(device))
+    Time is that of the fastest of some runs after a first one; memory is counted in a run of its own.
 
-        def end(
-            _module: nn.Module, _arguments: object, _result: object, name: str = name, started: list[float] = started
-        ) -> None:
-            seconds[name] += _now(device) - started.pop()
+    Args:
+        model: the model; it is left as it was.
+        structures: on the device of the model.
+        task: what the model is used for.
+        repeats: how many runs are timed.
 
-        for module in modules:
-            handles += [module.register_forward_pre_hook(begin), module.register_forward_hook(end)]
+    Raises:
+        StructureError: a structure cannot be computed.
+    """
+    ledger = Ledger()
+    step = Step(model, task, ledger)
+    counts: dict[str, int] = {}
+
+    def count(_module: object, _arguments: object, graphs: Graphs) -> None:
+        counts.update(graphs.counts())
+
+    handle = model.trunk.graphs.register_forward_hook(count)
     try:
-        yield
+        step(structures)
     finally:
-        for handle in handles:
-            handle.remove()
+        handle.remove()
+    seconds = min((_seconds(model, structures, task) for _ in range(repeats)), key=lambda run: sum(run.values()))
+    with ledger.watching(step.model), Bookkeeper(ledger):
+        step(structures)
+    held = ledger.at_peak
+    measured = (
+        PartProfile(
+            name,
+            seconds[name],
+            ledger.flops.get(name, 0),
+            ledger.peak_during.get(name, 0),
+            held.get(name, 0),
+        )
+        for name in _part_names(step.model)
+        if name in seconds
+    )
+    return Profile(task, counts, tuple(measured), ledger.peak, weight_bytes(model))
 
 
-def _now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
+def _seconds(model: GemNet, structures: Structures, task: Task) -> dict[str, float]:
+    watch = Stopwatch(structures.positions.device)
+    step = Step(model, task, watch)
+    with watch.watching(step.model):
+        watch.restart()
+        step(structures)
+        watch.before_change()
+    return watch.seconds
+
+
+def _part_names(model: GemNet) -> tuple[str, ...]:
+    return (*parts(model), BACKWARD, REST)

@@ -14,6 +14,8 @@ from ase import Atoms
 from ase.build import fcc111
 from torch import Tensor, nn
 
+from gemnet_blocks.angular.angular_sum import AngularSum, LinearMap
+from gemnet_blocks.angular.plan import AngularPlan
 from gemnet_blocks.basis.geometry import RadialBases, RadialValues
 from gemnet_blocks.basis.radial import Gaussian
 from gemnet_blocks.blocks.interaction import Embeddings, Interaction, InteractionGeometry
@@ -138,6 +140,30 @@ def random_embeddings(graphs: Graphs, atom_size: int, edge_size: int) -> Embeddi
         torch.randn(graphs.structures.atom_count, atom_size, dtype=torch.float64, requires_grad=True),
         torch.randn(graphs.main.edges.count, edge_size, dtype=torch.float64, requires_grad=True),
     )
+
+
+FACTORISED = (
+    AngularPlan("factorised", None),
+    AngularPlan("factorised", atoms_at_most=2),
+    AngularPlan("factorised", atoms_at_most=3, keep=False),
+)
+"""Factorised sums of all atoms at once, and of a few."""
+
+
+class GivenSums(AngularSum):
+    """Sums that do not depend on what is summed."""
+
+    def __init__(self, sums: Tensor) -> None:
+        self.sums = sums
+
+    def __call__(self, values: Tensor, linear: LinearMap) -> Tensor:
+        return linear(self.sums.flatten(1))
+
+
+def listed(graphs: Graphs) -> int:
+    """The number of triplets or quadruplets of graphs with one index set."""
+    (index_set,) = graphs.indices.values()
+    return index_set.count
 
 
 def interaction_matches(

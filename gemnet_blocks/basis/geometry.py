@@ -14,6 +14,7 @@ from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.graph.edge_sets import Graphs
 from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.initialization import he_orthogonal_
+from gemnet_blocks.recomputation import remade
 from gemnet_blocks.scaling import ScaleFactor
 
 
@@ -65,8 +66,14 @@ class RadialBases(nn.Module):
     def forward(self, graphs: Graphs) -> RadialValues:
         """Evaluate every basis on the distances of its edge set, times the weights of the edges."""
         return RadialValues(
-            {name: _of_edges(basis, graphs.edge_sets[name]) for name, basis in self.radial.items()},
-            {name: _of_edges(basis, graphs.edge_sets[name]) for name, basis in self.angular.items()},
+            {
+                name: remade(graphs.lean, _of_edges, basis, graphs.edge_sets[name])
+                for name, basis in self.radial.items()
+            },
+            {
+                name: remade(graphs.lean, _of_edges, basis, graphs.edge_sets[name])
+                for name, basis in self.angular.items()
+            },
         )
 
 
@@ -94,6 +101,11 @@ class RadialAngularProjection(nn.Module):
         # the same distribution of initial weights.
         filled = he_orthogonal_(torch.empty(radial_count, angular_count, size))
         self.weight = nn.Parameter(filled.reshape(radial_count, size, angular_count))
+
+    @property
+    def size(self) -> int:
+        """Embeddings k."""
+        return self.weight.shape[1]
 
     def forward(self, radial: Float[Tensor, "edges radial"]) -> Float[Tensor, "edges size angular"]:
         """B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""

@@ -2,6 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -13,6 +15,26 @@ from typing_extensions import override
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.options import Options, whole_number
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AzimuthalSeries:
+    r"""A spherical basis as products of functions of φ and sums of cos jθ.
+
+    $$B_{lN+k}(\varphi, \theta) = p_l(\cos\varphi) \sum_j C_{jk} \cos j\theta, \qquad k < N.$$
+
+    Attributes:
+        polar: from cos φ to the functions p.
+        coefficients: C, in double precision or the basis' own.
+    """
+
+    polar: Callable[[Tensor], Tensor]
+    coefficients: Float[Tensor, "multiples functions"]
+
+    @property
+    def count(self) -> int:
+        """The number of multiples jθ, 0 included."""
+        return self.coefficients.shape[0]
 
 
 class SphericalBasis(nn.Module, ABC):
@@ -57,6 +79,10 @@ class SphericalBasis(nn.Module, ABC):
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
             azimuth: θ as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ Im w^m.
         """
+
+    def azimuthal_series(self) -> AzimuthalSeries | None:
+        """The basis as a series, of which sums over quadruplets factorise; None where it is none."""
+        return None
 
     @override
     def extra_repr(self) -> str:
@@ -123,6 +149,11 @@ class LegendreOuter(SphericalBasis):
             return _outer(self.circular(cos_polar), self.circular(azimuth.cosine))
         multiples = torch.stack(_multiples(azimuth.cosine, azimuth.square, self.count), dim=-1)
         return _outer(self.circular(cos_polar), multiples @ self._of_multiples.to(multiples.dtype))
+
+    @override
+    def azimuthal_series(self) -> AzimuthalSeries:
+        """Both angles' functions are Legendre polynomials, those of θ as sums of cos jθ."""
+        return AzimuthalSeries(self.circular, self._of_multiples)
 
 
 class GaussianOuterOptions(Options):

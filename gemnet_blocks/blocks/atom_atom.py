@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from gemnet_blocks.angular.angular_sum import AngularSum, RadialSum
 from gemnet_blocks.basis.geometry import RadialValues
 from gemnet_blocks.blocks.dense import Activation, Dense, linear
 from gemnet_blocks.blocks.interaction import (
@@ -21,7 +23,7 @@ from gemnet_blocks.blocks.message import Contraction
 from gemnet_blocks.graph.edge_sets import Graphs
 from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.options import Size
-from gemnet_blocks.sums import Sums, WeightedSum
+from gemnet_blocks.sums import Sums
 
 
 class AtomAtomOptions(InteractionOptions):
@@ -49,7 +51,7 @@ class AtomAtomGeometry:
         radial_sum: X[a, k, f] = Σ_{b→a} R[b→a, k] x[b, f] with the projected radial functions R.
     """
 
-    radial_sum: WeightedSum
+    radial_sum: AngularSum
 
 
 @final
@@ -74,8 +76,12 @@ class SharedAtomAtomGeometry(InteractionGeometry[AtomAtomGeometry]):
     def forward(self, graphs: Graphs, radial: RadialValues) -> AtomAtomGeometry:
         """What the blocks read."""
         edges = graphs.edge_sets[self.graph]
-        by_target = segments(edges.target, edges.atom_count)
-        return AtomAtomGeometry(self.sums.weighted(self.radial(radial.radial[self.graph]), edges.source, by_target))
+        # the images of one atom have one embedding, so that their functions can be added up first
+        key = edges.target * edges.atom_count + edges.source
+        pairs, pair = torch.unique(key, return_inverse=True)
+        target, source = pairs // max(edges.atom_count, 1), pairs % max(edges.atom_count, 1)
+        functions = self.radial(self.sums.by_index(radial.radial[self.graph], pair, len(pairs)))
+        return AtomAtomGeometry(RadialSum(self.sums.weighted(functions, source, segments(target, edges.atom_count))))
 
 
 @final
@@ -119,4 +125,4 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
     def forward(self, embeddings: Embeddings, geometry: AtomAtomGeometry) -> Float[Tensor, "atoms atom_size"]:
         """The message to each atom."""
         x = self.down(embeddings.atoms)
-        return self.up(self.contraction(geometry.radial_sum(x), x))
+        return self.up(self.contraction(geometry.radial_sum, x))

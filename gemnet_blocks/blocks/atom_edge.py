@@ -8,6 +8,7 @@ from typing import Literal, final
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gemnet_blocks.angular.angular_sum import AngularSum
 from gemnet_blocks.basis.geometry import RadialValues
 from gemnet_blocks.blocks.dense import Activation, linear
 from gemnet_blocks.blocks.interaction import (
@@ -17,7 +18,7 @@ from gemnet_blocks.blocks.interaction import (
     InteractionGeometry,
     InteractionOptions,
 )
-from gemnet_blocks.blocks.message import AngularSum, Contraction, Message, SymmetricUp
+from gemnet_blocks.blocks.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.edge_sets import MAIN, Graphs
 from gemnet_blocks.options import Size
@@ -73,7 +74,8 @@ class SharedAtomEdgeGeometry(InteractionGeometry[AtomEdgeGeometry]):
         self.triplet_sum = triplet_sum
         self.graph = triplet_sum.request.inner
         self.edge_sets = (self.graph,)
-        self.requests = (triplet_sum.request,)
+        self.requests = triplet_sum.requests
+        self.method = triplet_sum.method
         self.radial_on = (self.graph,)
         self.angular_radial_on = (MAIN,)
 
@@ -139,4 +141,4 @@ class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):
     def forward(self, embeddings: Embeddings, geometry: AtomEdgeGeometry) -> Float[Tensor, "edges edge_size"]:
         """The message to each main edge."""
         x = self.message(embeddings.atoms, geometry.radial, geometry.source)
-        return self.up(self.contraction(geometry.angular_sum(x), x), geometry.reverse)
+        return self.up(self.contraction(geometry.angular_sum, x), geometry.reverse)

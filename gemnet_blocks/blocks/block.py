@@ -13,7 +13,9 @@ from gemnet_blocks.blocks.embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.blocks.update import AtomUpdate, Projection
 from gemnet_blocks.geometry import Geometry
+from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.options import Count, Options
+from gemnet_blocks.recomputation import remade
 from gemnet_blocks.sums import Sums
 
 
@@ -75,21 +77,26 @@ class Block(nn.Module):
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
         """The updated embeddings."""
-        h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
-        x = skip(self.dense(m), *self._messages("edges", embeddings, geometry))
+        h, m, edges, lean = embeddings.atoms, embeddings.edges, geometry.main.edges, geometry.lean
+        x = skip(remade(lean, self.dense, m), *self._messages("edges", embeddings, geometry))
         h = skip(h, *self._messages("atoms", embeddings, geometry))
-        m = self.after_skip(skip(m, self.before_skip(x)))
-        update = self.update(m, geometry.update_radial, edges.target, edges.atom_count)
+        m = remade(lean, self.after_skip, skip(m, remade(lean, self.before_skip, x)))
+        update = remade(lean, self.update, m, geometry.update_radial, edges.target, edges.atom_count)
         h = skip(self.atom_layers(h), update)
-        m = skip(m, self.concatenation_layers(self.concatenation(h, m, edges)))
+        m = skip(m, remade(lean, self._concatenated, h, m, edges))
         return Embeddings(h, m)
+
+    def _concatenated(
+        self, h: Float[Tensor, "atoms atom_size"], m: Float[Tensor, "edges edge_size"], edges: EdgeSet
+    ) -> Float[Tensor, "edges edge_size"]:
+        return self.concatenation_layers(self.concatenation(h, m, edges))
 
     def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
         needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape
         messages = []
         for name, interaction in self.interactions.items():
             if isinstance(interaction, Interaction) and interaction.writes == to:
-                message = interaction(embeddings, geometry.interactions[name])
+                message = remade(geometry.lean, interaction, embeddings, geometry.interactions[name])
                 if message.shape != needed:
                     raise ValueError(
                         f"interaction {name!r} writes to {to}: its message is of shape {tuple(message.shape)}, "

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
+from gemnet_blocks.angular.angular_sum import AngularSum
 from gemnet_blocks.basis.geometry import RadialValues
 from gemnet_blocks.blocks.dense import Activation, Dense, linear
 from gemnet_blocks.blocks.interaction import (
@@ -17,11 +18,10 @@ from gemnet_blocks.blocks.interaction import (
     InteractionGeometry,
     InteractionOptions,
 )
-from gemnet_blocks.blocks.message import AngularSum, Contraction, Message
+from gemnet_blocks.blocks.message import Contraction, Message
 from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.edge_sets import MAIN, Graphs
 from gemnet_blocks.options import Size
-from gemnet_blocks.sums import Sums
 
 
 class EdgeAtomOptions(InteractionOptions):
@@ -39,25 +39,6 @@ class EdgeAtomOptions(InteractionOptions):
     def edge_sets(self) -> dict[str, str]:
         """The edge sets that the options name, by field."""
         return {"graph": self.graph}
-
-
-@final
-class SumOverEdges(AngularSum):
-    """An angular sum to edges, summed further over the edges into each atom.
-
-    Args:
-        to_edges: the sum to edges.
-        target: the atom that each of these edges ends at.
-        atom_count: the number of atoms.
-        sums: how sums are computed.
-    """
-
-    def __init__(self, to_edges: AngularSum, target: Int[Tensor, " edges"], atom_count: int, sums: Sums) -> None:
-        self._to_edges, self._target, self._atom_count, self._sums = to_edges, target, atom_count, sums
-
-    def __call__(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "atoms size features"]:
-        """The sums of `values`."""
-        return self._sums.by_index(self._to_edges(values), self._target, self._atom_count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,18 +70,14 @@ class SharedEdgeAtomGeometry(InteractionGeometry[EdgeAtomGeometry]):
         self.triplet_sum = triplet_sum
         self.graph = triplet_sum.request.outer
         self.edge_sets = (self.graph,)
-        self.requests = (triplet_sum.request,)
+        self.requests = triplet_sum.requests
+        self.method = triplet_sum.method
         self.radial_on = (MAIN,)
         self.angular_radial_on = (self.graph,)
 
     def forward(self, graphs: Graphs, radial: RadialValues) -> EdgeAtomGeometry:
         """What the blocks read."""
-        edges = graphs.edge_sets[self.graph]
-        to_edges = self.triplet_sum(graphs, radial)
-        return EdgeAtomGeometry(
-            self.radial(radial.radial[MAIN]),
-            SumOverEdges(to_edges, edges.target, edges.atom_count, self.triplet_sum.sums),
-        )
+        return EdgeAtomGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial))
 
 
 @final
@@ -143,7 +120,9 @@ class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
     def shared_geometry(cls, options: EdgeAtomOptions, context: BuildContext) -> SharedEdgeAtomGeometry:
         """Make the part that all blocks share."""
         return SharedEdgeAtomGeometry(
-            TripletSum.from_context(options.graph, MAIN, context), context.radial_count, context.sizes.radial
+            TripletSum.from_context(options.graph, MAIN, context, over="atoms"),
+            context.radial_count,
+            context.sizes.radial,
         )
 
     @classmethod
@@ -155,4 +134,4 @@ class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
     def forward(self, embeddings: Embeddings, geometry: EdgeAtomGeometry) -> Float[Tensor, "atoms atom_size"]:
         """The message to each atom."""
         x = self.message(embeddings.edges, geometry.radial)
-        return self.up(self.contraction(geometry.angular_sum(x), x))
+        return self.up(self.contraction(geometry.angular_sum, x))

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemnet_blocks.angular.plan import AngularPlan, Method
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.geometry import RadialValues, ScaledBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
@@ -62,6 +63,8 @@ class BuildContext(ABC):
     collinear: CollinearRule
     """What dihedral angles are where atoms come to lie on a line."""
     sums: Sums
+    angular: AngularPlan
+    """How the interaction's sums over triplets and quadruplets are computed."""
 
     @abstractmethod
     def circular_basis(self) -> CircularBasis | ScaledBasis:
@@ -104,12 +107,14 @@ class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
         requests: index sets that must be listed.
         radial_on: edge sets whose radial functions it reads on their own.
         angular_radial_on: edge sets whose radial functions it multiplies with angular ones.
+        method: how sums over triplets or quadruplets are computed; None where there are none.
     """
 
     edge_sets: tuple[str, ...] = ()
     requests: tuple[IndexRequest, ...] = ()
     radial_on: tuple[str, ...] = ()
     angular_radial_on: tuple[str, ...] = ()
+    method: Method | None = None
 
     @abstractmethod
     def forward(self, graphs: Graphs, radial: RadialValues) -> GeometryValue:

@@ -3,43 +3,14 @@
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from typing import final
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gemnet_blocks.angular.angular_sum import AngularSum
 from gemnet_blocks.blocks.dense import Activation, Dense, linear
 from gemnet_blocks.scaling import ScaleFactor
-from gemnet_blocks.sums import WeightedSum
-
-
-class AngularSum(ABC):
-    """A sum over neighbors with angular functions, projected: X[o, k, f] = Σ_l B[o, k, l] Σ_i ang_l(o, i) x[i, f].
-
-    The seam between the blocks, which hold the weights, and the ways of computing the sum.
-    """
-
-    @abstractmethod
-    def __call__(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "outputs size features"]:
-        """The sums of `values`."""
-
-
-@final
-class ExplicitAngularSum(AngularSum):
-    """The sum over listed triplets or quadruplets: the definition.
-
-    Args:
-        inner: Σ_i ang_l(o, i) x[i, f] of the listed combinations (o, i).
-        projection: B[o, k, l].
-    """
-
-    def __init__(self, inner: WeightedSum, projection: Float[Tensor, "outputs size angular"]) -> None:
-        self._inner, self._projection = inner, projection
-
-    def __call__(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "outputs size features"]:
-        """The sums of `values`."""
-        return self._projection @ self._inner(values)
 
 
 @final
@@ -69,7 +40,7 @@ class Message(nn.Module):
         """The messages; edge e reads the embedding `row[e]`, or e where `row` is None."""
         x = self.dense(x)
         x = x if row is None else x.index_select(0, row)
-        return self.down(self.scale(x * self.radial(radial), x))
+        return self.down(self.scale.of_product(x, self.radial, radial))
 
 
 @final
@@ -88,10 +59,10 @@ class Contraction(nn.Module):
         self.scale = ScaleFactor()
 
     def forward(
-        self, sums: Float[Tensor, "rows basis_size down_size"], reference: Float[Tensor, "inputs down_size"]
+        self, angular_sum: AngularSum, values: Float[Tensor, "inputs down_size"]
     ) -> Float[Tensor, "rows up_size"]:
-        """The contraction; `reference` is what was summed, whose variance the scale factor keeps."""
-        return self.scale(self.linear(sums.flatten(1)), reference)
+        """The contraction of the sums of `values`, whose variance the scale factor keeps."""
+        return self.scale(angular_sum(values, self.linear), values)
 
 
 @final

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gemnet_blocks.angular.angular_sum import AngularSum, ExplicitAngularSum
+from gemnet_blocks.angular.plan import EXPLICIT, AngularPlan
+from gemnet_blocks.angular.quadruplets import QuadrupletFunctions, QuadrupletSumPerAtom
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.geometry import RadialAngularProjection, RadialValues, ScaledBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
@@ -19,12 +23,14 @@ from gemnet_blocks.blocks.interaction import (
     InteractionGeometry,
     InteractionOptions,
 )
-from gemnet_blocks.blocks.message import AngularSum, Contraction, ExplicitAngularSum, Message, SymmetricUp
-from gemnet_blocks.graph.angles import CollinearRule, quadruplet_angles
+from gemnet_blocks.blocks.message import Contraction, Message, SymmetricUp
+from gemnet_blocks.graph.angles import CollinearRule, dot, quadruplet_angles
+from gemnet_blocks.graph.chains import Chains
 from gemnet_blocks.graph.edge_sets import MAIN, Graphs
-from gemnet_blocks.graph.index_sets import QuadrupletRequest
+from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.graph.index_sets import ChainRequest, IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.quadruplets import Quadruplets
-from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.graph.ragged import by_segment, segments
 from gemnet_blocks.options import Size
 from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.sums import Sums
@@ -79,6 +85,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         spherical_projection: from radial × spherical functions of the main edges to embeddings.
         collinear: what θ_cabd is where atoms come to lie on a line.
         sums: how sums are computed.
+        plan: how the sum over quadruplets is computed.
     """
 
     def __init__(
@@ -91,6 +98,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         spherical_projection: RadialAngularProjection,
         collinear: CollinearRule,
         sums: Sums,
+        plan: AngularPlan = EXPLICIT,
     ) -> None:
         super().__init__()
         self.radial = radial
@@ -101,33 +109,71 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         self.collinear = collinear
         self.sums = sums
         self.graph = graph
-        self.request = QuadrupletRequest(MAIN, graph)
+        self.plan = plan
+        self.method = plan.choose(_obstacle(circular, spherical))
+        self._listed_in_double = self.method.factorised and collinear.gated and plan.method == "auto"
+        if self._listed_in_double:
+            self.method = replace(self.method, reason="explicit in double precision, where the clamp of θ shows")
         self.edge_sets = (graph,)
-        self.requests = (self.request,)
+        self.requests: tuple[IndexRequest, ...] = (QuadrupletRequest(MAIN, graph),)
+        if self.method.factorised:
+            self.requests = (ChainRequest(MAIN, graph, plan.atoms_at_most),)
         self.radial_on = (MAIN,)
         self.angular_radial_on = (MAIN, graph)
 
     def forward(self, graphs: Graphs, radial: RadialValues) -> QuadrupletGeometry:
         """What the blocks read."""
-        quadruplets = graphs.indices[self.request]
-        assert isinstance(quadruplets, Quadruplets)
         main, middle = graphs.main.edges, graphs.edge_sets[self.graph]
-        angles = quadruplet_angles(main.direction, middle.direction, quadruplets, self.collinear)
-
-        triplets = quadruplets.around_source
+        indices = graphs.indices[self.requests[0]]
+        assert isinstance(indices, Chains | Quadruplets)
+        if self._listed_in_double and main.direction.dtype == torch.float64:
+            # In a plane, the published clamp of θ acts on both ends of a nearly straight chain together: no factor of
+            # each. That changes energies by up to 10⁻⁷, which double precision is expected to show.
+            indices = QuadrupletRequest(MAIN, self.graph).build(graphs.edge_sets)
+        triplets = indices.around_source
+        if isinstance(indices, Chains):
+            angular_sum = self._factorised(indices, graphs, radial)
+        else:
+            angular_sum = self._explicit(indices, main, middle, radial)
         by_middle = self.circular_projection(radial.angular[self.graph])
-        circular_functions = self.circular(angles.cos_at_source)[:, :, None]
-        circular = (by_middle.index_select(0, triplets.outer) @ circular_functions)[:, :, 0]
-
-        weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)
-        by_outer = segments(quadruplets.outer, main.count)
-        angular_sum = ExplicitAngularSum(
-            self.sums.weighted(weights, quadruplets.source_triplet, by_outer),
-            self.spherical_projection(radial.angular[MAIN]),
-        )
+        cosines = dot(main.direction.index_select(0, triplets.inner), middle.direction.index_select(0, triplets.outer))
+        circular = by_segment(by_middle, self.circular(cosines), segments(triplets.outer, middle.count))
         return QuadrupletGeometry(
             self.radial(radial.radial[MAIN]), circular, triplets.inner, angular_sum, graphs.main.reverse
         )
+
+    def _explicit(self, quadruplets: Quadruplets, main: EdgeSet, middle: EdgeSet, radial: RadialValues) -> AngularSum:
+        angles = quadruplet_angles(main.direction, middle.direction, quadruplets, self.collinear)
+        weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)
+        by_outer = segments(quadruplets.outer, main.count)
+        return ExplicitAngularSum(
+            self.sums.weighted(weights, quadruplets.source_triplet, by_outer),
+            self.spherical_projection(radial.angular[MAIN]),
+        )
+
+    def _factorised(self, chains: Chains, graphs: Graphs, radial: RadialValues) -> AngularSum:
+        main, middle = graphs.main.edges, graphs.edge_sets[self.graph]
+        assert isinstance(self.spherical, SphericalBasis)
+        series = self.spherical.azimuthal_series()
+        assert series is not None
+        functions = QuadrupletFunctions(
+            main.direction,
+            middle.direction,
+            radial.angular[MAIN],
+            self.spherical_projection.weight,
+            series,
+            self.collinear,
+        )
+        return QuadrupletSumPerAtom(chains, functions, self.sums, self.plan.keep and not graphs.lean)
+
+
+def _obstacle(circular: CircularBasis | ScaledBasis, spherical: SphericalBasis | ScaledBasis) -> str | None:
+    """Why sums over quadruplets do not factorise, if they do not."""
+    if isinstance(circular, ScaledBasis) or isinstance(spherical, ScaledBasis):
+        return "the scale factors of its bases are fitted on listed quadruplets"
+    if spherical.azimuthal_series() is None:
+        return f"{type(spherical).__name__} is no series of cos jθ"
+    return None
 
 
 @final
@@ -182,6 +228,7 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
             spherical_projection=RadialAngularProjection(radial_count, context.spherical_count, sizes.spherical),
             collinear=context.collinear,
             sums=context.sums,
+            plan=context.angular,
         )
 
     @classmethod
@@ -202,4 +249,4 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
         """The message to each main edge."""
         x = self.message(embeddings.edges, geometry.radial).index_select(0, geometry.inner_edge)
         y = self.circular_scale(x * self.circular(geometry.circular), x)
-        return self.up(self.contraction(geometry.angular_sum(y), y), geometry.reverse)
+        return self.up(self.contraction(geometry.angular_sum, y), geometry.reverse)

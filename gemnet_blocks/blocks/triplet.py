@@ -8,6 +8,7 @@ from typing import Literal, final
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gemnet_blocks.angular.angular_sum import AngularSum
 from gemnet_blocks.basis.geometry import RadialValues
 from gemnet_blocks.blocks.dense import Activation, linear
 from gemnet_blocks.blocks.interaction import (
@@ -17,7 +18,7 @@ from gemnet_blocks.blocks.interaction import (
     InteractionGeometry,
     InteractionOptions,
 )
-from gemnet_blocks.blocks.message import AngularSum, Contraction, Message, SymmetricUp
+from gemnet_blocks.blocks.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.edge_sets import MAIN, Graphs
 from gemnet_blocks.options import Size
@@ -63,7 +64,8 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         super().__init__()
         self.radial = linear(radial_count, radial_size)
         self.triplet_sum = triplet_sum
-        self.requests = (triplet_sum.request,)
+        self.requests = triplet_sum.requests
+        self.method = triplet_sum.method
         self.radial_on = (MAIN,)
         self.angular_radial_on = (MAIN,)
 
@@ -122,4 +124,4 @@ class TripletInteraction(Interaction[TripletGeometry]):
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
         """The message to each main edge."""
         x = self.message(embeddings.edges, geometry.radial)
-        return self.up(self.contraction(geometry.angular_sum(x), x), geometry.reverse)
+        return self.up(self.contraction(geometry.angular_sum, x), geometry.reverse)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,12 @@ from gemnet_blocks.options import Options
 
 COLLINEAR = 1e-9
 """The least |n_c × n_d| of a dihedral angle in published models: at or below it, θ is π/2."""
+
+COLLINEAR_ALONE = 1e-9
+"""The least |n| for which this can be said of one triplet alone, of which the other's |n| is not known."""
+
+NOISE = 8
+"""Normals of so many units of rounding are but noise."""
 
 COLLINEAR_WIDTH = 0.01
 """The sine of the angle between two edges below which dihedral angles around them fade out, by default."""
@@ -52,8 +58,26 @@ class QuadrupletAngles:
     dihedral: Azimuth
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class InPlane:
+    """Where atoms are in the plane perpendicular to an edge, as z = real + i imaginary, of at most unit length.
+
+    Attributes:
+        real: of length 1 but for collinear atoms.
+        imaginary: likewise.
+        gate: 0 for collinear atoms and 1 for others, where collinear atoms have a dihedral angle of π/2; else None.
+    """
+
+    real: Float[Tensor, "*shape"]
+    imaginary: Float[Tensor, "*shape"]
+    gate: Float[Tensor, "*shape"] | None = None
+
+
 class CollinearRule(ABC):
     """What the dihedral angle is, everywhere: atoms on a line have none."""
+
+    gated: ClassVar[bool]
+    """Whether `in_plane` gives a gate."""
 
     @abstractmethod
     def __call__(
@@ -65,6 +89,13 @@ class CollinearRule(ABC):
         """The dihedral angles, from the normals n_c = u_ca × u_ba and n_d = u_db × u_ba of both kinds of triplets.
 
         Values and first and second derivatives are finite everywhere.
+        """
+
+    @abstractmethod
+    def in_plane(self, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]) -> InPlane:
+        """The same rule for one atom alone: z from its coordinates (x, y) perpendicular to u_ba, √(x² + y²) = |n|.
+
+        e^{iθ_cabd} is then z_c times the conjugate of z_d, or its inverse.
         """
 
 
@@ -101,6 +132,8 @@ class SmoothCollinear(CollinearRule):
         width: ε.
     """
 
+    gated = False
+
     def __init__(self, width: float = COLLINEAR_WIDTH) -> None:
         self.width = width
 
@@ -124,11 +157,19 @@ class SmoothCollinear(CollinearRule):
             * square_d.index_select(0, quadruplets.source_triplet),
         )
 
+    def in_plane(self, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]) -> InPlane:
+        """z = (x + iy)·s²/(s²+ε²)^{3/2}, of length g(s)."""
+        factor = self._factor(x * x + y * y)
+        return InPlane(x * factor, y * factor)
+
     def _faded(self, normal: Float[Tensor, "triplets 3"]) -> Float[Tensor, "triplets 3"]:
         """n·|n|²/(|n|²+ε²)^{3/2}, of length g."""
-        square = dot(normal, normal)
+        return normal * self._factor(dot(normal, normal))[:, None]
+
+    def _factor(self, square: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        """g(s)/s from s²."""
         sum_of_squares = square + self.width**2
-        return normal * (square / (sum_of_squares * sum_of_squares.sqrt()))[:, None]
+        return square / (sum_of_squares * sum_of_squares.sqrt())
 
 
 @final
@@ -137,6 +178,8 @@ class RightAngle(CollinearRule):
 
     In single precision normals that are but rounding noise count as zero, so that the value is the same there.
     """
+
+    gated = True
 
     def __call__(
         self,
@@ -153,6 +196,13 @@ class RightAngle(CollinearRule):
         y = dot(product, product).clamp(min=COLLINEAR**2).sqrt()
         radius = (x * x + y * y).sqrt()
         return Azimuth(x / radius, y / radius)
+
+    def in_plane(self, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]) -> InPlane:
+        """z = (x + iy)/s, and 0 where s ≤ 10⁻⁹ or rounding noise."""
+        square = x * x + y * y
+        apart = square > max(COLLINEAR_ALONE, NOISE * torch.finfo(x.dtype).eps) ** 2
+        scale = torch.where(apart, square, torch.ones_like(square)).rsqrt() * apart
+        return InPlane(x * scale, y * scale, apart.to(x.dtype))
 
 
 def collinear_rule(options: SmoothCollinearOptions | RightAngleOptions) -> CollinearRule:
@@ -187,7 +237,7 @@ def quadruplet_angles(
 
 def _without_noise(normal: Float[Tensor, "triplets 3"]) -> Float[Tensor, "triplets 3"]:
     """The normals; zero where they are but rounding noise and the clamp of θ would not hide that."""
-    noise = 8 * torch.finfo(normal.dtype).eps
+    noise = NOISE * torch.finfo(normal.dtype).eps
     if noise < COLLINEAR:
         return normal
     return torch.where((dot(normal, normal) > noise**2)[:, None], normal, torch.zeros_like(normal))

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, final
 
+from gemnet_blocks.graph.atom_groups import AtomGroups, atom_groups
+from gemnet_blocks.graph.chains import Chains, chains
 from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
 from gemnet_blocks.graph.triplets import Triplets, triplets
@@ -32,6 +34,11 @@ class IndexRequest(ABC):
     @abstractmethod
     def build(self, edge_sets: Mapping[str, EdgeSet]) -> IndexSet:
         """List the combinations."""
+
+    @property
+    def listed(self) -> IndexRequest:
+        """The request for a list of the same combinations."""
+        return self
 
 
 @final
@@ -68,3 +75,51 @@ class QuadrupletRequest(IndexRequest):
     def build(self, edge_sets: Mapping[str, EdgeSet]) -> Quadruplets:
         """List the quadruplets."""
         return quadruplets(edge_sets[self.outer], edge_sets[self.middle])
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AtomGroupRequest(IndexRequest):
+    """The triplets c→a←b of `TripletRequest`, as groups of atoms a instead of a list."""
+
+    outer: str
+    inner: str
+    atoms_at_most: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What is counted, for tables."""
+        return self.listed.name
+
+    @property
+    def listed(self) -> TripletRequest:
+        """The request for a list of the same triplets."""
+        return TripletRequest(self.outer, self.inner)
+
+    def build(self, edge_sets: Mapping[str, EdgeSet]) -> AtomGroups:
+        """Group the atoms."""
+        return atom_groups(edge_sets[self.outer], edge_sets[self.inner], self.atoms_at_most)
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class ChainRequest(IndexRequest):
+    """The quadruplets c→a←b←d of `QuadrupletRequest`, as two kinds of triplets instead of a list."""
+
+    outer: str
+    middle: str
+    atoms_at_most: int | None = None
+
+    @property
+    def name(self) -> str:
+        """What is counted, for tables."""
+        return self.listed.name
+
+    @property
+    def listed(self) -> QuadrupletRequest:
+        """The request for a list of the same quadruplets."""
+        return QuadrupletRequest(self.outer, self.middle)
+
+    def build(self, edge_sets: Mapping[str, EdgeSet]) -> Chains:
+        """List the triplets around b and group the atoms a."""
+        return chains(edge_sets[self.outer], edge_sets[self.middle], self.atoms_at_most)

@@ -42,7 +42,7 @@ class Quadruplets:
 def quadruplets(edges: EdgeSet, middle: EdgeSet) -> Quadruplets:
     """All quadruplets with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`."""
     around_target = triplets(edges, middle)
-    around_source = _around_source(edges, middle)
+    around_source = triplets_around_source(edges, middle)
     first = row_pointers(around_source.outer, middle.count)
     pairs = join(first[around_target.inner], first.diff()[around_target.inner])
     # d as seen from a: the image shift of d→b on top of that of b→a
@@ -54,7 +54,7 @@ def quadruplets(edges: EdgeSet, middle: EdgeSet) -> Quadruplets:
     return Quadruplets(around_source, around_target, pairs.item[keep], pairs.row[keep])
 
 
-def _around_source(edges: EdgeSet, middle: EdgeSet) -> Triplets:
+def triplets_around_source(edges: EdgeSet, middle: EdgeSet) -> Triplets:
     """For each middle edge b→a all edges d→b with d ≠ a."""
     pairs = join(edges.first[middle.source], edges.degree[middle.source])
     same_atom = edges.source[pairs.item] == middle.target[pairs.row]

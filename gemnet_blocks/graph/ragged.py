@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 
@@ -98,3 +98,26 @@ def segments(segment: Int[Tensor, " items"], count: int) -> Segments:
         placed += len(members)
         buckets.append(Bucket(members, items))
     return Segments(segment, first, tuple(buckets), torch.where(length > 0, place, placed))
+
+
+def by_segment(
+    matrices: Float[Tensor, "segments out in"], values: Float[Tensor, "items in"], of: Segments
+) -> Float[Tensor, "items out"]:
+    """Multiply each item by the matrix of its segment, as one product of matrices per segment.
+
+    Args:
+        matrices: one for each segment.
+        values: one row for each item.
+        of: the division of the items.
+    """
+    padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
+    rows = torch.zeros_like(of.segment)
+    products, count = [matrices.new_zeros(0, matrices.shape[1])], 0
+    for bucket in of.buckets:
+        items = bucket.items.flatten()
+        there = (items < of.item_count).nonzero()[:, 0]
+        rows[items[there]] = there + count
+        count += len(items)
+        chosen = padded.index_select(0, items).unflatten(0, bucket.items.shape)
+        products.append((chosen @ matrices.index_select(0, bucket.segments).transpose(1, 2)).flatten(0, 1))
+    return torch.cat(products).index_select(0, rows)

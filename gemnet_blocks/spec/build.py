@@ -11,6 +11,7 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
+from gemnet_blocks.angular.plan import AngularMethod, AngularPlan
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.geometry import RadialBases, ScaledBasis
 from gemnet_blocks.basis.radial import RadialBasis
@@ -27,6 +28,7 @@ from gemnet_blocks.graph.neighbors import neighbor_search
 from gemnet_blocks.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.model import GemNet, Trunk
 from gemnet_blocks.options import Options
+from gemnet_blocks.precision import MatrixProducts
 from gemnet_blocks.spec.catalog import (
     CIRCULAR,
     ENVELOPE,
@@ -52,10 +54,37 @@ class Execution:
     Attributes:
         search: the neighbor search: auto, vesin, torch or torch_cluster.
         sums: sums over edges: torch or torch_scatter.
+        angular: how sums over triplets and quadruplets are computed: auto, factorised or explicit; for all interactions
+            or by the interaction's name, those that are not named being auto.
+        atoms_at_most: how many atoms factorised sums compute at once; None: all that have as many neighbors.
+        matmul: the precision of products of matrices: float32 or bfloat16.
+        memory_budget: in bytes; where a prediction would need more, intermediate results are made anew, some atoms at a
+            time, instead of being kept. None: no limit.
     """
 
     search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
     sums: SumsName = "torch"
+    angular: AngularMethod | Mapping[str, AngularMethod] = "auto"
+    atoms_at_most: int | None = 128
+    matmul: MatrixProducts = "float32"
+    memory_budget: float | None = None
+
+    def __post_init__(self) -> None:
+        methods = self.angular.values() if isinstance(self.angular, Mapping) else (self.angular,)
+        for field, values, allowed in (
+            ("angular", methods, ("auto", "factorised", "explicit")),
+            ("matmul", (self.matmul,), ("float32", "bfloat16")),
+        ):
+            for value in values:
+                if value not in allowed:
+                    raise ValueError(f"execution: {field} is {value!r}: choose one of {', '.join(allowed)}")
+        if self.atoms_at_most is not None and self.atoms_at_most < 1:
+            raise ValueError(f"execution: atoms_at_most is {self.atoms_at_most}: give at least 1, or None")
+
+    def plan(self, interaction: str) -> AngularPlan:
+        """How the sums of one interaction are computed."""
+        method = self.angular.get(interaction, "auto") if isinstance(self.angular, Mapping) else self.angular
+        return AngularPlan(method, self.atoms_at_most)
 
 
 def build(
@@ -122,13 +151,14 @@ def _named(path: str) -> Iterator[None]:
 class _Context(BuildContext):
     """A spec as interactions see it."""
 
-    def __init__(self, builder: _Builder) -> None:
+    def __init__(self, builder: _Builder, name: str) -> None:
         self._builder = builder
+        self.angular = builder.execution.plan(name)
         self.sizes = builder.spec.sizes
         self.activation = builder.spec.activation
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
-        self.radial_count = builder.radial_basis(1.0, angular=False).count
+        self.radial_count = builder.radial_count
         self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
 
     def circular_basis(self) -> CircularBasis | ScaledBasis:
@@ -164,15 +194,21 @@ class _Builder:
 
     def model(self) -> GemNet:
         spec = self.spec
-        context = _Context(self)
-        shared = {name: self.shared_geometry(name, context) for name in spec.interactions}
-        geometry = self.geometry(shared, context)
+        if isinstance(self.execution.angular, Mapping):
+            for name in self.execution.angular:
+                if name not in spec.interactions:
+                    raise SpecError(
+                        f"execution: angular names the interaction {name!r}{did_you_mean(name, spec.interactions)}"
+                    )
+        contexts = {name: _Context(self, name) for name in spec.interactions}
+        shared = {name: self.shared_geometry(name, contexts[name]) for name in spec.interactions}
+        geometry = self.geometry(shared)
         graphs = self.graphs(shared)
         sizes, activation = spec.sizes, spec.activation
         atom_embedding = AtomEmbedding(spec.elements, sizes.atom)
-        edge_embedding = EdgeEmbedding(sizes.atom, context.radial_count, sizes.edge, activation)
+        edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
         blocks = [
-            Block(sizes, spec.blocks, self.interactions(context), self.sums, activation)
+            Block(sizes, spec.blocks, self.interactions(contexts), self.sums, activation)
             for _ in range(spec.blocks.count)
         ]
         forces = spec.heads.forces
@@ -192,6 +228,8 @@ class _Builder:
             read_out,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
+            self.execution.memory_budget,
+            self.execution.matmul,
         )
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:
@@ -208,7 +246,7 @@ class _Builder:
             element_count=spec.elements,
         )
 
-    def geometry(self, shared: Mapping[str, InteractionGeometry[Any]], context: _Context) -> GeometryEncoder:
+    def geometry(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GeometryEncoder:
         radial_on = dict.fromkeys((MAIN, *(name for part in shared.values() for name in part.radial_on)))
         angular_on = dict.fromkeys(name for part in shared.values() for name in part.angular_radial_on)
         cutoffs = {name: rule.cutoff for name, rule in self.spec.graphs.items()}
@@ -216,7 +254,7 @@ class _Builder:
             {name: self.scaled(self.radial_basis(cutoffs[name], angular=False)) for name in radial_on},
             {name: self.scaled(self.radial_basis(cutoffs[name], angular=True)) for name in angular_on},
         )
-        return GeometryEncoder(bases, context.radial_count, self.spec.sizes.radial, shared)
+        return GeometryEncoder(bases, self.radial_count, self.spec.sizes.radial, shared)
 
     def radial_basis(self, cutoff: float, angular: bool) -> RadialBasis:
         bases = self.spec.bases
@@ -232,9 +270,13 @@ class _Builder:
         with _named(path):
             return self.find(kind, options).from_options(options, *arguments)
 
-    def interactions(self, context: _Context) -> dict[str, Interaction[Any]]:
+    @property
+    def radial_count(self) -> int:
+        return self.radial_basis(1.0, angular=False).count
+
+    def interactions(self, contexts: Mapping[str, _Context]) -> dict[str, Interaction[Any]]:
         parts = self.spec.interactions
-        return {name: self.part(INTERACTION, parts[name], f"interactions.{name}", context) for name in parts}
+        return {name: self.part(INTERACTION, parts[name], f"interactions.{name}", contexts[name]) for name in parts}
 
     def shared_geometry(self, name: str, context: _Context) -> InteractionGeometry[Any]:
         options = self.spec.interactions[name]

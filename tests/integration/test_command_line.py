@@ -1,6 +1,7 @@
 """The command line as a user calls it."""
 
 import json
+import re
 from pathlib import Path
 
 import ase.io
@@ -77,6 +78,26 @@ def test_structures_without_tags_need_a_default(tmp_path: Path):
     assert "quadruplets" in run("predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.xyz", *SMALL, "--default-tag", 2)
 
 
+def test_estimate_and_profile_count_the_same(tmp_path: Path):
+    ase.io.write(tmp_path / "in.traj", [platinum_slab(1, 2)] * 2)
+    arguments = [CONFIGS / "triplets-only.yaml", tmp_path / "in.traj", *SMALL, "--index", "0", "--task", "train"]
+    estimated = run("estimate", *arguments, "--angular", "explicit")
+    measured = run("profile", *arguments, "--angular", "explicit", "--repeats", 1, "--plot", tmp_path / "out.png")
+    model = build(load_spec(CONFIGS / "triplets-only.yaml"))
+    triplets = model.trunk.graphs(Structures.from_ase(platinum_slab(1, 2)), torch.float32).counts()["triplets"]
+    for output in (estimated, measured):
+        assert f"{triplets:,}" in output
+        assert "interaction triplet" in output
+        assert "backward pass" in output
+    assert "seconds" not in estimated
+    assert "seconds" in measured
+    assert (tmp_path / "out.png").is_file()
+
+
+def test_summary_says_how_it_is_computed():
+    assert re.search(r"sums of quadruplet +factorised", run("summary", CONFIGS / "gemnet-oc.yaml", *SMALL))
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -87,6 +108,8 @@ def test_structures_without_tags_need_a_default(tmp_path: Path):
             "did you mean 'quadruplet'",
         ),
         (["predict", CONFIGS / "gemnet-oc.yaml", "nowhere.xyz"], "nowhere.xyz"),
+        (["estimate", CONFIGS / "gemnet-oc.yaml", "nowhere.xyz"], "nowhere.xyz"),
+        (["profile", CONFIGS / "gemnet-oc.yaml", "x.xyz", "--plot", "nowhere/y.png"], "a folder that exists"),
         (["predict", CONFIGS / "gemnet-oc.yaml", __file__], "ASE cannot read it"),
         (["predict", CONFIGS / "gemnet-oc.yaml", CONFIGS], "is a folder"),
         (["predict", CONFIGS / "gemnet-oc.yaml", "x.xyz", "--output", "nowhere/y.xyz"], "a folder that exists"),

@@ -14,7 +14,7 @@ import torch
 from ase.build import bulk, molecule
 from helpers import assert_close, line, set_random_scales, slab, small_cell
 from helpers import molecule as random_molecule
-from torch import Tensor
+from torch import Tensor, nn
 
 from gemnet_blocks import (
     GemNetOC,
@@ -662,27 +662,30 @@ def test_bases_sum_to_what_interactions_compute() -> None:
 
     inner = columns_of(edges[triplets["in"]], triplets["out"], triplets["out_agg"], edge_count)
     project, functions = edge_bases["cir"]
-    assert_close(project @ (functions @ inner), shared["triplet"].angular_sum(edges))
+    assert_close((project @ (functions @ inner)).flatten(1), shared["triplet"].angular_sum(edges, nn.Identity()))
 
     neighbors = atoms[middle["edge_index"][0]]
     inner = columns_of(neighbors[mixed["in"]], mixed["out"], mixed["out_agg"], edge_count)
     project, functions = mixed_bases["cir"]
-    assert_close(project @ (functions @ inner), shared["atom_edge"].angular_sum(neighbors))
+    found = shared["atom_edge"].angular_sum(neighbors, nn.Identity())
+    assert_close((project @ (functions @ inner)).flatten(1), found)
 
     inner = columns_of(edges[to_middle["in"]], to_middle["out"], to_middle["out_agg"], len(middle["distance"]))
     project, functions = atom_bases["cir"]
     per_atom = columns_of(functions @ inner, middle["edge_index"][1], middle["target_neighbor_idx"], 7)
-    assert_close(project @ per_atom.flatten(1, 2), shared["edge_atom"].angular_sum(edges))
+    found = shared["edge_atom"].angular_sum(edges, nn.Identity())
+    assert_close((project @ per_atom.flatten(1, 2)).flatten(1), found)
 
     chains = edges[quadruplets["triplet_in"]["in"]]
     inner = chains[quadruplets["trip_in_to_quad"]]
     inner = columns_of(inner, quadruplets["out"], quadruplets["out_agg"], edge_count)
     project, functions = quad_bases["sph"]
-    assert_close(project @ (functions @ inner), shared["quadruplet"].angular_sum(chains))
+    found = shared["quadruplet"].angular_sum(chains, nn.Identity())
+    assert_close((project @ (functions @ inner)).flatten(1), found)
     assert_close(quad_bases["cir"], shared["quadruplet"].circular)
 
     inner = columns_of(atoms[atom["edge_index"][0]], atom["edge_index"][1], atom["target_neighbor_idx"], 7)
-    assert_close(radial @ inner, shared["atom_atom"].radial_sum(atoms))
+    assert_close((radial @ inner).flatten(1), shared["atom_atom"].radial_sum(atoms, nn.Identity()))
     for name, bases in (("triplet", edge_bases), ("edge_atom", atom_bases), ("quadruplet", quad_bases)):
         assert_close(bases["rad"], shared[name].radial)
     assert quad["edge_index"].shape[1]

@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hypothesis import strategies as st
 from torch import nn
 
+from gemnet_blocks.angular.plan import AngularMethod
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.spec import Spec, build, load_spec
+from gemnet_blocks.spec.build import Execution
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
 INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
@@ -51,6 +54,9 @@ TIGHT_CAPS = {
 """Caps that bind in structures of a few atoms."""
 INCLUSIVE_CAPS = SMOOTH_CAPS | {"neighbors.ties": "inclusive"}
 
+PLANS: st.SearchStrategy[AngularMethod] = st.sampled_from(("factorised", "explicit"))
+"""Sums over triplets and quadruplets in both ways."""
+
 
 def symmetric_spec(**changes: Any) -> Spec:
     """symmetric.yaml with small sizes; `changes` as of `Spec.patch`."""
@@ -68,9 +74,9 @@ def alone(interaction: str) -> dict[str, Any]:
 
 
 @functools.cache
-def model_of(spec: Spec, dtype: torch.dtype = torch.float64) -> GemNet:
+def model_of(spec: Spec, dtype: torch.dtype = torch.float64, plan: AngularMethod = "auto") -> GemNet:
     """The model of a spec, with scale factors of arbitrary values."""
-    model = build(spec, seed=0)
+    model = build(spec, seed=0, execution=Execution(angular=plan))
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for module in model.modules():

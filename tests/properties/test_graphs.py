@@ -9,6 +9,8 @@ import torch
 from hypothesis import strategies as st
 from properties.harness import holds_for
 
+from gemnet_blocks.graph.atom_groups import atom_groups
+from gemnet_blocks.graph.chains import chains
 from gemnet_blocks.graph.edge_sets import MAIN, EdgeSetOptions, GraphBuilder, Graphs
 from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
@@ -138,3 +140,42 @@ def test_triplets_and_quadruplets(structures: Structures, data: Any) -> None:
     assert middle_of_source == [middle for _, middle, _ in found_four]
     assert len(found_four) == len(set(found_four))
     assert set(found_four) == oracles.quadruplets(main, other)
+
+
+@holds_for(some.structures(max_atoms=6, cutoff=3.0), quick=20)
+def test_triplets_and_quadruplets_that_are_not_listed(structures: Structures, data: Any) -> None:
+    graphs, _ = built(structures, data)
+    assert_not_listed(graphs.edge_sets[MAIN], graphs.edge_sets["other"], data.draw(st.sampled_from((None, 1, 2))))
+
+
+@holds_for(some.tiny_cells(), quick=15)
+def test_quadruplets_among_few_images(structures: Structures, data: Any) -> None:
+    """Where many images of a neighbor are no neighbors."""
+    near = EdgeSetOptions(cutoff=3.0, max_neighbors=data.draw(st.sampled_from((2, 1, 3))))
+    builder = GraphBuilder({MAIN: near}, [MAIN], [], neighbor_search("auto"), ties="strict")
+    edges = builder(structures, torch.float64).main.edges
+    assert_not_listed(edges, edges, None)
+
+
+def assert_not_listed(main: EdgeSet, other: EdgeSet, most: int | None) -> None:
+    for outer, inner in ((main, main), (main, other), (other, main)):
+        groups = atom_groups(outer, inner, most)
+        pairs = [
+            (int(group.outer[atom, i]), int(group.inner[atom, j]))
+            for group in groups.groups
+            for atom, i, j in group.pair.nonzero().tolist()
+        ]
+        assert len(pairs) == len(set(pairs)) == groups.count
+        assert set(pairs) == oracles.triplets(oracles.edges_of(outer), oracles.edges_of(inner))
+        paired = torch.isin(outer.target, inner.target)
+        assert torch.equal(groups.outer[groups.row_of_edge[paired]], paired.nonzero()[:, 0])
+    four = chains(main, other, most)
+    found = [
+        (int(group.outer[atom, i]), int(group.inner[atom, j]), int(four.around_source.inner[triplet]))
+        for group, closing in zip(four.around_target.groups, four.closing, strict=True)
+        for atom, i, j in group.pair.nonzero().tolist()
+        for triplet in (four.around_source.outer == group.inner[atom, j]).nonzero()[:, 0].tolist()
+        if triplet != int(closing[atom, i, j])
+    ]
+    assert len(found) == len(set(found)) == four.count
+    assert set(found) == oracles.quadruplets(oracles.edges_of(main), oracles.edges_of(other))

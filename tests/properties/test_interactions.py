@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import strategies as st
 from properties.harness import batches, holds_for
-from properties.models import INTERACTIONS, alone, model_of, symmetric_spec
+from properties.models import INTERACTIONS, PLANS, alone, model_of, symmetric_spec
 
 from gemnet_blocks.blocks.interaction import Embeddings
 from gemnet_blocks.structures import Structures
@@ -31,7 +31,8 @@ RULES = (
 def test_definition(interaction: str) -> None:
     def test_definition(structures: Structures, data: Any) -> None:
         rules = data.draw(st.sampled_from(RULES))
-        trunk = model_of(symmetric_spec(**(alone(interaction) | {"blocks.count": 1} | rules))).trunk
+        spec = symmetric_spec(**(alone(interaction) | {"blocks.count": 1} | rules))
+        trunk = model_of(spec, plan=data.draw(PLANS)).trunk
         structures = replace(structures, positions=structures.positions.clone().requires_grad_())
         graphs = trunk.graphs(structures, torch.float64)
         radial = trunk.geometry.bases(graphs)

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.summary import layers, parameter_count
+from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.summary import execution, layers, parameter_count
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
 SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2}
@@ -36,3 +37,22 @@ def test_models_without_blocks_or_forces_have_a_table():
     rows = layers(model)
     assert sum(layer.parameters for layer in rows) == parameter_count(model)
     assert "forces" not in {layer.name for layer in rows}
+
+
+def test_it_says_how_sums_are_computed():
+    spec = load_spec(CONFIGS / "gemnet-oc.yaml", SMALL)
+    chosen = execution(build(spec, execution=Execution(search="torch", angular={"quadruplet": "explicit"})))
+    assert chosen == {
+        "neighbor search": "torch",
+        "sums over edges": "torch",
+        "sums of triplet": "factorised",
+        "sums of quadruplet": "explicit",
+        "sums of atom_edge": "factorised",
+        "sums of edge_atom": "factorised",
+    }
+
+
+def test_it_says_why_sums_are_not_factorised():
+    chosen = execution(build(load_spec(CONFIGS / "scaled-bases.yaml", SMALL)))
+    assert chosen["sums of triplet"].startswith("explicit: the scale factor")
+    assert chosen["neighbor search"] == "automatic"

@@ -3,20 +3,22 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import (
+    FACTORISED,
     KINDS,
     SMOOTH,
     assert_close,
     check_interaction_derivatives,
     graphs_of,
     interaction_matches,
+    listed,
     radial_values,
     random_embeddings,
 )
 
+from gemnet_blocks.angular.plan import EXPLICIT
 from gemnet_blocks.basis.circular import Legendre
 from gemnet_blocks.basis.geometry import RadialAngularProjection
-from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction, SharedEdgeAtomGeometry, SumOverEdges
-from gemnet_blocks.blocks.message import AngularSum
+from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction, SharedEdgeAtomGeometry
 from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
@@ -27,6 +29,14 @@ from gemnet_blocks.testing import oracles
 REQUEST = TripletRequest("atom_edge", "main")
 
 
+PLAN = EXPLICIT
+
+
+@pytest.fixture(params=[EXPLICIT, *FACTORISED], ids=str, autouse=True)
+def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{__name__}.PLAN", request.param)
+
+
 def edge_atom_block() -> EdgeAtomInteraction:
     return EdgeAtomInteraction(atom_size=5, edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2)
 
@@ -34,7 +44,7 @@ def edge_atom_block() -> EdgeAtomInteraction:
 def shared_geometry() -> SharedEdgeAtomGeometry:
     projection = RadialAngularProjection(radial_count=4, angular_count=3, size=2)
     return SharedEdgeAtomGeometry(
-        TripletSum(REQUEST, Legendre(3), projection, TorchSums()), radial_count=3, radial_size=2
+        TripletSum(REQUEST, Legendre(3), projection, TorchSums(), "atoms", PLAN), radial_count=3, radial_size=2
     )
 
 
@@ -46,7 +56,7 @@ def test_equals_the_oracle(any_structures: Structures) -> None:
 @pytest.mark.parametrize("kind", SMOOTH)
 def test_equals_the_oracle_among_many_triplets(kind: str, symmetrize: Symmetrization) -> None:
     graphs = interaction_matches(edge_atom_block(), shared_geometry(), oracles.edge_atom, KINDS[kind](), symmetrize)
-    assert graphs.indices[REQUEST].count >= 24
+    assert listed(graphs) >= 24
 
 
 def test_derivatives() -> None:
@@ -71,20 +81,10 @@ def test_without_triplets_there_is_no_message() -> None:
     assert_close(result, torch.zeros(2, 5, dtype=torch.float64))
 
 
-def test_the_sum_over_edges_adds_up_what_comes_to_each_edge_into_an_atom() -> None:
-    class Twice(AngularSum):
-        def __call__(self, values: torch.Tensor) -> torch.Tensor:
-            return 2 * values[:, None, :]
-
-    values = torch.arange(8.0).reshape(4, 2)
-    result = SumOverEdges(Twice(), torch.tensor([0, 0, 2, 2]), atom_count=4, sums=TorchSums())(values)
-    assert result[:, 0].tolist() == [[4, 8], [0, 0], [20, 24], [0, 0]]
-
-
 def test_what_is_declared_is_what_is_read() -> None:
     shared = shared_geometry()
     assert shared.edge_sets == ("atom_edge",)
-    assert shared.requests == (REQUEST,)
+    assert [request.listed for request in shared.requests] == [REQUEST]
     assert shared.radial_on == ("main",)
     assert shared.angular_radial_on == ("atom_edge",)
     assert EdgeAtomInteraction.writes == "atoms"

@@ -2,13 +2,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import KINDS, assert_same_function, graphs_of, set_random_scales
+from helpers import KINDS, GivenSums, assert_same_function, graphs_of, set_random_scales
 from torch import Tensor
 
-from gemnet_blocks.blocks.message import AngularSum, Contraction, ExplicitAngularSum, Message, SymmetricUp
-from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.blocks.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.sums import TorchSums
 from gemnet_blocks.testing import oracles
 
 
@@ -49,7 +47,7 @@ def test_contractions_flatten_with_basis_embeddings_outside(rows: int) -> None:
     set_random_scales(module)
     sums = random(rows, 2, 3)
     slow = oracles.linear_of_flattened(module, sums)
-    assert_same_function(module(sums, random(7, 3)), slow, [sums, *module.parameters()])
+    assert_same_function(module(GivenSums(sums), random(7, 3)), slow, [sums, *module.parameters()])
 
 
 def test_the_scale_of_a_contraction_is_fitted_to_what_was_summed() -> None:
@@ -57,7 +55,7 @@ def test_the_scale_of_a_contraction_is_fitted_to_what_was_summed() -> None:
     seen: list[tuple[Tensor, ...]] = []
     module.scale.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))
     reference = random(7, 3)
-    module(random(5, 2, 3), reference)
+    module(GivenSums(random(5, 2, 3)), reference)
     assert seen[0][1] is reference
 
 
@@ -76,21 +74,6 @@ def test_messages_up_of_the_same_weights_are_symmetric() -> None:
     torch.testing.assert_close(module(x, main.reverse)[main.reverse], module(x, main.reverse), rtol=0, atol=1e-14)
 
 
-def test_explicit_angular_sums_project_weighted_sums() -> None:
-    segment, index = torch.tensor([0, 0, 2, 2, 2]), torch.tensor([3, 1, 0, 1, 2])
-    weights, projection, values = random(5, 2), random(4, 3, 2), random(4, 6)
-    inner = TorchSums().weighted(weights, index, segments(segment, 4))
-    angular: AngularSum = ExplicitAngularSum(inner, projection)
-    rows = []
-    for s in range(4):
-        total = torch.zeros(3, 6, dtype=torch.float64)
-        for i in range(5):
-            if segment[i] == s:
-                total = total + torch.outer(projection[s] @ weights[i], values[index[i]])
-        rows.append(total)
-    assert_same_function(angular(values), torch.stack(rows), [weights, projection, values])
-
-
 def test_derivatives() -> None:
     message = Message(in_size=2, radial_size=2, down_size=2).double()
     contraction = Contraction(basis_size=2, down_size=2, up_size=2).double()
@@ -99,7 +82,7 @@ def test_derivatives() -> None:
 
     def function(x: Tensor, radial: Tensor) -> Tensor:
         down = message(x, radial)
-        return up(contraction(down[:, None] * down[:, :, None], down), reverse)
+        return up(contraction(GivenSums(down[:, None] * down[:, :, None]), down), reverse)
 
     inputs = (random(2, 2), random(2, 2))
     assert torch.autograd.gradcheck(function, inputs)
