@@ -8,6 +8,7 @@
 #   make properties STRUCTURES=500 ... on as many
 #   make mutations                 break the library in many places, see that the property tests notice; docs/mutations.md
 #   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
+#   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
 #   make format                    let the formatter rewrite the code
 #   make clean                     remove the environment and all caches
 
@@ -23,7 +24,7 @@ REPORT := build/properties
 # An interpreter that has the published implementation, for comparisons.
 REFERENCE ?=
 
-.PHONY: demo test properties mutations symmetry lint format clean
+.PHONY: demo test properties mutations symmetry benchmarks lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
@@ -42,6 +43,10 @@ mutations: $(VENV)/.installed-dev
 
 symmetry: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/symmetry.py $(if $(REFERENCE),--reference "$(REFERENCE)")
+
+benchmarks: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/compare.py $(if $(REFERENCE),--reference "$(REFERENCE)")
+	$(BIN)/python benchmarks/scaling.py
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

@@ -1,0 +1,111 @@
+"""Worker processes, as those who ask them see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import subprocess
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+FOLDER = Path(__file__).parent
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+"""Left out of the workers' environment: both sides use as many threads as torch takes by itself."""
+
+
+class WorkerError(Exception):
+    """A worker could not answer, or is no more."""
+
+
+@final
+class Process:
+    """One worker in an interpreter of its own; it starts at once and is asked later.
+
+    Args:
+        interpreter: runs it.
+        script: of this folder.
+        seconds: how long an answer may take.
+    """
+
+    def __init__(self, interpreter: str, script: str, seconds: float = 1800.0) -> None:
+        self.seconds = seconds
+        self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
+        environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+        self.process = subprocess.Popen(
+            [interpreter, str(FOLDER / script)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=environment,
+            bufsize=0,  # so that select sees all that can be read
+        )
+
+    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+        """The answer to a request.
+
+        Raises:
+            WorkerError: the worker refused it, takes too long, or has died; says why.
+        """
+        assert self.process.stdin is not None
+        try:
+            self.process.stdin.write(json.dumps({"do": do} | request).encode() + b"\n")
+            self.process.stdin.flush()
+        except OSError:
+            raise WorkerError(self._death()) from None
+        answer: dict[str, Any] = json.loads(self._line())
+        if "error" in answer:
+            raise WorkerError(answer["error"].splitlines()[0])
+        return answer
+
+    def close(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.communicate()
+        self.log.close()
+
+    def __enter__(self) -> Process:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _line(self) -> bytes:
+        output = self.process.stdout
+        assert output is not None
+        while True:
+            # it writes whole lines, and nothing before it was asked
+            if not select.select([output], [], [], self.seconds)[0]:
+                raise WorkerError(f"no answer within {self.seconds:.0f} s")
+            line = output.readline()
+            if not line:
+                raise WorkerError(self._death())
+            if line.startswith(b"{"):  # imports may print
+                return line
+
+    def _death(self) -> str:
+        code = self.process.wait()
+        self.log.seek(0)
+        lines = self.log.read().decode(errors="replace").strip().splitlines()
+        if code == -signal.SIGKILL:
+            return "killed, as when memory runs out"
+        how = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+        return f"{how}{': ' + lines[-1] if lines else ''}"
+
+
+def memory_limit(share: float = 0.9) -> int | None:
+    """How much memory a worker may take, in bytes: a share of what is free; None where that is unknown.
+
+    A worker that reaches it fails alone; without a limit, the system may end any process.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    kilobytes = next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable"))
+    return int(share * kilobytes * 1024)

@@ -1,0 +1,79 @@
+"""The published implementation as a worker: run by its own interpreter, not by this project's.
+
+Needs fairchem-core 1.10.0. `worker.py` says how it is talked to.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import ase.io
+import torch
+from fairchem.core.datasets import data_list_collater
+from fairchem.core.models.gemnet_oc.gemnet_oc import GemNetOC
+from fairchem.core.preprocessing import AtomsToGraphs
+from torch import Tensor
+from worker import Prediction, Task, Training, serve, timed
+
+EDGE_SETS = {"main_graph": "main", "a2a_graph": "atom", "a2ee2a_graph": "atom_edge", "qint_graph": "quad"}
+"""What the graphs are called that the model builds, there and here."""
+
+
+class Batches:
+    """Makes batches of the same structures; a model changes the batch that it is given.
+
+    Args:
+        file: the structures.
+    """
+
+    def __init__(self, file: str) -> None:
+        convert = AtomsToGraphs(r_energy=False, r_forces=False, r_distances=False, r_edges=False).convert
+        self.graphs = [convert(atoms) for atoms in ase.io.read(file, index=":")]
+
+    def __call__(self) -> Any:
+        """A new batch."""
+        return data_list_collater([graph.clone() for graph in self.graphs], otf_graph=True)
+
+
+class GraphBuilding(Task):
+    """All graphs and index lists of a batch."""
+
+    def __init__(self, model: Any, data: Batches) -> None:
+        self.model, self.data = model.eval(), data
+        self.build, self.read = model.get_graphs_and_indices, model.get_bases
+
+    @torch.no_grad()
+    def run(self) -> dict[str, Any]:
+        """Build them once."""
+        batch = self.data()
+        return {"seconds": timed(lambda: self.build(batch))}
+
+    @torch.no_grad()
+    def outputs(self) -> dict[str, Any]:
+        """Edges of each graph."""
+        # they are returned in the order in which the model hands them on
+        names = list(inspect.signature(self.read).parameters)
+        found = dict(zip(names, self.build(self.data()), strict=False))
+        return {"edges": {ours: found[theirs]["edge_index"].shape[1] for theirs, ours in EDGE_SETS.items()}}
+
+
+def make(request: dict[str, Any]) -> Task:
+    """Make the model, save its weights, and prepare a task."""
+    torch.manual_seed(request["seed"])
+    model = GemNetOC(**request["arguments"])
+    if request.get("save"):
+        torch.save(model.state_dict(), request["save"])
+    data = Batches(request["file"])
+
+    def predict(batch: Any) -> tuple[Tensor, Tensor]:
+        found = model(batch)
+        return found["energy"], found["forces"]
+
+    if request["task"] == "graphs":
+        return GraphBuilding(model, data)
+    return {"forward": Prediction, "training": Training}[request["task"]](model, data, predict)
+
+
+if __name__ == "__main__":
+    serve(make, "fairchem-core")
