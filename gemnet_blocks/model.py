@@ -122,6 +122,7 @@ class GemNet(nn.Module):
         self.forces = forces
         self.memory_budget = memory_budget
         self.matrix_products: MatrixProducts = matrix_products
+        self._needed: dict[tuple[Task, int, int], int] = {}
 
     def forward(
         self, structures: Structures, given: Pairs | None = None, memory_budget: float | None = None
@@ -158,11 +159,17 @@ class GemNet(nn.Module):
             return Prediction(energy, self.forces(contributions.edges, features.graphs.main))
 
     def _exceeds(self, memory_budget: float | None, structures: Structures) -> bool:
-        """Whether a prediction that keeps its intermediate results needs more memory."""
+        """Whether a prediction that keeps its intermediate results needs more memory.
+
+        It is estimated once for each number of atoms and structures, so that molecular dynamics need not wait for it.
+        """
         if memory_budget is None:
             return False
         task: Task = "train" if torch.is_grad_enabled() else "predict"
-        return self.estimate(structures, task).peak_bytes > memory_budget
+        key = (task, structures.atom_count, len(structures))
+        if key not in self._needed:  # an estimate takes as long as a small prediction
+            self._needed[key] = self.estimate(structures, task).peak_bytes
+        return self._needed[key] > memory_budget
 
     def estimate(self, structures: Structures, task: Task = "predict") -> Estimate:
         """Find operations and memory of each part without computing the model; see `gemnet_blocks.estimate`.
