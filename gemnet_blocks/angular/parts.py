@@ -37,8 +37,8 @@ class SumInParts(AngularSum):
     ) -> Float[Tensor, "outputs out_features"]:
         """`linear` of the sums of `values`."""
         parts = [self._part(number, gathered, linear) for number, gathered in enumerate(self.gather(values))]
-        size = linear(values.new_zeros(1, self.row_size(values))) * 0
-        return torch.cat([*parts, size]).index_select(0, self._place)
+        of_nothing = linear(values.new_zeros(1, self.row_size(values)))
+        return torch.cat([*parts, of_nothing]).index_select(0, self._place)
 
     def _part(self, number: int, gathered: tuple[Tensor, ...], linear: LinearMap) -> Tensor:
         if self._kept is not None:
