@@ -1,0 +1,31 @@
+"""The command line; one file per command or group of similar ones."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from gemnet_blocks.cli.demo import demo
+from gemnet_blocks.cli.models import estimate, predict, profile, summary
+from gemnet_blocks.errors import SpecError, StateError, StructureError
+
+app = typer.Typer(
+    help="GemNet-OC as independent layers, put together by a declarative spec.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (summary, predict, estimate, profile, demo):
+    app.command()(command)
+
+
+def main() -> None:
+    """Run the command line; errors that a user can mend are one message instead of a traceback."""
+    try:
+        app()
+    except (SpecError, StateError, StructureError, ImportError) as error:
+        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
+        sys.exit(1)

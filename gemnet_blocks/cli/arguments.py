@@ -1,0 +1,52 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+SpecPath = Annotated[Path, typer.Argument(help="A spec file.", show_default=False)]
+Assignments = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Change the spec: path=value, such as interactions.quadruplet=null. Repeatable."),
+]
+Seed = Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the initial weights.")]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Weights of a published model (.pt with a state dictionary, read without running code)."),
+]
+DefaultTag = Annotated[
+    int | None,
+    typer.Option(min=0, max=2, help="Tag of atoms that have none: 0 below the surface, 1 surface, 2 adsorbate."),
+]
+StructuresPath = Annotated[Path, typer.Argument(help="Structures in any file that ASE reads.", show_default=False)]
+Index = Annotated[str, typer.Option(help="Which frames of the file, as ASE writes slices.")]
+
+
+class TaskName(str, Enum):
+    """What a model is used for."""
+
+    energy = "energy"
+    predict = "predict"
+    train = "train"
+
+
+class AngularName(str, Enum):
+    """How sums over triplets and quadruplets are computed."""
+
+    auto = "auto"
+    factorised = "factorised"
+    explicit = "explicit"
+
+
+TaskOption = Annotated[
+    TaskName,
+    typer.Option(
+        "--task",
+        help="energy: energies alone; predict: energies and forces; train: and the gradient of a loss to the weights.",
+    ),
+]
+Angular = Annotated[AngularName, typer.Option("--angular", help="How sums over triplets and quadruplets are computed.")]

@@ -1,0 +1,98 @@
+"""Commands that need a spec only: `summary`, `predict`, `estimate` and `profile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemnet_blocks.cli.arguments import (
+    Angular,
+    AngularName,
+    Assignments,
+    DefaultTag,
+    Index,
+    Seed,
+    SpecPath,
+    StructuresPath,
+    TaskName,
+    TaskOption,
+    Weights,
+)
+from gemnet_blocks.cli.loading import batch_of, build_model, check_writable, frames_of, load_weights
+from gemnet_blocks.terminal import console, print_costs, print_predictions, print_summary
+
+
+def summary(spec: SpecPath, assignments: Assignments = None) -> None:
+    """Print the model of a spec as a table: parameters of each layer, what it reads and writes."""
+    print_summary(build_model(spec, assignments, seed=0))
+
+
+def predict(
+    spec: SpecPath,
+    structures: StructuresPath,
+    assignments: Assignments = None,
+    weights: Weights = None,
+    seed: Seed = 0,
+    index: Index = ":",
+    default_tag: DefaultTag = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Write the structures with energies and forces here (extxyz).")
+    ] = None,
+) -> None:
+    """Predict energies and forces, with counts of edges, triplets and quadruplets and seconds per part."""
+    if output is not None:
+        check_writable(output)
+    frames = frames_of(structures, index, default_tag)
+    model = build_model(spec, assignments, seed)
+    if weights is None:
+        console.print(f"[yellow]initial weights (seed {seed}): energies and forces mean nothing[/yellow]")
+    else:
+        load_weights(model, weights)
+    predicted = print_predictions(model, frames)
+    if output is not None:
+        from ase.io import write
+
+        write(output, predicted, format="extxyz")
+        console.print(f"written: {output}")
+
+
+def estimate(
+    spec: SpecPath,
+    structures: StructuresPath,
+    assignments: Assignments = None,
+    task: TaskOption = TaskName.predict,
+    angular: Angular = AngularName.auto,
+    index: Index = ":",
+    default_tag: DefaultTag = None,
+) -> None:
+    """Find operations and memory of each part without computing them, for the structures as one batch."""
+    batch = batch_of(structures, index, default_tag)
+    print_costs(build_model(spec, assignments, seed=0, angular=angular).estimate(batch, task.value))
+
+
+def profile(
+    spec: SpecPath,
+    structures: StructuresPath,
+    assignments: Assignments = None,
+    task: TaskOption = TaskName.predict,
+    angular: Angular = AngularName.auto,
+    index: Index = ":",
+    default_tag: DefaultTag = None,
+    repeats: Annotated[int, typer.Option(min=1, help="How many runs are timed; the fastest counts.")] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Draw seconds and memory as bars into this picture.")] = None,
+) -> None:
+    """Measure seconds, operations and memory of each part, for the structures as one batch."""
+    from gemnet_blocks.profile_plot import plot_profile, require_matplotlib
+    from gemnet_blocks.timing import profile as measure
+
+    if plot is not None:
+        require_matplotlib()
+        check_writable(plot)
+    batch = batch_of(structures, index, default_tag)
+    measured = measure(build_model(spec, assignments, seed=0, angular=angular), batch, task.value, repeats)
+    print_costs(measured)
+    if plot is not None:
+        plot_profile(measured, plot)
+        console.print(f"written: {plot}")

@@ -1,0 +1,1 @@
+"""Labelled structures from files: reading, checking, splitting and batching them."""
