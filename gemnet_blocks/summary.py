@@ -10,6 +10,7 @@ from torch import nn
 
 from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry
+from gemnet_blocks.compilation import compiled
 from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.heads import DirectForces
 from gemnet_blocks.model import GemNet
@@ -44,13 +45,15 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def execution(model: GemNet) -> dict[str, str]:
-    """How a model is computed, which changes no result: neighbor search, sums, and triplets and quadruplets."""
+    """How a model is computed, which changes no result: neighbor search, sums, products, compilation."""
     chosen = {"neighbor search": _words(type(model.trunk.graphs.search).__name__.removesuffix("Search"))}
     chosen["sums over edges"] = _words(type(model.energy.sums).__name__.removesuffix("Sums"))
     for name, shared in model.trunk.geometry.interactions.items():
         assert isinstance(shared, InteractionGeometry)
         if shared.method is not None:
             chosen[f"sums of {name}"] = str(shared.method)
+    chosen["products of matrices"] = model.matrix_products
+    chosen["compiled layers"] = "residual and dense layers" if compiled(model) else "none"
     return chosen
 
 

@@ -20,6 +20,7 @@ from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
 from gemnet_blocks.blocks.interaction import BuildContext, Interaction, InteractionGeometry
 from gemnet_blocks.blocks.read_out import ReadOutContext
+from gemnet_blocks.compilation import compile_layers
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.geometry import GeometryEncoder
 from gemnet_blocks.graph.angles import collinear_rule
@@ -60,6 +61,8 @@ class Execution:
         matmul: the precision of products of matrices: float32 or bfloat16.
         memory_budget: in bytes; where a prediction would need more, intermediate results are made anew, some atoms at a
             time, instead of being kept. None: no limit.
+        compile: compile the residual and dense layers with torch.compile, which needs a C++ compiler or Triton. Not for
+            gradient forces: compiled code has no second derivatives.
     """
 
     search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
@@ -68,6 +71,7 @@ class Execution:
     atoms_at_most: int | None = 128
     matmul: MatrixProducts = "float32"
     memory_budget: float | None = None
+    compile: bool = False
 
     def __post_init__(self) -> None:
         methods = self.angular.values() if isinstance(self.angular, Mapping) else (self.angular,)
@@ -223,7 +227,7 @@ class _Builder:
             head = DirectForces(forces.coupled, self.sums)
         elif forces is not None:
             head = GradientForces(forces.dynamic_scaling)
-        return GemNet(
+        model = GemNet(
             Trunk(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
             read_out,
             Energy(spec.heads.energy.reduce, self.sums),
@@ -231,6 +235,9 @@ class _Builder:
             self.execution.memory_budget,
             self.execution.matmul,
         )
+        if self.execution.compile:
+            compile_layers(model)
+        return model
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:
         spec = self.spec

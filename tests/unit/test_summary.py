@@ -49,6 +49,8 @@ def test_it_says_how_sums_are_computed():
         "sums of quadruplet": "explicit",
         "sums of atom_edge": "factorised",
         "sums of edge_atom": "factorised",
+        "products of matrices": "float32",
+        "compiled layers": "none",
     }
 
 
