@@ -60,6 +60,26 @@ class LabelledStructures:
             pairs=pairs,
         )
 
+    def pin_memory(self) -> LabelledStructures:
+        """The same in memory that a GPU copies from without waiting."""
+        structures = self.structures
+        pairs = self.pairs
+        names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
+        if pairs is not None:
+            pairs = Pairs(*(value.pin_memory() for value in (pairs.source, pairs.target, pairs.shift, pairs.distance)))
+
+        def pinned(value: Any) -> Any:
+            return None if value is None else value.pin_memory()
+
+        return LabelledStructures(
+            structures=replace(structures, **{name: getattr(structures, name).pin_memory() for name in names}),
+            energy=pinned(self.energy),
+            forces=pinned(self.forces),
+            stress=pinned(self.stress),
+            frame=self.frame.pin_memory(),
+            pairs=pairs,
+        )
+
 
 def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
     """One batch of several; a label that one of them lacks is unknown for all, and so are pairs.

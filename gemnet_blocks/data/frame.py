@@ -1,0 +1,209 @@
+"""One structure and its labels as a file has them, and their checks and conversion to eV and Å."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.data.stress import StressRule
+from gemnet_blocks.data.units import Units
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.structures import UNKNOWN_TAG, Structures
+
+Label = Literal["energy", "forces", "stress"]
+"""What can be known of a structure."""
+
+Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One structure as its file has it: unchecked, in the file's units.
+
+    Attributes:
+        positions: a row per atom.
+        numbers: atomic numbers.
+        cell: lattice vectors, a row each; zero without any.
+        periodic: along each lattice vector.
+        tags: None where there are none.
+        fixed: atoms that are held in place; None: none of them.
+        labels: energy, forces and stress, those that were found.
+        info: other values, one per structure, by name.
+        available: the names under which labels could be, for messages.
+    """
+
+    positions: Any
+    numbers: Any
+    cell: Any
+    periodic: Any
+    tags: Any = None
+    fixed: Any = None
+    labels: Mapping[str, Any] = field(default_factory=dict)
+    info: Mapping[str, Any] = field(default_factory=dict)
+    available: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LabelRules:
+    """What every frame must have, and what its numbers mean.
+
+    Attributes:
+        units: those of the file.
+        required: labels that each frame must have; others are not read.
+        stress: what stress labels mean.
+        keys: the names that labels were looked up by, for messages.
+    """
+
+    units: Units
+    required: frozenset[str]
+    stress: StressRule = field(default_factory=StressRule)
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+
+def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
+    """The same frame in eV and Å, its arrays of the right shape and its required labels finite.
+
+    Args:
+        frame: as the file has it.
+        rules: what it must have.
+        place: file and frame number, for messages.
+
+    Raises:
+        StructureError: a required label is missing, or something has the wrong shape or is not finite.
+    """
+    numbers = _whole(_array(frame.numbers, (None,), "atomic numbers", place), "atomic numbers", place)
+    count, units = len(numbers), rules.units
+    positions = _array(frame.positions, (count, 3), "positions", place) * units.length
+    cell = _array(frame.cell, (3, 3), "the cell", place) * units.length
+    tags, fixed = frame.tags, frame.fixed
+    shape = (count,)
+    tags = np.full(shape, UNKNOWN_TAG) if tags is None else _whole(_array(tags, shape, "tags", place), "tags", place)
+    fixed = np.zeros(shape, bool) if fixed is None else _array(fixed, shape, "fixed atoms", place).astype(bool)
+    labels: dict[str, Array] = {}
+    for name in sorted(rules.required):
+        if frame.labels.get(name) is None:
+            raise StructureError(f"{place}: {_missing(name, frame, rules)}")
+    if "energy" in rules.required:
+        energy = np.asarray(frame.labels["energy"])
+        energy = energy.reshape(()) if energy.size == 1 else energy
+        labels["energy"] = _array(energy, (), "the energy", place) * units.energy
+    if "forces" in rules.required:
+        labels["forces"] = _array(frame.labels["forces"], (count, 3), "forces", place) * units.force
+    if "stress" in rules.required:
+        volume = abs(float(np.linalg.det(cell)))
+        value = np.asarray(frame.labels["stress"])
+        labels["stress"] = rules.stress.matrix(value, units, volume, place)
+    for name, value in labels.items():
+        _finite(value, name, place)
+    return replace(
+        frame,
+        positions=positions,
+        numbers=numbers,
+        cell=cell,
+        periodic=np.broadcast_to(np.asarray(frame.periodic, dtype=bool), (3,)),
+        tags=tags,
+        fixed=fixed,
+        labels=labels,
+        available=(),
+    )
+
+
+def packed(frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str]) -> LabelledStructures:
+    """Checked frames, one after another.
+
+    Args:
+        frames: what `checked` returned.
+        indices: their numbers in the source.
+        places: where each was found, for messages.
+
+    Raises:
+        StructureError: a structure cannot be computed: positions or cells that are not finite, or a cell that does not
+            span its periodic directions.
+    """
+    counts = [len(frame.numbers) for frame in frames]
+
+    def joined(name: str, empty: tuple[int, ...]) -> Any:
+        arrays = [getattr(frame, name) for frame in frames]
+        return torch.as_tensor(np.concatenate(arrays) if arrays else np.zeros(empty))
+
+    def stacked(arrays: list[Any], empty: tuple[int, ...]) -> Any:
+        return torch.as_tensor(np.stack(arrays) if arrays else np.zeros(empty))
+
+    structures = Structures(
+        positions=joined("positions", (0, 3)).double(),
+        numbers=joined("numbers", (0,)).long(),
+        structure=torch.as_tensor(np.repeat(np.arange(len(frames)), counts)).long(),
+        cells=stacked([frame.cell for frame in frames], (0, 3, 3)).double(),
+        periodic=stacked([frame.periodic for frame in frames], (0, 3)).bool(),
+        tags=joined("tags", (0,)).long(),
+        fixed=joined("fixed", (0,)).bool(),
+    )
+    try:
+        structures.validate()
+    except StructureError as error:
+        raise StructureError(_with_place(str(error), places)) from None
+    known = frozenset.intersection(*(frozenset(frame.labels) for frame in frames)) if frames else frozenset()
+
+    def label(name: str) -> list[Any]:
+        return [frame.labels[name] for frame in frames]
+
+    return LabelledStructures(
+        structures=structures,
+        energy=stacked(label("energy"), (0,)).double() if "energy" in known else None,
+        forces=torch.as_tensor(np.concatenate(label("forces"))).double() if "forces" in known else None,
+        stress=stacked(label("stress"), (0, 3, 3)).double() if "stress" in known else None,
+        frame=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
+    )
+
+
+def _array(value: Any, shape: tuple[int | None, ...], what: str, place: str) -> Array:
+    """A numeric array of that shape; None stands for any length."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise StructureError(f"{place}: {what}: numbers are needed, not {array.dtype.name}")
+    fits = array.ndim == len(shape) and all(
+        wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+    )
+    if not fits:
+        needed = " × ".join("any" if wanted is None else str(wanted) for wanted in shape) or "a single number"
+        found = " × ".join(map(str, array.shape)) or "a single number"
+        raise StructureError(f"{place}: {what}: the shape is {found}, {needed} is needed")
+    return array if array.dtype.kind != "f" else array.astype(np.float64)
+
+
+def _whole(values: Array, what: str, place: str) -> Array:
+    """Integers, which some files store as floating-point numbers."""
+    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+        raise StructureError(f"{place}: {what}: whole numbers are needed")
+    return values.astype(np.int64)
+
+
+def _finite(value: Array, name: str, place: str) -> None:
+    bad = ~np.isfinite(value)
+    if not bad.any():
+        return
+    where = f" of atom {int(np.argwhere(bad)[0][0])}" if name == "forces" else ""
+    raise StructureError(f"{place}: {name}{where} is NaN or infinite: correct or remove the frame")
+
+
+def _missing(name: str, frame: Frame, rules: LabelRules) -> str:
+    key = rules.keys.get(name, name)
+    options = f"there are {', '.join(frame.available)}" if frame.available else "there is nothing else either"
+    return (
+        f"has no {name} (key {key!r}; {options}): say where it is with `keys: {{{name}: ...}}`, leave {name} out of "
+        "`labels`, or remove the frame"
+    )
+
+
+def _with_place(message: str, places: Sequence[str]) -> str:
+    """An error about `structure 3` as one about its file and frame."""
+    words = message.split(" ", 2)
+    if len(words) == 3 and words[0] == "structure" and words[1].isdigit():
+        return f"{places[int(words[1])]}: {words[2]}"
+    return message

@@ -1,0 +1,236 @@
+"""What stands for the classes and functions that pickles of Open Catalyst's data sets name.
+
+None of it can be changed by a pickle, and none of it does anything but keep numbers.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+
+class RefusedPickleError(ValueError):
+    """A pickle that names something which is not known to be harmless, or is broken."""
+
+
+class _Sealed(type):
+    """Classes whose attributes a pickle cannot change."""
+
+    def __setattr__(cls, name: str, value: object) -> NoReturn:
+        raise RefusedPickleError(f"it changes a class ({name})")
+
+
+class Shell(metaclass=_Sealed):
+    """Stands for an object of PyTorch Geometric, of any version: what it holds, and none of what it does."""
+
+    __slots__ = ("state",)
+    state: dict[Any, Any]
+
+    def __new__(cls, *_: Any) -> Shell:
+        """An empty one, whatever the arguments."""
+        made = super().__new__(cls)
+        made.state = {}
+        return made
+
+    def __setstate__(self, state: Any) -> None:
+        if not isinstance(state, Mapping):
+            raise RefusedPickleError("the state of an object is no mapping")
+        self.state = dict(state)
+
+    def attributes(self) -> dict[str, Any]:
+        """The values by name: those of PyTorch Geometric 2 are in a store, older ones in the object itself."""
+        store = self.state.get("_store")
+        values = store.state.get("_mapping") if isinstance(store, Shell) else self.state
+        return plain(values) if isinstance(values, Mapping) else {}
+
+
+def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
+    """The values by name, tensors as arrays; what holds no numbers or text is left out."""
+    found = {str(key): value.value if isinstance(value, Held) else value for key, value in values.items()}
+    return {
+        key: value
+        for key, value in found.items()
+        if isinstance(value, (np.ndarray, np.generic, str, int, float, list, tuple))
+    }
+
+
+class Held(metaclass=_Sealed):
+    """An array that a pickle made and cannot change."""
+
+    __slots__ = ("value",)
+    value: npt.NDArray[Any]
+
+    def __init__(self, value: npt.NDArray[Any] | None = None) -> None:
+        if value is not None:
+            self.value = value
+
+    def __setstate__(self, state: Any) -> None:
+        """As numpy's arrays: version, shape, type, order, content; once."""
+        if hasattr(self, "value") or not isinstance(state, tuple) or len(state) != 5:
+            raise RefusedPickleError("an array in it is broken")
+        _, shape, dtype, fortran, content = state
+        self.value = array(content, dtype, shape, bool(fortran))
+
+
+class Storage(metaclass=_Sealed):
+    """The numbers of a tensor, one-dimensional."""
+
+    __slots__ = ("numbers",)
+
+    def __init__(self, numbers: Tensor) -> None:
+        self.numbers = numbers
+
+    def __setstate__(self, state: Any) -> NoReturn:
+        raise RefusedPickleError("a tensor in it is broken")
+
+
+class Dtype(metaclass=_Sealed):
+    """A type of numpy's numbers."""
+
+    __slots__ = ("name", "order")
+
+    def __init__(self, name: Any, *_: Any) -> None:
+        self.name, self.order = str(name), "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = str(state[1])
+
+    def numeric(self) -> np.dtype[Any]:
+        """The type itself."""
+        if self.name[:1] not in ("b", "i", "u", "f", "S", "U") or not self.name[1:].isdigit():
+            raise RefusedPickleError("an array in it holds something else than numbers or text")
+        return np.dtype(self.name).newbyteorder(self.order if self.order in ("<", ">") else "=")  # type: ignore[arg-type]
+
+
+class Call(metaclass=_Sealed):
+    """A function that a pickle can call and not change.
+
+    Args:
+        function: what is called.
+    """
+
+    __slots__ = ("_function",)
+    _function: Callable[..., Any]
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        object.__setattr__(self, "_function", function)
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise RefusedPickleError(f"it changes a function ({name})")
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call it."""
+        return self._function(*arguments)
+
+
+def array(content: Any, dtype: Any, shape: Any, fortran: bool = False) -> npt.NDArray[Any]:
+    """Stands for numpy's arrays."""
+    if not isinstance(content, (bytes, bytearray)) or not isinstance(dtype, Dtype):
+        raise RefusedPickleError("an array in it is broken or holds objects")
+    return np.frombuffer(content, dtype=dtype.numeric()).reshape(whole(shape), order="F" if fortran else "C")
+
+
+def array_from_buffer(content: Any, dtype: Any, shape: Any, order: Any = "C") -> Held:
+    """Stands for `numpy._core.numeric._frombuffer`."""
+    return Held(array(content, dtype, shape, order == "F"))
+
+
+def empty_array(*_: Any) -> Held:
+    """Stands for `numpy._core.multiarray._reconstruct`, which makes an array that is filled later."""
+    return Held()
+
+
+def scalar(dtype: Any, content: Any) -> Held:
+    """Stands for `numpy._core.multiarray.scalar`."""
+    return Held(array(content, dtype, (1,)).reshape(()))
+
+
+def encode(text: Any, encoding: Any = "latin1") -> bytes:
+    """Stands for `_codecs.encode`, by which old pickles spell bytes."""
+    if not isinstance(text, str) or encoding != "latin1":
+        raise RefusedPickleError("bytes in it are broken")
+    return text.encode("latin1")
+
+
+def tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Held:
+    """Stands for `torch._utils._rebuild_tensor_v2`."""
+    sizes, strides, (start,) = whole(size), whole(stride), whole((offset,))
+    if not isinstance(storage, Storage) or len(sizes) != len(strides):
+        raise RefusedPickleError("a tensor in it is broken")
+    numbers, count = storage.numbers, 1
+    for length in sizes:
+        count *= length
+    if count == 0:
+        return Held(numbers.new_zeros(sizes).float().numpy())
+    last = start + sum((length - 1) * step for length, step in zip(sizes, strides, strict=True))
+    if last >= len(numbers) or count > len(numbers):
+        raise RefusedPickleError("a tensor in it is larger than what is stored")
+    found = numbers.as_strided(sizes, strides, start)
+    return Held((found.float() if found.dtype == torch.bfloat16 else found).numpy())
+
+
+def whole(values: Any) -> tuple[int, ...]:
+    """Lengths of axes, or the like."""
+    if not isinstance(values, (tuple, list)) or not all(type(value) is int and 0 <= value < 2**40 for value in values):
+        raise RefusedPickleError("a shape in it is broken")
+    return tuple(values)
+
+
+_STORAGES: dict[str, torch.dtype] = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+"""What torch.save begins with in its older format, which storages inside pickles have."""
+
+
+class _StorageUnpickler(pickle.Unpickler):
+    """Reads what torch.save wrote in front of the numbers of one storage."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module == "torch" and name in _STORAGES:
+            return _STORAGES[name]
+        raise RefusedPickleError(f"a tensor in it names {module}.{name}, which no tensor needs")
+
+    def persistent_load(self, key: Any) -> Any:
+        return key
+
+
+def storage(content: Any) -> Storage:
+    """Stands for `torch.storage._load_from_bytes`, which would read another pickle with all that it may call."""
+    if not isinstance(content, bytes):
+        raise RefusedPickleError("a tensor in it is broken")
+    stream = BytesIO(content)
+
+    def read() -> Any:
+        return _StorageUnpickler(stream).load()
+
+    if read() != _MAGIC or read() != _PROTOCOL:
+        raise RefusedPickleError("a tensor in it is in no format of torch.save")
+    system, key, _ = read(), read(), read()
+    if not isinstance(system, dict) or not system.get("little_endian", True):
+        raise RefusedPickleError("a tensor in it was written on a big-endian machine")
+    if not isinstance(key, tuple) or len(key) < 5 or key[0] != "storage" or not isinstance(key[1], torch.dtype):
+        raise RefusedPickleError("a tensor in it is broken")
+    (count,) = struct.unpack("<q", stream.read(8))
+    numbers = bytearray(stream.read())
+    if not 0 <= count * key[1].itemsize <= len(numbers):
+        raise RefusedPickleError("a tensor in it is cut off")
+    return Storage(torch.frombuffer(numbers, dtype=key[1], count=count) if count else torch.zeros(0, dtype=key[1]))

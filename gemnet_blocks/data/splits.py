@@ -1,0 +1,148 @@
+"""Which structures train, validate and test: drawn by seed, or whole groups held out."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import Field
+
+from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.options import Options
+
+Indices = npt.NDArray[np.int64]
+
+Amount = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
+"""So many, or a fraction of all."""
+
+GroupNames = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class SplitIndices:
+    """The structures of each part, by index; a part may be empty.
+
+    Attributes:
+        train: to fit weights to.
+        validation: to choose among weights.
+        test: to look at once.
+    """
+
+    train: Indices
+    validation: Indices
+    test: Indices
+
+
+class RandomSplitOptions(Options):
+    """Structures are drawn at random."""
+
+    type: Literal["random"] = "random"
+    """Drawn at random."""
+    train: Amount | None = None
+    """A number of structures, or a fraction of all; null: all that the other parts leave."""
+    validation: Amount = 0
+    """A number of structures, or a fraction of all."""
+    test: Amount = 0
+    """A number of structures, or a fraction of all."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the draw. Parts are taken from one permutation: first train, then validation, then test."""
+
+    def split(self, dataset: LabelledDataset) -> SplitIndices:
+        """Draw the parts.
+
+        Raises:
+            SpecError: more is asked for than there is.
+        """
+        count = len(dataset)
+        validation, test = _number(self.validation, count), _number(self.test, count)
+        train = count - validation - test if self.train is None else _number(self.train, count)
+        if train < 0 or train + validation + test > count:
+            raise SpecError(
+                f"split: {max(train, 0)} + {validation} + {test} structures are asked for and there are {count}: "
+                "lower train, validation or test"
+            )
+        order = np.random.default_rng(self.seed).permutation(count)
+        ends = np.cumsum([train, validation, test])
+        return SplitIndices(order[: ends[0]], order[ends[0] : ends[1]], order[ends[1] : ends[2]])
+
+
+class GroupSplitOptions(Options):
+    """Whole groups are held out, so that what is tested was never seen in another frame."""
+
+    type: Literal["group"]
+    """Whole groups are held out."""
+    key: str
+    """What the files call the group of a frame, such as `name`; or `file` or `formula`."""
+    pattern: str | None = None
+    """A regular expression; the group is what its first parenthesis, or all of it, matches at the start of the value:
+    `([^_]+)_` makes Cu3Ag1 of Cu3Ag1_111_CHO_12."""
+    validation: GroupNames | Amount = 0
+    """Names of groups, a number of groups, or the fraction of structures that randomly drawn groups should reach."""
+    test: GroupNames | Amount = 0
+    """Names of groups, a number of groups, or the fraction of structures that randomly drawn groups should reach."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the draw of groups that are not named."""
+
+    def split(self, dataset: LabelledDataset) -> SplitIndices:
+        """Hold groups out.
+
+        Raises:
+            SpecError: a group does not exist or is named twice, or nothing is left to train on.
+        """
+        groups = dataset.groups(self.key, self.pattern)
+        names = sorted(set(groups))
+        for part in (self.validation, self.test):
+            _check_names(part, names)
+        validation, test = _named(self.validation), _named(self.test)
+        if twice := validation & test:
+            raise SpecError(f"split: the group {min(twice)!r} is in validation and in test: remove it from one")
+        free = [name for name in names if name not in validation | test]
+        order = [free[i] for i in np.random.default_rng(self.seed).permutation(len(free))]
+        sizes = {name: groups.count(name) for name in names}
+        # test first, so that it does not depend on how much is taken for validation
+        test |= _drawn(self.test, [name for name in order], sizes)
+        validation |= _drawn(self.validation, [name for name in order if name not in test], sizes)
+        parts = [2 if group in test else 1 if group in validation else 0 for group in groups]
+        if 0 not in parts:
+            raise SpecError(f"split: no group of {len(names)} is left to train on: hold fewer out")
+        train, held, last = (np.flatnonzero(np.array(parts) == part) for part in range(3))
+        return SplitIndices(train, held, last)
+
+
+SplitOptions = Annotated[RandomSplitOptions | GroupSplitOptions, Field(discriminator="type")]
+"""How files are split into parts."""
+
+
+def _number(amount: int | float, count: int) -> int:
+    return amount if isinstance(amount, int) else round(amount * count)
+
+
+def _check_names(part: tuple[str, ...] | int | float, names: Sequence[str]) -> None:
+    for name in part if isinstance(part, tuple) else ():
+        if name not in names:
+            near = difflib.get_close_matches(name, names, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:20])}"
+            raise SpecError(f"split: there is no group {name!r}; {hint}")
+
+
+def _named(part: tuple[str, ...] | int | float) -> set[str]:
+    return set(part) if isinstance(part, tuple) else set()
+
+
+def _drawn(part: tuple[str, ...] | int | float, order: Sequence[str], sizes: dict[str, int]) -> set[str]:
+    """The first groups in order: as many as asked for, or until they have that fraction of all structures."""
+    if isinstance(part, tuple):
+        return set()
+    if isinstance(part, int):
+        return set(order[:part])
+    wanted, drawn = part * sum(sizes.values()), set[str]()
+    for name in order:
+        if sum(sizes[one] for one in drawn) >= wanted:
+            break
+        drawn.add(name)
+    return drawn

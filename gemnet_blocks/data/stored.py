@@ -1,0 +1,147 @@
+"""Labelled structures from files: kept in memory, or read each time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, final
+
+import numpy as np
+import torch
+
+from gemnet_blocks.data.dataset import FILE, FORMULA, Counts, LabelledDataset, formula, within
+from gemnet_blocks.data.frame import Frame, LabelRules, checked, packed
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.data.sources import FrameSource
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.structures import Structures
+
+
+@final
+class MemoryDataset(LabelledDataset):
+    """All frames of a source, checked and kept in memory.
+
+    Args:
+        source: where frames come from.
+        rules: what they must have.
+
+    Raises:
+        StructureError: a frame is wrong; names file and frame.
+    """
+
+    def __init__(self, source: FrameSource, rules: LabelRules) -> None:
+        self._name, self._labels = source.name, rules.required
+        frames = [checked(frame, rules, source.place(index)) for index, frame in enumerate(source.frames())]
+        places = [source.place(index) for index in range(len(frames))]
+        self._all = packed(frames, range(len(frames)), places)
+        self._info = [frame.info for frame in frames]
+        self._counts = np.array([len(frame.numbers) for frame in frames], dtype=np.int64)
+        self._starts = np.concatenate([[0], np.cumsum(self._counts)])
+
+    def __len__(self) -> int:
+        return len(self._counts)
+
+    def __getitem__(self, index: int) -> LabelledStructures:
+        """One structure, as views of what is kept."""
+        index = within(index, len(self))
+        atoms = slice(int(self._starts[index]), int(self._starts[index + 1]))
+        one = slice(index, index + 1)
+        whole, known = self._all.structures, self._all
+        return LabelledStructures(
+            structures=Structures(
+                positions=whole.positions[atoms],
+                numbers=whole.numbers[atoms],
+                structure=torch.zeros_like(whole.structure[atoms]),
+                cells=whole.cells[one],
+                periodic=whole.periodic[one],
+                tags=whole.tags[atoms],
+                fixed=whole.fixed[atoms],
+            ),
+            energy=None if known.energy is None else known.energy[one],
+            forces=None if known.forces is None else known.forces[atoms],
+            stress=None if known.stress is None else known.stress[one],
+            frame=known.frame[one],
+        )
+
+    @property
+    def atom_counts(self) -> Counts:
+        """The number of atoms of each structure."""
+        return self._counts
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Which of energy, forces and stress every structure has."""
+        return self._labels
+
+    def place(self, index: int) -> str:
+        """File and frame number."""
+        return f"{self._name}, frame {within(index, len(self))}"
+
+    def value(self, index: int, key: str) -> str:
+        """What the file says of a structure under a key."""
+        index = within(index, len(self))
+        if key == FORMULA and key not in self._info[index]:
+            return formula(self[index].structures.numbers.numpy())
+        return _value(self._info[index], key, self._name, self.place(index))
+
+
+@final
+class StreamedDataset(LabelledDataset):
+    """The frames of a source, each read, checked and converted when it is needed.
+
+    Args:
+        source: where frames come from; it must survive being copied to worker processes.
+        rules: what every frame must have.
+    """
+
+    def __init__(self, source: FrameSource, rules: LabelRules) -> None:
+        self._source, self._rules = source, rules
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> LabelledStructures:
+        """One structure, read from disk."""
+        index = within(index, len(self))
+        return packed([self._frame(index)], [index], [self.place(index)])
+
+    @cached_property
+    def atom_counts(self) -> Counts:
+        """The number of atoms of each structure; reads all frames once where the file does not say."""
+        counts = self._source.atom_counts()
+        if counts is None:
+            counts = np.array([len(frame.numbers) for frame in self._source.frames()], dtype=np.int64)
+        return counts
+
+    @property
+    def labels(self) -> frozenset[str]:
+        """Which of energy, forces and stress every structure has."""
+        return self._rules.required
+
+    @property
+    def streamed(self) -> bool:
+        """Structures are read from disk each time."""
+        return True
+
+    def place(self, index: int) -> str:
+        """File and frame number."""
+        return self._source.place(within(index, len(self)))
+
+    def value(self, index: int, key: str) -> str:
+        """What the file says of a structure under a key."""
+        frame = self._source.frame(within(index, len(self)))
+        if key == FORMULA and key not in frame.info:
+            return formula(frame.numbers)
+        return _value(frame.info, key, self._source.name, self.place(index))
+
+    def _frame(self, index: int) -> Frame:
+        return checked(self._source.frame(index), self._rules, self.place(index))
+
+
+def _value(info: Mapping[str, Any], key: str, file: str, place: str) -> str:
+    if key in info:
+        return str(info[key])
+    if key == FILE:
+        return file
+    keys = ", ".join(sorted({*info, FILE, FORMULA}))
+    raise SpecError(f"{place}: has nothing named {key!r} to group by: there are {keys}")

@@ -1,0 +1,134 @@
+"""One look at every structure of a dataset: labels, periodicity, and what tells copies from one another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from ase.data import chemical_symbols
+
+from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.errors import StructureError
+
+_ROUNDING = 1e-3
+"""Positions that differ by less, in Å, are the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was seen of some structures of a dataset.
+
+    Attributes:
+        dataset: what was looked at.
+        indices: which of its structures.
+        keys: equal for structures with equal atoms at equal places, in any order.
+        formulas: equal for structures with as many atoms of each element.
+        energies: in eV; empty without energies.
+        periodic: along each lattice vector.
+        atoms: how many, in all.
+        elements: atomic numbers.
+        force_rms: of all components, in eV/Å; NaN without forces.
+    """
+
+    dataset: LabelledDataset
+    indices: npt.NDArray[np.int64]
+    keys: list[bytes]
+    formulas: list[bytes]
+    energies: npt.NDArray[np.float64]
+    periodic: npt.NDArray[np.bool_]
+    atoms: int
+    elements: frozenset[int]
+    force_rms: float
+
+    @property
+    def complete(self) -> bool:
+        """Whether all structures were looked at."""
+        return len(self.indices) == len(self.dataset)
+
+    def line(self) -> str:
+        """What it says, for reports."""
+        symbols = " ".join(chemical_symbols[number] for number in sorted(self.elements))
+        looked = "" if self.complete else f", {len(self.indices)} of them checked"
+        parts = [f"{len(self.dataset)} structures{looked}", f"{self.atoms} atoms of {symbols}"]
+        if len(self.energies):
+            parts.append(f"energies {self.energies.min():.3f} to {self.energies.max():.3f} eV")
+        if not np.isnan(self.force_rms):
+            parts.append(f"force components {self.force_rms:.3f} eV/Å (root mean square)")
+        return "; ".join(parts)
+
+
+def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
+    """Read structures, which checks their labels, and remember what tells them apart.
+
+    Raises:
+        StructureError: a frame is wrong; names file and frame.
+    """
+    chosen = np.fromiter(indices, dtype=np.int64)
+    keys, formulas, energies, periodic = [], [], [], []
+    elements, atoms, squares = set[int](), 0, 0.0
+    for index in chosen.tolist():
+        item = dataset[index]
+        numbers = item.structures.numbers.numpy()
+        keys.append(_key(item))
+        formulas.append(np.sort(numbers).astype(np.uint8).tobytes())
+        periodic.append(item.structures.periodic[0].numpy())
+        elements.update(np.unique(numbers).tolist())
+        atoms += len(numbers)
+        if item.energy is not None:
+            energies.append(float(item.energy))
+        squares += float("nan") if item.forces is None else float(item.forces.square().sum())
+    return Survey(
+        dataset=dataset,
+        indices=chosen,
+        keys=keys,
+        formulas=formulas,
+        energies=np.array(energies if len(energies) == len(chosen) else []),
+        periodic=np.array(periodic, dtype=bool).reshape(-1, 3),
+        atoms=atoms,
+        elements=frozenset(elements),
+        force_rms=(squares / (3 * atoms)) ** 0.5 if atoms else float("nan"),
+    )
+
+
+def check_periodicity(surveys: Iterable[Survey]) -> None:
+    """Check that all structures are periodic in the same directions.
+
+    Raises:
+        StructureError: names the first two frames that differ.
+    """
+    first: tuple[npt.NDArray[np.bool_], str] | None = None
+    for seen in surveys:
+        for index, periodic in zip(seen.indices.tolist(), seen.periodic, strict=True):
+            if first is None:
+                first = periodic, seen.dataset.place(index)
+            elif (periodic != first[0]).any():
+                raise StructureError(
+                    f"{seen.dataset.place(index)}: is {_directions(periodic)}, but {first[1]} is "
+                    f"{_directions(first[0])}: correct pbc in one of the files, or write `periodicity: mixed` if both "
+                    "are meant"
+                )
+
+
+def _directions(periodic: npt.NDArray[np.bool_]) -> str:
+    names = [name for name, on in zip(("first", "second", "third"), periodic.tolist(), strict=True) if on]
+    if not names:
+        return "not periodic"
+    if len(names) == 3:
+        return "periodic in all directions"
+    return f"periodic along its {' and '.join(names)} lattice vector only"
+
+
+def _key(item: LabelledStructures) -> bytes:
+    """The same for equal elements, positions, cell and periodicity, whatever the order of the atoms."""
+    structures = item.structures
+    places = np.rint(structures.positions.numpy() / _ROUNDING).astype(np.int64)
+    table = np.column_stack([structures.numbers.numpy(), places])
+    table = table[np.lexsort(table.T[::-1])]
+    # the cell of what is not periodic means nothing
+    periodic = structures.periodic[0].numpy()
+    cell = np.rint(structures.cells[0].numpy() / _ROUNDING).astype(np.int64) * periodic[:, None]
+    return hashlib.sha256(table.tobytes() + cell.tobytes() + periodic.tobytes()).digest()

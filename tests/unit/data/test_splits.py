@@ -1,0 +1,146 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_files import crystals, molecules, npz, opened, options, written
+from pydantic import ValidationError
+
+from gemnet_blocks.data.combined import Concatenation, Subset
+from gemnet_blocks.data.opening import DataSplits, open_data, open_files
+from gemnet_blocks.errors import SpecError, StructureError
+
+
+def numbers(data: DataSplits) -> list[list[int]]:
+    """The frames of each part."""
+    parts = (data.train, data.validation, data.test)
+    return [[] if part is None else [int(part[i].frame) for i in range(len(part))] for part in parts]
+
+
+def test_random_splits_depend_on_the_seed_alone(tmp_path: Path) -> None:
+    npz(tmp_path / "w.npz")
+    parts = [
+        numbers(
+            opened(tmp_path, files=["w.npz"], split={"type": "random", "validation": 2, "test": 0.25, "seed": seed})
+        )
+        for seed in (0, 0, 1)
+    ]
+    assert parts[0] == parts[1] != parts[2]
+    assert [len(part) for part in parts[0]] == [4, 2, 2]
+    assert sorted(frame for part in parts[0] for frame in part) == list(range(8))
+
+
+def test_what_is_not_asked_for_is_left_out(tmp_path: Path) -> None:
+    npz(tmp_path / "w.npz")
+    data = opened(tmp_path, files=["w.npz"], split={"type": "random", "train": 3, "validation": 1})
+    assert [len(part) for part in numbers(data)] == [3, 1, 0]
+    assert data.test is None
+
+
+@pytest.mark.parametrize("split", [{"train": 8, "validation": 1}, {"validation": 9}, {"train": 0.9, "test": 0.5}])
+def test_more_than_there_is_is_an_error(tmp_path: Path, split: dict[str, float]) -> None:
+    npz(tmp_path / "w.npz")
+    with pytest.raises(SpecError, match="there are 8"):
+        opened(tmp_path, files=["w.npz"], split={"type": "random", **split})
+
+
+def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+    npz(tmp_path / "w.npz")
+    with pytest.raises(StructureError, match="no structure is left to train on"):
+        opened(tmp_path, files=["w.npz"], split={"type": "random", "validation": 8})
+
+
+def test_groups_are_held_out_whole(tmp_path: Path) -> None:
+    written(tmp_path / "cu.xyz", crystals(6))
+    split = {"type": "group", "key": "name", "pattern": "([AB])_", "test": ["B"]}
+    assert numbers(opened(tmp_path, files=["cu.xyz"], split=split)) == [[0, 2, 4], [], [1, 3, 5]]
+
+
+def test_groups_are_drawn_by_number_or_fraction(tmp_path: Path) -> None:
+    written(tmp_path / "cu.xyz", crystals(10))
+    split = {"type": "group", "key": "name", "validation": 0.25, "test": 2}
+    parts = numbers(opened(tmp_path, files=["cu.xyz"], split=split))
+    assert [len(part) for part in parts] == [5, 3, 2]
+    assert numbers(opened(tmp_path, files=["cu.xyz"], split={**split, "validation": 1}))[2] == parts[2]
+    assert numbers(opened(tmp_path, files=["cu.xyz"], split={**split, "seed": 5})) != parts
+
+
+@pytest.mark.parametrize(
+    ("split", "message"),
+    [
+        ({"test": ["B_11"]}, "no group 'B_11'; did you mean 'B_1'"),
+        ({"test": ["A_0"], "validation": ["A_0"]}, "'A_0' is in validation and in test"),
+        ({"test": 6}, "no group of 6 is left"),
+        ({"key": "run"}, "nothing named 'run' .* file, formula, name"),
+        ({"pattern": "C_"}, "cu.xyz, frame 0: 'A_0' does not match"),
+    ],
+)
+def test_wrong_groups_are_named(tmp_path: Path, split: dict[str, object], message: str) -> None:
+    written(tmp_path / "cu.xyz", crystals(6))
+    with pytest.raises(SpecError, match=message):
+        opened(tmp_path, files=["cu.xyz"], split={"type": "group", "key": "name", **split})
+
+
+def test_parts_can_be_files_of_their_own(tmp_path: Path) -> None:
+    for name, part in (("a", crystals(6)[:2]), ("b", crystals(6)[2:3]), ("c", crystals(6)[3:])):
+        written(tmp_path / f"{name}.xyz", part)
+    data = opened(tmp_path, train=["a.xyz", "b.xyz"], test=["c.xyz"])
+    assert [len(part) for part in numbers(data)] == [3, 0, 3]
+    assert data.train.groups("file") == ["a.xyz", "a.xyz", "b.xyz"]
+    assert data.train.place(2) == "b.xyz, frame 0"
+    assert data.train.atom_counts.tolist() == [4, 8, 4]
+    assert "train: 3 structures; 16 atoms of Cu" in data.report
+    data = opened(tmp_path, files=["a.xyz", "b.xyz"], test=["c.xyz"], split={"type": "random", "validation": 1})
+    assert [len(part) for part in numbers(data)] == [2, 1, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({}, "exactly one of files and train"),
+        ({"files": ["a"], "train": ["a"]}, "exactly one of files and train"),
+        ({"train": ["a"], "split": {"type": "random"}}, "train is not split"),
+        ({"files": ["a"], "test": ["b"], "split": {"type": "random", "test": 2}}, "test is a list of files and a part"),
+        ({"files": ["a"], "labels": []}, "at least one label"),
+        ({"files": ["a"], "energy": "free"}, "total"),
+        ({"files": ["a"], "batch": {}}, "exactly one of structures, atoms and edges"),
+        ({"files": ["a"], "batch": {"atoms": 5, "edges": 3}}, "atoms and edges are given"),
+    ],
+)
+def test_options_that_do_not_fit_are_errors(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        options(**changes)
+
+
+def test_mixed_periodicity_is_an_error_unless_it_is_meant(tmp_path: Path) -> None:
+    written(tmp_path / "a.xyz", [*crystals(2), *molecules(1)])
+    with pytest.raises(StructureError, match=r"a.xyz, frame 2: is not periodic, but a.xyz, frame 0 is periodic in all"):
+        opened(tmp_path, train=["a.xyz"])
+    assert len(opened(tmp_path, train=["a.xyz"], periodicity="mixed").train) == 3
+    written(tmp_path / "b.xyz", molecules(1))
+    written(tmp_path / "c.xyz", crystals(1))
+    with pytest.raises(StructureError, match=r"b.xyz, frame 0: is not periodic, but c.xyz"):
+        opened(tmp_path, train=["c.xyz"], test=["b.xyz"])
+
+
+def test_subsets_and_concatenations(tmp_path: Path) -> None:
+    written(tmp_path / "a.xyz", crystals(4))
+    whole = open_files(["a.xyz"], options(files=["a.xyz"]), tmp_path)
+    both = Concatenation([Subset(whole, [3, 1]), whole])
+    assert [int(both[i].frame) for i in range(6)] == [3, 1, 0, 1, 2, 3]
+    assert int(both[-1].frame) == 3
+    assert both.atom_counts.tolist() == [8, 8, 4, 8, 4, 8]
+    assert both.groups("name")[:2] == ["B_3", "B_1"]
+    assert both.labels == {"energy", "forces"}
+    for index in (6, -7):
+        with pytest.raises(IndexError):
+            both[index]
+    with pytest.raises(ValueError, match="at least one"):
+        Concatenation([])
+
+
+def test_absolute_paths(tmp_path: Path) -> None:
+    written(tmp_path / "a.xyz", crystals(1))
+    data = open_data(options(train=[str(tmp_path / "a.xyz")]), Path("/nowhere"))
+    assert np.isfinite(float(data.train[0].energy))  # type: ignore[arg-type]
