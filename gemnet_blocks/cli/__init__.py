@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.markup import escape
 
 from gemnet_blocks.cli.demo import demo
+from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
+from gemnet_blocks.cli.train import train
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 
 app = typer.Typer(
@@ -18,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (summary, predict, estimate, profile, demo):
+for command in (summary, predict, estimate, profile, train, evaluate, demo):
     app.command()(command)
 
 

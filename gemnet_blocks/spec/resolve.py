@@ -49,10 +49,10 @@ def load_spec(
     catalog = Catalog().plus(extra, allow_imports)
     path = Path(path)
     if not path.exists():
-        raise SpecError(f"{path}: there is no such file{_near_file(path)}")
-    document = _read_with_bases(path, catalog, ())
+        raise SpecError(f"{path}: there is no such file{near_file(path)}")
+    document = read_with_bases(path, catalog, ())
     if patches:
-        document = merge(document, _as_document(patches), catalog)
+        document = merge(document, as_document(patches), catalog)
     return validate(document, catalog)
 
 
@@ -63,7 +63,7 @@ def parse_spec(text: str, catalog: Catalog) -> Spec:
 
 def patched(spec: Spec, changes: Mapping[str, Any]) -> Spec:
     """A copy of a spec with changes by (dotted) path."""
-    return validate(merge(Document(spec.to_dict()), _as_document(changes), spec.catalog), spec.catalog)
+    return validate(merge(Document(spec.to_dict()), as_document(changes), spec.catalog), spec.catalog)
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -136,7 +136,7 @@ def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog:
     return {name: value for name, value in old.items() if options is not None and name in options.model_fields}
 
 
-def _read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Document:
+def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Document:
     """A file merged into the files that it extends; `below` are the files that extend it."""
     document = read_document(path)
     data = dict(document.data)
@@ -149,21 +149,22 @@ def _read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Doc
         raise SpecError(f"{where}: must be the path of one spec file")
     base_path, chain = path.parent / base, [*below, path.resolve()]
     if not base_path.is_file():
-        reason = "is a directory" if base_path.is_dir() else f"does not exist{_near_file(base_path)}"
+        reason = "is a directory" if base_path.is_dir() else f"does not exist{near_file(base_path)}"
         raise SpecError(f"{where}: {base_path} {reason}")
     if base_path.resolve() in chain:
         circle = [*chain[chain.index(base_path.resolve()) :], base_path]
         raise SpecError(f"{where}: files extend each other: {' → '.join(link.name for link in circle)}")
-    return merge(_read_with_bases(base_path, catalog, chain), changes, catalog)
+    return merge(read_with_bases(base_path, catalog, chain), changes, catalog)
 
 
-def _near_file(path: Path) -> str:
+def near_file(path: Path) -> str:
+    """A hint at the spec file in the same folder that may be meant, or nothing."""
     names = [file.name for file in path.parent.glob("*") if file.suffix in (".yaml", ".yml")]
     near = did_you_mean(path.name, names)
     return near if "did you mean" in near else ""
 
 
-def _as_document(changes: Mapping[str, Any]) -> Document:
+def as_document(changes: Mapping[str, Any]) -> Document:
     """Changes by dotted path as nested mappings."""
     problems: list[Problem] = []
     data = _nested(changes, (), problems)

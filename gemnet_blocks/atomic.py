@@ -1,0 +1,33 @@
+"""Files that are there as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary path in the same folder, which takes the place of `path` at the end of the block.
+
+    Whatever was at `path` stays as it was until then, and for good when the block raises. The suffix is kept, for
+    writers that choose a format by it.
+
+    Args:
+        path: the file to be written.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    final = Path(os.path.realpath(path))
+    temporary = final.with_name(f".{final.stem}-{uuid.uuid4().hex}{final.suffix}")
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())  # the name must not change before the content is on the disk
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)

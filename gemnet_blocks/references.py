@@ -1,0 +1,250 @@
+"""What a model's outputs are relative to: reference energies of the elements, a unit, and what the energy means."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
+
+import numpy as np
+from ase.data import atomic_numbers, chemical_symbols
+from pydantic import Field
+from torch import Tensor
+
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.options import Options, positive_number
+
+EnergyMeaning = Literal["total", "adsorption", "atomisation"]
+"""What an energy is relative to: the code's own zero, a clean slab and a gas molecule, or isolated atoms."""
+
+PerElement = Literal["least_squares", "none"] | dict[str | int, float]
+"""How references are found, or what they are."""
+
+Scale = Literal["force_rms"] | Annotated[float, Field(gt=0)]
+"""How the unit of a model's outputs is found, or that unit in eV."""
+
+AtomChoice = Literal["all", "free"]
+"""All atoms, or only those that no relaxation holds in place."""
+
+
+class ReferencesOptions(Options):
+    """How references and the unit of the model's outputs are found from the training set."""
+
+    per_element: PerElement = "least_squares"
+    """Energies that each atom of an element contributes: `least_squares` fits them to the training set's energies,
+    `none` sets them to zero, a mapping such as `{Cu: -3.7, O: -4.9}` gives them in eV."""
+    scale: Scale = "force_rms"
+    """The energy that the model's output 1 stands for: `force_rms` takes the root mean square of the training set's
+    force components (in eV/Å), a number gives it in eV."""
+    atoms: AtomChoice = "all"
+    """The atoms whose forces count for `scale`: `all`, or `free` to leave fixed ones out."""
+
+
+@dataclass(frozen=True, slots=True)
+class References:
+    """How a model's outputs become energies: E = scale · E_model + offset + Σ_atoms per_element[Z].
+
+    Forces and stresses are those of the model times `scale`. `Potential` computes the sums, in float64.
+
+    Attributes:
+        per_element: energy per atom in eV by atomic number; elements that are not in it are unknown.
+        scale: the energy, in eV, that the model's output 1 stands for.
+        meaning: what the energy is relative to.
+        offset: energy per structure in eV; not zero only for weights that were trained elsewhere.
+
+    Raises:
+        ValueError: a number that is not finite, a scale that is not positive, or an element or meaning that is none.
+    """
+
+    per_element: Mapping[int, float]
+    scale: float
+    meaning: EnergyMeaning
+    offset: float = 0.0
+    energy_unit: ClassVar[str] = "eV"
+    length_unit: ClassVar[str] = "Å"
+
+    def __post_init__(self) -> None:
+        if self.meaning not in get_args(EnergyMeaning):
+            raise ValueError(f"References: meaning must be one of {get_args(EnergyMeaning)}, got {self.meaning!r}")
+        positive_number("References", "scale", self.scale, "eV")
+        if not math.isfinite(self.offset):
+            raise ValueError(f"References: offset must be finite, got {self.offset!r}")
+        for number, energy in self.per_element.items():
+            if number not in range(1, len(chemical_symbols)) or not math.isfinite(energy):
+                raise ValueError(f"References: per_element has {number!r}: {energy!r}, no element with a finite energy")
+        ordered = {int(number): float(self.per_element[number]) for number in sorted(self.per_element)}
+        object.__setattr__(self, "per_element", ordered)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON can hold it; elements by symbol."""
+        values = {name: getattr(self, name) for name in ("scale", "meaning", "offset", "energy_unit", "length_unit")}
+        return {"per_element": {chemical_symbols[key]: energy for key, energy in self.per_element.items()}} | values
+
+    @classmethod
+    def from_dict(cls, document: Mapping[str, Any]) -> References:
+        """Read what `to_dict` wrote.
+
+        Raises:
+            ValueError: something is missing, is no number, or is in other units than eV and Å.
+        """
+        units = (document.get("energy_unit", "eV"), document.get("length_unit", "Å"))
+        if units != ("eV", "Å"):
+            raise ValueError(f"References: units {units} are not known, only ('eV', 'Å')")
+        try:
+            return cls(
+                per_element=_by_number(document["per_element"]),
+                scale=float(document["scale"]),
+                meaning=document["meaning"],
+                offset=float(document.get("offset", 0.0)),
+            )
+        except (KeyError, TypeError, AttributeError) as wrong:
+            raise ValueError(f"References: not what to_dict writes: {type(wrong).__name__}: {wrong}") from wrong
+
+
+class LabelledSource(Protocol):
+    """Anything that gives labelled structures by number: a `LabelledDataset`, or a list."""
+
+    def __len__(self) -> int:
+        """The number of items."""
+
+    def __getitem__(self, index: int, /) -> LabelledStructures:
+        """Item number `index`."""
+
+
+def fit_references(
+    dataset: LabelledSource,
+    meaning: EnergyMeaning,
+    per_element: PerElement | Mapping[int, float] = "least_squares",
+    scale: Scale = "force_rms",
+    atoms: AtomChoice = "all",
+) -> References:
+    """Find references and scale in one pass over a training set, which is read from disk item by item.
+
+    Least squares minimise Σ_structures (E − Σ_Z count_Z · reference_Z)². Where compositions leave references
+    undetermined (all frames of one molecule have the same), those of least norm are taken: any choice predicts the
+    same energies for these compositions, and the smallest is the best conditioned one.
+
+    Args:
+        dataset: the training set, energies in eV and forces in eV/Å.
+        meaning: what its energies are relative to.
+        per_element: `least_squares`, `none` (zero for each element seen), or energies in eV by symbol or number.
+        scale: `force_rms`, or a number in eV. Without forces, or with none but zeros, `force_rms` falls back on the
+            root mean square, per atom, of the energy that the references leave.
+        atoms: whose forces count for `force_rms`.
+
+    Raises:
+        SpecError: an element of the dataset is not in the mapping, a key is no element, the dataset is empty, or it
+            has no labels to fit to.
+        ValueError: the scale is not positive.
+    """
+    seen = _Totals()
+    for index in range(len(dataset)):
+        seen.add(dataset[index], atoms)
+    if not seen.elements:
+        raise SpecError("references: the training set is empty")
+    energies = _choose(per_element, seen)
+    return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning)
+
+
+@dataclass(slots=True)
+class _Energies:
+    """Count, mean and sum of squared deviations of the energies of one composition (Welford's update)."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+
+    def add(self, energy: float) -> None:
+        self.count += 1
+        step = energy - self.mean
+        self.mean += step / self.count
+        self.squares += step * (energy - self.mean)
+
+
+@dataclass(slots=True)
+class _Totals:
+    """What one pass over a dataset leaves; energies by composition, of which there are few."""
+
+    elements: set[int] = field(default_factory=set)
+    compositions: dict[tuple[tuple[int, int], ...], _Energies] = field(default_factory=dict)
+    force_squares: float = 0.0
+    force_components: int = 0
+
+    def add(self, item: LabelledStructures, atoms: AtomChoice) -> None:
+        structures = item.structures
+        self.elements.update(structures.numbers.unique().tolist())
+        if item.forces is not None:
+            forces = item.forces if atoms == "all" else item.forces[~structures.fixed]
+            self.force_squares += float(forces.double().square().sum())
+            self.force_components += forces.numel()
+        if item.energy is not None:
+            for index, energy in enumerate(item.energy.tolist()):
+                composition = _composition(structures.numbers[structures.structure == index])
+                self.compositions.setdefault(composition, _Energies()).add(energy)
+
+    def least_squares(self) -> dict[int, float]:
+        """Reference energies; the mean of each composition, weighted by its frames, has the same minimum as all."""
+        if not self.compositions:
+            raise SpecError(
+                "references.per_element: least_squares needs energies, and the training set has none: "
+                "set it to none, or give energies by element"
+            )
+        elements = sorted(self.elements)
+        weights = np.sqrt([energies.count for energies in self.compositions.values()])
+        counts = np.array([[dict(key).get(number, 0) for number in elements] for key in self.compositions], float)
+        means = np.array([energies.mean for energies in self.compositions.values()])
+        solution = np.linalg.lstsq(counts * weights[:, None], means * weights, rcond=None)[0]
+        return dict(zip(elements, solution.tolist(), strict=True))
+
+    def force_rms(self, references: Mapping[int, float]) -> float:
+        """The scale in eV: of force components, or of energies per atom where forces say nothing."""
+        if self.force_squares > 0:
+            return math.sqrt(self.force_squares / self.force_components)
+        squares, count = 0.0, 0
+        for composition, energies in self.compositions.items():
+            atoms = sum(number for _, number in composition)
+            residual = energies.mean - sum(references[element] * number for element, number in composition)
+            squares += (energies.squares + energies.count * residual**2) / max(atoms, 1) ** 2
+            count += energies.count
+        # energies of one frame, or of equal ones, are fitted to rounding: such a scale would be noise
+        if count and math.sqrt(squares / count) > 1e-9:
+            return math.sqrt(squares / count)
+        raise SpecError(
+            "references.scale: the training set has no forces but zeros, and its references leave no energies to "
+            "take a scale from: give a number in eV"
+        )
+
+
+def _choose(per_element: PerElement | Mapping[int, float], seen: _Totals) -> dict[int, float]:
+    """Reference energies of at least the elements of a dataset."""
+    if per_element == "least_squares":
+        return seen.least_squares()
+    if per_element == "none":
+        return dict.fromkeys(sorted(seen.elements), 0.0)
+    given = _by_number(per_element)
+    missing = [chemical_symbols[number] for number in sorted(seen.elements - given.keys())]
+    if missing:
+        raise SpecError(f"references.per_element: no energy of {', '.join(missing)}, which the training set contains")
+    return given
+
+
+def _by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
+    """Energies by atomic number, from keys that are symbols, numbers, or numbers as text."""
+    if not isinstance(energies, Mapping):
+        raise SpecError(f"references.per_element: {energies!r} is neither least_squares nor none nor a mapping")
+    found: dict[int, float] = {}
+    for key, energy in energies.items():
+        number = atomic_numbers.get(key, key) if not str(key).isdigit() else int(key)
+        if isinstance(number, bool) or number not in range(1, len(chemical_symbols)):
+            raise SpecError(f"references.per_element: {key!r} is no element: use symbols such as Cu, or atomic numbers")
+        if number in found:
+            raise SpecError(f"references.per_element: {chemical_symbols[number]} is given by symbol and by number")
+        found[number] = float(energy)
+    return found
+
+
+def _composition(numbers: Tensor) -> tuple[tuple[int, int], ...]:
+    return tuple(sorted(Counter(numbers.tolist()).items()))

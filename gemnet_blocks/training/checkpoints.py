@@ -1,0 +1,99 @@
+"""The state of a run on disk: whole or not at all, read without running code, and only for the same config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+
+from gemnet_blocks.atomic import replacing
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.spec.document import shown
+
+FILE = "checkpoint.ckpt"
+"""The name of the file in a run's folder."""
+
+KEY = "gemnet_blocks"
+"""Where, in Lightning's checkpoint, our own part is."""
+
+CHANGEABLE = ("output", "training.log.", "training.checkpoint.", "data.workers", "data.cache")
+"""Entries of a config that change nothing in the result; so they may differ when a run goes on."""
+
+_ABSENT = object()
+
+
+@final
+class SafeCheckpointIO(CheckpointIO):
+    """Checkpoints that replace the one before at once, and hold nothing but tensors, numbers, text and containers."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Write a checkpoint."""
+        with replacing(path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load_checkpoint(
+        self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        """Read a checkpoint; whatever is asked for, no code in it is run."""
+        return read_checkpoint(Path(path))
+
+    def remove_checkpoint(self, path: Any) -> None:
+        """Remove a checkpoint."""
+        Path(path).unlink(missing_ok=True)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """What `SafeCheckpointIO` wrote.
+
+    Raises:
+        StateError: the file cannot be read or is no checkpoint of a training run.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader raises anything
+        raise StateError(
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}): remove it to start anew"
+        ) from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
+        raise StateError(f"{path}: is no checkpoint of a training run: choose another output folder")
+    return checkpoint
+
+
+def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Check that a checkpoint is of the same run.
+
+    Args:
+        path: of the checkpoint, for the message.
+        before: the config that it was made with.
+        now: the config to go on with.
+
+    Raises:
+        SpecError: they differ in something that changes the result; names every difference.
+    """
+    old, new = dict(_entries(before, "")), dict(_entries(now, ""))
+    differing = [
+        name
+        for name in dict.fromkeys((*old, *new))
+        if not name.startswith(CHANGEABLE) and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+    ]
+    if differing:
+        described = "; ".join(f"{name} was {_said(old, name)}, is {_said(new, name)}" for name in differing)
+        raise SpecError(
+            f"{path}: is of another run: {described}. Choose another output folder, or change it back to go on"
+        )
+
+
+def _said(entries: Mapping[str, Any], name: str) -> str:
+    return shown(entries[name]) if name in entries else "absent"
+
+
+def _entries(value: Any, route: str) -> Iterator[tuple[str, Any]]:
+    """The entries of nested mappings by dotted path."""
+    if isinstance(value, Mapping) and value:
+        for key, entry in value.items():
+            yield from _entries(entry, f"{route}.{key}" if route else str(key))
+    else:
+        yield route, value

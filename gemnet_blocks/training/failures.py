@@ -1,0 +1,81 @@
+"""What ends training before its time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from gemnet_blocks.atomic import replacing
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.errors import StateError
+
+if TYPE_CHECKING:
+    from gemnet_blocks.training.step import StepReport
+
+
+class NonFiniteError(StateError):
+    """The loss or its gradient became infinite or NaN; weights are still those before.
+
+    Args:
+        report: the numbers of the step.
+        batch: the structures of this process.
+        step: its number.
+    """
+
+    def __init__(self, report: StepReport, batch: LabelledStructures, step: int) -> None:
+        what = f"the gradient is {report.gradient_norm}" if report.loss_finite else f"the loss is {report.loss}"
+        frames = ", ".join(map(str, batch.frame.tolist()[:10])) + (", ..." if len(batch) > 10 else "")
+        super().__init__(f"step {step}: {what} (frames {frames})")
+        self.batch = batch
+
+    def saved(self, path: Path, checkpoint: str) -> StateError:
+        """The same, saying where the batch is and how to go on.
+
+        Args:
+            path: the file of the batch.
+            checkpoint: what is known of the last good state.
+        """
+        return StateError(
+            f"{self}. The batch was written to {path}: look for wrong labels or atoms that overlap; "
+            f"else lower the learning rate or training.clip. {checkpoint}"
+        )
+
+
+class Interrupted(Exception):  # noqa: N818 (like KeyboardInterrupt, no error)
+    """Training was told to stop, and has saved its state.
+
+    Args:
+        step: the number of steps taken.
+        folder: where the state is.
+        signal: the number of the signal.
+    """
+
+    def __init__(self, step: int, folder: Path, signal: int) -> None:
+        super().__init__(f"stopped after step {step}; the state is saved in {folder}: run the same again to go on")
+        self.step = step
+        self.signal = signal
+
+
+def write_batch(batch: LabelledStructures, path: Path) -> None:
+    """Write labelled structures as extended XYZ, with `frame` numbers, at once."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+    from ase.io import write
+
+    from gemnet_blocks.testing.models import to_ase
+
+    batch = batch.to("cpu")
+    many = to_ase(batch.structures)
+    owner = batch.structures.structure
+    for index, atoms in enumerate(many):
+        labels: dict[str, object] = {}
+        if batch.energy is not None:
+            labels["energy"] = float(batch.energy[index])
+        if batch.forces is not None:
+            labels["forces"] = batch.forces[owner == index].double().numpy()
+        if batch.stress is not None:
+            xx, yy, zz = batch.stress[index].double().diagonal().tolist()
+            labels["stress"] = [xx, yy, zz, *(float(batch.stress[index, i, j]) for i, j in ((1, 2), (0, 2), (0, 1)))]
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        atoms.info["frame"] = int(batch.frame[index])
+    with replacing(path) as temporary:
+        write(temporary, many, format="extxyz")

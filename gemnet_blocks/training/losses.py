@@ -1,0 +1,230 @@
+"""Losses of energies, forces and stresses, exact for batches that are spread over several processes."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.structures import Prediction
+
+ErrorType = Literal["mae", "l2mae", "mse", "rmse", "huber"]
+"""mae: |x|; l2mae: a vector's norm; mse: x²; rmse: the root of the mean of x²; huber: x²/2, and linear beyond δ."""
+
+AtomChoice = Literal["all", "free"]
+"""All atoms, or only those that are not fixed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How errors are measured before they are averaged.
+
+    Attributes:
+        type: the function of an error.
+        unit: what errors are divided by first.
+        delta: where the Huber function turns linear, in that unit.
+    """
+
+    type: ErrorType
+    unit: float = 1.0
+    delta: float = 1.0
+
+    def of(self, error: Float[Tensor, "rows components"]) -> Float[Tensor, "rows columns"]:
+        """The measure of each component, or of each row (l2mae)."""
+        error = error / self.unit
+        if self.type == "mae":
+            return error.abs()
+        if self.type == "l2mae":
+            return norms(error)[:, None]
+        if self.type == "huber":
+            return torch.nn.functional.huber_loss(error, torch.zeros_like(error), reduction="none", delta=self.delta)
+        return error.square()
+
+
+def norms(vectors: Float[Tensor, "rows components"]) -> Float[Tensor, " rows"]:
+    """Euclidean norms whose gradients, and gradients of gradients, are 0 where a vector is."""
+    return _root(vectors.square().sum(dim=-1))
+
+
+def _root(squares: Tensor) -> Tensor:
+    positive = squares > 0
+    return torch.where(positive, torch.where(positive, squares, 1.0).sqrt(), 0.0)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Totals:
+    """Sums of several measures over a batch, and what to divide them by.
+
+    Attributes:
+        sums: of each term, differentiable.
+        counts: how many numbers were added up for each.
+    """
+
+    sums: Float[Tensor, " *terms"]
+    counts: Float[Tensor, " *terms"]
+
+
+class Term(ABC):
+    """One thing that is compared with its label.
+
+    Args:
+        name: what it is called in logs.
+        measure: how errors are measured.
+        weight: of its mean in a loss.
+    """
+
+    def __init__(self, name: str, measure: Measure, weight: float = 1.0) -> None:
+        self.name = name
+        self.measure = measure
+        self.weight = weight
+
+    @abstractmethod
+    def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "rows components"]:
+        """Prediction minus label, a row for each atom or structure that counts.
+
+        Raises:
+            ValueError: there is no prediction or no label.
+        """
+
+    def total(self, prediction: Prediction, batch: LabelledStructures) -> Totals:
+        """The sum and the number of its measures over a batch."""
+        measured = self.measure.of(self.errors(prediction, batch))
+        count = torch.tensor(float(measured.numel()), dtype=torch.float64, device=measured.device)
+        return Totals(measured.sum(dtype=torch.float64), count)
+
+
+@final
+class EnergyTerm(Term):
+    """Errors of energies in eV, divided by the number of atoms if wanted.
+
+    Args:
+        measure: how errors are measured.
+        weight: of the mean.
+        per_atom: whether an error is divided by the number of atoms of its structure.
+    """
+
+    def __init__(self, measure: Measure, weight: float = 1.0, per_atom: bool = True) -> None:
+        super().__init__("energy", measure, weight)
+        self.per_atom = per_atom
+
+    def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "structures 1"]:
+        """Errors of energies."""
+        error = prediction.energy - _known(batch.energy, "energies")
+        if self.per_atom:
+            error = error / batch.structures.atom_counts.clamp(min=1)
+        return error[:, None]
+
+
+@final
+class ForcesTerm(Term):
+    """Errors of forces in eV/Å, three components per atom.
+
+    Args:
+        measure: how errors are measured.
+        weight: of the mean.
+        atoms: whether fixed atoms count.
+    """
+
+    def __init__(self, measure: Measure, weight: float = 1.0, atoms: AtomChoice = "all") -> None:
+        super().__init__("forces", measure, weight)
+        self.atoms = atoms
+
+    def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "chosen 3"]:
+        """Errors of the forces on the atoms that count."""
+        error = _known(prediction.forces, "predicted forces") - _known(batch.forces, "forces")
+        return error if self.atoms == "all" else error[~batch.structures.fixed]
+
+
+@final
+class StressTerm(Term):
+    """Errors of stresses in eV/Å³, or of virials per atom V·σ/N in eV, nine components per structure.
+
+    Args:
+        measure: how errors are measured.
+        weight: of the mean.
+        per: "volume" for stresses, "atom" for virials per atom.
+    """
+
+    def __init__(self, measure: Measure, weight: float = 1.0, per: Literal["atom", "volume"] = "volume") -> None:
+        super().__init__("stress", measure, weight)
+        self.per = per
+
+    def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "structures 9"]:
+        """Errors of stresses or virials."""
+        error = _known(prediction.stress, "predicted stresses") - _known(batch.stress, "stresses")
+        if self.per == "atom":
+            volumes = torch.linalg.det(batch.structures.cells).abs()
+            error = error * (volumes / batch.structures.atom_counts.clamp(min=1))[:, None, None]
+        return error.reshape(-1, 9)
+
+
+@final
+class Loss:
+    """Σ_terms weight · mean, each mean taken over all atoms or structures of all processes together.
+
+    Args:
+        terms: what is compared.
+    """
+
+    def __init__(self, terms: Sequence[Term]) -> None:
+        self.terms = tuple(terms)
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the terms."""
+        return [term.name for term in self.terms]
+
+    def totals(self, prediction: Prediction, batch: LabelledStructures) -> Totals:
+        """Sums and counts of all terms over a batch."""
+        each = [term.total(prediction, batch) for term in self.terms]
+        return Totals(torch.stack([one.sums for one in each]), torch.stack([one.counts for one in each]))
+
+    def means(self, totals: Totals) -> Float[Tensor, " terms"]:
+        """The mean of each term, or its root; 0 of nothing."""
+        mean = totals.sums / totals.counts.clamp(min=1)
+        if not any(self._rooted):
+            return mean
+        return torch.where(torch.tensor(self._rooted, device=mean.device), _root(mean), mean)
+
+    def value(self, totals: Totals) -> Float[Tensor, ""]:
+        """The loss, of sums and counts over everything."""
+        return self.means(totals) @ self._weights(totals.sums)
+
+    def local(self, own: Totals, everything: Totals, processes: int) -> Float[Tensor, ""]:
+        """What one of several processes differentiates, so that the mean gradient is that of `value(everything)`.
+
+        The gradient of f(Σ_p S_p) is Σ_p f'(S)·∇S_p, and engines average over processes: f' times their number.
+
+        Args:
+            own: sums and counts of the process's own batch.
+            everything: the same over all processes.
+            processes: how many there are.
+        """
+        if processes == 1:
+            return self.value(own)
+        counts = everything.counts.clamp(min=1)
+        slopes = 1 / counts
+        if any(self._rooted):
+            root = _root(everything.sums.detach() / counts)
+            steep = torch.where(root > 0, 0.5 / (torch.where(root > 0, root, 1.0) * counts), 0.0)
+            slopes = torch.where(torch.tensor(self._rooted, device=root.device), steep, slopes)
+        return (own.sums * slopes) @ self._weights(own.sums) * processes
+
+    @property
+    def _rooted(self) -> list[bool]:
+        return [term.measure.type == "rmse" for term in self.terms]
+
+    def _weights(self, like: Tensor) -> Tensor:
+        return torch.tensor([term.weight for term in self.terms], dtype=like.dtype, device=like.device)
+
+
+def _known(value: Tensor | None, what: str) -> Tensor:
+    if value is None:
+        raise ValueError(f"the batch has no {what}, which a loss needs")
+    return value

@@ -1,0 +1,193 @@
+"""What a training run is: model, data, losses, optimizer, budget; every field documented once, here or at its part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
+
+from gemnet_blocks.angular.plan import AngularMethod
+from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.options import Options, Size
+from gemnet_blocks.precision import MatrixProducts
+from gemnet_blocks.references import ReferencesOptions
+from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.training.loss_options import LossOptions
+from gemnet_blocks.training.optimizer import OptimizerOptions
+from gemnet_blocks.training.processes import Device
+from gemnet_blocks.training.schedules import AnySchedule, Cosine
+
+Positive = Annotated[float, Field(gt=0)]
+"""A number above 0."""
+
+Metric = Literal["loss", "energy_mae", "forces_mae", "stress_mae"]
+"""What validation finds: the loss, or a mean absolute error."""
+
+MODEL_SCHEMA = "model of a training run"
+"""The title by which the JSON Schema of the field `model` is found and filled in."""
+
+
+class ScalesOptions(Options):
+    """How scale factors are fitted before training."""
+
+    batches: Size = 8
+    """How many batches of the training set they are fitted to."""
+
+
+class EveryOptions(Options):
+    """How often something happens; with both, whenever either is due."""
+
+    steps: Size | None = None
+    """Every so many steps."""
+    epochs: Size | None = None
+    """At the end of every so many epochs."""
+
+    @model_validator(mode="after")
+    def _one_is_given(self) -> EveryOptions:
+        if self.steps is None and self.epochs is None:
+            raise ValueError("needs steps or epochs, such as {epochs: 1}")
+        return self
+
+
+class CheckpointOptions(Options):
+    """When the state of training is saved, besides its end and an interruption."""
+
+    steps: Size | None = None
+    """Every so many steps."""
+    minutes: Positive | None = 5.0
+    """Whenever so many minutes have passed."""
+
+
+class StopOptions(Options):
+    """When training ends before its budget does."""
+
+    metric: Metric = "loss"
+    """What must fall, on the validation set."""
+    patience: Size
+    """How many validations without a gain are waited for."""
+    least_gain: Annotated[float, Field(ge=0)] = 0.0
+    """A fall by no more than this, in the unit of the metric (eV, Å), is no gain."""
+
+
+class LogOptions(Options):
+    """What is written while training; changes nothing in the result."""
+
+    every: Size = 10
+    """Steps that one row of the log stands for."""
+    tensorboard: bool = True
+    """Whether TensorBoard's files are written too."""
+    progress: bool | None = None
+    """Whether a progress bar is shown; null: if somebody looks on."""
+
+
+class ExecutionOptions(Options):
+    """How the model is computed; see `gemnet_blocks.spec.build.Execution`."""
+
+    search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
+    """The neighbor search."""
+    angular: AngularMethod | dict[str, AngularMethod] = "auto"
+    """How sums over triplets and quadruplets are computed, for all or by interaction."""
+    matmul: MatrixProducts = "float32"
+    """The precision of products of matrices."""
+    memory_budget: Positive | None = None
+    """In bytes; where a step would need more, intermediate results are made anew. null: no limit."""
+
+    def execution(self) -> Execution:
+        """The same as `build` takes it."""
+        return Execution(search=self.search, angular=self.angular, matmul=self.matmul, memory_budget=self.memory_budget)
+
+
+class TrainingOptions(Options):
+    """The budget of a run and how it proceeds. At least one of steps, epochs and minutes ends it: the first reached."""
+
+    steps: Size | None = None
+    """Steps of the optimizer."""
+    epochs: Size | None = None
+    """Passes over the training set."""
+    minutes: Positive | None = None
+    """Minutes of training and validation, those before an interruption included."""
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
+    """Of initial weights and of the order of structures."""
+    clip: Positive | None = 10.0
+    """The norm of all gradients together is reduced to this; null: it is left as it is."""
+    ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
+    """How much of the mean weights is kept in each step (less in the first, where (1 + n)/(10 + n) is smaller); they
+    are validated and saved as the model. null: no mean."""
+    validate_every: EveryOptions = EveryOptions(epochs=1)
+    """How often the validation set is gone through; it is once more at the end."""
+    stop_early: StopOptions | None = None
+    """When training ends early; null: it does not."""
+    precision: Literal["32", "64", "bf16-mixed", "16-mixed"] = "32"
+    """The numbers that training computes with, as Lightning names them."""
+    deterministic: bool = False
+    """Whether only operations are allowed that give the same result whenever repeated; some are slower on GPUs."""
+    device: Device = "auto"
+    """What is computed on; auto: a CUDA device if there is one."""
+    allow_unfitted: bool = False
+    """Whether a model whose scale factors are not fitted may be trained."""
+    checkpoint: CheckpointOptions = CheckpointOptions()
+    """When the state of training is saved."""
+    log: LogOptions = LogOptions()
+    """What is written while training."""
+    execution: ExecutionOptions = ExecutionOptions()
+    """How the model is computed."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _number_of_bits(cls, value: Any) -> Any:
+        return str(value) if value in (32, 64) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _some_budget(self) -> TrainingOptions:
+        if self.steps is None and self.epochs is None and self.minutes is None:
+            raise ValueError("needs a budget: steps, epochs or minutes")
+        return self
+
+
+class TrainingConfig(Options):
+    """Everything that defines a training run.
+
+    Read it from a file with `load_config`, or make it in Python; hand it to `train`. Paths are relative to the file
+    that it was read from, else to the current folder.
+    """
+
+    model: Annotated[Spec, WithJsonSchema({"title": MODEL_SCHEMA})]
+    """The architecture: in a file, a spec, or what differs from one that it `extends`, or the path of a spec file."""
+    data: DataOptions
+    """What to learn from."""
+    references: ReferencesOptions = ReferencesOptions()
+    """What the model's outputs are relative to."""
+    scales: ScalesOptions | None = ScalesOptions()
+    """How scale factors are fitted before training; null: they are not."""
+    loss: LossOptions
+    """What is minimised."""
+    optimizer: OptimizerOptions = OptimizerOptions()
+    """How it is minimised."""
+    schedule: AnySchedule = Cosine()
+    """The learning rate over time."""
+    training: TrainingOptions
+    """The budget and the rest."""
+    output: str | None = None
+    """The folder for everything that a run writes; must be given here or to `train`."""
+
+    _folder: Path = PrivateAttr(default_factory=Path)
+
+    @property
+    def folder(self) -> Path:
+        """What paths are relative to."""
+        return self._folder
+
+    def in_folder(self, folder: Path) -> TrainingConfig:
+        """The same with paths relative to another folder."""
+        copy = self.model_copy()
+        copy._folder = folder
+        return copy
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain mappings, lists, numbers and text that make the same config again."""
+        return self.model_dump(mode="json")
+
+
+METRICS: tuple[str, ...] = get_args(Metric)

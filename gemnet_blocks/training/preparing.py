@@ -1,0 +1,123 @@
+"""Everything that is checked or fitted before the first step."""
+
+from __future__ import annotations
+
+import torch
+
+from gemnet_blocks.data.opening import DataSplits
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.model import GemNet
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.references import References, fit_references
+from gemnet_blocks.scaling import ScaleFactor, fit_scales
+from gemnet_blocks.spec.build import build
+from gemnet_blocks.training.feeding import Feed
+from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.processes import Processes
+
+
+def check_config(config: TrainingConfig) -> None:
+    """Check what needs neither data nor model.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
+    forces, loss, early = config.model.heads.forces, config.loss, config.training.stop_early
+    problems = []
+    if loss.forces is not None and forces is None:
+        problems.append("loss.forces: the model has no forces: set model.heads.forces, or remove it")
+    if loss.stress is not None and (forces is None or forces.type != "gradient"):
+        problems.append(
+            "loss.stress: only models with gradient forces have stresses: set model.heads.forces, or remove it"
+        )
+    for label in ("energy", "forces", "stress"):
+        if getattr(loss, label) is not None and label not in config.data.labels:
+            known = ", ".join(config.data.labels)
+            problems.append(f"loss.{label}: data.labels has only {known}: add {label} to it, or remove the loss")
+    if early is not None and early.metric == "stress_mae" and loss.stress is None:
+        problems.append("training.stop_early.metric: stresses are validated only where loss.stress is given")
+    if early is not None and early.metric == "forces_mae" and forces is None:
+        problems.append("training.stop_early.metric: the model has no forces")
+    on_cpu = Processes().device(config.training.device).type == "cpu"
+    if config.training.precision == "16-mixed" and on_cpu:
+        problems.append("training.precision: 16-mixed is for GPUs: choose bf16-mixed or 32")
+    if problems:
+        raise SpecError("\n".join(problems))
+
+
+def check_data(config: TrainingConfig, data: DataSplits) -> None:
+    """Check that the data has what the run needs.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
+    problems = []
+    for part, dataset in (("training", data.train), ("validation", data.validation)):
+        if dataset is None:
+            continue
+        if not len(dataset):
+            problems.append(f"data: the {part} set is empty")
+        problems += [
+            f"loss.{label}: the {part} set has no labels for it: remove it, or name other files"
+            for label in ("energy", "forces", "stress")
+            if getattr(config.loss, label) is not None and label not in dataset.labels
+        ]
+    if data.validation is None:
+        if config.training.stop_early is not None:
+            problems.append("training.stop_early: needs a validation set: set data.validation or data.split")
+        if config.schedule.type == "plateau":
+            problems.append("schedule.type: plateau needs a validation set: set data.validation or data.split")
+    if problems:
+        raise SpecError("\n".join(problems))
+
+
+def compared_labels(config: TrainingConfig, data: DataSplits) -> frozenset[str]:
+    """What errors are logged for: what the model predicts and all data has."""
+    labels = data.train.labels & (data.validation.labels if data.validation is not None else data.train.labels)
+    return labels if config.model.heads.forces is not None else labels - {"forces"}
+
+
+def initial_potential(config: TrainingConfig, data: DataSplits, references: References | None) -> Potential:
+    """The untrained potential, in the type of numbers that it is trained in.
+
+    Args:
+        config: the run.
+        data: what references are fitted to.
+        references: those of a run that goes on.
+
+    Raises:
+        SpecError: the spec cannot be built, or references cannot be fitted.
+    """
+    model = build(config.model, execution=config.training.execution.execution(), seed=config.training.seed)
+    if references is None:
+        options = config.references
+        references = fit_references(data.train, data.meaning, options.per_element, options.scale, options.atoms)
+    dtype = torch.float64 if config.training.precision == "64" else torch.float32
+    return Potential(model.to(dtype), config.model, references)
+
+
+def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
+    """Fit the scale factors; the same on all processes, as they do it with the same batches.
+
+    Raises:
+        StateError: factors stay unfitted, and the config does not allow it.
+    """
+    if config.scales is not None and scale_factors(model):
+        device = next(model.parameters()).device
+        fit_scales(model, [batch.to(device) for batch in feed.first(config.scales.batches)])
+    unfitted = [name for name, factor in scale_factors(model).items() if not factor.fitted]
+    if unfitted and not config.training.allow_unfitted:
+        shown = ", ".join(unfitted[:5]) + (f" and {len(unfitted) - 5} more" if len(unfitted) > 5 else "")
+        why = (
+            "`scales` is null: set scales: {batches: 8}"
+            if config.scales is None
+            else "nothing varies where they are: remove what the data does not need from model.interactions"
+        )
+        raise StateError(
+            f"{len(unfitted)} scale factors are not fitted ({shown}): {why}, or set training.allow_unfitted"
+        )
+
+
+def scale_factors(model: GemNet) -> dict[str, ScaleFactor]:
+    """The scale factors of a model by name."""
+    return {name: one for name, one in model.named_modules() if isinstance(one, ScaleFactor)}

@@ -1,0 +1,206 @@
+"""Training configs from files: one error that lists every problem, with file and line, before anything is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import resolve
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean
+from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, read_document, shown
+from gemnet_blocks.spec.editor import json_schema as spec_schema
+from gemnet_blocks.spec.explain import WORDS
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+def load_config(path: str | PathLike[str], patches: Mapping[str, Any] | None = None) -> TrainingConfig:
+    """Read a training config. Nothing in it can run code.
+
+    Args:
+        path: a YAML file; paths in it are relative to it.
+        patches: changes by dotted path, such as `{"training.steps": 100, "model.interactions.quadruplet": None}`.
+
+    Raises:
+        SpecError: one error with every problem: file, line, path, and what may have been meant.
+    """
+    path = Path(path)
+    return _read(read_document(path), patches, path.parent)
+
+
+def parse_config(text: str, folder: str | PathLike[str] = ".") -> TrainingConfig:
+    """Read a training config from YAML text; paths in it are relative to `folder`.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
+    return _read(parse_document(text, "config"), None, Path(folder))
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of training configs, for completion and checks in editors."""
+    schema = TrainingConfig.model_json_schema()
+    model = spec_schema()
+    path = {"type": "string", "description": "The path of a spec file."}
+    inline = {key: model[key] for key in ("type", "if", "then", "else")}
+    described = schema["properties"]["model"].get("description", "")
+    assert schema["properties"]["model"].get("title") == MODEL_SCHEMA
+    schema["properties"]["model"] = {"description": described, "anyOf": [path, inline]}
+    schema["$defs"] = {**schema.get("$defs", {}), **model["$defs"]}
+    return {"$schema": model["$schema"], **schema, "title": "GemNet training"}
+
+
+def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path) -> TrainingConfig:
+    catalog = Catalog()
+    changes = resolve.as_document(patches or {})
+    problems: list[str] = []
+    model = None
+    try:
+        model = _model(document, changes, catalog, folder)
+    except SpecError as error:
+        problems.append(str(error))
+    rest = _overlaid(_without_model(document), _without_model(changes))
+    config, found = _validated(rest, model)
+    problems += [rest.located(problem) for problem in found]
+    if problems or config is None:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    return config.in_folder(folder)
+
+
+def _model(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec | None:
+    """The spec that a config contains or names, changed by patches."""
+    if "model" not in {**document.data, **changes.data}:
+        return None
+    named = changes.data.get("model")
+    described = named if isinstance(named, str) else document.data.get("model")
+    if isinstance(described, str):
+        base = _spec_file(folder / described, catalog, document, "model")
+    elif isinstance(described, Mapping) or described is None:
+        base = _inline(_section(document, "model"), catalog, folder)
+    else:
+        place = document.located(Problem(("model",), f"must be a spec or the path of one, got {shown(described)}"))
+        raise SpecError(place)
+    if isinstance(named, Mapping):
+        base = resolve.merge(base, _section(changes, "model"), catalog)
+    return resolve.validate(base, catalog)
+
+
+def _inline(section: Document, catalog: Catalog, folder: Path) -> Document:
+    data = dict(section.data)
+    extended = data.pop("extends", None)
+    changes = Document(data, section.places)
+    if "extends" not in section.data:
+        return resolve.merge(resolve.NOTHING, changes, catalog)
+    if not isinstance(extended, str):
+        raise SpecError(f"{section.place(('extends',))}: model.extends: must be the path of one spec file")
+    return resolve.merge(_spec_file(folder / extended, catalog, section, "extends"), changes, catalog)
+
+
+def _spec_file(path: Path, catalog: Catalog, document: Document, key: str) -> Document:
+    if not path.is_file():
+        reason = "is a directory" if path.is_dir() else f"does not exist{resolve.near_file(path)}"
+        name = "model" if key == "model" else f"model.{key}"
+        raise SpecError(f"{document.place((key,))}: {name}: {path} {reason}")
+    return resolve.read_with_bases(path, catalog, ())
+
+
+def _section(document: Document, key: str) -> Document:
+    """One section as a document of its own."""
+    data = document.data.get(key)
+    places = {route[1:]: place for route, place in document.places.items() if route[:1] == (key,)}
+    problems = tuple(Problem(one.route[1:], one.message) for one in document.problems if one.route[:1] == (key,))
+    return Document(dict(data) if isinstance(data, Mapping) else {}, places, problems)
+
+
+def _without_model(document: Document) -> Document:
+    data = {key: value for key, value in document.data.items() if key != "model"}
+    return Document(data, document.places, tuple(one for one in document.problems if one.route[:1] != ("model",)))
+
+
+def _overlaid(base: Document, changes: Document) -> Document:
+    """The base with changes: mappings are merged, everything else is replaced."""
+    return Document(
+        _merged(base.data, changes.data), {**base.places, **changes.places}, (*base.problems, *changes.problems)
+    )
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(old)
+    for key, value in new.items():
+        before = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(before, Mapping)
+        merged[key] = _merged(before, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None, list[Problem]]:
+    """The config, or what is wrong with it."""
+    problems = [*rest.problems, *rest.impossible_numbers()]
+    data = rest.data if model is None else {**rest.data, "model": model}
+    try:
+        return TrainingConfig.model_validate(data), problems
+    except ValidationError as error:
+        known = {problem.route for problem in problems}
+        found = [_explained(detail, rest) for detail in error.errors(include_url=False)]
+        # a model that could not be read has been complained of already
+        told = known | ({("model",)} if "model" in {route[0] for route in rest.places if route} else set())
+        return None, [*problems, *(problem for problem in found if problem.route not in told)]
+
+
+def _explained(error: ErrorDetails, document: Document) -> Problem:
+    """A finding of pydantic's in the words of a config."""
+    route = tuple(_route(error["loc"], document.data, error["type"] == "missing"))
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    if kind == "extra_forbidden":
+        return Problem(route, f"unknown field{did_you_mean(route[-1], _fields_at(route[:-1], document.data))}")
+    if kind == "missing":
+        return Problem(route, "is missing")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = str(context.get("discriminator", "type")).strip("'")
+        return Problem((*route, tag), f"must be one of {context.get('expected_tags', 'the kinds that there are')}")
+    if kind not in WORDS:
+        return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
+    hint = did_you_mean(given, str(context.get("expected", "")).split("'")[1::2]) if kind == "literal_error" else ""
+    hint = hint if "did you mean" in hint else ""
+    return Problem(route, f"{WORDS[kind].format(**context)}, got {shown(given)}{hint}")
+
+
+def _route(location: tuple[int | str, ...], data: Any, missing: bool) -> Iterator[str]:
+    """The keys of the document that lead to a finding; pydantic puts names of alternatives in between."""
+    for index, key in enumerate(location):
+        in_list = isinstance(data, list) and isinstance(key, int) and key < len(data)
+        if in_list or (isinstance(data, Mapping) and key in data):
+            data = data[key]
+        elif not (missing and index == len(location) - 1):
+            continue
+        yield str(key)
+
+
+def _fields_at(route: Route, data: Any) -> list[str]:
+    """The names of the fields of the options at a route; of alternatives, those of the one that `type` chooses."""
+    options: list[type[BaseModel]] = [TrainingConfig]
+    for key in route:
+        data = data.get(key) if isinstance(data, Mapping) else None
+        fields = [one.model_fields[key] for one in options if key in one.model_fields]
+        options = [found for field in fields for found in _options_in([field.annotation, *field.metadata])]
+        chosen = data.get("type") if isinstance(data, Mapping) else None
+        fitting = [one for one in options if "type" in one.model_fields and one.model_fields["type"].default == chosen]
+        options = fitting or options
+    return sorted({name for one in options for name in one.model_fields})
+
+
+def _options_in(annotations: list[Any]) -> Iterator[type[BaseModel]]:
+    pending = list(annotations)
+    while pending:
+        annotation = pending.pop()
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield annotation
+        pending.extend(getattr(annotation, "__args__", ()))

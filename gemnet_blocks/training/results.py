@@ -1,0 +1,94 @@
+"""The folder of a run: log, models and the record of how they came about."""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gemnet_blocks
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model_file import save_potential
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.references import References
+from gemnet_blocks.training.log import TrainingLog
+from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.state import RunState
+from gemnet_blocks.training.validation import in_log_units
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """Where the results of a run go.
+
+    Attributes:
+        folder: for everything that is written.
+        config: the whole run.
+        references: of the model.
+        data_report: what was found in the data.
+        processes: how many train together.
+    """
+
+    folder: Path
+    config: TrainingConfig
+    references: References
+    data_report: str
+    processes: int
+
+    def open_log(self, metrics: list[str], step: int, validates: bool) -> TrainingLog:
+        """The log, going on after a step."""
+        named = list(in_log_units(dict.fromkeys(metrics, 0.0)))
+        validation = [f"validation_{name}" for name in named] if validates else []
+        columns = ["epoch", "seconds", "learning_rate", "gradient_norm", *named, *validation]
+        return TrainingLog(self.folder, columns, step, self.config.training.log.tensorboard)
+
+    def path(self, name: str) -> Path:
+        """The model file of a name: `best`, by validation loss, or `last`."""
+        return self.folder / f"{name}.safetensors"
+
+    def save(self, name: str, potential: Potential, state: RunState) -> Path:
+        """Write a model file with the record of its training."""
+        record = self.record(state)
+        save_potential(Potential(potential.model, potential.spec, self.references, record), self.path(name))
+        return self.path(name)
+
+    def record(self, state: RunState) -> dict[str, Any]:
+        """How a model came about, as JSON can hold it."""
+        import lightning
+        import torch
+
+        validations = state.validations
+        best = min(validations, key=lambda one: one["loss"], default=None)
+        return {
+            "config": self.config.to_dict(),
+            "versions": {
+                "gemnet_blocks": gemnet_blocks.__version__,
+                "torch": torch.__version__,
+                "lightning": lightning.__version__,
+                "python": platform.python_version(),
+            },
+            "machine": {"processes": self.processes, "threads": torch.get_num_threads(), "cpu": platform.machine()},
+            "data": self.data_report,
+            "step": state.step,
+            "epochs": state.place.epoch + state.place.index / state.place.count,
+            "seconds": state.seconds,
+            "validations": len(validations),
+            "best_validation": best,
+            "last_validation": validations[-1] if validations else None,
+        }
+
+
+def check_folder(folder: Path) -> None:
+    """Make a folder, and see that it can be written to before anything is computed.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise SpecError(f"output: {folder} cannot be written to: {error.strerror or error}") from error

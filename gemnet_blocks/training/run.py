@@ -1,0 +1,170 @@
+"""One training run: from what is prepared to what is left at the end."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import DDPStrategy
+
+from gemnet_blocks.atomic import replacing
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.references import References
+from gemnet_blocks.spec.document import dump
+from gemnet_blocks.training.averages import MeanWeights
+from gemnet_blocks.training.checkpoints import FILE, KEY, SafeCheckpointIO, check_same, read_checkpoint
+from gemnet_blocks.training.course import Course
+from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
+from gemnet_blocks.training.feeding import Feed, open_parts
+from gemnet_blocks.training.module import PotentialModule
+from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.preparing import (
+    check_config,
+    check_data,
+    compared_labels,
+    initial_potential,
+    prepare_scales,
+)
+from gemnet_blocks.training.processes import Processes
+from gemnet_blocks.training.results import Results, check_folder
+from gemnet_blocks.training.stream import TrainingStream
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Run:
+    """A run that is ready to start, or to go on.
+
+    Attributes:
+        module: model, loss and step.
+        course: what happens around the steps.
+        stream: training batches.
+        trainer: Lightning's.
+        checkpoint: what it goes on from; None: it is new.
+    """
+
+    module: PotentialModule
+    course: Course
+    stream: TrainingStream
+    trainer: Trainer
+    checkpoint: Path | None
+
+    @classmethod
+    def prepared(cls, config: TrainingConfig, folder: Path, resume: bool | None) -> Run:
+        """Check everything, open the data, fit references and scale factors.
+
+        Raises:
+            SpecError, StructureError, StateError: see `train`.
+        """
+        check_config(config)
+        check_folder(folder)
+        processes = Processes.of_environment()
+        saved = _saved(folder / FILE, config, processes.world, resume)
+        data = open_parts(config)
+        check_data(config, data)
+        references = References.from_dict(saved["references"]) if saved else None
+        potential = initial_potential(config, data, references)
+        feed = Feed(data.train, config, processes)
+        if saved is None:
+            prepare_scales(config, feed, potential.model.to(processes.device(config.training.device)))
+        results = Results(folder, config, potential.references, data.report, processes.world)
+        loss = config.loss.loss(potential.references.scale)
+        errors = config.loss.errors(compared_labels(config, data))
+        module = PotentialModule(potential, config, loss, errors)
+        validation = None
+        if data.validation is not None:
+            validation = Feed(data.validation, config, processes).validation()
+        course = _course(results, validation, saved)
+        stream = feed.training()
+        stream.start = course.state.place
+        trainer = _trainer(config, course, processes)
+        if processes.rank == 0:
+            with replacing(folder / "config.yaml") as temporary:
+                heading = (
+                    "# The config of this run, with nothing left to look up; paths are relative to its own file.\n"
+                )
+                temporary.write_text(heading + dump(config.to_dict()), encoding="utf-8")
+        return cls(module, course, stream, trainer, folder / FILE if saved else None)
+
+    def completed(self) -> Path:
+        """Run to the end.
+
+        Raises:
+            Interrupted: by a signal.
+            StateError: a loss or gradient is not finite.
+        """
+        results, course = self.course.results, self.course
+        if not course.state.finished:
+            try:
+                self.trainer.fit(self.module, self.stream, ckpt_path=self.checkpoint)
+            except NonFiniteError as error:
+                path = results.folder / f"not-finite-{self.trainer.global_rank}.extxyz"
+                write_batch(error.batch, path)
+                raise error.saved(path, _state_of(results.folder / FILE)) from None
+            finally:
+                course.close()
+            if not course.state.finished:
+                raise Interrupted(course.state.step, results.folder, course.signal or signal.SIGTERM)
+        best = results.path("best")
+        return best if best.is_file() and course.state.validations else results.path("last")
+
+
+def _state_of(checkpoint: Path) -> str:
+    if not checkpoint.is_file():
+        return "There is no checkpoint yet."
+    return f"The last good state, of step {read_checkpoint(checkpoint)[KEY]['state']['step']}, is in {checkpoint}."
+
+
+def _saved(path: Path, config: TrainingConfig, world: int, resume: bool | None) -> dict[str, Any] | None:
+    """Our part of the checkpoint to go on from."""
+    if not path.is_file():
+        if resume:
+            raise SpecError(f"{path}: there is no checkpoint to go on from: run without --resume to start")
+        return None
+    if resume is False:
+        raise SpecError(f"{path}: there is a checkpoint already: go on from it, or choose another output folder")
+    saved: dict[str, Any] = read_checkpoint(path)[KEY]
+    now = {**config.to_dict(), "processes": world}
+    check_same(path, {**saved["config"], "processes": saved["processes"]}, now)
+    return saved
+
+
+def _course(
+    results: Results, validation: Callable[[], Iterable[LabelledStructures]] | None, saved: dict[str, Any] | None
+) -> Course:
+    decay = results.config.training.ema
+    return Course(results, validation, None if decay is None else MeanWeights(decay), saved)
+
+
+def _trainer(config: TrainingConfig, course: Course, processes: Processes) -> Trainer:
+    """Lightning's engine, with nothing that is done elsewhere: logs, validation, checkpoints, ends."""
+    options = config.training
+    plugins: list[Any] = [SafeCheckpointIO()]
+    if SLURMEnvironment.detect():
+        plugins.append(SLURMEnvironment(auto_requeue=False))  # the course saves the state when Slurm says so
+    precision = {"32": "32-true", "64": "64-true"}.get(options.precision, options.precision)
+    # some weights get no gradient, such as that of the energy's mean where only forces are trained
+    strategy: Any = DDPStrategy(find_unused_parameters=True) if processes.world > 1 else "auto"
+    return Trainer(
+        accelerator=processes.device(options.device).type,
+        devices=processes.per_node,
+        num_nodes=processes.nodes,
+        strategy=strategy,
+        precision=precision,  # type: ignore[arg-type]
+        callbacks=[one for one in (course.mean, course) if one is not None],
+        plugins=plugins,
+        max_epochs=-1,
+        limit_val_batches=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        deterministic=options.deterministic,
+        default_root_dir=course.results.folder,
+    )

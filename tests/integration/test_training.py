@@ -1,0 +1,215 @@
+"""Training on small data with a tiny model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase.io import read
+from training_runs import config, rows
+
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.training import train
+from gemnet_blocks.training.checkpoints import read_checkpoint
+
+BRIEF: dict[str, Any] = {"steps": 3, "checkpoint": {"steps": None}, "log": {"every": 1}}
+
+
+def test_the_loss_falls_and_the_log_says_so_in_its_units(tmp_path: Path) -> None:
+    settings = config(tmp_path, loss={"stress": {"weight": 1}}, training={"steps": 60})
+    path = train(settings, tmp_path / "run")
+    log = rows(tmp_path / "run")
+    validated = [float(row["validation_loss"]) for row in log if row["validation_loss"]]
+    assert validated[-1] < 0.5 * validated[0]
+    last = [row for row in log if row["validation_loss"]][-1]
+    potential = load_potential(tmp_path / "run" / "last.safetensors", dtype=torch.float64)
+    held_out = read_checkpoint(tmp_path / "run" / "checkpoint.ckpt")
+    assert held_out["gemnet_blocks"]["state"]["finished"]
+
+    from gemnet_blocks.data.opening import open_data
+
+    validation = open_data(settings.data, settings.folder).validation
+    energies, forces, stresses = [], [], []
+    for index in range(len(validation)):
+        item = validation[index]
+        prediction = potential(item.structures, stress=True)
+        energies.append((prediction.energy - item.energy).abs().detach().numpy() / item.structures.atom_count)
+        forces.append((prediction.forces - item.forces).abs().detach().numpy().ravel())
+        stresses.append((prediction.stress - item.stress).abs().detach().numpy().ravel())
+    for name, errors in (
+        ("validation_energy_mae_mev_per_atom", energies),
+        ("validation_forces_mae_mev_per_angstrom", forces),
+        ("validation_stress_mae_mev_per_cubic_angstrom", stresses),
+    ):
+        assert float(last[name]) == pytest.approx(1000 * np.concatenate(errors).mean(), rel=1e-3), name
+    assert path == tmp_path / "run" / "best.safetensors"
+
+
+def test_the_record_says_how_the_model_came_about(tmp_path: Path) -> None:
+    settings = config(tmp_path, training=BRIEF)
+    record = load_potential(train(settings, tmp_path / "run")).record
+    assert record["config"] == json.loads(json.dumps(settings.to_dict()))
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["step"] == 3
+    assert record["best_validation"]["loss"] > 0
+
+
+def test_the_mean_of_the_weights_is_what_the_docstring_says(tmp_path: Path) -> None:
+    """The same run, stopped after 1, 2 and 3 steps without a mean, gives the weights to average."""
+    schedule = {"type": "constant"}
+    steps = []
+    for count in (0, 1, 2, 3):
+        one = {**BRIEF, "steps": max(count, 1), "ema": None}
+        extra = {"optimizer": {"learning_rate": 1e-30}} if count == 0 else {}
+        train(config(tmp_path, training=one, schedule=schedule, **extra), tmp_path / f"{count}")
+        steps.append(load_potential(tmp_path / f"{count}" / "last.safetensors").state_dict())
+    train(config(tmp_path, training={**BRIEF, "ema": 0.25}, schedule=schedule), tmp_path / "mean")
+    mean = load_potential(tmp_path / "mean" / "last.safetensors").state_dict()
+    for name, value in mean.items():
+        expected = steps[0][name]
+        for step, kept in ((1, 2 / 11), (2, 0.25), (3, 0.25)):
+            expected = kept * expected + (1 - kept) * steps[step][name]
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_gradients_are_clipped_to_a_norm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    norms = []
+    step = torch.optim.AdamW.step
+
+    def watched(self: Any, closure: Any = None) -> Any:
+        def seen() -> Any:
+            loss = closure()
+            weights = [weight for group in self.param_groups for weight in group["params"]]
+            norms.append(float(torch.stack([w.grad.norm() for w in weights if w.grad is not None]).norm()))
+            return loss
+
+        return step(self, seen)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    train(config(tmp_path, training={**BRIEF, "clip": 1e-3}), tmp_path / "run")
+    assert norms == pytest.approx([1e-3] * 3, rel=1e-4)
+    assert all(float(row["gradient_norm"]) > 1e-2 for row in rows(tmp_path / "run"))
+
+
+def test_learning_rates_follow_the_schedule(tmp_path: Path) -> None:
+    training = {**BRIEF, "steps": 4}
+    schedule = {"type": "linear", "warmup": 2, "final": 0.0}
+    train(config(tmp_path, training=training, schedule=schedule), tmp_path / "run")
+    rates = [float(row["learning_rate"]) for row in rows(tmp_path / "run")]
+    assert rates == pytest.approx([0.01 * factor for factor in (0.5, 0.75, 0.5, 0.25)])
+
+
+def test_epochs_are_a_budget(tmp_path: Path) -> None:
+    training = {**BRIEF, "steps": None, "epochs": 2, "validate_every": {"steps": None, "epochs": 1}}
+    train(config(tmp_path, training=training), tmp_path / "run")
+    log = rows(tmp_path / "run")
+    assert [row["epoch"] for row in log if row["validation_loss"]] == ["1", "2"]
+    assert len(log) == 12  # 24 structures, 4 at a time
+
+
+def test_minutes_are_a_budget(tmp_path: Path) -> None:
+    training = {**BRIEF, "steps": None, "minutes": 0.01, "validate_every": {"steps": 1000}}
+    train(config(tmp_path, training=training), tmp_path / "run")
+    state = read_checkpoint(tmp_path / "run" / "checkpoint.ckpt")["gemnet_blocks"]["state"]
+    assert 0.6 <= state["seconds"] < 5
+
+
+def test_training_stops_early(tmp_path: Path) -> None:
+    training = {
+        **BRIEF,
+        "steps": 1000,
+        "validate_every": {"steps": 2},
+        "stop_early": {"patience": 1, "least_gain": 1e9},
+    }
+    train(config(tmp_path, training=training), tmp_path / "run")
+    assert rows(tmp_path / "run")[-1]["step"] == "6"  # the first gains on infinity, two do not
+
+
+@pytest.mark.filterwarnings("error")
+def test_half_precision(tmp_path: Path) -> None:
+    settings = config(tmp_path, training={**BRIEF, "steps": 10, "precision": "bf16-mixed", "deterministic": False})
+    train(settings, tmp_path / "run")
+    losses = [float(row["loss"]) for row in rows(tmp_path / "run")]
+    assert losses[-1] < losses[0]
+
+
+def test_a_loss_that_is_no_number_stops_training_and_saves_the_batch(tmp_path: Path) -> None:
+    training = {**BRIEF, "steps": 50, "clip": None, "checkpoint": {"steps": 1}}
+    settings = config(tmp_path, training=training, optimizer={"learning_rate": 1e30}, schedule={"type": "constant"})
+    with pytest.raises(StateError, match=r"step \d+: the (loss|gradient) is (nan|inf).*not-finite-0\.extxyz") as caught:
+        train(settings, tmp_path / "run")
+    step = int(str(caught.value).split("step ")[1].split(":")[0])
+    assert f"The last good state, of step {step - 1}, is in" in str(caught.value)
+    frames = read(tmp_path / "run" / "not-finite-0.extxyz", ":")
+    source = read(tmp_path / "structures.xyz", ":")
+    assert len(frames) == 4
+    for frame in frames:
+        original = source[frame.info["frame"]]
+        np.testing.assert_allclose(
+            frame.get_forces(apply_constraint=False), original.get_forces(apply_constraint=False), atol=1e-6
+        )
+        assert frame.get_potential_energy() == pytest.approx(original.get_potential_energy())
+        np.testing.assert_allclose(frame.get_stress(), original.get_stress(), atol=1e-6)
+
+
+def test_unfitted_scale_factors_are_refused_unless_allowed(tmp_path: Path) -> None:
+    with pytest.raises(StateError, match=r"scale factors are not fitted .*set scales: \{batches: 8\}, or set training"):
+        train(config(tmp_path, training=BRIEF, scales=None), tmp_path / "run")
+    train(config(tmp_path, training={**BRIEF, "allow_unfitted": True}, scales=None), tmp_path / "run")
+
+
+def test_scale_factors_are_fitted_and_kept(tmp_path: Path) -> None:
+    potential = load_potential(train(config(tmp_path, training=BRIEF), tmp_path / "run"))
+    factors = [one for one in potential.modules() if isinstance(one, ScaleFactor)]
+    assert factors
+    assert all(one.fitted for one in factors)
+
+
+@pytest.mark.parametrize(
+    ("patches", "told"),
+    [
+        ({"model.heads.forces": None}, "loss.forces: the model has no forces"),
+        (
+            {"model.heads.forces": {"type": "direct"}, "loss.stress": {}},
+            "loss.stress: only models with gradient forces",
+        ),
+        ({"training.precision": "16-mixed"}, "16-mixed is for GPUs"),
+        ({"data.labels": ["energy"]}, "loss.forces: data.labels has only energy"),
+        ({"data.files": ["absent.xyz"]}, "absent.xyz: there is no such file"),
+        ({"data.split": None, "training.stop_early": {"patience": 1}}, "stop_early: needs a validation set"),
+        ({"data.split": None, "schedule": {"type": "plateau"}}, "plateau needs a validation set"),
+    ],
+)
+def test_what_does_not_fit_is_told_before_anything_trains(tmp_path: Path, patches: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        train(config(tmp_path, **patches), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpecError, match=r"output: .* cannot be written to"):
+        train(config(tmp_path, training=BRIEF), tmp_path / "file" / "run")
+    with pytest.raises(SpecError, match="output: is missing"):
+        train(config(tmp_path, training=BRIEF, output=None))
+
+
+def test_randomness_outside_is_left_alone(tmp_path: Path) -> None:
+    before = torch.get_rng_state()
+    train(config(tmp_path, training=BRIEF), tmp_path / "run")
+    assert torch.equal(before, torch.get_rng_state())
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
+def test_without_validation_the_last_model_is_the_result(tmp_path: Path) -> None:
+    path = train(config(tmp_path, training=BRIEF, data={"split": None}), tmp_path / "run")
+    assert path == tmp_path / "run" / "last.safetensors"
+    atoms = read(tmp_path / "structures.xyz", "0")
+    assert load_potential(path)(Structures.from_ase(atoms)).energy.isfinite().all()

@@ -1,0 +1,100 @@
+"""A run that is stopped, however it is stopped, and goes on ends where an uninterrupted one does, bit by bit."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import assert_same_state, config, rows
+
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.spec.document import dump
+from gemnet_blocks.training import train
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A config file, and in `whole` the results of an uninterrupted run."""
+    folder = tmp_path_factory.mktemp("resume")
+    settings = config(folder)
+    (folder / "config.yaml").write_text(dump(settings.to_dict()))
+    train(settings, folder / "whole")
+    return folder
+
+
+def start(folder: Path, output: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "gemnet_blocks.cli", "train", "config.yaml", "--output", str(output)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def wait_for_rows(process: subprocess.Popen[str], output: Path, count: int) -> None:
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and process.poll() is None:
+        if (output / "log.csv").exists() and len((output / "log.csv").read_text().splitlines()) > count:
+            return
+        time.sleep(0.002)
+    raise AssertionError(process.communicate()[1])
+
+
+def assert_same_models(one: Path, other: Path) -> None:
+    for name in ("best", "last"):
+        first, second = (load_potential(folder / f"{name}.safetensors") for folder in (one, other))
+        assert all(torch.equal(value, second.state_dict()[key]) for key, value in first.state_dict().items()), (
+            f"{name} differs"
+        )
+
+
+@pytest.mark.parametrize("row", [1, 6])
+def test_killed_runs_go_on_bit_by_bit(folder: Path, tmp_path: Path, row: int) -> None:
+    process = start(folder, tmp_path)
+    wait_for_rows(process, tmp_path, row)
+    process.kill()
+    process.communicate()
+    assert len(rows(tmp_path)) < len(rows(folder / "whole"))
+    train(config(folder), tmp_path)
+    assert_same_state(folder / "whole", tmp_path)
+    assert_same_models(folder / "whole", tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_save_and_say_how_to_go_on(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
+    process = start(folder, tmp_path)
+    wait_for_rows(process, tmp_path, 3)
+    process.send_signal(number)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, errors
+    assert "run the same again to go on" in told
+    train(config(folder), tmp_path, resume=True)
+    assert_same_state(folder / "whole", tmp_path)
+
+
+def test_a_finished_run_is_left_as_it_is(folder: Path) -> None:
+    before = (folder / "whole" / "last.safetensors").stat().st_mtime_ns
+    assert train(config(folder), folder / "whole") == folder / "whole" / "best.safetensors"
+    assert (folder / "whole" / "last.safetensors").stat().st_mtime_ns == before
+
+
+def test_another_config_does_not_go_on(folder: Path) -> None:
+    with pytest.raises(SpecError, match=r"optimizer\.learning_rate was 0\.01, is 0\.02"):
+        train(config(folder, optimizer={"learning_rate": 0.02}), folder / "whole")
+
+
+def test_what_changes_no_result_may_change(folder: Path) -> None:
+    train(config(folder, training={"log": {"every": 5}}), folder / "whole")
+
+
+def test_resuming_needs_a_checkpoint(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="no checkpoint to go on from"):
+        train(config(folder), tmp_path, resume=True)
+    with pytest.raises(SpecError, match="a checkpoint already"):
+        train(config(folder), folder / "whole", resume=False)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, read_checkpoint
+from gemnet_blocks.training.state import Means, RunState
+from gemnet_blocks.training.stream import Place
+
+
+class Harmful:
+    def __reduce__(self) -> tuple[object, ...]:
+        return (exec, ("raise SystemExit",))
+
+
+def test_checkpoints_read_as_written_and_replace_the_one_before(tmp_path: Path) -> None:
+    files = SafeCheckpointIO()
+    for value in (1.0, 2.0):
+        files.save_checkpoint({KEY: {"step": 3}, "weight": torch.tensor(value)}, tmp_path / "a.ckpt")
+    found = files.load_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+    assert found == {KEY: {"step": 3}, "weight": torch.tensor(2.0)}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Path) -> None:
+    files = SafeCheckpointIO()
+    files.save_checkpoint({KEY: {}}, tmp_path / "a.ckpt")
+    with pytest.raises((pickle.PicklingError, AttributeError, TypeError)):
+        files.save_checkpoint({KEY: {}, "bad": lambda: None}, tmp_path / "a.ckpt")
+    assert read_checkpoint(tmp_path / "a.ckpt") == {KEY: {}}
+    assert [path.name for path in tmp_path.iterdir()] == ["a.ckpt"]
+
+
+def test_code_in_checkpoints_is_not_run(tmp_path: Path) -> None:
+    torch.save({KEY: Harmful()}, tmp_path / "a.ckpt")
+    with pytest.raises(StateError, match="cannot be read as a checkpoint"):
+        SafeCheckpointIO().load_checkpoint(tmp_path / "a.ckpt", weights_only=False)
+
+
+def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
+    torch.save({"weight": torch.ones(1)}, tmp_path / "a.ckpt")
+    with pytest.raises(StateError, match="no checkpoint of a training run"):
+        read_checkpoint(tmp_path / "a.ckpt")
+
+
+def test_every_difference_is_named_but_for_those_that_change_nothing() -> None:
+    before = {"output": "a", "data": {"workers": 0, "files": ["x"]}, "training": {"log": {"every": 1}, "clip": 10.0}}
+    same = {"output": "b", "data": {"workers": 4, "files": ["x"]}, "training": {"log": {"every": 2}, "clip": 10.0}}
+    check_same(Path("a.ckpt"), before, same)
+    other = {**same, "data": {"files": ["y"]}, "training": {"clip": None}}
+    with pytest.raises(SpecError, match=r"data\.files was \[x\], is \[y\]; training\.clip was 10\.0, is null"):
+        check_same(Path("a.ckpt"), before, other)
+
+
+def test_states_go_on_where_they_were(tmp_path: Path) -> None:
+    state = RunState(step=7, place=Place(2, 3, 5), best_loss=0.5, means=Means(2, 1.5, [0.1], [3.0]))
+    state.validations.append({"loss": 0.5})
+    torch.save(state.to_dict(), tmp_path / "state")
+    assert RunState.from_dict(torch.load(tmp_path / "state", weights_only=True)) == state
+
+
+def test_places_follow_one_another() -> None:
+    assert Place(0, 3, 5).next == Place(0, 4, 5)
+    assert Place(0, 4, 5).next == Place(1, 0, 1)
+    assert Place(1, 1, 4).epochs_done == 1.5

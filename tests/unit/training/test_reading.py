@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.training import json_schema, load_config
+
+CONFIGS = Path(__file__).parents[3] / "paper_configs"
+TEXT = f"""\
+model:
+  extends: {CONFIGS / "symmetric.yaml"}
+  sizes: {{atom: 8}}
+data:
+  files: [data/one.xyz]
+  units: eV
+  energy: total
+  batch: {{structures: 5}}
+loss:
+  energy: {{type: mse}}
+  forces: {{type: l2mae, weight: 10}}
+schedule: {{type: cosine, warmup: 10}}
+training: {{steps: 100, precision: 64}}
+"""
+
+
+def write(folder: Path, text: str = TEXT) -> Path:
+    path = folder / "train.yaml"
+    path.write_text(text)
+    return path
+
+
+def message(path: Path, **patches: object) -> str:
+    with pytest.raises(SpecError) as caught:
+        load_config(path, patches)
+    return str(caught.value)
+
+
+def test_a_model_extends_a_file_and_paths_are_relative_to_the_config(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path))
+    assert config.model.sizes.atom == 8
+    assert config.model.sizes.edge == 64
+    assert config.training.precision == "64"
+    assert config.folder == tmp_path
+
+
+def test_a_model_may_be_the_path_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "spec.yaml").write_text(f"extends: {CONFIGS / 'symmetric.yaml'}\nsizes: {{edge: 16}}\n")
+    lines = TEXT.splitlines(keepends=True)
+    config = load_config(write(tmp_path, "model: spec.yaml\n" + "".join(lines[3:])), {"model.blocks.count": 1})
+    assert config.model.sizes.edge == 16
+    assert config.model.blocks.count == 1
+
+
+def test_patches_reach_the_model_and_everything_else(tmp_path: Path) -> None:
+    changes = {"model.interactions.quadruplet": None, "training.steps": 3, "loss.forces.type": "mse"}
+    config = load_config(write(tmp_path), changes)
+    assert "quadruplet" not in config.model.interactions
+    assert config.training.steps == 3
+    assert config.loss.forces is not None
+    assert (config.loss.forces.type, config.loss.forces.weight) == ("mse", 10)
+
+
+def test_what_is_written_reads_as_the_same(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path))
+    again = load_config(write(tmp_path, yaml.safe_dump(config.to_dict())))
+    assert again == config
+
+
+def test_every_problem_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+    text = TEXT.replace("atom: 8", "atmo: 8").replace("weight: 10", "wieght: 10").replace("steps: 100", "steps: many")
+    told = message(write(tmp_path, text))
+    path = tmp_path / "train.yaml"
+    assert f"{path}:3: sizes.atmo: unknown field; did you mean 'atom'?" in told
+    assert f"{path}:11: loss.forces.wieght: unknown field; did you mean 'weight'?" in told
+    assert f"{path}:13: training.steps: must be a whole number, got 'many'" in told
+    assert len(told.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ("type: l2mae", "type: l2mea", ":11: loss.forces.type: must be .*; did you mean 'l2mae'"),
+        ("type: cosine", "type: sine", ":12: schedule.type: must be one of .*'cosine'"),
+        ("type: cosine, warmup", "type: cosine, wramup", ":12: schedule.wramup: unknown field; did you mean 'warmup'"),
+        ("steps: 100, ", "", ":13: training: needs a budget: steps, epochs or minutes"),
+        ("structures: 5", "", ":8: data.batch: .*needs exactly one of structures, atoms and edges"),
+        ("units: eV", "", "data: .*needs units"),
+        (
+            "symmetric.yaml",
+            "symetric.yaml",
+            "model.extends: .*symetric.yaml does not exist; did you mean 'symmetric.yaml'",
+        ),
+    ],
+)
+def test_problems(tmp_path: Path, before: str, after: str, told: str) -> None:
+    import re
+
+    found = message(write(tmp_path, TEXT.replace(before, after)))
+    assert re.search(told, found), found
+
+
+def test_a_missing_model_is_told(tmp_path: Path) -> None:
+    found = message(write(tmp_path, "".join(TEXT.splitlines(keepends=True)[3:])))
+    assert found.endswith("model: is missing")
+
+
+def test_a_missing_section_is_told(tmp_path: Path) -> None:
+    found = message(write(tmp_path, TEXT.replace("loss:", "lsos:")))
+    assert "lsos: unknown field; did you mean 'loss'?" in found
+    assert "loss: is missing" in found
+
+
+def test_the_schema_admits_what_can_be_read_and_refuses_what_cannot(tmp_path: Path) -> None:
+    schema = json_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    data = yaml.safe_load(TEXT)
+    data["training"]["precision"] = "64"
+    jsonschema.validate(data, schema)
+    jsonschema.validate({**data, "model": "spec.yaml"}, schema)
+    for wrong in ({"loss": {"forces": {"wieght": 1}}}, {"model": {"extends": "a.yaml", "sizes": {"atmo": 1}}}):
+        with pytest.raises(jsonschema.ValidationError):
+            jsonschema.validate({**data, **wrong}, schema)
