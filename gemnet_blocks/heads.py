@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from gemnet_blocks.graph.edges import SymmetricEdges
 from gemnet_blocks.options import Options
+from gemnet_blocks.strain import StrainedStructures
 from gemnet_blocks.sums import Sums
 
 
@@ -57,9 +59,18 @@ class Energy(nn.Module):
     ) -> Float[Tensor, " structures"]:
         """The energy of each of `count` structures."""
         energy = self.sums.by_index(atoms, structure, count)
+        return energy if self.reduce == "sum" else energy / self._atom_counts(atoms, structure, count)
+
+    def shares(
+        self, atoms: Float[Tensor, " atoms"], structure: Int[Tensor, " atoms"], count: int
+    ) -> Float[Tensor, " atoms"]:
+        """What each atom contributes to the energy of its structure; they add up to it."""
         if self.reduce == "sum":
-            return energy
-        return energy / self.sums.by_index(torch.ones_like(atoms), structure, count).clamp(min=1)
+            return atoms
+        return atoms / self._atom_counts(atoms, structure, count).index_select(0, structure)
+
+    def _atom_counts(self, atoms: Tensor, structure: Tensor, count: int) -> Tensor:
+        return self.sums.by_index(torch.ones_like(atoms), structure, count).clamp(min=1)
 
 
 @final
@@ -116,10 +127,15 @@ class DynamicScale:
 
     def gradient(self, energy: Tensor, positions: Tensor, create_graph: bool) -> Tensor:
         """dE/dr, computed as (d(s·E)/dr)/s with a scale s for which it is finite."""
+        return self.gradients(energy, (positions,), create_graph)[0]
+
+    def gradients(self, energy: Tensor, inputs: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, ...]:
+        """dE/dx of several inputs x, with one scale for which all are finite."""
         before = self.value
         for _ in range(self.attempts):
-            scaled = _gradient(energy * self.value, positions, create_graph, retain_graph=True) / self.value
-            if bool(scaled.isfinite().all()):
+            large = _gradients(energy * self.value, inputs, create_graph, retain_graph=True)
+            scaled = tuple(gradient / self.value for gradient in large)
+            if bool(torch.stack([gradient.isfinite().all() for gradient in scaled]).all()):
                 self._good_steps += 1
                 if self._good_steps == self.growth_interval:
                     self.value, self._good_steps = self.value * 2, 0
@@ -127,6 +143,19 @@ class DynamicScale:
             self.value, self._good_steps = self.value / 2, 0
         self.value = before
         return scaled
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ForcesAndStress:
+    """Derivatives of the energy.
+
+    Attributes:
+        forces: F = -∂E/∂r.
+        stress: (1/V) ∂E/∂ε, symmetric.
+    """
+
+    forces: Float[Tensor, "atoms 3"]
+    stress: Float[Tensor, "structures 3 3"]
 
 
 @final
@@ -151,15 +180,33 @@ class GradientForces(nn.Module):
             positions: of all atoms.
             create_graph: whether the forces are differentiated further, in training.
         """
+        return -self._gradients(energy, (positions,), create_graph)[0]
+
+    def with_stress(
+        self, energy: Float[Tensor, " structures"], strained: StrainedStructures, create_graph: bool
+    ) -> ForcesAndStress:
+        """Forces and stresses of one backward pass.
+
+        Args:
+            energy: a differentiable function of the strained structures.
+            strained: structures that were given a strain.
+            create_graph: whether both are differentiated further, in training.
+        """
+        inputs = (strained.positions, strained.strain)
+        slope, by_strain = self._gradients(energy, inputs, create_graph)
+        return ForcesAndStress(-slope, by_strain / strained.volume[:, None, None])
+
+    def _gradients(self, energy: Tensor, inputs: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, ...]:
         if self.scale is not None:
-            return -self.scale.gradient(energy, positions, create_graph)
-        return -_gradient(energy, positions, create_graph, retain_graph=create_graph)
+            return self.scale.gradients(energy, inputs, create_graph)
+        return _gradients(energy, inputs, create_graph, retain_graph=create_graph)
 
 
-def _gradient(energy: Tensor, positions: Tensor, create_graph: bool, retain_graph: bool) -> Tensor:
+def _gradients(
+    energy: Tensor, inputs: tuple[Tensor, ...], create_graph: bool, retain_graph: bool
+) -> tuple[Tensor, ...]:
     if not energy.requires_grad:  # no edge anywhere: the energy is constant
-        return torch.zeros_like(positions)
-    (gradient,) = torch.autograd.grad(
-        energy.sum(), positions, create_graph=create_graph, retain_graph=retain_graph, allow_unused=True
+        return tuple(torch.zeros_like(x) for x in inputs)
+    return torch.autograd.grad(
+        energy.sum(), inputs, create_graph=create_graph, retain_graph=retain_graph, materialize_grads=True
     )
-    return torch.zeros_like(positions) if gradient is None else gradient

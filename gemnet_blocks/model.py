@@ -2,95 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
-from gemnet_blocks.blocks.interaction import Embeddings
-from gemnet_blocks.blocks.read_out import Output, OutputBlock, ReadOut
-from gemnet_blocks.geometry import GeometryEncoder
-from gemnet_blocks.graph.edge_sets import GraphBuilder, Graphs
-from gemnet_blocks.graph.neighbors import Pairs
+from gemnet_blocks.blocks.read_out import ReadOut
+from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import DirectForces, Energy, GradientForces
 from gemnet_blocks.precision import MatrixProducts, matrix_products
-from gemnet_blocks.recomputation import fixed, remade, without_fragments
+from gemnet_blocks.recomputation import fixed, without_fragments
+from gemnet_blocks.strain import strained
 from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.trunk import Trunk as Trunk
+from gemnet_blocks.trunk import TrunkOutput as TrunkOutput
 
 if TYPE_CHECKING:
     from gemnet_blocks.estimate import Estimate
     from gemnet_blocks.tasks import Task
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TrunkOutput:
-    """What heads read.
-
-    Attributes:
-        graphs: the graphs of the structures.
-        outputs: the result of every output block.
-    """
-
-    graphs: Graphs
-    outputs: tuple[Output, ...]
-
-
-@final
-class Trunk(nn.Module):
-    """Everything in front of the read-out.
-
-    Args:
-        graphs: builds graphs.
-        geometry: evaluates bases and shared projections.
-        atom_embedding: the first embeddings of atoms.
-        edge_embedding: the first embeddings of main edges.
-        blocks: update the embeddings, one after another.
-        output_blocks: read the embeddings before the first block and behind each.
-    """
-
-    def __init__(
-        self,
-        graphs: GraphBuilder,
-        geometry: GeometryEncoder,
-        atom_embedding: AtomEmbedding,
-        edge_embedding: EdgeEmbedding,
-        blocks: Sequence[Block],
-        output_blocks: Sequence[OutputBlock],
-    ) -> None:
-        super().__init__()
-        self.graphs = graphs
-        self.geometry = geometry
-        self.atom_embedding = atom_embedding
-        self.edge_embedding = edge_embedding
-        self.blocks = nn.ModuleList(blocks)
-        self.output_blocks = nn.ModuleList(output_blocks)
-
-    def forward(self, structures: Structures, given: Pairs | None = None, lean: bool = False) -> TrunkOutput:
-        """Features of atoms and edges; `given` pairs stand for a neighbor search.
-
-        Args:
-            structures: the structures.
-            given: pairs that stand for a neighbor search.
-            lean: make intermediate results anew where they are needed, instead of keeping them.
-
-        Raises:
-            StructureError: a structure cannot be computed.
-        """
-        graphs = self.graphs(structures, self.edge_embedding.dense.linear.weight.dtype, given)
-        graphs = replace(graphs, lean=lean)
-        geometry = self.geometry(graphs)
-        h = self.atom_embedding(structures.numbers)
-        embeddings = Embeddings(h, self.edge_embedding(h, geometry.radial, graphs.main.edges))
-        outputs = [remade(lean, self.output_blocks[0], embeddings, geometry)]
-        for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
-            embeddings = remade(lean, block, embeddings, geometry)
-            outputs.append(remade(lean, output_block, embeddings, geometry))
-        return TrunkOutput(graphs, tuple(outputs))
 
 
 @final
@@ -125,7 +56,11 @@ class GemNet(nn.Module):
         self._needed: dict[tuple[Task, int, int], int] = {}
 
     def forward(
-        self, structures: Structures, given: Pairs | None = None, memory_budget: float | None = None
+        self,
+        structures: Structures,
+        given: Pairs | Neighbors | None = None,
+        memory_budget: float | None = None,
+        stress: bool = False,
     ) -> Prediction:
         """Predict energies and forces.
 
@@ -134,29 +69,54 @@ class GemNet(nn.Module):
 
         Args:
             structures: on the device of the model.
-            given: pairs that stand for a neighbor search.
+            given: pairs that stand for the edge sets within no other, as they are; or neighbors found before.
             memory_budget: in bytes; where more would be needed, intermediate results are made anew, some atoms at a
                 time, instead of being kept: less memory for more time. None: that of the model, which has none unless
                 it was built with one.
+            stress: whether stresses are computed too, in the backward pass of gradient forces.
 
         Raises:
-            StructureError: a structure cannot be computed.
+            StructureError: a structure cannot be computed, or has no volume to divide a stress by.
+            ValueError: stresses of a model without gradient forces.
         """
         if not isinstance(structures, Structures):
             raise TypeError(
                 f"a model takes Structures, not {type(structures).__name__}: make them with Structures.from_ase(atoms) "
                 "or Structures.from_batch(batch)"
             )
+        if stress:
+            self.check_stress()
         lean = self._exceeds(self.memory_budget if memory_budget is None else memory_budget, structures)
         with matrix_products(self.matrix_products), without_fragments(lean):
             if isinstance(self.forces, GradientForces):
-                return self._with_gradient_forces(structures, given, self.forces, lean)
+                return self._with_gradient_forces(structures, given, self.forces, lean, stress)
             features = self.trunk(structures, given, lean)
             contributions = self.read_out(features.outputs)
-            energy = self.energy(contributions.atoms, structures.structure, len(structures))
+            prediction = self._energies(contributions.atoms, structures)
             if self.forces is None or contributions.edges is None:
-                return Prediction(energy, None)
-            return Prediction(energy, self.forces(contributions.edges, features.graphs.main))
+                return prediction
+            return replace(prediction, forces=self.forces(contributions.edges, features.graphs.main))
+
+    def check_stress(self) -> None:
+        """Check that the model has stresses.
+
+        Raises:
+            ValueError: it has not; says why, and what to change.
+        """
+        if not isinstance(self.forces, GradientForces):
+            raise ValueError(
+                "stresses are derivatives of the energy, and this model's forces are none: "
+                "set `heads: {forces: {type: gradient}}` in the spec and train it so"
+            )
+        if not self.trunk.graphs.periodic:
+            raise ValueError(
+                "this model treats all structures as isolated, so that they have no stress: "
+                "remove `periodic: false` from the spec's neighbors and train it so"
+            )
+
+    def _energies(self, atoms: Tensor, structures: Structures) -> Prediction:
+        arguments = (atoms, structures.structure, len(structures))
+        return Prediction(self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments))
 
     def _exceeds(self, memory_budget: float | None, structures: Structures) -> bool:
         """Whether a prediction that keeps its intermediate results needs more memory.
@@ -186,16 +146,28 @@ class GemNet(nn.Module):
         return estimate(self, structures, task)
 
     def _with_gradient_forces(
-        self, structures: Structures, given: Pairs | None, head: GradientForces, lean: bool
+        self, structures: Structures, given: Pairs | Neighbors | None, head: GradientForces, lean: bool, stress: bool
     ) -> Prediction:
         create_graph = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad(), nullcontext() if create_graph else fixed(self):
             structures = differentiable(structures)
-            features = self.trunk(structures, given, lean)
-            contributions = self.read_out(features.outputs)
-            energy = self.energy(contributions.atoms, structures.structure, len(structures))
-            forces = head(energy, structures.positions, create_graph).to(energy.dtype)
-        return Prediction(energy if create_graph else energy.detach(), forces if create_graph else forces.detach())
+            deformed = strained(structures) if stress else None
+            features = self.trunk(structures if deformed is None else deformed.structures, given, lean)
+            prediction = self._energies(self.read_out(features.outputs).atoms, structures)
+            if deformed is None:
+                found = {"forces": head(prediction.energy, structures.positions, create_graph)}
+            else:
+                both = head.with_stress(prediction.energy, deformed, create_graph)
+                found = {"forces": both.forces, "stress": both.stress}
+            found = {name: value.to(prediction.energy.dtype) for name, value in found.items()}
+        prediction = replace(prediction, **found)
+        return prediction if create_graph else detached(prediction)
+
+
+def detached(prediction: Prediction) -> Prediction:
+    """The same numbers without gradients."""
+    values = ((field.name, getattr(prediction, field.name)) for field in fields(prediction))
+    return replace(prediction, **{name: value.detach() for name, value in values if value is not None})
 
 
 def differentiable(structures: Structures) -> Structures:

@@ -202,10 +202,14 @@ class Prediction:
         energy: one number per structure, in the unit of the labels that the model was trained on (eV for Open
             Catalyst's models).
         forces: in that unit per Å; None for a model without forces.
+        stress: (1/V) ∂E/∂ε in that unit per Å³, positive where the cell wants to shrink; None where not asked for.
+        atom_energies: what each atom contributes to the energy of its structure; None where nobody knows.
     """
 
     energy: Float[Tensor, " structures"]
     forces: Float[Tensor, "atoms 3"] | None
+    stress: Float[Tensor, "structures 3 3"] | None = None
+    atom_energies: Float[Tensor, " atoms"] | None = None
 
 
 def _stack(arrays: Sequence[np.ndarray[Any, Any]], empty: tuple[int, ...]) -> np.ndarray[Any, Any]:

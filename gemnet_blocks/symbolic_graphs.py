@@ -15,7 +15,7 @@ from gemnet_blocks.graph.chains import chains
 from gemnet_blocks.graph.edge_sets import GraphBuilder, Graphs, Selection
 from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.graph.index_sets import IndexRequest, QuadrupletRequest
-from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.quadruplets import Quadruplets, triplets_around_source
 from gemnet_blocks.graph.ragged import row_pointers
 from gemnet_blocks.graph.triplets import triplets
@@ -45,7 +45,7 @@ class SymbolicGraphs(nn.Module):
         self._builder.requests = tuple(self._requests.values())
         self.counts: dict[str, int] = {}
 
-    def forward(self, structures: Structures, dtype: torch.dtype, given: Pairs | None = None) -> Graphs:
+    def forward(self, structures: Structures, dtype: torch.dtype, given: Pairs | Neighbors | None = None) -> Graphs:
         """The graphs; of `structures` positions and cells are read, which may be symbols."""
         builder = self._builder
         with self._bookkeeper.real(), torch.no_grad():

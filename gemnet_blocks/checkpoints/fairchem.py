@@ -1,4 +1,4 @@
-"""Weights under the names of published GemNet-OC checkpoints, into and out of our models."""
+"""Weights under the names of published checkpoints of GemNet-OC and GemNet-T, into and out of our models."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.basis.geometry import RadialAngularProjection
-from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suffixes, unused_prefixes
+from gemnet_blocks.blocks.triplet import TripletInteraction
+from gemnet_blocks.checkpoints.fairchem_keys import GEMNET_T, published_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
 
 PREFIXES = re.compile(r"^((module|backbone|output_heads\.\w+)\.)+")
@@ -27,12 +28,14 @@ class LoadReport:
         missing: keys that the model needs and the state does not have.
         unexpected: keys that the model has no place for.
         wrong_shape: keys whose arrays do not fit, with both shapes.
+        ignored: keys that published models store and never use.
     """
 
     loaded: tuple[str, ...]
     missing: tuple[str, ...]
     unexpected: tuple[str, ...]
     wrong_shape: tuple[str, ...]
+    ignored: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:
@@ -51,17 +54,43 @@ class LoadReport:
         return "; ".join(lines)
 
 
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """How a weight is stored: our array in another shape, then with its axes in another order.
+
+    Attributes:
+        shape: the shape before axes change places.
+        axes: which of them comes where in what is stored.
+    """
+
+    shape: tuple[int, ...]
+    axes: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """One of our weights: the tensor, its published names, and the shape that it is stored in there."""
+    """One of our weights: the tensor, its published names, and how it is stored there."""
 
     tensor: Tensor
     names: tuple[str, ...]
-    stored_shape: tuple[int, ...]
+    layout: _Layout
+
+    @property
+    def stored_shape(self) -> tuple[int, ...]:
+        return tuple(self.layout.shape[axis] for axis in self.layout.axes)
+
+    def read(self, stored: Tensor) -> Tensor:
+        """Our weight of a stored one."""
+        axes = [self.layout.axes.index(axis) for axis in range(stored.ndim)]
+        return stored.permute(axes).reshape(self.tensor.shape)
+
+    def stored(self) -> Tensor:
+        """What is stored of our weight, a copy."""
+        return self.tensor.detach().clone().reshape(self.layout.shape).permute(self.layout.axes).contiguous()
 
 
 def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> LoadReport:
-    """Load weights stored under the names of published GemNet-OC models.
+    """Load weights stored under the names of published models.
 
     The prefixes `module.`, `backbone.` and `output_heads.<name>.` of keys are removed. Nothing is changed when the
     state does not fit.
@@ -94,28 +123,25 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
     ]
     wrong += _contradictions(places, state)
     loaded = [name for name in state if name in by_name]
-    report = LoadReport(tuple(loaded), tuple(missing), tuple(unexpected), tuple(wrong))
+    ignored = [name for name in state if name not in by_name and name.startswith(unused)]
+    report = LoadReport(tuple(loaded), tuple(missing), tuple(unexpected), tuple(wrong), tuple(ignored))
     if wrong or (strict and not report.complete):
         raise StateError(f"the state does not fit the model: {report}")
     with torch.no_grad():
         for place in places:
             for name in place.names[::-1]:
                 if name in state:
-                    place.tensor.copy_(state[name].reshape(place.tensor.shape))
+                    place.tensor.copy_(place.read(state[name]))
     return report
 
 
 def fairchem_state(module: nn.Module) -> dict[str, Tensor]:
-    """The weights of a model under the names of published GemNet-OC models; the inverse of `load_fairchem_state`.
+    """The weights of a model under the names of published models; the inverse of `load_fairchem_state`.
 
     Raises:
         StateError: the model has weights that published models have no name for.
     """
-    state = {
-        name: place.tensor.detach().clone().reshape(place.stored_shape)
-        for place in _places(module)
-        for name in place.names
-    }
+    state = {name: place.stored() for place in _places(module) for name in place.names}
     # published models also store a basis that they do not use; any values will do
     unused = {
         name.replace("radial_basis.", prefix, 1): value.clone()
@@ -126,23 +152,62 @@ def fairchem_state(module: nn.Module) -> dict[str, Tensor]:
     return state | unused
 
 
+def trained_keys(module: nn.Module, state_dict: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
+    """The keys of each trained weight, in the order of the state; a weight may have several.
+
+    Args:
+        module: the model that the state is of.
+        state_dict: arrays by key.
+    """
+    by_name = {name: place.tensor for place in _places(module) for name in place.names}
+    groups: dict[object, list[str]] = {}
+    for key in state_dict:
+        name = PREFIXES.sub("", key)
+        tensor = by_name.get(name)
+        for prefix in unused_prefixes(module):  # a basis that is not used is trained by name
+            if tensor is None and name.startswith(prefix):
+                like = by_name.get(name.replace(prefix, "radial_basis.", 1))
+                tensor = None if like is None else torch.empty(0, requires_grad=like.requires_grad)
+        if tensor is not None and tensor.requires_grad:
+            groups.setdefault(id(tensor) if name in by_name else name, []).append(key)
+    return [tuple(keys) for keys in groups.values()]
+
+
+def energy_weights(module: nn.Module) -> list[Tensor]:
+    """The weights of the last layers of energies, which are linear in them."""
+    names = ("out_energy.linear.weight",)
+    return [place.tensor for place in _places(module) if any(name.endswith(names) for name in place.names)]
+
+
 def _places(module: nn.Module) -> list[_Place]:
-    stored_shapes = {
-        id(part.weight): (part.weight.shape[0], part.weight.shape[2], part.weight.shape[1])
-        for part in module.modules()
-        if isinstance(part, RadialAngularProjection)
-    }
     present = shared_suffixes(module)
+    layouts = _layouts(module, GEMNET_T in present)
     places, unnamed = [], []
     for key, tensor in module.state_dict(keep_vars=True).items():
         names = published_names(key, present)
         if not names:
             unnamed.append(key)
-        shape = stored_shapes.get(id(tensor), tuple(tensor.shape))
-        places.append(_Place(tensor, tuple(names), shape))
+        layout = layouts.get(id(tensor), _Layout(tuple(tensor.shape), tuple(range(tensor.ndim))))
+        places.append(_Place(tensor, tuple(names), layout))
     if unnamed:
         raise StateError(f"published models have no names for the weights {', '.join(unnamed)}")
     return places
+
+
+def _layouts(module: nn.Module, gemnet_t: bool) -> dict[int, _Layout]:
+    """How weights are stored that are stored otherwise than we have them, by the identity of the tensor."""
+    layouts = {}
+    for part in module.modules():
+        if isinstance(part, RadialAngularProjection):
+            radial, size, angular = part.weight.shape
+            # GemNet-OC fills an array (n, l, k) and reads it as (n, k, l); GemNet-T stores (l, n, k)
+            published = _Layout((radial, angular, size), (0, 1, 2))
+            layouts[id(part.weight)] = _Layout((radial, size, angular), (2, 0, 1)) if gemnet_t else published
+        elif isinstance(part, TripletInteraction) and gemnet_t:
+            weight, features = part.contraction.linear.weight, part.message.down.linear.out_features
+            # ours: (out, k × f); GemNet-T's: (f, k, out)
+            layouts[id(weight)] = _Layout((weight.shape[0], weight.shape[1] // features, features), (2, 1, 0))
+    return layouts
 
 
 def _contradictions(places: list[_Place], state: Mapping[str, Tensor]) -> list[str]:

@@ -1,4 +1,4 @@
-"""The names of weights in published GemNet-OC checkpoints.
+"""The names of weights in published checkpoints of GemNet-OC and GemNet-T.
 
 Each rule rewrites a part of one of our names; together they turn, for example, `blocks.0.update.radial.weight` into
 `int_blocks.0.atom_update.dense_rbf.linear.weight`. Where published models store one weight under several names, there
@@ -11,6 +11,8 @@ import re
 from collections.abc import Collection
 
 from torch import nn
+
+from gemnet_blocks.blocks.summed import SummedOutputBlock
 
 Rule = tuple[str, str]
 """A regular expression that matches the whole of one of our names, and the published name."""
@@ -125,8 +127,11 @@ def _block_rules() -> list[Rule]:
 
 def _output_rules() -> list[Rule]:
     """Output blocks and the networks that read them."""
-    prefix, to = r"output_blocks\.(?P<block>\d+)", r"out_blocks.\g<block>"
+    number, to = r"output_blocks\.(?P<block>\d+)", r"out_blocks.\g<block>"
+    prefix = rf"{number}(\.features)?"
     return [
+        (rf"{number}\.atoms\.linear\.weight", f"{to}.out_energy.linear.weight"),
+        (rf"{number}\.edges\.linear\.weight", f"{to}.out_forces.linear.weight"),
         (rf"{prefix}\.update\.radial\.weight", f"{to}.dense_rbf.linear.weight"),
         (rf"{prefix}\.update\.scale\.factor", f"{to}.scale_sum.scale_factor"),
         (rf"{prefix}\.update\.layers\.{_STACK}", rf"{to}.layers.\g<layer>.\g<rest>"),
@@ -154,6 +159,20 @@ _RULES = [
 ]
 # residual layers: ours are named, published ones counted
 _RESIDUAL = {".first.": ".dense_mlp.0.", ".second.": ".dense_mlp.1."}
+GEMNET_T = "gemnet_t"
+"""A suffix that says: names as GemNet-T has them, which knows triplets only."""
+_GEMNET_T = {"_tint": "3", "mlp_cbf.bilinear.linear.": "mlp_cbf.", ".seq_energy_pre.": ".seq_energy."}
+_NOT_IN_GEMNET_T = re.compile(r".*interactions\.(?!triplet\.).*|.*\.atom_layers\..*|geometry\..*\.scale\.factor")
+_OLDER_SCALES = [
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"int_blocks\.(\d+)\.trip_interaction\.scale_rbf", "TripInteraction_{}_had_rbf"),
+        (r"int_blocks\.(\d+)\.trip_interaction\.scale_cbf_sum", "TripInteraction_{}_sum_cbf"),
+        (r"int_blocks\.(\d+)\.atom_update\.scale_sum", "AtomUpdate_{}_sum"),
+        (r"out_blocks\.(\d+)\.scale_sum", "OutBlock_{}_sum"),
+        (r"out_blocks\.(\d+)\.scale_rbf_F", "OutBlock_{}_had"),
+    )
+]
 
 
 def published_names(key: str, suffixes: Collection[str]) -> list[str]:
@@ -163,25 +182,44 @@ def published_names(key: str, suffixes: Collection[str]) -> list[str]:
         key: a state-dict key of a model.
         suffixes: those of the model's interactions, from `shared_suffixes`.
     """
-    names = []
+    key, names = _without_own_prefixes(key), []
+    if GEMNET_T in suffixes and _NOT_IN_GEMNET_T.fullmatch(key):
+        return []
+    replaced = {**_RESIDUAL, **(_GEMNET_T if GEMNET_T in suffixes else {})}
     for pattern, replacement in _RULES:
-        match = pattern.fullmatch(_without_own_prefixes(key))
-        if match:
+        match = pattern.fullmatch(key)
+        if match and _belongs(match.expand(replacement), suffixes):
             published = match.expand(replacement)
-            for ours, theirs in _RESIDUAL.items():
+            for ours, theirs in replaced.items():
                 published = published.replace(ours, theirs)
             names.append(published)
-    return [name for name in names if _belongs(name, suffixes)]
+    return names
+
+
+def scale_names(key: str, suffixes: Collection[str]) -> list[str]:
+    """All names of a scale factor in files, without the suffix `.scale_factor`; files of GemNet-T have older names too.
+
+    Args:
+        key: the state-dict key of the factor.
+        suffixes: those of the model's interactions, from `shared_suffixes`.
+    """
+    names = [name.removesuffix(".scale_factor") for name in published_names(key, suffixes)]
+    for pattern, older in _OLDER_SCALES if GEMNET_T in suffixes else ():
+        for match in filter(None, map(pattern.fullmatch, tuple(names))):
+            # blocks are counted from one there, output blocks from zero
+            names.append(older.format(int(match[1]) + ("Out" not in older)))
+    return names
 
 
 def shared_suffixes(module: nn.Module) -> set[str]:
-    """The suffixes of the published names of what the interactions of a model share."""
+    """The suffixes of the published names of what the interactions of a model share; `GEMNET_T` where it is one."""
     keys = {_without_own_prefixes(key) for key in module.state_dict()}
-    return {
+    found = {
         suffix
         for name, suffix in _PROJECTIONS.items()
         if any(key.startswith(f"geometry.interactions.{name}.") for key in keys)
     }
+    return found | {GEMNET_T} if any(isinstance(part, SummedOutputBlock) for part in module.modules()) else found
 
 
 def unused_prefixes(module: nn.Module) -> tuple[str, ...]:

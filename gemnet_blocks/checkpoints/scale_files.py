@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suffixes, unused_prefixes
+from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
 from gemnet_blocks.scaling import ScaleFactor
 
@@ -30,6 +30,8 @@ def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str
     values = source if isinstance(source, Mapping) else _read(Path(source))
     factors = {}
     for name, value in values.items():
+        if name == "comment" and not isinstance(value, int | float):
+            continue  # older files have one
         try:
             factors[str(name).removesuffix(SUFFIX)] = number = float(value)
         except (TypeError, ValueError, RuntimeError) as error:
@@ -50,7 +52,7 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
     factors = read_scale_file(source)
     suffixes = shared_suffixes(module)
     places = [
-        (scale, [name.removesuffix(SUFFIX) for name in published_names(f"{key}.factor", suffixes)])
+        (scale, scale_names(f"{key}.factor", suffixes))
         for key, scale in module.named_modules()
         if isinstance(scale, ScaleFactor)
     ]

@@ -8,9 +8,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gemnet_blocks.cli.convert import convert
 from gemnet_blocks.cli.demo import demo
 from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
+from gemnet_blocks.cli.relax import relax
 from gemnet_blocks.cli.train import train
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 
@@ -20,7 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (summary, predict, estimate, profile, train, evaluate, demo):
+for command in (summary, predict, estimate, profile, train, evaluate, relax, convert, demo):
     app.command()(command)
 
 

@@ -16,7 +16,7 @@ from gemnet_blocks.graph.caps import CapRule, nearest_runs
 from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges, measure, safe_norm, vectors
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
 from gemnet_blocks.graph.neighbors import NeighborSearch
-from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.ragged import join
 from gemnet_blocks.graph.soft_caps import either, soft_weights
 from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symmetrize
@@ -133,13 +133,13 @@ class GraphBuilder(nn.Module):
         self.periodic = periodic
         self.element_count = element_count
 
-    def forward(self, structures: Structures, dtype: torch.dtype, given: Pairs | None = None) -> Graphs:
+    def forward(self, structures: Structures, dtype: torch.dtype, given: Pairs | Neighbors | None = None) -> Graphs:
         """Build all graphs.
 
         Args:
             structures: distances and directions carry gradients to their positions and cells.
             dtype: the floating-point type of distances and directions.
-            given: pairs that stand for the sets within no other, instead of a search.
+            given: pairs that stand for the sets within no other, as they are; or neighbors that stand for a search.
 
         Raises:
             StructureError: a structure cannot be computed.
@@ -162,17 +162,23 @@ class GraphBuilder(nn.Module):
         """The structures with the periodicity that counts: their own, or none."""
         return structures if self.periodic else replace(structures, periodic=torch.zeros_like(structures.periodic))
 
-    def select(self, structures: Structures, given: Pairs | None = None) -> dict[str, Selection]:
+    @property
+    def reach(self) -> float:
+        """How far neighbors are searched for, in Å."""
+        return max(rule.cutoff for rule in self.rules.values() if rule.within is None)
+
+    def select(self, structures: Structures, given: Pairs | Neighbors | None = None) -> dict[str, Selection]:
         """The pairs of each set, before symmetrization."""
         if given is None:
-            reach = max(rule.cutoff for rule in self.rules.values() if rule.within is None)
-            found = Selection(self.search(structures, reach), reach=reach)
+            found = Selection(self.search(structures, self.reach), reach=self.reach)
+        elif isinstance(given, Neighbors):
+            found = Selection(given.pairs)  # of unknown reach, so that every cutoff is applied
         selected: dict[str, Selection] = {}
         for name, rule in self.rules.items():
             if rule.within is not None:
                 selected[name] = self._keep(name, selected[rule.within], structures)
             else:
-                selected[name] = self._keep(name, found, structures) if given is None else Selection(given)
+                selected[name] = Selection(given) if isinstance(given, Pairs) else self._keep(name, found, structures)
         return selected
 
     def measure(self, structures: Structures, dtype: torch.dtype, selected: Mapping[str, Selection]) -> Graphs:

@@ -98,6 +98,17 @@ class Pairs:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighbors:
+    """What a neighbor search found before: edge sets are selected among them as if it had been now.
+
+    Attributes:
+        pairs: all pairs within the widest cutoff of a model, or more, with the distances of the present positions.
+    """
+
+    pairs: Pairs
+
+
 def packed_keys(keys: list[Tensor]) -> list[Tensor]:
     """Keys to sort by, most significant first: as few as possible with the same order, least significant first."""
     packed: list[Tensor] = []

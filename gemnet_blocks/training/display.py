@@ -34,7 +34,7 @@ class Display:
     @contextmanager
     def opened(cls, config: TrainingConfig, fraction: float) -> Iterator[Display]:
         """A display as the config wants it; closed at the end of the block."""
-        from tqdm import tqdm  # type: ignore[import-untyped]
+        from tqdm import tqdm
 
         wanted = config.training.log.progress
         shape = "{percentage:5.1f}% |{bar:20}| {elapsed}<{remaining} {postfix}"

@@ -1,0 +1,149 @@
+"""Train one of the configs on real data, test it, and record both.
+
+    python benchmarks/accuracy/run.py ethanol-950 --data ../shared/data [--minutes 110] [--set training.seed=1]
+
+Files in configs are relative to the folder of the data. A run that was stopped goes on when it is called again. Writes
+results/NAME.json (errors, config, versions, time), results/NAME.csv (the log) and results/NAME.png (parity); the model
+and everything else stays in runs/NAME.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER.parent))
+
+from results import machine  # noqa: E402
+
+from gemnet_blocks.data.combined import Subset  # noqa: E402
+from gemnet_blocks.data.dataset import LabelledDataset  # noqa: E402
+from gemnet_blocks.data.opening import DataSplits, open_data  # noqa: E402
+from gemnet_blocks.evaluation.evaluate import Evaluation, evaluate  # noqa: E402
+from gemnet_blocks.evaluation.plots import plot_parity  # noqa: E402
+from gemnet_blocks.evaluation.tables import parts_table, summary_table  # noqa: E402
+from gemnet_blocks.model_file import load_potential  # noqa: E402
+from gemnet_blocks.potential import Potential  # noqa: E402
+from gemnet_blocks.references import AtomChoice  # noqa: E402
+from gemnet_blocks.spec.resolve import parse_assignment  # noqa: E402
+from gemnet_blocks.terminal import console  # noqa: E402
+from gemnet_blocks.training import TrainingConfig, load_config, train  # noqa: E402
+
+PARTS = ("molecule", "crystal", "slab")
+"""Files among the configs that are architectures."""
+
+NAMES = sorted(path.stem for path in (FOLDER / "configs").glob("*.yaml") if path.stem not in PARTS)
+
+SAME_ENERGY = 1e-4
+"""Frames whose energies differ by less, in eV, are taken for the same."""
+
+
+def repeated(test: LabelledDataset, splits: DataSplits) -> np.ndarray:
+    """Which test frames have the composition and the energy of a frame that was trained or validated on.
+
+    This is for few frames of crystals: of a thousand frames of a molecule, some have the same energy by chance.
+    """
+    known: dict[str, list[float]] = {}
+    for part in (splits.train, splits.validation):
+        for index in range(len(part) if part is not None else 0):
+            known.setdefault(part.value(index, "formula"), []).append(_energy(part, index))
+    return np.array(
+        [
+            bool(
+                np.any(np.abs(np.array(known.get(test.value(i, "formula"), [np.inf])) - _energy(test, i)) < SAME_ENERGY)
+            )
+            for i in range(len(test))
+        ]
+    )
+
+
+def _energy(dataset: LabelledDataset, index: int) -> float:
+    energy = dataset[index].energy
+    assert energy is not None
+    return float(energy)
+
+
+def tested(
+    potential: Potential, splits: DataSplits, atoms: AtomChoice, group: str | None, repeats: bool
+) -> dict[str, Evaluation]:
+    """Errors on the test set.
+
+    Args:
+        potential: what is tested.
+        splits: the data.
+        atoms: whose forces count.
+        group: the key of groups whose errors are recorded too.
+        repeats: whether some test frames are training frames again, so that errors without them are recorded too.
+    """
+    test = splits.test
+    assert test is not None, "the config names a test set"
+    groups = None if group is None else test.groups(group, "([^_]+)")
+    found = {"test": evaluate(potential, test, groups=groups, atoms=atoms, keep_atoms=True)}
+    if repeats:
+        new = np.flatnonzero(~repeated(test, splits))
+        found["test without repeated frames"] = evaluate(potential, Subset(test, new), atoms=atoms)
+    return found
+
+
+def record(name: str, config: TrainingConfig, potential: Potential, found: dict[str, Evaluation]) -> dict[str, Any]:
+    """All that is recorded of a run."""
+    training = dict(potential.record)
+    training.pop("config", None)
+    return {
+        "name": name,
+        "date": time.strftime("%Y-%m-%d"),
+        "setting": machine(),
+        "threads": torch.get_num_threads(),
+        "parameters": sum(parameter.numel() for parameter in potential.model.parameters()),
+        "training": training,
+        "config": config.to_dict(),
+        "references": potential.references.to_dict(),
+        "evaluations": {kind: evaluation.to_dict() for kind, evaluation in found.items()},
+    }
+
+
+def main() -> None:
+    """Train, test and record."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("name", choices=NAMES)
+    parser.add_argument("--data", type=Path, required=True, help="the folder of the data")
+    parser.add_argument("--minutes", type=float, help="the budget, instead of the config's")
+    parser.add_argument("--set", action="append", default=[], help="change the config: path=value; repeatable")
+    parser.add_argument("--runs", type=Path, default=FOLDER / "runs", help="the folder of models and checkpoints")
+    parser.add_argument("--output", type=Path, default=FOLDER / "results", help="the folder of what is recorded")
+    arguments = parser.parse_args()
+    patches = dict(map(parse_assignment, arguments.set))
+    if arguments.minutes is not None:
+        patches["training.minutes"] = arguments.minutes
+    config = load_config(FOLDER / "configs" / f"{arguments.name}.yaml", patches).in_folder(arguments.data)
+    folder = arguments.runs / arguments.name
+    potential = load_potential(train(config, folder))
+    splits = open_data(config.data, config.folder)
+    slabs = arguments.name.startswith("cu3x")
+    repeats = arguments.name.startswith("mlearn")
+    found = tested(potential, splits, "free" if slabs else "all", "name" if slabs else None, repeats)
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    path = arguments.output / f"{arguments.name}.json"
+    content = json.dumps(record(arguments.name, config, potential, found), indent=1, ensure_ascii=False)
+    path.write_text(content + "\n", encoding="utf-8")
+    shutil.copyfile(folder / "log.csv", path.with_suffix(".csv"))
+    plot_parity(found["test"], path.with_suffix(".png"))
+    for kind, evaluation in found.items():
+        console.print(kind)
+        console.print(summary_table(evaluation))
+        if evaluation.groups:
+            console.print(parts_table(evaluation, "group"))
+    console.print(f"written: {path}")
+
+
+if __name__ == "__main__":
+    main()

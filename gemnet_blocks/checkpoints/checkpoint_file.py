@@ -1,0 +1,127 @@
+"""What training runs of published models leave behind: a checkpoint file and its sections."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gemnet_blocks.errors import StateError
+
+_READ = ("state_dict", "normalizers", "elementrefs", "ema", "scale_dict", "config", "epoch", "step")
+"""The sections that are read; all others are of use to training only."""
+
+Section = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Checkpoint:
+    """The sections of a checkpoint that say what a model predicts.
+
+    Attributes:
+        state: weights by their published names.
+        normalizers: mean and standard deviation of each target, by its name.
+        element_references: energies of elements for each target, by its name.
+        averages: the moving average of the weights, if there is one.
+        scales: scale factors by published name, where they are not among the weights.
+        config: the configuration of the training run, if it is there.
+        progress: epoch and step, where known.
+        ignored: names of all other sections.
+    """
+
+    state: Mapping[str, Tensor]
+    normalizers: Mapping[str, Section] = field(default_factory=dict)
+    element_references: Mapping[str, Section] = field(default_factory=dict)
+    averages: Section | None = None
+    scales: Section = field(default_factory=dict)
+    config: Section | None = None
+    progress: Mapping[str, float] = field(default_factory=dict)
+    ignored: tuple[str, ...] = ()
+
+
+def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkpoint:
+    """Read a checkpoint file: a dictionary with `state_dict` and other sections, or the weights alone.
+
+    Args:
+        path: the file.
+        trust: whether anything pickled may be read, which runs code that the file names. Only for files whose origin
+            you trust.
+
+    Raises:
+        StateError: the file cannot be read, or not without running code, or holds no weights.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise StateError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=not trust)
+    except ModuleNotFoundError as error:
+        raise StateError(f"{path}: needs the package {error.name} to be read: install it here for the time") from error
+    except Exception as error:  # torch's reader raises anything
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        advice = "" if trust else ". If it holds pickled objects and you trust its origin, read it with trust (--trust)"
+        raise StateError(f"{path}: cannot be read{'' if trust else ' safely'}: {reason}{advice}") from error
+    return checkpoint_of(content, str(path))
+
+
+def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
+    """The sections of what a checkpoint file holds.
+
+    Args:
+        content: a dictionary with `state_dict` and other sections, or the weights alone.
+        name: what errors call it.
+
+    Raises:
+        StateError: it holds no weights, or a section is of another form.
+    """
+    if not isinstance(content, Mapping):
+        raise StateError(f"{name}: holds {type(content).__name__}, no dictionary of weights or sections")
+    sections: Section = content if "state_dict" in content else {"state_dict": content}
+    for section in ("normalizers", "elementrefs", "ema", "scale_dict"):
+        if sections.get(section) is not None and not isinstance(sections[section], Mapping):
+            raise StateError(f"{name}: its section {section} is {type(sections[section]).__name__}, no dictionary")
+    state = sections["state_dict"]
+    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
+        raise StateError(f"{name}: holds no dictionary of weights by name")
+    config = sections.get("config")
+    return Checkpoint(
+        state={str(key): value for key, value in state.items()},
+        normalizers=_sections(sections, "normalizers", name),
+        element_references=_sections(sections, "elementrefs", name),
+        averages=sections.get("ema"),
+        scales=sections.get("scale_dict") or {},
+        config=config if isinstance(config, Mapping) else None,
+        progress={
+            key: float(sections[key]) for key in ("epoch", "step") if isinstance(sections.get(key), (int, float))
+        },
+        ignored=tuple(str(key) for key in sections if key not in _READ),
+    )
+
+
+def number(values: Section, key: str, place: str) -> float:
+    """A single finite number of a section.
+
+    Raises:
+        StateError: it is none; names the place.
+    """
+    value = values[key]
+    try:
+        found = float(value)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StateError(f"{place}: {key} is no single number: {value!r}") from error
+    if not torch.isfinite(torch.tensor(found)):
+        raise StateError(f"{place}: {key} is {found}: it must be finite")
+    return found
+
+
+def _sections(sections: Section, which: str, name: str) -> dict[str, Section]:
+    found = sections.get(which) or {}
+    for key, entry in found.items():
+        if not isinstance(entry, Mapping):
+            raise StateError(f"{name}: {which}.{key} is {type(entry).__name__}, no dictionary of numbers")
+    return {str(key): entry for key, entry in found.items()}

@@ -1,0 +1,164 @@
+"""From checkpoints of published models to potentials."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gemnet_blocks.checkpoints.averages import averaged_state
+from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint
+from gemnet_blocks.checkpoints.fairchem import LoadReport, load_fairchem_state
+from gemnet_blocks.checkpoints.normalizers import normalisation
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.model import GemNet
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.spec.build import build
+from gemnet_blocks.spec.document import read_document
+from gemnet_blocks.spec.published import from_published
+
+_SCALE = ".scale_factor"
+_ENERGY_WEIGHT = "read_out.atoms.last.linear.weight"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Conversion:
+    """A converted checkpoint.
+
+    Attributes:
+        potential: the result.
+        keys: what became of each weight.
+        sections: sections of the checkpoint that were not read.
+        notes: what the numbers were taken to mean.
+    """
+
+    potential: Potential
+    keys: LoadReport
+    sections: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def convert_checkpoint(
+    checkpoint: Checkpoint,
+    arguments: Mapping[str, Any] | None,
+    meaning: EnergyMeaning,
+    ema: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Conversion:
+    """Make a potential of a checkpoint.
+
+    Normalisers become references. Where energies and forces have different scales, which models with direct forces may
+    have, that of forces is kept and the last layer of energies is multiplied by the ratio.
+
+    Args:
+        checkpoint: from `read_checkpoint`.
+        arguments: the model's keyword arguments, or a configuration with them, from `read_arguments`; None: those of
+            the checkpoint's own configuration.
+        meaning: what the energies are relative to; no checkpoint says it.
+        ema: take the moving average of the weights.
+        dtype: the type of the weights; None: as stored.
+
+    Raises:
+        StateError: the weights do not fit the arguments: lists every key that is missing, unexpected or of the wrong
+            shape; or normalisers or averages cannot be understood.
+        SpecError: arguments are missing, unknown or invalid.
+    """
+    given = checkpoint.config if arguments is None else arguments
+    if given is None:
+        raise SpecError("the checkpoint has no configuration: give the model's keyword arguments (--kwargs model.yml)")
+    spec = from_published(model_arguments(given))
+    model = build(spec, seed=0)
+    state = _with_scales(checkpoint)
+    if ema:
+        if not checkpoint.averages:
+            raise StateError("the checkpoint has no moving average of its weights: convert it without --ema")
+        state = averaged_state(model, state, checkpoint.averages)
+    model.to(_type_of(state) if dtype is None else dtype)
+    keys = load_fairchem_state(model, state)
+    forces = None if spec.heads.forces is None else spec.heads.forces.type
+    normal = normalisation(checkpoint, meaning, spec.elements, forces)
+    with torch.no_grad():
+        model.get_parameter(_ENERGY_WEIGHT).mul_(normal.energy_factor)
+    notes = list(normal.notes)
+    if normal.energy_factor != 1:
+        notes.append(f"the last layer of energies is multiplied by {normal.energy_factor:g}, their scale by forces'")
+    notes += _unfitted(model)
+    if ema:
+        notes.append("weights: moving averages")
+    record = {"converted_from": "fairchem checkpoint", "moving_average": ema, **checkpoint.progress}
+    potential = Potential(model, spec, normal.references, record).eval()
+    return Conversion(potential, keys, checkpoint.ignored, tuple(notes))
+
+
+def read_arguments(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a YAML file with a published model's keyword arguments, or a configuration that has them under `model`.
+
+    Raises:
+        SpecError: the file cannot be read or is no plain YAML; names the line.
+    """
+    return read_document(Path(path)).data
+
+
+def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The keyword arguments of GemNet-OC in a configuration of a training run, or those themselves.
+
+    Read are `model: {name: gemnet_oc, …}`; `model: gemnet_oc` with `model_attributes: {…}`; and models of a `backbone`
+    and `heads`.
+
+    Raises:
+        SpecError: it is of another model.
+    """
+    model = config.get("model", config)
+    if isinstance(model, str):
+        model = {"name": model, **_mapping(config.get("model_attributes", {}), "model_attributes")}
+    arguments = dict(_mapping(model, "model"))
+    name = arguments.pop("name", None)
+    if "backbone" in arguments:
+        backbone = dict(_mapping(arguments["backbone"], "model.backbone"))
+        name = backbone.pop("model", backbone.pop("name", None))
+        heads = _mapping(arguments.get("heads") or {}, "model.heads")
+        arguments = backbone
+        for head in heads.values():
+            for key in ("num_global_out_layers", "output_init"):
+                if key in _mapping(head, "model.heads"):
+                    arguments[key] = head[key]
+    if name is not None and not re.sub(r"[-_]", "", str(name).lower()).startswith("gemnetoc"):
+        raise SpecError(f"the configuration is of the model {name!r}: only GemNet-OC (gemnet_oc) can be converted")
+    return arguments
+
+
+def _mapping(value: Any, place: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise SpecError(f"{place}: must be a mapping of arguments, got {value!r}")
+    return value
+
+
+def _with_scales(checkpoint: Checkpoint) -> dict[str, Tensor]:
+    """The weights, with scale factors that are stored apart from them."""
+    scales = {
+        f"{name.removesuffix(_SCALE)}{_SCALE}": torch.as_tensor(value) for name, value in checkpoint.scales.items()
+    }
+    if any(name.endswith(_SCALE) for name in checkpoint.state):
+        scales = {}
+    return {**checkpoint.state, **scales}
+
+
+def _type_of(state: Mapping[str, Tensor]) -> torch.dtype:
+    """The floating-point type of most weights."""
+    types = [value.dtype for value in state.values() if value.is_floating_point() and value.ndim == 2]
+    return max(set(types), key=types.count) if types else torch.get_default_dtype()
+
+
+def _unfitted(model: GemNet) -> list[str]:
+    from gemnet_blocks.scaling import ScaleFactor
+
+    scales = [scale for scale in model.modules() if isinstance(scale, ScaleFactor)]
+    count = sum(not scale.fitted for scale in scales)
+    return [f"{count} of {len(scales)} scale factors are unfitted and count as 1"] if count else []

@@ -1,0 +1,80 @@
+"""The command `convert`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemnet_blocks.cli.loading import check_writable
+from gemnet_blocks.terminal import console
+
+if TYPE_CHECKING:
+    from gemnet_blocks.checkpoints.convert import Conversion
+
+
+class MeaningChoice(str, Enum):
+    """What energies are relative to."""
+
+    total = "total"
+    adsorption = "adsorption"
+    atomisation = "atomisation"
+
+
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="A fairchem checkpoint (.pt).", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="The model file to be written.", show_default=False)],
+    meaning: Annotated[
+        MeaningChoice,
+        typer.Option(
+            help="What the energies are relative to, which no checkpoint says: Open Catalyst's are adsorption energies "
+            "in OC20, total energies in OC22.",
+            show_default=False,
+        ),
+    ],
+    kwargs: Annotated[
+        Path | None,
+        typer.Option(
+            help="YAML with the model's keyword arguments, or a fairchem config with them; "
+            "by default the checkpoint's own config.",
+            show_default=False,
+        ),
+    ] = None,
+    ema: Annotated[bool, typer.Option("--ema", help="Take the moving average of the weights.")] = False,
+    trust: Annotated[
+        bool,
+        typer.Option("--trust", help="Read pickled objects too, which runs code that the file names."),
+    ] = False,
+    all_keys: Annotated[bool, typer.Option("--all-keys", help="List the keys that were loaded, too.")] = False,
+) -> None:
+    """Turn a published checkpoint into a model file, with a report of every key."""
+    from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
+    from gemnet_blocks.checkpoints.convert import convert_checkpoint, read_arguments
+    from gemnet_blocks.model_file import save_potential
+
+    check_writable(output)
+    arguments = None if kwargs is None else read_arguments(kwargs)
+    converted = convert_checkpoint(read_checkpoint(checkpoint, trust), arguments, meaning.value, ema)
+    _report(converted, all_keys)
+    save_potential(converted.potential, output)
+    console.print(f"written: {output}", soft_wrap=True)
+
+
+def _report(converted: Conversion, all_keys: bool) -> None:
+    from rich.markup import escape
+
+    keys = converted.keys
+    for label, names in (
+        ("loaded", keys.loaded),
+        ("missing", keys.missing),
+        ("unexpected", keys.unexpected),
+        ("ignored, as nothing uses them", keys.ignored),
+        ("sections ignored, of use to training only", converted.sections),
+    ):
+        listed = f": {', '.join(names)}" if names and (all_keys or label != "loaded") else ""
+        console.print(escape(f"{len(names)} {'' if 'sections' in label else 'keys '}{label}{listed}"), soft_wrap=True)
+    for note in converted.notes:
+        console.print(escape(note), soft_wrap=True)
+    console.print(f"energies: {converted.potential.meaning}, in eV")

@@ -1,0 +1,148 @@
+"""The command `evaluate`: how far a trained potential is from labelled structures."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.terminal import console
+
+if TYPE_CHECKING:
+    from gemnet_blocks.data.dataset import LabelledDataset
+
+
+class Split(str, Enum):
+    """A part of the data of a training config."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+class Meaning(str, Enum):
+    """What energies are relative to."""
+
+    total = "total"
+    adsorption = "adsorption"
+    atomisation = "atomisation"
+
+
+def evaluate(
+    model: Annotated[Path, typer.Argument(help="A model file (.safetensors).", show_default=False)],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="A training config (.yaml), whose data are used, or a file of structures with labels.",
+            show_default=False,
+        ),
+    ],
+    split: Annotated[Split, typer.Option(help="Which part of a training config's data.")] = Split.test,
+    units: Annotated[str | None, typer.Option(help="Unit of energy of a file of structures: eV, kcal/mol, ...")] = None,
+    length: Annotated[str, typer.Option(help="Unit of length of a file of structures.")] = "Å",
+    energy: Annotated[
+        Meaning | None, typer.Option(help="What energies of a file of structures are relative to.")
+    ] = None,
+    labels: Annotated[
+        str, typer.Option(help="Labels of a file of structures: energy, forces, stress.")
+    ] = "energy,forces",
+    group: Annotated[str | None, typer.Option(help="Sum errors up by what the file says under this key too.")] = None,
+    group_pattern: Annotated[
+        str | None, typer.Option(help="A regular expression; its first parenthesis in the key's value is the group.")
+    ] = None,
+    free_atoms: Annotated[
+        bool, typer.Option("--free-atoms", help="Leave fixed atoms out of errors of forces.")
+    ] = False,
+    batch_atoms: Annotated[int, typer.Option(min=1, help="How many atoms are predicted together.")] = 512,
+    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+    output: Annotated[
+        Path | None, typer.Option(help="Write summary.json and predictions.csv into this folder.")
+    ] = None,
+    atoms: Annotated[bool, typer.Option("--atoms", help="Write the forces of every atom too, as atoms.csv.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Draw predictions against labels too, as parity.png.")] = False,
+) -> None:
+    """Compare predictions with labels: errors of energies, forces and stresses; in tables, files and a plot."""
+    from gemnet_blocks.data.batching import BatchOptions
+    from gemnet_blocks.evaluation.evaluate import evaluate as run
+    from gemnet_blocks.evaluation.report import write_report
+    from gemnet_blocks.evaluation.tables import parts_table, summary_table
+    from gemnet_blocks.model_file import load_potential
+    from gemnet_blocks.profile_plot import require_matplotlib
+
+    if (plot or atoms) and output is None:
+        raise SpecError("--plot and --atoms need a folder to write to: give --output FOLDER")
+    if plot:
+        require_matplotlib()
+    potential = load_potential(model, device=device)
+    if data.suffix in (".yaml", ".yml"):
+        dataset, meaning = _of_config(data, split)
+    else:
+        dataset, meaning = _of_file(data, units, length, energy, labels)
+    if meaning != potential.meaning:
+        raise SpecError(
+            f"{model} predicts {potential.meaning} energies and those of {data} are {meaning} energies: they cannot be "
+            "compared"
+        )
+    evaluation = run(
+        potential,
+        dataset,
+        BatchOptions(atoms=batch_atoms),
+        groups=None if group is None else dataset.groups(group, group_pattern),
+        atoms="free" if free_atoms else "all",
+        keep_atoms=plot or atoms,
+    )
+    console.print(summary_table(evaluation))
+    console.print(parts_table(evaluation, "element"))
+    if group is not None:
+        console.print(parts_table(evaluation, "group"))
+    if output is not None:
+        about = {"model": str(model), "data": str(data)}
+        for path in write_report(evaluation, output, about, plot, atoms):
+            console.print(f"written: {path}")
+
+
+def _of_config(path: Path, split: Split) -> tuple[LabelledDataset, str]:
+    """A part of the data that a training config names, and what their energies mean."""
+    from gemnet_blocks.data.opening import open_data
+    from gemnet_blocks.training.reading import load_config
+
+    config = load_config(path)
+    splits = open_data(config.data, config.folder)
+    chosen: LabelledDataset | None = getattr(splits, split.value)
+    if chosen is None:
+        raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
+    return chosen, splits.meaning
+
+
+def _of_file(
+    path: Path, units: str | None, length: str, energy: Meaning | None, labels: str
+) -> tuple[LabelledDataset, str]:
+    """The structures of a file, and what their energies mean."""
+    from pydantic import ValidationError
+
+    from gemnet_blocks.data.opening import open_files
+    from gemnet_blocks.data.options import DataOptions
+
+    if units is None or energy is None:
+        raise SpecError(
+            f"{path}: say what its numbers mean, which is never guessed: --units eV (or kcal/mol, ...) and --energy "
+            "total (or adsorption, atomisation)"
+        )
+    described = {
+        "files": [str(path)],
+        "units": {"energy": units, "length": length},
+        "energy": energy.value,
+        "labels": [name.strip() for name in labels.split(",")],
+        "periodicity": "mixed",
+        "batch": {"structures": 1},
+    }
+    try:
+        options = DataOptions.model_validate(described)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise SpecError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    return open_files([str(path)], options, Path()), options.energy

@@ -1,0 +1,91 @@
+"""The command `relax`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gemnet_blocks.cli.arguments import DefaultTag, StructuresPath
+from gemnet_blocks.cli.loading import check_writable, frames_of
+from gemnet_blocks.terminal import console
+
+
+class OptimizerChoice(str, Enum):
+    """ASE's optimisers."""
+
+    fire = "fire"
+    lbfgs = "lbfgs"
+    bfgs = "bfgs"
+
+
+class TypeChoice(str, Enum):
+    """Floating-point types."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+def relax(
+    model: Annotated[Path, typer.Argument(help="A model file.", show_default=False)],
+    structure: StructuresPath,
+    fmax: Annotated[float, typer.Option(min=0, help="Converged when no force is larger, in eV/Å.")] = 0.05,
+    steps: Annotated[int, typer.Option(min=0, help="How many steps to take at most.")] = 500,
+    cell: Annotated[
+        bool, typer.Option("--cell", help="Relax the cell too; needs a model with gradient forces.")
+    ] = False,
+    optimizer: Annotated[OptimizerChoice, typer.Option(help="Which of ASE's optimisers.")] = OptimizerChoice.fire,
+    output: Annotated[
+        Path | None, typer.Option(help="The relaxed structure (extxyz); by default STRUCTURE-relaxed.xyz here.")
+    ] = None,
+    trajectory: Annotated[Path | None, typer.Option(help="Write all steps into this file too (extxyz).")] = None,
+    index: Annotated[str, typer.Option(help="Which frame of the file.")] = "-1",
+    default_tag: DefaultTag = None,
+    dtype: Annotated[
+        TypeChoice | None, typer.Option(help="The floating-point type of the weights; by default the file's.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="Where to compute, such as cuda; by default the CPU.")] = None,
+) -> None:
+    """Relax a structure with a trained potential. Stopped by Ctrl-C, it writes what it has."""
+    import torch
+
+    from gemnet_blocks.calculator import GemNetCalculator
+    from gemnet_blocks.errors import StructureError
+    from gemnet_blocks.relaxation import RelaxationStep, write_frames
+    from gemnet_blocks.relaxation import relax as run
+    from gemnet_blocks.steps_table import StepsTable
+
+    output = Path(f"{structure.stem}-relaxed.xyz") if output is None else output
+    for path in (output, *([trajectory] if trajectory else [])):
+        check_writable(path)
+    frames = frames_of(structure, index, default_tag)
+    if len(frames) != 1:
+        raise StructureError(f"{structure}: {len(frames)} frames at index {index}: one is relaxed, such as --index -1")
+    calculator = GemNetCalculator(model, dtype=None if dtype is None else getattr(torch, dtype.value), device=device)
+    console.print(f"energies: {calculator.meaning}, in eV")
+    taken: list[RelaxationStep] = []
+    interrupted = False
+    try:
+        with StepsTable(calculator.meaning, cell) as table:
+            for step in run(frames[0], calculator, fmax, steps, cell, optimizer.value):
+                # all of them only where they are asked for
+                taken = [*taken, step] if trajectory else [step]
+                table.add(step)
+    except KeyboardInterrupt:
+        interrupted = True
+    if not taken:
+        raise typer.Exit(130)
+    write_frames(output, taken[-1].atoms)
+    if trajectory:
+        write_frames(trajectory, [step.atoms for step in taken])
+    last = taken[-1]
+    state = "converged" if last.converged else "[yellow]not converged[/yellow]"
+    console.print(
+        f"{state} after {last.number} steps: energy ({calculator.meaning}) {last.energy:.6f} eV, largest force "
+        f"{last.max_force:.4f} eV/Å"
+    )
+    console.print(f"written: {output}{f', {trajectory}' if trajectory else ''}", soft_wrap=True)
+    if not last.converged:
+        raise typer.Exit(130 if interrupted else 1)

@@ -1,0 +1,175 @@
+"""Predict a labelled dataset and sum up the errors."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from gemnet_blocks.data.batching import BatchOptions, BudgetSampler, loader
+from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
+from gemnet_blocks.evaluation.predictions import Predictions, Rows
+from gemnet_blocks.evaluation.residuals import residuals
+from gemnet_blocks.references import AtomChoice, EnergyMeaning
+from gemnet_blocks.structures import Prediction
+
+if TYPE_CHECKING:
+    from gemnet_blocks.potential import Potential
+
+DEFAULT_BATCH = BatchOptions(atoms=512)
+"""Few enough atoms for any machine; more are faster on a GPU."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """How far a potential is from a dataset's labels, in eV and Å.
+
+    Attributes:
+        meaning: what energies are relative to.
+        atoms: whose forces count.
+        errors: of everything.
+        groups: errors of each group; empty without groups.
+        elements: errors of forces on each element, by symbol.
+        predictions: what was predicted.
+        seconds: how long predictions took.
+    """
+
+    meaning: EnergyMeaning
+    atoms: AtomChoice
+    errors: Errors
+    groups: Mapping[str, Errors]
+    elements: Mapping[str, Errors]
+    predictions: Predictions
+    seconds: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the single predictions, as JSON can hold it."""
+        return {
+            "energy_meaning": self.meaning,
+            "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"},
+            "atoms": self.atoms,
+            "errors": self.errors.to_dict(),
+            "groups": {name: errors.to_dict() for name, errors in self.groups.items()},
+            "elements": {name: errors.to_dict() for name, errors in self.elements.items()},
+            "seconds": self.seconds,
+        }
+
+
+def evaluate(
+    potential: Potential,
+    dataset: LabelledDataset,
+    batch: BatchOptions = DEFAULT_BATCH,
+    groups: Sequence[str] | None = None,
+    atoms: AtomChoice = "all",
+    keep_atoms: bool = False,
+    workers: int = 0,
+) -> Evaluation:
+    """Predict every structure of a dataset and compare with the labels that it has.
+
+    The potential is evaluated on its own device in its own floating-point type, without gradients of the weights, and
+    left in the mode that it was in.
+
+    Args:
+        potential: what predicts.
+        dataset: labels in eV and Å; energies of the potential's meaning. Labels that it lacks have no errors.
+        batch: how many structures or atoms are predicted together.
+        groups: the group of each structure, such as `dataset.groups("name")`; errors of each are summed up apart.
+        atoms: whose forces count: `all`, or `free` to leave fixed atoms out.
+        keep_atoms: keep the forces of every atom, for plots and tables of them.
+        workers: processes that read the dataset ahead.
+
+    Raises:
+        StructureError: a structure cannot be computed, or its prediction is not finite; names its frame.
+        ValueError: not a group for each structure, or a batch by edges, which are not counted here.
+    """
+    if groups is not None and len(groups) != len(dataset):
+        raise ValueError(f"{len(groups)} groups of {len(dataset)} structures: a group for each is needed")
+    sampler = BudgetSampler(batch.costs(dataset), batch.budget)  # in the order of the dataset
+    run = _Run(potential, dataset, groups, atoms, keep_atoms)
+    training = potential.training
+    potential.eval()
+    try:
+        with torch.no_grad():
+            for indices, labelled in zip(sampler, loader(dataset, sampler, workers), strict=True):
+                run.add(indices, labelled)
+    finally:
+        potential.train(training)
+    return run.evaluation()
+
+
+class _Run:
+    """What one evaluation collects."""
+
+    def __init__(
+        self,
+        potential: Potential,
+        dataset: LabelledDataset,
+        groups: Sequence[str] | None,
+        atoms: AtomChoice,
+        keep_atoms: bool,
+    ) -> None:
+        self.potential, self.dataset, self.atoms, self.groups = potential, dataset, atoms, groups
+        self.device = potential.device
+        self.group_rows = {name: row for row, name in enumerate(dict.fromkeys(groups or ()))}
+        self.sums = ErrorSums(1, self.device)
+        self.group_sums = ErrorSums(len(self.group_rows), self.device)
+        self.element_sums = ErrorSums(len(chemical_symbols), self.device)
+        self.rows = Rows(keep_atoms)
+        self.seconds = 0.0
+
+    def add(self, indices: Sequence[int], labelled: LabelledStructures) -> None:
+        """Predict a batch and add its errors."""
+        labelled = labelled.to(self.device)
+        prediction = self._predict(indices, labelled)
+        batch = residuals(prediction, labelled, self.atoms)
+        self.sums.add(batch)
+        self.element_sums.add_atoms(batch, batch.numbers)
+        if self.groups is not None:
+            rows = [self.group_rows[self.groups[index]] for index in indices]
+            self.group_sums.add(batch, torch.tensor(rows, device=self.device))
+        self.rows.add(indices, labelled, prediction, batch)
+
+    def _predict(self, indices: Sequence[int], labelled: LabelledStructures) -> Prediction:
+        """Predictions that are finite."""
+        structures = labelled.structures
+        start = time.perf_counter()
+        # stresses need a volume, which open directions have none of
+        stress = self.potential.has_stress and labelled.stress is not None and bool(structures.periodic.all())
+        prediction = self.potential(structures, stress=stress, given=labelled.pairs)
+        finite = prediction.energy.isfinite()
+        if prediction.forces is not None:
+            atoms = prediction.forces.isfinite().all(dim=-1)
+            finite = finite & (_per_structure(~atoms, structures.structure, len(structures)) == 0)
+        bad = (~finite).nonzero().flatten().tolist()  # waits for the device, so that the clock sees all of the work
+        self.seconds += time.perf_counter() - start
+        if bad:
+            raise StructureError(
+                f"{self.dataset.place(indices[bad[0]])}: the predicted energy or forces are NaN or infinite"
+            )
+        return prediction
+
+    def evaluation(self) -> Evaluation:
+        """The means of what was added."""
+        meaning = self.potential.meaning
+        elements = {symbol: self.element_sums.errors(row) for row, symbol in enumerate(chemical_symbols)}
+        return Evaluation(
+            meaning=meaning,
+            atoms=self.atoms,
+            errors=self.sums.errors(),
+            groups={name: self.group_sums.errors(row) for name, row in self.group_rows.items()},
+            elements={symbol: errors for symbol, errors in elements.items() if errors.atoms},
+            predictions=self.rows.joined(meaning, self.groups),
+            seconds=self.seconds,
+        )
+
+
+def _per_structure(flags: Tensor, structure: Tensor, count: int) -> Tensor:
+    return torch.zeros(count, dtype=torch.long, device=flags.device).index_add_(0, structure, flags.long())

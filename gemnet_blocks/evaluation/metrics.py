@@ -1,0 +1,217 @@
+"""Errors of predictions, summed up batch by batch: means, per structure group, per element."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from gemnet_blocks.evaluation.residuals import Residuals
+
+ENERGY_THRESHOLD = 0.02
+"""|ΔE| of a structure below which its energy is right, in eV (OC20: Chanussot et al., arXiv 2010.09990)."""
+
+FORCE_THRESHOLD = 0.03
+"""|ΔF| of every component of a structure below which its forces are right, in eV/Å (OC20)."""
+
+_STRUCTURE_COLUMNS = (
+    "structures",
+    "energies",
+    "energy_absolute",
+    "energy_square",
+    "energy_absolute_per_atom",
+    "energy_square_per_atom",
+    "judged",
+    "within_threshold",
+    "stresses",
+    "stress_absolute",
+    "stress_square",
+)
+_ATOM_COLUMNS = (
+    "atoms",
+    "forces",
+    "absolute",
+    "square",
+    "length",
+    "magnitude",
+    "cosines",
+    "cosine",
+    "label_absolute",
+    "label_square",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Errors:
+    """Mean errors; None where nothing was labelled or predicted.
+
+    Attributes:
+        structures: how many structures.
+        atoms: how many atoms count.
+        energy_mae: mean |ΔE| in eV.
+        energy_rmse: √ mean ΔE² in eV.
+        energy_mae_per_atom: mean |ΔE|/atoms in eV; every structure counts the same.
+        energy_rmse_per_atom: √ mean (ΔE/atoms)² in eV.
+        forces_mae: mean |ΔF| of components in eV/Å.
+        forces_rmse: √ mean ΔF² of components in eV/Å.
+        forces_l2_mae: mean ‖ΔF‖ of atoms in eV/Å.
+        forces_magnitude_mae: mean |‖F‖ - ‖F_label‖| in eV/Å.
+        forces_cosine: mean cosine of the angle between predicted and labelled forces, over atoms whose label is not
+            zero; a predicted zero has cosine 0.
+        zero_forces_mae: the `forces_mae` of a model that predicts zero.
+        zero_forces_rmse: the `forces_rmse` of a model that predicts zero.
+        within_threshold: share of structures with |ΔE| < 0.02 eV and every |ΔF| component < 0.03 eV/Å (EFwT of OC20,
+            which counts free atoms only).
+        stress_mae: mean |Δσ| of the nine components in eV/Å³.
+        stress_rmse: √ mean Δσ² in eV/Å³.
+    """
+
+    structures: int
+    atoms: int
+    energy_mae: float | None = None
+    energy_rmse: float | None = None
+    energy_mae_per_atom: float | None = None
+    energy_rmse_per_atom: float | None = None
+    forces_mae: float | None = None
+    forces_rmse: float | None = None
+    forces_l2_mae: float | None = None
+    forces_magnitude_mae: float | None = None
+    forces_cosine: float | None = None
+    zero_forces_mae: float | None = None
+    zero_forces_rmse: float | None = None
+    within_threshold: float | None = None
+    stress_mae: float | None = None
+    stress_rmse: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as JSON can hold it."""
+        return asdict(self)
+
+
+@final
+class ErrorSums:
+    """Sums of errors in float64, in rows: one for all, one per group, or one per element.
+
+    Sums stay on the device of the batches, without synchronisation, until `errors` is asked for. Those of several
+    processes are put together by `merge`, or by adding up `table` (all_reduce).
+
+    Args:
+        rows: how many rows.
+        device: where the batches are.
+    """
+
+    def __init__(self, rows: int = 1, device: torch.device | str | None = None) -> None:
+        columns = len(_STRUCTURE_COLUMNS) + len(_ATOM_COLUMNS)
+        self.table = torch.zeros(rows, columns, dtype=torch.float64, device=device)
+
+    def add(self, batch: Residuals, rows: Tensor | None = None) -> None:
+        """Add a batch.
+
+        Args:
+            batch: its residuals.
+            rows: the row of each structure (S,); None: the first.
+        """
+        if rows is None:
+            rows = torch.zeros_like(batch.atom_counts)
+        split = len(_STRUCTURE_COLUMNS)
+        self.table[:, :split].index_add_(0, rows, _structure_terms(batch))
+        self.table[:, split:].index_add_(0, rows[batch.structure], _atom_terms(batch))
+
+    def add_atoms(self, batch: Residuals, rows: Tensor) -> None:
+        """Add the forces of a batch alone.
+
+        Args:
+            batch: its residuals.
+            rows: the row of each atom (N,).
+        """
+        self.table[:, len(_STRUCTURE_COLUMNS) :].index_add_(0, rows, _atom_terms(batch))
+
+    def merge(self, other: ErrorSums) -> None:
+        """Add the sums of another part of the same data."""
+        self.table += other.table.to(self.table.device)
+
+    def errors(self, row: int = 0) -> Errors:
+        """The mean errors of a row."""
+        sums = dict(zip(_STRUCTURE_COLUMNS + _ATOM_COLUMNS, self.table[row].tolist(), strict=True))
+
+        def mean(name: str, count: str, each: int = 1) -> float | None:
+            return sums[name] / (each * sums[count]) if sums[count] else None
+
+        def root(name: str, count: str, each: int = 1) -> float | None:
+            value = mean(name, count, each)
+            return None if value is None else math.sqrt(value)
+
+        return Errors(
+            structures=round(sums["structures"]),
+            atoms=round(sums["atoms"]),
+            energy_mae=mean("energy_absolute", "energies"),
+            energy_rmse=root("energy_square", "energies"),
+            energy_mae_per_atom=mean("energy_absolute_per_atom", "energies"),
+            energy_rmse_per_atom=root("energy_square_per_atom", "energies"),
+            forces_mae=mean("absolute", "forces", 3),
+            forces_rmse=root("square", "forces", 3),
+            forces_l2_mae=mean("length", "forces"),
+            forces_magnitude_mae=mean("magnitude", "forces"),
+            forces_cosine=mean("cosine", "cosines"),
+            zero_forces_mae=mean("label_absolute", "forces", 3),
+            zero_forces_rmse=root("label_square", "forces", 3),
+            within_threshold=mean("within_threshold", "judged"),
+            stress_mae=mean("stress_absolute", "stresses", 9),
+            stress_rmse=root("stress_square", "stresses", 9),
+        )
+
+
+def _structure_terms(batch: Residuals) -> Tensor:
+    """What each structure adds (S, columns)."""
+    one = torch.ones(len(batch), dtype=torch.float64, device=batch.atom_counts.device)
+    zero = torch.zeros_like(one)
+    terms = {"structures": one}
+    if batch.energy is not None:
+        absolute, per_atom = batch.energy.abs(), batch.energy.abs() / batch.atom_counts.clamp(min=1)
+        terms |= {
+            "energies": one,
+            "energy_absolute": absolute,
+            "energy_square": absolute.square(),
+            "energy_absolute_per_atom": per_atom,
+            "energy_square_per_atom": per_atom.square(),
+        }
+        largest = batch.largest_force_error()
+        if largest is not None:
+            right = (absolute < ENERGY_THRESHOLD) & (largest < FORCE_THRESHOLD)
+            terms |= {"judged": one, "within_threshold": right.double()}
+    if batch.stress is not None:
+        terms |= {
+            "stresses": one,
+            "stress_absolute": batch.stress.abs().sum(dim=(-1, -2)),
+            "stress_square": batch.stress.square().sum(dim=(-1, -2)),
+        }
+    return torch.stack([terms.get(name, zero) for name in _STRUCTURE_COLUMNS], dim=-1)
+
+
+def _atom_terms(batch: Residuals) -> Tensor:
+    """What each atom adds (N, columns); zero for those that do not count."""
+    counted = batch.counted.double()
+    terms = {"atoms": counted}
+    if batch.forces is not None and batch.labels is not None:
+        error, label = batch.forces, batch.labels
+        predicted = label + error
+        lengths = predicted.norm(dim=-1), label.norm(dim=-1)
+        directed = (lengths[1] > 0).double()
+        cosine = (predicted * label).sum(dim=-1) / (lengths[0] * lengths[1]).clamp(min=1e-300)
+        terms |= {
+            "forces": torch.ones_like(counted),
+            "absolute": error.abs().sum(dim=-1),
+            "square": error.square().sum(dim=-1),
+            "length": error.norm(dim=-1),
+            "magnitude": (lengths[0] - lengths[1]).abs(),
+            "cosines": directed,
+            "cosine": cosine * directed,
+            "label_absolute": label.abs().sum(dim=-1),
+            "label_square": label.square().sum(dim=-1),
+        }
+    zero = torch.zeros_like(counted)
+    values = torch.stack([terms.get(name, zero) for name in _ATOM_COLUMNS], dim=-1)
+    return torch.where(batch.counted[:, None], values, 0.0)

@@ -1,0 +1,152 @@
+"""Predictions next to their labels, as columns: a row per structure, and a row per atom."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.evaluation.residuals import Residuals
+from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.structures import Prediction
+
+Array: TypeAlias = np.ndarray[Any, Any]
+Column: TypeAlias = Sequence[Any] | Array
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """Predictions and labels in the order of the dataset.
+
+    Attributes:
+        meaning: what energies are relative to.
+        structures: columns with a row per structure: `index` in the dataset, `frame` in its source, `atoms`,
+            `counted_atoms`, and where they are known `energy_label`, `energy_predicted` (eV), `forces_mae`,
+            `largest_force_error` (eV/Å). Energies of structures without labels are predicted all the same.
+        groups: the group of each structure; None without groups.
+        atoms: columns with a row per atom: `index`, `number`, `counted`, and (N, 3) in eV/Å `forces_label`,
+            `forces_predicted`; None unless they were asked for.
+    """
+
+    meaning: EnergyMeaning
+    structures: Mapping[str, Array]
+    groups: Sequence[str] | None = None
+    atoms: Mapping[str, Array] | None = None
+
+    def write_csv(self, path: Path) -> None:
+        """Write a line per structure; column names hold the unit, and the energies' meaning."""
+        columns = dict(self.structures)
+        table: dict[str, Column] = {"index": columns.pop("index"), "frame": columns.pop("frame")}
+        if self.groups is not None:
+            table["group"] = self.groups
+        table |= {self._heading(name): values for name, values in columns.items()}
+        _write(path, table)
+
+    def write_atoms_csv(self, path: Path) -> None:
+        """Write a line per atom.
+
+        Raises:
+            ValueError: forces of atoms were not kept.
+        """
+        if self.atoms is None:
+            raise ValueError("forces of atoms were not kept: evaluate with keep_atoms=True")
+        columns = dict(self.atoms)
+        table: dict[str, Column] = {
+            "index": columns.pop("index"),
+            "element": [chemical_symbols[number] for number in columns.pop("number")],
+            "counted": columns.pop("counted").astype(int),
+        }
+        for name, values in columns.items():
+            table |= {f"{name}_{axis}_eV_per_A": values[:, column] for column, axis in enumerate("xyz")}
+        _write(path, table)
+
+    def _heading(self, name: str) -> str:
+        unit = {"energy_label": "eV", "energy_predicted": "eV", "energy_error": "eV"}.get(name)
+        if unit:
+            return f"{self.meaning}_{name}_{unit}"
+        return f"{name}_eV_per_A" if "force" in name else name
+
+
+class Rows:
+    """Collects predictions batch by batch, in any order.
+
+    Args:
+        keep_atoms: whether forces of each atom are kept too.
+    """
+
+    def __init__(self, keep_atoms: bool) -> None:
+        self.keep_atoms = keep_atoms
+        self._structures: list[dict[str, Array]] = []
+        self._atoms: list[dict[str, Array]] = []
+
+    def add(
+        self, indices: Sequence[int], labelled: LabelledStructures, prediction: Prediction, batch: Residuals
+    ) -> None:
+        """Add a batch: the items `indices` of a dataset."""
+        index = np.asarray(indices)
+        structure = batch.structure.cpu().numpy()
+        counted = batch.counted.cpu().numpy()
+        columns: dict[str, Any] = {
+            "index": index,
+            "frame": labelled.frame,
+            "atoms": batch.atom_counts,
+            "counted_atoms": np.bincount(structure, weights=counted, minlength=len(index)).astype(int),
+            "energy_label": labelled.energy,
+            "energy_predicted": prediction.energy,
+            "energy_error": batch.energy,
+            "forces_mae": batch.mean_force_error(),
+            "largest_force_error": batch.largest_force_error(),
+        }
+        self._structures.append(_arrays(columns))
+        if self.keep_atoms:
+            columns = {
+                "index": index[structure],
+                "number": batch.numbers,
+                "counted": counted,
+                "forces_label": labelled.forces,
+                "forces_predicted": prediction.forces,
+            }
+            self._atoms.append(_arrays(columns))
+
+    def joined(self, meaning: EnergyMeaning, groups: Sequence[str] | None) -> Predictions:
+        """All of them in the order of the dataset."""
+        structures = _joined(self._structures)
+        chosen = None if groups is None else [groups[index] for index in structures.get("index", ())]
+        return Predictions(meaning, structures, chosen, _joined(self._atoms) if self.keep_atoms else None)
+
+
+def _arrays(columns: Mapping[str, Any]) -> dict[str, Array]:
+    """Columns that exist, as arrays in main memory."""
+    return {
+        name: values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
+        for name, values in columns.items()
+        if values is not None
+    }
+
+
+def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+    """Columns of all parts, ordered by `index`; a label that a part lacks is NaN there, an empty field in files."""
+    if not parts:
+        return {}
+    order = np.argsort(np.concatenate([part["index"] for part in parts]), kind="stable")
+    # in the order of the first part that has the most
+    names = max(parts, key=len)
+    columns = {}
+    for name, like in names.items():
+        missing = [np.full((len(part["index"]), *like.shape[1:]), np.nan) for part in parts]
+        columns[name] = np.concatenate([part.get(name, gap) for part, gap in zip(parts, missing, strict=True)])[order]
+    return columns
+
+
+def _write(path: Path, table: Mapping[str, Column]) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(table)
+        for row in zip(*table.values(), strict=True):
+            writer.writerow(["" if isinstance(value, float) and value != value else value for value in row])

@@ -1,0 +1,197 @@
+"""One file for a potential: weights, spec, references, units and training record, read without running code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gemnet_blocks.atomic import replacing
+from gemnet_blocks.errors import StateError
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.references import References
+from gemnet_blocks.spec.build import Execution, build
+from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.resolve import validate
+
+FORMAT = "gemnet_blocks potential"
+VERSION = 1
+"""The version of the format that is written; older ones are read, newer ones refused."""
+
+_FIELDS = ("spec", "references", "units", "record")
+
+
+def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
+    """Write a potential to one safetensors file, whole or not at all.
+
+    The weights keep their type; the file's metadata are texts: format and version, the spec with nothing left to
+    resolve, references with meaning and units, the training record, and a checksum of everything.
+
+    Args:
+        potential: what is written.
+        path: the file; `.safetensors` is a good suffix. One that exists is replaced.
+
+    Raises:
+        StateError: the file cannot be written.
+    """
+    import gemnet_blocks
+
+    references = potential.references
+    texts = {
+        "format": FORMAT,
+        "format_version": str(VERSION),
+        "library_version": gemnet_blocks.__version__,
+        "meaning": references.meaning,
+        "spec": _json(potential.spec.to_dict()),
+        "references": _json(references.to_dict()),
+        "units": _json({"energy": references.energy_unit, "length": references.length_unit}),
+        "record": _json(potential.record),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in _named(potential.model).items()}
+    texts["checksum"] = _checksum(texts, weights)
+    from safetensors.torch import save_file
+
+    try:
+        with replacing(path) as temporary:
+            save_file(weights, temporary, texts)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except Exception as error:  # safetensors has one exception for everything
+        raise StateError(f"{path}: cannot be written: {error}") from error
+
+
+def load_potential(
+    path: str | os.PathLike[str],
+    execution: Execution | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    *,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
+) -> Potential:
+    """Read a potential that `save_potential` wrote. Reading runs no code and needs nothing but the file.
+
+    Args:
+        path: the file.
+        execution: how the model is computed.
+        dtype: the floating-point type of the weights; None: that of the file.
+        device: where to; None: the CPU.
+        extra: your own parts by the name that the spec's `type` gives them.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for files that you trust.
+
+    Raises:
+        StateError: the file is none, is damaged, of a newer version, or its weights do not fit its spec.
+        SpecError: the spec has parts that are not known, or that would have to be imported.
+    """
+    content = _read(Path(path))
+    spec = validate(Document(content.documents["spec"], {(): f"{path}: spec"}), Catalog().plus(extra, allow_imports))
+    try:
+        references = References.from_dict(content.documents["references"])
+    except ValueError as error:
+        raise StateError(f"{path}: {error}") from error
+    model = build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
+    _fill(model, content.weights, path)
+    potential = Potential(model, spec, references, content.documents["record"])
+    return potential.to(device=device, dtype=dtype).eval()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Content:
+    documents: dict[str, dict[str, Any]]
+    weights: dict[str, Tensor]
+
+
+def _read(path: Path) -> _Content:
+    """The content of a file that is complete and undamaged."""
+    from safetensors import safe_open
+
+    if not path.is_file():
+        raise StateError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            texts = dict(file.metadata() or {})
+            _check_format(texts, path)
+            # copies: a file that changes later must not change the weights
+            weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+    except StateError:
+        raise
+    except Exception as error:  # safetensors and torch raise anything
+        raise StateError(f"{path}: cannot be read as a model file; it is none, or is damaged: {error}") from error
+    if texts.pop("checksum", None) != _checksum(texts, weights):
+        raise StateError(f"{path}: is damaged: its content is not what was written. Copy it again or save it anew")
+    return _Content({name: _document(texts, name, path) for name in _FIELDS}, weights)
+
+
+def _check_format(texts: Mapping[str, str], path: Path) -> None:
+    if texts.get("format") != FORMAT:
+        raise StateError(
+            f"{path}: is a safetensors file, but no model file: make one with save_potential, or with "
+            "`gemnet-blocks convert` from a published checkpoint"
+        )
+    version = texts.get("format_version", "")
+    if not version.isdecimal() or not 1 <= int(version[:9]) <= VERSION:
+        raise StateError(
+            f"{path}: is of format version {version[:20]!r}, and this release reads up to {VERSION}: "
+            "upgrade gemnet_blocks"
+        )
+
+
+def _document(texts: Mapping[str, str], name: str, path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(texts[name])
+    except (KeyError, ValueError, RecursionError) as error:
+        raise StateError(f"{path}: its {name} cannot be read: {type(error).__name__}: {error}") from error
+    if not isinstance(value, dict):
+        raise StateError(f"{path}: its {name} is no mapping")
+    return value
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Put weights into a model, in the types that they have."""
+    places = _named(model)
+    problems = [f"{name} is missing" for name in model.state_dict() if name not in weights]
+    problems += [f"{name} has no place in the model" for name in weights if name not in places]
+    for name in places.keys() & weights.keys():
+        ours, stored = places[name], weights[name]
+        if ours.shape != stored.shape or ours.is_floating_point() != stored.is_floating_point():
+            problems.append(
+                f"{name} is {stored.dtype} {tuple(stored.shape)} where {ours.dtype} {tuple(ours.shape)} is needed"
+            )
+    if problems:
+        shown = "; ".join(sorted(problems)[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
+        raise StateError(f"{path}: the weights do not fit the spec: {shown}")
+    with torch.no_grad():
+        for name in places.keys() & weights.keys():
+            places[name].data = weights[name]
+
+
+def _named(module: nn.Module) -> dict[str, Tensor]:
+    """Weights and constants by name, constants that a state dictionary leaves out among them.
+
+    These follow from the spec, but rounding to a type and back loses digits that a prediction shows.
+    """
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _checksum(texts: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
+    """SHA-256 of all texts and arrays, in the order of their names."""
+    total = hashlib.sha256()
+    for name in sorted(texts):
+        total.update(_json([name, texts[name]]).encode())
+    for name in sorted(weights):
+        value = weights[name]
+        total.update(_json([name, str(value.dtype), list(value.shape)]).encode())
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()

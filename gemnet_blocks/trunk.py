@@ -1,0 +1,87 @@
+"""Everything in front of the read-out: structures → graphs → geometry → blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import final
+
+from torch import nn
+
+from gemnet_blocks.blocks.block import Block
+from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.blocks.interaction import Embeddings
+from gemnet_blocks.blocks.read_out import Output, OutputBlock
+from gemnet_blocks.geometry import GeometryEncoder
+from gemnet_blocks.graph.edge_sets import GraphBuilder, Graphs
+from gemnet_blocks.graph.pairs import Neighbors, Pairs
+from gemnet_blocks.recomputation import remade
+from gemnet_blocks.structures import Structures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrunkOutput:
+    """What heads read.
+
+    Attributes:
+        graphs: the graphs of the structures.
+        outputs: the result of every output block.
+    """
+
+    graphs: Graphs
+    outputs: tuple[Output, ...]
+
+
+@final
+class Trunk(nn.Module):
+    """Everything in front of the read-out.
+
+    Args:
+        graphs: builds graphs.
+        geometry: evaluates bases and shared projections.
+        atom_embedding: the first embeddings of atoms.
+        edge_embedding: the first embeddings of main edges.
+        blocks: update the embeddings, one after another.
+        output_blocks: read the embeddings before the first block and behind each.
+    """
+
+    def __init__(
+        self,
+        graphs: GraphBuilder,
+        geometry: GeometryEncoder,
+        atom_embedding: AtomEmbedding,
+        edge_embedding: EdgeEmbedding,
+        blocks: Sequence[Block],
+        output_blocks: Sequence[OutputBlock],
+    ) -> None:
+        super().__init__()
+        self.graphs = graphs
+        self.geometry = geometry
+        self.atom_embedding = atom_embedding
+        self.edge_embedding = edge_embedding
+        self.blocks = nn.ModuleList(blocks)
+        self.output_blocks = nn.ModuleList(output_blocks)
+
+    def forward(
+        self, structures: Structures, given: Pairs | Neighbors | None = None, lean: bool = False
+    ) -> TrunkOutput:
+        """Features of atoms and edges.
+
+        Args:
+            structures: the structures.
+            given: pairs or neighbors found before, see `GraphBuilder`.
+            lean: make intermediate results anew where they are needed, instead of keeping them.
+
+        Raises:
+            StructureError: a structure cannot be computed.
+        """
+        graphs = self.graphs(structures, self.edge_embedding.dense.linear.weight.dtype, given)
+        graphs = replace(graphs, lean=lean)
+        geometry = self.geometry(graphs)
+        h = self.atom_embedding(structures.numbers)
+        embeddings = Embeddings(h, self.edge_embedding(h, geometry.radial, graphs.main.edges))
+        outputs = [remade(lean, self.output_blocks[0], embeddings, geometry)]
+        for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
+            embeddings = remade(lean, block, embeddings, geometry)
+            outputs.append(remade(lean, output_block, embeddings, geometry))
+        return TrunkOutput(graphs, tuple(outputs))

@@ -1,0 +1,136 @@
+"""The command `evaluate` as a user calls it."""
+
+from __future__ import annotations
+
+import json
+
+import ase.io
+import numpy as np
+import pytest
+import torch
+import typer
+from ase.calculators.singlepoint import SinglePointCalculator
+from helpers import GRADIENT_FORCES, ROOT, slab, small_model, small_spec
+from typer.testing import CliRunner
+
+from gemnet_blocks.cli.evaluate import evaluate
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model_file import save_potential
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.references import References
+from gemnet_blocks.structures import Structures
+
+
+def call(*arguments):
+    app = typer.Typer()
+    app.command()(evaluate)
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+@pytest.fixture
+def potential():
+    references = References({8: -1.0, 29: -2.0}, 0.5, "total")
+    return Potential(small_model(**GRADIENT_FORCES), small_spec(**GRADIENT_FORCES), references)
+
+
+@pytest.fixture
+def model(potential, tmp_path):
+    save_potential(potential, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+@pytest.fixture
+def frames(potential, tmp_path):
+    """Slabs whose labels are predictions of the model plus 1 eV, and plus 0.3 eV/Å along x on all atoms."""
+    frames = []
+    for number in range(3):
+        atoms = slab()
+        atoms.rattle(0.05, seed=number)
+        with torch.no_grad():
+            predicted = potential(Structures.from_ase(atoms))
+        forces = predicted.forces.numpy() + np.array([0.3, 0.0, 0.0])
+        atoms.calc = SinglePointCalculator(atoms, energy=float(predicted.energy) + 1.0, forces=forces)
+        atoms.info = {"name": "aab"[number]}
+        frames.append(atoms)
+    ase.io.write(tmp_path / "frames.extxyz", frames)
+    return tmp_path / "frames.extxyz"
+
+
+@pytest.fixture
+def config(frames, tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        f"model: {ROOT / 'paper_configs/symmetric.yaml'}\n"
+        "data:\n"
+        "  {files: [frames.extxyz], units: eV, energy: total, batch: {structures: 1},\n"
+        "   split: {type: group, key: name, test: [b]}}\n"
+        "loss: {energy: {}, forces: {}}\n"
+        "training: {steps: 1}\n"
+    )
+    return path
+
+
+def test_errors_of_a_file(model, frames, tmp_path):
+    output = call(
+        model,
+        frames,
+        "--units",
+        "eV",
+        "--energy",
+        "total",
+        "--group",
+        "name",
+        "--output",
+        tmp_path / "report",
+        "--plot",
+    )
+
+    assert "total energies" in output
+    summary = json.loads((tmp_path / "report/summary.json").read_text())
+    assert summary["errors"]["energy_mae"] == pytest.approx(1.0, abs=1e-6)
+    assert summary["errors"]["forces_mae"] == pytest.approx(0.1, abs=1e-6)
+    assert summary["errors"]["atoms"] == 15
+    assert summary["groups"]["a"]["structures"] == 2
+    assert (tmp_path / "report/parity.png").stat().st_size > 0
+
+
+def test_free_atoms_alone(model, frames, tmp_path):
+    call(model, frames, "--units", "eV", "--energy", "total", "--free-atoms", "--output", tmp_path / "report")
+
+    summary = json.loads((tmp_path / "report/summary.json").read_text())
+    assert (summary["atoms"], summary["errors"]["atoms"]) == ("free", 12)
+
+
+def test_units_are_converted(model, frames, tmp_path):
+    call(model, frames, "--units", "kcal/mol", "--energy", "total", "--output", tmp_path / "report")
+
+    labels = ase.io.read(frames, ":")
+    lines = (tmp_path / "report/predictions.csv").read_text().splitlines()
+    label = dict(zip(lines[0].split(","), lines[1].split(","), strict=True))["total_energy_label_eV"]
+    assert float(label) == pytest.approx(labels[0].get_potential_energy() * 0.0433641153, rel=1e-6)
+
+
+def test_a_part_of_a_training_config(model, config, tmp_path):
+    call(model, config, "--split", "test", "--output", tmp_path / "report")
+
+    assert json.loads((tmp_path / "report/summary.json").read_text())["errors"]["structures"] == 1
+    with pytest.raises(SpecError, match="no validation part"):
+        call(model, config, "--split", "validation")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([], "never guessed"),
+        (["--units", "eV"], "never guessed"),
+        (["--units", "eV", "--energy", "adsorption"], "predicts total energies"),
+        (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
+        (["--units", "eV", "--energy", "total", "--plot"], "give --output"),
+    ],
+)
+def test_what_is_missing_or_wrong_is_said(model, frames, options, message):
+    with pytest.raises(SpecError, match=message):
+        call(model, frames, *options)
