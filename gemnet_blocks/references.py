@@ -41,6 +41,9 @@ class ReferencesOptions(Options):
     force components (in eV/Å), a number gives it in eV."""
     atoms: AtomChoice = "all"
     """The atoms whose forces count for `scale`: `all`, or `free` to leave fixed ones out."""
+    unseen: float | None = None
+    """The energy, in eV, of elements that the training set lacks; null: structures that contain them are refused. A
+    model has learned nothing of such elements: this is for measuring how far it is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,7 @@ def fit_references(
     per_element: PerElement | Mapping[int, float] = "least_squares",
     scale: Scale = "force_rms",
     atoms: AtomChoice = "all",
+    unseen: float | None = None,
 ) -> References:
     """Find references and scale in one pass over a training set, which is read from disk item by item.
 
@@ -134,6 +138,7 @@ def fit_references(
         scale: `force_rms`, or a number in eV. Without forces, or with none but zeros, `force_rms` falls back on the
             root mean square, per atom, of the energy that the references leave.
         atoms: whose forces count for `force_rms`.
+        unseen: the energy of all other elements in eV; None: they are unknown.
 
     Raises:
         SpecError: an element of the dataset is not in the mapping, a key is no element, the dataset is empty, or it
@@ -146,6 +151,8 @@ def fit_references(
     if not seen.elements:
         raise SpecError("references: the training set is empty")
     energies = _choose(per_element, seen)
+    if unseen is not None:
+        energies = {number: energies.get(number, unseen) for number in range(1, len(chemical_symbols))}
     return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning)
 
 

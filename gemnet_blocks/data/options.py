@@ -69,7 +69,7 @@ class DataOptions(Options):
     """What becomes of structures that are both in the training set and in validation or test: a warning, an error, or
     they are dropped from the training set (likewise from validation where test has them); ignore does not look."""
     check: Literal["all", "sample"] = "all"
-    """How many frames of databases and LMDBs are read and checked beforehand: all, or a hundred of each file (then
+    """How many frames of databases and LMDBs are read and checked beforehand: all, or a hundred of each part (then
     structures are not compared between parts). Every frame is checked again when it is read; files that are kept in
     memory are always checked whole."""
     batch: BatchOptions

@@ -110,6 +110,9 @@ class TrainingOptions(Options):
     """Minutes of training and validation, those before an interruption included."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of initial weights and of the order of structures."""
+    initial_weights: Literal["in_order", "by_name"] = "in_order"
+    """How initial weights follow from the seed: all from one generator, one after another; or each from one of its own
+    by its name, so that models that differ elsewhere share them, as ablation studies need."""
     clip: Positive | None = 10.0
     """The norm of all gradients together is reduced to this; null: it is left as it is."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999

@@ -14,6 +14,7 @@ from gemnet_blocks.spec.build import build
 from gemnet_blocks.training.feeding import Feed
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.processes import Processes
+from gemnet_blocks.weights_by_name import weights_by_name
 
 
 def check_config(config: TrainingConfig) -> None:
@@ -88,10 +89,16 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
     Raises:
         SpecError: the spec cannot be built, or references cannot be fitted.
     """
-    model = build(config.model, execution=config.training.execution.execution(), seed=config.training.seed)
+    execution, seed = config.training.execution.execution(), config.training.seed
+    if config.training.initial_weights == "by_name":
+        model = weights_by_name(lambda: build(config.model, execution=execution), seed)
+    else:
+        model = build(config.model, execution=execution, seed=seed)
     if references is None:
         options = config.references
-        references = fit_references(data.train, data.meaning, options.per_element, options.scale, options.atoms)
+        references = fit_references(
+            data.train, data.meaning, options.per_element, options.scale, options.atoms, options.unseen
+        )
     dtype = torch.float64 if config.training.precision == "64" else torch.float32
     return Potential(model.to(dtype), config.model, references)
 

@@ -178,3 +178,11 @@ def test_options_take_words_and_mappings():
         ReferencesOptions(scale="energy_rms")
     with pytest.raises(ValidationError):
         ReferencesOptions(scale=0)
+
+
+def test_elements_that_were_not_seen_have_an_energy_only_where_it_is_given():
+    dataset = [labelled("CO", -3.0), labelled("CO2", -5.0)]
+    assert set(fit_references(dataset, "total", scale=1.0).per_element) == {6, 8}
+    found = fit_references(dataset, "total", scale=1.0, unseen=-1.5).per_element
+    assert found[78] == -1.5
+    assert found[8] == pytest.approx(-2.0)
