@@ -15,7 +15,7 @@ from gemnet_blocks.graph.neighbors import NeighborSearch
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.model_file import load_potential
 from gemnet_blocks.potential import Potential
-from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.references import StoredMeaning
 from gemnet_blocks.skin import KeptNeighbors
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.structures import Prediction, Structures
@@ -78,7 +78,7 @@ class GemNetCalculator(Calculator):
         self.implemented_properties = [name for name in type(self).implemented_properties if name not in without]
 
     @property
-    def meaning(self) -> EnergyMeaning:
+    def meaning(self) -> StoredMeaning:
         """What the energies are relative to."""
         return self.potential.meaning
 

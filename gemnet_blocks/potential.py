@@ -16,7 +16,7 @@ from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import GradientForces
 from gemnet_blocks.model import GemNet
-from gemnet_blocks.references import EnergyMeaning, References
+from gemnet_blocks.references import StoredMeaning, References
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.structures import Prediction, Structures
 
@@ -57,7 +57,7 @@ class Potential(nn.Module):
         self.register_buffer("reference_energies", energies, persistent=False)
 
     @property
-    def meaning(self) -> EnergyMeaning:
+    def meaning(self) -> StoredMeaning:
         """What the energies are relative to."""
         return self.references.meaning
 

@@ -20,6 +20,11 @@ from gemnet_blocks.options import Options, positive_number
 EnergyMeaning = Literal["total", "adsorption", "atomisation"]
 """What an energy is relative to: the code's own zero, a clean slab and a gas molecule, or isolated atoms."""
 
+StoredMeaning = EnergyMeaning | Literal["unknown"]
+"""What a potential's energy is relative to: unknown only of published weights, whose files do not say it."""
+
+_MEANINGS = (*get_args(EnergyMeaning), "unknown")
+
 PerElement = Literal["least_squares", "none"] | dict[str | int, float]
 """How references are found, or what they are."""
 
@@ -64,14 +69,14 @@ class References:
 
     per_element: Mapping[int, float]
     scale: float
-    meaning: EnergyMeaning
+    meaning: StoredMeaning
     offset: float = 0.0
     energy_unit: ClassVar[str] = "eV"
     length_unit: ClassVar[str] = "Å"
 
     def __post_init__(self) -> None:
-        if self.meaning not in get_args(EnergyMeaning):
-            raise ValueError(f"References: meaning must be one of {get_args(EnergyMeaning)}, got {self.meaning!r}")
+        if self.meaning not in _MEANINGS:
+            raise ValueError(f"References: meaning must be one of {_MEANINGS}, got {self.meaning!r}")
         positive_number("References", "scale", self.scale, "eV")
         if not math.isfinite(self.offset):
             raise ValueError(f"References: offset must be finite, got {self.offset!r}")

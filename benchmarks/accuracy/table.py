@@ -16,7 +16,18 @@ sys.path.insert(0, str(FOLDER.parent))
 
 from markdown_tables import number, table  # noqa: E402
 
-ORDER = ("ethanol-950", "ethanol-50", "aspirin-950", "acac", "mlearn-si", "mlearn-cu", "cu3x-direct", "cu3x-gradient")
+ORDER = (
+    "ethanol-950",
+    "ethanol-50",
+    "aspirin-950",
+    "acac",
+    "mlearn-si",
+    "mlearn-cu",
+    "cu3x-direct",
+    "cu3x-gradient",
+    "cu3x-direct-compositions",
+    "cu3x-gradient-compositions",
+)
 
 PUBLISHED: Mapping[str, str] = {
     "ethanol-950": "force MAE: GemNet-T/Q 3.6, MACE 2.1, NequIP 2.8, PaiNN 10.0, GAP 18.1",

@@ -19,7 +19,7 @@ from gemnet_blocks.checkpoints.normalizers import normalisation
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.potential import Potential
-from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.references import StoredMeaning
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.document import read_document
 from gemnet_blocks.spec.published import from_published
@@ -48,7 +48,7 @@ class Conversion:
 def convert_checkpoint(
     checkpoint: Checkpoint,
     arguments: Mapping[str, Any] | None,
-    meaning: EnergyMeaning,
+    meaning: StoredMeaning,
     ema: bool = False,
     dtype: torch.dtype | None = None,
 ) -> Conversion:

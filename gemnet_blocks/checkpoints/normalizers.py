@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint, number
 from gemnet_blocks.errors import StateError
-from gemnet_blocks.references import EnergyMeaning, References
+from gemnet_blocks.references import References, StoredMeaning
 
 ENERGY = ("target", "energy")
 """What older and newer versions call the energy."""
@@ -35,7 +35,7 @@ class Normalisation:
     notes: tuple[str, ...]
 
 
-def normalisation(checkpoint: Checkpoint, meaning: EnergyMeaning, elements: int, forces: str | None) -> Normalisation:
+def normalisation(checkpoint: Checkpoint, meaning: StoredMeaning, elements: int, forces: str | None) -> Normalisation:
     """Turn E = s_E·E_model + m + Σ reference[Z] and F = s_F·F_model into references.
 
     Args:

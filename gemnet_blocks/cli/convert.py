@@ -21,6 +21,7 @@ class MeaningChoice(str, Enum):
     total = "total"
     adsorption = "adsorption"
     atomisation = "atomisation"
+    unknown = "unknown"
 
 
 def convert(
@@ -30,10 +31,9 @@ def convert(
         MeaningChoice,
         typer.Option(
             help="What the energies are relative to, which no checkpoint says: Open Catalyst's are adsorption energies "
-            "in OC20, total energies in OC22.",
-            show_default=False,
+            "in OC20, total energies in OC22. It is stored, and shown with every result.",
         ),
-    ],
+    ] = MeaningChoice.unknown,
     kwargs: Annotated[
         Path | None,
         typer.Option(
@@ -77,4 +77,6 @@ def _report(converted: Conversion, all_keys: bool) -> None:
         console.print(escape(f"{len(names)} {'' if 'sections' in label else 'keys '}{label}{listed}"), soft_wrap=True)
     for note in converted.notes:
         console.print(escape(note), soft_wrap=True)
-    console.print(f"energies: {converted.potential.meaning}, in eV")
+    meaning = converted.potential.meaning
+    hint = ": say what they are relative to with --meaning" if meaning == "unknown" else ""
+    console.print(f"energies: {meaning}, in eV{hint}")

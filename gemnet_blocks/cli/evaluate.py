@@ -81,7 +81,7 @@ def evaluate(
         dataset, meaning = _of_config(data, split)
     else:
         dataset, meaning = _of_file(data, units, length, energy, labels)
-    if meaning != potential.meaning:
+    if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"{model} predicts {potential.meaning} energies and those of {data} are {meaning} energies: they cannot be "
             "compared"

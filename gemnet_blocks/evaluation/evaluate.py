@@ -18,7 +18,7 @@ from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
 from gemnet_blocks.evaluation.residuals import residuals
-from gemnet_blocks.references import AtomChoice, EnergyMeaning
+from gemnet_blocks.references import AtomChoice, StoredMeaning
 from gemnet_blocks.structures import Prediction
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Evaluation:
         seconds: how long predictions took.
     """
 
-    meaning: EnergyMeaning
+    meaning: StoredMeaning
     atoms: AtomChoice
     errors: Errors
     groups: Mapping[str, Errors]

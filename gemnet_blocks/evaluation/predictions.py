@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.evaluation.residuals import Residuals
-from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.references import StoredMeaning
 from gemnet_blocks.structures import Prediction
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -34,7 +34,7 @@ class Predictions:
             `forces_predicted`; None unless they were asked for.
     """
 
-    meaning: EnergyMeaning
+    meaning: StoredMeaning
     structures: Mapping[str, Array]
     groups: Sequence[str] | None = None
     atoms: Mapping[str, Array] | None = None
@@ -114,7 +114,7 @@ class Rows:
             }
             self._atoms.append(_arrays(columns))
 
-    def joined(self, meaning: EnergyMeaning, groups: Sequence[str] | None) -> Predictions:
+    def joined(self, meaning: StoredMeaning, groups: Sequence[str] | None) -> Predictions:
         """All of them in the order of the dataset."""
         structures = _joined(self._structures)
         chosen = None if groups is None else [groups[index] for index in structures.get("index", ())]

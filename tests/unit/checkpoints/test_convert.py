@@ -289,6 +289,13 @@ def test_the_command_writes_a_model_file_and_reports_every_key(tmp_path: Path) -
     assert load_potential(output).meaning == "total"
     for text in ("keys loaded", "0 keys missing", "0 keys unexpected", "radial_basis_aeaint.", "out_energy.linear."):
         assert text in result.output
-    without = CliRunner().invoke(app, [str(NEWER), str(output)])
-    assert without.exit_code == 2
-    assert "--meaning" in without.output
+
+
+def test_what_energies_mean_is_not_guessed(tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(convert)
+    output = tmp_path / "model.safetensors"
+    result = CliRunner().invoke(app, [str(NEWER), str(output)])
+    assert "energies: unknown" in result.output
+    assert "--meaning" in result.output
+    assert load_potential(output).meaning == "unknown"
