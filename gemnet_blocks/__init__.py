@@ -1,4 +1,4 @@
-"""GemNet-OC as independent layers, put together by a declarative spec."""
+"""GemNet-OC and GemNet-T as independent layers, put together by a declarative spec."""
 
 from gemnet_blocks.gemnet_oc import (
     GemNetOC,
@@ -6,6 +6,7 @@ from gemnet_blocks.gemnet_oc import (
     GemNetOCEnergyAndGradForceHead,
     GemNetOCForceHead,
 )
+from gemnet_blocks.gemnet_t import GemNetT
 from gemnet_blocks.structures import Prediction, Structures
 
 __all__ = [
@@ -13,6 +14,7 @@ __all__ = [
     "GemNetOCBackbone",
     "GemNetOCEnergyAndGradForceHead",
     "GemNetOCForceHead",
+    "GemNetT",
     "Prediction",
     "Structures",
 ]

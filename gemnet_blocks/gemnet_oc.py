@@ -46,11 +46,9 @@ from gemnet_blocks.spec.published import (
     neighbor_caps,
     output_initialization,
 )
+from gemnet_blocks.stored_graphs import stored_pairs
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.sums import sums
-
-STORED_CUTOFF, STORED_MAX_NEIGHBORS = 6.0, 50
-"""The graphs that Open Catalyst's data sets store: published models read no greater ones from a batch."""
 
 INDICES = (
     TripletRequest("main", "main"),
@@ -412,19 +410,9 @@ class PublishedModel(nn.Module, ABC):
             cutoff = self.cutoff_aint if atoms_on else self.cutoff
         if cap is None:
             cap = self.max_neighbors_aint if atoms_on else self.max_neighbors
-        edge_index = getattr(data, "edge_index", None)
-        if edge_index is None or self.otf_graph or cutoff > STORED_CUTOFF or cap > STORED_MAX_NEIGHBORS:
+        if self.otf_graph:
             return None
-        offsets = getattr(data, "cell_offsets", None) if self.use_pbc else None
-        shift = edge_index.new_zeros(edge_index.shape[1], 3) if offsets is None else offsets.long()
-        target, order = edge_index[1].long().sort(stable=True)
-        pairs = Pairs(edge_index[0].long()[order], target, shift[order], torch.zeros_like(target, dtype=torch.float64))
-        with torch.no_grad():
-            distance = measure(pairs, structures.to(dtype=torch.float64), torch.float64).distance
-        pairs = Pairs(pairs.source, pairs.target, pairs.shift, distance)
-        pairs = pairs.select(pairs.canonical_order())
-        pairs = pairs.select(pairs.distance <= cutoff)
-        return pairs.select(self._within_cap(pairs, structures, cap))
+        return stored_pairs(data, structures, cutoff, cap, self.spec.neighbors.ties, self.use_pbc)
 
 
 @final

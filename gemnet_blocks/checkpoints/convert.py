@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gemnet_blocks.checkpoints.averages import averaged_state
 from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint
-from gemnet_blocks.checkpoints.fairchem import LoadReport, load_fairchem_state
+from gemnet_blocks.checkpoints.fairchem import LoadReport, energy_weights, load_fairchem_state
 from gemnet_blocks.checkpoints.normalizers import normalisation
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.model import GemNet
@@ -25,7 +25,6 @@ from gemnet_blocks.spec.document import read_document
 from gemnet_blocks.spec.published import from_published
 
 _SCALE = ".scale_factor"
-_ENERGY_WEIGHT = "read_out.atoms.last.linear.weight"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +84,8 @@ def convert_checkpoint(
     forces = None if spec.heads.forces is None else spec.heads.forces.type
     normal = normalisation(checkpoint, meaning, spec.elements, forces)
     with torch.no_grad():
-        model.get_parameter(_ENERGY_WEIGHT).mul_(normal.energy_factor)
+        for weight in energy_weights(model):
+            weight.mul_(normal.energy_factor)
     notes = list(normal.notes)
     if normal.energy_factor != 1:
         notes.append(f"the last layer of energies is multiplied by {normal.energy_factor:g}, their scale by forces'")
@@ -107,7 +107,7 @@ def read_arguments(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The keyword arguments of GemNet-OC in a configuration of a training run, or those themselves.
+    """The keyword arguments of GemNet-OC or GemNet-T in a configuration of a training run, or those themselves.
 
     Read are `model: {name: gemnet_oc, …}`; `model: gemnet_oc` with `model_attributes: {…}`; and models of a `backbone`
     and `heads`.
@@ -129,8 +129,11 @@ def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
             for key in ("num_global_out_layers", "output_init"):
                 if key in _mapping(head, "model.heads"):
                     arguments[key] = head[key]
-    if name is not None and not re.sub(r"[-_]", "", str(name).lower()).startswith("gemnetoc"):
-        raise SpecError(f"the configuration is of the model {name!r}: only GemNet-OC (gemnet_oc) can be converted")
+    if name is not None and not re.sub(r"[-_]", "", str(name).lower()).startswith(("gemnetoc", "gemnett")):
+        raise SpecError(
+            f"the configuration is of the model {name!r}: only GemNet-OC (gemnet_oc) and GemNet-T (gemnet_t) can be "
+            "converted"
+        )
     return arguments
 
 

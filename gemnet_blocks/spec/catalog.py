@@ -19,6 +19,7 @@ from gemnet_blocks.blocks.interaction import Interaction, InteractionOptions
 from gemnet_blocks.blocks.output import ConcatenatedReadOut
 from gemnet_blocks.blocks.quadruplet import QuadrupletInteraction
 from gemnet_blocks.blocks.read_out import ReadOut
+from gemnet_blocks.blocks.summed import SummedReadOut
 from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
@@ -61,7 +62,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian_outer": spherical.GaussianOuter,
         "real_harmonics": spherical.RealHarmonics,
     },
-    READ_OUT: {"concatenated": ConcatenatedReadOut},
+    READ_OUT: {"concatenated": ConcatenatedReadOut, "summed": SummedReadOut},
 }
 
 

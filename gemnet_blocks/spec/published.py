@@ -1,15 +1,17 @@
-"""Specs from and to the keyword arguments of the published GemNet-OC models."""
+"""Specs from and to the keyword arguments of the published models, GemNet-OC and GemNet-T."""
 
 from __future__ import annotations
 
 import operator
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from gemnet_blocks.blocks.summed import SummedOptions
 from gemnet_blocks.errors import ArgumentError, SpecError
 from gemnet_blocks.heads import DirectForcesOptions, GradientForcesOptions
 from gemnet_blocks.initialization import OutputInitialization
+from gemnet_blocks.spec import published_t as gemnet_t
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean
 from gemnet_blocks.spec.document import Document, Route
 from gemnet_blocks.spec.resolve import validate
@@ -202,21 +204,41 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
     """The spec of the model that published keyword arguments describe, with all rules of the published models.
 
     Args:
-        arguments: the keyword arguments; optional ones may be left out. Those that say nothing about the architecture
-            (`use_pbc_single`, `otf_graph`, `scale_file`) are ignored, deprecated ones with a warning.
+        arguments: the keyword arguments of GemNet-OC, or of GemNet-T, which are known by `emb_size_bil_trip`; optional
+            ones may be left out. Those that say nothing about the architecture (`use_pbc_single`, `otf_graph`,
+            `scale_file`) are ignored, deprecated ones with a warning.
 
     Raises:
         SpecError: an argument is missing, unknown or invalid.
     """
-    check_names(arguments, "GemNet-OC")
-    missing = [name for name in REQUIRED if name not in arguments]
+    if gemnet_t.is_gemnet_t(arguments):
+        given = _complete(arguments, gemnet_t.REQUIRED, gemnet_t.DEFAULTS, "GemNet-T")
+        data = gemnet_t.with_summed_read_out(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
+        names = {theirs: ours for ours, theirs in gemnet_t.NAMES.items()}
+    else:
+        data, names = _data(_complete(arguments, REQUIRED, DEFAULTS, "GemNet-OC")), {}
+    places = {route: f"argument {names.get(name, name)}" for name, route in ROUTES.items()}
+    return validate(Document(data, {(): "published arguments", **places}), Catalog())
+
+
+def _complete(
+    arguments: Mapping[str, Any], required: Sequence[str], defaults: Mapping[str, Any], owner: str
+) -> dict[str, Any]:
+    """The arguments with default values, where names and switches are right."""
+    check_names(arguments, owner, (*required, *defaults, *NO_ARCHITECTURE))
+    missing = [name for name in required if name not in arguments]
     if missing:
         raise SpecError(f"missing arguments: {', '.join(missing)}")
-    given = {**DEFAULTS, **arguments}
-    for name, default in DEFAULTS.items():
+    given = {**defaults, **arguments}
+    for name, default in defaults.items():
         if isinstance(default, bool) and not isinstance(given[name], bool):
             raise SpecError(f"{name} must be True or False, got {given[name]!r}")
-    data = {
+    return given
+
+
+def _data(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec that complete arguments of GemNet-OC describe, as plain mappings."""
+    return {
         "elements": given["num_elements"],
         "sizes": {
             "atom": given["emb_size_atom"],
@@ -252,21 +274,23 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
         },
         "heads": {"energy": {"reduce": "sum" if given["extensive"] else "mean"}, "forces": _forces(given)},
     }
-    places = {route: f"argument {name}" for name, route in ROUTES.items()}
-    return validate(Document(data, {(): "published arguments", **places}), Catalog())
 
 
-def check_names(arguments: Mapping[str, Any], owner: str) -> None:
+KNOWN = (*REQUIRED, *DEFAULTS, *NO_ARCHITECTURE)
+"""All arguments of GemNet-OC."""
+
+
+def check_names(arguments: Mapping[str, Any], owner: str, known: Sequence[str] = KNOWN) -> None:
     """Refuse arguments that published models do not take, and warn of those that they no longer take.
 
     Args:
         arguments: by name.
         owner: what is said to take them.
+        known: those that it takes.
 
     Raises:
         ArgumentError: an argument is unknown; suggests the right one.
     """
-    known = (*REQUIRED, *DEFAULTS, *NO_ARCHITECTURE)
     unknown = [name for name in arguments if name not in known and name not in DEPRECATED]
     lines = [f"{owner} does not take the argument {name!r}{did_you_mean(name, known)}" for name in unknown]
     if arguments.get("num_targets", 1) != 1:
@@ -280,7 +304,7 @@ def check_names(arguments: Mapping[str, Any], owner: str) -> None:
 
 
 def to_published(spec: Spec) -> dict[str, Any]:
-    """The published keyword arguments that describe the same architecture.
+    """The published keyword arguments that describe the same architecture: of GemNet-T where read-outs are summed.
 
     Raises:
         SpecError: there are none: the spec has what published models have not.
@@ -292,6 +316,9 @@ def to_published(spec: Spec) -> dict[str, Any]:
     atom_widths = interactions.get("atom_atom", triplet)
     graphs, forces = spec.graphs, spec.heads.forces
     read_out = spec.read_out.model_dump()
+    summed = isinstance(spec.read_out, SummedOptions)
+    if summed:
+        read_out |= {"after_atom": 0, "network": 0}
     bases = spec.bases.model_dump()
     try:
         arguments = {
@@ -353,9 +380,13 @@ def to_published(spec: Spec) -> dict[str, Any]:
         arguments["qint_tags"] = tags and list(tags)
     except KeyError as error:
         raise SpecError(f"no published arguments describe this spec: it has no {error.args[0]!r}") from error
+    if summed:
+        arguments = gemnet_t.from_gemnet_oc(arguments)
     again = from_published(arguments)
     if "quadruplet" not in interactions:  # nothing reads dihedral angles then
-        unread = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
+        unread: dict[str, Any] = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
+        if summed:
+            unread["sizes.spherical"] = 1
         again, spec = (one.patch(unread) for one in (again, spec))
     if again.content_hash != spec.content_hash:
         differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))

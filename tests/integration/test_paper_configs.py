@@ -1,13 +1,16 @@
 """The spec files of published models and their ablations."""
 
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from gemnet_blocks import Structures
 from gemnet_blocks.demo import platinum_slab
-from gemnet_blocks.spec import build, load_spec
+from gemnet_blocks.spec import Spec, build, load_spec
+from gemnet_blocks.spec.published import to_published
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
 NAMES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
@@ -21,7 +24,22 @@ TOY = {
 }
 
 
-@pytest.mark.parametrize("name", NAMES)
+BRIDGE = {
+    "0-gemnet-dt": "",
+    "1-read-out": "read_out",
+    "2-update-projection": "blocks.update_projection",
+    "3-atom-residuals": "blocks.atom",
+    "4-atom-edge": "interactions.atom_edge",
+    "5-edge-atom": "interactions.edge_atom",
+    "6-atom-atom": "interactions.atom_atom",
+    "7-quadruplets": "interactions.quadruplet",
+    "8-neighbors": "graphs",
+}
+"""From GemNet-dT to GemNet-OC: the files in their order, and the one place that each changes."""
+STEPS = list(BRIDGE)
+
+
+@pytest.mark.parametrize("name", [*NAMES, *(f"bridge/{step}" for step in STEPS)])
 def test_every_spec_runs_and_trains_at_toy_size(name: str):
     model = build(load_spec(CONFIGS / f"{name}.yaml", TOY), seed=0)
     prediction = model(Structures.from_ase(platinum_slab(2, 2)))
@@ -39,6 +57,8 @@ def test_every_spec_runs_and_trains_at_toy_size(name: str):
         ("gemnet-oc-oc22", 38_864_438),
         ("gradient-forces", 28_599_345),
         ("no-quadruplets", 37_236_266),
+        ("gemnet-dt", 31_671_825),
+        ("gemnet-t", 24_296_973),
     ],
 )
 def test_parameter_counts(name: str, count: int):
@@ -64,3 +84,54 @@ def test_values_of_the_published_table():
     odac = load_spec(CONFIGS / "gemnet-oc-odac.yaml")
     assert {rule.cutoff for rule in odac.graphs.values()} == {8.0}
     assert (odac.elements, odac.graphs["quad"].tags) == (100, None)
+
+
+# -- the bridge from GemNet-dT to GemNet-OC ---------------------------------------------------------------------------
+
+
+def bridge(step: str) -> Spec:
+    return load_spec(CONFIGS / "bridge" / f"{step}.yaml")
+
+
+def without(data: dict[str, Any], place: str) -> dict[str, Any]:
+    """A copy without the entry at a dotted path."""
+    key, _, rest = place.partition(".")
+    if rest:
+        return {**data, key: without(data[key], rest)}
+    return {name: value for name, value in data.items() if name != key}
+
+
+def test_the_bridge_has_no_other_files():
+    assert sorted(path.stem for path in (CONFIGS / "bridge").glob("*")) == STEPS
+
+
+@pytest.mark.parametrize(("before", "step"), list(pairwise(STEPS)))
+def test_each_step_changes_one_place(before: str, step: str):
+    one, other = bridge(before), bridge(step)
+    assert without(one.to_dict(), BRIDGE[step]) == without(other.to_dict(), BRIDGE[step])
+    assert one.content_hash != other.content_hash
+
+
+def test_the_bridge_starts_at_gemnet_dt():
+    start = load_spec(CONFIGS / "gemnet-dt.yaml")
+    assert bridge(STEPS[0]).content_hash == start.content_hash
+    gradient = {"heads.forces.type": "gradient"}
+    assert bridge(STEPS[0]).patch(gradient).content_hash == load_spec(CONFIGS / "gemnet-t.yaml").content_hash
+
+
+def test_the_bridge_arrives_at_gemnet_oc():
+    """In all but sizes and numbers of layers, which stay those of GemNet-dT."""
+    start, end = load_spec(CONFIGS / "gemnet-dt.yaml"), bridge(STEPS[-1])
+    sizes = {"sizes": start.sizes, "blocks.count": 3, "blocks.before_skip": 1}
+    assert load_spec(CONFIGS / "gemnet-oc.yaml", sizes).content_hash == end.content_hash
+    arguments = to_published(end)
+    assert all(arguments[f"{name}_interaction"] for name in ("quad", "atom_edge", "edge_atom", "atom"))
+    assert (arguments["cutoff"], arguments["max_neighbors"], arguments["num_atom_emb_layers"]) == (12.0, 30, 2)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_the_bridge_of_gradient_forces(step: str):
+    model = build(bridge(step).patch({**TOY, "heads.forces.type": "gradient"}), seed=0)
+    prediction = model(Structures.from_ase(platinum_slab(2, 2)))
+    assert prediction.forces is not None
+    prediction.forces.square().sum().backward()

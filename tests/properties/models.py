@@ -68,6 +68,19 @@ def published_spec(**changes: Any) -> Spec:
     return load_spec(CONFIGS / "gemnet-oc.yaml", SMALL).patch(PUBLISHED_CAPS).patch(changes)
 
 
+def gemnet_t_spec(**changes: Any) -> Spec:
+    """gemnet-t.yaml with small sizes and cutoff, with all rules of published models."""
+    small = {
+        "sizes": SMALL["sizes"],
+        "graphs.main": {"cutoff": 3.2, "max_neighbors": 10},
+        "bases": SMALL["bases"],
+        "blocks": {**SMALL["blocks"], "atom": 0},
+        "interactions.triplet": {"down": 5, "up": 6},
+        "read_out.layers": 1,
+    }
+    return load_spec(CONFIGS / "gemnet-t.yaml", small).patch(changes)
+
+
 def alone(interaction: str) -> dict[str, Any]:
     """The change that leaves one interaction."""
     return {"interactions": {name: None for name in INTERACTIONS if name != interaction}}

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gemnet_blocks.basis.geometry import RadialBases, RadialValues
 from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.interaction import Embeddings
-from gemnet_blocks.blocks.output import ConcatenatedOutputBlock
 from gemnet_blocks.blocks.read_out import Output
 from gemnet_blocks.graph.edge_sets import MAIN, GraphBuilder, Graphs
 from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges
@@ -67,8 +66,6 @@ def features(trunk: Trunk, structures: Structures) -> tuple[Graphs, list[Output]
             part = trunk.blocks[index - 1]
             assert isinstance(part, Block)
             embeddings = block(part, trunk.geometry, embeddings, graphs, radial)
-        if not isinstance(reader, ConcatenatedOutputBlock):
-            raise TypeError(f"no oracle knows the output block {type(reader).__name__}: write one")
         outputs.append(output_block(reader, embeddings, projected, main))
     return graphs, outputs
 

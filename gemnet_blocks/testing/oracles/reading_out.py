@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gemnet_blocks.blocks.interaction import Embeddings
 from gemnet_blocks.blocks.output import ConcatenatedOutputBlock, ConcatenatedReadOut, OutputNetwork
 from gemnet_blocks.blocks.read_out import Contributions, Output
+from gemnet_blocks.blocks.summed import SummedOutputBlock, SummedReadOut
 from gemnet_blocks.blocks.update import AtomUpdate
 from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
@@ -32,9 +33,23 @@ def atom_update(
 
 
 def output_block(
-    module: ConcatenatedOutputBlock, embeddings: Embeddings, radial: Float[Tensor, "edges radial"], edges: EdgeSet
+    module: nn.Module, embeddings: Embeddings, radial: Float[Tensor, "edges radial"], edges: EdgeSet
 ) -> Output:
-    """x_a as `atom_update`, then layers((x_a + h_a)/√2) where there are any; x_ca = scale · (layers(m) ⊙ lin(rad))."""
+    """x_a as `atom_update`, then layers((x_a + h_a)/√2) where there are any; x_ca = scale · (layers(m) ⊙ lin(rad)).
+
+    Where numbers are summed, lin(x_a) and lin(x_ca) in their place.
+
+    Raises:
+        TypeError: the output block is not built in.
+    """
+    if isinstance(module, SummedOutputBlock):
+        found = output_block(module.features, embeddings, radial, edges)
+        atoms = found.atoms @ module.atoms.linear.weight.T
+        if found.edges is None or module.edges is None:
+            return Output(atoms, None)
+        return Output(atoms, found.edges @ module.edges.linear.weight.T)
+    if not isinstance(module, ConcatenatedOutputBlock):
+        raise TypeError(f"no oracle knows the output block {type(module).__name__}: write one")
     x = atom_update(module.update, embeddings.edges, radial, edges)
     if module.after_atom is not None:
         x = through(module.after_atom, (x + embeddings.atoms) / math.sqrt(2))
@@ -57,6 +72,12 @@ def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
     Raises:
         TypeError: the read-out is not built in.
     """
+    if isinstance(module, SummedReadOut):
+        total = outputs[0]
+        for one in outputs[1:]:
+            edges = None if total.edges is None or one.edges is None else total.edges + one.edges
+            total = Output(total.atoms + one.atoms, edges)
+        return Contributions(total.atoms[:, 0], None if total.edges is None else total.edges[:, 0])
     if not isinstance(module, ConcatenatedReadOut):
         raise TypeError(f"no oracle knows the read-out {type(module).__name__}: write one")
     atoms = output_network(module.atoms, [output.atoms for output in outputs])

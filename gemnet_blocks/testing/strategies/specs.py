@@ -67,8 +67,7 @@ def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements
         **{f"blocks.{name}": _COUNTS for name in _BLOCKS},
         "blocks.update_projection": st.sampled_from(("if_needed", "always")),
         **_interactions(base),
-        **{f"read_out.{name}": _COUNTS for name in ("layers", "after_atom", "network")},
-        "read_out.initialization": st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid")),
+        "read_out": _read_outs(),
         "heads.energy.reduce": st.sampled_from(("sum", "mean")),
         "heads.forces": st.none()
         | _mapping("direct", coupled=st.booleans())
@@ -157,6 +156,15 @@ def _bases() -> Values:
         "bases.scale": st.booleans(),
         "bases.collinear": _mapping("smooth", width=st.floats(0.01, 0.5)) | _mapping("right_angle"),
     }
+
+
+def _read_outs() -> Patches:
+    initialization = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
+    counts = {name: _COUNTS for name in ("layers", "after_atom", "network")}
+    summed = {"layers": _COUNTS, "projection": st.sampled_from(("if_needed", "always"))}
+    return _mapping("concatenated", **counts, initialization=initialization) | _mapping(
+        "summed", **summed, initialization=initialization
+    )
 
 
 def _interactions(base: Spec) -> Values:
