@@ -6,16 +6,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from helpers import set_random_scales
+from helpers import ROOT, set_random_scales
 from torch import Tensor, nn
 
 from gemnet_blocks import GemNetT
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state, load_scales
+from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
+from gemnet_blocks.checkpoints.convert import convert_checkpoint
 from gemnet_blocks.checkpoints.fairchem import energy_weights, trained_keys
 from gemnet_blocks.errors import StateError
 from gemnet_blocks.spec import build
+from gemnet_blocks.structures import Structures
 
 ARGUMENTS: dict[str, Any] = {
     **{"num_spherical": 3, "num_radial": 6, "num_blocks": 2, "emb_size_atom": 8, "emb_size_edge": 8},
@@ -151,3 +155,26 @@ def test_comments_are_the_only_text_in_a_scale_file() -> None:
     load_scales(facade(), {**values, "comment": None})
     with pytest.raises(StateError, match="scale factor remark is no number"):
         load_scales(facade(), {**values, "remark": "fitted"})
+
+
+def test_a_checkpoint_is_converted_with_its_normalisers() -> None:
+    folder = ROOT / "tests" / "parity"
+    atoms = np.load(folder / "fixtures" / "gemnet_dt_equal_widths.npz")
+    recorded = np.load(folder / "checkpoints" / "gemnet_t_predictions.npz")
+    checkpoint = read_checkpoint(folder / "checkpoints" / "gemnet_t.pt")
+    conversion = convert_checkpoint(checkpoint, None, "total", dtype=torch.float64)
+    assert conversion.keys.complete
+    numbers = torch.tensor(atoms["atoms/numbers"]).long()
+    prediction = conversion.potential(
+        Structures(
+            positions=torch.tensor(atoms["atoms/positions"]),
+            numbers=numbers,
+            structure=torch.tensor(atoms["atoms/structure"]).long(),
+            cells=torch.tensor(atoms["atoms/cell"]),
+            periodic=torch.tensor(atoms["atoms/pbc"]),
+            tags=torch.tensor(atoms["atoms/tags"]).long(),
+            fixed=torch.zeros_like(numbers, dtype=torch.bool),
+        )
+    )
+    np.testing.assert_allclose(prediction.energy.detach().numpy(), recorded["energy"], 1e-9, 1e-9)
+    np.testing.assert_allclose(prediction.forces.detach().numpy(), recorded["forces"], 1e-9, 1e-9)
