@@ -144,6 +144,9 @@ def plot(scaling: Mapping[str, Any], path: Path) -> None:
             column[1].plot(list(found), [one["megabytes"] for one in found.values()], "o-", label=plan)
         for axis, quantity in zip(column, ("seconds", "memory above import, MB"), strict=True):
             axis.set(xscale="log", yscale="log", xlabel=label, ylabel=quantity)
+            sizes = sorted({one["value"] for one in sweep.get("points", ())})
+            axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
+            axis.xaxis.minorticks_off()  # their labels would lie upon the others
             if axis.lines:
                 axis.legend(fontsize=8)
     figure.savefig(path, dpi=120)
