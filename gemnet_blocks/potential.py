@@ -16,7 +16,7 @@ from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import GradientForces
 from gemnet_blocks.model import GemNet
-from gemnet_blocks.references import StoredMeaning, References
+from gemnet_blocks.references import References, StoredMeaning
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.structures import Prediction, Structures
 

@@ -8,8 +8,10 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from gemnet_blocks.cli.ablate import ablate
 from gemnet_blocks.cli.convert import convert
 from gemnet_blocks.cli.demo import demo
+from gemnet_blocks.cli.draw import draw
 from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
@@ -22,7 +24,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (summary, predict, estimate, profile, train, evaluate, relax, convert, demo):
+for command in (summary, draw, predict, estimate, profile, train, evaluate, relax, convert, ablate, demo):
     app.command()(command)
 
 

@@ -8,9 +8,12 @@ from typing import Any, final
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.options import Options
 from gemnet_blocks.spec.document import shown
 
 FILE = "checkpoint.ckpt"
@@ -84,6 +87,19 @@ def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         raise SpecError(
             f"{path}: is of another run: {described}. Choose another output folder, or change it back to go on"
         )
+
+
+def filled(config: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
+    """A config with the defaults of the fields that it lacks; alternatives of several types stay as they are."""
+    complete = dict(config)
+    for name, field in fields.items():
+        kind = field.annotation
+        if name not in config and not field.is_required():
+            default = field.get_default(call_default_factory=True)
+            complete[name] = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
+        elif isinstance(kind, type) and issubclass(kind, Options) and isinstance(config.get(name), Mapping):
+            complete[name] = filled(config[name], kind.model_fields)
+    return complete
 
 
 def _said(entries: Mapping[str, Any], name: str) -> str:

@@ -64,18 +64,18 @@ def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path) -
     problems: list[str] = []
     model = None
     try:
-        model = _model(document, changes, catalog, folder)
+        model = spec_of(document, changes, catalog, folder)
     except SpecError as error:
         problems.append(str(error))
-    rest = _overlaid(_without_model(document), _without_model(changes))
-    config, found = _validated(rest, model)
+    rest = overlaid(_without_model(document), _without_model(changes))
+    config, found = validated(rest, model)
     problems += [rest.located(problem) for problem in found]
     if problems or config is None:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     return config.in_folder(folder)
 
 
-def _model(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec | None:
+def spec_of(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec | None:
     """The spec that a config contains or names, changed by patches."""
     if "model" not in {**document.data, **changes.data}:
         return None
@@ -84,12 +84,12 @@ def _model(document: Document, changes: Document, catalog: Catalog, folder: Path
     if isinstance(described, str):
         base = _spec_file(folder / described, catalog, document, "model")
     elif isinstance(described, Mapping) or described is None:
-        base = _inline(_section(document, "model"), catalog, folder)
+        base = _inline(section(document, "model"), catalog, folder)
     else:
         place = document.located(Problem(("model",), f"must be a spec or the path of one, got {shown(described)}"))
         raise SpecError(place)
     if isinstance(named, Mapping):
-        base = resolve.merge(base, _section(changes, "model"), catalog)
+        base = resolve.merge(base, section(changes, "model"), catalog)
     return resolve.validate(base, catalog)
 
 
@@ -112,7 +112,7 @@ def _spec_file(path: Path, catalog: Catalog, document: Document, key: str) -> Do
     return resolve.read_with_bases(path, catalog, ())
 
 
-def _section(document: Document, key: str) -> Document:
+def section(document: Document, key: str) -> Document:
     """One section as a document of its own."""
     data = document.data.get(key)
     places = {route[1:]: place for route, place in document.places.items() if route[:1] == (key,)}
@@ -125,7 +125,7 @@ def _without_model(document: Document) -> Document:
     return Document(data, document.places, tuple(one for one in document.problems if one.route[:1] != ("model",)))
 
 
-def _overlaid(base: Document, changes: Document) -> Document:
+def overlaid(base: Document, changes: Document) -> Document:
     """The base with changes: mappings are merged, everything else is replaced."""
     return Document(
         _merged(base.data, changes.data), {**base.places, **changes.places}, (*base.problems, *changes.problems)
@@ -141,7 +141,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def _validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None, list[Problem]]:
+def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None, list[Problem]]:
     """The config, or what is wrong with it."""
     problems = [*rest.problems, *rest.impossible_numbers()]
     data = rest.data if model is None else {**rest.data, "model": model}
@@ -149,13 +149,13 @@ def _validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | Non
         return TrainingConfig.model_validate(data), problems
     except ValidationError as error:
         known = {problem.route for problem in problems}
-        found = [_explained(detail, rest) for detail in error.errors(include_url=False)]
+        found = [explained(detail, rest) for detail in error.errors(include_url=False)]
         # a model that could not be read has been complained of already
         told = known | ({("model",)} if "model" in {route[0] for route in rest.places if route} else set())
         return None, [*problems, *(problem for problem in found if problem.route not in told)]
 
 
-def _explained(error: ErrorDetails, document: Document) -> Problem:
+def explained(error: ErrorDetails, document: Document) -> Problem:
     """A finding of pydantic's in the words of a config."""
     route = tuple(_route(error["loc"], document.data, error["type"] == "missing"))
     kind, given, context = error["type"], error["input"], error.get("ctx", {})

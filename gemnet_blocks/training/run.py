@@ -18,7 +18,7 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.references import References
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.training.averages import MeanWeights
-from gemnet_blocks.training.checkpoints import FILE, KEY, SafeCheckpointIO, check_same, read_checkpoint
+from gemnet_blocks.training.checkpoints import FILE, KEY, SafeCheckpointIO, check_same, filled, read_checkpoint
 from gemnet_blocks.training.course import Course
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
 from gemnet_blocks.training.feeding import Feed, open_parts
@@ -130,7 +130,9 @@ def _saved(path: Path, config: TrainingConfig, world: int, resume: bool | None) 
         raise SpecError(f"{path}: there is a checkpoint already: go on from it, or choose another output folder")
     saved: dict[str, Any] = read_checkpoint(path)[KEY]
     now = {**config.to_dict(), "processes": world}
-    check_same(path, {**saved["config"], "processes": saved["processes"]}, now)
+    # fields that came with a later version of this library had their defaults then
+    before = filled(saved["config"], type(config).model_fields)
+    check_same(path, {**before, "processes": saved["processes"]}, now)
     return saved
 
 

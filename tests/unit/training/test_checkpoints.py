@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, read_checkpoint
+from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, filled, read_checkpoint
+from gemnet_blocks.training.options import TrainingOptions
 from gemnet_blocks.training.state import Means, RunState
 from gemnet_blocks.training.stream import Place
 
@@ -67,3 +68,11 @@ def test_places_follow_one_another() -> None:
     assert Place(0, 3, 5).next == Place(0, 4, 5)
     assert Place(0, 4, 5).next == Place(1, 0, 1)
     assert Place(1, 1, 4).epochs_done == 1.5
+
+
+def test_fields_that_came_later_had_their_defaults():
+    fields = TrainingOptions.model_fields
+    now = TrainingOptions(steps=3).model_dump(mode="json")
+    before = {name: value for name, value in now.items() if name not in ("initial_weights", "clip")}
+    assert filled(before, fields) == now
+    assert filled({**before, "clip": 2.0}, fields)["clip"] == 2.0

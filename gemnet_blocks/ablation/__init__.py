@@ -1,0 +1,25 @@
+"""Ablation studies: change one thing, train with several seeds, and see whether the difference is real."""
+
+from gemnet_blocks.ablation.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
+from gemnet_blocks.ablation.learners import Fit, Learner, Task
+from gemnet_blocks.ablation.report import write_report
+from gemnet_blocks.ablation.results import Difference, RunResult, StudyResults, Variant
+from gemnet_blocks.ablation.study import Study
+from gemnet_blocks.ablation.training_learner import TrainingLearner
+
+__all__ = [
+    "Difference",
+    "Executor",
+    "Fit",
+    "HereExecutor",
+    "Learner",
+    "ProcessExecutor",
+    "RunResult",
+    "Study",
+    "StudyResults",
+    "SubmititExecutor",
+    "Task",
+    "TrainingLearner",
+    "Variant",
+    "write_report",
+]

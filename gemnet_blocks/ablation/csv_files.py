@@ -1,0 +1,65 @@
+"""A study's results as tables for other programs: plain numbers in the units of the results (eV, Å, seconds, bytes)."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Sequence
+
+from gemnet_blocks.ablation.results import StudyResults
+from gemnet_blocks.ablation.tables import compare_study, metrics_of, sorted_runs
+from gemnet_blocks.ablation.wording import clean, clean_lines
+
+
+def runs_csv(results: StudyResults) -> str:
+    """One row for each run: variant, seed, key, status, error, then its metrics and costs, empty where unknown."""
+    metrics = sorted({name for run in results.runs for name in run.metrics})
+    costs = sorted({name for run in results.runs for name in run.cost})
+    headings = [
+        *("variant", "seed", "key", "status", "error"),
+        *(safe(clean(name)) for name in metrics),
+        *(safe(clean(name)) for name in costs),
+    ]
+    rows = (
+        [
+            *(safe(clean(run.variant)), run.seed, safe(clean(run.key)), run.status, safe(clean_lines(run.error or ""))),
+            *(run.metrics.get(name) for name in metrics),
+            *(run.cost.get(name) for name in costs),
+        ]
+        for run in sorted_runs(results)
+    )
+    return _written(headings, rows)
+
+
+def differences_csv(results: StudyResults) -> str:
+    """One row for each variant and metric: means over the pairs, difference, interval, p-values and verdict.
+
+    Only the primary metric has verdicts.
+    """
+    headings = [
+        *("metric", "variant", "pairs", "planned", "base_mean", "variant_mean", "difference", "low", "high"),
+        *("relative", "higher", "p", "p_holm", "verdict", "reason"),
+    ]
+    rows = []
+    for metric in metrics_of(results):
+        for one in compare_study(results, metric):
+            ends = (one.interval.low, one.interval.high) if one.interval else (None, None)
+            values = [one.base_mean, one.variant_mean, one.mean, *ends, one.relative]
+            known = [None if value is None or value != value else value for value in values]
+            judged = (one.verdict, one.reason) if metric == results.primary_metric else ("", "")
+            names = (safe(clean(metric)), safe(clean(one.variant)), len(one.seeds), one.planned)
+            rows.append([*names, *known, one.higher, one.p_value, one.corrected, *judged])
+    return _written(headings, rows)
+
+
+def safe(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: one that starts like one gets a ' in front."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _written(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows(rows)
+    return text.getvalue()

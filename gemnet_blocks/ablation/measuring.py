@@ -1,0 +1,147 @@
+"""What a trained potential costs, and how far it is from the symmetry that it should have."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.labelled import collate
+from gemnet_blocks.estimate import Estimate
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.spec.build import build
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.training.feeding import Feed
+from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.processes import Processes
+
+if TYPE_CHECKING:
+    from gemnet_blocks.ablation.training_learner import TrainingLearner
+
+BATCHES = 3
+"""How many batches the cost of a training step is the mean of."""
+
+
+def measured(
+    potential: Potential,
+    config: TrainingConfig,
+    train: LabelledDataset,
+    held_out: LabelledDataset,
+    how: TrainingLearner,
+) -> dict[str, float]:
+    """The costs of `RunResult.cost` that are known of a potential alone.
+
+    Args:
+        potential: on the device that it was trained on.
+        config: of its training.
+        train: what training steps are estimated for.
+        held_out: what inference is measured on.
+        how: sizes of samples.
+    """
+    model, device = potential.model, potential.device
+    count = min(how.sample, len(held_out))
+    sample = collate([held_out[index] for index in range(count)]).structures.to(device)
+    dtype = next(model.parameters()).dtype
+    inference = model.estimate(sample.to(dtype=dtype), "predict")
+    steps = [model.estimate(one.to(device, dtype), "train") for one in first_batches(config, train)]
+    seconds = inference_seconds(potential, sample, how.repeats)
+    quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
+    return {
+        "parameters": float(sum(one.numel() for one in model.parameters())),
+        "matmul_flops_inference": inference.flops / count,
+        "matmul_flops_training": statistics.fmean(one.flops for one in steps),
+        "inference_seconds": statistics.median(seconds) / count,
+        "inference_spread": (quartiles[2] - quartiles[0]) / 2 / count,
+        "peak_memory_bytes": float(max(one.peak_bytes + one.weight_bytes for one in steps)),
+        **_counts(inference.counts, count),
+        **symmetry_error(potential, sample, how.rotations),
+    }
+
+
+def first_batches(config: TrainingConfig, train: LabelledDataset, count: int = BATCHES) -> list[Structures]:
+    """The first training batches, in the order of a single process."""
+    return Feed(train, config, Processes()).first(count)
+
+
+def training_estimates(spec: Spec, config: TrainingConfig, train: LabelledDataset) -> list[Estimate]:
+    """What the first training steps of a spec will cost."""
+    model = build(spec, execution=config.training.execution.execution(), seed=0).float()
+    return [model.estimate(one.to(dtype=torch.float32), "train") for one in first_batches(config, train)]
+
+
+def inference_seconds(potential: Potential, structures: Structures, repeats: int) -> list[float]:
+    """Seconds of predicting structures as one batch, neighbor search included, after a first time."""
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        with torch.no_grad():
+            prediction = potential(structures)
+            prediction.energy.sum().item()  # waits for the device
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def symmetry_error(potential: Potential, structures: Structures, rotations: int) -> dict[str, float]:
+    """How far predictions for rotated structures are from rotated predictions, in float64.
+
+    Returns:
+        `symmetry_error`: the largest difference of forces in eV/Å, over atoms and random rotations (of energies in eV
+        where there are no forces); `symmetry_error_energy`: the largest difference of energies per atom, in eV.
+    """
+    # on the CPU, where float64 is at home
+    exact = load_in_float64(potential)
+    structures = structures.to("cpu", torch.float64)
+    atoms = structures.atom_counts.clamp(min=1)
+    before = _predicted(exact, structures)
+    energies, forces = [0.0], [0.0]
+    for turn in _rotations(rotations):
+        turned = replace(structures, positions=structures.positions @ turn.T, cells=structures.cells @ turn.T)
+        after = _predicted(exact, turned)
+        energies.append(_largest((after.energy - before.energy) / atoms))
+        if before.forces is not None and after.forces is not None:
+            forces.append(_largest(after.forces - before.forces @ turn.T))
+    whole = max(energies) if before.forces is None else max(forces)
+    return {"symmetry_error": whole, "symmetry_error_energy": max(energies)}
+
+
+def load_in_float64(potential: Potential) -> Potential:
+    """A copy of a potential that computes in float64 on the CPU."""
+    import copy
+
+    return copy.deepcopy(potential).to("cpu").double()
+
+
+def _predicted(potential: Potential, structures: Structures) -> Prediction:
+    with torch.no_grad():
+        return potential(structures)
+
+
+def _rotations(count: int) -> Sequence[Tensor]:
+    """Random rotations, the same every time."""
+    generator = torch.Generator().manual_seed(0)
+    found = []
+    for _ in range(count):
+        matrix, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+        found.append(matrix * torch.linalg.det(matrix).sign())
+    return found
+
+
+def _largest(values: Tensor) -> float:
+    return float(values.abs().max()) if values.numel() else 0.0
+
+
+def _counts(counts: Mapping[str, int], structures: int) -> dict[str, float]:
+    """Main edges, triplets and quadruplets of one structure."""
+    kinds = {
+        "edges": [number for name, number in counts.items() if name == "edges of main"],
+        "triplets": [number for name, number in counts.items() if "triplet" in name],
+        "quadruplets": [number for name, number in counts.items() if "quadruplet" in name],
+    }
+    return {kind: sum(numbers) / structures for kind, numbers in kinds.items()}

@@ -1,0 +1,227 @@
+"""All runs of a study, checked before any of them starts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gemnet_blocks.ablation.keys import Fingerprints, run_key
+from gemnet_blocks.ablation.learners import Learner, Task
+from gemnet_blocks.ablation.matching import control
+from gemnet_blocks.ablation.options import BudgetOptions
+from gemnet_blocks.ablation.reading import StudyDocument
+from gemnet_blocks.ablation.results import Variant
+from gemnet_blocks.ablation.store import RunFolder
+from gemnet_blocks.ablation.variants import Candidate, candidates
+from gemnet_blocks.data.opening import DataSplits
+from gemnet_blocks.errors import SpecError, StructureError
+from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.results import check_folder
+
+FINGERPRINTS = "fingerprints.json"
+"""The file in a study's folder that remembers hashes of data files."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PlannedRun:
+    """One variant with one seed.
+
+    Attributes:
+        task: what to do.
+        folder: where.
+    """
+
+    task: Task
+    folder: RunFolder
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return f"{self.task.variant}, seed {self.task.seed}"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class StudyPlan:
+    """All runs of a study.
+
+    Attributes:
+        variants: the base first; controls after what they are of.
+        runs: one seed of all variants after another, so that what is done early can be compared.
+        data: what was found in the data; empty where nobody looked.
+        thorough: whether everything was checked.
+    """
+
+    variants: tuple[Variant, ...]
+    runs: tuple[PlannedRun, ...]
+    data: str = ""
+    thorough: bool = True
+
+
+def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bool = True) -> StudyPlan:
+    """Check everything and list all runs.
+
+    Args:
+        study: what was read.
+        learner: what does the runs.
+        folder: for everything that the study writes.
+        thorough: whether data and folder are checked too; for a report, they need not be.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
+    found, problems = candidates(study)
+    problems += _without_training(study, learner)
+    controls, more = _controls(study, found)
+    problems += more
+    if study.config is not None and not problems:
+        problems += _unpaired(study.config, controls)
+    data: DataSplits | None = None
+    if thorough:
+        problems += _unwritable(folder)
+    if study.config is not None and learner.needs_data and (thorough or study.options.budget.flops is not None):
+        data, more = _opened(study.config)
+        problems += more
+    if problems:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    tasks, problems = _tasks(study, learner, controls, data, thorough)
+    if problems:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    files = {}
+    if study.config is not None and learner.needs_data:
+        files = Fingerprints(folder / FINGERPRINTS).of(study.config.data, study.folder)
+    runs = []
+    for seed in study.options.seeds:
+        for one, task in zip(controls, tasks, strict=True):
+            config = None if task.config is None else with_seed(task.config, seed)
+            key = run_key(one.spec, config, files, seed, learner.settings())
+            runs.append(
+                PlannedRun(
+                    Task(one.variant.name, seed, key, one.spec, config),
+                    RunFolder.of(folder, one.variant.name, seed, key),
+                )
+            )
+    return StudyPlan(tuple(one.variant for one in controls), tuple(runs), "" if data is None else data.report, thorough)
+
+
+def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:
+    """How a variant is trained.
+
+    Args:
+        one: the variant.
+        config: how all are.
+        budget: what each may spend.
+        steps: as many steps as the budget allows, where it is one of FLOPs.
+    """
+    log = config.training.log
+    quiet = {"progress": False, "tensorboard": log.tensorboard and "tensorboard" in log.model_fields_set}
+    training = config.training.model_copy(
+        update={
+            "steps": steps if budget.flops is not None else budget.steps,
+            "minutes": budget.minutes,
+            "epochs": None,
+            "initial_weights": "by_name",
+            "execution": one.execution,
+            "log": log.model_copy(update=quiet),
+        }
+    )
+    return config.model_copy(update={"model": one.spec, "training": training, "output": None})
+
+
+def with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:
+    """The same training with another seed."""
+    return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+
+
+def _controls(study: StudyDocument, found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
+    """The variants with their controls."""
+    options = study.options.match
+    if options is None or not found or found[0].variant.name != "base":
+        return list(found), []
+    all_of_them, problems = [found[0]], []
+    for one in found[1:]:
+        all_of_them.append(one)
+        try:
+            matched = control(found[0], one, options)
+        except SpecError as error:
+            problems.append(f"variants.{one.variant.name}: {error}")
+            continue
+        if matched is not None:
+            all_of_them.append(matched)
+    names = [one.variant.name for one in all_of_them]
+    problems += [
+        f"variants.{name}: is the name of a control: choose another" for name in {*names} if names.count(name) > 1
+    ]
+    return all_of_them, problems
+
+
+def _tasks(
+    study: StudyDocument, learner: Learner, variants: Sequence[Candidate], data: DataSplits | None, thorough: bool
+) -> tuple[list[Task], list[str]]:
+    """How each variant is trained with the first seed, and what is wrong with that."""
+    tasks, problems = [], []
+    budget, seed = study.options.budget, study.options.seeds[0]
+    for one in variants:
+        name, config = one.variant.name, study.config
+        own = None if config is None else with_seed(config_of(one, config, budget, 1), seed)
+        task = Task(name, seed, "", one.spec, own)
+        wrong = list(learner.check(task, data)) if thorough else []
+        problems += [_about(line, name) for line in wrong]
+        if budget.flops is not None and own is not None and config is not None and not wrong:
+            each = learner.training_flops(task, data)
+            if each > budget.flops:
+                problems.append(f"budget.flops: a step of {name!r} takes {each:.3g}: give more than {budget.flops:.3g}")
+            steps = max(1, int(budget.flops / max(each, 1.0)))
+            task = Task(name, seed, "", one.spec, config_of(one, config, budget, steps))
+        tasks.append(task)
+    return tasks, problems
+
+
+def _about(line: str, variant: str) -> str:
+    """A problem of a variant's training, in the words of the study."""
+    line = re.sub(r"^(loss|training|schedule)\.", r"training.\1.", line)
+    return f"{'base' if variant == 'base' else f'variants.{variant}'}: {line}"
+
+
+def _without_training(study: StudyDocument, learner: Learner) -> list[str]:
+    if not learner.needs_data or study.config is not None:
+        return []
+    return ["data and training: are missing: say what to learn from, and what is minimised"]
+
+
+def _unpaired(config: TrainingConfig, variants: Sequence[Candidate]) -> list[str]:
+    """Budgets of edges make batches that depend on the model: then no two variants see the same data."""
+    if config.data.batch.edges is None:
+        return []
+
+    def edges(one: Candidate) -> object:
+        return one.spec.graphs["main"].model_dump(), one.spec.neighbors.periodic
+
+    differing = [one.variant.name for one in variants if edges(one) != edges(variants[0])]
+    if not differing:
+        return []
+    return [
+        f"data.batch.edges: {', '.join(map(repr, differing))} would see other batches than the base, as their edges "
+        "differ: use structures or atoms"
+    ]
+
+
+def _opened(config: TrainingConfig) -> tuple[DataSplits | None, list[str]]:
+    from gemnet_blocks.training.feeding import open_parts
+
+    try:
+        data = open_parts(config)
+    except (SpecError, StructureError, ImportError) as error:
+        return None, [f"data: {line}" for line in str(error).splitlines()]
+    if data.test is None and data.validation is None:
+        return data, ["data: there is neither a test set nor a validation set: set data.test, or data.split"]
+    return data, []
+
+
+def _unwritable(folder: Path) -> list[str]:
+    try:
+        check_folder(folder)
+    except SpecError as error:
+        return [str(error)]
+    return []

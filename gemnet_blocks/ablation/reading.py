@@ -1,0 +1,262 @@
+"""Study files: read by the same machinery as training configs, one error that lists every problem with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gemnet_blocks.ablation.options import BudgetOptions, MatchOptions, StudyOptions
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import resolve
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean
+from gemnet_blocks.spec.document import Document, Problem, Route, read_document, shown
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.training import reading
+from gemnet_blocks.training.options import TrainingConfig
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+TRAINED = ("loss", "references", "scales", "optimizer", "schedule", "training")
+"""Sections of a training config that a study's `training` may have."""
+
+GIVEN_BY_STUDY: Mapping[str, str] = {
+    "steps": "budget",
+    "epochs": "budget",
+    "minutes": "budget",
+    "seed": "seeds",
+    "initial_weights": "the study itself: weights are drawn by name",
+}
+"""Fields of `training.training` that are not the training's to say in a study, and who says them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDocument:
+    """A study as it was read.
+
+    Attributes:
+        options: everything besides base and training.
+        base: the architecture.
+        config: how all variants are trained, with the base as model and a budget that means nothing; None where a
+            study has neither data nor training.
+        patches: what each variant changes, with the place of every entry.
+        folder: what paths are relative to.
+        settings: the whole as plain data.
+    """
+
+    options: StudyOptions
+    base: Spec
+    config: TrainingConfig | None
+    patches: Mapping[str, Document]
+    folder: Path
+    settings: Mapping[str, Any]
+
+
+def read_study(path: str | PathLike[str], patches: Mapping[str, Any] | None = None) -> StudyDocument:
+    """Read a study file. Nothing in it can run code.
+
+    A file may start with `extends: other.yaml`, relative to itself, and then say only what differs: mappings are
+    merged, everything else replaces what was there.
+
+    Args:
+        path: a YAML file; all paths, those of files that it extends included, are relative to it.
+        patches: changes by dotted path, such as `{"seeds": 8, "training.optimizer.learning_rate": 1e-3}`.
+
+    Raises:
+        SpecError: one error with every problem: file, line, path, and what may have been meant.
+    """
+    path = Path(path)
+    document = _with_extended(path, ())
+    base = resolve.NOTHING
+    if patches:
+        changes = resolve.as_document(patches)
+        if isinstance(changes.data.get("base"), Mapping):  # merged by the rules of specs
+            base = reading.section(changes, "base")
+            data = {key: value for key, value in changes.data.items() if key != "base"}
+            changes = Document(data, changes.places, changes.problems)
+        document = reading.overlaid(document, changes)
+    return study_of(document, path.parent, base_changes=base)
+
+
+def _with_extended(path: Path, below: Sequence[Path]) -> Document:
+    """A file on top of the files that it extends; `below` are the files that extend it."""
+    document = read_document(path)
+    if "extends" not in document.data:
+        return document
+    data = dict(document.data)
+    extended = data.pop("extends")
+    where = f"{document.place(('extends',))}: extends"
+    if not isinstance(extended, str):
+        raise SpecError(f"{where}: must be the path of one study file")
+    other, chain = path.parent / extended, [*below, path.resolve()]
+    if not other.is_file():
+        raise SpecError(f"{where}: {other} does not exist{resolve.near_file(other)}")
+    if other.resolve() in chain:
+        raise SpecError(f"{where}: {other} extends this file in turn: remove one")
+    return reading.overlaid(_with_extended(other, chain), Document(data, document.places, document.problems))
+
+
+def study_of(
+    document: Document, folder: Path, spec: Spec | None = None, base_changes: Document = resolve.NOTHING
+) -> StudyDocument:
+    """The study that a document describes.
+
+    Args:
+        document: the whole study.
+        folder: what paths in it are relative to.
+        spec: the base, where the document does not say it.
+        base_changes: of the base.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
+    problems = [document.located(one) for one in (*document.problems, *document.impossible_numbers())]
+    own = Document({key: value for key, value in document.data.items() if key in StudyOptions.model_fields})
+    problems += [document.located(one) for one in _unknown(document)]
+    options = None
+    try:
+        options = StudyOptions.model_validate(own.data)
+    except ValidationError as error:
+        found = (_explained(detail, document) for detail in error.errors(include_url=False))
+        problems += [document.located(one) for one in found]
+    base: Spec | None = spec
+    read_config: TrainingConfig | None = None
+    if spec is None and "base" not in document.data:
+        problems.append(document.located(Problem((), "base: is missing: name a spec file, or write a spec")))
+    needs_config = "data" in document.data or "training" in document.data
+    if needs_config or (spec is None and "base" in document.data):
+        try:
+            base, read_config = _trained(document, folder, spec, base_changes, needs_config)
+        except SpecError as error:
+            problems.append(str(error))
+    if problems or options is None or base is None:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    if read_config is not None:
+        read_config = read_config.model_copy(update={"model": base}).in_folder(folder)
+    patches = {name: _patch(document, name) for name in options.variants}
+    return StudyDocument(options, base, read_config, patches, folder, document.data)
+
+
+def _trained(
+    document: Document, folder: Path, spec: Spec | None, changes: Document, with_config: bool
+) -> tuple[Spec, TrainingConfig | None]:
+    """Base and training, read as a training config whose model is the base."""
+    catalog = Catalog()
+    if not with_config:
+        return spec or _model(document, changes, catalog, folder), None
+    problems = [document.located(one) for one in _misplaced(document)]
+    base = spec
+    if base is None and "base" in document.data:
+        try:
+            base = _model(document, changes, catalog, folder)
+        except SpecError as error:
+            problems.append(str(error))
+    rest = _rest(document)
+    # a model that could not be read is complained of already
+    rest = Document(rest.data, rest.places if base is not None else {**rest.places, ("model",): ""})
+    config, found = reading.validated(rest, base)
+    found = [one for one in found if one.route[:1] != ("model",)]
+    problems += [_named(rest, one) for one in found]
+    if problems or config is None or base is None:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    return base, config
+
+
+def _model(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec:
+    """The spec that `base` contains or names."""
+    moved = Document(
+        {"model": document.data["base"]},
+        {("model", *route[1:]): place for route, place in document.places.items() if route[:1] == ("base",)},
+    )
+    changed = {("model", *route): place for route, place in changes.places.items()}
+    patch = Document({"model": changes.data} if changes.data else {}, changed, changes.problems)
+    try:
+        spec = reading.spec_of(moved, patch, catalog, folder)
+    except SpecError as error:
+        raise SpecError(str(error).replace(": model: ", ": base: ").replace(": model.", ": base.")) from None
+    if spec is None:
+        raise SpecError(document.located(Problem(("base",), "must be a spec or the path of one")))
+    return spec
+
+
+def _rest(document: Document) -> Document:
+    """Data and training as a training config has them."""
+    training = document.data.get("training")
+    sections = dict(training) if isinstance(training, Mapping) else {}
+    inner = sections.get("training", {})
+    inner = {key: value for key, value in inner.items() if key not in GIVEN_BY_STUDY} if _is_map(inner) else inner
+    data: dict[str, Any] = {key: value for key, value in sections.items() if key in TRAINED}
+    # validated with some budget; the study's own takes its place
+    data["training"] = {**inner, "steps": 1} if isinstance(inner, dict) else inner
+    if "data" in document.data:
+        data["data"] = document.data["data"]
+    places = {route: place for route, place in document.places.items() if route[:1] == ("data",)}
+    places |= {route[1:]: place for route, place in document.places.items() if route[:1] == ("training",)}
+    return Document(data, places)
+
+
+def _misplaced(document: Document) -> list[Problem]:
+    """What does not belong into a study's `training`."""
+    training = document.data.get("training", {})
+    if not _is_map(training):
+        return [Problem(("training",), f"must be a mapping of sections ({', '.join(TRAINED)}), got {shown(training)}")]
+    found = []
+    for key in training:
+        if key in ("model", "data", "output"):
+            instead = {"model": "base", "data": "data", "output": "output"}[key]
+            found.append(Problem(("training", key), f"is said by `{instead}` of the study: remove it"))
+        elif key not in TRAINED:
+            hint = did_you_mean(key, TRAINED)
+            found.append(Problem(("training", key), f"unknown field{hint}"))
+    inner = training.get("training", {})
+    for key, who in GIVEN_BY_STUDY.items():
+        if _is_map(inner) and key in inner:
+            found.append(Problem(("training", "training", key), f"is given by {who}: remove it"))
+    return found
+
+
+def _named(rest: Document, problem: Problem) -> str:
+    """One line for an error message, with the path in the study."""
+    inside = problem.route[:1] not in ((), ("data",))
+    place = rest.place(problem.route)
+    route = ".".join(("training", *problem.route) if inside else problem.route)
+    return ": ".join(part for part in (place, route, problem.message) if part)
+
+
+def _unknown(document: Document) -> list[Problem]:
+    names = ["base", "data", "training", *StudyOptions.model_fields]
+    return [
+        Problem((key,), f"unknown field{did_you_mean(key, names)}") for key in document.data if str(key) not in names
+    ]
+
+
+def _explained(error: ErrorDetails, document: Document) -> Problem:
+    """A finding of pydantic's in the words of a study."""
+    if error["type"] == "extra_forbidden":
+        route = tuple(str(key) for key in error["loc"])
+        sections: dict[str, type[BaseModel]] = {"budget": BudgetOptions, "match": MatchOptions}
+        known = list(sections[route[0]].model_fields) if route[0] in sections else []
+        return Problem(route, f"unknown field{did_you_mean(route[-1], known)}")
+    return reading.explained(error, document)
+
+
+def _patch(document: Document, name: str) -> Document:
+    """What a variant changes, with dotted paths taken apart, and where each entry was written."""
+    nested = resolve.as_document(document.data["variants"][name])
+    places: dict[Route, str] = {}
+    for route, place in document.places.items():
+        if route[:2] == ("variants", name):
+            parts = tuple(part for key in route[2:] for part in key.split("."))
+            for length in range(len(parts) + 1):
+                places.setdefault(parts[:length], place)
+            places[parts] = place
+    return Document(nested.data, places, nested.problems)
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Mapping)

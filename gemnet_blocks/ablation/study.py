@@ -1,0 +1,234 @@
+"""Studies: a base, patches, seeds, data and a budget; run, looked at and reported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, final
+
+from gemnet_blocks.ablation.driver import Driver
+from gemnet_blocks.ablation.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor, Work
+from gemnet_blocks.ablation.files import read_json, write_json
+from gemnet_blocks.ablation.learners import Learner
+from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
+from gemnet_blocks.ablation.plan import StudyPlan, make_plan
+from gemnet_blocks.ablation.progress import Progress
+from gemnet_blocks.ablation.reading import StudyDocument, read_study, study_of
+from gemnet_blocks.ablation.results import StudyResults
+from gemnet_blocks.ablation.training_learner import TrainingLearner
+from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.options import Options
+from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.schema import Spec
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+ExecutorName = Literal["local", "here", "slurm"]
+"""local: processes of this machine. here: this process, one run after another. slurm: jobs of a cluster."""
+
+RESULTS = "results.json"
+"""The results in a study's folder."""
+
+ABOUT = "study.json"
+"""What was found in the data, for reports that are made without looking at it again."""
+
+
+@final
+class Study:
+    """A comparison of variants of one architecture.
+
+    Every variant is trained with every seed; the same seed gives the same data in the same order and, where layers are
+    the same, the same initial weights, so that differences from the base are paired.
+
+    Args:
+        base: a spec, or the path of one.
+        patches: by the name of each variant, what it changes: `{"no quadruplets": {"interactions.quadruplet": None}}`.
+            Under `execution`, how it is computed: `{"explicit": {"execution.angular": "explicit"}}`.
+        seeds: a number of seeds, or a list of them.
+        data: what to learn from, as in a training config; paths are relative to the current folder.
+        training: the sections loss, optimizer, schedule, references, scales and training of a training config.
+        budget: what every variant may spend: `{"steps": 1000}`, `{"minutes": 5}` or `{"flops": 1e15}`.
+        learner: what does the runs; None: they are trained, evaluated and measured.
+        folder: for everything that is written.
+        options: further fields of `StudyOptions`, such as match="parameters".
+
+    Raises:
+        SpecError: one error with every problem that can be seen without data.
+    """
+
+    def __init__(
+        self,
+        base: Spec | str | PathLike[str],
+        patches: Mapping[str, Mapping[str, Any]],
+        seeds: int | Sequence[int] = 6,
+        *,
+        data: Mapping[str, Any] | DataOptions | None = None,
+        training: Mapping[str, Any] | None = None,
+        budget: Mapping[str, Any] | BudgetOptions,
+        learner: Learner | None = None,
+        folder: str | PathLike[str] = "study",
+        **options: Any,
+    ) -> None:
+        given = {"seeds": seeds, "budget": budget, "data": data, "training": training, **options}
+        content = {name: _as_data(value) for name, value in given.items() if value is not None}
+        content["variants"] = {name: _as_data(patch) for name, patch in patches.items()}
+        spec = base if isinstance(base, Spec) else None
+        if spec is None:
+            content["base"] = str(base)
+        unknown = [name for name in options if name not in StudyOptions.model_fields]
+        if unknown:
+            raise TypeError(f"Study has no argument {', '.join(unknown)}")
+        self._take(study_of(Document(content), Path(), spec), learner, Path(folder))
+
+    def _take(self, study: StudyDocument, learner: Learner | None, folder: Path) -> None:
+        self._study = study
+        self._learner: Learner = learner or TrainingLearner()
+        self.folder = folder
+        self._plan: StudyPlan | None = None
+
+    @classmethod
+    def from_file(
+        cls,
+        path: str | PathLike[str],
+        changes: Mapping[str, Any] | None = None,
+        learner: Learner | None = None,
+        folder: str | PathLike[str] | None = None,
+    ) -> Study:
+        """Read a study file.
+
+        Args:
+            path: a YAML file; paths in it are relative to it.
+            changes: by dotted path, such as `{"seeds": 8}`.
+            learner: what does the runs; None: they are trained, evaluated and measured.
+            folder: for everything that is written; None: what the file says, else a folder beside it of its name.
+
+        Raises:
+            SpecError: one error with every problem that can be seen without data.
+        """
+        path = Path(path)
+        study = read_study(path, changes)
+        study_folder = path.parent / (study.options.output or path.stem) if folder is None else Path(folder)
+        made = cls.__new__(cls)
+        made._take(study, learner, study_folder)
+        return made
+
+    def check(self) -> StudyPlan:
+        """Check everything that can be checked before anything is trained, and list all runs.
+
+        Raises:
+            SpecError: one error with every problem.
+        """
+        if self._plan is None or not self._plan.thorough:
+            self._plan = make_plan(self._study, self._learner, self.folder)
+        return self._plan
+
+    def run(
+        self,
+        executor: ExecutorName | Executor = "local",
+        processes: int | None = None,
+        progress: bool | None = None,
+        cluster: Mapping[str, Any] | None = None,
+    ) -> StudyResults:
+        """Do all runs that are not done; the same call goes on wherever it was stopped.
+
+        Several drivers, on several machines, may run one study in one folder.
+
+        Args:
+            executor: where runs are done.
+            processes: how many at once; None: what suits the machine.
+            progress: whether a page of progress is shown; None: if somebody looks on, and lines if not.
+            cluster: what Slurm is told, such as `{"slurm_partition": "gpu", "timeout_min": 600}`.
+
+        Returns:
+            Everything that was found, runs that failed included; also in `results.json`.
+
+        Raises:
+            SpecError: one error with every problem, before anything is trained.
+            ImportError: a package is missing.
+        """
+        plan = self.check()
+        chosen = self._executor(executor, processes, cluster)
+        work = Work.of(self._learner, self._study.base.catalog)
+        chosen.check(work)
+        write_json(self.folder / ABOUT, {"data": plan.data})
+        options = self._study.options
+        try:
+            with Progress(plan.runs, options.title, options.primary, progress) as shown:
+                Driver(plan.runs, chosen, work, options.retries, shown).complete()
+        finally:
+            results = self.results()
+            results.save(self.folder / RESULTS)
+        return results
+
+    def results(self) -> StudyResults:
+        """What is known by now.
+
+        Raises:
+            SpecError: one error with every problem.
+        """
+        plan = self._plan or make_plan(self._study, self._learner, self.folder, thorough=False)
+        self._plan = plan
+        about = read_json(self.folder / ABOUT)
+        options = self._study.options
+        return StudyResults(
+            base_name=BASE,
+            variants=plan.variants,
+            runs=tuple(one.folder.state(one.task.variant, one.task.seed, one.task.key) for one in plan.runs),
+            primary_metric=options.primary,
+            seeds=options.seeds,
+            title=options.title,
+            budget=str(options.budget),
+            data=plan.data or (str(about.get("data", "")) if isinstance(about, dict) else ""),
+            settings=_as_data(self._settings()),
+        )
+
+    def report(self, folder: str | PathLike[str] | None = None) -> Path:
+        """Write the report of what is known by now.
+
+        Args:
+            folder: where to; None: the folder `report` in the study's own.
+
+        Returns:
+            The page.
+
+        Raises:
+            SpecError: one error with every problem.
+            ImportError: matplotlib is not installed.
+        """
+        from gemnet_blocks.ablation.report import write_report
+
+        return write_report(self.results(), self.folder / "report" if folder is None else Path(folder))
+
+    def _executor(
+        self, executor: ExecutorName | Executor, processes: int | None, cluster: Mapping[str, Any] | None
+    ) -> Executor:
+        if isinstance(executor, Executor):
+            return executor
+        if executor == "local":
+            return ProcessExecutor(processes)
+        if executor == "here":
+            return HereExecutor()
+        if executor == "slurm":
+            return SubmititExecutor(self.folder / "jobs", parameters=cluster, jobs=processes)
+        raise SpecError(f"executor: must be local, here or slurm, got {executor!r}")
+
+    def _settings(self) -> dict[str, Any]:
+        """The whole study, with nothing left to look up."""
+        study = self._study
+        rest = study.config.to_dict() if study.config is not None else {}
+        trained = {name: value for name, value in rest.items() if name not in ("model", "data", "output")}
+        data = {"data": rest["data"], "training": trained} if rest else {}
+        return {**study.options.model_dump(mode="json"), "base": study.base.to_dict(), **data}
+
+
+def _as_data(value: Any) -> Any:
+    """Options and the like as a file could say them."""
+    if isinstance(value, Options):
+        return value.model_dump(mode="json", exclude_unset=True)
+    if isinstance(value, Mapping):
+        return {str(key): _as_data(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [_as_data(entry) for entry in value]
+    return value

@@ -1,0 +1,197 @@
+"""From patches to variants: specs that can be built, each of which differs from the base."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+
+from gemnet_blocks.ablation.options import BASE
+from gemnet_blocks.ablation.reading import StudyDocument
+from gemnet_blocks.ablation.results import Difference, Variant
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import resolve
+from gemnet_blocks.spec.build import build
+from gemnet_blocks.spec.catalog import did_you_mean
+from gemnet_blocks.spec.document import Document, Problem, Route, shown
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.training.options import ExecutionOptions
+
+EXECUTION = "execution"
+"""The section of a patch that changes how a model is computed instead of what it is."""
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Candidate:
+    """A variant that can be built.
+
+    Attributes:
+        variant: its name and what it changes.
+        spec: the whole architecture.
+        execution: how it is computed.
+        parameters: how many it has.
+    """
+
+    variant: Variant
+    spec: Spec
+    execution: ExecutionOptions
+    parameters: int
+
+    @property
+    def identity(self) -> tuple[str, str]:
+        """Equal for variants whose runs would be the same."""
+        return self.spec.content_hash, self.execution.model_dump_json()
+
+    @classmethod
+    def checked(cls, variant: Variant, spec: Spec, execution: ExecutionOptions) -> Candidate:
+        """Build it once.
+
+        Raises:
+            SpecError: it cannot be built.
+        """
+        try:
+            parameters = count_parameters(spec, execution)
+        except Exception as error:  # a user's own part may raise anything
+            reason = str(error) if isinstance(error, (SpecError, ImportError)) else f"{type(error).__name__}: {error}"
+            raise SpecError(f"cannot be built: {reason}") from error
+        return cls(replace(variant, spec_hash=spec.content_hash), spec, execution, parameters)
+
+
+def candidates(study: StudyDocument) -> tuple[list[Candidate], list[str]]:
+    """The base and its variants, and what is wrong with them."""
+    base_execution = ExecutionOptions() if study.config is None else study.config.training.execution
+    found: list[Candidate] = []
+    problems: list[str] = []
+    try:
+        found.append(Candidate.checked(Variant(BASE), study.base, base_execution))
+    except SpecError as error:
+        problems += [f"base: {line}" for line in str(error).splitlines()]
+    for name, patch in study.patches.items():
+        document = _told(patch, name)
+        try:
+            found.append(_patched(study, name, document, base_execution))
+        except SpecError as error:
+            problems.append(str(error))
+    if not study.options.allow_equal:
+        problems += _equal(found)
+    return found, problems
+
+
+def count_parameters(spec: Spec, execution: ExecutionOptions | None = None) -> int:
+    """How many parameters a spec has, scale factors included.
+
+    Raises:
+        SpecError: it cannot be built.
+    """
+    chosen = None if execution is None else execution.execution()
+    try:
+        with torch.device("meta"):  # shapes are enough, and take no time to draw
+            model = build(spec, execution=chosen)
+    except (SpecError, ImportError):
+        raise
+    except Exception:  # a part may need real numbers to be made
+        model = build(spec, execution=chosen, seed=0)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def differences(base: Mapping[str, Any], other: Mapping[str, Any], route: Route = ()) -> Iterator[Difference]:
+    """Where two nested mappings differ; what only one of them has is one difference as a whole."""
+    for key in dict.fromkeys((*base, *other)):
+        before, after = base.get(key, _ABSENT), other.get(key, _ABSENT)
+        here = (*route, str(key))
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from differences(before, after, here)
+        elif before != after:
+            yield Difference(".".join(here), None if before is _ABSENT else before, None if after is _ABSENT else after)
+
+
+def _patched(study: StudyDocument, name: str, document: Document, base_execution: ExecutionOptions) -> Candidate:
+    base = study.base
+    data = dict(document.data)
+    given = data.pop(EXECUTION, {})
+    changes = Document(data, document.places, document.problems)
+    problems: list[str] = []
+    spec, execution = base, base_execution
+    try:
+        spec = resolve.validate(resolve.merge(Document(base.to_dict()), changes, base.catalog), base.catalog)
+    except SpecError as error:
+        problems += str(error).splitlines()
+    try:
+        execution = _execution(base_execution, given)
+    except SpecError as error:
+        problems += [document.located(Problem((EXECUTION,), line)) for line in str(error).splitlines()]
+    if problems:
+        raise SpecError("\n".join(problems))
+    before = {**base.to_dict(), EXECUTION: base_execution.model_dump(mode="json")}
+    after = {**spec.to_dict(), EXECUTION: execution.model_dump(mode="json")}
+    idle = [document.located(one) for one in _idle(document.data, before, after, ())]
+    if not document.data and not study.options.allow_equal:
+        idle = [document.located(Problem((), "changes nothing: say what differs, or set allow_equal for an A/A study"))]
+    if idle:
+        raise SpecError("\n".join(idle))
+    variant = Variant(name, patch=document.data, differences=tuple(differences(before, after)))
+    try:
+        return Candidate.checked(variant, spec, execution)
+    except SpecError as error:
+        raise SpecError(document.located(Problem((), str(error)))) from error
+
+
+def _execution(base: ExecutionOptions, changes: Any) -> ExecutionOptions:
+    if not isinstance(changes, Mapping):
+        raise SpecError(f"must be a mapping such as {{angular: explicit}}, got {shown(changes)}")
+    try:
+        return ExecutionOptions.model_validate({**base.model_dump(), **changes})
+    except ValidationError as error:
+        raise SpecError("\n".join(_said(one) for one in error.errors(include_url=False))) from None
+
+
+def _said(error: Any) -> str:
+    route = ".".join(str(key) for key in error["loc"][:1])
+    if error["type"] == "extra_forbidden":
+        return f"{route}: unknown field{did_you_mean(route, list(ExecutionOptions.model_fields))}"
+    return f"{route}: {error['msg'].replace('Input should be', 'must be', 1)}, got {shown(error['input'])}"
+
+
+def _idle(patch: Mapping[str, Any], before: Any, after: Any, route: Route) -> Iterator[Problem]:
+    """Entries of a patch that change nothing."""
+    if not patch and route:
+        yield Problem(route, "changes nothing: say what differs, or remove it")
+    for key, value in patch.items():
+        here = (*route, str(key))
+        old, new = _at(before, key), _at(after, key)
+        # a new part may repeat what it has in common with the old one, and a type may be said for clarity
+        fresh = isinstance(value, Mapping) and (old is _ABSENT or _at(old, "type") != _at(new, "type"))
+        if isinstance(value, Mapping) and not fresh:
+            yield from _idle(value, old, new, here)
+        elif old == new and not (key == "type" and len(patch) > 1):
+            yield Problem(here, f"is {shown(value)} in the base already: change something, or remove it")
+
+
+def _at(data: Any, key: str) -> Any:
+    return data.get(key, _ABSENT) if isinstance(data, Mapping) else _ABSENT
+
+
+def _equal(found: list[Candidate]) -> list[str]:
+    """What is wrong with variants that are the same."""
+    first: dict[tuple[str, str], str] = {}
+    problems = []
+    for one in found:
+        same = first.setdefault(one.identity, one.variant.name)
+        if same != one.variant.name:
+            problems.append(
+                f"variants.{one.variant.name}: computes the same as {same!r}: what differs is not used; "
+                "change something else, or set allow_equal for an A/A study"
+            )
+    return problems
+
+
+def _told(patch: Document, name: str) -> Document:
+    """The same patch, whose places name the variant too."""
+    whose = f"variants.{name}"
+    places = {route: f"{place}: {whose}" for route, place in patch.places.items()}
+    return Document(patch.data, {(): whose, **places}, patch.problems)

@@ -1,0 +1,87 @@
+"""The command `ablate`."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class ExecutorChoice(str, Enum):
+    """Where runs are done."""
+
+    local = "local"
+    here = "here"
+    slurm = "slurm"
+
+
+def ablate(
+    study: Annotated[Path, typer.Argument(help="A study file.", show_default=False)],
+    assignments: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Change the study: path=value, such as seeds=8. Repeatable."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="The folder for everything, instead of the file's.", show_default=False)
+    ] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Runs at once, which share the cores; by default what suits the machine.", show_default=False
+        ),
+    ] = None,
+    executor: Annotated[
+        ExecutorChoice,
+        typer.Option(help="local: processes of this machine. here: this process. slurm: jobs of a cluster."),
+    ] = ExecutorChoice.local,
+    cluster: Annotated[
+        list[str] | None,
+        typer.Option(help="What Slurm is told: name=value, such as slurm_partition=gpu. Repeatable."),
+    ] = None,
+    check: Annotated[bool, typer.Option("--check", help="Check everything, list the runs and train nothing.")] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing; report what is done.")] = False,
+) -> None:
+    """Run an ablation study and report it. Stopped by Ctrl-C or else, the same command goes on where it was."""
+    from gemnet_blocks.ablation import Study
+    from gemnet_blocks.spec.resolve import parse_assignment
+    from gemnet_blocks.terminal import console
+
+    ablation = Study.from_file(study, dict(map(parse_assignment, assignments or [])), folder=output)
+    if check:
+        _list(ablation)
+        return
+    if not report_only:
+        parameters = dict(map(parse_assignment, cluster or []))
+        try:
+            results = ablation.run(executor.value, processes, cluster=parameters)
+        except KeyboardInterrupt:
+            console.print("stopped; what is done is saved: run the same again to go on")
+            raise typer.Exit(130) from None
+        if results.failed():
+            console.print(f"[red]{len(results.failed())} of {len(results.runs)} runs failed[/red]; the report says why")
+    console.print(f"written: {ablation.report()}", soft_wrap=True)
+
+
+def _list(ablation: object) -> None:
+    """Print the runs of a study, and how far they are."""
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gemnet_blocks.ablation import Study
+    from gemnet_blocks.spec.document import shown
+    from gemnet_blocks.terminal import console
+
+    assert isinstance(ablation, Study)
+    plan, results = ablation.check(), ablation.results()
+    table = Table(box=SIMPLE_HEAD)
+    for column in ("variant", "differs in", "done"):
+        table.add_column(column)
+    for one in plan.variants:
+        runs = results.runs_of(one.name)
+        done = sum(run.status == "done" for run in runs)
+        changes = "\n".join(f"{change.path} = {shown(change.value)}" for change in one.differences)
+        table.add_row(escape(one.name), escape(changes), f"{done} of {len(runs)}")
+    console.print(table)

@@ -1,0 +1,139 @@
+"""The command `draw`: pictures of an architecture, its bases and its edge sets."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gemnet_blocks.cli.arguments import Assignments, DefaultTag, SpecPath
+from gemnet_blocks.errors import SpecError, StructureError
+from gemnet_blocks.terminal import console
+
+if TYPE_CHECKING:
+    from gemnet_blocks.plotting import Picture
+    from gemnet_blocks.spec import Spec
+    from gemnet_blocks.structures import Structures
+
+
+class Subject(str, Enum):
+    """What is drawn."""
+
+    architecture = "architecture"
+    bases = "bases"
+    graphs = "graphs"
+    neighbors = "neighbors"
+    quadruplet = "quadruplet"
+
+
+def draw(
+    spec: SpecPath,
+    output: Annotated[Path, typer.Option(help="The picture to write: .svg, .png or .pdf.", show_default=False)],
+    what: Annotated[
+        Subject,
+        typer.Option(
+            help="architecture: what reads what; bases: functions of distances and angles, and their envelope; graphs: "
+            "the neighbors of one atom in each edge set; neighbors: how many atoms have how many; quadruplet: one of "
+            "them with its angles.",
+        ),
+    ] = Subject.architecture,
+    against: Annotated[
+        Path | None, typer.Option(help="Another spec file: mark what SPEC removes, adds and changes in it.")
+    ] = None,
+    assignments: Assignments = None,
+    structures: Annotated[
+        Path | None, typer.Option(help="Structures in any file that ASE reads; a slab with methanol otherwise.")
+    ] = None,
+    index: Annotated[str | None, typer.Option(help="Which frames of the file, as ASE writes slices.")] = None,
+    default_tag: DefaultTag = None,
+    atom: Annotated[
+        int | None, typer.Option(help="The atom in the middle of graphs and quadruplets, counted from 0.")
+    ] = None,
+) -> None:
+    """Draw the architecture of a spec, what it changes in another one, its bases, or its edge sets on a structure."""
+    from gemnet_blocks.plotting.picture import format_of
+    from gemnet_blocks.spec import load_spec
+    from gemnet_blocks.spec.resolve import parse_assignment
+
+    wanted = format_of(output)
+    _check_combination(what, against, structures, atom)
+    if what is not Subject.architecture or wanted != "svg":
+        from gemnet_blocks.profile_plot import require_matplotlib
+
+        require_matplotlib()
+    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])))
+    if what is Subject.architecture:
+        picture = _architecture(loaded, spec, against)
+    else:
+        picture = _figure(loaded, what, structures, index, default_tag, atom)
+    picture.save(output)
+    console.print(f"written: {output}", highlight=False, markup=False)
+
+
+def _check_combination(what: Subject, against: Path | None, structures: Path | None, atom: int | None) -> None:
+    """Refuse options that would be ignored."""
+    if against is not None and what is not Subject.architecture:
+        raise SpecError(f"--against compares architectures: leave it out, or leave out --what {what.value}")
+    if structures is not None and what in (Subject.architecture, Subject.bases):
+        raise SpecError(f"--structures: {what.value} needs none: add --what graphs, neighbors or quadruplet")
+    if atom is not None and what not in (Subject.graphs, Subject.quadruplet):
+        raise SpecError("--atom: only --what graphs and --what quadruplet have an atom in the middle")
+
+
+def _architecture(spec: Spec, path: Path, against: Path | None) -> Picture:
+    from gemnet_blocks.plotting import draw_architecture
+    from gemnet_blocks.spec import load_spec
+
+    if against is None:
+        return draw_architecture(spec, title=path.name)
+    drawn = draw_architecture(spec, load_spec(against), title=f"{path.name} against {against.name}")
+    for change in drawn.changes or ("no field differs",):
+        console.print(change, highlight=False, markup=False)
+    return drawn
+
+
+def _figure(
+    spec: Spec, what: Subject, path: Path | None, index: str | None, default_tag: int | None, atom: int | None
+) -> Picture:
+    from gemnet_blocks import plotting
+
+    if what is Subject.bases:
+        return plotting.draw_bases(spec)
+    if what is Subject.neighbors:
+        batch = _structures(path, index or ":", default_tag)
+        _print_table(spec, batch)
+        return plotting.draw_neighbors(spec, batch)
+    structure = _structures(path, index or "0", default_tag)
+    if len(structure) != 1:
+        raise StructureError(f"--index {index} chooses {len(structure)} structures: one is drawn, choose it")
+    if what is Subject.graphs:
+        return plotting.draw_edge_sets(spec, structure, atom=atom)
+    return plotting.draw_quadruplet(spec, structure, atom=atom)
+
+
+def _structures(path: Path | None, index: str, default_tag: int | None) -> Structures:
+    from gemnet_blocks.cli.loading import batch_of
+    from gemnet_blocks.demo import platinum_slab
+    from gemnet_blocks.structures import Structures
+
+    if path is not None:
+        return batch_of(path, index, default_tag)
+    console.print("structure: Pt(111) slab with methanol")
+    return Structures.from_ase(platinum_slab())
+
+
+def _print_table(spec: Spec, structures: Structures) -> None:
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from gemnet_blocks.plotting.neighbors import COLUMNS, neighbor_counts
+
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    for column in COLUMNS:
+        table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
+    for counts in neighbor_counts(spec, structures):
+        table.add_row(*map(escape, counts.row()))
+    console.print(table)

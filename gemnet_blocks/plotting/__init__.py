@@ -1,0 +1,37 @@
+"""Pictures: architectures and their differences, bases, edge sets, quadruplets, numbers of neighbors.
+
+    >>> from gemnet_blocks.plotting import draw_architecture
+    >>> from gemnet_blocks.spec import load_spec
+    >>> spec = load_spec("paper_configs/gemnet-oc.yaml")
+    >>> draw_architecture(spec).save("gemnet-oc.svg")
+    >>> draw_architecture(spec.patch({"interactions.quadruplet": None}), against=spec).save("difference.svg")
+
+Every function returns a picture that a notebook shows and that `save` writes as .svg, .png or .pdf. Architectures as
+.svg need nothing besides the library; everything else needs matplotlib: `pip install 'gemnet_blocks[plot]'`.
+"""
+
+from gemnet_blocks.plotting.bases import draw_bases, draw_circular, draw_envelope, draw_radial, draw_spherical
+from gemnet_blocks.plotting.difference import Change, Difference, compare
+from gemnet_blocks.plotting.drawing import draw_architecture
+from gemnet_blocks.plotting.edge_sets import draw_edge_sets
+from gemnet_blocks.plotting.neighbors import NeighborCounts, draw_neighbors, neighbor_counts
+from gemnet_blocks.plotting.picture import Picture
+from gemnet_blocks.plotting.quadruplet import draw_quadruplet
+
+__all__ = [
+    "Change",
+    "Difference",
+    "NeighborCounts",
+    "Picture",
+    "compare",
+    "draw_architecture",
+    "draw_bases",
+    "draw_circular",
+    "draw_edge_sets",
+    "draw_envelope",
+    "draw_neighbors",
+    "draw_quadruplet",
+    "draw_radial",
+    "draw_spherical",
+    "neighbor_counts",
+]

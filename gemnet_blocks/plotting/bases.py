@@ -1,0 +1,226 @@
+"""Bases and envelopes as curves and maps, from specs or from the library's own layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.basis.envelopes import Envelope
+from gemnet_blocks.basis.radial import RadialBasis
+from gemnet_blocks.basis.spherical import SphericalBasis
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.graph.edge_sets import MAIN
+from gemnet_blocks.options import Options
+from gemnet_blocks.plotting.maps import draw_maps, map_rows
+from gemnet_blocks.plotting.picture import FigurePicture, new_figure
+from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, RADIAL, SPHERICAL, Catalog
+from gemnet_blocks.spec.schema import Spec
+
+WIDTH = 5.4
+"""Of pictures in inches, so that text is legible on a phone."""
+
+POINTS = 601
+"""At how many places curves are evaluated."""
+
+CURVES = 16
+"""How many functions of a basis are drawn at most."""
+
+
+def draw_envelope(envelope: Envelope) -> FigurePicture:
+    """Draw an envelope u and its first and second derivatives against the distance as a part of the cutoff.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure = new_figure(WIDTH, 2.9)
+    _envelope(figure, envelope, type(envelope).__name__)
+    return FigurePicture(figure)
+
+
+def draw_radial(basis: RadialBasis) -> FigurePicture:
+    """Draw the functions of a radial basis, times their envelope, against the distance; some of them if there are many.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure = new_figure(WIDTH, 3.0)
+    _radial(figure, basis, type(basis).__name__)
+    return FigurePicture(figure)
+
+
+def draw_circular(basis: CircularBasis) -> FigurePicture:
+    """Draw the functions of a circular basis against the angle.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure = new_figure(WIDTH, 3.0)
+    _circular(figure, basis, type(basis).__name__)
+    return FigurePicture(figure)
+
+
+def draw_spherical(basis: SphericalBasis) -> FigurePicture:
+    """Draw each function of a spherical basis as a map over both angles.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    figure = new_figure(WIDTH, _map_height(basis))
+    draw_maps(figure, basis, type(basis).__name__)
+    return FigurePicture(figure)
+
+
+def draw_bases(
+    spec: Spec,
+    *,
+    edge_set: str = MAIN,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
+) -> FigurePicture:
+    """Draw the envelope and all bases of a spec.
+
+    Args:
+        spec: the architecture.
+        edge_set: the edge set up to whose cutoff radial functions are drawn.
+        extra: your own bases and envelopes by the name that `type` gives them.
+        allow_imports: whether types like `my_lab.bases:Wavelets` may be imported; only for specs that you trust.
+
+    Raises:
+        SpecError: a part is unknown or cannot be made, or there is no such edge set.
+        ImportError: matplotlib is not installed.
+    """
+    if edge_set not in spec.graphs:
+        raise SpecError(f"there is no edge set {edge_set!r}; known: {', '.join(spec.graphs)}")
+    catalog, bases = spec.catalog.plus(extra, allow_imports), spec.bases
+    cutoff = spec.graphs[edge_set].cutoff
+    envelope = _made(catalog, ENVELOPE, bases.envelope, "envelope")
+    circular = _made(catalog, CIRCULAR, bases.circular, "circular")
+    spherical = None if bases.spherical is None else _made(catalog, SPHERICAL, bases.spherical, "spherical")
+    radials = {"radial": bases.radial}
+    if bases.angular_radial is not None and bases.angular_radial != bases.radial:
+        radials["angular_radial"] = bases.angular_radial
+    heights = [2.9, *(3.0 for _ in radials), 3.0, *([_map_height(spherical)] if spherical is not None else [])]
+    figure = new_figure(WIDTH, sum(heights))
+    panels = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
+    _envelope(next(panels), envelope, f"envelope: {_type(bases.envelope)}")
+    for field, options in radials.items():
+        basis = _made(catalog, RADIAL, options, field, cutoff, envelope)
+        _radial(next(panels), basis, f"{field.replace('_', ' ')}: {_type(options)}, edges of {edge_set}")
+    _circular(next(panels), circular, f"circular: {_type(bases.circular)}")
+    if spherical is not None:
+        draw_maps(next(panels), spherical, f"spherical: {_type(bases.spherical)}")
+    return FigurePicture(figure)
+
+
+def _type(options: Any) -> str:
+    return str(options.type)
+
+
+def _made(catalog: Catalog, kind: str, options: Options, field: str, *arguments: Any) -> Any:
+    """A part of the bases, from its options."""
+    name = _type(options)
+    try:
+        part = catalog.find(kind, name)
+        if part is None:
+            raise SpecError(catalog.unknown(kind, name))
+        # options of a class that was not known when the spec was read are but a mapping so far
+        known = part.Options.model_validate(options.model_dump())
+        return part.from_options(known, *arguments)
+    except ValueError as error:
+        raise SpecError(f"bases.{field}: {error}") from error
+
+
+def _map_height(basis: SphericalBasis) -> float:
+    return 1.3 + 0.62 * len(map_rows(basis))
+
+
+def _envelope(figure: Any, envelope: Envelope, title: str) -> None:
+    x = torch.linspace(0, 1.1, POINTS, dtype=torch.float64, requires_grad=True)
+    value = deepcopy(envelope).double()(x)
+    first, second = _derivatives(value, x)
+    left, right = figure.subplots(1, 2)
+    figure.suptitle(_plain(title), fontsize=11)
+    left.plot(_array(x), _array(value), color="tab:blue")
+    left.set(xlabel="distance / cutoff", ylabel="u")
+    right.plot(_array(x), _array(first), color="tab:orange", label="u′")
+    right.plot(_array(x), _array(second), color="tab:green", linestyle="--", label="u″")
+    right.set(xlabel="distance / cutoff", ylabel="derivatives of u")
+    right.legend(frameon=False, fontsize=9)
+    for axes in (left, right):
+        axes.axvline(1, color="0.6", linewidth=1, linestyle=":")
+        _tidy(axes)
+
+
+def _derivatives(value: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first and second derivatives of an elementwise function; zero where it does not depend on x."""
+    found = []
+    for _ in range(2):
+        (slope,) = (
+            torch.autograd.grad(value.sum(), x, create_graph=True, allow_unused=True)
+            if value.requires_grad
+            else (None,)
+        )
+        value = torch.zeros_like(x) if slope is None else slope
+        found.append(value)
+    return found[0], found[1]
+
+
+def _radial(figure: Any, basis: RadialBasis, title: str) -> None:
+    distance = torch.linspace(0, basis.cutoff, POINTS, dtype=torch.float64)
+    with torch.no_grad():
+        basis = deepcopy(basis).double()
+        values = basis(distance)
+        envelope = basis.envelope(distance / basis.cutoff)
+    axes = figure.subplots()
+    shown = _curves(axes, _array(distance), _array(values))
+    axes.plot(_array(distance), _array(envelope), color="0.35", linestyle="--", linewidth=1.2, label="envelope")
+    axes.set_title(_plain(f"{title} ({shown})"), fontsize=11)
+    axes.set(xlabel="distance (Å)", ylabel="radial functions", xlim=(0, basis.cutoff))
+    axes.legend(frameon=False, fontsize=9, loc="upper right")
+    _tidy(axes)
+
+
+def _circular(figure: Any, basis: CircularBasis, title: str) -> None:
+    angle = torch.linspace(0, torch.pi, POINTS, dtype=torch.float64)
+    with torch.no_grad():
+        values = deepcopy(basis).double()(torch.cos(angle))
+    axes = figure.subplots()
+    shown = _curves(axes, np.degrees(_array(angle)), _array(values))
+    axes.set_title(_plain(f"{title} ({shown})"), fontsize=11)
+    axes.set(xlabel="angle between two edges (°)", ylabel="circular functions", xlim=(0, 180))
+    axes.set_xticks(range(0, 181, 30))
+    _tidy(axes)
+
+
+def _curves(axes: Any, x: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> str:
+    """Draw the columns, evenly chosen ones if there are many; say how many."""
+    from matplotlib import colormaps
+
+    count = values.shape[1]
+    chosen = np.unique(np.linspace(0, count - 1, min(count, CURVES)).round().astype(int))
+    for place, column in enumerate(chosen):
+        color = colormaps["viridis"](0.9 * place / max(len(chosen) - 1, 1))
+        axes.plot(x, values[:, column], color=color, linewidth=1.3)
+    return f"{count} functions" if len(chosen) == count else f"{len(chosen)} of {count} functions"
+
+
+def _array(values: Tensor) -> np.ndarray[Any, Any]:
+    found: np.ndarray[Any, Any] = values.detach().numpy()
+    return found
+
+
+def _plain(text: str) -> str:
+    """Text in which a dollar sign is one."""
+    return text.replace("$", r"\$")
+
+
+def _tidy(axes: Any) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=9)
+    axes.grid(alpha=0.25)

@@ -1,0 +1,126 @@
+"""What one spec changes in another one: fields, and the parts of the architecture concerned."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gemnet_blocks.plotting.architecture import Architecture, Node
+from gemnet_blocks.spec.schema import Spec
+
+Mark = Literal["removed", "added", "changed", "resized"]
+"""What became of a part; resized: it has another number of parameters, and nothing else is different."""
+
+ABSENT = "–"
+"""Stands for what is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One field with two values.
+
+    Attributes:
+        path: with dots.
+        old: as a spec file says it; – where the field is not there.
+        new: likewise.
+    """
+
+    path: str
+    old: str
+    new: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.old} → {self.new}"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What became of an architecture.
+
+    Attributes:
+        nodes: those of the new one, and those that were removed from the old one at the places where they were.
+        marks: by the node's key; none for those that are the same.
+        before: the nodes of the old architecture by key.
+        changes: the fields that differ.
+    """
+
+    nodes: tuple[Node, ...]
+    marks: Mapping[str, Mark]
+    before: Mapping[str, Node]
+    changes: tuple[Change, ...]
+
+
+def compare(old: Spec, new: Spec) -> list[Change]:
+    """The fields in which two specs differ, in the order of the specs; what is gone or new as a whole is one change."""
+    return list(_compared(old.to_dict(), new.to_dict(), ""))
+
+
+def difference(old: Architecture, new: Architecture, changes: list[Change]) -> Difference:
+    """The nodes of both architectures, marked."""
+    before, after = ({node.key: node for node in architecture.nodes} for architecture in (old, new))
+    nodes = _together(old.nodes, new.nodes)
+    marks: dict[str, Mark] = {}
+    for node in nodes:
+        mark = _mark(before.get(node.key), after.get(node.key))
+        if mark is not None:
+            marks[node.key] = mark
+    return Difference(nodes, marks, before, tuple(changes))
+
+
+def _mark(old: Node | None, new: Node | None) -> Mark | None:
+    if old is None:
+        return "added"
+    if new is None:
+        return "removed"
+    if (old.title, old.details, old.used) != (new.title, new.details, new.used):
+        return "changed"
+    return "resized" if old.parameters != new.parameters else None
+
+
+def _together(old: tuple[Node, ...], new: tuple[Node, ...]) -> tuple[Node, ...]:
+    """The new nodes, each removed one behind what was in front of it."""
+    kept = {node.key for node in new}
+    behind: dict[str | None, list[Node]] = {}
+    last: str | None = None
+    for node in old:
+        if node.key in kept:
+            last = node.key
+        else:
+            behind.setdefault(last, []).append(node)
+    found = behind.get(None, [])
+    for node in new:
+        found = [*found, node, *behind.get(node.key, [])]
+    order = list(dict.fromkeys(node.section for node in new))  # a removed node stays in its section
+    return tuple(sorted(found, key=lambda node: order.index(node.section)))
+
+
+def _compared(old: Any, new: Any, path: str) -> list[Change]:
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found = []
+        for key in dict.fromkeys((*old, *new)):
+            inner = f"{path}.{key}" if path else str(key)
+            if key in old and key in new:
+                found += _compared(old[key], new[key], inner)
+            else:
+                found.append(Change(inner, _shown(old, key), _shown(new, key)))
+        return found
+    return [] if old == new else [Change(path, _flow(old), _flow(new))]
+
+
+def _shown(fields: Mapping[str, Any], key: str) -> str:
+    return _flow(fields[key]) if key in fields else ABSENT
+
+
+def _flow(value: Any) -> str:
+    """A value on one line, as a spec file can say it; fields that are null are left out."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, Mapping):
+        inner = (f"{key}: {_flow(entry)}" for key, entry in value.items() if entry is not None)
+        return "{" + ", ".join(inner) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(_flow, value)) + "]"
+    return str(value)

@@ -1,0 +1,191 @@
+"""One quadruplet of atoms with its three angles, each in its true size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from gemnet_blocks.errors import SpecError, StructureError
+from gemnet_blocks.graph.edge_sets import MAIN
+from gemnet_blocks.plotting.chain import Chain, find_chain
+from gemnet_blocks.plotting.neighborhood import edge_sets_of
+from gemnet_blocks.plotting.picture import FigurePicture, new_figure
+from gemnet_blocks.plotting.views import (
+    Array,
+    atom_colors,
+    bare,
+    chosen_atom,
+    one_structure,
+    scale_bar,
+    square,
+    symbols,
+    widest_view,
+)
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.structures import Structures
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+Side = Literal["outside", "inside"]
+"""Of a triangle of atoms, where the lengths of its edges stand; angles are on the other one."""
+
+WIDTH, HEIGHT = 5.4, 6.2
+
+
+def draw_quadruplet(
+    spec: Spec,
+    structures: Structures | Atoms | Sequence[Atoms],
+    *,
+    atom: int | None = None,
+    edge_set: str | None = None,
+) -> FigurePicture:
+    """Draw a quadruplet c→a←b←d in its structure, and each of its angles in the plane in which it lies.
+
+    It is the shortest one around the atom that is far from being flat.
+
+    Args:
+        spec: the architecture.
+        structures: one structure.
+        atom: the atom a; None: the first of those with the greatest tag that have quadruplets.
+        edge_set: the edge set of the middle edge b→a; None: that of the first interaction of quadruplets, else `main`.
+
+    Raises:
+        SpecError: there is no such edge set.
+        StructureError: the structure cannot be computed, or has no quadruplet there.
+        ImportError: matplotlib is not installed.
+    """
+    structure = one_structure(structures)
+    name = edge_set or _middle(spec)
+    if name not in spec.graphs_in_use():
+        raise SpecError(f"no interaction reads an edge set {name!r}; known: {', '.join(sorted(spec.graphs_in_use()))}")
+    found = edge_sets_of(spec, structure)
+    outer, middle = found.graphs.main.edges, found.graphs.edge_sets[name]
+    order = torch.argsort(structure.tags, descending=True, stable=True).tolist()
+    targets = order if atom is None else [chosen_atom(structure, atom)]
+    for target in targets:
+        chain = find_chain(spec, found.structures, outer, middle, target)
+        if chain is not None:
+            return _draw(found.structures, chain)
+    where = "the structure" if atom is None else f"atom {atom}"
+    raise StructureError(f"{where} has no quadruplet through an edge of {name!r}: choose another atom or edge set")
+
+
+def _middle(spec: Spec) -> str:
+    """The edge set of the middle edges of quadruplets."""
+    for options in spec.interactions.values():
+        if getattr(options, "type", None) == "quadruplet":
+            return str(getattr(options, "graph", MAIN))
+    return MAIN
+
+
+def _draw(structure: Structures, chain: Chain) -> FigurePicture:
+    figure = new_figure(WIDTH, HEIGHT)
+    (context, at_target), (at_source, along) = figure.subplots(2, 2)
+    a, b, c, d = chain.places
+    names = {label: symbols(structure)[atom] for label, atom in zip("abcd", chain.atoms, strict=True)}
+    figure.suptitle(
+        "quadruplet c→a←b←d: " + ", ".join(f"{label} = {name}" for label, name in names.items()), fontsize=11
+    )
+    _context(context, structure, chain)
+    colors = dict(zip("abcd", atom_colors(structure.numbers[list(chain.atoms)].numpy()), strict=True))
+    plane = _axes_of_plane(b - a, c - a)
+    flat = {"a": np.zeros(2), "b": plane @ (b - a), "c": plane @ (c - a)}
+    _angle(at_target, flat["a"], flat["c"], flat["b"], "φ")
+    _atoms(at_target, flat, (("c", "a"), ("b", "a")), colors, "outside")
+    at_target.set_title(f"at a: φ = {chain.at_target:.0f}°\nbetween c→a and b→a", fontsize=9.5)
+    plane = _axes_of_plane(a - b, d - b)
+    flat = {"b": np.zeros(2), "a": plane @ (a - b), "d": plane @ (d - b)}
+    onward = -flat["d"] * min(1.0, float(np.linalg.norm(a - b) / np.linalg.norm(d - b)))
+    at_source.plot(*zip(flat["b"], onward, strict=True), color="0.5", linestyle=":", zorder=1)
+    _angle(at_source, flat["b"], onward, flat["a"], "φ")
+    _atoms(at_source, flat, (("d", "b"), ("b", "a")), colors, "inside")
+    at_source.set_title(f"at b: φ = {chain.at_source:.0f}°\nbetween d→b (continued) and b→a", fontsize=9.5)
+    plane = _across(a - b, c - a)
+    flat = {"c": plane @ (c - a), "d": plane @ (d - b)}
+    _angle(along, np.zeros(2), flat["c"], flat["d"], "θ")
+    _atoms(along, {"a, b": np.zeros(2), **flat}, (("c", "a, b"), ("d", "a, b")), {**colors, "a, b": colors["a"]})
+    along.set_title(f"along a and b: θ = {chain.dihedral:.0f}°\nthe dihedral angle", fontsize=9.5)
+    return FigurePicture(figure)
+
+
+def _context(axes: Any, structure: Structures, chain: Chain) -> None:
+    view = widest_view(chain.places)
+    everything = structure.positions.detach().double().numpy() @ view.T
+    places = chain.places @ view.T
+    order = np.argsort(everything[:, 2], kind="stable")
+    colors = atom_colors(structure.numbers.numpy())
+    axes.scatter(*everything[order, :2].T, s=60, c=colors[order], alpha=0.5, edgecolors="0.5", linewidths=0.5)
+    flat = dict(zip("abcd", places[:, :2], strict=True))
+    own = dict(zip("abcd", colors[list(chain.atoms)], strict=True))
+    _atoms(axes, flat, (("c", "a"), ("b", "a"), ("d", "b")), own)
+    axes.set_title("in the structure", fontsize=9.5)
+    square(axes, places[:, :2], 1.6, least=2.0)
+    scale_bar(axes)
+
+
+def _axes_of_plane(along: Array, within: Array) -> Array:
+    """Two unit vectors: along the first vector, and across it towards the second."""
+    right = along / np.linalg.norm(along)
+    up = within - (within @ right) * right
+    if np.linalg.norm(up) < 1e-6:
+        up = np.cross(right, np.eye(3)[np.abs(right).argmin()])
+    return np.array([right, up / np.linalg.norm(up)])
+
+
+def _across(along: Array, within: Array) -> Array:
+    """Two unit vectors across the first vector, one of them towards the second."""
+    first, second = _axes_of_plane(along, within)
+    return np.array([second, np.cross(first, second)])
+
+
+def _atoms(
+    axes: Any,
+    places: dict[str, Array],
+    edges: Sequence[tuple[str, str]],
+    colors: dict[str, Any],
+    lengths: Side | None = None,
+) -> None:
+    """Labelled atoms and arrows from source to target, with their lengths in Å on one side."""
+    middle = np.mean(list(places.values()), axis=0)
+    for source, target in edges:
+        start, end = places[source], places[target]
+        arrow = {"arrowstyle": "-|>", "color": "#1f5fbf", "shrinkA": 8, "shrinkB": 8, "linewidth": 1.6}
+        axes.annotate("", end, start, arrowprops=arrow, zorder=3)
+        if lengths is not None:
+            beside = np.array([start[1] - end[1], end[0] - start[0]]) / np.linalg.norm(end - start)
+            is_outside = beside @ ((start + end) / 2 - middle) >= 0
+            offset = beside * (14 if is_outside == (lengths == "outside") else -14) * (1.0, 0.8)
+            text = f"{np.linalg.norm(end - start):.2f} Å"
+            axes.annotate(
+                text, (start + end) / 2, offset, textcoords="offset points", fontsize=8, ha="center", va="center"
+            )
+    for label, place in places.items():
+        axes.scatter(
+            *place, s=210 if len(label) == 1 else 420, c=[colors[label]], edgecolors="black", linewidths=1.0, zorder=5
+        )
+        luminance = colors[label] @ np.array([0.299, 0.587, 0.114])
+        ink = "black" if luminance > 0.5 else "white"
+        axes.text(*place, label, ha="center", va="center_baseline", fontsize=9, color=ink, zorder=6)
+    bare(axes)
+    square(axes, np.array([*places.values()]))
+
+
+def _angle(axes: Any, corner: Array, one: Array, other: Array, letter: str) -> None:
+    """An arc from one direction to the other around a corner, on the shorter way."""
+    from matplotlib.patches import Arc
+
+    angles = [np.degrees(np.arctan2(*(place - corner)[::-1])) for place in (one, other)]
+    first, last = sorted(angles)
+    if last - first > 180:
+        first, last = last, first + 360
+    radius = 0.45 * min(float(np.linalg.norm(place - corner)) for place in (one, other))
+    axes.add_patch(
+        Arc(tuple(corner), 2 * radius, 2 * radius, theta1=first, theta2=last, color=("#d9730d"), linewidth=2, zorder=2)
+    )
+    middle = np.radians((first + last) / 2)
+    text = corner + 1.3 * radius * np.array([np.cos(middle), np.sin(middle)])
+    axes.text(*text, letter, color="#b4540a", fontsize=11, ha="center", va="center", zorder=7)

@@ -1,0 +1,245 @@
+"""Studies with real training of a few steps."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from ablation_studies import OwnCircular, study_file
+from typer.testing import CliRunner
+
+from gemnet_blocks.ablation import Study, StudyResults
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.spec import load_spec
+from gemnet_blocks.training.feeding import Feed, open_parts
+from gemnet_blocks.training.preparing import initial_potential
+from gemnet_blocks.training.processes import Processes
+
+MEASURED = {
+    "parameters",
+    "matmul_flops_inference",
+    "matmul_flops_training",
+    "training_seconds",
+    "steps",
+    "inference_seconds",
+    "inference_spread",
+    "peak_memory_bytes",
+    "edges",
+    "triplets",
+    "quadruplets",
+    "symmetry_error",
+    "symmetry_error_energy",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A study file, and beside it the folder `study` of the finished study."""
+    folder = tmp_path_factory.mktemp("ablation")
+    Study.from_file(study_file(folder)).run("here", progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def results(folder: Path) -> StudyResults:
+    return StudyResults.load(folder / "study" / "results.json")
+
+
+def test_everything_is_measured(results: StudyResults) -> None:
+    assert results.complete
+    for run in results.runs:
+        assert set(run.cost) == MEASURED
+        assert all(
+            run.cost[name] > 0
+            for name in MEASURED
+            - {"quadruplets", "triplets", "inference_spread", "symmetry_error", "symmetry_error_energy"}
+        )
+        assert run.cost["steps"] == 8
+        assert run.cost["symmetry_error"] < 1e-10
+        assert [one["step"] for one in run.curve] == [4, 8]
+        assert run.curve[-1]["forces_mae"] == pytest.approx(min(one["forces_mae"] for one in run.curve), rel=0.2)
+        assert {"forces_mae", "energy_mae_per_atom", "forces_rmse"} <= set(run.metrics)
+        assert run.environment["evaluated_on"] == "validation"
+    base, without = results.run("base", 0), results.run("no triplets", 0)
+    assert base is not None
+    assert without is not None
+    assert base.cost["triplets"] > 0 == without.cost["triplets"]
+    assert base.cost["matmul_flops_training"] > without.cost["matmul_flops_training"]
+    assert base.cost["edges"] == without.cost["edges"]
+
+
+def test_the_model_is_what_was_evaluated(folder: Path, results: StudyResults) -> None:
+    plan = Study.from_file(folder / "study.yaml").check()
+    path = plan.runs[0].folder.path
+    potential = load_potential(path / "best.safetensors")
+    assert potential.spec.content_hash == results.variants[0].spec_hash
+    validated = [one["forces_mae"] for one in results.runs[0].curve]
+    assert results.runs[0].metrics["forces_mae"] == pytest.approx(validated[-1], rel=1e-4)
+
+
+def test_the_same_seed_sees_the_same_data_and_starts_from_the_same_weights(folder: Path) -> None:
+    plan = Study.from_file(folder / "study.yaml").check()
+    by_seed: dict[int, list[list[list[int]]]] = {}
+    weights: dict[int, list[dict[str, torch.Tensor]]] = {}
+    for run in plan.runs:
+        config = run.task.training
+        data = open_parts(config)
+        sampler = Feed(data.train, config, Processes())._sampler(config.training.seed, Processes())
+        by_seed.setdefault(run.task.seed, []).append([*sampler.batches(0), *sampler.batches(1)])
+        model = initial_potential(config, data, None).model
+        weights.setdefault(run.task.seed, []).append(dict(model.named_parameters()))
+    for orders in by_seed.values():
+        assert orders == [orders[0]] * 2
+    assert by_seed[0][0] != by_seed[1][0]
+    for base, *others in weights.values():
+        for other in others:
+            shared = [name for name in base if name in other and base[name].shape == other[name].shape]
+            assert len(shared) > 10
+            assert all(torch.equal(base[name], other[name]) for name in shared)
+    name = next(name for name in weights[0][0] if "atom_embedding" in name)
+    assert not torch.equal(weights[0][0][name], weights[1][0][name])
+
+
+def test_nothing_is_trained_twice(folder: Path, results: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemnet_blocks.training.train", None)
+    assert Study.from_file(folder / "study.yaml").run("here", progress=False) == results
+
+
+def test_equal_flops(folder: Path, tmp_path: Path) -> None:
+    """A cheaper variant takes more steps; products of matrices in all are nearly equal, and no more than allowed."""
+    budget = 2.2e7
+    study = Study.from_file(folder / "study.yaml", {"budget": {"steps": None, "flops": budget}}, folder=tmp_path)
+    steps = {run.task.variant: run.task.training.training.steps for run in study.check().runs}
+    assert steps["no triplets"] > steps["base"] >= 5
+    from gemnet_blocks.ablation.training_learner import TrainingLearner
+
+    for run in study.check().runs[:2]:
+        each = TrainingLearner().training_flops(run.task, open_parts(run.task.training))
+        assert budget - each < each * (run.task.training.training.steps or 0) <= budget
+    with pytest.raises(SpecError, match=r"budget\.flops: a step of 'base' takes"):
+        Study.from_file(folder / "study.yaml", {"budget": {"steps": None, "flops": 1.0}}, folder=tmp_path).check()
+
+
+def test_equal_time(folder: Path, tmp_path: Path) -> None:
+    changes = {
+        "budget": {"steps": None, "minutes": 0.005},
+        "seeds": 1,
+        "variants": {"no triplets": {"blocks.count": 2}},
+    }
+    results = Study.from_file(folder / "study.yaml", changes, folder=tmp_path).run("here", progress=False)
+    assert results.complete
+    assert all(0.3 <= run.cost["training_seconds"] < 3 for run in results.runs)
+
+
+def test_a_test_set_and_execution(folder: Path, tmp_path: Path) -> None:
+    """Explicit and factorised sums are the same model: equal errors but for rounding."""
+    changes = {
+        "seeds": 1,
+        "data.split": {"type": "random", "train": 20, "validation": 5, "test": 5, "seed": 0},
+        "variants": {"no triplets": {"execution.angular": "explicit"}},
+        "training.training.precision": "64",
+    }
+    text = (
+        (folder / "study.yaml").read_text().replace("no triplets: {interactions: {triplet: null}}", "no triplets: {}")
+    )
+    (folder / "execution.yaml").write_text(text)
+    results = Study.from_file(folder / "execution.yaml", changes, folder=tmp_path).run("here", progress=False)
+    base, explicit = (results.run(name, 0) for name in ("base", "no triplets"))
+    assert base is not None
+    assert explicit is not None
+    assert base.environment["evaluated_on"] == "test"
+    assert base.metrics["forces_mae"] == pytest.approx(explicit.metrics["forces_mae"], rel=1e-9)
+    assert base.key != explicit.key
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"data.files": ["nothing.xyz"]}, "data: nothing.xyz: there is no such file"),
+        ({"data.split.validation": 100}, "data: "),
+        ({"data.split": None}, "neither a test set nor"),
+        ({"base.elements": 20}, "an atomic number above 20"),
+        (
+            {"variants": {"bare": {"heads.forces": None}}},
+            "variants.bare: training.loss.forces: the model has no forces",
+        ),
+        (
+            {"data.batch": {"structures": None, "edges": 50}, "variants": {"wide": {"graphs.main.cutoff": 4.0}}},
+            "data.batch.edges: 'wide' would see other batches than the base",
+        ),
+        ({"training.training.execution.search": "fast"}, "training.training.execution.search"),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_told_before_anything_is_trained(folder: Path, tmp_path: Path, changes, told: str) -> None:
+    with pytest.raises(SpecError, match=told.replace(".", r"\.")):
+        Study.from_file(folder / "study.yaml", changes, folder=tmp_path).run("here", progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_killed_training_goes_on_and_ends_with_the_same_results(folder: Path, tmp_path: Path) -> None:
+    study = study_file(tmp_path, steps=40)
+    whole = Study.from_file(study, {"seeds": 1}, folder=tmp_path / "whole").run("here", progress=False)
+    script = (
+        "import sys; from gemnet_blocks.ablation import Study; "
+        "Study.from_file('study.yaml', {'seeds': 1}, folder='killed').run('local', processes=2)"
+    )
+    one = subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    deadline = time.monotonic() + 100
+    while not list(tmp_path.glob("killed/runs/*/*/checkpoint.ckpt")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    worker = list(tmp_path.glob("killed/runs/*/*/claim.json"))
+    one.send_signal(signal.SIGKILL)
+    one.wait()
+    assert worker
+    again = Study.from_file(study, {"seeds": 1}, folder=tmp_path / "killed").run("local", processes=2, progress=False)
+    assert again.complete
+    for before, after in zip(whole.runs, again.runs, strict=True):
+        assert before.key == after.key
+        assert before.metrics == after.metrics
+        assert [one["forces_mae"] for one in before.curve] == [one["forces_mae"] for one in after.curve]
+
+
+def test_the_command(folder: Path, results: StudyResults) -> None:
+    import typer
+
+    from gemnet_blocks.cli.ablate import ablate
+
+    app = typer.Typer()
+    app.command()(ablate)
+    listed = CliRunner().invoke(app, [str(folder / "study.yaml"), "--check"])
+    assert listed.exit_code == 0, listed.output
+    assert "interactions.triplet = null" in listed.output
+    assert "2 of 2" in listed.output
+    told = CliRunner().invoke(app, [str(folder / "study.yaml"), "--report-only", "--set", "title=Of triplets"])
+    assert told.exit_code == 0, told.output
+    assert "Of triplets" in (folder / "study" / "report" / "report.html").read_text()
+
+
+def test_own_parts_are_ablated(folder: Path, tmp_path: Path) -> None:
+    """A class that is passed in, in worker processes as well, which import it."""
+    given = Study.from_file(folder / "study.yaml").check().runs[0].task
+    config = given.training.to_dict()
+    training = {key: config[key] for key in ("scales", "loss")} | {"training": {"device": "cpu"}}
+    spec = load_spec(folder / "base.yaml", extra={"own": OwnCircular})
+    data = {**config["data"], "files": [str(folder / "structures.xyz")]}
+    study = Study(
+        spec,
+        {"own": {"bases.circular": {"type": "own", "count": 2}}},
+        1,
+        data=data,
+        training=training,
+        budget={"steps": 2},
+        folder=tmp_path,
+    )
+    results = study.run("local", processes=2, progress=False)
+    assert results.complete, results.failed()
+    assert results.values("own") != results.values("base")
+    assert any(one.path == "bases.circular.type" and one.value == "own" for one in results.variants[1].differences)
