@@ -42,7 +42,7 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
         lean.append(made_anew)
         return remade(made_anew, function, *arguments)
 
-    monkeypatch.setattr("gemnet_blocks.model.remade", noted)
+    monkeypatch.setattr("gemnet_blocks.trunk.remade", noted)
     with torch.no_grad():
         model(structures)
         assert lean
