@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import torch
+from torch import Tensor, nn
 
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StateError
@@ -11,6 +14,7 @@ from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References, fit_references
 from gemnet_blocks.scaling import ScaleFactor, fit_scales
 from gemnet_blocks.spec.build import build
+from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.feeding import Feed
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.processes import Processes
@@ -106,12 +110,18 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
 def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
     """Fit the scale factors; the same on all processes, as they do it with the same batches.
 
+    Where a factor's input is the same in all samples, as messages from atoms are in the first block where all atoms are
+    of one element, there is no variance to keep, and the factor is 1.
+
     Raises:
         StateError: factors stay unfitted, and the config does not allow it.
     """
     if config.scales is not None and scale_factors(model):
         device = next(model.parameters()).device
-        fit_scales(model, [batch.to(device) for batch in feed.first(config.scales.batches)])
+        batches = [batch.to(device) for batch in feed.first(config.scales.batches)]
+        values = fit_scales(model, batches)
+        for scale in _with_input(model, batches, {name for name, value in values.items() if not value}):
+            scale.factor.data.fill_(1.0)
     unfitted = [name for name, factor in scale_factors(model).items() if not factor.fitted]
     if unfitted and not config.training.allow_unfitted:
         shown = ", ".join(unfitted[:5]) + (f" and {len(unfitted) - 5} more" if len(unfitted) > 5 else "")
@@ -123,6 +133,26 @@ def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
         raise StateError(
             f"{len(unfitted)} scale factors are not fitted ({shown}): {why}, or set training.allow_unfitted"
         )
+
+
+def _with_input(model: GemNet, batches: Sequence[Structures], names: Collection[str]) -> set[ScaleFactor]:
+    """Those scale factors, of the names given, that multiply anything for these batches."""
+    found: set[ScaleFactor] = set()
+
+    def note(scale: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        if isinstance(scale, ScaleFactor) and arguments[0].numel():
+            found.add(scale)
+
+    factors = scale_factors(model)
+    handles = [factors[name].register_forward_pre_hook(note) for name in names]
+    try:
+        with torch.no_grad():
+            for batch in batches if handles else ():
+                model(batch)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
 
 def scale_factors(model: GemNet) -> dict[str, ScaleFactor]:
