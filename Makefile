@@ -1,7 +1,7 @@
 # Two commands: `make demo` and `make test`. Both make and share the environment .venv, from the pinned versions in
 # constraints.txt; they need Python 3.10 or newer and the package index, nothing else.
 #
-#   make demo                      build GemNet-OC and a variant from spec files, run both on a slab
+#   make demo                      build GemNet-OC and a variant from spec files, run both on a slab; a small ablation
 #   make demo STRUCTURES=file      ... on any file that ASE reads
 #   make test                      lint, types and all tests
 #   make properties                every property on 10,000 structures (about an hour); writes docs/properties.md
@@ -9,6 +9,7 @@
 #   make mutations                 break the library in many places, see that the property tests notice; docs/mutations.md
 #   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
 #   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
+#   make docs                      the documentation site, into build/docs
 #   make format                    let the formatter rewrite the code
 #   make clean                     remove the environment and all caches
 
@@ -24,13 +25,13 @@ REPORT := build/properties
 # An interpreter that has the published implementation, for comparisons.
 REFERENCE ?=
 
-.PHONY: demo test properties mutations symmetry benchmarks lint format clean
+.PHONY: demo test properties mutations symmetry benchmarks docs lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
 
 test: $(VENV)/.installed-dev lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 properties: $(VENV)/.installed-dev
 	rm -rf $(REPORT)
@@ -47,6 +48,10 @@ symmetry: $(VENV)/.installed-dev
 benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/compare.py $(if $(REFERENCE),--reference "$(REFERENCE)")
 	$(BIN)/python benchmarks/scaling.py
+
+docs: $(VENV)/.installed-dev
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -d build/docs-doctrees docs build/docs
+	@echo "open build/docs/index.html"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -67,7 +72,7 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,plot]'
 	touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from gemnet_blocks.ablation.training_learner import TrainingLearner
 
 BATCHES = 3
-"""How many batches the cost of a training step is the mean of."""
+"""How many batches a budget of operations is divided by the mean cost of."""
 
 
 def measured(
@@ -50,16 +50,17 @@ def measured(
     sample = collate([held_out[index] for index in range(count)]).structures.to(device)
     dtype = next(model.parameters()).dtype
     inference = model.estimate(sample.to(dtype=dtype), "predict")
-    steps = [model.estimate(one.to(device, dtype), "train") for one in first_batches(config, train)]
+    # one batch: an estimate takes as long as some training steps
+    (step,) = [model.estimate(one.to(device, dtype), "train") for one in first_batches(config, train, 1)]
     seconds = inference_seconds(potential, sample, how.repeats)
     quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
     return {
         "parameters": float(sum(one.numel() for one in model.parameters())),
         "matmul_flops_inference": inference.flops / count,
-        "matmul_flops_training": statistics.fmean(one.flops for one in steps),
+        "matmul_flops_training": float(step.flops),
         "inference_seconds": statistics.median(seconds) / count,
         "inference_spread": (quartiles[2] - quartiles[0]) / 2 / count,
-        "peak_memory_bytes": float(max(one.peak_bytes + one.weight_bytes for one in steps)),
+        "peak_memory_bytes": float(step.peak_bytes + step.weight_bytes),
         **_counts(inference.counts, count),
         **symmetry_error(potential, sample, how.rotations),
     }

@@ -1,0 +1,99 @@
+"""Mathematics as MathML: no script, nothing from the network; browsers draw it, and screen readers read it.
+
+Equations are turned into MathML when the site is built. Browsers need a font with the tables of mathematics for it; a
+package brings one, which is written into the site.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from latex2mathml.converter import convert
+from sphinx.application import Sphinx
+from sphinx.util import logging
+
+LOGGER = logging.getLogger(__name__)
+FONT = "STIXTwoMath-Regular"
+FUNCTION = re.compile(r"\\(cos|sin|exp|ln|log)(?=\s+[A-Za-z0-9]|\s*\\(?:theta|varphi|phi|psi|pi)\b)")
+"""Functions without parentheses, which need a space behind them."""
+ALIGNED = re.compile(r"\\(begin|end)\{(aligned|align|split|gathered)\}")
+
+
+def mathml(latex: str, display: bool) -> str:
+    """The MathML of an equation.
+
+    Raises:
+        ValueError: it is not understood.
+    """
+    # columns of equations are what the converter has under another name
+    plain = ALIGNED.sub(r"\\\1{align*}", latex.strip())
+    plain = FUNCTION.sub(r"\\\1\\,", plain)
+    try:
+        found = convert(plain, display="block" if display else "inline")
+    except Exception as error:  # the converter has errors of many kinds
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+    strange = re.search(r"<m(?:i|o|text)>(\\[a-zA-Z]+)</m", found)
+    if strange:
+        raise ValueError(f"{strange[1]} is unknown")
+    return found.replace("<math ", f'<math aria-label="{html.escape(latex.strip(), quote=True)}" ', 1)
+
+
+def separate(latex: str) -> list[str]:
+    """The equations of a line, which wide spaces separate; those in braces or environments stay together."""
+    parts, depth = [""], 0
+    for piece in re.split(r"(\\qquad|\\begin\{\w+\*?\}|\\end\{\w+\*?\}|[{}])", latex):
+        depth += (piece == "{" or piece.startswith("\\begin")) - (piece == "}" or piece.startswith("\\end"))
+        if piece == "\\qquad" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return [part for part in parts if part.strip()]
+
+
+def _of(translator: Any, node: nodes.Element, latex: str, display: bool) -> str:
+    try:
+        return mathml(latex, display)
+    except ValueError as error:
+        LOGGER.warning("mathematics: %s in %r", error, latex, location=node)
+        return f"<code>{html.escape(latex)}</code>"
+
+
+def visit_inline(translator: Any, node: nodes.math) -> None:
+    """An equation in a line."""
+    translator.body.append(f'<span class="math">{_of(translator, node, node.astext(), display=False)}</span>')
+    raise nodes.SkipNode
+
+
+def visit_block(translator: Any, node: nodes.math_block) -> None:
+    """An equation of its own."""
+    anchor = "".join(f'<span id="{name}"></span>' for name in node.get("ids", ()))
+    # equations side by side stand one below the other where there is no room
+    equations = (_of(translator, node, part, display=True) for part in separate(node.astext()))
+    rows = "".join(f'<div class="equation" tabindex="0" role="group">{one}</div>' for one in equations)
+    translator.body.append(f'{anchor}<div class="math">{rows}</div>\n')
+    raise nodes.SkipNode
+
+
+def write_font(app: Sphinx, error: Exception | None) -> None:
+    """Write the font into the site."""
+    target = Path(app.outdir, "_static", f"{FONT}.woff")
+    if error is not None or app.builder.format != "html" or target.exists():
+        return
+    import ziamath
+    from fontTools.ttLib import TTFont
+
+    font = TTFont(Path(ziamath.__file__).parent / "fonts" / f"{FONT}.ttf")
+    font.flavor = "woff"
+    font.save(target)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_html_math_renderer("mathml", inline_renderers=(visit_inline, None), block_renderers=(visit_block, None))
+    app.connect("config-inited", lambda app, config: setattr(config, "html_math_renderer", "mathml"))
+    app.connect("build-finished", write_font)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

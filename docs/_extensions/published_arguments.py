@@ -1,0 +1,120 @@
+"""The directive `published-arguments`: what each published argument changes in a spec, found by changing it.
+
+A spec is made of the arguments of a model with everything switched on, once as they are and once with another value
+of one argument; the fields that differ are what the argument sets.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from gemnet_blocks.spec import load_spec, published, published_t
+from gemnet_blocks.spec.document import shown
+
+OTHER_VALUES: Mapping[str, Any] = {
+    "rbf": {"name": "spherical_bessel"},
+    "rbf_spherical": {"name": "bernstein"},
+    "envelope": {"name": "exponential"},
+    "cbf": {"name": "gaussian"},
+    "sbf": {"name": "gaussian_outer"},
+    "output_init": "zeros",
+    "activation": None,
+    "qint_tags": [2],
+    "cutoff": 11.0,
+    "cutoff_qint": 11.0,
+    "cutoff_aeaint": 11.0,
+    "cutoff_aint": 13.0,
+    "max_neighbors_aint": 2000,
+}
+"""Other values of arguments that are no numbers or switches, or must not exceed others."""
+
+MEANINGFUL_WITH: Mapping[str, Mapping[str, Any]] = {
+    "regress_forces": {"direct_forces": False},
+    "scale_backprop_forces": {"direct_forces": False},
+}
+"""Values of others without which an argument sets nothing."""
+
+
+def changed(arguments: Mapping[str, Any], name: str) -> list[str]:
+    """The fields of the spec that an argument sets."""
+    arguments = {**arguments, **MEANINGFUL_WITH.get(name, {})}
+    value = arguments[name]
+    if name in OTHER_VALUES:
+        other = OTHER_VALUES[name]
+    elif isinstance(value, bool):
+        other = not value
+    else:
+        other = value + 1
+    first, second = (published.from_published({**arguments, **more}).to_dict() for more in ({}, {name: other}))
+    return list(dict.fromkeys(_shortened(route) for route in _differences(first, second, ())))
+
+
+def _differences(one: Any, other: Any, route: tuple[str, ...]) -> list[tuple[str, ...]]:
+    if isinstance(one, Mapping) and isinstance(other, Mapping) and one.get("type") == other.get("type"):
+        keys = dict.fromkeys((*one, *other))
+        return [found for key in keys for found in _differences(one.get(key), other.get(key), (*route, key))]
+    return [] if one == other else [route]
+
+
+def _shortened(route: tuple[str, ...]) -> str:
+    return ".".join(route)
+
+
+class PublishedArguments(SphinxDirective):
+    """A table of all arguments of a published model."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """The table."""
+        model = self.arguments[0]
+        source = {"GemNet-OC": "gemnet-oc.yaml", "GemNet-T": "gemnet-t.yaml"}[model]
+        root = self.env.srcdir.parent
+        module: Any = published if model == "GemNet-OC" else published_t
+        spec = load_spec(root / "paper_configs" / source)
+        arguments = {**module.DEFAULTS, **published.to_published(spec)}
+        rows = []
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for name in (*module.REQUIRED, *module.DEFAULTS):
+                fields = ", ".join(changed(arguments, name)) if name in arguments else ""
+                default = shown(module.DEFAULTS[name]) if name in module.DEFAULTS else "required"
+                rows.append((name, fields, default))
+        return [self._table(rows)]
+
+    def _table(self, rows: list[tuple[str, str, str]]) -> nodes.table:
+        table = nodes.table()
+        group = nodes.tgroup(cols=3)
+        table += group
+        group += [nodes.colspec(colwidth=width) for width in (30, 50, 20)]
+        head, body = nodes.thead(), nodes.tbody()
+        group += [head, body]
+        head += self._row([nodes.Text(one) for one in ("argument", "fields of the spec", "default")])
+        for name, fields, default in rows:
+            cells = [nodes.literal("", name), self._fields(fields), nodes.literal("", default)]
+            body += self._row(cells)
+        return table
+
+    def _fields(self, fields: str) -> nodes.Node:
+        found = nodes.inline()
+        for number, one in enumerate(fields.split(", ") if fields else []):
+            found += nodes.Text(", " if number else "")
+            found += nodes.literal("", one)
+        return found
+
+    def _row(self, cells: list[nodes.Node]) -> nodes.row:
+        row = nodes.row()
+        row += [nodes.entry("", nodes.paragraph("", "", cell)) for cell in cells]
+        return row
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_directive("published-arguments", PublishedArguments)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,212 @@
+"""The directive `schema`: every field of a file format, from the classes that read it.
+
+    ```{schema} gemnet_blocks.spec.schema:Spec
+    :since: since.yaml
+    ```
+
+For each field: type, bounds, default, unit, the version that brought it, and its description. The units are those that
+descriptions name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+import types
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+
+import yaml
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from docutils import nodes
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+from gemnet_blocks.spec.catalog import BUILT_IN
+from gemnet_blocks.spec.document import shown
+from gemnet_blocks.spec.part import PartOf
+
+FIRST = "0.1.0"
+"""The version that all fields are from of which nothing else is said."""
+
+WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null", Any: "anything"}
+BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
+
+
+def unit_of(description: str) -> str | None:
+    """The unit that a description names."""
+    found = re.search(r"\bin (eV/Å³|eV/Å|eV|Å²|Å|bytes)(?!\w)", description)
+    return found[1] if found else None
+
+
+def load(address: str) -> type[BaseModel]:
+    """The class at `module:name`."""
+    module, name = address.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+@dataclass
+class Formats:
+    """What a type is called, and the classes that are met on the way."""
+
+    prefix: str
+    queue: list[tuple[str, type[BaseModel], str]] = field(default_factory=list)
+    seen: dict[type, str] = field(default_factory=dict)
+    elsewhere: dict[type, str] = field(default_factory=dict)
+
+    def link(self, owner: type[BaseModel], title: str) -> nodes.Node:
+        """A link to the section of a class, which is written if it was not met before and has no page of its own."""
+        if owner in self.elsewhere:
+            page = self.elsewhere[owner]
+            return nodes.reference("", page, internal=True, refuri=f"{page}.html")
+        if owner not in self.seen:
+            name = f"{self.prefix}-{nodes.make_id(title)}"
+            self.seen[owner] = name
+            self.queue.append((title, owner, name))
+        return nodes.reference("", f"{title} below", internal=True, refid=self.seen[owner])
+
+    def words(self, annotation: Any, metadata: tuple[Any, ...], path: str) -> Iterator[nodes.Node]:
+        """What a type is called."""
+        for entry in metadata:
+            if isinstance(entry, PartOf):
+                yield from self._parts(entry.kind)
+                return
+        origin = get_origin(annotation)
+        if origin is Annotated:
+            inner, *more = get_args(annotation)
+            yield from self.words(inner, tuple(more) + metadata, path)
+        elif origin in (Union, types.UnionType):
+            yield from self._union(get_args(annotation), metadata, path)
+        elif origin is Literal:
+            for number, value in enumerate(get_args(annotation)):
+                yield nodes.Text(", " if number else "")
+                yield nodes.literal("", str(value))
+        elif origin in (tuple, list):
+            yield nodes.Text("list of: ")
+            yield from self.words(get_args(annotation)[0], (), path)
+        elif origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
+            yield nodes.Text("mapping of names to: ")
+            yield from self.words(get_args(annotation)[1], (), f"{path}.*")
+        elif isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield self.link(annotation, path)
+        else:
+            yield nodes.Text(WORDS.get(annotation, str(annotation)) + bounds(metadata))
+
+    def _union(self, members: tuple[Any, ...], metadata: tuple[Any, ...], path: str) -> Iterator[nodes.Node]:
+        models = [one for one in members if isinstance(one, type) and issubclass(one, BaseModel)]
+        for number, member in enumerate(members):
+            yield nodes.Text(" or " if number else "")
+            if member in models and len(models) > 1:
+                kind = member.model_fields["type"].default
+                yield self.link(member, f"{path}: {kind}")
+            else:
+                yield from self.words(member, metadata if member is not type(None) else (), path)
+
+    def _parts(self, kind: str) -> Iterator[nodes.Node]:
+        yield nodes.Text(f"{kind}, chosen by ")
+        yield nodes.literal("", "type")
+        yield nodes.Text(": ")
+        for name, part in BUILT_IN[kind].items():
+            yield self.link(part.Options, f"{kind}: {name}")
+            yield nodes.Text(", ")
+        yield nodes.Text("or your own")
+
+
+def bounds(metadata: tuple[Any, ...]) -> str:
+    """What a number must keep to."""
+    found = []
+    for entry in metadata:
+        for one in getattr(entry, "metadata", [entry]):
+            found += [
+                f"{sign} {getattr(one, name):g}" for kind, (sign, name) in BOUNDS.items() if isinstance(one, kind)
+            ]
+            if isinstance(one, MinLen) and one.min_length > 1:
+                found.append(f"at least {one.min_length} entries")
+            if isinstance(one, MaxLen):
+                found.append(f"at most {one.max_length} entries")
+    # bounds that hold for nearly all numbers say nothing
+    shown = [one for one in dict.fromkeys(found) if "e+" not in one]
+    return f" {', '.join(shown)}" if shown else ""
+
+
+def text_nodes(text: str) -> list[nodes.Node]:
+    """Text with `code`."""
+    pieces = re.split(r"`([^`]+)`", " ".join(text.split()))
+    return [nodes.literal("", one) if odd % 2 else nodes.Text(one) for odd, one in enumerate(pieces)]
+
+
+class Schema(SphinxDirective):
+    """Every field of a file format."""
+
+    required_arguments = 1
+    option_spec: ClassVar = {"since": str, "prefix": str, "links": str}
+
+    def run(self) -> list[nodes.Node]:
+        """The sections."""
+        owner = load(self.arguments[0])
+        formats = Formats(self.options.get("prefix", nodes.make_id(owner.__name__)))
+        self.since = self._since()
+        for entry in self.options.get("links", "").split():
+            address, page = entry.split("=")
+            formats.elsewhere[load(address)] = page
+        formats.link(owner, "the file")
+        sections = []
+        while formats.queue:
+            title, one, name = formats.queue.pop(0)
+            sections.append(self._section(title, one, name, formats))
+        return sections
+
+    def _since(self) -> dict[str, str]:
+        path = Path(self.env.srcdir) / self.options.get("since", "since.yaml")
+        self.env.note_dependency(str(path))
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+
+    def _section(self, title: str, owner: type[BaseModel], name: str, formats: Formats) -> nodes.section:
+        section = nodes.section(
+            "", nodes.title("", title[0].upper() + title[1:] if " " in title else title), ids=[name]
+        )
+        description = (owner.__doc__ or "").strip().split("\n\n")[0]
+        section += nodes.paragraph("", "", *text_nodes(description))
+        listed = nodes.definition_list(classes=["fields"])
+        for field_name, info in owner.model_fields.items():
+            listed += self._field(owner, field_name, info, title, name, formats)
+        section += listed
+        self.state.document.note_explicit_target(section)
+        return section
+
+    def _field(
+        self, owner: type[BaseModel], name: str, info: FieldInfo, title: str, section: str, formats: Formats
+    ) -> nodes.definition_list_item:
+        path = name if title == "the file" else f"{title}.{name}"
+        facts: list[nodes.Node] = [*formats.words(info.annotation, tuple(info.metadata), path)]
+        facts += [nodes.Text(" · "), *self._default(info)]
+        unit = unit_of(info.description or "")
+        if unit:
+            facts.append(nodes.Text(f" · unit {unit}"))
+        facts.append(nodes.Text(f" · since {self.since.get(f'{owner.__name__}.{name}', FIRST)}"))
+        target = f"{section}-{nodes.make_id(name)}"
+        term = nodes.term("", "", nodes.literal("", name, classes=["field-name"]), ids=[target])
+        body = nodes.definition("", nodes.paragraph("", "", *facts, classes=["field-facts"]))
+        body += nodes.paragraph("", "", *text_nodes(info.description or ""))
+        return nodes.definition_list_item("", term, body)
+
+    def _default(self, info: FieldInfo) -> list[nodes.Node]:
+        if info.is_required():
+            return [nodes.strong("", "required")]
+        value = info.get_default(call_default_factory=True)
+        if isinstance(value, BaseModel):
+            if not value.model_dump(exclude_unset=True):
+                return [nodes.Text("default: as below")]
+            value = value.model_dump(mode="json")
+        plain = list(value) if isinstance(value, tuple) else value
+        return [nodes.Text("default "), nodes.literal("", shown(plain))]
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Register with Sphinx."""
+    app.add_directive("schema", Schema)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

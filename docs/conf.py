@@ -1,0 +1,84 @@
+"""The documentation site: `make docs` builds it into build/docs, with warnings as errors, without a network."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+ROOT = DOCS.parent
+sys.path[:0] = [str(DOCS / "_extensions"), str(ROOT)]
+
+import gemnet_blocks  # noqa: E402
+
+project = "gemnet_blocks"
+author = "the gemnet_blocks contributors"
+copyright = author
+version = release = gemnet_blocks.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "command_line",
+    "docstrings",
+    "figures",
+    "gathered",
+    "mathml",
+    "published_arguments",
+    "schema_tables",
+]
+exclude_patterns = ["_build", "_extensions"]
+default_role = "code"
+smartquotes_action = "D"  # dashes only
+
+myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 4
+myst_dmath_double_inline = True
+
+
+def _sources() -> str:
+    """A name of everything that executed pages depend on."""
+    files = sorted([*(ROOT / "gemnet_blocks").rglob("*.py"), *(ROOT / "paper_configs").rglob("*.yaml")])
+    digest = hashlib.sha256()
+    for file in files:
+        digest.update(str(file.relative_to(ROOT)).encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+# Pages are executed once for each state of the library; notebooks come with their outputs, and tests execute them.
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(ROOT / "build" / "docs-executed" / _sources())
+nb_execution_excludepatterns = ["generated/notebooks/*"]
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+nb_mime_priority_overrides = [("html", "image/svg+xml", 0)]
+
+autodoc_default_options = {"exclude-members": "model_config, model_post_init, extra_repr"}
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+toc_object_entries = False  # thousands of them make building slow and menus long
+python_maximum_signature_line_length = 88
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+napoleon_attr_annotations = False  # types are in signatures
+napoleon_use_rtype = False
+nitpicky = False
+# names of fields, such as `type`, stand in types and descriptions without meaning one of the many classes that have one
+suppress_warnings = ["ref.python"]
+
+html_theme = "furo"
+html_title = f"gemnet_blocks {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "navigation_with_keys": True,
+    "light_css_variables": {"font-stack--monospace": "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"},
+    "dark_css_variables": {"font-stack--monospace": "ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace"},
+}
