@@ -10,14 +10,14 @@ import numpy as np
 METALS = ("Cu", "Ag", "Pt")
 ADSORBATES = ("CO", "O", "H", "N")
 HEIGHTS = {"ontop": 1.8, "bridge": 1.5, "fcc": 1.3, "hcp": 1.3}
-"""Å between the surface and the lowest atom of an adsorbate, by site."""
+"""Å between the surface and the lowest atom of an adsorbate, by site; times a random number."""
 
 
 def emt_slabs(count: int, seed: int = 0, rattle: float = 0.08) -> list[Any]:
     """(111) slabs of three layers with an adsorbate, atoms displaced at random; energies and forces by EMT.
 
-    Metals, adsorbates and sites are drawn at random. Tags are 0 below the surface, 1 surface, 2 adsorbate; the lowest
-    layer is fixed, and its forces are labels all the same. Total energies in eV, forces in eV/Å. EMT knows these
+    Metals, adsorbates, sites and heights are drawn at random. Tags are 0 below the surface, 1 surface, 2 adsorbate; the
+    lowest layer is fixed, and its forces are labels all the same. Total energies in eV, forces in eV/Å. EMT knows these
     elements roughly: the data is made to be learned quickly, not to be right.
 
     Args:
@@ -35,7 +35,7 @@ def emt_slabs(count: int, seed: int = 0, rattle: float = 0.08) -> list[Any]:
     frames = []
     for _ in range(count):
         metal, adsorbate, site = (str(generator.choice(names)) for names in (METALS, ADSORBATES, list(HEIGHTS)))
-        atoms = _slab(metal, adsorbate, site)
+        atoms = _slab(metal, adsorbate, site, HEIGHTS[site] * generator.uniform(0.9, 1.4))
         atoms.positions += generator.normal(scale=rattle, size=atoms.positions.shape)
         atoms.info["name"] = f"{metal}_{adsorbate}_{site}"
         atoms.calc = EMT()
@@ -53,13 +53,14 @@ def write_emt_slabs(path: Path | str, count: int, seed: int = 0) -> Path:
     return Path(path)
 
 
-def _slab(metal: str, adsorbate: str, site: str) -> Any:
+def _slab(metal: str, adsorbate: str, site: str, height: float) -> Any:
     from ase.build import add_adsorbate, fcc111, molecule
     from ase.constraints import FixAtoms
 
     atoms = fcc111(metal, (2, 2, 3), vacuum=6.0, periodic=True)
     lowest = 1 if adsorbate == "CO" else 0  # carbon points to the surface
-    add_adsorbate(atoms, molecule(adsorbate) if lowest else adsorbate, HEIGHTS[site], site, mol_index=lowest)
+    add_adsorbate(atoms, molecule(adsorbate) if lowest else adsorbate, height, site, mol_index=lowest)
+    del atoms.info["adsorbate_info"]  # of use to ASE's builder only, and files cannot hold it
     layer = atoms.get_tags()  # ASE counts layers from 1 at the top; 0 is the adsorbate
     atoms.set_tags(np.where(layer == 0, 2, np.where(layer == 1, 1, 0)))
     atoms.set_constraint(FixAtoms(mask=layer == 3))

@@ -14,11 +14,12 @@ from gemnet_blocks.ablation import Fit, Learner, Study, Task
 from gemnet_blocks.ablation.reading import read_study
 from gemnet_blocks.ablation.variants import candidates
 from gemnet_blocks.demo import platinum_slab
-from gemnet_blocks.spec import build
+from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.weights_by_name import weights_by_name
 
 STUDIES = Path(__file__).parents[2] / "paper_configs" / "studies"
-NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem != "common")
+BRIDGES = ("from-gemnet-dt", "from-gemnet-t")
+NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem not in ("common", *BRIDGES))
 TOY = {
     "base.sizes.atom": 8,
     "base.sizes.edge": 12,
@@ -130,3 +131,16 @@ def test_headers_say_which_part_of_the_paper_it_is(name: str) -> None:
     heading = [line for line in (STUDIES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert "arXiv 2204.02782" in " ".join(heading)
     assert "GemNet-OC paper" in " ".join(heading) or "GemNet-OC code" in " ".join(heading)
+
+
+@pytest.mark.parametrize("name", BRIDGES)
+def test_the_bridges_go_through_the_specs_of_their_folder(name: str) -> None:
+    study = read_study(STUDIES / f"{name}.yaml")
+    found, problems = candidates(study)
+    assert not problems
+    forces = study.base.heads.forces
+    assert forces is not None
+    assert [candidate.spec.content_hash for candidate in found] == [
+        load_spec(path).patch({"heads.forces": forces.model_dump()}).content_hash
+        for path in sorted((STUDIES.parent / "bridge").glob("*.yaml"))
+    ]
