@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from jaxtyping import install_import_hook
 
 # Before anything imports gemnet_blocks. JAXTYPING_DISABLE=1 in the environment turns the checks off.
@@ -26,3 +28,8 @@ def _seeded() -> None:
 def any_structures(request: pytest.FixtureRequest) -> Structures:
     """Structures of every kind in turn, odd ones included."""
     return KINDS[request.param]()
+
+
+# a shell that runs the tests in the background has them ignore Ctrl-C, and processes that they start would do so, too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
