@@ -30,7 +30,7 @@ FRAMES = 4
 
 
 def run(structures: Path | None, specs: Path | None) -> None:
-    """Build both models, print the first as a table, run both, and end with a small ablation study.
+    """Build both models, print the first as a table, run both; without structures, end with a small ablation study.
 
     Args:
         structures: a file that ASE reads, or None for a slab.
@@ -40,7 +40,7 @@ def run(structures: Path | None, specs: Path | None) -> None:
         SpecError: the folder does not hold them.
         StructureError: the file cannot be read or computed.
     """
-    specs = specs or (CONFIGS if CONFIGS.is_dir() else Path(__file__).parent / CONFIGS)
+    specs = specs or _published()
     for name in (BASE, VARIANT):
         if not (specs / name).is_file():
             raise SpecError(f"{specs / name}: there is no such file; give the folder of the published specs")
@@ -60,7 +60,13 @@ def run(structures: Path | None, specs: Path | None) -> None:
         console.print(f"{count:,} parameters, built in {seconds:.1f} s, architecture {spec.content_hash[:12]}")
         print_predictions(model, frames)
     console.print("[yellow]Initial weights (seed 0): these energies and forces mean nothing yet.[/yellow]")
-    _ablate(specs / "symmetric.yaml", STUDY)
+    if structures is None:
+        _ablate(_published() / "symmetric.yaml", STUDY)
+
+
+def _published() -> Path:
+    """The folder of the published specs, here or as it was installed."""
+    return CONFIGS if CONFIGS.is_dir() else Path(__file__).parent / CONFIGS
 
 
 def _ablate(base: Path, folder: Path) -> None:
