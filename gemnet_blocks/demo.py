@@ -65,8 +65,9 @@ def run(structures: Path | None, specs: Path | None) -> None:
 
 
 def _published() -> Path:
-    """The folder of the published specs, here or as it was installed."""
-    return CONFIGS if CONFIGS.is_dir() else Path(__file__).parent / CONFIGS
+    """The folder of the published specs: here, as it was installed, or in a checkout."""
+    package = Path(__file__).parent
+    return next((path for path in (CONFIGS, package / CONFIGS) if path.is_dir()), package.parent / CONFIGS)
 
 
 def _ablate(base: Path, folder: Path) -> None:
