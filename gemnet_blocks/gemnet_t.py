@@ -14,7 +14,7 @@ from gemnet_blocks.dictionaries import Dictionary
 from gemnet_blocks.model import Trunk
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import from_published
-from gemnet_blocks.spec.published_t import DEFAULTS, REQUIRED
+from gemnet_blocks.spec.published.gemnet_t import DEFAULTS, REQUIRED
 from gemnet_blocks.stored_graphs import stored_pairs
 from gemnet_blocks.structures import Structures
 

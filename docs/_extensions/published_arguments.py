@@ -14,8 +14,9 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from gemnet_blocks.spec import load_spec, published, published_t
+from gemnet_blocks.spec import load_spec, published
 from gemnet_blocks.spec.document import shown
+from gemnet_blocks.spec.published import gemnet_t
 
 OTHER_VALUES: Mapping[str, Any] = {
     "rbf": {"name": "spherical_bessel"},
@@ -76,7 +77,7 @@ class PublishedArguments(SphinxDirective):
         model = self.arguments[0]
         source = {"GemNet-OC": "gemnet-oc.yaml", "GemNet-T": "gemnet-t.yaml"}[model]
         root = self.env.srcdir.parent
-        module: Any = published if model == "GemNet-OC" else published_t
+        module: Any = published if model == "GemNet-OC" else gemnet_t
         spec = load_spec(root / "paper_configs" / source)
         arguments = {**module.DEFAULTS, **published.to_published(spec)}
         rows = []

@@ -11,7 +11,7 @@ from small_specs import PAPER_CONFIGS, error_of
 from gemnet_blocks import GemNetT
 from gemnet_blocks.spec import Spec, load_spec
 from gemnet_blocks.spec.published import from_published, to_published
-from gemnet_blocks.spec.published_t import DEFAULTS, REQUIRED
+from gemnet_blocks.spec.published.gemnet_t import DEFAULTS, REQUIRED
 
 CONFIGS = PAPER_CONFIGS[0].parent
 SMALL: dict[str, Any] = dict.fromkeys(REQUIRED, 3)

@@ -1,0 +1,187 @@
+"""The spec that published keyword arguments describe."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.published import gemnet_t
+from gemnet_blocks.spec.published.arguments import (
+    ACTIVATION_NAMES,
+    CIRCULAR_NAMES,
+    DEFAULTS,
+    FIELD_NAMES,
+    NO_ARCHITECTURE,
+    REQUIRED,
+    ROUTES,
+    SPHERICAL_NAMES,
+    check_names,
+    output_initialization,
+    translated,
+)
+from gemnet_blocks.spec.published.limits import cutoffs, neighbor_cap, neighbor_caps
+from gemnet_blocks.spec.resolve import validate
+from gemnet_blocks.spec.schema import Spec
+
+
+def from_published(arguments: Mapping[str, Any]) -> Spec:
+    """The spec of the model that published keyword arguments describe, with all rules of the published models.
+
+    Args:
+        arguments: the keyword arguments of GemNet-OC, or of GemNet-T, which are known by `emb_size_bil_trip`; optional
+            ones may be left out. Those that say nothing about the architecture (`use_pbc_single`, `otf_graph`,
+            `scale_file`) are ignored, deprecated ones with a warning.
+
+    Raises:
+        SpecError: an argument is missing, unknown or invalid.
+    """
+    if gemnet_t.is_gemnet_t(arguments):
+        given = _complete(arguments, gemnet_t.REQUIRED, gemnet_t.DEFAULTS, "GemNet-T")
+        data = gemnet_t.with_summed_read_out(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
+        names = {theirs: ours for ours, theirs in gemnet_t.NAMES.items()}
+    else:
+        data, names = _data(_complete(arguments, REQUIRED, DEFAULTS, "GemNet-OC")), {}
+    places = {route: f"argument {names.get(name, name)}" for name, route in ROUTES.items()}
+    return validate(Document(data, {(): "published arguments", **places}), Catalog())
+
+
+def _complete(
+    arguments: Mapping[str, Any], required: Sequence[str], defaults: Mapping[str, Any], owner: str
+) -> dict[str, Any]:
+    """The arguments with default values, where names and switches are right."""
+    check_names(arguments, owner, (*required, *defaults, *NO_ARCHITECTURE))
+    missing = [name for name in required if name not in arguments]
+    if missing:
+        raise SpecError(f"missing arguments: {', '.join(missing)}")
+    given = {**defaults, **arguments}
+    for name, default in defaults.items():
+        if isinstance(default, bool) and not isinstance(given[name], bool):
+            raise SpecError(f"{name} must be True or False, got {given[name]!r}")
+    return given
+
+
+def _data(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The spec that complete arguments of GemNet-OC describe, as plain mappings."""
+    return {
+        "elements": given["num_elements"],
+        "sizes": {
+            "atom": given["emb_size_atom"],
+            "edge": given["emb_size_edge"],
+            "radial": given["emb_size_rbf"],
+            "circular": given["emb_size_cbf"],
+            "spherical": given["emb_size_sbf"],
+        },
+        "activation": "identity"
+        if given["activation"] is None
+        else translated("activation", given["activation"], ACTIVATION_NAMES),
+        "neighbors": {
+            "ties": "strict" if given["enforce_max_neighbors_strictly"] else "inclusive_next",
+            "periodic": given["use_pbc"],
+        },
+        "graphs": _graphs(given),
+        "bases": _bases(given),
+        "blocks": {
+            "count": given["num_blocks"],
+            "before_skip": given["num_before_skip"],
+            "after_skip": given["num_after_skip"],
+            "concatenation": given["num_concat"],
+            "update": given["num_atom"],
+            "atom": given["num_atom_emb_layers"],
+        },
+        "interactions": _interactions(given),
+        "read_out": {
+            "type": "concatenated",
+            "layers": given["num_atom"],
+            "after_atom": given["num_output_afteratom"],
+            "network": given["num_global_out_layers"],
+            "initialization": output_initialization(given["output_init"]),
+        },
+        "heads": {"energy": {"reduce": "sum" if given["extensive"] else "mean"}, "forces": _forces(given)},
+    }
+
+
+def _graphs(given: Mapping[str, Any]) -> dict[str, Any]:
+    cutoff, cap = cutoffs(given), neighbor_caps(given)
+
+    def rule(name: str, within: str | None) -> dict[str, Any]:
+        return {"cutoff": cutoff[name], "max_neighbors": neighbor_cap(cap[name]), "within": within}
+
+    mixed = given["atom_edge_interaction"] or given["edge_atom_interaction"]
+    root = "atom" if mixed or given["atom_interaction"] else None
+    graphs = {"atom": rule("atom", None)} if root else {}
+    graphs["main"] = rule("main", root) | {"symmetrize": "lower_index"}
+    if mixed:
+        graphs["atom_edge"] = rule("atom_edge", root)
+    if given["quad_interaction"]:
+        tags = given["qint_tags"]
+        tags = None if tags is None else _tags(tags)
+        graphs["quad"] = rule("quad", root or "main") | {"tags": tags}
+    return graphs
+
+
+def _tags(tags: Any) -> list[int] | None:
+    """Tags as specs write them: all three are all atoms, and then structures need none."""
+    try:
+        numbers = [operator.index(tag) for tag in tags]
+    except TypeError:
+        raise SpecError(f"qint_tags must be a list of whole numbers or None, got {tags!r}") from None
+    return None if set(numbers) >= {0, 1, 2} else numbers
+
+
+def _bases(given: Mapping[str, Any]) -> dict[str, Any]:
+    radial = _part("rbf", given["rbf"] or {"name": "gaussian"}, {}) | {"count": given["num_radial"]}
+    angular = given["rbf_spherical"]
+    count = {"count": given["num_spherical"]}
+    spherical = _part("sbf", given["sbf"] or {"name": "spherical_harmonics"}, SPHERICAL_NAMES) | count
+    # one angle alone leaves some bases undefined, which does not matter where nothing reads them
+    unread = given["num_spherical"] == 1 and not given["quad_interaction"]
+    return {
+        "radial": radial,
+        "angular_radial": angular and _part("rbf_spherical", angular, {}) | {"count": given["num_radial"]},
+        "envelope": _part("envelope", given["envelope"] or {"name": "polynomial", "exponent": 5}, {}),
+        "circular": _part("cbf", given["cbf"] or {"name": "spherical_harmonics"}, CIRCULAR_NAMES) | count,
+        "spherical": None if unread else spherical,
+        "collinear": {"type": "right_angle"},
+        "scale": given["scale_basis"],
+    }
+
+
+def _interactions(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The interactions that are on. Those between atoms and edges have the widths of triplets."""
+    switches = {
+        "triplet": ("trip", True),
+        "quadruplet": ("quad", given["quad_interaction"]),
+        "atom_edge": ("trip", given["atom_edge_interaction"]),
+        "edge_atom": ("trip", given["edge_atom_interaction"]),
+        "atom_atom": ("aint", given["atom_interaction"]),
+    }
+    return {
+        name: {"down": given[f"emb_size_{width}_in"], "up": given[f"emb_size_{width}_out"]}
+        for name, (width, on) in switches.items()
+        if on
+    }
+
+
+def _forces(given: Mapping[str, Any]) -> dict[str, Any] | None:
+    if given["direct_forces"]:
+        return {"type": "direct", "coupled": given["forces_coupled"]}
+    if given["regress_forces"]:
+        return {"type": "gradient", "dynamic_scaling": given["scale_backprop_forces"]}
+    return None
+
+
+def _part(argument: str, value: Any, names: Mapping[str, str]) -> dict[str, Any]:
+    """A published {"name": …, …} as a part of a spec."""
+    if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
+        raise SpecError(f"{argument} must be a dictionary with an entry 'name', got {value!r}")
+    fields: dict[str, Any] = {
+        FIELD_NAMES.get(str(key), str(key)): entry for key, entry in value.items() if key != "name"
+    }
+    if isinstance(fields.get("exponent"), float) and fields["exponent"].is_integer():
+        fields["exponent"] = int(fields["exponent"])
+    name = value["name"].lower()
+    return {"type": translated(f"{argument}['name']", name, names) if names else name, **fields}
