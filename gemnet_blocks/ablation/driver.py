@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from typing import final
 
 from gemnet_blocks.ablation.claims import Claim
-from gemnet_blocks.ablation.executors import Executor, Handle, Work
+from gemnet_blocks.ablation.executors import Executor, Handle
 from gemnet_blocks.ablation.plan import PlannedRun
 from gemnet_blocks.ablation.progress import Progress
 from gemnet_blocks.ablation.results import RunResult
+from gemnet_blocks.ablation.work import Work
 from gemnet_blocks.ablation.worker import BUSY
 
 PAUSE = 0.1

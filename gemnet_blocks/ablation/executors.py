@@ -1,60 +1,13 @@
-"""Where runs are done: processes of this machine, this very process, or jobs of a cluster."""
+"""Where runs are done: the contract, and this very process."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
-from gemnet_blocks.ablation.environment import cores
-from gemnet_blocks.ablation.learners import Learner
-from gemnet_blocks.ablation.store import LOG
-from gemnet_blocks.errors import SpecError
-from gemnet_blocks.spec.catalog import Catalog
-
-MOST_PROCESSES = 8
-"""How many processes there are at most if nobody says how many: each holds a model and its data."""
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a worker needs besides the folder of a run.
-
-    Attributes:
-        learner: the class of the learner.
-        settings: of the learner, as they are written down.
-        parts: the user's own parts by name.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
-    """
-
-    learner: type
-    settings: Mapping[str, Any] = field(default_factory=dict)
-    parts: Mapping[str, type] = field(default_factory=dict)
-    allow_imports: bool = False
-
-    @classmethod
-    def of(cls, learner: Learner, catalog: Catalog) -> Work:
-        """What runs of a learner need, with specs of a catalog."""
-        return cls(type(learner), learner.settings(), catalog.extra, catalog.allow_imports)
-
-    def catalog(self) -> Catalog:
-        """The parts that specs may name."""
-        return Catalog(self.parts, self.allow_imports)
-
-    def arguments(self, folder: Path, token: str) -> list[str]:
-        """The arguments of a worker process.
-
-        Raises:
-            SpecError: a class cannot be imported by another process.
-        """
-        parts = [f"--part={name}={place(one)}" for name, one in self.parts.items()]
-        imports = ["--allow-imports"] if self.allow_imports else []
-        return [str(folder.resolve()), f"--learner={place(self.learner)}", f"--token={token}", *parts, *imports]
+from gemnet_blocks.ablation.work import Work
 
 
 class Handle(ABC):
@@ -100,44 +53,6 @@ class Executor(ABC):
 
 
 @final
-class ProcessExecutor(Executor):
-    """Processes of this machine: what one of them does to itself concerns no other run.
-
-    The cores are shared: with n processes, each computes with 1/n of them. GPUs go to processes in turn.
-
-    Args:
-        processes: how many at once; None: as many as there are GPUs; without any, as there are cores, up to 8.
-    """
-
-    def __init__(self, processes: int | None = None) -> None:
-        if processes is not None and processes < 1:
-            raise SpecError(f"processes: must be at least 1, got {processes}")
-        self._gpus = _gpus()
-        self.slots = processes or len(self._gpus) or min(cores(), MOST_PROCESSES)
-        self._started = 0
-
-    def start(self, folder: Path, token: str, work: Work) -> Handle:
-        """Start a process."""
-        command = [sys.executable, "-m", "gemnet_blocks.ablation.worker", *work.arguments(folder, token)]
-        command.append(f"--parent={os.getpid()}")
-        environment = {**os.environ, **_threads(max(1, cores() // self.slots))}
-        environment["PYTHONPATH"] = os.pathsep.join(_paths())
-        if self._gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self._gpus[self._started % len(self._gpus)]
-        self._started += 1
-        with (folder / LOG).open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the driver, which tells its workers
-            )
-        return _Process(process)
-
-
-@final
 class HereExecutor(Executor):
     """This very process, one run after another: for notebooks with parts of their own, and small studies."""
 
@@ -157,85 +72,6 @@ class HereExecutor(Executor):
 
 
 @final
-class SubmititExecutor(Executor):
-    """Jobs of a cluster, through submitit.
-
-    Args:
-        logs: the folder for submitit's files.
-        cluster: slurm, or local for submitit's own processes.
-        parameters: of `submitit.AutoExecutor.update_parameters`, such as timeout_min, slurm_partition, gpus_per_node.
-        jobs: how many are submitted at once.
-
-    Raises:
-        ImportError: submitit is not installed.
-        SpecError: there is no Slurm here, or it does not know a parameter.
-    """
-
-    def __init__(
-        self, logs: Path, cluster: str = "slurm", parameters: Mapping[str, Any] | None = None, jobs: int | None = None
-    ) -> None:
-        try:
-            import submitit
-        except ImportError as error:
-            raise ImportError("clusters need submitit: pip install 'gemnet_blocks[cluster]'") from error
-        self.slots = jobs or 64
-        try:
-            self._executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
-            self._executor.update_parameters(**{"timeout_min": 24 * 60, "name": "ablation", **(parameters or {})})
-        except (RuntimeError, NameError, TypeError, ValueError) as error:
-            raise SpecError(f"executor: {cluster} cannot be used: {error}") from error
-
-    def start(self, folder: Path, token: str, work: Work) -> Handle:
-        """Submit a job."""
-        return _Job(self._executor.submit(WorkerJob(work.arguments(folder, token), _paths())))
-
-
-class WorkerJob:
-    """A worker as a job, which is submitted again where the cluster takes its place from it.
-
-    Args:
-        arguments: of the worker.
-        paths: where modules are looked for besides.
-    """
-
-    def __init__(self, arguments: Sequence[str], paths: Sequence[str] = ()) -> None:
-        self.arguments, self.paths = list(arguments), list(paths)
-
-    def __call__(self) -> int:
-        """Do the run; returns an exit code."""
-        sys.path.extend(path for path in self.paths if path not in sys.path)
-        from gemnet_blocks.ablation.worker import main
-
-        return main(self.arguments)
-
-    def checkpoint(self) -> Any:
-        """What submitit submits when a job is stopped; training goes on from its own checkpoint."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Process(Handle):
-    process: subprocess.Popen[bytes]
-
-    def poll(self) -> int | None:
-        return self.process.poll()
-
-    def stop(self) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
-
-    def wait(self, seconds: float) -> None:
-        try:
-            self.process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-@final
 @dataclass(frozen=True, slots=True)
 class _Ended(Handle):
     code: int
@@ -248,52 +84,3 @@ class _Ended(Handle):
 
     def wait(self, seconds: float) -> None:
         """It has ended."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class _Job(Handle):
-    job: Any
-
-    def poll(self) -> int | None:
-        if not self.job.done():
-            return None
-        return int(self.job.result()) if self.job.exception() is None else 1
-
-    def stop(self) -> None:
-        self.job.cancel()
-
-    def wait(self, seconds: float) -> None:
-        """The cluster sees to it."""
-
-
-def place(one: type) -> str:
-    """`module:Class` of a class that another process can import.
-
-    Raises:
-        SpecError: it cannot.
-    """
-    if one.__module__ == "__main__" or "<locals>" in one.__qualname__:
-        raise SpecError(
-            f"{one.__qualname__} is defined where other processes cannot import it from: put it into a module, "
-            'or run the study in this process with executor="here"'
-        )
-    return f"{one.__module__}:{one.__qualname__}"
-
-
-def _paths() -> list[str]:
-    """Where this process looks for modules."""
-    return [path or os.getcwd() for path in sys.path]
-
-
-def _threads(count: int) -> dict[str, str]:
-    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count))
-
-
-def _gpus() -> list[str]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
-
-    given = os.environ.get("CUDA_VISIBLE_DEVICES")
-    count = torch.cuda.device_count()
-    return given.split(",")[:count] if given else [str(index) for index in range(count)]

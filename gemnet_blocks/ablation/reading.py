@@ -11,28 +11,17 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gemnet_blocks.ablation.options import BudgetOptions, MatchOptions, StudyOptions
+from gemnet_blocks.ablation.training_section import read_training
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean
-from gemnet_blocks.spec.document import Document, Problem, Route, read_document, shown
+from gemnet_blocks.spec.document import Document, Problem, Route, read_document
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training import reading
 from gemnet_blocks.training.options import TrainingConfig
 
 if TYPE_CHECKING:
     from os import PathLike
-
-TRAINED = ("loss", "references", "scales", "optimizer", "schedule", "training")
-"""Sections of a training config that a study's `training` may have."""
-
-GIVEN_BY_STUDY: Mapping[str, str] = {
-    "steps": "budget",
-    "epochs": "budget",
-    "minutes": "budget",
-    "seed": "seeds",
-    "initial_weights": "the study itself: weights are drawn by name",
-}
-"""Fields of `training.training` that are not the training's to say in a study, and who says them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,19 +138,15 @@ def _trained(
     catalog = Catalog()
     if not with_config:
         return spec or _model(document, changes, catalog, folder), None
-    problems = [document.located(one) for one in _misplaced(document)]
+    problems: list[str] = []
     base = spec
     if base is None and "base" in document.data:
         try:
             base = _model(document, changes, catalog, folder)
         except SpecError as error:
             problems.append(str(error))
-    rest = _rest(document)
-    # a model that could not be read is complained of already
-    rest = Document(rest.data, rest.places if base is not None else {**rest.places, ("model",): ""})
-    config, found = reading.validated(rest, base)
-    found = [one for one in found if one.route[:1] != ("model",)]
-    problems += [_named(rest, one) for one in found]
+    config, found = read_training(document, base)
+    problems += found
     if problems or config is None or base is None:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     return base, config
@@ -182,50 +167,6 @@ def _model(document: Document, changes: Document, catalog: Catalog, folder: Path
     if spec is None:
         raise SpecError(document.located(Problem(("base",), "must be a spec or the path of one")))
     return spec
-
-
-def _rest(document: Document) -> Document:
-    """Data and training as a training config has them."""
-    training = document.data.get("training")
-    sections = dict(training) if isinstance(training, Mapping) else {}
-    inner = sections.get("training", {})
-    inner = {key: value for key, value in inner.items() if key not in GIVEN_BY_STUDY} if _is_map(inner) else inner
-    data: dict[str, Any] = {key: value for key, value in sections.items() if key in TRAINED}
-    # validated with some budget; the study's own takes its place
-    data["training"] = {**inner, "steps": 1} if isinstance(inner, dict) else inner
-    if "data" in document.data:
-        data["data"] = document.data["data"]
-    places = {route: place for route, place in document.places.items() if route[:1] == ("data",)}
-    places |= {route[1:]: place for route, place in document.places.items() if route[:1] == ("training",)}
-    return Document(data, places)
-
-
-def _misplaced(document: Document) -> list[Problem]:
-    """What does not belong into a study's `training`."""
-    training = document.data.get("training", {})
-    if not _is_map(training):
-        return [Problem(("training",), f"must be a mapping of sections ({', '.join(TRAINED)}), got {shown(training)}")]
-    found = []
-    for key in training:
-        if key in ("model", "data", "output"):
-            instead = {"model": "base", "data": "data", "output": "output"}[key]
-            found.append(Problem(("training", key), f"is said by `{instead}` of the study: remove it"))
-        elif key not in TRAINED:
-            hint = did_you_mean(key, TRAINED)
-            found.append(Problem(("training", key), f"unknown field{hint}"))
-    inner = training.get("training", {})
-    for key, who in GIVEN_BY_STUDY.items():
-        if _is_map(inner) and key in inner:
-            found.append(Problem(("training", "training", key), f"is given by {who}: remove it"))
-    return found
-
-
-def _named(rest: Document, problem: Problem) -> str:
-    """One line for an error message, with the path in the study."""
-    inside = problem.route[:1] not in ((), ("data",))
-    place = rest.place(problem.route)
-    route = ".".join(("training", *problem.route) if inside else problem.route)
-    return ": ".join(part for part in (place, route, problem.message) if part)
 
 
 def _unknown(document: Document) -> list[Problem]:
@@ -256,7 +197,3 @@ def _patch(document: Document, name: str) -> Document:
                 places.setdefault(parts[:length], place)
             places[parts] = place
     return Document(nested.data, places, nested.problems)
-
-
-def _is_map(value: Any) -> bool:
-    return isinstance(value, Mapping)

@@ -6,16 +6,19 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
+from gemnet_blocks.ablation.cluster import SubmititExecutor
 from gemnet_blocks.ablation.driver import Driver
-from gemnet_blocks.ablation.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor, Work
+from gemnet_blocks.ablation.executors import Executor, HereExecutor
 from gemnet_blocks.ablation.files import read_json, write_json
 from gemnet_blocks.ablation.learners import Learner
+from gemnet_blocks.ablation.local_processes import ProcessExecutor
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
 from gemnet_blocks.ablation.plan import StudyPlan, make_plan
 from gemnet_blocks.ablation.progress import Progress
 from gemnet_blocks.ablation.reading import StudyDocument, read_study, study_of
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.ablation.training_learner import TrainingLearner
+from gemnet_blocks.ablation.work import Work
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
