@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from gemnet_blocks.options import Count, Options, Size
+from gemnet_blocks.spec.document import shown
 
 Positive = Annotated[float, Field(gt=0)]
 """A number above 0."""
@@ -102,11 +103,11 @@ class StudyOptions(Options):
     @field_validator("seeds", mode="before")
     @classmethod
     def _number_of_seeds(cls, seeds: Any) -> Any:
-        if isinstance(seeds, int) and not isinstance(seeds, bool):
-            if not 1 <= seeds <= 10_000:
-                raise ValueError(f"must be a list of seeds, or their number from 1 to 10000, got {seeds}")
-            return tuple(range(seeds))
-        return seeds
+        if isinstance(seeds, (list, tuple)):
+            return seeds
+        if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= 10_000:
+            raise ValueError(f"must be a list of seeds, or their number from 1 to 10000, got {shown(seeds)}")
+        return tuple(range(seeds))
 
     @field_validator("seeds")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,20 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean
 from gemnet_blocks.spec.document import Document, Problem, Route, read_document
+from gemnet_blocks.spec.explain import findings
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training import reading
 from gemnet_blocks.training.options import TrainingConfig
 
 if TYPE_CHECKING:
     from os import PathLike
+
+
+_NEEDED: Mapping[Any, str] = {
+    ("budget",): "say what every variant may spend, such as {steps: 1000}",
+    ("variants",): "say what each changes, such as {deeper: {blocks.count: 6}}",
+}
+"""What a study cannot do without, and how it is said."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +44,6 @@ class StudyDocument:
             study has neither data nor training.
         patches: what each variant changes, with the place of every entry.
         folder: what paths are relative to.
-        settings: the whole as plain data.
     """
 
     options: StudyOptions
@@ -43,7 +51,6 @@ class StudyDocument:
     config: TrainingConfig | None
     patches: Mapping[str, Document]
     folder: Path
-    settings: Mapping[str, Any]
 
 
 def read_study(path: str | PathLike[str], patches: Mapping[str, Any] | None = None) -> StudyDocument:
@@ -111,7 +118,7 @@ def study_of(
     try:
         options = StudyOptions.model_validate(own.data)
     except ValidationError as error:
-        found = (_explained(detail, document) for detail in error.errors(include_url=False))
+        found = (_explained(detail, document) for detail in findings(error))
         problems += [document.located(one) for one in found]
     base: Spec | None = spec
     read_config: TrainingConfig | None = None
@@ -122,13 +129,13 @@ def study_of(
         try:
             base, read_config = _trained(document, folder, spec, base_changes, needs_config)
         except SpecError as error:
-            problems.append(str(error))
+            problems += str(error).splitlines()
     if problems or options is None or base is None:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     if read_config is not None:
         read_config = read_config.model_copy(update={"model": base}).in_folder(folder)
     patches = {name: _patch(document, name) for name in options.variants}
-    return StudyDocument(options, base, read_config, patches, folder, document.data)
+    return StudyDocument(options, base, read_config, patches, folder)
 
 
 def _trained(
@@ -163,7 +170,8 @@ def _model(document: Document, changes: Document, catalog: Catalog, folder: Path
     try:
         spec = reading.spec_of(moved, patch, catalog, folder)
     except SpecError as error:
-        raise SpecError(str(error).replace(": model: ", ": base: ").replace(": model.", ": base.")) from None
+        renamed = re.sub(r"^(: )?model(?=[:.])|(?<=: )model(?=[:.])", "base", str(error), flags=re.MULTILINE)
+        raise SpecError(renamed) from None
     if spec is None:
         raise SpecError(document.located(Problem(("base",), "must be a spec or the path of one")))
     return spec
@@ -183,6 +191,8 @@ def _explained(error: ErrorDetails, document: Document) -> Problem:
         sections: dict[str, type[BaseModel]] = {"budget": BudgetOptions, "match": MatchOptions}
         known = list(sections[route[0]].model_fields) if route[0] in sections else []
         return Problem(route, f"unknown field{did_you_mean(route[-1], known)}")
+    if error["type"] == "missing" and error["loc"] in _NEEDED:
+        return Problem((str(error["loc"][0]),), f"is missing: {_NEEDED[error['loc']]}")
     return reading.explained(error, document)
 
 

@@ -12,6 +12,7 @@ from gemnet_blocks.ablation.executors import Executor, HereExecutor
 from gemnet_blocks.ablation.files import read_json, write_json
 from gemnet_blocks.ablation.learners import Learner
 from gemnet_blocks.ablation.local_processes import ProcessExecutor
+from gemnet_blocks.ablation.notebooks import study_document
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
 from gemnet_blocks.ablation.plan import StudyPlan, make_plan
 from gemnet_blocks.ablation.progress import Progress
@@ -21,8 +22,6 @@ from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.ablation.work import Work
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.options import Options
-from gemnet_blocks.spec.document import Document
 from gemnet_blocks.spec.schema import Spec
 
 if TYPE_CHECKING:
@@ -46,13 +45,14 @@ class Study:
     the same, the same initial weights, so that differences from the base are paired.
 
     Args:
-        base: a spec, or the path of one.
+        base: a spec, one as a mapping (`extends` included), or the path of one.
         patches: by the name of each variant, what it changes: `{"no quadruplets": {"interactions.quadruplet": None}}`.
             Under `execution`, how it is computed: `{"explicit": {"execution.angular": "explicit"}}`.
         seeds: a number of seeds, or a list of them.
         data: what to learn from, as in a training config; paths are relative to the current folder.
-        training: the sections loss, optimizer, schedule, references, scales and training of a training config.
-        budget: what every variant may spend: `{"steps": 1000}`, `{"minutes": 5}` or `{"flops": 1e15}`.
+        training: the sections loss, optimizer, schedule, references, scales and training of a training config; like
+            all else here, mappings or dotted paths: `{"loss": {...}, "optimizer.learning_rate": 1e-3}`.
+        budget: what every variant may spend: `{"steps": 1000}`, `{"minutes": 5}` or `{"flops": 1e15}`; needed.
         learner: what does the runs; None: they are trained, evaluated and measured.
         folder: for everything that is written.
         options: further fields of `StudyOptions`, such as match="parameters".
@@ -63,30 +63,28 @@ class Study:
 
     def __init__(
         self,
-        base: Spec | str | PathLike[str],
+        base: Spec | Mapping[str, Any] | str | PathLike[str],
         patches: Mapping[str, Mapping[str, Any]],
         seeds: int | Sequence[int] = 6,
         *,
         data: Mapping[str, Any] | DataOptions | None = None,
         training: Mapping[str, Any] | None = None,
-        budget: Mapping[str, Any] | BudgetOptions,
+        budget: Mapping[str, Any] | BudgetOptions | None = None,
         learner: Learner | None = None,
         folder: str | PathLike[str] = "study",
         **options: Any,
     ) -> None:
-        given = {"seeds": seeds, "budget": budget, "data": data, "training": training, **options}
-        content = {name: _as_data(value) for name, value in given.items() if value is not None}
-        content["variants"] = {name: _as_data(patch) for name, patch in patches.items()}
-        spec = base if isinstance(base, Spec) else None
-        if spec is None:
-            content["base"] = str(base)
         unknown = [name for name in options if name not in StudyOptions.model_fields]
         if unknown:
             raise TypeError(f"Study has no argument {', '.join(unknown)}")
-        self._take(study_of(Document(content), Path(), spec), learner, Path(folder))
+        given = {"seeds": seeds, "budget": budget, "data": data, "training": training, **options}
+        document = study_document(base, patches, given)
+        self._take(study_of(document, Path(), base if isinstance(base, Spec) else None), learner, Path(folder))
 
     def _take(self, study: StudyDocument, learner: Learner | None, folder: Path) -> None:
         self._study = study
+        if learner is not None and not isinstance(learner, Learner):
+            raise TypeError(f"learner must be a Learner, such as TrainingLearner(), not {learner!r}")
         self._learner: Learner = learner or TrainingLearner()
         self.folder = folder
         self._plan: StudyPlan | None = None
@@ -184,7 +182,7 @@ class Study:
             title=options.title,
             budget=str(options.budget),
             data=plan.data or (str(about.get("data", "")) if isinstance(about, dict) else ""),
-            settings=_as_data(self._settings()),
+            settings=self._settings(),
         )
 
     def report(self, folder: str | PathLike[str] | None = None) -> Path:
@@ -224,14 +222,3 @@ class Study:
         trained = {name: value for name, value in rest.items() if name not in ("model", "data", "output")}
         data = {"data": rest["data"], "training": trained} if rest else {}
         return {**study.options.model_dump(mode="json"), "base": study.base.to_dict(), **data}
-
-
-def _as_data(value: Any) -> Any:
-    """Options and the like as a file could say them."""
-    if isinstance(value, Options):
-        return value.model_dump(mode="json", exclude_unset=True)
-    if isinstance(value, Mapping):
-        return {str(key): _as_data(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple, range)):
-        return [_as_data(entry) for entry in value]
-    return value

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gemnet_blocks.errors import SpecError
@@ -55,6 +55,7 @@ WORDS: Mapping[str, str] = {
     "greater_than_equal": "must be at least {ge:g}",
     "less_than": "must be less than {lt:g}",
     "less_than_equal": "must be at most {le:g}",
+    "too_short": "must have at least {min_length} of them",
     "literal_error": "must be {expected}",
 }
 """What a value must be, by pydantic's name of the problem; braces hold pydantic's own details."""
@@ -63,6 +64,17 @@ WORDS: Mapping[str, str] = {
 def kind_at(route: Route) -> str | None:
     """The kind of the part at a route; None where there is no part."""
     return INTERACTION if len(route) == 2 and route[0] == "interactions" else KIND_AT.get(route)
+
+
+def findings(error: ValidationError) -> list[ErrorDetails]:
+    """What pydantic found, without complaints of too few entries where entries are wrong."""
+    found = error.errors(include_url=False)
+
+    def follows(one: ErrorDetails) -> bool:
+        length = len(one["loc"])
+        return any(len(other["loc"]) > length and other["loc"][:length] == one["loc"] for other in found)
+
+    return [one for one in found if one["type"] != "too_short" or not follows(one)]
 
 
 def explain(error: ErrorDetails, document: Document, catalog: Catalog) -> Problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean
 from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, parse_value, read_document, shown
-from gemnet_blocks.spec.explain import explain, kind_at, part_options
+from gemnet_blocks.spec.explain import explain, findings, kind_at, part_options
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.schema import Spec
 
@@ -90,7 +91,7 @@ def validate(document: Document, catalog: Catalog) -> Spec:
     try:
         spec = Spec.model_validate(document.data, context={"catalog": catalog})
     except ValidationError as error:
-        found = [explain(detail, document, catalog) for detail in error.errors(include_url=False)]
+        found = [explain(detail, document, catalog) for detail in findings(error)]
         problems += [problem for problem in found if problem.route not in known]
     if problems or spec is None:
         raise SpecError("\n".join(dict.fromkeys(document.located(problem) for problem in problems)))
@@ -198,9 +199,11 @@ def _plain(value: Any, route: Route, problems: list[Problem]) -> Any:
         value = value.model_dump(mode="json")
     if isinstance(value, (np.generic, np.ndarray)):
         value = value.tolist()
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if isinstance(value, Mapping):
         return _nested(value, route, problems)
-    if isinstance(value, (list, tuple, set, frozenset)):
+    if isinstance(value, (list, tuple, set, frozenset, range)):
         return [_plain(entry, (*route, str(index)), problems) for index, entry in enumerate(value)]
     if value is not None and not isinstance(value, (bool, int, float, str)):
         problems.append(Problem(route, f"must be a number, text, list or mapping, got {shown(value)}"))

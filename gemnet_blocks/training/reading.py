@@ -14,7 +14,7 @@ from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean
 from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, read_document, shown
 from gemnet_blocks.spec.editor import json_schema as spec_schema
-from gemnet_blocks.spec.explain import WORDS
+from gemnet_blocks.spec.explain import WORDS, findings
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
 
@@ -149,7 +149,7 @@ def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None
         return TrainingConfig.model_validate(data), problems
     except ValidationError as error:
         known = {problem.route for problem in problems}
-        found = [explained(detail, rest) for detail in error.errors(include_url=False)]
+        found = [explained(detail, rest) for detail in findings(error)]
         # a model that could not be read has been complained of already
         told = known | ({("model",)} if "model" in {route[0] for route in rest.places if route} else set())
         return None, [*problems, *(problem for problem in found if problem.route not in told)]
