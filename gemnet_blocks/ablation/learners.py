@@ -88,6 +88,10 @@ class Learner(ABC):
         """What is wrong with a run, found before any run starts."""
         return ()
 
+    def metrics(self, task: Task, data: DataSplits | None) -> Sequence[str] | None:
+        """The names of the errors that a run will find; None where nobody knows beforehand."""
+        return None
+
     def training_flops(self, task: Task, data: DataSplits | None) -> float:
         """Floating-point operations in products of matrices of one training step, for budgets of equal FLOPs."""
         raise NotImplementedError(f"{type(self).__name__} does not know what a step costs")

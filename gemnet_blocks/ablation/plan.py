@@ -9,8 +9,8 @@ from pathlib import Path
 
 from gemnet_blocks.ablation.keys import Fingerprints, run_key
 from gemnet_blocks.ablation.learners import Learner, Task
-from gemnet_blocks.ablation.matching import control
-from gemnet_blocks.ablation.options import BudgetOptions
+from gemnet_blocks.ablation.matching import control, width_at
+from gemnet_blocks.ablation.options import BASE, BudgetOptions
 from gemnet_blocks.ablation.reading import StudyDocument
 from gemnet_blocks.ablation.results import Variant
 from gemnet_blocks.ablation.store import RunFolder
@@ -137,8 +137,12 @@ def with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:
 def _controls(study: StudyDocument, found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
     """The variants with their controls."""
     options = study.options.match
-    if options is None or not found or found[0].variant.name != "base":
+    if options is None or not found or found[0].variant.name != BASE:
         return list(found), []
+    try:
+        width_at(found[0].spec.to_dict(), options.parameters)
+    except SpecError:
+        return list(found), [f"match.parameters: {options.parameters} is no width of the base: name one, such as sizes.edge"]
     all_of_them, problems = [found[0]], []
     for one in found[1:]:
         all_of_them.append(one)
@@ -160,14 +164,17 @@ def _tasks(
     study: StudyDocument, learner: Learner, variants: Sequence[Candidate], data: DataSplits | None, thorough: bool
 ) -> tuple[list[Task], list[str]]:
     """How each variant is trained with the first seed, and what is wrong with that."""
-    tasks, problems = [], []
+    tasks: list[Task] = []
+    problems: list[str] = []
+    told: set[str] = set()
     budget, seed = study.options.budget, study.options.seeds[0]
     for one in variants:
         name, config = one.variant.name, study.config
         own = None if config is None else with_seed(config_of(one, config, budget, 1), seed)
         task = Task(name, seed, "", one.spec, own)
-        wrong = list(learner.check(task, data)) if thorough else []
-        problems += [_about(line, name) for line in wrong]
+        wrong = [*learner.check(task, data), *_without_primary(study, learner, task, data)] if thorough else []
+        problems += [_about(line, name) for line in wrong if line not in told]
+        told |= set(wrong) if name == BASE else set()  # what is wrong with the base is wrong with all
         if budget.flops is not None and own is not None and config is not None and not wrong:
             each = learner.training_flops(task, data)
             if each > budget.flops:
@@ -178,10 +185,17 @@ def _tasks(
     return tasks, problems
 
 
+def _without_primary(study: StudyDocument, learner: Learner, task: Task, data: DataSplits | None) -> list[str]:
+    known, primary = learner.metrics(task, data), study.options.primary
+    if known is None or primary in known:
+        return []
+    return [f"primary: there will be no {primary}: choose from {', '.join(known)}, or add what predicts and labels it"]
+
+
 def _about(line: str, variant: str) -> str:
     """A problem of a variant's training, in the words of the study."""
     line = re.sub(r"^(loss|training|schedule)\.", r"training.\1.", line)
-    return f"{'base' if variant == 'base' else f'variants.{variant}'}: {line}"
+    return f"{BASE if variant == BASE else f'variants.{variant}'}: {line}"
 
 
 def _without_training(study: StudyDocument, learner: Learner) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,10 +57,11 @@ def read_study(path: str | PathLike[str], patches: Mapping[str, Any] | None = No
     """Read a study file. Nothing in it can run code.
 
     A file may start with `extends: other.yaml`, relative to itself, and then say only what differs: mappings are
-    merged, everything else replaces what was there.
+    merged, everything else replaces what was there. A budget replaces the whole budget, and null removes a variant.
 
     Args:
-        path: a YAML file; all paths, those of files that it extends included, are relative to it.
+        path: a YAML file. Paths of specs are relative to the file that says them, paths of data to this one, also where
+            a file that it extends says them.
         patches: changes by dotted path, such as `{"seeds": 8, "training.optimizer.learning_rate": 1e-3}`.
 
     Raises:
@@ -75,7 +76,7 @@ def read_study(path: str | PathLike[str], patches: Mapping[str, Any] | None = No
             base = reading.section(changes, "base")
             data = {key: value for key, value in changes.data.items() if key != "base"}
             changes = Document(data, changes.places, changes.problems)
-        document = reading.overlaid(document, changes)
+        document = _overlaid(document, changes)
     return study_of(document, path.parent, base_changes=base)
 
 
@@ -94,7 +95,37 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
         raise SpecError(f"{where}: {other} does not exist{resolve.near_file(other)}")
     if other.resolve() in chain:
         raise SpecError(f"{where}: {other} extends this file in turn: remove one")
-    return reading.overlaid(_with_extended(other, chain), Document(data, document.places, document.problems))
+    below_it = _moved(_with_extended(other, chain), Path(extended).parent)
+    return _overlaid(below_it, Document(data, document.places, document.problems))
+
+
+def _moved(document: Document, folder: Path) -> Document:
+    """A study as one beside `folder` would say it: with the path of its base from there."""
+    base = document.data.get("base")
+    if isinstance(base, str):
+        return replace(document, data={**document.data, "base": str(folder / base)})
+    if isinstance(base, Mapping) and isinstance(base.get("extends"), str):
+        moved = {**base, "extends": str(folder / base["extends"])}
+        return replace(document, data={**document.data, "base": moved})
+    return document
+
+
+def _overlaid(below: Document, changes: Document) -> Document:
+    """A study with changes."""
+    data = dict(below.data)
+    budget, variants, changed = changes.data.get("budget"), data.get("variants"), changes.data.get("variants")
+    if isinstance(budget, Mapping) and any(value is not None for value in budget.values()):
+        data.pop("budget", None)  # exactly one kind of budget is given: two would not go together
+    if isinstance(variants, Mapping) and isinstance(changed, Mapping):
+        # in one form, so that dotted paths meet what they change
+        data["variants"] = {
+            name: resolve.as_document(patch).data if name in changed and isinstance(patch, Mapping) else patch
+            for name, patch in variants.items()
+            if changed.get(name, patch) is not None
+        }
+        kept = {name: patch for name, patch in changed.items() if patch is not None or name not in variants}
+        changes = replace(changes, data={**changes.data, "variants": kept})
+    return reading.overlaid(replace(below, data=data), changes)
 
 
 def study_of(

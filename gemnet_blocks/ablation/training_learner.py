@@ -100,6 +100,17 @@ class TrainingLearner(Learner):
             problems.append(str(error))
         return problems
 
+    def metrics(self, task: Task, data: DataSplits | None) -> Sequence[str] | None:
+        """Of what the model predicts and the evaluated set has labels for."""
+        if data is None:
+            return None
+        held_out = data.test if data.test is not None else data.validation
+        forces, predicted = task.spec.heads.forces, {"energy"}
+        if forces is not None:
+            predicted |= {"forces", "stress"} if forces.type == "gradient" else {"forces"}
+        labelled = predicted if held_out is None else predicted & held_out.labels
+        return [name for name in LOWER_IS_BETTER if name.partition("_")[0] in labelled]
+
     def training_flops(self, task: Task, data: DataSplits | None) -> float:
         """The mean estimate for the first batches."""
         from gemnet_blocks.ablation.measuring import training_estimates

@@ -14,7 +14,7 @@ from gemnet_blocks.ablation.reading import StudyDocument
 from gemnet_blocks.ablation.results import Difference, Variant
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
-from gemnet_blocks.spec.build import build
+from gemnet_blocks.spec.build import Execution, build
 from gemnet_blocks.spec.catalog import did_you_mean
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
 from gemnet_blocks.spec.schema import Spec
@@ -54,11 +54,7 @@ class Candidate:
         Raises:
             SpecError: it cannot be built.
         """
-        try:
-            parameters = count_parameters(spec, execution)
-        except Exception as error:  # a user's own part may raise anything
-            reason = str(error) if isinstance(error, (SpecError, ImportError)) else f"{type(error).__name__}: {error}"
-            raise SpecError(f"cannot be built: {reason}") from error
+        parameters = count_parameters(spec, execution)
         return cls(replace(variant, spec_hash=spec.content_hash), spec, execution, parameters)
 
 
@@ -88,14 +84,21 @@ def count_parameters(spec: Spec, execution: ExecutionOptions | None = None) -> i
     Raises:
         SpecError: it cannot be built.
     """
-    chosen = None if execution is None else execution.execution()
+    try:
+        return _parameters(spec, None if execution is None else execution.execution())
+    except Exception as error:  # a user's own part may raise anything
+        reason = str(error) if isinstance(error, (SpecError, ImportError)) else f"{type(error).__name__}: {error}"
+        raise SpecError(f"cannot be built: {reason}") from error
+
+
+def _parameters(spec: Spec, execution: Execution | None) -> int:
     try:
         with torch.device("meta"):  # shapes are enough, and take no time to draw
-            model = build(spec, execution=chosen)
+            model = build(spec, execution=execution)
     except (SpecError, ImportError):
         raise
     except Exception:  # a part may need real numbers to be made
-        model = build(spec, execution=chosen, seed=0)
+        model = build(spec, execution=execution, seed=0)
     return sum(parameter.numel() for parameter in model.parameters())
 
 

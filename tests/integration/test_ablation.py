@@ -174,6 +174,16 @@ def test_a_test_set_and_execution(folder: Path, tmp_path: Path) -> None:
             {"data.batch": {"structures": None, "edges": 50}, "variants": {"wide": {"graphs.main.cutoff": 4.0}}},
             "data.batch.edges: 'wide' would see other batches than the base",
         ),
+        (
+            {"base.heads.forces": None, "training.loss.forces": None},
+            "base: primary: there will be no forces_mae: choose from energy_mae, energy_rmse, energy_mae_per_atom, ",
+        ),
+        (
+            {"training.loss.forces": None, "variants": {"bare": {"heads.forces": None}}},
+            "variants.bare: primary: there will be no forces_mae",
+        ),
+        ({"primary": "stress_mae"}, "base: primary: there will be no stress_mae"),
+        ({"match": {"parameters": "sizes.egde"}}, "match.parameters: sizes.egde is no width of the base"),
         ({"training.training.execution.search": "fast"}, "training.training.execution.search"),
     ],
     ids=str,
@@ -182,6 +192,13 @@ def test_what_is_wrong_is_told_before_anything_is_trained(folder: Path, tmp_path
     with pytest.raises(SpecError, match=told.replace(".", r"\.")):
         Study.from_file(folder / "study.yaml", changes, folder=tmp_path).run("here", progress=False)
     assert not (tmp_path / "runs").exists()
+
+
+def test_what_is_wrong_with_all_is_told_once(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        Study.from_file(folder / "study.yaml", {"data.labels": ["energy"]}, folder=tmp_path).check()
+    assert str(caught.value).startswith("base: training.loss.forces: data.labels has only energy")
+    assert len(str(caught.value).splitlines()) == 2  # and there will be no forces_mae
 
 
 def test_killed_training_goes_on_and_ends_with_the_same_results(folder: Path, tmp_path: Path) -> None:

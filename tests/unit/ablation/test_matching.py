@@ -52,7 +52,7 @@ def test_another_width_where_the_variant_changes_the_first(tmp_path: Path) -> No
 
 
 def test_what_is_no_width(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"match\.parameters is sizes\.age, which is no width"):
+    with pytest.raises(SpecError, match=r"^match\.parameters: sizes\.age is no width of the base: name one"):
         synthetic_study(tmp_path, match={"parameters": "sizes.age"}).check()
 
 

@@ -70,6 +70,39 @@ def test_extending_a_study(tmp_path: Path) -> None:
     assert study.options.budget.steps == 7
 
 
+def test_another_kind_of_budget_takes_the_place_of_the_budget(tmp_path: Path) -> None:
+    assert str(read_study(written(tmp_path), {"budget.minutes": 3}).options.budget) == "equal time: 3 minutes"
+    (tmp_path / "more.yaml").write_text("extends: study.yaml\nbudget: {flops: 1e12}")
+    assert read_study(tmp_path / "more.yaml").options.budget.flops == 1e12
+
+
+def test_null_removes_a_variant(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / "more.yaml").write_text("extends: study.yaml\nvariants: {dotted: null, third: {sizes.edge: 5}}")
+    assert list(read_study(tmp_path / "more.yaml").patches) == ["no quadruplets", "third"]
+    assert list(read_study(tmp_path / "study.yaml", {"variants.dotted": None}).patches) == ["no quadruplets"]
+    with pytest.raises(SpecError, match=r"variants\.dottet: must be a mapping of fields, got null"):
+        read_study(tmp_path / "study.yaml", {"variants.dottet": None})
+
+
+def test_changes_meet_dotted_paths(tmp_path: Path) -> None:
+    study = read_study(written(tmp_path), {"variants.dotted.bases.circular.count": 1})
+    assert study.patches["dotted"].data == {"bases": {"circular": {"count": 1}}}
+
+
+@pytest.mark.parametrize("base", ["base.yaml", "{extends: base.yaml, sizes: {edge: 11}}"])
+def test_paths_of_specs_are_relative_to_the_file_that_says_them(tmp_path: Path, base: str) -> None:
+    inner = tmp_path / "published" / "studies"
+    inner.mkdir(parents=True)
+    same = read_study(written(inner, STUDY.replace("base: base.yaml", f"base: {base}"))).base
+    (tmp_path / "published" / "more.yaml").write_text("extends: studies/study.yaml")
+    (tmp_path / "mine.yaml").write_text("extends: published/more.yaml\nseeds: 3")
+    study = read_study(tmp_path / "mine.yaml")
+    assert study.base == same
+    assert study.config is not None
+    assert study.config.folder == tmp_path
+
+
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
