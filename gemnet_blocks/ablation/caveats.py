@@ -37,8 +37,9 @@ def caveats(results: StudyResults, compared: Sequence[Comparison]) -> Bullets:
             "are compared. If a variant fails where it would do badly, the pairs that are left flatter it."
         )
     items.append(
-        "Times and memory were measured on the machine named below, together with whatever else ran there: compare "
-        "them with their spread in mind. FLOPs and counts do not depend on it."
+        "Times were measured on the machine named below, together with whatever else ran there: compare them with "
+        "their spread in mind. Peak memory is estimated, from the shapes of all tensors of one training step. FLOPs, "
+        "counts and memory do not depend on the machine."
     )
     return Bullets(tuple(items))
 

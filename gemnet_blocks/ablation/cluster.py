@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,9 @@ from typing import Any, final
 from gemnet_blocks.ablation.executors import Executor, Handle
 from gemnet_blocks.ablation.work import Work, module_paths
 from gemnet_blocks.errors import SpecError
+
+_PAUSE = 2.0
+"""Seconds between two questions to the cluster whether a job that was cancelled has ended."""
 
 
 @final
@@ -86,4 +90,7 @@ class _Job(Handle):
         self.job.cancel()
 
     def wait(self, seconds: float) -> None:
-        """The cluster sees to it."""
+        """Wait for the cluster to end it."""
+        deadline = time.monotonic() + seconds
+        while not self.job.done(force_check=True) and time.monotonic() < deadline:
+            time.sleep(_PAUSE)

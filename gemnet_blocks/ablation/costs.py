@@ -76,8 +76,8 @@ def costs_table(results: StudyResults) -> Table:
         rows,
         words=2,
         note="Medians over the seeds. [a … b]: least and greatest over the seeds; ±: half the distance of the "
-        "quartiles of the repetitions; ×: multiples of the base. FLOP: of products of matrices. Edges, triplets and "
-        "quadruplets: per structure.",
+        "quartiles of the repetitions; ×: multiples of the base. FLOP: of products of matrices. Peak memory: of a "
+        "training step, estimated. Edges, triplets and quadruplets: per structure.",
     )
 
 

@@ -164,7 +164,8 @@ class Driver:
         deadline = time.monotonic() + PATIENCE
         for handle, claim in self._active.values():
             handle.wait(max(0.1, deadline - time.monotonic()))
-            claim.release(whoever_has_it=True)
+            # a job that the cluster has not ended yet gives its run up itself
+            claim.release(whoever_has_it=handle.poll() is not None)
         self._active.clear()
 
 

@@ -23,7 +23,7 @@ class Handle(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
-        """Wait for it to end, and end it after so long."""
+        """Wait so long for it to end, and then end it, where that can be done from here."""
 
 
 class Executor(ABC):

@@ -70,6 +70,8 @@ class Fingerprints:
     def of(self, options: DataOptions, folder: Path) -> dict[str, Any]:
         """The content of all files that options name, whatever their folder is called.
 
+        What is not there any more, is what it was when it was last looked at, so that there can still be a report.
+
         Raises:
             SpecError: a file cannot be read.
         """
@@ -85,9 +87,21 @@ class Fingerprints:
 
     def _content(self, path: Path, name: str) -> list[Any]:
         try:
+            if not path.exists() and (remembered := self._remembered(path.resolve())):
+                return remembered
             return [[file.suffix, *self._file(file)] for file in _files(path)]
         except OSError as error:
             raise SpecError(f"data: {name}: cannot be read: {error.strerror or error}") from error
+
+    def _remembered(self, path: Path) -> list[Any]:
+        known = {
+            Path(name): entry for name, entry in self._known.items() if isinstance(entry, list) and len(entry) == 3
+        }
+        return [
+            [file.suffix, size, digest]
+            for file, (size, _, digest) in sorted(known.items())
+            if path in (file, file.parent)
+        ]
 
     def _file(self, path: Path) -> list[Any]:
         state = path.stat()

@@ -27,13 +27,15 @@ class ProcessExecutor(Executor):
 
     Args:
         processes: how many at once; None: as many as there are GPUs; without any, as there are cores, up to 8.
+        runs: how many there are to do; no more processes share the cores.
     """
 
-    def __init__(self, processes: int | None = None) -> None:
+    def __init__(self, processes: int | None = None, runs: int | None = None) -> None:
         if processes is not None and processes < 1:
             raise SpecError(f"processes: must be at least 1, got {processes}")
         self._gpus = _gpus()
-        self.slots = processes or len(self._gpus) or min(cores(), MOST_PROCESSES)
+        wanted = processes or len(self._gpus) or min(cores(), MOST_PROCESSES)
+        self.slots = wanted if runs is None else max(1, min(wanted, runs))
         self._started = 0
 
     def start(self, folder: Path, token: str, work: Work) -> Handle:

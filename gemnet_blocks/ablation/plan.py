@@ -142,7 +142,9 @@ def _controls(study: StudyDocument, found: Sequence[Candidate]) -> tuple[list[Ca
     try:
         width_at(found[0].spec.to_dict(), options.parameters)
     except SpecError:
-        return list(found), [f"match.parameters: {options.parameters} is no width of the base: name one, such as sizes.edge"]
+        return list(found), [
+            f"match.parameters: {options.parameters} is no width of the base: name one, such as sizes.edge"
+        ]
     all_of_them, problems = [found[0]], []
     for one in found[1:]:
         all_of_them.append(one)

@@ -150,7 +150,7 @@ class Study:
             ImportError: a package is missing.
         """
         plan = self.check()
-        chosen = self._executor(executor, processes, cluster)
+        chosen = self._executor(executor, processes, cluster, len(plan.runs))
         work = Work.of(self._learner, self._study.base.catalog)
         chosen.check(work)
         write_json(self.folder / ABOUT, {"data": plan.data})
@@ -203,12 +203,12 @@ class Study:
         return write_report(self.results(), self.folder / "report" if folder is None else Path(folder))
 
     def _executor(
-        self, executor: ExecutorName | Executor, processes: int | None, cluster: Mapping[str, Any] | None
+        self, executor: ExecutorName | Executor, processes: int | None, cluster: Mapping[str, Any] | None, runs: int
     ) -> Executor:
         if isinstance(executor, Executor):
             return executor
         if executor == "local":
-            return ProcessExecutor(processes)
+            return ProcessExecutor(processes, runs)
         if executor == "here":
             return HereExecutor()
         if executor == "slurm":

@@ -99,3 +99,16 @@ def test_folders_are_known_by_what_is_in_them(tmp_path: Path) -> None:
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"data: a\.xyz: cannot be read: No such file"):
         Fingerprints(tmp_path / "m").of(options("a.xyz"), tmp_path)
+
+
+def test_files_that_are_gone_are_what_they_were(tmp_path: Path) -> None:
+    """So that there can be a report where the data are no more."""
+    (tmp_path / "d").mkdir()
+    for name in ("a.xyz", "d/b.lmdb", "d/a.lmdb"):
+        (tmp_path / name).write_text(name)
+    first = Fingerprints(tmp_path / "m").of(options("a.xyz", "d"), tmp_path)
+    (tmp_path / "a.xyz").unlink()
+    shutil.rmtree(tmp_path / "d")
+    assert Fingerprints(tmp_path / "m").of(options("a.xyz", "d"), tmp_path) == first
+    with pytest.raises(SpecError, match=r"data: b\.xyz: cannot be read"):
+        Fingerprints(tmp_path / "m").of(options("b.xyz"), tmp_path)
