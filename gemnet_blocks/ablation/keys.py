@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from gemnet_blocks.ablation.files import read_json, write_json
+from gemnet_blocks.ablation.own_code import own_parts
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.schema import Spec
@@ -31,7 +32,7 @@ def run_key(
     """The hash of everything that the result of a run depends on.
 
     Args:
-        spec: the architecture.
+        spec: the architecture; of parts of the user's own, the code counts.
         config: data and training.
         files: the content of all data files; see `Fingerprints`.
         seed: of weights and order.
@@ -44,6 +45,8 @@ def run_key(
         "seed": seed,
         "learner": dict(learner),
     }
+    if parts := own_parts(spec):
+        content["parts"] = parts
     if config is not None:
         rest = config.to_dict()
         data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, "workers", "cache")}

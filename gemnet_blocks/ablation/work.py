@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Mapping
@@ -62,6 +63,15 @@ def place(one: type) -> str:
             'or run the study in this process with executor="here"'
         )
     return f"{one.__module__}:{one.__qualname__}"
+
+
+def imported(place: str) -> Any:
+    """What `module:Class` names."""
+    module, _, name = place.partition(":")
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
 
 
 def module_paths() -> list[str]:

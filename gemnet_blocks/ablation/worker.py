@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import os
 import signal
 import sys
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from gemnet_blocks.ablation.work import imported
 from gemnet_blocks.spec.catalog import Catalog
 
 BUSY = 75
@@ -68,15 +68,6 @@ def work(
             return _run(folder, learner_class, catalog)
     finally:
         claim.release()
-
-
-def imported(place: str) -> Any:
-    """What `module:Class` names."""
-    module, _, name = place.partition(":")
-    found: Any = importlib.import_module(module)
-    for part in name.split("."):
-        found = getattr(found, part)
-    return found
 
 
 def _run(folder: Path, learner_class: Any, catalog: Catalog) -> int:

@@ -70,8 +70,12 @@ def draw_quadruplet(
         chain = find_chain(spec, found.structures, outer, middle, target)
         if chain is not None:
             return _draw(found.structures, chain)
-    where = "the structure" if atom is None else f"atom {atom}"
-    raise StructureError(f"{where} has no quadruplet through an edge of {name!r}: choose another atom or edge set")
+    if atom is not None:
+        raise StructureError(f"atom {atom} has no quadruplet through an edge of {name!r}: choose another atom")
+    raise StructureError(
+        f"the structure has no quadruplet through an edge of {name!r}: that takes four atoms, each within the cutoff "
+        "of the next; choose another structure, a longer cutoff, or another edge set"
+    )
 
 
 def _middle(spec: Spec) -> str:

@@ -147,7 +147,9 @@ def test_pictures_of_quadruplets():
     assert len(picture.figure.axes) == 4
     assert "θ = " in picture.figure.axes[3].get_title()
     assert draw_quadruplet(SYMMETRIC, copper(), atom=11, edge_set="main").content("svg")
-    with pytest.raises(StructureError, match="no quadruplet"):
+    with pytest.raises(StructureError, match=r"the structure has no quadruplet.*choose another structure"):
         draw_quadruplet(SYMMETRIC, molecule("H2"))
+    with pytest.raises(StructureError, match=r"atom 1 has no quadruplet.*choose another atom"):
+        draw_quadruplet(SYMMETRIC, molecule("H2"), atom=1)
     with pytest.raises(SpecError, match="no interaction reads an edge set 'other'"):
         draw_quadruplet(SYMMETRIC, copper(), edge_set="other")
