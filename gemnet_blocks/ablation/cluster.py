@@ -32,6 +32,8 @@ class SubmititExecutor(Executor):
         SpecError: there is no Slurm here, or it does not know a parameter.
     """
 
+    on_this_machine = False
+
     def __init__(
         self, logs: Path, cluster: str = "slurm", parameters: Mapping[str, Any] | None = None, jobs: int | None = None
     ) -> None:

@@ -80,7 +80,7 @@ def _facts(results: StudyResults) -> Facts:
         ("runs", f"{done} of {planned} done" + (f", {failed} failed" if failed else "")),
         ("judged by", quantity(results.primary_metric).heading),
         ("budget", clean(results.budget, 400)),
-        ("data", clean(results.data, 400)),
+        ("data", clean("; ".join(results.data.splitlines()), 800)),
     ]
     return Facts(tuple((name, value) for name, value in items if value))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import ClassVar, final
 
 from gemnet_blocks.ablation.work import Work
 
@@ -31,6 +31,9 @@ class Executor(ABC):
 
     slots: int
     """How many runs it does at once."""
+
+    on_this_machine: ClassVar[bool] = True
+    """Whether runs are done by the machine of the driver."""
 
     @abstractmethod
     def start(self, folder: Path, token: str, work: Work) -> Handle:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -29,14 +29,27 @@ BATCHES = 3
 """How many batches a budget of operations is divided by the mean cost of."""
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What a potential costs.
+
+    Attributes:
+        costs: the costs of `RunResult.cost` that are known of a potential alone.
+        problems: why some are missing.
+    """
+
+    costs: Mapping[str, float]
+    problems: tuple[str, ...] = ()
+
+
 def measured(
     potential: Potential,
     config: TrainingConfig,
     train: LabelledDataset,
     held_out: LabelledDataset,
     how: TrainingLearner,
-) -> dict[str, float]:
-    """The costs of `RunResult.cost` that are known of a potential alone.
+) -> Measured:
+    """Measure a potential. What fails, as estimates do of parts that look at values, is left out.
 
     Args:
         potential: on the device that it was trained on.
@@ -45,24 +58,47 @@ def measured(
         held_out: what inference is measured on.
         how: sizes of samples.
     """
-    model, device = potential.model, potential.device
     count = min(how.sample, len(held_out))
-    sample = collate([held_out[index] for index in range(count)]).structures.to(device)
-    dtype = next(model.parameters()).dtype
-    inference = model.estimate(sample.to(dtype=dtype), "predict")
+    sample = collate([held_out[index] for index in range(count)]).structures.to(potential.device)
+    kinds: Mapping[str, Callable[[], Mapping[str, float]]] = {
+        "inference": lambda: _inference(potential, sample),
+        "training step": lambda: _training_step(potential, config, train),
+        "inference time": lambda: _times(potential, sample, how.repeats),
+        "symmetry error": lambda: symmetry_error(potential, sample, how.rotations),
+    }
+    costs = {"parameters": float(sum(one.numel() for one in potential.model.parameters()))}
+    problems = []
+    for name, measure in kinds.items():
+        try:
+            costs |= measure()
+        except Exception as error:  # a user's own part may raise anything, and the model is trained
+            problems.append(f"{name}: {type(error).__name__}: {error}")
+    return Measured(costs, tuple(problems))
+
+
+def _inference(potential: Potential, sample: Structures) -> Mapping[str, float]:
+    dtype = next(potential.model.parameters()).dtype
+    estimate = potential.model.estimate(sample.to(dtype=dtype), "predict")
+    return {"matmul_flops_inference": estimate.flops / len(sample), **_counts(estimate.counts, len(sample))}
+
+
+def _training_step(potential: Potential, config: TrainingConfig, train: LabelledDataset) -> Mapping[str, float]:
+    dtype = next(potential.model.parameters()).dtype
     # one batch: an estimate takes as long as some training steps
-    (step,) = [model.estimate(one.to(device, dtype), "train") for one in first_batches(config, train, 1)]
-    seconds = inference_seconds(potential, sample, how.repeats)
+    (batch,) = first_batches(config, train, 1)
+    step = potential.model.estimate(batch.to(potential.device, dtype), "train")
+    return {
+        "matmul_flops_training": float(step.flops),
+        "peak_memory_bytes": float(step.peak_bytes + step.weight_bytes),
+    }
+
+
+def _times(potential: Potential, sample: Structures, repeats: int) -> Mapping[str, float]:
+    seconds = inference_seconds(potential, sample, repeats)
     quartiles = statistics.quantiles(seconds, n=4) if len(seconds) > 1 else [seconds[0]] * 3
     return {
-        "parameters": float(sum(one.numel() for one in model.parameters())),
-        "matmul_flops_inference": inference.flops / count,
-        "matmul_flops_training": float(step.flops),
-        "inference_seconds": statistics.median(seconds) / count,
-        "inference_spread": (quartiles[2] - quartiles[0]) / 2 / count,
-        "peak_memory_bytes": float(step.peak_bytes + step.weight_bytes),
-        **_counts(inference.counts, count),
-        **symmetry_error(potential, sample, how.rotations),
+        "inference_seconds": statistics.median(seconds) / len(sample),
+        "inference_spread": (quartiles[2] - quartiles[0]) / 2 / len(sample),
     }
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from gemnet_blocks.ablation.keys import Fingerprints, run_key
 from gemnet_blocks.ablation.learners import Learner, Task
@@ -51,12 +52,14 @@ class StudyPlan:
         runs: one seed of all variants after another, so that what is done early can be compared.
         data: what was found in the data; empty where nobody looked.
         thorough: whether everything was checked.
+        files: the content of all data files, as runs are known by it.
     """
 
     variants: tuple[Variant, ...]
     runs: tuple[PlannedRun, ...]
     data: str = ""
     thorough: bool = True
+    files: Mapping[str, Any] = field(default_factory=dict)
 
 
 def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bool = True) -> StudyPlan:
@@ -88,9 +91,7 @@ def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bo
     tasks, problems = _tasks(study, learner, controls, data, thorough)
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
-    files = {}
-    if study.config is not None and learner.needs_data:
-        files = Fingerprints(folder / FINGERPRINTS).of(study.config.data, study.folder)
+    files = data_files(study, learner, folder)
     runs = []
     for seed in study.options.seeds:
         for one, task in zip(controls, tasks, strict=True):
@@ -102,7 +103,19 @@ def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bo
                     RunFolder.of(folder, one.variant.name, seed, key),
                 )
             )
-    return StudyPlan(tuple(one.variant for one in controls), tuple(runs), "" if data is None else data.report, thorough)
+    report = "" if data is None else data.report
+    return StudyPlan(tuple(one.variant for one in controls), tuple(runs), report, thorough, files)
+
+
+def data_files(study: StudyDocument, learner: Learner, folder: Path) -> Mapping[str, Any]:
+    """The content of the data files that runs read.
+
+    Raises:
+        SpecError: one cannot be read.
+    """
+    if study.config is None or not learner.needs_data:
+        return {}
+    return Fingerprints(folder / FINGERPRINTS).of(study.config.data, study.folder)
 
 
 def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:
@@ -178,13 +191,23 @@ def _tasks(
         problems += [_about(line, name) for line in wrong if line not in told]
         told |= set(wrong) if name == BASE else set()  # what is wrong with the base is wrong with all
         if budget.flops is not None and own is not None and config is not None and not wrong:
-            each = learner.training_flops(task, data)
-            if each > budget.flops:
-                problems.append(f"budget.flops: a step of {name!r} takes {each:.3g}: give more than {budget.flops:.3g}")
-            steps = max(1, int(budget.flops / max(each, 1.0)))
+            steps, more = _affordable(learner, task, data, budget.flops)
+            problems += more
             task = Task(name, seed, "", one.spec, config_of(one, config, budget, steps))
         tasks.append(task)
     return tasks, problems
+
+
+def _affordable(learner: Learner, task: Task, data: DataSplits | None, flops: float) -> tuple[int, list[str]]:
+    """How many steps a budget of FLOPs allows, at least one, and why there are none."""
+    try:
+        each = learner.training_flops(task, data)
+    except Exception as error:  # a user's own part may raise anything
+        reason = f"{type(error).__name__}: {error}"
+        return 1, [f"budget.flops: what a step of {task.variant!r} takes is not known ({reason}): give steps instead"]
+    if each > flops:
+        return 1, [f"budget.flops: a step of {task.variant!r} takes {each:.3g}: give more than {flops:.3g}"]
+    return max(1, int(flops / max(each, 1.0))), []
 
 
 def _without_primary(study: StudyDocument, learner: Learner, task: Task, data: DataSplits | None) -> list[str]:

@@ -14,7 +14,7 @@ from gemnet_blocks.ablation.learners import Learner
 from gemnet_blocks.ablation.local_processes import ProcessExecutor
 from gemnet_blocks.ablation.notebooks import study_document
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
-from gemnet_blocks.ablation.plan import StudyPlan, make_plan
+from gemnet_blocks.ablation.plan import StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.progress import Progress
 from gemnet_blocks.ablation.reading import StudyDocument, read_study, study_of
 from gemnet_blocks.ablation.results import StudyResults
@@ -121,9 +121,10 @@ class Study:
         Raises:
             SpecError: one error with every problem.
         """
-        if self._plan is None or not self._plan.thorough:
-            self._plan = make_plan(self._study, self._learner, self.folder)
-        return self._plan
+        plan = self._plan
+        if plan is None or not plan.thorough or plan.files != data_files(self._study, self._learner, self.folder):
+            plan = self._plan = make_plan(self._study, self._learner, self.folder)
+        return plan
 
     def run(
         self,
@@ -153,6 +154,7 @@ class Study:
         chosen = self._executor(executor, processes, cluster, len(plan.runs))
         work = Work.of(self._learner, self._study.base.catalog)
         chosen.check(work)
+        self._check_device(chosen)
         write_json(self.folder / ABOUT, {"data": plan.data})
         options = self._study.options
         try:
@@ -214,6 +216,15 @@ class Study:
         if executor == "slurm":
             return SubmititExecutor(self.folder / "jobs", parameters=cluster, jobs=processes)
         raise SpecError(f"executor: must be local, here or slurm, got {executor!r}")
+
+    def _check_device(self, executor: Executor) -> None:
+        """That machines of a cluster have no GPU, cannot be known here."""
+        import torch
+
+        config = self._study.config
+        wanted = config is not None and self._learner.needs_data and config.training.device == "cuda"
+        if wanted and executor.on_this_machine and not torch.cuda.is_available():
+            raise SpecError("training.training.device: is cuda, and this machine has no GPU: remove it, or say auto")
 
     def _settings(self) -> dict[str, Any]:
         """The whole study, with nothing left to look up."""

@@ -64,14 +64,15 @@ class TrainingLearner(Learner):
         errors = evaluate(potential, held_out, atoms=_atoms(config)).errors.to_dict()
         state = read_checkpoint(folder / FILE)[KEY]["state"]
         cost = {"steps": float(state["step"]), "training_seconds": float(state["seconds"])}
-        cost |= measured(potential, config, data.train, held_out, self)
+        found = measured(potential, config, data.train, held_out, self)
+        about = {"device": str(device), "evaluated_on": "test" if data.test is not None else "validation"}
         return Fit(
             metrics={name: errors[name] for name in LOWER_IS_BETTER if errors[name] is not None},
             curve=[
                 {NAMES.get(name, name): float(value) for name, value in one.items()} for one in state["validations"]
             ],
-            cost=cost,
-            environment={"device": str(device), "evaluated_on": "test" if data.test is not None else "validation"},
+            cost={**cost, **found.costs},
+            environment={**about, "not measured": "; ".join(found.problems)} if found.problems else about,
         )
 
     def check(self, task: Task, data: DataSplits | None) -> Sequence[str]:
@@ -79,8 +80,10 @@ class TrainingLearner(Learner):
         from gemnet_blocks.ablation.measuring import first_batches
         from gemnet_blocks.errors import SpecError, StructureError
         from gemnet_blocks.spec.build import build
+        from gemnet_blocks.training.engine import require_lightning
         from gemnet_blocks.training.preparing import check_config, check_data
 
+        require_lightning()
         problems: list[str] = []
         try:
             check_config(task.training)

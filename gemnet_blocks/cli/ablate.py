@@ -43,8 +43,12 @@ def ablate(
     check: Annotated[bool, typer.Option("--check", help="Check everything, list the runs and train nothing.")] = False,
     report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing; report what is done.")] = False,
 ) -> None:
-    """Run an ablation study and report it. Stopped by Ctrl-C or else, the same command goes on where it was."""
+    """Run an ablation study and report it. Stopped by Ctrl-C or else, the same command goes on where it was.
+
+    The exit code is 1 where runs failed.
+    """
     from gemnet_blocks.ablation import Study
+    from gemnet_blocks.profile_plot import require_matplotlib
     from gemnet_blocks.spec.resolve import parse_assignment
     from gemnet_blocks.terminal import console
 
@@ -52,6 +56,8 @@ def ablate(
     if check:
         _list(ablation)
         return
+    require_matplotlib()  # now, and not when everything has been trained
+    failed = 0
     if not report_only:
         parameters = dict(map(parse_assignment, cluster or []))
         try:
@@ -59,9 +65,12 @@ def ablate(
         except KeyboardInterrupt:
             console.print("stopped; what is done is saved: run the same again to go on")
             raise typer.Exit(130) from None
-        if results.failed():
-            console.print(f"[red]{len(results.failed())} of {len(results.runs)} runs failed[/red]; the report says why")
+        failed = len(results.failed())
+        if failed:
+            console.print(f"[red]{failed} of {len(results.runs)} runs failed[/red]; the report says why")
     console.print(f"written: {ablation.report()}", soft_wrap=True)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _list(ablation: object) -> None:

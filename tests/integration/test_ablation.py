@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -201,6 +202,27 @@ def test_what_is_wrong_with_all_is_told_once(folder: Path, tmp_path: Path) -> No
     assert len(str(caught.value).splitlines()) == 2  # and there will be no forces_mae
 
 
+def test_packages_and_devices_that_are_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    study = Study.from_file(folder / "study.yaml", {"training.training.device": "cuda"}, folder=tmp_path)
+    with pytest.raises(SpecError, match=r"training\.training\.device: is cuda, and this machine has no GPU"):
+        study.run("here", progress=False)
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(ImportError, match="train"):
+        Study.from_file(folder / "study.yaml", folder=tmp_path).run("here", progress=False)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_data_that_change_are_seen(folder: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data.xyz"
+    data.write_text((folder / "structures.xyz").read_text())
+    study = Study.from_file(folder / "study.yaml", {"data.files": [str(data)]}, folder=tmp_path / "out")
+    plan = study.check()
+    assert study.check() is plan
+    data.write_text(re.sub(r"energy=(\S+)", r"energy=1\1", data.read_text(), count=1))
+    assert {run.task.key for run in study.check().runs}.isdisjoint(run.task.key for run in plan.runs)
+
+
 def test_killed_training_goes_on_and_ends_with_the_same_results(folder: Path, tmp_path: Path) -> None:
     study = study_file(tmp_path, steps=40)
     whole = Study.from_file(study, {"seeds": 1}, folder=tmp_path / "whole").run("here", progress=False)
@@ -224,7 +246,7 @@ def test_killed_training_goes_on_and_ends_with_the_same_results(folder: Path, tm
         assert [one["forces_mae"] for one in before.curve] == [one["forces_mae"] for one in after.curve]
 
 
-def test_the_command(folder: Path, results: StudyResults) -> None:
+def test_the_command(folder: Path, tmp_path: Path, results: StudyResults) -> None:
     import typer
 
     from gemnet_blocks.cli.ablate import ablate
@@ -237,7 +259,17 @@ def test_the_command(folder: Path, results: StudyResults) -> None:
     assert "2 of 2" in listed.output
     told = CliRunner().invoke(app, [str(folder / "study.yaml"), "--report-only", "--set", "title=Of triplets"])
     assert told.exit_code == 0, told.output
-    assert "Of triplets" in (folder / "study" / "report" / "report.html").read_text()
+    report = (folder / "study" / "report" / "report.html").read_text()
+    assert "Of triplets" in report
+    assert re.search(r"train: 24 structures[^<]*; validation: 6 structures", report)
+    failing = [str(folder / "study.yaml"), "--executor", "here", "--output", str(tmp_path)]
+    failing += [f"--set={change}" for change in ("seeds=1", "retries=0")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("gemnet_blocks.training.train", None)
+        told = CliRunner().invoke(app, failing)
+    assert told.exit_code == 1, told.output
+    assert "2 of 2 runs failed" in told.output
+    assert (tmp_path / "report" / "report.html").is_file()
 
 
 def test_own_parts_are_ablated(folder: Path, tmp_path: Path) -> None:
@@ -260,3 +292,22 @@ def test_own_parts_are_ablated(folder: Path, tmp_path: Path) -> None:
     assert results.complete, results.failed()
     assert results.values("own") != results.values("base")
     assert any(one.path == "bases.circular.type" and one.value == "own" for one in results.variants[1].differences)
+
+
+def test_what_cannot_be_measured_is_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Estimates follow shapes; a part of one's own may look at values."""
+
+    def estimate(*_: object) -> None:
+        raise RuntimeError("this part looks at values")
+
+    monkeypatch.setattr("gemnet_blocks.model.GemNet.estimate", estimate)
+    study = Study.from_file(folder / "study.yaml", {"seeds": 1, "budget.steps": 1}, folder=tmp_path)
+    run = study.run("here", progress=False).runs[0]
+    assert run.status == "done"
+    estimated = {"matmul_flops_inference", "matmul_flops_training", "peak_memory_bytes"}
+    assert MEASURED - set(run.cost) == {*estimated, "edges", "triplets", "quadruplets"}
+    assert run.environment["not measured"].startswith("inference: RuntimeError: this part looks at values; training")
+    with pytest.raises(
+        SpecError, match=r"budget\.flops: what a step of 'base' takes is not known \(RuntimeError: this"
+    ):
+        Study.from_file(folder / "study.yaml", {"budget.flops": 1e9}, folder=tmp_path).check()
