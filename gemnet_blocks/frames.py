@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from gemnet_blocks.errors import StructureError
 
 
@@ -37,3 +40,19 @@ def with_tag(frame: Any, tag: int) -> Any:
     frame = frame.copy()
     frame.set_tags([tag] * len(frame))
     return frame
+
+
+def fixed_atoms(frame: Any) -> npt.NDArray[np.bool_]:
+    """Whether each atom is held in place, in all three directions, by a constraint of ASE.
+
+    Beside `FixAtoms` those are `FixCartesian` and `FixScaled`, which readers of extended XYZ and of VASP's files make
+    of all fixed atoms as soon as one atom is held in some directions only.
+    """
+    from ase.constraints import FixAtoms, FixCartesian, FixScaled
+
+    fixed = np.zeros(len(frame), dtype=bool)
+    for constraint in frame.constraints:
+        wholly = isinstance(constraint, (FixCartesian, FixScaled)) and constraint.mask.all()
+        if wholly or isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+    return fixed

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemnet_blocks.errors import StructureError
+from gemnet_blocks.frames import fixed_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -64,7 +65,7 @@ class Structures:
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
     ) -> Structures:
-        """Collect ASE atoms, one or many; periodicity, tags and `FixAtoms` constraints come along.
+        """Collect ASE atoms, one or many; periodicity, tags and which atoms are fixed come along.
 
         Tags that were never set are unknown, not 0.
 
@@ -81,7 +82,7 @@ class Structures:
             cells=torch.as_tensor(_stack([one.cell[:][None] for one in many], (0, 3, 3)), dtype=dtype, device=device),
             periodic=torch.as_tensor(_stack([one.pbc[None] for one in many], (0, 3)), dtype=torch.bool, device=device),
             tags=torch.as_tensor(_stack([_tags_of(one) for one in many], (0,)), dtype=torch.long, device=device),
-            fixed=torch.as_tensor(_stack([_fixed_of(one) for one in many], (0,)), dtype=torch.bool, device=device),
+            fixed=torch.as_tensor(_stack([fixed_atoms(one) for one in many], (0,)), dtype=torch.bool, device=device),
         )
         structures.validate()
         return structures
@@ -218,16 +219,6 @@ def _stack(arrays: Sequence[np.ndarray[Any, Any]], empty: tuple[int, ...]) -> np
 
 def _tags_of(atoms: Any) -> np.ndarray[Any, Any]:
     return atoms.get_tags() if atoms.has("tags") else np.full(len(atoms), UNKNOWN_TAG)
-
-
-def _fixed_of(atoms: Any) -> np.ndarray[Any, Any]:
-    from ase.constraints import FixAtoms
-
-    fixed = np.zeros(len(atoms), dtype=bool)
-    for constraint in atoms.constraints:
-        if isinstance(constraint, FixAtoms):
-            fixed[constraint.index] = True
-    return fixed
 
 
 def _singular(cells: Tensor, periodic: Tensor) -> Tensor:

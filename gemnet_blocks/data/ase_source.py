@@ -11,6 +11,7 @@ import numpy as np
 from gemnet_blocks.data.frame import Frame
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
+from gemnet_blocks.frames import fixed_atoms
 
 REFUSED_FORMATS = frozenset({"bundletrajectory", "gpaw-out"})
 """Formats that ASE reads with pickle or by evaluating text as Python."""
@@ -78,14 +79,8 @@ def frame_of(atoms: Any, keys: Mapping[str, str], more: Mapping[str, Any] | None
         keys: other names of energy, forces and stress.
         more: further values by name.
     """
-    from ase.constraints import FixAtoms
-
     results: Mapping[str, Any] = getattr(atoms.calc, "results", None) or {}
     known: dict[str, Any] = {**(more or {}), **atoms.info, **atoms.arrays, **results}
-    fixed = np.zeros(len(atoms), dtype=bool)
-    for constraint in atoms.constraints:
-        if isinstance(constraint, FixAtoms):
-            fixed[constraint.index] = True
     per_structure = {**(more or {}), **atoms.info}
     return Frame(
         positions=atoms.positions,
@@ -93,7 +88,7 @@ def frame_of(atoms: Any, keys: Mapping[str, str], more: Mapping[str, Any] | None
         cell=atoms.cell[:],
         periodic=atoms.pbc,
         tags=atoms.get_tags() if atoms.has("tags") else None,
-        fixed=fixed,
+        fixed=fixed_atoms(atoms),
         labels={name: known.get(keys.get(name, name)) for name in ("energy", "forces", "stress")},
         info={key: value for key, value in per_structure.items() if isinstance(value, (str, int, float, np.generic))},
         available=sorted(key for key in known if key not in (*_OF_ASE, *_NO_LABELS)),

@@ -18,6 +18,8 @@ POSITIONS = ("coords", "R", "positions")
 NUMBERS = ("nuclear_charges", "z", "numbers")
 ENERGY = ("energies", "E", "energy")
 FORCES = ("forces", "F")
+CELLS = ("cells", "cell", "lattice")
+PERIODIC = ("pbc",)
 """The names under which archives have them: those of rMD17, of MD17, and plain ones."""
 
 
@@ -25,8 +27,9 @@ FORCES = ("forces", "F")
 class NpzSource(FrameSource):
     """Positions (frames, atoms, 3), atomic numbers (atoms,), energies (frames,), forces (frames, atoms, 3).
 
-    Atomic numbers may have a row per frame. Cells (frames, 3, 3) named `cells` make frames periodic. All other arrays
-    with an entry per frame are information that frames can be grouped by. Nothing is unpickled.
+    Atomic numbers may have a row per frame. Cells, (frames, 3, 3) or (3, 3) for all, make frames periodic, in all
+    directions or where `pbc`, (frames, 3) or (3,), says so. All other arrays with an entry per frame are information
+    that frames can be grouped by. Nothing is unpickled.
 
     Args:
         path: the archive.
@@ -55,6 +58,8 @@ class NpzSource(FrameSource):
             "forces": self._label(arrays, keys.get("forces"), FORCES),
             "stress": self._label(arrays, keys.get("stress"), ("stress",)),
         }
+        self._cells = self._of_frames(arrays, "cells", CELLS, (3, 3))
+        self._periodic = self._of_frames(arrays, "periodicity", PERIODIC, (3,))
         self._available = sorted(arrays)
         self.known_counts = np.full(shape[0], shape[1], dtype=np.int64)
 
@@ -63,12 +68,12 @@ class NpzSource(FrameSource):
 
     def frame(self, index: int) -> Frame:
         """Frame number `index`."""
-        cells = self._arrays.get("cells")
+        cells, periodic = self._cells, self._periodic
         return Frame(
             positions=self._positions[index],
             numbers=self._numbers[index],
             cell=np.zeros((3, 3)) if cells is None else cells[index],
-            periodic=cells is not None,
+            periodic=cells is not None if periodic is None else periodic[index],
             labels={name: values[index] for name, values in self._labels.items() if values is not None},
             info={key: array[index].item() for key, array in self._arrays.items() if array.ndim == 1},
             available=self._available,
@@ -81,6 +86,21 @@ class NpzSource(FrameSource):
         raise StructureError(
             f"{self.name}: has no {what}: an array {' or '.join(names)} is needed, there are {', '.join(arrays)}"
         )
+
+    def _of_frames(
+        self, arrays: Mapping[str, Any], what: str, names: tuple[str, ...], shape: tuple[int, ...]
+    ) -> npt.NDArray[Any] | None:
+        """An array that has an entry of this shape for every frame, or one for all."""
+        key = next((name for name in names if name in arrays), None)
+        if key is None:
+            return None
+        values: npt.NDArray[Any] = arrays[key]
+        every = (len(self), *shape)
+        if values.shape not in (every, shape):
+            raise StructureError(
+                f"{self.name}: {what}: the shape of {key} is {values.shape}, {every} or {shape} is needed"
+            )
+        return np.broadcast_to(values, every)
 
     def _label(self, arrays: Mapping[str, Any], key: str | None, names: tuple[str, ...]) -> npt.NDArray[Any] | None:
         found = next((name for name in ((key,) if key else names) if name in arrays), None)

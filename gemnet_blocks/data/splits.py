@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Annotated, Literal
 
 import numpy as np
@@ -103,9 +105,9 @@ class GroupSplitOptions(Options):
             raise SpecError(f"split: the group {min(twice)!r} is in validation and in test: remove it from one")
         free = [name for name in names if name not in validation | test]
         order = [free[i] for i in np.random.default_rng(self.seed).permutation(len(free))]
-        sizes = {name: groups.count(name) for name in names}
+        sizes = Counter(groups)
         # test first, so that it does not depend on how much is taken for validation
-        test |= _drawn(self.test, [name for name in order], sizes)
+        test |= _drawn(self.test, order, sizes)
         validation |= _drawn(self.validation, [name for name in order if name not in test], sizes)
         parts = [2 if group in test else 1 if group in validation else 0 for group in groups]
         if 0 not in parts:
@@ -134,15 +136,13 @@ def _named(part: tuple[str, ...] | int | float) -> set[str]:
     return set(part) if isinstance(part, tuple) else set()
 
 
-def _drawn(part: tuple[str, ...] | int | float, order: Sequence[str], sizes: dict[str, int]) -> set[str]:
+def _drawn(part: tuple[str, ...] | int | float, order: Sequence[str], sizes: Mapping[str, int]) -> set[str]:
     """The first groups in order: as many as asked for, or until they have that fraction of all structures."""
     if isinstance(part, tuple):
         return set()
     if isinstance(part, int):
         return set(order[:part])
-    wanted, drawn = part * sum(sizes.values()), set[str]()
-    for name in order:
-        if sum(sizes[one] for one in drawn) >= wanted:
-            break
-        drawn.add(name)
-    return drawn
+    # how many structures there are before each group
+    before = accumulate((sizes[name] for name in order), initial=0)
+    wanted = part * sum(sizes.values())
+    return {name for name, reached in zip(order, before, strict=False) if reached < wanted}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.constraints import FixAtoms, FixCartesian
+from ase.constraints import FixAtoms, FixCartesian, FixScaled
 from helpers import assert_close, line, molecule, slab, small_cell
 from torch import Tensor
 
@@ -102,6 +102,14 @@ def test_only_fully_fixed_atoms_are_fixed() -> None:
         [FixAtoms([0]), FixCartesian(1, [True, False, False]), FixAtoms(mask=[False, False, False, True, False])]
     )
     assert Structures.from_ase(atoms).fixed.tolist() == [True, False, False, True, False]
+
+
+@pytest.mark.parametrize("kind", [FixCartesian, FixScaled])
+def test_atoms_fixed_in_all_three_directions_are_fixed(kind: type) -> None:
+    atoms = molecule(4)
+    atoms.cell, atoms.pbc = 10 * np.eye(3), True
+    atoms.set_constraint([kind(0), kind([2], [True, True, True]), kind(3, [True, True, False])])
+    assert Structures.from_ase(atoms).fixed.tolist() == [True, False, True, False]
 
 
 def test_structures_do_not_share_memory_with_the_atoms() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import ase.units
 import numpy as np
 import pytest
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixCartesian
 from data_files import crystals, labelled, molecules, npz, opened, options, real, written
 from numpy.testing import assert_allclose
 
@@ -43,6 +43,14 @@ def test_extended_xyz(tmp_path: Path) -> None:
     assert data.groups("file") == ["cu.xyz"] * 3
     assert data.groups("formula") == ["Cu4", "Cu8", "Cu4"]
     assert data.place(-1) == "cu.xyz, frame 2"
+
+
+def test_fixed_atoms_next_to_partly_fixed_ones(tmp_path: Path) -> None:
+    frame = crystals(1)[0]
+    frame.set_constraint([FixAtoms([0, 1]), FixCartesian(2, [False, False, True])])
+    written(tmp_path / "cu.xyz", [frame])  # ASE reads it back as FixCartesian for every atom
+    fixed = opened(tmp_path, train=["cu.xyz"]).train[0].structures.fixed
+    assert fixed.tolist() == [True, True, False, False]
 
 
 def test_labels_under_other_names(tmp_path: Path) -> None:
@@ -126,12 +134,31 @@ def test_numpy_archive(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("arrays", "periodic"),
+    [
+        ({"cells": np.tile(9 * np.eye(3), (8, 1, 1))}, [True] * 3),
+        ({"cell": 9 * np.eye(3)}, [True] * 3),
+        ({"lattice": 9 * np.eye(3), "pbc": np.array([True, True, False])}, [True, True, False]),
+        ({"cells": 9 * np.eye(3), "pbc": np.tile([False, True, True], (8, 1))}, [False, True, True]),
+    ],
+)
+def test_cells_of_archives(tmp_path: Path, arrays: dict[str, object], periodic: list[bool]) -> None:
+    npz(tmp_path / "box.npz", **arrays)
+    structures = opened(tmp_path, train=["box.npz"]).train[5].structures
+    assert structures.cells[0].diagonal().tolist() == [9.0] * 3
+    assert structures.periodic[0].tolist() == periodic
+
+
+@pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"coords": None}, "has no positions: an array coords or R"),
         ({"coords": np.zeros((8, 3))}, r"positions: the shape is \(8, 3\)"),
         ({"nuclear_charges": np.ones(4)}, r"atomic numbers: the shape is \(4,\)"),
         ({"energies": np.zeros(7)}, r"energies: the shape is \(7,\)"),
+        ({"cells": np.ones((7, 3, 3))}, r"cells: the shape of cells is \(7, 3, 3\), \(8, 3, 3\) or \(3, 3\)"),
+        ({"cell": np.ones(3)}, r"cells: the shape of cell is \(3,\)"),
+        ({"pbc": np.array(True)}, r"periodicity: the shape of pbc is \(\)"),
         ({"forces": np.full((8, 3, 3), np.nan)}, "frame 0: forces of atom 0 is NaN"),
         ({"energies": None}, "frame 0: has no energy"),
         ({"energies": np.array([None] * 8)}, "frame 0: has no energy"),  # an array of objects is not unpickled
