@@ -48,7 +48,7 @@ class PotentialModule(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW; the learning rate is set before each step by whoever counts the steps."""
-        return make_optimizer(self.potential, self.config.optimizer)
+        return make_optimizer(self.potential, self.config.optimizer, scaled_gradients=self._scaled)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> PlacedBatch:
         """The batch on the device; positions stay in float64, in which distances are computed."""

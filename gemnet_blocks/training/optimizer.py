@@ -35,12 +35,13 @@ class OptimizerOptions(Options):
     """Whether the gradients of projections that all blocks share are divided by the number of their uses."""
 
 
-def make_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.AdamW:
+def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients: bool = False) -> torch.optim.AdamW:
     """AdamW with a group of weights that decay and one of those that do not.
 
     Args:
         model: any module; parameters without gradient, such as scale factors, are left out.
         options: see there.
+        scaled_gradients: whether gradients are those of a scaled loss, as in half precision.
     """
     spared = undecayed(model)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -48,7 +49,8 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.A
         {"params": [weight for name, weight in trained.items() if name not in spared]},
         {"params": [weight for name, weight in trained.items() if name in spared], "weight_decay": 0.0},
     ]
-    # one kernel for all weights: a step of a small model on a CPU is several times as fast as weight after weight
+    # one kernel for all weights: a step of a small model on a CPU is several times as fast as weight after weight; but
+    # it undoes the scale of gradients by itself, after they were clipped as if they were not scaled
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=options.learning_rate,
@@ -56,7 +58,7 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions) -> torch.optim.A
         eps=options.epsilon,
         weight_decay=options.weight_decay,
         amsgrad=options.amsgrad,
-        fused=True,
+        fused=not scaled_gradients,
     )
 
 

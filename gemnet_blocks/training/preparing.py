@@ -35,10 +35,14 @@ def check_config(config: TrainingConfig) -> None:
         problems.append(
             "loss.stress: only models with gradient forces have stresses: set model.heads.forces, or remove it"
         )
+    if loss.stress is not None and not config.model.neighbors.periodic:
+        problems.append("loss.stress: the model repeats no structure: set model.neighbors.periodic, or remove it")
+    known = ", ".join(config.data.labels)
     for label in ("energy", "forces", "stress"):
         if getattr(loss, label) is not None and label not in config.data.labels:
-            known = ", ".join(config.data.labels)
             problems.append(f"loss.{label}: data.labels has only {known}: add {label} to it, or remove the loss")
+        if early is not None and early.metric == f"{label}_mae" and label not in config.data.labels:
+            problems.append(f"training.stop_early.metric: data.labels has only {known}: add {label} to it")
     if early is not None and early.metric == "stress_mae" and loss.stress is None:
         problems.append("training.stop_early.metric: stresses are validated only where loss.stress is given")
     if early is not None and early.metric == "forces_mae" and forces is None:

@@ -18,6 +18,9 @@ from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training import train
 from gemnet_blocks.training.checkpoints import read_checkpoint
+from gemnet_blocks.training.feeding import open_parts
+from gemnet_blocks.training.module import PotentialModule
+from gemnet_blocks.training.preparing import initial_potential
 
 BRIEF: dict[str, Any] = {"steps": 3, "checkpoint": {"steps": None}, "log": {"every": 1}}
 
@@ -140,6 +143,13 @@ def test_half_precision(tmp_path: Path) -> None:
     assert losses[-1] < losses[0]
 
 
+def test_half_precision_of_gpus_takes_an_optimizer_that_leaves_the_scale_alone(tmp_path: Path) -> None:
+    settings = config(tmp_path, training={"precision": "16-mixed"})
+    potential = initial_potential(settings, open_parts(settings), None)
+    module = PotentialModule(potential, settings, settings.loss.loss(1.0), settings.loss.errors(frozenset()))
+    assert not module.configure_optimizers().defaults["fused"]
+
+
 def test_a_loss_that_is_no_number_stops_training_and_saves_the_batch(tmp_path: Path) -> None:
     training = {**BRIEF, "steps": 50, "clip": None, "checkpoint": {"steps": 1}}
     settings = config(tmp_path, training=training, optimizer={"learning_rate": 1e30}, schedule={"type": "constant"})
@@ -172,6 +182,9 @@ def test_scale_factors_are_fitted_and_kept(tmp_path: Path) -> None:
     assert all(one.fitted for one in factors)
 
 
+EARLY = {"metric": "energy_mae", "patience": 1}
+
+
 @pytest.mark.parametrize(
     ("patches", "told"),
     [
@@ -181,6 +194,11 @@ def test_scale_factors_are_fitted_and_kept(tmp_path: Path) -> None:
             "loss.stress: only models with gradient forces",
         ),
         ({"training.precision": "16-mixed"}, "16-mixed is for GPUs"),
+        ({"model.neighbors.periodic": False, "loss.stress": {}}, "loss.stress: the model repeats no structure"),
+        (
+            {"data.labels": ["forces"], "loss.energy": None, "training.stop_early": EARLY},
+            "stop_early.metric: data.labels has only forces",
+        ),
         ({"data.labels": ["energy"]}, "loss.forces: data.labels has only energy"),
         ({"data.files": ["absent.xyz"]}, "absent.xyz: there is no such file"),
         ({"data.split": None, "training.stop_early": {"patience": 1}}, "stop_early: needs a validation set"),

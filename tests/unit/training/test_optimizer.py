@@ -50,6 +50,14 @@ def test_scale_factors_are_not_trained_and_all_else_is(model: nn.Module) -> None
     assert all(group["lr"] == 0.01 for group in optimizer.param_groups)
 
 
+def test_gradients_of_a_scaled_loss_can_be_clipped(model: nn.Module) -> None:
+    """Lightning undoes the scale before gradients are clipped, unless the optimizer says that it will."""
+    from lightning.fabric.plugins.precision.amp import _optimizer_handles_unscaling
+
+    assert not _optimizer_handles_unscaling(make_optimizer(model, OptimizerOptions(), scaled_gradients=True))
+    assert _optimizer_handles_unscaling(make_optimizer(model, OptimizerOptions()))
+
+
 def test_shared_weights_are_counted_as_often_as_they_are_used(model: nn.Module) -> None:
     """Where blocks use projections, each with weights of its own, the shared ones are the sum: counts of uses."""
     counts = {
