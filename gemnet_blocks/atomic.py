@@ -10,14 +10,15 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
+def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """A temporary path in the same folder, which takes the place of `path` at the end of the block.
 
     Whatever was at `path` stays as it was until then, and for good when the block raises. The suffix is kept, for
-    writers that choose a format by it.
+    writers that choose a format by it. Who may read the file is as for any new file, whatever the writer does.
 
     Args:
         path: the file to be written.
+        durable: whether the content must outlive a power failure once the file is there; takes a while.
 
     Raises:
         OSError: the folder cannot be written to.
@@ -25,9 +26,14 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     final = Path(os.path.realpath(path))
     temporary = final.with_name(f".{final.stem}-{uuid.uuid4().hex}{final.suffix}")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        temporary.unlink()
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())  # the name must not change before the content is on the disk
+        temporary.chmod(mode)  # safetensors writes private files
+        if durable:
+            with temporary.open("rb+") as written:
+                os.fsync(written.fileno())  # the name must not change before the content is on the disk
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)

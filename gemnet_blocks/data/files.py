@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -12,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from gemnet_blocks.atomic import replacing
 from gemnet_blocks.structures import Structures
 
 
@@ -21,15 +20,8 @@ def save_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
     Several processes may write the same file at once: each writes one of its own, and the last one to finish stays.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    content = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path, durable=False) as temporary:
+        temporary.write_bytes(save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 def load_arrays(path: Path) -> dict[str, Tensor] | None:

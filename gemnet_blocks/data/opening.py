@@ -14,7 +14,7 @@ from gemnet_blocks.data.copies import Copies, find_copies
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.files_to_sources import open_sources
 from gemnet_blocks.data.frame import LabelRules
-from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.data.options import DataOptions, located
 from gemnet_blocks.data.stored import MemoryDataset, StreamedDataset
 from gemnet_blocks.data.survey import Survey, check_periodicity, survey
 from gemnet_blocks.errors import StructureError
@@ -35,6 +35,8 @@ class DataSplits:
         test: to look at once; None without any.
         meaning: what energies are relative to.
         report: what was found, a line of text each.
+        digest: differs where structures or labels to train on or to validate on do, or their order; of parts that
+            were only sampled, the sample's.
     """
 
     train: LabelledDataset
@@ -42,6 +44,7 @@ class DataSplits:
     test: LabelledDataset | None
     meaning: EnergyMeaning
     report: str
+    digest: str
 
 
 def open_data(options: DataOptions, folder: Path) -> DataSplits:
@@ -78,7 +81,14 @@ def open_data(options: DataOptions, folder: Path) -> DataSplits:
         check_periodicity(surveys.values())
     lines = [f"{part}: {seen.line()}" for part, seen in surveys.items()]
     lines += _without_leaks(opened, surveys, options)
-    return DataSplits(opened["train"], opened.get("validation"), opened.get("test"), options.energy, "\n".join(lines))
+    return DataSplits(
+        train=opened["train"],
+        validation=opened.get("validation"),
+        test=opened.get("test"),
+        meaning=options.energy,
+        report="\n".join(lines),
+        digest=" ".join(f"{part}:{seen.digest[:16]}" for part, seen in surveys.items() if part != "test"),
+    )
 
 
 def open_files(files: Sequence[str], options: DataOptions, folder: Path) -> LabelledDataset:
@@ -100,7 +110,7 @@ def open_files(files: Sequence[str], options: DataOptions, folder: Path) -> Labe
     )
     datasets: list[LabelledDataset] = []
     for name in files:
-        for source in open_sources(Path(folder, name).expanduser(), name, options.keys.given(), options.format):
+        for source in open_sources(located(name, folder), name, options.keys.given(), options.format):
             datasets.append(StreamedDataset(source, rules) if source.streamed else MemoryDataset(source, rules))
     return datasets[0] if len(datasets) == 1 else Concatenation(datasets)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -16,6 +17,11 @@ from gemnet_blocks.references import EnergyMeaning
 
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 """Paths of files, or of folders of databases, relative to the file that names them."""
+
+
+def located(name: str, folder: Path) -> Path:
+    """Where a path that options name is: relative ones are in the folder, `~` is the user's home."""
+    return folder / Path(name).expanduser()
 
 
 class KeyOptions(Options):

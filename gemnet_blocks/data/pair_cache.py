@@ -14,7 +14,7 @@ from gemnet_blocks.data.dataset import Counts, LabelledDataset
 from gemnet_blocks.data.files import load_arrays, save_arrays, structure_hash
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.opening import DataSplits
-from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.data.options import DataOptions, located
 from gemnet_blocks.graph.edge_sets import GraphBuilder
 from gemnet_blocks.graph.neighbors import neighbor_search
 from gemnet_blocks.graph.pairs import Pairs
@@ -150,7 +150,7 @@ def with_kept_pairs(data: DataSplits, options: DataOptions, folder: Path, graphs
     """
     if options.cache is None:
         return data
-    kept = Path(folder, options.cache).expanduser()
+    kept = located(options.cache, folder)
 
     def wrapped(part: LabelledDataset | None) -> LabelledDataset | None:
         return None if part is None else CachedPairs(part, graphs, kept)

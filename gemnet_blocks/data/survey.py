@@ -49,6 +49,12 @@ class Survey:
         """Whether all structures were looked at."""
         return len(self.indices) == len(self.dataset)
 
+    @property
+    def digest(self) -> str:
+        """Differs where structures or labels do, on any machine."""
+        said = [len(self.dataset), self.energies.tobytes().hex(), f"{self.force_rms:.6e}"]
+        return hashlib.sha256(repr(said).encode() + b"".join(self.keys)).hexdigest()
+
     def line(self) -> str:
         """What it says, for reports."""
         symbols = " ".join(chemical_symbols[number] for number in sorted(self.elements))

@@ -89,6 +89,26 @@ def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) ->
         )
 
 
+def check_same_data(path: Path, before: str, now: str) -> None:
+    """Check that a run goes on with the data that it began with.
+
+    Args:
+        path: of the checkpoint, for the message.
+        before: the digest of the data then; see `DataSplits`.
+        now: that of the data now.
+
+    Raises:
+        SpecError: they differ; names the parts.
+    """
+    if before != now:
+        old = before.split()
+        parts = [one.split(":")[0] for one in now.split() if one not in old]
+        raise SpecError(
+            f"{path}: is of a run with other data: files of data ({', '.join(parts)}) have changed since. Put them "
+            "back to go on, or choose another output folder"
+        )
+
+
 def filled(config: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
     """A config with the defaults of the fields that it lacks; alternatives of several types stay as they are."""
     complete = dict(config)

@@ -117,6 +117,7 @@ class Course(Callback):
         checkpoint[KEY] = {
             "config": self.config.to_dict(),
             "processes": trainer.world_size,
+            "data": self.results.data_digest,
             "references": self.results.references.to_dict(),
             "state": {**self.state.to_dict(), "seconds": self._seconds()},
             "plateau": self._plateau.state_dict() if self._plateau is not None else {},

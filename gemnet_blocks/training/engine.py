@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 
+from gemnet_blocks.data.options import located
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.training.options import TrainingConfig
 
@@ -57,7 +58,7 @@ def output_folder(config: TrainingConfig, output: str | os.PathLike[str] | None)
         return Path(output)
     if config.output is None:
         raise SpecError("output: is missing: name a folder for the results, in the config or as --output")
-    return config.folder / config.output
+    return located(config.output, config.folder)
 
 
 def require_lightning() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any, final
 
 from gemnet_blocks.data.batching import BudgetSampler, loader
@@ -11,6 +10,7 @@ from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.edge_counts import edge_counts_for
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.data.opening import DataSplits, open_data
+from gemnet_blocks.data.options import located
 from gemnet_blocks.data.pair_cache import with_kept_pairs
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.options import TrainingConfig
@@ -42,7 +42,7 @@ class Feed:
         self._config = config
         self._processes = processes
         cache = config.data.cache
-        folder = None if cache is None else Path(config.folder, cache).expanduser()
+        folder = None if cache is None else located(cache, config.folder)
         self._edge_counts = edge_counts_for(dataset, config.data.batch, config.model, folder)
 
     def training(self) -> TrainingStream:

@@ -27,6 +27,7 @@ class Results:
         config: the whole run.
         references: of the model.
         data_report: what was found in the data.
+        data_digest: tells the data from others.
         processes: how many train together.
     """
 
@@ -34,6 +35,7 @@ class Results:
     config: TrainingConfig
     references: References
     data_report: str
+    data_digest: str
     processes: int
 
     def open_log(self, metrics: list[str], step: int, validates: bool) -> TrainingLog:

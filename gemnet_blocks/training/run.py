@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -18,7 +19,15 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.references import References
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.training.averages import MeanWeights
-from gemnet_blocks.training.checkpoints import FILE, KEY, SafeCheckpointIO, check_same, filled, read_checkpoint
+from gemnet_blocks.training.checkpoints import (
+    FILE,
+    KEY,
+    SafeCheckpointIO,
+    check_same,
+    check_same_data,
+    filled,
+    read_checkpoint,
+)
 from gemnet_blocks.training.course import Course
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
 from gemnet_blocks.training.feeding import Feed, open_parts
@@ -67,12 +76,14 @@ class Run:
         saved = _saved(folder / FILE, config, processes.world, resume)
         data = open_parts(config)
         check_data(config, data)
+        if saved is not None:
+            check_same_data(folder / FILE, saved.get("data", data.digest), data.digest)
         references = References.from_dict(saved["references"]) if saved else None
         potential = initial_potential(config, data, references)
         feed = Feed(data.train, config, processes)
         if saved is None:
             prepare_scales(config, feed, potential.model.to(processes.device(config.training.device)))
-        results = Results(folder, config, potential.references, data.report, processes.world)
+        results = Results(folder, config, potential.references, data.report, data.digest, processes.world)
         loss = config.loss.loss(potential.references.scale)
         errors = config.loss.errors(compared_labels(config, data))
         module = PotentialModule(potential, config, loss, errors)
@@ -85,9 +96,8 @@ class Run:
         trainer = _trainer(config, course, processes)
         if processes.rank == 0:
             with replacing(folder / "config.yaml") as temporary:
-                heading = (
-                    "# The config of this run, with nothing left to look up; paths are relative to its own file.\n"
-                )
+                base = os.path.relpath(config.folder.resolve(), folder.resolve())
+                heading = f"# The config of this run, with nothing left to look up. Its paths are relative to {base}\n"
                 temporary.write_text(heading + dump(config.to_dict()), encoding="utf-8")
         return cls(module, course, stream, trainer, folder / FILE if saved else None)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import assert_same_state, config, rows
+from training_runs import assert_same_state, config, rows, write_structures
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.model_file import load_potential
@@ -87,6 +87,15 @@ def test_a_finished_run_is_left_as_it_is(folder: Path) -> None:
 def test_another_config_does_not_go_on(folder: Path) -> None:
     with pytest.raises(SpecError, match=r"optimizer\.learning_rate was 0\.01, is 0\.02"):
         train(config(folder, optimizer={"learning_rate": 0.02}), folder / "whole")
+
+
+def test_other_data_do_not_go_on(tmp_path: Path) -> None:
+    settings = config(tmp_path, training={"steps": 1})
+    train(settings, tmp_path / "run")
+    train(settings, tmp_path / "run")
+    write_structures(tmp_path / "structures.xyz", count=31)
+    with pytest.raises(SpecError, match=r"files of data \(train, validation\) have changed"):
+        train(settings, tmp_path / "run")
 
 
 def test_what_changes_no_result_may_change(folder: Path) -> None:

@@ -35,6 +35,13 @@ def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_files_can_be_read_by_whom_other_new_files_can(tmp_path: Path) -> None:
+    (tmp_path / "like").touch()
+    with replacing(tmp_path / "one.txt", durable=False) as temporary:
+        temporary.touch(0o600)
+    assert (tmp_path / "one.txt").stat().st_mode == (tmp_path / "like").stat().st_mode
+
+
 def test_a_link_stays_one(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     link, target = tmp_path / "link.txt", tmp_path / "folder" / "target.txt"

@@ -140,6 +140,12 @@ def test_subsets_and_concatenations(tmp_path: Path) -> None:
         Concatenation([])
 
 
+def test_paths_in_the_home_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(tmp_path / "cu.xyz", crystals(3))
+    assert len(opened(tmp_path / "configs", train=["~/cu.xyz"]).train) == 3
+
+
 def test_absolute_paths(tmp_path: Path) -> None:
     written(tmp_path / "a.xyz", crystals(1))
     data = open_data(options(train=[str(tmp_path / "a.xyz")]), Path("/nowhere"))
