@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -37,3 +38,10 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files that processes which were killed left in a folder, where nothing is being written."""
+    for path in folder.iterdir():
+        if re.fullmatch(r"\..+-[0-9a-f]{32}(\..*)?", path.name) and path.is_file():
+            path.unlink(missing_ok=True)

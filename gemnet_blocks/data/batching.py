@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import LabelledStructures, collate
+from gemnet_blocks.errors import StructureError
 from gemnet_blocks.options import Options
 
 Budget = Annotated[int, Field(ge=1)]
@@ -182,6 +183,17 @@ class BudgetSampler(Sampler[list[int]]):
         return bool(batches) and int(self.costs[batches[-1]].sum()) < self.budget
 
 
+class _Batches(DataLoader[LabelledStructures]):
+    """A data loader that raises the errors of worker processes as they are, without the workers' tracebacks."""
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
+        try:
+            yield from super().__iter__()
+        except StructureError as error:
+            name = f"{StructureError.__module__}.{StructureError.__name__}: "
+            raise StructureError(str(error).rsplit(name, 1)[-1].rstrip()) from None
+
+
 def loader(
     dataset: LabelledDataset, sampler: BudgetSampler, workers: int = 0, pin_memory: bool = False
 ) -> DataLoader[Any]:
@@ -192,8 +204,10 @@ def loader(
         sampler: which of them make a batch; `sampler.set_epoch` before each pass.
         workers: how many processes read ahead; 0: this one reads.
         pin_memory: whether batches are put where a GPU copies from without waiting.
+
+    Iterating raises a StructureError where a structure cannot be read.
     """
-    return DataLoader[LabelledStructures](
+    return _Batches(
         dataset,
         batch_sampler=sampler,
         collate_fn=collate,

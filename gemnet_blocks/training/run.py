@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from gemnet_blocks.atomic import replacing
+from gemnet_blocks.atomic import remove_leftovers, replacing
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.references import References
@@ -73,6 +73,8 @@ class Run:
         check_config(config)
         check_folder(folder)
         processes = Processes.of_environment()
+        if processes.rank == 0:
+            remove_leftovers(folder)
         saved = _saved(folder / FILE, config, processes.world, resume)
         data = open_parts(config)
         check_data(config, data)

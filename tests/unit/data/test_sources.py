@@ -243,6 +243,9 @@ def test_rows_that_lack_labels_are_named_when_they_are_read(tmp_path: Path) -> N
     data = opened(tmp_path, train=["cu.db"], check="sample").train  # 100 of 200, among which it is not
     with pytest.raises(StructureError, match=r"frame 151 \(row 152\): forces of atom 0 is NaN"):
         data[151]
+    for workers in (0, 1):  # worker processes, too, tell nothing but what is wrong
+        with pytest.raises(StructureError, match=r"^cu.db, frame 151 \(row 152\): forces of atom 0 is NaN.*frame$"):
+            list(loader(data, BudgetSampler([1] * 200, 20), workers))
 
 
 def test_real_rmd17() -> None:
