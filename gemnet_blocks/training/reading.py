@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -126,19 +126,33 @@ def _without_model(document: Document) -> Document:
 
 
 def overlaid(base: Document, changes: Document) -> Document:
-    """The base with changes: mappings are merged, everything else is replaced."""
+    """The base with changes: mappings are merged, everything else is replaced.
+
+    Where the `type` of options changes, they keep the fields that the new type has too, as parts of a spec do.
+    """
     return Document(
-        _merged(base.data, changes.data), {**base.places, **changes.places}, (*base.problems, *changes.problems)
+        _merged(base.data, changes.data, ()), {**base.places, **changes.places}, (*base.problems, *changes.problems)
     )
 
 
-def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(old)
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any], route: Route) -> dict[str, Any]:
+    merged = dict(_shared_fields(old, new, route) if "type" in new else old)
     for key, value in new.items():
         before = merged.get(key)
         both = isinstance(value, Mapping) and isinstance(before, Mapping)
-        merged[key] = _merged(before, value) if both else value  # type: ignore[arg-type]
+        merged[key] = _merged(before, value, (*route, key)) if both else value  # type: ignore[arg-type]
     return merged
+
+
+def _shared_fields(old: Mapping[str, Any], new: Mapping[str, Any], route: Route) -> Mapping[str, Any]:
+    """Of the fields of some options, those that options of the new type have too."""
+    data = dict(new)
+    for key in reversed(route):
+        data = {key: data}
+    known = _fields_at(route, data)
+    if new["type"] == old.get("type") or not known:
+        return old
+    return {name: value for name, value in old.items() if name in known}
 
 
 def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None, list[Problem]]:
@@ -192,7 +206,11 @@ def _fields_at(route: Route, data: Any) -> list[str]:
         fields = [one.model_fields[key] for one in options if key in one.model_fields]
         options = [found for field in fields for found in _options_in([field.annotation, *field.metadata])]
         chosen = data.get("type") if isinstance(data, Mapping) else None
-        fitting = [one for one in options if "type" in one.model_fields and one.model_fields["type"].default == chosen]
+        fitting = [
+            one
+            for one in options
+            if "type" in one.model_fields and chosen in get_args(one.model_fields["type"].annotation)
+        ]
         options = fitting or options
     return sorted({name for one in options for name in one.model_fields})
 

@@ -64,6 +64,30 @@ def test_patches_reach_the_model_and_everything_else(tmp_path: Path) -> None:
     assert (config.loss.forces.type, config.loss.forces.weight) == ("mse", 10)
 
 
+def test_another_type_keeps_the_fields_that_it_has_too(tmp_path: Path) -> None:
+    split = "  split: {type: random, train: 20, validation: 5}\n"
+    path = write(tmp_path, TEXT.replace("  batch:", split + "  batch:"))
+    changes = {
+        "data.split": {"type": "group", "key": "name", "test": 1},
+        "schedule": {"type": "exponential", "rate": 0.5, "every": 10},
+        "loss.forces.type": "huber",
+    }
+    config = load_config(path, changes)
+    assert config.data.split is not None
+    assert config.data.split.model_dump(exclude_defaults=True) == {
+        **changes["data.split"],  # type: ignore[dict-item]
+        "validation": 5,
+    }
+    assert config.schedule.warmup == 10
+    assert config.loss.forces is not None
+    assert config.loss.forces.weight == 10
+
+
+def test_unknown_fields_of_a_chosen_type_are_not_taken_for_known_ones(tmp_path: Path) -> None:
+    path = write(tmp_path, TEXT.replace("  batch:", "  split: {type: group, key: name, train: 20}\n  batch:"))
+    assert "data.split.train: unknown field; known: key, pattern, seed, test, type, validation" in message(path)
+
+
 def test_what_is_written_reads_as_the_same(tmp_path: Path) -> None:
     config = load_config(write(tmp_path))
     again = load_config(write(tmp_path, yaml.safe_dump(config.to_dict())))
