@@ -1,13 +1,15 @@
-"""Structures from files, as ASE reads them."""
+"""Structures from files and into files, as ASE reads and writes them."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import StructureError
 
 
@@ -31,6 +33,46 @@ def read_frames(path: Path, index: str = ":") -> list[Any]:
     if not frames:
         raise StructureError(f"{path}: there is no structure at index {index}")
     return frames
+
+
+def output_format(path: Path, several: bool = False) -> str:
+    """The format of a file that is to be written, by its name: any that ASE writes; extxyz where the name says nothing.
+
+    Args:
+        path: the file.
+        several: whether it must hold several structures.
+
+    Raises:
+        StructureError: ASE does not write this format, or no more than one structure.
+    """
+    from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+
+    try:
+        known = ioformats.get(filetype(str(path), read=False))
+    except UnknownFileTypeError:
+        known = None
+    if known is None or known.name == "xyz":
+        return "extxyz"
+    if not known.can_write or (several and known.single):
+        what = "several structures" if several and known.can_write else "structures"
+        raise StructureError(f"{path}: cannot hold {what}, as its name says {known.name}: choose a name in .extxyz")
+    return known.name
+
+
+def write_frames(path: Path, frames: Sequence[Any]) -> None:
+    """Write structures with the results that their calculators hold, as far as the format by the file's name has them.
+
+    Raises:
+        StructureError: the file cannot be written; what was there before stays.
+    """
+    from ase.io import write
+
+    format = output_format(path, len(frames) > 1)
+    try:
+        with replacing(path) as temporary:
+            write(temporary, frames, format=format)
+    except OSError as error:
+        raise StructureError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def with_tag(frame: Any, tag: int) -> Any:

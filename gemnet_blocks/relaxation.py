@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
-from gemnet_blocks.atomic import replacing
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.errors import StateError, StructureError
 
@@ -76,21 +74,6 @@ def relax(
     _step(atoms, 0, False, cell)  # numbers that are not finite, before the optimiser sees them
     for number, converged in enumerate(kind(moved, logfile=None).irun(fmax=fmax, steps=steps)):
         yield _step(atoms, number, bool(converged), cell)
-
-
-def write_frames(path: str | os.PathLike[str], frames: Any) -> None:
-    """Write structures as extxyz with energies, forces and stresses; the file is there as a whole or not at all.
-
-    Raises:
-        StructureError: the file cannot be written.
-    """
-    from ase.io import write
-
-    try:
-        with replacing(path) as temporary:
-            write(temporary, frames, format="extxyz")
-    except OSError as error:
-        raise StructureError(f"{path}: cannot be written: {error.strerror or error}") from error
 
 
 def _check(atoms: Any, calculator: GemNetCalculator, cell: bool) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+import warnings
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -29,9 +31,15 @@ for command in (summary, draw, predict, estimate, profile, train, evaluate, rela
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one message instead of a traceback."""
+    """Run the command line; errors that a user can mend are one message instead of a traceback, as are warnings."""
+    warnings.showwarning = _show_warning
     try:
         app()
     except (SpecError, StateError, StructureError, ImportError) as error:
         Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Show a warning without the line of code that it comes from."""
+    Console(stderr=True).print(f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True)

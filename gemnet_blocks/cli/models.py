@@ -38,7 +38,7 @@ def predict(
     index: Index = ":",
     default_tag: DefaultTag = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the structures with energies and forces here (extxyz).")
+        Path | None, typer.Option(help="Write the structures with energies and forces here, such as predicted.xyz.")
     ] = None,
 ) -> None:
     """Predict energies and forces, with counts of edges, triplets and quadruplets and seconds per part."""
@@ -52,9 +52,9 @@ def predict(
         load_weights(model, weights)
     predicted = print_predictions(model, frames)
     if output is not None:
-        from ase.io import write
+        from gemnet_blocks.frames import write_frames
 
-        write(output, predicted, format="extxyz")
+        write_frames(output, predicted)
         console.print(f"written: {output}")
 
 

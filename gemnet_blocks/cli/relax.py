@@ -38,9 +38,12 @@ def relax(
     ] = False,
     optimizer: Annotated[OptimizerChoice, typer.Option(help="Which of ASE's optimisers.")] = OptimizerChoice.fire,
     output: Annotated[
-        Path | None, typer.Option(help="The relaxed structure (extxyz); by default STRUCTURE-relaxed.xyz here.")
+        Path | None,
+        typer.Option(help="The relaxed structure, in the format of its name; by default STRUCTURE-relaxed.xyz here."),
     ] = None,
-    trajectory: Annotated[Path | None, typer.Option(help="Write all steps into this file too (extxyz).")] = None,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Write all steps into this file too, such as steps.xyz.")
+    ] = None,
     index: Annotated[str, typer.Option(help="Which frame of the file.")] = "-1",
     default_tag: DefaultTag = None,
     dtype: Annotated[
@@ -53,13 +56,15 @@ def relax(
 
     from gemnet_blocks.calculator import GemNetCalculator
     from gemnet_blocks.errors import StructureError
-    from gemnet_blocks.relaxation import RelaxationStep, write_frames
+    from gemnet_blocks.frames import output_format, write_frames
+    from gemnet_blocks.relaxation import RelaxationStep
     from gemnet_blocks.relaxation import relax as run
     from gemnet_blocks.steps_table import StepsTable
 
     output = Path(f"{structure.stem}-relaxed.xyz") if output is None else output
     for path in (output, *([trajectory] if trajectory else [])):
         check_writable(path)
+        output_format(path, several=path == trajectory)
     frames = frames_of(structure, index, default_tag)
     if len(frames) != 1:
         raise StructureError(f"{structure}: {len(frames)} frames at index {index}: one is relaxed, such as --index -1")
@@ -77,7 +82,7 @@ def relax(
         interrupted = True
     if not taken:
         raise typer.Exit(130)
-    write_frames(output, taken[-1].atoms)
+    write_frames(output, [taken[-1].atoms])
     if trajectory:
         write_frames(trajectory, [step.atoms for step in taken])
     last = taken[-1]

@@ -20,7 +20,7 @@ from gemnet_blocks.cli.relax import relax as command
 from gemnet_blocks.errors import StateError, StructureError
 from gemnet_blocks.model_file import save_potential
 from gemnet_blocks.potential import Potential
-from gemnet_blocks.relaxation import OptimizerName, RelaxationStep, relax, write_frames
+from gemnet_blocks.relaxation import OptimizerName, RelaxationStep, relax
 
 
 def calculator() -> GemNetCalculator:
@@ -99,11 +99,6 @@ def test_numbers_that_are_none_stop_it() -> None:
         list(relax(crystal(), GemNetCalculator(potential)))
 
 
-def test_frames_that_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(StructureError, match="cannot be written"):
-        write_frames(tmp_path / "missing" / "out.xyz", crystal())
-
-
 # -- the command ------------------------------------------------------------------------------------------------------
 
 
@@ -145,6 +140,17 @@ def test_the_command_says_when_it_does_not_converge(model: Path, tmp_path: Path)
     assert result.exit_code == 1
     assert "not converged after 2 steps" in result.output
     assert read(output).get_chemical_symbols() == crystal().get_chemical_symbols()
+
+
+def test_the_name_of_a_file_says_its_format(model: Path, tmp_path: Path) -> None:
+    write(tmp_path / "in.traj", crystal())
+    common = (model, tmp_path / "in.traj", "--steps", 1, "--output")
+    assert run(*common, tmp_path / "out.cif", "--trajectory", tmp_path / "steps.traj").exit_code == 1
+    assert (tmp_path / "out.cif").read_text().startswith("data_")
+    assert len(read(tmp_path / "steps.traj", ":")) == 2
+    result = run(*common, tmp_path / "out.xyz", "--trajectory", tmp_path / "POSCAR")
+    assert "cannot hold several structures" in str(result.exception)
+    assert not (tmp_path / "out.xyz").exists()  # told before anything was computed
 
 
 def test_stopping_the_command_keeps_what_it_has(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
