@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,10 +64,19 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
     except ModuleNotFoundError as error:
         raise StateError(f"{path}: needs the package {error.name} to be read: install it here for the time") from error
     except Exception as error:  # torch's reader raises anything
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         advice = "" if trust else ". If it holds pickled objects and you trust its origin, read it with trust (--trust)"
-        raise StateError(f"{path}: cannot be read{'' if trust else ' safely'}: {reason}{advice}") from error
+        raise StateError(f"{path}: cannot be read{'' if trust else ' safely'}: {reason_of(error)}{advice}") from error
     return checkpoint_of(content, str(path))
+
+
+def reason_of(error: Exception) -> str:
+    """Why torch's reader refused a file, without its advice to Python programmers."""
+    named = re.search(r"GLOBAL (\S+)", str(error))
+    if named:
+        return f"it names {named[1]}, which is no part of weights"
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return error.strerror
+    return f"it is no file of torch.save, or is damaged ({type(error).__name__})"
 
 
 def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
@@ -80,7 +90,7 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
         StateError: it holds no weights, or a section is of another form.
     """
     if not isinstance(content, Mapping):
-        raise StateError(f"{name}: holds {type(content).__name__}, no dictionary of weights or sections")
+        raise StateError(f"{name}: holds {type(content).__name__}, no dictionary of weights by name or of sections")
     sections: Section = content if "state_dict" in content else {"state_dict": content}
     for section in ("normalizers", "elementrefs", "ema", "scale_dict"):
         if sections.get(section) is not None and not isinstance(sections[section], Mapping):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import pickle
 import warnings
 from collections.abc import Mapping
 from os import PathLike
@@ -14,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from gemnet_blocks.checkpoints.checkpoint_file import reason_of
 from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
 from gemnet_blocks.scaling import ScaleFactor
@@ -74,15 +74,22 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
                     scale.factor.fill_(factors[name])
 
 
+def _load(path: Path) -> Any:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch's reader raises anything
+        raise StateError(f"{path}: cannot be read safely as a scale file: {reason_of(error)}") from error
+
+
 def _read(path: Path) -> Mapping[str, Any]:
     try:
         if path.suffix == ".json":
             values = json.loads(path.read_text(encoding="utf-8"))
         elif path.suffix == ".pt":
-            values = torch.load(path, map_location="cpu", weights_only=True)
+            values = _load(path)
         else:
             raise StateError(f"{path}: a scale file ends in .pt or .json")
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError, pickle.UnpicklingError, RuntimeError, EOFError) as error:
+    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
         raise StateError(f"{path}: cannot be read as a scale file: {error}") from error
     if not isinstance(values, Mapping):
         raise StateError(f"{path}: must hold numbers by name, not {type(values).__name__}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet_blocks.cli.arguments import AngularName
-from gemnet_blocks.errors import StateError, StructureError
+from gemnet_blocks.errors import StructureError
 from gemnet_blocks.frames import read_frames, with_tag
 from gemnet_blocks.terminal import console
 
@@ -42,15 +42,7 @@ def check_writable(path: Path) -> None:
 
 def load_weights(model: Any, path: Path) -> None:
     """Load a published state dictionary, read without running code, and say what became of its keys."""
-    import torch
-
     from gemnet_blocks.checkpoints import load_fairchem_state
+    from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
 
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch's reader raises anything
-        raise StateError(f"{path}: cannot be read safely as weights: {type(error).__name__}: {error}") from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else None
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise StateError(f"{path}: holds no dictionary of weights by name")
-    console.print(f"weights: {path}: {load_fairchem_state(model, state)}")
+    console.print(f"weights: {path}: {load_fairchem_state(model, read_checkpoint(path).state)}")

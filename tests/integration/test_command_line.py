@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 
 import ase.io
@@ -149,6 +150,15 @@ def error_of(*arguments: object, capsys, monkeypatch) -> str:
     with pytest.raises(SystemExit):
         cli.main()
     return capsys.readouterr().err.replace("\n", "")
+
+
+def test_warnings_are_one_message(capsys, monkeypatch):
+    def warns() -> None:
+        warnings.warn("12 structures are large", stacklevel=1)
+
+    monkeypatch.setattr(cli, "app", warns)
+    cli.main()
+    assert capsys.readouterr().err == "warning: 12 structures are large\n"
 
 
 def test_a_frame_that_is_not_there(tmp_path: Path, capsys, monkeypatch):

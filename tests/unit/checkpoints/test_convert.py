@@ -252,7 +252,9 @@ def test_no_code_of_a_checkpoint_is_run_unless_it_is_trusted(tmp_path: Path) -> 
 def test_pickled_configs_are_read_where_they_are_trusted(tmp_path: Path) -> None:
     path = tmp_path / "pickled.pt"
     torch.save(content(OLDER) | {"arguments": Namespace(seed=0)}, path)
-    with pytest.raises(StateError, match="--trust"):
+    with pytest.raises(
+        StateError, match=r"pickled\.pt: cannot be read safely: it names argparse\.Namespace, .*--trust"
+    ):
         read_checkpoint(path)
     assert_predicts(convert_checkpoint(read_checkpoint(path, trust=True), None, "adsorption").potential, "older", 1e-5)
 
@@ -270,6 +272,10 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
     ):
         torch.save(written, path)
         with pytest.raises(StateError, match=message):
+            read_checkpoint(path)
+    for damaged in (OLDER.read_bytes()[:5000], b"junk" * 10):
+        path.write_bytes(damaged)
+        with pytest.raises(StateError, match="cannot be read safely: it is no file of torch"):
             read_checkpoint(path)
     path.write_bytes(OLDER.read_bytes()[:5000])
     with pytest.raises(StateError, match="cannot be read safely"):
