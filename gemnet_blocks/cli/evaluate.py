@@ -74,6 +74,8 @@ def evaluate(
 
     if (plot or atoms) and output is None:
         raise SpecError("--plot and --atoms need a folder to write to: give --output FOLDER")
+    if output is not None and output.exists() and not output.is_dir():
+        raise SpecError(f"--output {output}: is a file: give a folder to write to")
     if plot:
         require_matplotlib()
     potential = load_potential(model, device=device)

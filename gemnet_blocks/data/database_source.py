@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ import numpy.typing as npt
 
 from gemnet_blocks.data.ase_source import frame_of
 from gemnet_blocks.data.frame import Frame
-from gemnet_blocks.data.handles import LmdbHandle
+from gemnet_blocks.data.handles import LmdbHandle, unpacked
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
 
@@ -106,6 +105,8 @@ class AseLmdbSource(DatabaseSource):
         self._handle = LmdbHandle(self._path, self.name)
         following = self._value("nextid")
         deleted = set(self._value("deleted_ids") or ())
+        if (following or 1) - 1 - len(deleted) > self._handle.entries():
+            raise StructureError(f"{self.name}: says that it has more rows than it holds: copy it again")
         return np.array([i for i in range(1, following or 1) if i not in deleted], dtype=np.int64)
 
     def _row(self, row_id: int) -> Any:
@@ -122,7 +123,7 @@ class AseLmdbSource(DatabaseSource):
         from ase.io.jsonio import decode
 
         content = self._handle.get(key)
-        return None if content is None else decode(zlib.decompress(content).decode())
+        return None if content is None else decode(unpacked(content).decode())
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 from typing import Any, final
 from weakref import WeakValueDictionary
 
 from gemnet_blocks.errors import StructureError
+
+_BYTES_AT_MOST = 2**30
+"""An entry that unpacks to more is taken for a trap."""
+
+
+def unpacked(content: bytes) -> bytes:
+    """An entry that zlib has compressed.
+
+    Raises:
+        ValueError: it cannot be decompressed, or not to anything of a sensible size.
+    """
+    reader = zlib.decompressobj()
+    try:
+        whole = reader.decompress(content, _BYTES_AT_MOST)
+    except zlib.error as error:
+        raise ValueError(f"it cannot be decompressed: {error}") from None
+    if reader.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {_BYTES_AT_MOST} bytes")
+    return whole
 
 
 class _Opened:
@@ -49,6 +69,10 @@ class LmdbHandle:
         with self._environment().begin() as transaction:
             value: bytes | None = transaction.get(key.encode())
         return value
+
+    def entries(self) -> int:
+        """The number of entries, of any key."""
+        return int(self._environment().stat()["entries"])
 
     def numbered(self) -> list[int]:
         """All keys that are whole numbers, ascending."""

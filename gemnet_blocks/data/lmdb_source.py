@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, final
@@ -10,7 +9,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 
 from gemnet_blocks.data.frame import Frame
-from gemnet_blocks.data.handles import LmdbHandle
+from gemnet_blocks.data.handles import LmdbHandle, unpacked
 from gemnet_blocks.data.pickle_stand_ins import Held, RefusedPickleError, Shell, plain
 from gemnet_blocks.data.restricted import load_restricted
 from gemnet_blocks.data.sources import FrameSource
@@ -22,9 +21,6 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "stress": ("stress",),
 }
 """The names of labels, of all versions of the format. `y` is an adsorption energy in OC20 and a total one in OC22."""
-
-_BYTES_AT_MOST = 2**30
-"""A frame that unpacks to more is taken for a trap."""
 
 _NO_LABELS = ("pos", "cell", "natoms", "atomic_numbers", "tags", "fixed", "pbc", "edge_index", "cell_offsets")
 
@@ -64,8 +60,9 @@ class LmdbSource(FrameSource):
         if content is None:
             raise StructureError(f"{self.place(index)}: there is no entry {number} in the LMDB")
         try:
-            loaded = load_restricted(_unpacked(content))
-        except RefusedPickleError as error:
+            # some files compress each frame: that is zlib's first byte, and pickles begin with 0x80
+            loaded = load_restricted(unpacked(content) if content.startswith(b"x") else content)
+        except ValueError as error:
             raise StructureError(f"{self.place(index)}: is refused: {error}") from None
         if isinstance(loaded, Shell):
             return self._frame(loaded.attributes(), index)
@@ -109,21 +106,12 @@ class LmdbSource(FrameSource):
         length = length.value.item() if isinstance(length, Held) else length
         if not isinstance(length, int) or length < 0:
             raise StructureError(f"{self.name}: its length is {length!r}: a whole number is needed")
+        if length > self._handle.entries():
+            raise StructureError(
+                f"{self.name}: says that it has {length} frames, and has no more than "
+                f"{self._handle.entries() - 1}: copy it again"
+            )
         return length
-
-
-def _unpacked(content: bytes) -> bytes:
-    """The pickle itself: some files compress each frame."""
-    if not content.startswith(b"x"):  # zlib; pickles begin with 0x80
-        return content
-    reader = zlib.decompressobj()
-    try:
-        unpacked = reader.decompress(content, _BYTES_AT_MOST)
-    except zlib.error as error:
-        raise RefusedPickleError(f"it cannot be decompressed: {error}") from None
-    if reader.unconsumed_tail:
-        raise RefusedPickleError(f"it unpacks to more than {_BYTES_AT_MOST} bytes")
-    return unpacked
 
 
 def _scalar(item: tuple[str, Any]) -> tuple[str, Any]:

@@ -196,6 +196,19 @@ def test_wrong_frames_are_named(tmp_path: Path, content: bytes, message: str) ->
         opened(tmp_path, train=["a.lmdb"])
 
 
+def test_a_length_that_is_more_than_there_is(tmp_path: Path) -> None:
+    write(tmp_path / "a.lmdb", pickled(count=2), length=10**15)
+    with pytest.raises(StructureError, match=r"a.lmdb: says that it has 10+ frames, and has no more than 2: copy it"):
+        opened(tmp_path, train=["a.lmdb"])
+
+
+def test_frames_that_unpack_to_much_more_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemnet_blocks.data.handles._BYTES_AT_MOST", 10**5)
+    write(tmp_path / "a.lmdb", [zlib.compress(bytes(10**6))])
+    with pytest.raises(StructureError, match=r"a.lmdb, frame 0: is refused: it unpacks to more than 100000 bytes"):
+        opened(tmp_path, train=["a.lmdb"])
+
+
 def test_missing_frames_are_named(tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb", pickled(count=2), length=3)
     with pytest.raises(StructureError, match=r"a.lmdb, frame 2: there is no entry 2"):

@@ -215,6 +215,18 @@ def test_broken_databases_are_named(tmp_path: Path, ending: str) -> None:
         opened(tmp_path, train=[f"bad.{ending}"])
 
 
+def test_rows_that_unpack_to_much_more_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("ase_db_backends")
+    from ase.db import connect
+
+    with connect(str(tmp_path / "cu.aselmdb"), type="aselmdb") as database:
+        for _ in range(3):
+            database.write(crystals(1)[0], data={"zeros": [0] * 10**4})
+    monkeypatch.setattr("gemnet_blocks.data.handles._BYTES_AT_MOST", 10**4)
+    with pytest.raises(StructureError, match=r"cu.aselmdb, frame 0 \(row 1\): .* unpacks to more than 10000 bytes"):
+        opened(tmp_path, train=["cu.aselmdb"])
+
+
 def test_a_folder_of_databases_and_its_metadata(tmp_path: Path) -> None:
     from ase.db import connect
 

@@ -129,6 +129,7 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         (["--units", "eV", "--energy", "adsorption"], "predicts total energies"),
         (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
         (["--units", "eV", "--energy", "total", "--plot"], "give --output"),
+        (["--units", "eV", "--energy", "total", "--output", __file__], "is a file: give a folder"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(model, frames, options, message):
