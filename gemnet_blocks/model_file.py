@@ -88,7 +88,8 @@ def load_potential(
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for files that you trust.
 
     Raises:
-        StateError: the file is none, is damaged, of a newer version, or its weights do not fit its spec.
+        StateError: the file is none, is damaged, of a newer version, or its weights do not fit its spec; or there is no
+            such device.
         SpecError: the spec has parts that are not known, or that would have to be imported.
     """
     content = _read(Path(path))
@@ -100,7 +101,10 @@ def load_potential(
     model = build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
     _fill(model, content.weights, path)
     potential = Potential(model, spec, references, content.documents["record"])
-    return potential.to(device=device, dtype=dtype).eval()
+    try:
+        return potential.to(device=device, dtype=dtype).eval()
+    except (RuntimeError, AssertionError) as error:  # what torch raises differs from device to device
+        raise StateError(f"the device {device} cannot be used: {str(error).splitlines()[0]}") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -47,6 +47,8 @@ def check_config(config: TrainingConfig) -> None:
         problems.append("training.stop_early.metric: stresses are validated only where loss.stress is given")
     if early is not None and early.metric == "forces_mae" and forces is None:
         problems.append("training.stop_early.metric: the model has no forces")
+    if config.training.device == "cuda" and not torch.cuda.is_available():
+        problems.append("training.device: torch finds no CUDA device here: choose auto or cpu")
     on_cpu = Processes().device(config.training.device).type == "cpu"
     if config.training.precision == "16-mixed" and on_cpu:
         problems.append("training.precision: 16-mixed is for GPUs: choose bf16-mixed or 32")

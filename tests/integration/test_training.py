@@ -194,6 +194,11 @@ EARLY = {"metric": "energy_mae", "patience": 1}
             "loss.stress: only models with gradient forces",
         ),
         ({"training.precision": "16-mixed"}, "16-mixed is for GPUs"),
+        pytest.param(
+            {"training.device": "cuda"},
+            "training.device: torch finds no CUDA device",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device"),
+        ),
         ({"model.neighbors.periodic": False, "loss.stress": {}}, "loss.stress: the model repeats no structure"),
         (
             {"data.labels": ["forces"], "loss.energy": None, "training.stop_early": EARLY},

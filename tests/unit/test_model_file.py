@@ -101,6 +101,12 @@ def test_type_and_execution_are_chosen_when_loading(saved: Path) -> None:
     assert all(torch.equal(weight, weights[name].double()) for name, weight in wide.named_parameters())
 
 
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_devices_that_are_not_there(saved: Path, device: str) -> None:
+    with pytest.raises(StateError, match=f"the device {device} cannot be used"):
+        load_potential(saved, device=device)
+
+
 def test_the_texts_say_what_the_numbers_mean(saved: Path) -> None:
     texts = metadata(saved)
     assert texts["meaning"] == "total"
