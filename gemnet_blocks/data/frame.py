@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import torch
+from ase.data import chemical_symbols
 
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.stress import StressRule
@@ -79,6 +80,11 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
     """
     numbers = _whole(_array(frame.numbers, (None,), "atomic numbers", place), "atomic numbers", place)
     count, units = len(numbers), rules.units
+    if count and numbers.max() >= len(chemical_symbols):
+        raise StructureError(f"{place}: atomic numbers: there is no element {numbers.max()}")
+    periodic = np.asarray(frame.periodic)
+    if periodic.shape not in ((), (1,), (3,)):
+        raise StructureError(f"{place}: periodicity: the shape is {periodic.shape}, (3,) is needed")
     positions = _array(frame.positions, (count, 3), "positions", place) * units.length
     cell = _array(frame.cell, (3, 3), "the cell", place) * units.length
     tags, fixed = frame.tags, frame.fixed
@@ -106,7 +112,7 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
         positions=positions,
         numbers=numbers,
         cell=cell,
-        periodic=np.broadcast_to(np.asarray(frame.periodic, dtype=bool), (3,)),
+        periodic=np.broadcast_to(periodic.astype(bool), (3,)),
         tags=tags,
         fixed=fixed,
         labels=labels,

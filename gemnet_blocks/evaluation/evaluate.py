@@ -148,11 +148,13 @@ class _Run:
         if prediction.forces is not None:
             atoms = prediction.forces.isfinite().all(dim=-1)
             finite = finite & (_per_structure(~atoms, structures.structure, len(structures)) == 0)
+        if prediction.stress is not None:
+            finite = finite & prediction.stress.isfinite().all(dim=-1).all(dim=-1)
         bad = (~finite).nonzero().flatten().tolist()  # waits for the device, so that the clock sees all of the work
         self.seconds += time.perf_counter() - start
         if bad:
             raise StructureError(
-                f"{self.dataset.place(indices[bad[0]])}: the predicted energy or forces are NaN or infinite"
+                f"{self.dataset.place(indices[bad[0]])}: the predicted energy, forces or stress are NaN or infinite"
             )
         return prediction
 

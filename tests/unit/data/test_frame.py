@@ -60,6 +60,8 @@ def test_labels_that_are_not_asked_for_may_be_wrong() -> None:
         (replace(WATER, cell=np.zeros(3)), "the cell: the shape is 3, 3 × 3"),
         (replace(WATER, tags=np.zeros(2)), "tags: the shape"),
         (replace(WATER, numbers=np.array([8, 1, 1.5])), "whole numbers"),
+        (replace(WATER, numbers=np.array([8, 1, 300])), "there is no element 300"),
+        (replace(WATER, periodic=np.ones(2, bool)), r"periodicity: the shape is \(2,\)"),
     ],
 )
 def test_wrong_frames_are_named(frame: Frame, message: str) -> None:

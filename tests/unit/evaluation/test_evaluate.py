@@ -69,6 +69,8 @@ def test_stress_is_asked_for_where_it_is_labelled():
 
     assert found.errors.stress_mae == pytest.approx(0.1)
     assert evaluate(Shifted(items), InMemory(items)).errors.stress_mae is None
+    with pytest.raises(StructureError, match=r"frame 0 of memory.*stress are NaN"):
+        evaluate(Shifted(items, stress=float("nan")), InMemory(items))
 
 
 def test_datasets_without_labels_are_predicted(items, tmp_path):
