@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, final
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from pydantic import Field, model_validator
 from torch.utils.data import DataLoader, Sampler
 
@@ -214,4 +216,17 @@ def loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
+        worker_init_fn=_leave_signals_to_the_main_process,
+        # seeds that nobody uses must not be drawn from the generator that a run saves and goes on with
+        generator=torch.Generator(),
     )
+
+
+def _leave_signals_to_the_main_process(_: int) -> None:
+    """Ctrl-C and schedulers reach all processes; a worker that ends at once would take the main process with it.
+
+    SIGTERM stays as it is: by it the main process ends workers.
+    """
+    for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)

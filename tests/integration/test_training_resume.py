@@ -29,11 +29,18 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def start(folder: Path, output: Path) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "gemnet_blocks.cli", "train", "config.yaml", "--output", str(output)]
+def start(folder: Path, output: Path, *arguments: str) -> subprocess.Popen[str]:
+    """A process in a group of its own."""
+    command = [sys.executable, "-m", "gemnet_blocks.cli", "train", "config.yaml", "--output", str(output), *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     return subprocess.Popen(
-        command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -73,6 +80,18 @@ def test_signals_save_and_say_how_to_go_on(folder: Path, tmp_path: Path, number:
     process.send_signal(number)
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
+    assert "run the same again to go on" in told
+    train(config(folder), tmp_path, resume=True)
+    assert_same_state(folder / "whole", tmp_path)
+
+
+def test_ctrl_c_reaches_worker_processes_too(folder: Path, tmp_path: Path) -> None:
+    """A terminal sends it to all processes; workers must not end before the state is saved."""
+    process = start(folder, tmp_path, "--set", "data.workers=1")
+    wait_for_rows(process, tmp_path, 3)
+    os.killpg(process.pid, signal.SIGINT)
+    told, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT, errors
     assert "run the same again to go on" in told
     train(config(folder), tmp_path, resume=True)
     assert_same_state(folder / "whole", tmp_path)
