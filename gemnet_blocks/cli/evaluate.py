@@ -49,6 +49,10 @@ def evaluate(
     labels: Annotated[
         str, typer.Option(help="Labels of a file of structures: energy, forces, stress.")
     ] = "energy,forces",
+    key: Annotated[
+        list[str] | None,
+        typer.Option(help="Under which name a file of structures has a label: energy=REF_energy. Repeatable."),
+    ] = None,
     group: Annotated[str | None, typer.Option(help="Sum errors up by what the file says under this key too.")] = None,
     group_pattern: Annotated[
         str | None, typer.Option(help="A regular expression; its first parenthesis in the key's value is the group.")
@@ -82,7 +86,7 @@ def evaluate(
     if data.suffix in (".yaml", ".yml"):
         dataset, meaning = _of_config(data, split)
     else:
-        dataset, meaning = _of_file(data, units, length, energy, labels)
+        dataset, meaning = _of_file(data, units, length, energy, labels, key or [])
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"{model} predicts {potential.meaning} energies and those of {data} are {meaning} energies: they cannot be "
@@ -120,7 +124,7 @@ def _of_config(path: Path, split: Split) -> tuple[LabelledDataset, str]:
 
 
 def _of_file(
-    path: Path, units: str | None, length: str, energy: Meaning | None, labels: str
+    path: Path, units: str | None, length: str, energy: Meaning | None, labels: str, keys: list[str]
 ) -> tuple[LabelledDataset, str]:
     """The structures of a file, and what their energies mean."""
     from pydantic import ValidationError
@@ -137,6 +141,7 @@ def _of_file(
         "files": [str(path)],
         "units": {"energy": units, "length": length},
         "energy": energy.value,
+        "keys": dict(pair.partition("=")[::2] for pair in keys),
         "labels": [name.strip() for name in labels.split(",")],
         "periodicity": "mixed",
         "batch": {"structures": 1},

@@ -14,7 +14,7 @@ from helpers import GRADIENT_FORCES, ROOT, slab, small_model, small_spec
 from typer.testing import CliRunner
 
 from gemnet_blocks.cli.evaluate import evaluate
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.model_file import save_potential
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
@@ -127,11 +127,13 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         ([], "never guessed"),
         (["--units", "eV"], "never guessed"),
         (["--units", "eV", "--energy", "adsorption"], "predicts total energies"),
+        (["--units", "eV", "--energy", "total", "--key", "energy=REF"], "has no energy .key 'REF'"),
+        (["--units", "eV", "--energy", "total", "--key", "power=REF"], "keys.power"),
         (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
         (["--units", "eV", "--energy", "total", "--plot"], "give --output"),
         (["--units", "eV", "--energy", "total", "--output", __file__], "is a file: give a folder"),
     ],
 )
 def test_what_is_missing_or_wrong_is_said(model, frames, options, message):
-    with pytest.raises(SpecError, match=message):
+    with pytest.raises((SpecError, StructureError), match=message):
         call(model, frames, *options)
