@@ -10,6 +10,7 @@
 #   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
 #   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
 #   make docs                      the documentation site, into build/docs
+#   make links                     whether the site's links to other sites lead somewhere; needs a network
 #   make format                    let the formatter rewrite the code
 #   make clean                     remove the environment and all caches
 
@@ -25,7 +26,7 @@ REPORT := build/properties
 # An interpreter that has the published implementation, for comparisons.
 REFERENCE ?=
 
-.PHONY: demo test properties mutations symmetry benchmarks docs lint format clean
+.PHONY: demo test properties mutations symmetry benchmarks docs links lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
@@ -52,6 +53,9 @@ benchmarks: $(VENV)/.installed-dev
 docs: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -d build/docs-doctrees docs build/docs
 	@echo "open build/docs/index.html"
+
+links: docs
+	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -b linkcheck -d build/docs-doctrees docs build/links
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

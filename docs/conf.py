@@ -54,6 +54,7 @@ nb_execution_excludepatterns = ["generated/notebooks/*"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
+nb_render_markdown_format = "myst"  # tables in outputs are tables
 nb_mime_priority_overrides = [("html", "image/svg+xml", 0)]
 
 autodoc_default_options = {"exclude-members": "model_config, model_post_init, extra_repr"}
@@ -68,8 +69,14 @@ napoleon_use_ivar = True
 napoleon_attr_annotations = False  # types are in signatures
 napoleon_use_rtype = False
 nitpicky = False
-# names of fields, such as `type`, stand in types and descriptions without meaning one of the many classes that have one
-suppress_warnings = ["ref.python"]
+suppress_warnings = [
+    "ref.python",  # names of fields, such as `type`, stand in texts without meaning one of the classes that have one
+    "myst.header",  # recorded pages begin as their programs let them
+]
+
+linkcheck_retries = 2
+linkcheck_timeout = 20
+linkcheck_anchors = False  # anchors of other sites are made by scripts
 
 html_theme = "furo"
 html_title = f"gemnet_blocks {release}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -32,7 +33,7 @@ class Commands(SphinxDirective):
     def _section(self, name: str, command: Any, hints: Mapping[str, Any]) -> nodes.section:
         title = f"{PROGRAM} {name}"
         section = nodes.section("", nodes.title("", "", nodes.literal("", title)), ids=[f"command-{name}"])
-        section += [nodes.paragraph("", one) for one in (command.help or "").split("\n\n")]
+        section += [nodes.paragraph("", "", *_with_options(one)) for one in (command.help or "").split("\n\n")]
         arguments = [one for one in command.params if one.param_type_name == "argument"]
         usage = " ".join([title, *(self._place(one) for one in arguments), "[OPTIONS]"])
         section += nodes.literal_block(usage, usage, language="text")
@@ -61,7 +62,7 @@ class Commands(SphinxDirective):
         body = nodes.definition()
         if facts:
             body += nodes.paragraph("", " · ".join(facts), classes=["field-facts"])
-        body += nodes.paragraph("", getattr(one, "help", None) or "")
+        body += nodes.paragraph("", "", *_with_options(getattr(one, "help", None) or ""))
         return nodes.definition_list_item("", term, body)
 
     def _kind(self, name: str, hints: Mapping[str, Any]) -> str:
@@ -70,6 +71,12 @@ class Commands(SphinxDirective):
         if issubclass(kind, Enum):
             return "one of " + ", ".join(str(one.value) for one in kind)
         return KINDS.get(kind, "")
+
+
+def _with_options(text: str) -> list[nodes.Node]:
+    """Text in which options are code: two dashes would become one long one."""
+    pieces = re.split(r"(--[a-z][a-z-]*)", text)
+    return [nodes.literal("", one) if odd % 2 else nodes.Text(one) for odd, one in enumerate(pieces)]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

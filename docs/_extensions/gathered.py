@@ -1,4 +1,4 @@
-"""Pages that are not written by hand: notebooks, and one page of the reference for each package."""
+"""Pages that are not written by hand: notebooks, recorded runs, and one page of the reference for each package."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from recorded import recorded
 from sphinx.application import Sphinx
 from sphinx.config import Config
 
@@ -37,7 +38,7 @@ SKIPPED = ("cli",)
 def gather(app: Sphinx, config: Config) -> None:
     """Write all pages into the folder `generated`, where they differ from what is there."""
     root, target = Path(app.srcdir).parent, Path(app.srcdir) / "generated"
-    pages = dict(_notebooks(root)) | dict(_packages(root / PACKAGE))
+    pages = dict(_notebooks(root)) | dict(recorded(root)) | dict(_packages(root / PACKAGE))
     for path in target.rglob("*.*"):
         if path.is_file() and str(path.relative_to(target)) not in pages:
             path.unlink()

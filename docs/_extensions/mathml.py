@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 import re
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,14 @@ LOGGER = logging.getLogger(__name__)
 FONT = "STIXTwoMath-Regular"
 FUNCTION = re.compile(r"\\(cos|sin|exp|ln|log)(?=\s+[A-Za-z0-9]|\s*\\(?:theta|varphi|phi|psi|pi)\b)")
 """Functions without parentheses, which need a space behind them."""
+BEFORE_FUNCTION = re.compile(r"(?<=[A-Za-z0-9}\])])\s*(?=\\(?:cos|sin|exp|ln|log)\b)")
+"""Where a function follows a factor, which needs a space between them."""
+OPERATOR = re.compile(r"\\operatorname\b")
+"""The converter sets names of operators in italics."""
+LARGE = re.compile(r"\\[bB]igg?([()])")
+"""Parentheses of a size of their own, which browsers place too low: they grow with what is in them instead."""
+BAR = re.compile(r"<mo(?: stretchy=\"false\")?>&#x0007C;</mo>")
+"""A bar of an absolute value, which would have the space of a relation around it."""
 ALIGNED = re.compile(r"\\(begin|end)\{(aligned|align|split|gathered)\}")
 
 
@@ -31,7 +40,10 @@ def mathml(latex: str, display: bool) -> str:
     """
     # columns of equations are what the converter has under another name
     plain = ALIGNED.sub(r"\\\1{align*}", latex.strip())
+    plain = BEFORE_FUNCTION.sub(r"\\,", plain)
     plain = FUNCTION.sub(r"\\\1\\,", plain)
+    plain = OPERATOR.sub(r"\\mathrm", plain)
+    plain = LARGE.sub(lambda found: r"\left(" if found[1] == "(" else r"\right)", plain)
     try:
         found = convert(plain, display="block" if display else "inline")
     except Exception as error:  # the converter has errors of many kinds
@@ -39,7 +51,16 @@ def mathml(latex: str, display: bool) -> str:
     strange = re.search(r"<m(?:i|o|text)>(\\[a-zA-Z]+)</m", found)
     if strange:
         raise ValueError(f"{strange[1]} is unknown")
+    found = _absolute_values(found)
     return found.replace("<math ", f'<math aria-label="{html.escape(latex.strip(), quote=True)}" ', 1)
+
+
+def _absolute_values(found: str) -> str:
+    """Bars as opening and closing ones, by turns; as they are if they do not come in pairs."""
+    if len(BAR.findall(found)) % 2:
+        return found
+    forms = cycle(("prefix", "postfix"))
+    return BAR.sub(lambda _: f'<mo form="{next(forms)}" stretchy="false">&#x0007C;</mo>', found)
 
 
 def separate(latex: str) -> list[str]:

@@ -1,0 +1,65 @@
+"""Pages of recorded runs: what programs wrote beside the runs, with links that lead somewhere from here."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER = "records"
+SOURCES = {
+    "accuracy": ("Accuracy on real data", "benchmarks/accuracy/RESULTS.md"),
+    "accuracy-how": ("How accuracy is measured", "benchmarks/accuracy/README.md"),
+    "ablation": ("Ablations", "benchmarks/ablation/README.md"),
+    "benchmarks-how": ("How times and memory are measured", "benchmarks/README.md"),
+}
+"""The file behind each page and what the page is called in menus. Files that are not there have no page."""
+
+LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
+
+
+def recorded(root: Path) -> Iterator[tuple[str, str]]:
+    """The pages, and one that lists them."""
+    there = {name: root / file for name, (_, file) in SOURCES.items() if (root / file).is_file()}
+    names = {path.resolve(): name for name, path in there.items()}
+    for name, path in there.items():
+        yield f"{FOLDER}/{name}.md", linked(path, names, root / "docs" / "generated" / FOLDER)
+    listed = "\n".join(f"{SOURCES[name][0]} <{name}>" for name in there)
+    yield (
+        f"{FOLDER}/index.md",
+        f"""# Recorded runs
+
+What was trained on real data, as the programs in the folder `benchmarks` wrote it down. The time of predictions and
+training steps is on [another page](../../benchmarks.md).
+
+```{{toctree}}
+:maxdepth: 1
+
+{listed}
+```
+""",
+    )
+
+
+def linked(path: Path, names: dict[Path, str], folder: Path) -> str:
+    """The text of a file, with its links as they are from a page in another folder.
+
+    Args:
+        path: the file.
+        names: the page that each file has here.
+        folder: where the page is.
+    """
+
+    def link(found: re.Match[str]) -> str:
+        picture, text, address, anchor = found[1], found[2], found[3], found[4] or ""
+        if re.match(r"\w+:", address):
+            return found[0]
+        target = (path.parent / address).resolve()
+        if target in names:
+            return f"[{text}]({names[target]}.md{anchor})"
+        if target.is_file() and target.suffix != ".md":
+            return f"{picture}[{text}]({os.path.relpath(target, folder.resolve())})"
+        return text if text.startswith("`") else f"`{text}`"
+
+    return LINK.sub(link, path.read_text(encoding="utf-8"))

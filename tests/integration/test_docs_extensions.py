@@ -1,0 +1,96 @@
+"""What the site's own extensions make of equations, options and recorded pages."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from documentation import DOCS, needs_what_builds_it
+
+pytestmark = needs_what_builds_it
+
+sys.path.insert(0, str(DOCS / "_extensions"))
+
+
+def drawn(latex: str) -> str:
+    """The MathML of an equation, without the copy of the equation that screen readers read."""
+    from mathml import mathml
+
+    return re.sub(r'aria-label="[^"]*"', "", mathml(latex, display=True))
+
+
+def test_absolute_values_have_no_space_inside() -> None:
+    bars = re.findall(r'<mo form="(\w+)" stretchy="false">&#x0007C;</mo>', drawn(r"|n_c \times n_d| + \lvert x\rvert"))
+    assert bars == ["prefix", "postfix"] * 2
+
+
+def test_a_single_bar_is_left_as_it_is() -> None:
+    assert "prefix" not in drawn(r"p(x | y)")
+
+
+def test_functions_stand_apart_from_their_neighbors() -> None:
+    found = drawn(r"C_{jk}\cos j\theta")
+    space = r'<mspace width="[\d.]+em" />'
+    assert re.search(rf"</msub>{space}<mi>cos</mi>{space}<mi>j</mi>", found)
+    assert "mspace" not in drawn(r"\cos(x)")
+
+
+def test_names_of_operators_are_upright() -> None:
+    letters = re.findall(r"<mi[^>]*>", drawn(r"\operatorname{atan}(x)"))
+    assert letters[:4] == ['<mi mathvariant="normal">'] * 4
+
+
+def test_large_parentheses_grow_with_their_content() -> None:
+    found = drawn(r"\Big(\frac{a}{b}\Big)^{3/2}")
+    assert "minsize" not in found
+    assert re.search(r'<msup><mrow><mo stretchy="true" fence="true" form="prefix">', found)
+
+
+def test_what_is_not_understood_is_an_error() -> None:
+    from mathml import mathml
+
+    with pytest.raises(ValueError, match="unheard"):
+        mathml(r"\unheard{x}", display=False)
+
+
+def test_options_keep_their_dashes() -> None:
+    from command_line import _with_options
+    from docutils import nodes
+
+    found = _with_options("--resume: there must be a checkpoint. By default --new-one.")
+    assert [one.astext() for one in found if isinstance(one, nodes.literal)] == ["--resume", "--new-one"]
+
+
+def recorded_pages(root: Path) -> dict[str, str]:
+    from recorded import recorded
+
+    return dict(recorded(root))
+
+
+def test_pages_are_those_of_files_that_are_there(tmp_path: Path) -> None:
+    assert set(recorded_pages(tmp_path)) == {"records/index.md"}
+    folder = tmp_path / "benchmarks" / "ablation"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_text("# What was found\n")
+    pages = recorded_pages(tmp_path)
+    assert pages["records/ablation.md"] == "# What was found\n"
+    assert "Ablations <ablation>" in pages["records/index.md"]
+
+
+def test_links_of_recorded_pages(tmp_path: Path) -> None:
+    """To pages, pictures and files as they are from there; to what is no part of the site as code."""
+    folder = tmp_path / "benchmarks" / "accuracy"
+    (folder / "results").mkdir(parents=True)
+    (folder / "README.md").write_text("# How")
+    (folder / "results" / "one.png").write_bytes(b"")
+    (folder / "notes.md").write_text("")
+    (folder / "RESULTS.md").write_text(
+        "[README.md](README.md#how), ![errors](results/one.png), [notes](notes.md), [`gone`](gone.csv), "
+        "[results](results), [paper](https://arxiv.org/abs/2204.02782)"
+    )
+    assert recorded_pages(tmp_path)["records/accuracy.md"] == (
+        "[README.md](accuracy-how.md#how), ![errors](../../../benchmarks/accuracy/results/one.png), `notes`, `gone`, "
+        "`results`, [paper](https://arxiv.org/abs/2204.02782)"
+    )
