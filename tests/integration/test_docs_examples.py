@@ -1,0 +1,211 @@
+"""What pages and docstrings show exists and runs."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from documentation import DOCS, ROOT, blocks, blocks_in, commands, needs_what_builds_it, run, written_pages
+
+pytestmark = needs_what_builds_it
+
+
+def test_start_in_an_empty_folder(tmp_path: Path) -> None:
+    """Files are saved under the names in their first lines; commands and examples are run in their order."""
+    shutil.copytree(ROOT / "paper_configs", tmp_path / "paper_configs")
+    ran = []
+    for language, content in blocks(DOCS / "start.md"):
+        named = re.match(r"# (\S+\.(?:yaml|py))\n", content)
+        if named:
+            (tmp_path / named[1]).write_text(content, encoding="utf-8")
+        elif language == "python":
+            run([sys.executable, "-c", content], tmp_path)
+            ran.append("python")
+        elif language == "console":
+            for command in commands(content):
+                if command.startswith("pip install"):
+                    install(command, tmp_path)
+                else:
+                    run(shlex.split(command), tmp_path)
+                ran.append(command)
+    assert len(ran) >= 10
+    assert (tmp_path / "mine.svg").read_text(encoding="utf-8").startswith("<svg")
+    assert (tmp_path / "runs" / "first" / "best.safetensors").exists()
+    assert "inconclusive" in (tmp_path / "study" / "report" / "report.html").read_text(encoding="utf-8")
+
+
+def install(command: str, folder: Path) -> None:
+    """Build and install as the command says, but aside and without what the package needs; the extras must exist."""
+    target = folder / "installed"
+    run([sys.executable, "-m", *shlex.split(command), "--no-deps", "--target", str(target)], ROOT)
+    assert (target / "gemnet_blocks" / "paper_configs" / "gemnet-oc.yaml").exists()
+    (about,) = target.glob("gemnet_blocks-*.dist-info/METADATA")
+    known = re.findall(r"^Provides-Extra: (.+)$", about.read_text(encoding="utf-8"), re.MULTILINE)
+    for extras in re.findall(r"\[([\w,]+)\]", command):
+        assert set(extras.split(",")) <= set(known)
+
+
+@pytest.mark.parametrize("source", sorted(DOCS.glob("how-to/*.md")), ids=lambda path: path.stem)
+def test_commands_that_are_shown_exist(source: Path) -> None:
+    import typer
+
+    from gemnet_blocks.cli import app
+
+    known = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    for language, content in blocks(source):
+        for command in commands(content) if language in ("console", "bash") else ():
+            words = shlex.split(command)
+            if "gemnet-blocks" not in words:
+                continue
+            words = words[words.index("gemnet-blocks") + 1 :]
+            assert words[0] in known, command
+            options = {option for one in known[words[0]].params for option in (*one.opts, *one.secondary_opts)}
+            assert {word for word in words if word.startswith("--")} <= options, command
+
+
+PAGES_WHOSE_PYTHON_RUNS = {"start", "training", "study", "spec"}
+"""By the tests here; on all other pages, examples are cells, which are executed whenever the site is built."""
+
+
+def test_no_example_is_only_shown() -> None:
+    assert {source.stem for source in written_pages() if blocks_in(source, "python")} == PAGES_WHOSE_PYTHON_RUNS
+
+
+def test_training(tmp_path: Path) -> None:
+    """The config as it is but for the widths and the budget, the commands, and the calculator."""
+    write_frames(tmp_path, 155)
+    (config,) = blocks_in(DOCS / "how-to/training.md", "yaml")
+    smaller = replaced(config, "sizes: {edge: 128}", "sizes: {atom: 8, edge: 8}")
+    (tmp_path / "train.yaml").write_text(replaced(smaller, "minutes: 60", "steps: 2"), encoding="utf-8")
+    (console,) = blocks_in(DOCS / "how-to/training.md", "console")
+    for command in commands(console):
+        run(shlex.split(command), tmp_path)
+    (example,) = blocks_in(DOCS / "how-to/training.md", "python")
+    made = "from ase.build import bulk\natoms = bulk('Cu', cubic=True)\n"
+    run([sys.executable, "-c", f"{made}{example}\nprint(atoms.get_potential_energy())"], tmp_path)
+    assert list((tmp_path / "runs/first/test").rglob("*.png"))
+
+
+def test_study(tmp_path: Path) -> None:
+    """The file as it is is valid; with one step of two runs, the example in Python makes its report."""
+    from gemnet_blocks.ablation import Study
+
+    write_frames(tmp_path, 155)
+    (study,) = blocks_in(DOCS / "how-to/study.md", "yaml")
+    path = tmp_path / "quadruplets.yaml"
+    path.write_text(study, encoding="utf-8")
+    assert Study.from_file(path).folder == tmp_path / "quadruplets"
+    fewer = replaced(replaced(study, "seeds: 8", "seeds: 1"), "steps: 2000", "steps: 1")
+    fewer = replaced(replaced(fewer, "match: parameters\n", ""), "  4 Å quadruplets: {graphs.quad.cutoff: 4.0}\n", "")
+    path.write_text(fewer, encoding="utf-8")
+    (example,) = blocks_in(DOCS / "how-to/study.md", "python")
+    run([sys.executable, "-c", example], tmp_path)
+    assert "inconclusive" in (tmp_path / "quadruplets/report/report.html").read_text(encoding="utf-8")
+
+
+def test_a_checkpoint_is_moved(tmp_path: Path) -> None:
+    from ase.build import fcc111
+    from ase.io import write
+
+    shutil.copy(ROOT / "tests/parity/checkpoints/older.pt", tmp_path / "CHECKPOINT.pt")
+    write(tmp_path / "slab.cif", fcc111("Cu", (2, 2, 2), vacuum=6.0, periodic=True))
+    (console,) = blocks_in(DOCS / "how-to/checkpoint.md", "console")
+    convert, relax = commands(console)
+    assert "0 keys missing" in run(shlex.split(convert), tmp_path)
+    run([*shlex.split(relax), "--fmax", "1e6"], tmp_path)  # weights are random
+    assert (tmp_path / "relaxed.extxyz").exists()
+
+
+def test_other_examples(tmp_path: Path) -> None:
+    from gemnet_blocks.data.options import DataOptions
+
+    (data,) = blocks_in(DOCS / "how-to/scale.md", "yaml")
+    split = {"type": "random", "validation": 1, "test": 1, "seed": 0}
+    more = {"files": ["frames.extxyz"], "units": "eV", "energy": "total", "split": split}
+    assert DataOptions.model_validate({**more, **yaml.safe_load(data)["data"]}).workers == 2
+    (schema,) = blocks_in(DOCS / "reference/spec.md", "python")
+    assert "properties" in json.loads(run([sys.executable, "-c", schema], tmp_path))
+
+
+def write_frames(folder: Path, count: int) -> None:
+    """Copper with displaced atoms, labelled by EMT, as `frames.extxyz`."""
+    import numpy as np
+    from ase.build import bulk
+    from ase.calculators.emt import EMT
+    from ase.io import write
+
+    generator = np.random.default_rng(0)
+    frames = [bulk("Cu", cubic=True) for _ in range(count)]
+    for frame in frames:
+        frame.positions += generator.normal(scale=0.05, size=(4, 3))
+        frame.calc = EMT()
+        frame.get_forces()
+    write(folder / "frames.extxyz", frames)
+    (folder / "paper_configs").symlink_to(ROOT / "paper_configs")
+
+
+def replaced(text: str, one: str, other: str) -> str:
+    """The text with what must occur in it replaced."""
+    assert one in text
+    return text.replace(one, other)
+
+
+MODULES_WITH_EXAMPLES = sorted(
+    path
+    for path in (ROOT / "gemnet_blocks").rglob("*.py")
+    if re.search(r"^\s*>>> ", path.read_text("utf-8"), re.MULTILINE)
+)
+
+
+@pytest.mark.parametrize("path", MODULES_WITH_EXAMPLES, ids=lambda path: path.stem)
+def test_examples_in_docstrings(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "paper_configs").symlink_to(ROOT / "paper_configs")
+    monkeypatch.chdir(tmp_path)
+    name = ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+    module = importlib.import_module(name)
+    runner = doctest.DocTestRunner(Checker(), optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for found in doctest.DocTestFinder().find(module):
+        runner.run(found)
+    assert runner.tries
+    assert not runner.failures
+
+
+class Checker(doctest.OutputChecker):
+    """Examples that show no result may have one."""
+
+    def check_output(self, want: str, got: str, optionflags: int) -> bool:
+        return not want or super().check_output(want, got, optionflags)
+
+
+def test_files_that_are_named_exist() -> None:
+    """Paths in code spans: of the package, its tests and configs."""
+    missing = []
+    for source in written_pages():
+        text = source.read_text(encoding="utf-8")
+        spans = re.findall(r"`((?:[\w-]+/)*[\w-]+(?:\.py|\.yaml|\.md|/))`", text)
+        known = ("gemnet_blocks/", "tests/", "paper_configs/", "benchmarks/", "docs/")
+        for span in spans:
+            named = "/" in span and (span.startswith(known) or (ROOT / "gemnet_blocks" / span.split("/")[0]).exists())
+            if named and not any((ROOT / folder / span).exists() for folder in ("", "gemnet_blocks/")):
+                missing.append(f"{source.name}: {span}")
+    assert not missing
+
+
+def test_tests_that_are_named_exist() -> None:
+    defined = {
+        name
+        for path in (ROOT / "tests").rglob("test_*.py")
+        for name in re.findall(r"^ *def (test_\w+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    text = (DOCS / "mathematics" / "symmetry.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 10
+    assert named <= defined, named - defined
