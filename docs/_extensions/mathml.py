@@ -21,7 +21,7 @@ LOGGER = logging.getLogger(__name__)
 FONT = "STIXTwoMath-Regular"
 FUNCTION = re.compile(r"\\(cos|sin|exp|ln|log)(?=\s+[A-Za-z0-9]|\s*\\(?:theta|varphi|phi|psi|pi)\b)")
 """Functions without parentheses, which need a space behind them."""
-BEFORE_FUNCTION = re.compile(r"(?<=[A-Za-z0-9}\])])\s*(?=\\(?:cos|sin|exp|ln|log)\b)")
+BEFORE_FUNCTION = re.compile(r"(?<=[A-Za-z0-9}\])])\s*(?=\\(?:cos|sin|exp|ln|log|operatorname)\b)")
 """Where a function follows a factor, which needs a space between them."""
 OPERATOR = re.compile(r"\\operatorname\b")
 """The converter sets names of operators in italics."""

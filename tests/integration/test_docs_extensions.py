@@ -34,6 +34,7 @@ def test_functions_stand_apart_from_their_neighbors() -> None:
     found = drawn(r"C_{jk}\cos j\theta")
     space = r'<mspace width="[\d.]+em" />'
     assert re.search(rf"</msub>{space}<mi>cos</mi>{space}<mi>j</mi>", found)
+    assert re.search(rf"<mi>n</mi>{space}<mrow>", drawn(r"n \operatorname{sinc}{(x)}"))
     assert "mspace" not in drawn(r"\cos(x)")
 
 
