@@ -95,14 +95,18 @@ def test_training(tmp_path: Path) -> None:
 
 
 def test_study(tmp_path: Path) -> None:
-    """The file as it is is valid; with one step of two runs, the example in Python makes its report."""
+    """The files as they are are valid; with one step of two runs, the example in Python makes its report."""
     from gemnet_blocks.ablation import Study
+    from gemnet_blocks.ablation.reading import read_study
 
     write_frames(tmp_path, 15)
-    (study,) = blocks_in(DOCS / "how-to/study.md", "yaml")
+    study, extension = blocks_in(DOCS / "how-to/study.md", "yaml")
     path = tmp_path / "quadruplets.yaml"
     path.write_text(study, encoding="utf-8")
     assert Study.from_file(path).folder == tmp_path / "quadruplets"
+    own = replaced(replaced(extension, "validation.aselmdb", "frames.extxyz"), "train.aselmdb", "frames.extxyz")
+    (tmp_path / "mine.yaml").write_text(own, encoding="utf-8")
+    assert "no triplets" not in read_study(tmp_path / "mine.yaml").patches
     fewer = replaced(replaced(study, "seeds: 8", "seeds: 1"), "steps: 2000", "steps: 1")
     fewer = replaced(replaced(fewer, "match: parameters\n", ""), "  4 Å quadruplets: {graphs.quad.cutoff: 4.0}\n", "")
     path.write_text(replaced(fewer, "validation: 50, test: 100", "validation: 5, test: 5"), encoding="utf-8")
