@@ -24,6 +24,9 @@ _MARKS = {"worse": "▲", "better": "▼", "no difference shown": "●", "inconc
 _WIDE = 24
 """Columns of longer words are wrapped."""
 
+_LONG = 100
+"""Facts of more characters have a row of their own."""
+
 # Should an escape ever be missing, the browser still runs and loads nothing.
 _HEAD = """<!DOCTYPE html>
 <html lang="en">
@@ -60,6 +63,11 @@ def _section(section: Section, name: str) -> str:
     return f'<section id="{name}"><h2>{title}</h2>\n{body}</section>\n'
 
 
+def _fact(name: str, value: str) -> str:
+    wide = ' class="wide"' if len(value) > _LONG else ""
+    return f"<div{wide}><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
+
+
 def _block(block: Block) -> str:
     match block:
         case Paragraph(text):
@@ -67,8 +75,8 @@ def _block(block: Block) -> str:
         case Bullets(items):
             return "<ul>" + "".join(f"<li>{escape(item)}</li>\n" for item in items) + "</ul>\n"
         case Facts(items):
-            rows = (f"<div><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>" for name, value in items)
-            return f'<dl class="facts">{"".join(rows)}</dl>\n'
+            rows = "".join(_fact(name, value) for name, value in items)
+            return f'<dl class="facts">{rows}</dl>\n'
         case Findings():
             return _findings(block)
         case Table():

@@ -141,6 +141,14 @@ def test_the_page_needs_nothing_else(files):
         assert link[1:] in names
 
 
+def test_long_facts_have_a_row_of_their_own(study):
+    def wide(data: str) -> int:
+        elements = Elements(report_files(replace(study, data=data))["report.html"]).seen
+        return sum(attributes.get("class") == "wide" for _, attributes in elements)
+
+    assert (wide("few frames"), wide("many frames; " * 20)) == (0, 1)
+
+
 def test_figures_take_the_pages_colors(files):
     drawings = files["report.html"].split("<svg")[1:]
 
