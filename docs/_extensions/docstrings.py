@@ -106,7 +106,18 @@ def convert(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: 
     """Rewrite the docstring that autodoc found."""
     lines[:] = to_rst(lines)
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")  # or else napoleon takes what is before a colon for a type
+        lines[:] = untyped(lines)
+
+
+def untyped(lines: list[str]) -> list[str]:
+    """A description that napoleon takes for no type, which is what it makes of words before a colon.
+
+    It reads the first line that is not empty; `\\ ` is nothing.
+    """
+    first = next((line for line in lines if line.strip()), "")
+    if ":" not in first:
+        return lines
+    return ["\\ ", *([""] if first.startswith((".", "-", ":", " ")) else []), *lines]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

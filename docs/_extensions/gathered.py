@@ -24,6 +24,7 @@ TITLES = {
     "graph": "Graphs",
     "plotting": "Pictures",
     "spec": "Specs",
+    "spec.published": "Published arguments",
     "testing": "Testing",
     "testing.assertions": "Assertions",
     "testing.oracles": "Slow definitions",

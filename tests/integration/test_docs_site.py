@@ -57,6 +57,12 @@ def local(address: str, path: Path) -> tuple[Path, str] | None:
     return target, unquote(parts.fragment)
 
 
+def test_descriptions_are_not_taken_for_types(site: Path) -> None:
+    """Types stand in signatures; words before a colon are a part of the description."""
+    for path in sorted((site / "generated/api").glob("*.html")):
+        assert 'Type<span class="colon">' not in path.read_text(encoding="utf-8"), path.name
+
+
 def test_all_pages_are_there(site: Path) -> None:
     found = {str(path.relative_to(site)) for path in pages(site)}
     for source in written_pages():
