@@ -154,7 +154,7 @@ class Study:
         chosen = self._executor(executor, processes, cluster, len(plan.runs))
         work = Work.of(self._learner, self._study.base.catalog)
         chosen.check(work)
-        self._check_device(chosen)
+        self._check_machine(chosen)
         write_json(self.folder / ABOUT, {"data": plan.data})
         options = self._study.options
         try:
@@ -217,14 +217,16 @@ class Study:
             return SubmititExecutor(self.folder / "jobs", parameters=cluster, jobs=processes)
         raise SpecError(f"executor: must be local, here or slurm, got {executor!r}")
 
-    def _check_device(self, executor: Executor) -> None:
-        """That machines of a cluster have no GPU, cannot be known here."""
-        import torch
-
+    def _check_machine(self, executor: Executor) -> None:
+        """What machines of a cluster have, cannot be known here."""
         config = self._study.config
-        wanted = config is not None and self._learner.needs_data and config.training.device == "cuda"
-        if wanted and executor.on_this_machine and not torch.cuda.is_available():
-            raise SpecError("training.training.device: is cuda, and this machine has no GPU: remove it, or say auto")
+        if config is not None and self._learner.needs_data and executor.on_this_machine:
+            from gemnet_blocks.training.preparing import check_machine
+
+            try:
+                check_machine(config)
+            except SpecError as error:
+                raise SpecError("\n".join(f"training.{line}" for line in str(error).splitlines())) from None
 
     def _settings(self) -> dict[str, Any]:
         """The whole study, with nothing left to look up."""

@@ -22,7 +22,7 @@ from gemnet_blocks.weights_by_name import weights_by_name
 
 
 def check_config(config: TrainingConfig) -> None:
-    """Check what needs neither data nor model.
+    """Check what needs neither data nor model, on any machine.
 
     Raises:
         SpecError: one error with every problem.
@@ -47,6 +47,17 @@ def check_config(config: TrainingConfig) -> None:
         problems.append("training.stop_early.metric: stresses are validated only where loss.stress is given")
     if early is not None and early.metric == "forces_mae" and forces is None:
         problems.append("training.stop_early.metric: the model has no forces")
+    if problems:
+        raise SpecError("\n".join(problems))
+
+
+def check_machine(config: TrainingConfig) -> None:
+    """Check that this machine has what the run computes on.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
+    problems = []
     if config.training.device == "cuda" and not torch.cuda.is_available():
         problems.append("training.device: torch finds no CUDA device here: choose auto or cpu")
     on_cpu = Processes().device(config.training.device).type == "cpu"

@@ -36,6 +36,7 @@ from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.preparing import (
     check_config,
     check_data,
+    check_machine,
     compared_labels,
     initial_potential,
     prepare_scales,
@@ -71,6 +72,7 @@ class Run:
             SpecError, StructureError, StateError: see `train`.
         """
         check_config(config)
+        check_machine(config)
         check_folder(folder)
         processes = Processes.of_environment()
         if processes.rank == 0:

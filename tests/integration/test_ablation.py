@@ -205,7 +205,8 @@ def test_what_is_wrong_with_all_is_told_once(folder: Path, tmp_path: Path) -> No
 def test_packages_and_devices_that_are_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     study = Study.from_file(folder / "study.yaml", {"training.training.device": "cuda"}, folder=tmp_path)
-    with pytest.raises(SpecError, match=r"training\.training\.device: is cuda, and this machine has no GPU"):
+    study.check()  # another machine may have one
+    with pytest.raises(SpecError, match=r"^training\.training\.device: torch finds no CUDA device here"):
         study.run("here", progress=False)
     monkeypatch.setitem(sys.modules, "lightning", None)
     with pytest.raises(ImportError, match="train"):
