@@ -131,6 +131,7 @@ def _of_file(
 
     from gemnet_blocks.data.opening import open_files
     from gemnet_blocks.data.options import DataOptions
+    from gemnet_blocks.spec.resolve import parse_assignment
 
     if units is None or energy is None:
         raise SpecError(
@@ -141,7 +142,7 @@ def _of_file(
         "files": [str(path)],
         "units": {"energy": units, "length": length},
         "energy": energy.value,
-        "keys": dict(pair.partition("=")[::2] for pair in keys),
+        "keys": dict(map(parse_assignment, keys)),
         "labels": [name.strip() for name in labels.split(",")],
         "periodicity": "mixed",
         "batch": {"structures": 1},

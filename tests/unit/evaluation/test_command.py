@@ -129,6 +129,7 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         (["--units", "eV", "--energy", "adsorption"], "predicts total energies"),
         (["--units", "eV", "--energy", "total", "--key", "energy=REF"], "has no energy .key 'REF'"),
         (["--units", "eV", "--energy", "total", "--key", "power=REF"], "keys.power"),
+        (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is no assignment"),
         (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
         (["--units", "eV", "--energy", "total", "--plot"], "give --output"),
         (["--units", "eV", "--energy", "total", "--output", __file__], "is a file: give a folder"),
