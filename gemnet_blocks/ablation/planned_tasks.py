@@ -57,8 +57,12 @@ def _without_primary(study: StudyDocument, learner: Learner, task: Task, data: D
 
 def _about(line: str, variant: str) -> str:
     """A problem of a variant's training, in the words of the study."""
-    line = re.sub(r"^(loss|training|schedule)\.", r"training.\1.", line)
-    return f"{BASE if variant == BASE else f'variants.{variant}'}: {line}"
+    return f"{BASE if variant == BASE else f'variants.{variant}'}: {in_study(line)}"
+
+
+def in_study(line: str) -> str:
+    """A problem of a training config, with the path that its field has in a study."""
+    return re.sub(r"^(loss|training|schedule)\.", r"training.\1.", line)
 
 
 def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:

@@ -15,6 +15,7 @@ from gemnet_blocks.ablation.local_processes import ProcessExecutor
 from gemnet_blocks.ablation.notebooks import study_document
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
 from gemnet_blocks.ablation.plan import StudyPlan, data_files, make_plan
+from gemnet_blocks.ablation.planned_tasks import in_study
 from gemnet_blocks.ablation.progress import Progress
 from gemnet_blocks.ablation.reading import StudyDocument, read_study, study_of
 from gemnet_blocks.ablation.results import StudyResults
@@ -226,7 +227,7 @@ class Study:
             try:
                 check_machine(config)
             except SpecError as error:
-                raise SpecError("\n".join(f"training.{line}" for line in str(error).splitlines())) from None
+                raise SpecError("\n".join(map(in_study, str(error).splitlines()))) from None
 
     def _settings(self) -> dict[str, Any]:
         """The whole study, with nothing left to look up."""
