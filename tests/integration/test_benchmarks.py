@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def test_a_case_from_start_to_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for one in (reference, here):
         assert "failure" not in one
         assert len(one["seconds"]) == 2
-        assert one["megabytes"] >= 0
+        assert math.isfinite(one["megabytes"])  # tests before this one may have left memory that is free by now
         assert 0 < one["error"] < 1e-4  # single precision is not double precision
     assert here["difference"] == 0
     assert here["gradient_difference"] < 1e-6
