@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
+from jaxtyping import config as shape_checking
 from jaxtyping import install_import_hook
 
 # Before anything imports gemnet_blocks. JAXTYPING_DISABLE=1 in the environment turns the checks off.
 install_import_hook("gemnet_blocks", "shape_checks.check_shapes")
+SWITCHED_OFF = shape_checking.jaxtyping_disable
+UNIT_TESTS = Path(__file__).parent / "unit"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
@@ -17,6 +21,12 @@ from gemnet_blocks.structures import Structures  # noqa: E402
 
 # tensors in tests are so small that threads would only wait for each other
 torch.set_num_threads(1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Check shapes in the tests of single parts only; others call the same functions thousands of times."""
+    shape_checking.update("jaxtyping_disable", SWITCHED_OFF or UNIT_TESTS not in item.path.parents)
 
 
 @pytest.fixture(autouse=True)

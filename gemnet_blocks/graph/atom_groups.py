@@ -79,23 +79,26 @@ def atom_groups(outer: EdgeSet, inner: EdgeSet, atoms_at_most: int | None = None
     kind = _width_class(outer_degree[atoms]) * 1024 + _width_class(inner_degree[atoms])
     order = kind.argsort(stable=True)
     sizes = torch.unique_consecutive(kind[order], return_counts=True)[1].tolist()
-    row_of_edge = torch.full_like(outer.source, 0)
+    outer_shift, inner_shift = pack_shift(outer.shift), pack_shift(inner.shift)
+    first_row = torch.full_like(outer_degree, -1)  # of the outer edges into each atom
     row_of_atom = torch.full_like(outer_degree, len(atoms))
     row_of_atom[atoms[order]] = torch.arange(len(atoms), device=atoms.device)
     groups: list[AtomGroup] = []
     rows = 0
     for members in atoms[order].split(sizes):
         for part in members.split(atoms_at_most or len(members)):
-            outer_edges, has_outer = _padded(outer, part)
-            inner_edges, has_inner = _padded(inner, part)
-            row = torch.arange(outer_edges.numel(), device=atoms.device).view_as(outer_edges) + rows
-            row_of_edge[outer_edges[has_outer]] = row[has_outer] + 1
-            rows += outer_edges.numel()
+            outer_edges, has_outer = _padded(outer.first, outer_degree, part)
+            inner_edges, has_inner = _padded(inner.first, inner_degree, part)
+            end = rows + outer_edges.numel()
+            first_row[part] = torch.arange(rows, end, outer_edges.shape[1], device=atoms.device)
+            rows = end
             same = outer.source[outer_edges][:, :, None] == inner.source[inner_edges][:, None, :]
-            same &= pack_shift(outer.shift)[outer_edges][:, :, None] == pack_shift(inner.shift)[inner_edges][:, None, :]
+            same &= outer_shift[outer_edges][:, :, None] == inner_shift[inner_edges][:, None, :]
             pair = has_outer[:, :, None] & has_inner[:, None, :] & ~same
             groups.append(AtomGroup(outer_edges, inner_edges, pair))
-    return AtomGroups(tuple(groups), torch.where(row_of_edge > 0, row_of_edge - 1, rows), row_of_atom)
+    row = first_row.index_select(0, outer.target)
+    row_of_edge = torch.arange(outer.count, device=row.device) - outer.first.index_select(0, outer.target) + row
+    return AtomGroups(tuple(groups), torch.where(row >= 0, row_of_edge, rows), row_of_atom)
 
 
 def _width_class(degree: Int[Tensor, " atoms"]) -> Int[Tensor, " atoms"]:
@@ -107,10 +110,10 @@ def _width_class(degree: Int[Tensor, " atoms"]) -> Int[Tensor, " atoms"]:
 
 
 def _padded(
-    edges: EdgeSet, atoms: Int[Tensor, " atoms"]
+    first: Int[Tensor, " all_atoms_plus_1"], degree: Int[Tensor, " all_atoms"], atoms: Int[Tensor, " atoms"]
 ) -> tuple[Int[Tensor, "atoms width"], Bool[Tensor, "atoms width"]]:
     """The edges into each atom, as many as the most of any, and which of them are there."""
-    degree = edges.degree[atoms]
+    degree, first = degree[atoms], first[atoms]
     column = torch.arange(int(degree.max()), device=atoms.device)
     there = column < degree[:, None]
-    return torch.where(there, edges.first[atoms][:, None] + column, edges.first[atoms][:, None]), there
+    return torch.where(there, first[:, None] + column, first[:, None]), there
