@@ -168,8 +168,8 @@ def test_verdicts_of_targets() -> None:
     dead = {"plan": "float32", "execution": {}, "seconds": [], "failure": "killed | by itself"}
     assert verdict(target, reference, dead)[1] == "missed: killed / by itself"
     limit = next(one for one in cases.TARGETS if one.limit)
-    assert verdict(limit, entrant("float32", 1, 5900)) == ("5.9 GB", "passed")
-    assert verdict(limit, entrant("float32", 1, 6000))[1] == "missed"
+    assert verdict(limit, entrant(limit.plan, 1, 5900)) == ("5.9 GB", "passed")
+    assert verdict(limit, entrant(limit.plan, 1, 6000))[1] == "missed"
 
 
 def test_differences_are_relative_to_the_greatest() -> None:
@@ -228,8 +228,8 @@ def test_the_quadruplet_interaction_alone(tmp_path: Path) -> None:
 
 
 def test_scaling_tables_targets_and_plots(tmp_path: Path) -> None:
-    def point(value: int, seconds: float, megabytes: float, **more: Any) -> dict[str, Any]:
-        return {"value": value, "plan": "default", "seconds": [seconds], "megabytes": megabytes, **more}
+    def point(value: int, seconds: float, megabytes: float, plan: str = "default", **more: Any) -> dict[str, Any]:
+        return {"value": value, "plan": plan, "seconds": [seconds], "megabytes": megabytes, **more}
 
     def quadruplets(value: int, seconds: float) -> dict[str, Any]:
         counts = {"edges of quad": 10 * value, "quadruplets through quad": 1000 * value}
@@ -237,7 +237,7 @@ def test_scaling_tables_targets_and_plots(tmp_path: Path) -> None:
 
     failed = {"value": 1024, "plan": "default", "seconds": [], "failure": "killed"}
     found = {
-        "atoms": {"points": [point(484, 0.484, 500), failed, point(10_000, 11, 7000)]},
+        "atoms": {"points": [point(484, 0.484, 500), failed, point(10_000, 11, 7000, "memory budget")]},
         "quad_neighbors": {"points": [quadruplets(8, 1.0), quadruplets(30, 3.5)]},
     }
     quad, many = scaling_tables.target_rows(found)
