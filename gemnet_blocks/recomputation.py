@@ -38,7 +38,8 @@ def fixed(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def without_fragments(lean: bool) -> Iterator[None]:
-    """Where `lean`, arrays that are free go back to the system at once.
+    """Where `lean`, arrays that are free go back to the system at once; with gradients from here on, as backward passes
+    come later.
 
     The allocator of Linux keeps free arrays of up to 32 MB for others. With many that come and go, what is free in
     pieces adds up to several times what is in use. Elsewhere than on Linux this does nothing.
@@ -48,8 +49,11 @@ def without_fragments(lean: bool) -> Iterator[None]:
         return
     set_option = getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)  # other C libraries have none
     threshold = -3  # M_MMAP_THRESHOLD: the size from which an array has pages of its own
-    set_option(threshold, 2**20)
+    stays = torch.is_grad_enabled()
+    # new pages take time; without a graph that keeps arrays, there are few pieces
+    set_option(threshold, 2**20 if stays else 2**23)
     try:
         yield
     finally:
-        set_option(threshold, 2**25)
+        if not stays:
+            set_option(threshold, 2**25)

@@ -8,7 +8,7 @@ import torch
 from helpers import KINDS, assert_close, small_spec
 from torch import nn
 
-from gemnet_blocks.recomputation import fixed, remade
+from gemnet_blocks.recomputation import fixed, remade, without_fragments
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
 
@@ -74,3 +74,25 @@ def test_parameters_are_fixed_inside_and_trained_afterwards() -> None:
         assert not module.weight.requires_grad
     assert module.weight.requires_grad
     assert not module.bias.requires_grad
+
+
+@pytest.mark.parametrize(("gradients", "expected"), [(False, [2**23, 2**25]), (True, [2**20])])
+def test_memory_goes_back_until_the_end_or_with_backward_passes_from_then_on(
+    gradients: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thresholds: list[int] = []
+
+    class Library:
+        def mallopt(self, option: int, value: int) -> None:
+            assert option == -3
+            thresholds.append(value)
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
+    with torch.set_grad_enabled(gradients):
+        with without_fragments(False):
+            pass
+        assert thresholds == []
+        with without_fragments(True):
+            assert thresholds == expected[:1]
+    assert thresholds == expected
