@@ -66,9 +66,9 @@ INTRODUCTION = """\
 
 Made by `python benchmarks/accuracy/table.py` from `results/`; [README.md](README.md) says how to train these again.
 Errors are on test sets, which no choice was made with but that of an energy weight (mlearn-si, see README.md). Energies
-are those of the data, totals of density-functional
-theory; forces count on all atoms, on slabs on free atoms only. MAE and RMSE of forces are of components, the mean force
-error is that of ‖ΔF‖. EFwT: energy within 0.02 eV and every force component within 0.03 eV/Å.
+are those of the data, totals of density-functional theory; forces count on all atoms, on slabs on free atoms only. MAE
+and RMSE of forces are of components, the mean force error is that of ‖ΔF‖. EFwT: energy within 0.02 eV and every force
+component within 0.03 eV/Å.
 """
 
 
