@@ -17,11 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cases import published_arguments, slab, write
+from cases import LIMITED, published_arguments, slab, write
 from compare import SCRIPTS, SEED, Entrant
 from processes import FOLDER, memory_limit
 from results import machine, update_page
-from scaling_tables import ANGULAR, ATOMS, BUDGET, DEFAULT, QUAD_NEIGHBORS, TITLES, least, points
+from scaling_tables import ANGULAR, ATOMS, DEFAULT, QUAD_NEIGHBORS, TITLES, least, points
 
 PLANS: Mapping[str, Mapping[str, Any]] = {
     DEFAULT: {},
@@ -29,9 +29,6 @@ PLANS: Mapping[str, Mapping[str, Any]] = {
     "factorised": {"angular": "factorised"},
 }
 """Ways to compute angular sums."""
-
-LIMITED: Mapping[str, Mapping[str, Any]] = {DEFAULT: {}, BUDGET: {"memory_budget": 0}}
-"""By itself; and with the least memory, as where the budget is too small for that."""
 
 SIDES = {484: 11, 1024: 16, 1936: 22, 10_000: 50}
 """Atoms along each side of slabs, by their atoms."""
@@ -84,7 +81,7 @@ def sweeps(most_atoms: int, extra: Mapping[str, Mapping[str, Any]]) -> tuple[Swe
     atoms = [count for count in SIDES if count <= most_atoms]
     plans = {**PLANS, **extra}
     return (
-        Sweep(ATOMS, atoms, "forward", {**LIMITED, **extra}, alternate=False),
+        Sweep(ATOMS, atoms, "forward", {DEFAULT: {}, **LIMITED, **extra}, alternate=False),
         Sweep(QUAD_NEIGHBORS, (8, 12, 18, 24, 30), "quadruplet", plans, alternate=True),
         Sweep(ANGULAR, tuple(range(1, 9)), "quadruplet", plans, alternate=True),
     )

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from cases import BUDGET
 from markdown_tables import NONE, cell, number, table
 
 DEFAULT = "default"
 """The plan that the library takes by itself."""
-
-BUDGET = "memory budget"
-"""What is left of it when memory is limited."""
 
 ATOMS, QUAD_NEIGHBORS, ANGULAR = "atoms", "quad_neighbors", "angular"
 """The names of the sweeps."""

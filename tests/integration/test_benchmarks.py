@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -59,6 +58,7 @@ class InThisProcess:
         assert interpreter == sys.executable
         assert (ROOT / "benchmarks" / script).is_file()
         self.worker = worker.Worker(worker_here.make, "gemnet_blocks")
+        self.worker.imported = 0  # this process holds more than imports, of tests before, and may give it back
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         try:
@@ -132,7 +132,7 @@ def test_a_case_from_start_to_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     for one in (reference, here):
         assert "failure" not in one
         assert len(one["seconds"]) == 2
-        assert math.isfinite(one["megabytes"])  # tests before this one may have left memory that is free by now
+        assert one["megabytes"] >= 0
         assert 0 < one["error"] < 1e-4  # single precision is not double precision
     assert here["difference"] == 0
     assert here["gradient_difference"] < 1e-6
@@ -237,7 +237,7 @@ def test_scaling_tables_targets_and_plots(tmp_path: Path) -> None:
 
     failed = {"value": 1024, "plan": "default", "seconds": [], "failure": "killed"}
     found = {
-        "atoms": {"points": [point(484, 0.484, 500), failed, point(10_000, 11, 7000, "memory budget")]},
+        "atoms": {"points": [point(484, 0.484, 500), failed, point(10_000, 11, 7000, cases.BUDGET)]},
         "quad_neighbors": {"points": [quadruplets(8, 1.0), quadruplets(30, 3.5)]},
     }
     quad, many = scaling_tables.target_rows(found)

@@ -132,14 +132,9 @@ def test_the_model_is_left_as_it_was():
     assert model(slab()).energy.isfinite().all()
 
 
+@pytest.mark.parametrize("plan", ["explicit", "factorised"])
 @pytest.mark.parametrize(
-    ("atoms", "plan"),
-    [
-        ([], "explicit"),
-        ([Atoms()], "factorised"),
-        ([Atoms("H", tags=[1])], "explicit"),
-        ([Atoms("H2", [[0, 0, 0], [0, 0, 30]], tags=[1, 1])], "factorised"),
-    ],
+    "atoms", [[], [Atoms()], [Atoms("H", tags=[1])], [Atoms("H2", [[0, 0, 0], [0, 0, 30]], tags=[1, 1])]]
 )
 def test_structures_with_nothing_to_compute(atoms: list[Atoms], plan: str):
     estimate = small_model("gradient", plan).estimate(Structures.from_ase(atoms), "train")
