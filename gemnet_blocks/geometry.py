@@ -26,7 +26,6 @@ class Geometry:
         update_radial: their projections for atom updates.
         output_radial: their projections for output blocks.
         interactions: what the blocks of each interaction read, by the interaction's name.
-        lean: whether intermediate results are made anew in the backward pass, instead of being kept.
     """
 
     main: SymmetricEdges
@@ -34,7 +33,6 @@ class Geometry:
     update_radial: Float[Tensor, "edges radial_size"]
     output_radial: Float[Tensor, "edges radial_size"]
     interactions: Mapping[str, Any]
-    lean: bool = False
 
 
 @final
@@ -71,7 +69,6 @@ class GeometryEncoder(nn.Module):
             update_radial=self.update_radial(main),
             output_radial=self.output_radial(main),
             interactions={name: self._shared(name, graphs, radial) for name in self.interactions},
-            lean=graphs.lean,
         )
 
     def _shared(self, name: str, graphs: Graphs, radial: RadialValues) -> Any:

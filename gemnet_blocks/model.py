@@ -13,7 +13,7 @@ from gemnet_blocks.blocks.read_out import ReadOut
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import DirectForces, Energy, GradientForces
 from gemnet_blocks.precision import MatrixProducts, matrix_products
-from gemnet_blocks.recomputation import fixed, without_fragments
+from gemnet_blocks.recomputation import fixed, lean, without_fragments
 from gemnet_blocks.strain import strained
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.trunk import Trunk as Trunk
@@ -86,11 +86,11 @@ class GemNet(nn.Module):
             )
         if stress:
             self.check_stress()
-        lean = self._exceeds(self.memory_budget if memory_budget is None else memory_budget, structures)
-        with matrix_products(self.matrix_products), without_fragments(lean):
+        short = self._exceeds(self.memory_budget if memory_budget is None else memory_budget, structures)
+        with matrix_products(self.matrix_products), without_fragments(short), lean(short):
             if isinstance(self.forces, GradientForces):
-                return self._with_gradient_forces(structures, given, self.forces, lean, stress)
-            features = self.trunk(structures, given, lean)
+                return self._with_gradient_forces(structures, given, self.forces, stress)
+            features = self.trunk(structures, given)
             contributions = self.read_out(features.outputs)
             prediction = self._energies(contributions.atoms, structures)
             if self.forces is None or contributions.edges is None:
@@ -123,8 +123,8 @@ class GemNet(nn.Module):
 
         It is estimated once for each number of atoms and structures, so that molecular dynamics need not wait for it.
         """
-        if memory_budget is None:
-            return False
+        if memory_budget is None or memory_budget <= 0:
+            return memory_budget is not None
         task: Task = "train" if torch.is_grad_enabled() else "predict"
         key = (task, structures.atom_count, len(structures))
         if key not in self._needed:  # an estimate takes as long as a small prediction
@@ -146,13 +146,13 @@ class GemNet(nn.Module):
         return estimate(self, structures, task)
 
     def _with_gradient_forces(
-        self, structures: Structures, given: Pairs | Neighbors | None, head: GradientForces, lean: bool, stress: bool
+        self, structures: Structures, given: Pairs | Neighbors | None, head: GradientForces, stress: bool
     ) -> Prediction:
         create_graph = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad(), nullcontext() if create_graph else fixed(self):
             structures = differentiable(structures)
             deformed = strained(structures) if stress else None
-            features = self.trunk(structures if deformed is None else deformed.structures, given, lean)
+            features = self.trunk(structures if deformed is None else deformed.structures, given)
             prediction = self._energies(self.read_out(features.outputs).atoms, structures)
             if deformed is None:
                 found = {"forces": head(prediction.energy, structures.positions, create_graph)}

@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.graph.ragged import Segments
+from gemnet_blocks.graph.ragged import Bucket, Segments
+from gemnet_blocks.recomputation import is_lean, remade, rows_at_once
 
 
 class WeightedSum(ABC):
@@ -85,17 +86,27 @@ class _BucketedSum(WeightedSum):
         # An item that pads a bucket has weight zero and takes the first row of the values.
         padded = torch.cat([weights, weights.new_zeros(1, weights.shape[1])])
         padded_index = torch.cat([index, index.new_zeros(1)])
-        self._weights = [_gather(padded, bucket.items).transpose(1, 2) for bucket in segments.buckets]
-        self._rows = [padded_index[bucket.items] for bucket in segments.buckets]
+        items = [part for bucket in segments.buckets for part in bucket.items.split(_segments_at_once(bucket))]
+        self._weights = [_gather(padded, part).transpose(1, 2) for part in items]
+        self._rows = [padded_index[part] for part in items]
         self._place = segments.place
         self._empty = weights.new_zeros(1, weights.shape[1])
 
     def __call__(self, values: Float[Tensor, "sources features"]) -> Float[Tensor, "segments weights features"]:
         """The sums."""
-        parts = [weights @ _gather(values, rows) for weights, rows in zip(self._weights, self._rows, strict=True)]
+        parts = [
+            remade(lambda values, weights, rows: weights @ _gather(values, rows), values, weights, rows)
+            for weights, rows in zip(self._weights, self._rows, strict=True)
+        ]
         # Segments without items stand behind the last one in the order of places: a row of zeros.
         parts.append(self._empty[:, :, None] * values.new_ones(values.shape[1]))
         return torch.cat(parts).index_select(0, self._place)
+
+
+def _segments_at_once(bucket: Bucket) -> int:
+    """All, or where memory is short as many as are in the cache together with 32 features of each item."""
+    segment_count, width = bucket.items.shape
+    return rows_at_once(32 * width) if is_lean() else segment_count
 
 
 def _gather(values: Tensor, rows: Tensor) -> Tensor:

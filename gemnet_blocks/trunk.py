@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 from torch import nn
@@ -62,26 +62,22 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.output_blocks = nn.ModuleList(output_blocks)
 
-    def forward(
-        self, structures: Structures, given: Pairs | Neighbors | None = None, lean: bool = False
-    ) -> TrunkOutput:
+    def forward(self, structures: Structures, given: Pairs | Neighbors | None = None) -> TrunkOutput:
         """Features of atoms and edges.
 
         Args:
             structures: the structures.
             given: pairs or neighbors found before, see `GraphBuilder`.
-            lean: make intermediate results anew where they are needed, instead of keeping them.
 
         Raises:
             StructureError: a structure cannot be computed.
         """
         graphs = self.graphs(structures, self.edge_embedding.dense.linear.weight.dtype, given)
-        graphs = replace(graphs, lean=lean)
         geometry = self.geometry(graphs)
         h = self.atom_embedding(structures.numbers)
-        embeddings = Embeddings(h, self.edge_embedding(h, geometry.radial, graphs.main.edges))
-        outputs = [remade(lean, self.output_blocks[0], embeddings, geometry)]
+        embeddings = Embeddings(h, remade(self.edge_embedding, h, geometry.radial, graphs.main.edges))
+        outputs = [remade(self.output_blocks[0], embeddings, geometry)]
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
-            embeddings = remade(lean, block, embeddings, geometry)
-            outputs.append(remade(lean, output_block, embeddings, geometry))
+            embeddings = block(embeddings, geometry)
+            outputs.append(remade(output_block, embeddings, geometry))
         return TrunkOutput(graphs, tuple(outputs))

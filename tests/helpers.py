@@ -145,7 +145,7 @@ def random_embeddings(graphs: Graphs, atom_size: int, edge_size: int) -> Embeddi
 FACTORISED = (
     AngularPlan("factorised", None),
     AngularPlan("factorised", atoms_at_most=2),
-    AngularPlan("factorised", atoms_at_most=3, keep=False),
+    AngularPlan("factorised", atoms_at_most=3),
 )
 """Factorised sums of all atoms at once, and of a few."""
 

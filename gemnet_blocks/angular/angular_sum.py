@@ -9,6 +9,7 @@ from typing import final
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gemnet_blocks.recomputation import remade
 from gemnet_blocks.sums import Sums, WeightedSum
 
 LinearMap = Callable[[Float[Tensor, "rows size_features"]], Float[Tensor, "rows out"]]
@@ -44,7 +45,7 @@ class ExplicitAngularSum(AngularSum):
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "outputs out_features"]:
         """`linear` of the sums of `values`."""
-        return linear((self._projection @ self._inner(values)).flatten(1))
+        return remade(lambda values: linear((self._projection @ self._inner(values)).flatten(1)), values)
 
 
 @final
@@ -92,5 +93,7 @@ class SumOverEdges(AngularSum):
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "atoms out_features"]:
         """`linear` of the sums of `values`."""
-        to_edges = self._projection @ self._inner(values)
-        return linear(self._sums.by_index(to_edges, self._target, self._atom_count).flatten(1))
+        return remade(lambda values: linear(self._to_atoms(values).flatten(1)), values)
+
+    def _to_atoms(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "atoms size features"]:
+        return self._sums.by_index(self._projection @ self._inner(values), self._target, self._atom_count)

@@ -2,34 +2,59 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.angular.angular_sum import AngularSum, LinearMap
-from gemnet_blocks.recomputation import remade
+from gemnet_blocks.recomputation import is_lean, remade, tidied
+
+Functions = tuple[Tensor, ...]
+"""Functions of the angles in one group."""
 
 Weights = tuple[Tensor, ...]
 """What the values of one group are multiplied with."""
 
 
+PARTS_UNTIL_TIDY = 64
+"""Parts after which memory goes back to the system, where it is short."""
+
+
+class Part(ABC):
+    """One group of atoms, in two steps: what is slow to make and small, then what is fast to make and large."""
+
+    @abstractmethod
+    def functions(self) -> Functions:
+        """Functions of angles."""
+
+    @abstractmethod
+    def weights(self, *functions: Tensor) -> Weights:
+        """Products of these with functions of distances."""
+
+    @abstractmethod
+    def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
+        """The sums of values, gathered for this part."""
+
+
 class SumInParts(AngularSum):
     """An angular sum of parts, each of which holds the rows of one group of atoms.
 
+    All blocks share functions and weights; where memory is short, weights are made anew for every sum.
+
     Args:
-        weights: for each part, a function of nothing that makes its weights.
+        parts: the parts.
         place: the row of every output among the rows of all parts; one behind the last for outputs without any.
-        keep: whether weights are made once, or anew for every sum and every backward pass, which needs less memory.
     """
 
-    def __init__(
-        self, weights: Sequence[Callable[[], Weights]], place: Int[Tensor, " outputs"], keep: bool = True
-    ) -> None:
-        self._weights = list(weights)
-        self._kept = [make() for make in weights] if keep else None
+    def __init__(self, parts: Sequence[Part], place: Int[Tensor, " outputs"]) -> None:
+        self._parts = list(parts)
+        self._functions = [remade(part.functions) for part in parts]
+        self._weights: list[Weights] | None = None
+        if not is_lean():
+            self._weights = [part.weights(*made) for part, made in zip(parts, self._functions, strict=True)]
         self._place = place
 
     def __call__(
@@ -41,9 +66,12 @@ class SumInParts(AngularSum):
         return torch.cat([*parts, of_nothing]).index_select(0, self._place)
 
     def _part(self, number: int, gathered: tuple[Tensor, ...], linear: LinearMap) -> Tensor:
-        if self._kept is not None:
-            return linear(self.sum(self._kept[number], *gathered))
-        return remade(True, lambda *gathered: linear(self.sum(self._weights[number](), *gathered)), *gathered)
+        part = self._parts[number]
+        if self._weights is not None:
+            return linear(part.sum(self._weights[number], *gathered))
+        functions = self._functions[number]
+        found = remade(lambda *gathered: linear(part.sum(part.weights(*functions), *gathered)), *gathered)
+        return found if (number + 1) % PARTS_UNTIL_TIDY else tidied(found)
 
     @abstractmethod
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
@@ -52,7 +80,3 @@ class SumInParts(AngularSum):
     @abstractmethod
     def gather(self, values: Float[Tensor, "inputs features"]) -> list[tuple[Tensor, ...]]:
         """What each part needs of the values; of all parts at once, so that the backward pass is one addition."""
-
-    @abstractmethod
-    def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
-        """The sums of one part."""

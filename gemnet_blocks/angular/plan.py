@@ -34,12 +34,10 @@ class AngularPlan:
     Attributes:
         method: factorised falls back to explicit where bases do not allow for it.
         atoms_at_most: how many atoms are computed at once in factorised sums; None: all that are alike.
-        keep: whether what all blocks share is kept in memory, instead of being made anew in each.
     """
 
     method: AngularMethod = "auto"
     atoms_at_most: int | None = 128
-    keep: bool = True
 
     def choose(self, obstacle: str | None) -> Method:
         """What is computed where an obstacle may stand in the way of factorised sums."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -11,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from gemnet_blocks.angular.azimuth import frames, harmonics, with_gate
-from gemnet_blocks.angular.parts import SumInParts, Weights
+from gemnet_blocks.angular.parts import Functions, Part, SumInParts, Weights
 from gemnet_blocks.basis.spherical import AzimuthalSeries
 from gemnet_blocks.graph.angles import CollinearRule, dot
 from gemnet_blocks.graph.atom_groups import AtomGroup
@@ -57,10 +56,9 @@ class QuadrupletSumPerAtom(SumInParts):
         chains: both kinds of triplets.
         functions: what the weights are made of.
         sums: how the sum over d is computed.
-        keep: whether weights are kept.
     """
 
-    def __init__(self, chains: Chains, functions: QuadrupletFunctions, sums: Sums, keep: bool = True) -> None:
+    def __init__(self, chains: Chains, functions: QuadrupletFunctions, sums: Sums) -> None:
         groups = chains.around_target
         self._groups = groups.groups
         self._size = functions.projection.shape[1]
@@ -79,12 +77,12 @@ class QuadrupletSumPerAtom(SumInParts):
         self._closing = torch.cat([self._inner[:0], *(closing.flatten().clamp(min=0) for closing in chains.closing)])
         self._closing_sizes = [closing.numel() for closing in chains.closing]
         if not len(at_source):  # no triplet d→b→a, and nothing to take in its place
-            super().__init__([], torch.zeros_like(groups.row_of_edge), keep)
+            super().__init__([], torch.zeros_like(groups.row_of_edge))
             self._groups = ()
             return
         outer = groups.outer
         outer_sizes = [group.outer.numel() for group in groups.groups]
-        projection = _folded(functions.projection, coefficients)
+        shared = _Shared(_folded(functions.projection, coefficients), series, rule)
         parts = zip(
             groups.groups,
             (closing >= 0 for closing in chains.closing),
@@ -94,20 +92,7 @@ class QuadrupletSumPerAtom(SumInParts):
             at_source.index_select(0, self._closing).split(self._closing_sizes),
             strict=True,
         )
-
-        def maker(
-            group: AtomGroup, closed: Tensor, u_ca: Tensor, radial: Tensor, frame: Tensor, at_source: Tensor
-        ) -> Callable[[], Weights]:
-            def make() -> Weights:
-                polar, azimuthal = _at_target(group, u_ca, frame, series, rule)
-                projected = (radial @ projection.flatten(1)).unflatten(-1, projection.shape[1:])
-                v = (polar[:, None, None] * azimuthal[..., None, :]).flatten(4).flatten(2, 3).flatten(0, 1)
-                u = _of_closed(projected, polar, azimuthal, at_source, closed)
-                return v, projected.flatten(2), u
-
-            return make
-
-        super().__init__([maker(*part) for part in parts], groups.row_of_edge, keep)
+        super().__init__([_Quadruplets(shared, *part) for part in parts], groups.row_of_edge)
 
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
         """How long a row of the sums is."""
@@ -131,11 +116,72 @@ class QuadrupletSumPerAtom(SumInParts):
             for group, t, y in zip(self._groups, at_middle, closed, strict=True)
         ]
 
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """What all parts share.
+
+    Attributes:
+        projection: from radial functions to G.
+        series: the spherical basis.
+        collinear: what becomes of collinear atoms.
+    """
+
+    projection: Float[Tensor, "radial size multiples polar"]
+    series: AzimuthalSeries
+    collinear: CollinearRule
+
+    @property
+    def multiples(self) -> int:
+        """How many multiples j of the dihedral angle there are."""
+        return self.projection.shape[2]
+
+
+@final
+class _Quadruplets(Part):
+    """The quadruplets of some atoms a.
+
+    Args:
+        shared: what all parts share.
+        group: the edges into these.
+        closed: whether the outer edge c→a of each pair ends the chain of its middle edge b→a, c = d.
+        outer: directions u_ca.
+        radial: radial functions of the outer edges.
+        frame: of the middle edges.
+        at_source: e_j(ψ_d) of each pair that is closed.
+    """
+
+    def __init__(
+        self,
+        shared: _Shared,
+        group: AtomGroup,
+        closed: Tensor,
+        outer: Tensor,
+        radial: Tensor,
+        frame: Tensor,
+        at_source: Tensor,
+    ) -> None:
+        self._shared, self._group, self._closed = shared, group, closed
+        self._outer, self._radial, self._frame, self._at_source = outer, radial, frame, at_source
+
+    def functions(self) -> Functions:
+        """V = P_l(cos φ_cab) e_j(ψ_c), and P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c."""
+        shared = self._shared
+        polar, azimuthal = _at_target(self._group, self._outer, self._frame, shared.series, shared.collinear)
+        v = (polar[:, None, None] * azimuthal[..., None, :]).flatten(4).flatten(2, 3).flatten(0, 1)
+        return v, _of_closed(polar, azimuthal, self._at_source, self._closed)
+
+    def weights(self, *functions: Tensor) -> Weights:
+        """V, G and U."""
+        v, of_closed = functions
+        projected = (self._radial @ self._shared.projection.flatten(1)).unflatten(-1, (-1, of_closed.shape[1]))
+        return v, projected, projected @ of_closed
+
     def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
         """G V T - U y."""
         v, projected, u = weights
         t, closed = gathered
-        outer, features = len(projected) * self._multiples // len(v), t.shape[2]
+        outer, features = len(projected) * self._shared.multiples // len(v), t.shape[2]
         s = v.transpose(1, 2) @ t
         # (atoms · j, l · outer, f) → (atoms · outer, j · l, f)
         s = s.view(len(projected) // outer, -1, outer, features).transpose(1, 2).reshape(len(projected), -1, features)
@@ -173,15 +219,14 @@ def _at_target(
 
 
 def _of_closed(
-    projected: Float[Tensor, "outer_edges size multiples polar"],
     polar: Float[Tensor, "atoms middle polar outer"],
     azimuthal: Float[Tensor, "atoms multiples two middle outer"],
     at_source: Float[Tensor, "closed twice_multiples"],
     closed: Bool[Tensor, "atoms outer middle"],
-) -> Float[Tensor, "outer_edges size middle"]:
-    """U_ca[k, b] = Σ_jl G_ca[k, j, l] P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c."""
+) -> Float[Tensor, "outer_edges multiples_polar middle"]:
+    """P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c: U_ca[k, b] is the sum over j and l of their products with G."""
     at_target = azimuthal.permute(0, 4, 1, 2, 3)
     at_source = at_source.view(*closed.shape, *azimuthal.shape[1:3]).permute(0, 1, 3, 4, 2)
     product = (at_target * at_source).sum(dim=3) * closed[:, :, None]
     functions = product[:, :, :, None] * polar.permute(0, 3, 2, 1)[:, :, None]
-    return projected.flatten(2) @ functions.flatten(2, 3).flatten(0, 1)
+    return functions.flatten(2, 3).flatten(0, 1)

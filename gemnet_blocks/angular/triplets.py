@@ -9,7 +9,7 @@ from typing import Literal, final
 from jaxtyping import Float
 from torch import Tensor
 
-from gemnet_blocks.angular.parts import SumInParts, Weights
+from gemnet_blocks.angular.parts import Functions, Part, SumInParts, Weights
 from gemnet_blocks.graph.atom_groups import AtomGroup, AtomGroups
 
 Over = Literal["edges", "atoms"]
@@ -25,16 +25,19 @@ class TripletFunctions:
         inner: directions u_ba.
         radial: radial functions of the outer edges.
         circular: from cos φ to circular functions.
-        project: from radial functions to B[c→a, k, l].
-        size: embeddings k.
+        projection: from radial × circular functions to embeddings, (radial, k, functions).
     """
 
     outer: Float[Tensor, "outer_edges 3"]
     inner: Float[Tensor, "inner_edges 3"]
     radial: Float[Tensor, "outer_edges radial"]
     circular: Callable[[Tensor], Tensor]
-    project: Callable[[Tensor], Tensor]
-    size: int
+    projection: Float[Tensor, "radial size functions"]
+
+    @property
+    def size(self) -> int:
+        """Embeddings k."""
+        return self.projection.shape[1]
 
 
 @final
@@ -50,31 +53,24 @@ class TripletSumPerAtom(SumInParts):
         groups: the edges into each atom.
         functions: what the weights are made of.
         over: where the sum ends.
-        keep: whether weights are kept.
     """
 
-    def __init__(
-        self, groups: AtomGroups, functions: TripletFunctions, over: Over = "edges", keep: bool = True
-    ) -> None:
+    def __init__(self, groups: AtomGroups, functions: TripletFunctions, over: Over = "edges") -> None:
         self._groups, self._size = groups, functions.size
         self._inner = groups.inner
         outer = groups.outer
         outer_sizes = [group.outer.numel() for group in groups.groups]
-        inner_sizes = [group.inner.numel() for group in groups.groups]
+        self._inner_sizes = [group.inner.numel() for group in groups.groups]
         parts = zip(
             groups.groups,
             functions.outer.index_select(0, outer).split(outer_sizes),
-            functions.inner.index_select(0, self._inner).split(inner_sizes),
+            functions.inner.index_select(0, self._inner).split(self._inner_sizes),
             functions.radial.index_select(0, outer).split(outer_sizes),
             strict=True,
         )
-        self._inner_sizes = inner_sizes
-
-        def maker(group: AtomGroup, u_ca: Tensor, u_ba: Tensor, radial: Tensor) -> Callable[[], Weights]:
-            return lambda: (_weights(group, u_ca, u_ba, radial, functions, over),)
-
+        kind = _OverEdges if over == "edges" else _OverAtoms
         place = groups.row_of_edge if over == "edges" else groups.row_of_atom
-        super().__init__([maker(*part) for part in parts], place, keep)
+        super().__init__([kind(*part, functions) for part in parts], place)
 
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
         """How long a row of the sums is."""
@@ -85,18 +81,54 @@ class TripletSumPerAtom(SumInParts):
         parts = values.index_select(0, self._inner).split(self._inner_sizes)
         return [(part.unflatten(0, group.inner.shape),) for part, group in zip(parts, self._groups.groups, strict=True)]
 
+
+class _Triplets(Part):
+    """The triplets of some atoms.
+
+    Args:
+        group: their edges.
+        outer: directions u_ca.
+        inner: directions u_ba.
+        radial: radial functions of the outer edges.
+        of: what else the weights are made of.
+    """
+
+    def __init__(self, group: AtomGroup, outer: Tensor, inner: Tensor, radial: Tensor, of: TripletFunctions) -> None:
+        self._group, self._outer, self._inner, self._radial, self._of = group, outer, inner, radial, of
+
+    def circular(self) -> Float[Tensor, "atoms outer functions inner"]:
+        """cir_l(φ_cab), zero where c = b."""
+        u_ca = self._outer.unflatten(0, self._group.outer.shape)
+        cosines = u_ca @ self._inner.unflatten(0, self._group.inner.shape).transpose(1, 2)
+        return (self._of.circular(cosines) * self._group.pair[..., None]).transpose(2, 3)
+
+    def projection(self) -> Float[Tensor, "atoms outer size functions"]:
+        """B[c→a, k, l]."""
+        projected = self._radial @ self._of.projection.flatten(1)
+        return projected.view(*self._group.outer.shape, *self._of.projection.shape[1:])
+
     def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
         """W_a x_a."""
-        return (weights[0] @ gathered[0]).view(-1, self._size * gathered[0].shape[2])
+        return (weights[0] @ gathered[0]).view(-1, self._of.size * gathered[0].shape[2])
 
 
-def _weights(
-    group: AtomGroup, u_ca: Tensor, u_ba: Tensor, radial: Tensor, functions: TripletFunctions, over: Over
-) -> Float[Tensor, "atoms outer_size inner_width"]:
-    """W_a, shape (atoms, outer edges · k, inner edges), or summed over c (atoms, k, inner edges)."""
-    cosines = u_ca.unflatten(0, group.outer.shape) @ u_ba.unflatten(0, group.inner.shape).transpose(1, 2)
-    circular = functions.circular(cosines) * group.pair[..., None]
-    projection = functions.project(radial).unflatten(0, group.outer.shape)
-    if over == "edges":
-        return (projection @ circular.transpose(2, 3)).flatten(1, 2)
-    return projection.transpose(1, 2).flatten(2) @ circular.transpose(2, 3).flatten(1, 2)
+@final
+class _OverEdges(_Triplets):
+    def functions(self) -> Functions:
+        """cir_l(φ_cab)."""
+        return (self.circular(),)
+
+    def weights(self, *functions: Tensor) -> Weights:
+        """W_a, shape (atoms, outer edges · k, inner edges)."""
+        return ((self.projection() @ functions[0]).flatten(1, 2),)
+
+
+@final
+class _OverAtoms(_Triplets):
+    def functions(self) -> Functions:
+        """W_a summed over c, shape (atoms, k, inner edges): smaller than what it is made of."""
+        return (self.projection().transpose(1, 2).flatten(2) @ self.circular().flatten(1, 2),)
+
+    def weights(self, *functions: Tensor) -> Weights:
+        """The same."""
+        return functions

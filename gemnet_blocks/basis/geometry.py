@@ -66,14 +66,8 @@ class RadialBases(nn.Module):
     def forward(self, graphs: Graphs) -> RadialValues:
         """Evaluate every basis on the distances of its edge set, times the weights of the edges."""
         return RadialValues(
-            {
-                name: remade(graphs.lean, _of_edges, basis, graphs.edge_sets[name])
-                for name, basis in self.radial.items()
-            },
-            {
-                name: remade(graphs.lean, _of_edges, basis, graphs.edge_sets[name])
-                for name, basis in self.angular.items()
-            },
+            {name: remade(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.radial.items()},
+            {name: remade(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.angular.items()},
         )
 
 

@@ -102,6 +102,7 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
     Options = AtomAtomOptions
     writes = "atoms"
     reads = "atoms, their distances"
+    in_steps = True
 
     def __init__(
         self, atom_size: int, down_size: int, up_size: int, radial_size: int, activation: Activation = "silu"

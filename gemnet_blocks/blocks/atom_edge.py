@@ -109,6 +109,7 @@ class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):
     Options = AtomEdgeOptions
     writes = "edges"
     reads = "atoms, mixed triplets"
+    in_steps = True
 
     def __init__(
         self,

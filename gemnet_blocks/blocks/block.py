@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.blocks.dense import Activation, Dense, residuals, skip
-from gemnet_blocks.blocks.embedding import EdgeEmbedding
+from gemnet_blocks.blocks.embedding import AtEnds, EdgeEmbedding
 from gemnet_blocks.blocks.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.blocks.update import AtomUpdate, Projection
 from gemnet_blocks.geometry import Geometry
-from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.options import Count, Options
-from gemnet_blocks.recomputation import remade
+from gemnet_blocks.recomputation import by_rows, remade, tidied
 from gemnet_blocks.sums import Sums
 
 
@@ -77,30 +76,41 @@ class Block(nn.Module):
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
         """The updated embeddings."""
-        h, m, edges, lean = embeddings.atoms, embeddings.edges, geometry.main.edges, geometry.lean
-        x = skip(remade(lean, self.dense, m), *self._messages("edges", embeddings, geometry))
+        h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
+        x = skip(by_rows(self.dense, m), *self._messages("edges", embeddings, geometry))
         h = skip(h, *self._messages("atoms", embeddings, geometry))
-        m = remade(lean, self.after_skip, skip(m, remade(lean, self.before_skip, x)))
-        update = remade(lean, self.update, m, geometry.update_radial, edges.target, edges.atom_count)
+        m = by_rows(self._skipped, m, x)
+        update = remade(self.update, m, geometry.update_radial, edges.target, edges.atom_count)
         h = skip(self.atom_layers(h), update)
-        m = skip(m, remade(lean, self._concatenated, h, m, edges))
+        at_edges = self.concatenation.of_atoms(h)
+        m = by_rows(lambda *rows: self._concatenated(at_edges, *rows), m, edges.source, edges.target)
         return Embeddings(h, m)
 
-    def _concatenated(
-        self, h: Float[Tensor, "atoms atom_size"], m: Float[Tensor, "edges edge_size"], edges: EdgeSet
+    def _skipped(
+        self, m: Float[Tensor, "edges edge_size"], x: Float[Tensor, "edges edge_size"]
     ) -> Float[Tensor, "edges edge_size"]:
-        return self.concatenation_layers(self.concatenation(h, m, edges))
+        return self.after_skip(skip(m, self.before_skip(x)))
+
+    def _concatenated(
+        self,
+        atoms: AtEnds,
+        m: Float[Tensor, "edges edge_size"],
+        source: Int[Tensor, " edges"],
+        target: Int[Tensor, " edges"],
+    ) -> Float[Tensor, "edges edge_size"]:
+        return skip(m, self.concatenation_layers(self.concatenation.of_edges(atoms, m, source, target)))
 
     def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
         needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape
         messages = []
         for name, interaction in self.interactions.items():
             if isinstance(interaction, Interaction) and interaction.writes == to:
-                message = remade(geometry.lean, interaction, embeddings, geometry.interactions[name])
+                arguments = embeddings, geometry.interactions[name]
+                message = interaction(*arguments) if interaction.in_steps else remade(interaction, *arguments)
                 if message.shape != needed:
                     raise ValueError(
                         f"interaction {name!r} writes to {to}: its message is of shape {tuple(message.shape)}, "
                         f"{tuple(needed)} is needed"
                     )
-                messages.append(message)
+                messages.append(tidied(message))
         return messages

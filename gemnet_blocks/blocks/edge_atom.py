@@ -100,6 +100,7 @@ class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
     Options = EdgeAtomOptions
     writes = "atoms"
     reads = "edges, mixed triplets"
+    in_steps = True
 
     def __init__(
         self,

@@ -12,6 +12,9 @@ from torch.nn import functional
 from gemnet_blocks.blocks.dense import Activation, Dense
 from gemnet_blocks.graph.edges import EdgeSet
 
+AtEnds = tuple[Float[Tensor, "atoms edge_size"], Float[Tensor, "atoms edge_size"]]
+"""What every atom adds to the edges that start at it, and to those that end at it."""
+
 
 @final
 class AtomEmbedding(nn.Module):
@@ -51,9 +54,23 @@ class EdgeEmbedding(nn.Module):
         self, atoms: Float[Tensor, "atoms atom_size"], x: Float[Tensor, "edges edge_in_size"], edges: EdgeSet
     ) -> Float[Tensor, "edges edge_size"]:
         """The embedding of each edge."""
-        # W [h_s, h_t, x] = W_s h_s + W_t h_t + W_x x: atoms are projected before they are copied to their edges
-        of_source, of_target, of_edge = self.dense.linear.weight.split([atoms.shape[1], atoms.shape[1], x.shape[1]], 1)
-        total = functional.linear(x, of_edge)
-        total += functional.linear(atoms, of_source).index_select(0, edges.source)
-        total += functional.linear(atoms, of_target).index_select(0, edges.target)
+        return self.of_edges(self.of_atoms(atoms), x, edges.source, edges.target)
+
+    def of_atoms(self, atoms: Float[Tensor, "atoms atom_size"]) -> AtEnds:
+        """What atoms add to the edges from and to them: W [h_s, h_t, x] = W_s h_s + W_t h_t + W_x x."""
+        of_source, of_target = self.dense.linear.weight[:, : 2 * atoms.shape[1]].chunk(2, dim=1)
+        return functional.linear(atoms, of_source), functional.linear(atoms, of_target)
+
+    def of_edges(
+        self,
+        atoms: AtEnds,
+        x: Float[Tensor, "edges edge_in_size"],
+        source: Int[Tensor, " edges"],
+        target: Int[Tensor, " edges"],
+    ) -> Float[Tensor, "edges edge_size"]:
+        """The embeddings of some edges, given what atoms add to them."""
+        at_source, at_target = atoms
+        total = functional.linear(x, self.dense.linear.weight[:, -x.shape[1] :])
+        total += at_source.index_select(0, source)
+        total += at_target.index_select(0, target)
         return self.dense.activation(total)

@@ -132,6 +132,9 @@ class Interaction(nn.Module, ABC, Generic[GeometryValue]):
     writes: ClassVar[Literal["edges", "atoms"]]
     reads: ClassVar[str]
     """What it reads, for tables."""
+    in_steps: ClassVar[bool] = False
+    """Whether it is made of layers and sums of this library alone, each of which keeps little where memory is short.
+    Otherwise `forward` is computed again in the backward pass, as a whole."""
 
     @classmethod
     @abstractmethod

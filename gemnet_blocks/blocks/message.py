@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gemnet_blocks.angular.angular_sum import AngularSum
 from gemnet_blocks.blocks.dense import Activation, Dense, linear
+from gemnet_blocks.recomputation import by_rows
 from gemnet_blocks.scaling import ScaleFactor
 
 
@@ -38,8 +39,14 @@ class Message(nn.Module):
         row: Int[Tensor, " edges"] | None = None,
     ) -> Float[Tensor, "edges down_size"]:
         """The messages; edge e reads the embedding `row[e]`, or e where `row` is None."""
-        x = self.dense(x)
-        x = x if row is None else x.index_select(0, row)
+        if row is None:
+            return by_rows(lambda x, radial: self._of_edges(self.dense(x), radial), x, radial)
+        dense = by_rows(self.dense, x)
+        return by_rows(lambda row, radial: self._of_edges(dense.index_select(0, row), radial), row, radial)
+
+    def _of_edges(
+        self, x: Float[Tensor, "edges in_size"], radial: Float[Tensor, "edges radial_size"]
+    ) -> Float[Tensor, "edges down_size"]:
         return self.down(self.scale.of_product(x, self.radial, radial))
 
 
@@ -84,4 +91,4 @@ class SymmetricUp(nn.Module):
         self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
     ) -> Float[Tensor, "edges edge_size"]:
         """(Dense₁(x) + Dense₂(x)[reverse])/√2."""
-        return (self.same(x) + self.opposite(x).index_select(0, reverse)) * math.sqrt(0.5)
+        return (by_rows(self.same, x) + by_rows(self.opposite, x).index_select(0, reverse)) * math.sqrt(0.5)

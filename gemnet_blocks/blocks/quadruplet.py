@@ -32,6 +32,7 @@ from gemnet_blocks.graph.index_sets import ChainRequest, IndexRequest, Quadruple
 from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.ragged import by_segment, segments
 from gemnet_blocks.options import Size
+from gemnet_blocks.recomputation import by_rows
 from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.sums import Sums
 
@@ -164,7 +165,7 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
             series,
             self.collinear,
         )
-        return QuadrupletSumPerAtom(chains, functions, self.sums, self.plan.keep and not graphs.lean)
+        return QuadrupletSumPerAtom(chains, functions, self.sums)
 
 
 def _obstacle(circular: CircularBasis | ScaledBasis, spherical: SphericalBasis | ScaledBasis) -> str | None:
@@ -197,6 +198,7 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
     Options = QuadrupletOptions
     writes = "edges"
     reads = "edges, quadruplets"
+    in_steps = True
 
     def __init__(
         self,
@@ -247,6 +249,10 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
 
     def forward(self, embeddings: Embeddings, geometry: QuadrupletGeometry) -> Float[Tensor, "edges edge_size"]:
         """The message to each main edge."""
-        x = self.message(embeddings.edges, geometry.radial).index_select(0, geometry.inner_edge)
-        y = self.circular_scale(x * self.circular(geometry.circular), x)
+        x = self.message(embeddings.edges, geometry.radial)
+
+        def with_angle(edge: Tensor, circular: Tensor) -> Tensor:
+            return self.circular_scale.of_product(x.index_select(0, edge), self.circular, circular)
+
+        y = by_rows(with_angle, geometry.inner_edge, geometry.circular)
         return self.up(self.contraction(geometry.angular_sum, y), geometry.reverse)

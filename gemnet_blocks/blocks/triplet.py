@@ -93,6 +93,7 @@ class TripletInteraction(Interaction[TripletGeometry]):
     Options = TripletOptions
     writes = "edges"
     reads = "edges, triplets"
+    in_steps = True
 
     def __init__(
         self,

@@ -75,9 +75,9 @@ class TripletSum(nn.Module):
         indices = graphs.indices[self.requests[0]]
         if isinstance(indices, AtomGroups):
             weights = TripletFunctions(
-                outer.direction, inner.direction, functions, self.circular, self.projection, self.projection.size
+                outer.direction, inner.direction, functions, self.circular, self.projection.weight
             )
-            return TripletSumPerAtom(indices, weights, self.over, self.plan.keep and not graphs.lean)
+            return TripletSumPerAtom(indices, weights, self.over)
         assert isinstance(indices, Triplets)
         values = self.circular(triplet_cosines(outer.direction, inner.direction, indices))
         by_outer = segments(indices.outer, outer.count)

@@ -14,6 +14,10 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.edges import EdgeSet, pack_shift
+from gemnet_blocks.recomputation import is_lean
+
+ATOMS_WHERE_LEAN = 32
+"""Atoms of a group where memory is short: few enough for the memory of one group's arrays to serve the next."""
 
 
 @final
@@ -72,7 +76,8 @@ def atom_groups(outer: EdgeSet, inner: EdgeSet, atoms_at_most: int | None = None
     Args:
         outer: the edges c→a.
         inner: the edges b→a.
-        atoms_at_most: how many atoms a group may have, to bound the memory of what is computed for one group.
+        atoms_at_most: how many atoms a group may have, to bound the memory of what is computed for one group; where
+            memory is short, no more than `ATOMS_WHERE_LEAN`.
     """
     outer_degree, inner_degree = outer.degree, inner.degree
     atoms = ((outer_degree > 0) & (inner_degree > 0)).nonzero()[:, 0]
@@ -83,6 +88,8 @@ def atom_groups(outer: EdgeSet, inner: EdgeSet, atoms_at_most: int | None = None
     first_row = torch.full_like(outer_degree, -1)  # of the outer edges into each atom
     row_of_atom = torch.full_like(outer_degree, len(atoms))
     row_of_atom[atoms[order]] = torch.arange(len(atoms), device=atoms.device)
+    if is_lean():
+        atoms_at_most = min(atoms_at_most or ATOMS_WHERE_LEAN, ATOMS_WHERE_LEAN)
     groups: list[AtomGroup] = []
     rows = 0
     for members in atoms[order].split(sizes):

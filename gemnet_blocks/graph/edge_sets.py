@@ -75,14 +75,12 @@ class Graphs:
         main: the symmetric edges that carry embeddings.
         edge_sets: all measured edge sets by name, `main` among them.
         indices: the index sets by request.
-        lean: whether what is made of them is made anew where it is needed, instead of being kept.
     """
 
     structures: Structures
     main: SymmetricEdges
     edge_sets: Mapping[str, EdgeSet]
     indices: Mapping[IndexRequest, IndexSet]
-    lean: bool = False
 
     def counts(self) -> dict[str, int]:
         """Edges of each set and members of each index set, for tables."""

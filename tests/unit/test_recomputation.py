@@ -1,21 +1,23 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 from helpers import KINDS, assert_close, small_spec
-from torch import nn
+from torch import Tensor, nn
 
-from gemnet_blocks.recomputation import fixed, remade, without_fragments
+from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.ledger import Bookkeeper, Ledger
+from gemnet_blocks.recomputation import by_rows, fixed, is_lean, lean, remade, tidied, without_fragments
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.structures import Structures
 
 
 @pytest.mark.parametrize("angular", ["factorised", "explicit"])
 @pytest.mark.parametrize("forces", ["direct", "gradient"])
-def test_a_memory_budget_changes_no_result(forces: str, angular: str) -> None:
+def test_a_memory_budget_changes_no_result(forces: str, angular: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemnet_blocks.recomputation.VALUES_AT_ONCE", 256)  # many steps in a small structure
+    monkeypatch.setattr("gemnet_blocks.angular.parts.PARTS_UNTIL_TIDY", 2)
     spec = small_spec(heads__forces={"type": forces})
     model = build(spec, seed=0, execution=Execution(angular=angular, atoms_at_most=2)).double()
     structures = KINDS["slab"]()
@@ -36,35 +38,99 @@ def test_a_memory_budget_changes_no_result(forces: str, angular: str) -> None:
 def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch) -> None:
     structures = KINDS["slab"]()
     model = build(small_spec(), seed=0, execution=Execution(memory_budget=1e12)).double()
-    lean: list[bool] = []
-
-    def noted(made_anew: bool, function: Callable[..., Any], *arguments: Any) -> Any:
-        lean.append(made_anew)
-        return remade(made_anew, function, *arguments)
-
-    monkeypatch.setattr("gemnet_blocks.trunk.remade", noted)
+    asked: list[bool] = []
+    model.trunk.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
+    estimates = []
+    estimate = type(model).estimate
+    monkeypatch.setattr(type(model), "estimate", lambda *arguments: estimates.append(1) or estimate(*arguments))
     with torch.no_grad():
-        model(structures)
-        assert lean
-        assert not any(lean)
-        model(structures, memory_budget=1)
-    assert any(lean)
+        for budget in (None, 1, 0):
+            model(structures, memory_budget=budget)
+    # the estimate is a forward pass too, once for a structure; nothing is to be estimated where nothing suffices
+    assert asked == [False, False, True, True]
+    assert len(estimates) == 1
+    assert not is_lean()
+
+
+def test_memory_grows_less_with_a_budget() -> None:
+    model = build(small_spec(heads__forces={"type": "gradient"}), seed=0, execution=Execution(atoms_at_most=8))
+    structures = Structures.from_ase(platinum_slab(4))
+    peaks = []
+    for budget in (None, 0):
+        ledger = Ledger()
+        with torch.no_grad(), Bookkeeper(ledger):
+            model(structures, memory_budget=budget)
+        peaks.append(ledger.peak)
+    assert peaks[1] < 0.5 * peaks[0]
+
+
+def function(x: Tensor) -> Tensor:
+    return x.sin().exp()
 
 
 def test_nothing_is_kept_where_it_is_made_anew() -> None:
     calls = []
 
-    def function(x: torch.Tensor) -> torch.Tensor:
+    def noted(x: Tensor) -> Tensor:
         calls.append(x)
-        return x.sin().exp()
+        return remade(function, x)  # within what is remade, nothing is a second time
 
     x = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    remade(True, function, x).sum().backward()
-    assert len(calls) == 2
-    with torch.no_grad():
-        remade(True, function, x)
-    assert len(calls) == 3
-    assert torch.autograd.gradgradcheck(lambda x: remade(True, function, x), (x,))
+    with lean():
+        remade(noted, x).sum().backward()
+        assert len(calls) == 2
+        with torch.no_grad():
+            remade(noted, x)
+        assert len(calls) == 3
+        with lean(False):
+            remade(noted, x).sum().backward()
+        assert len(calls) == 4
+        assert torch.autograd.gradgradcheck(lambda x: remade(function, x), (x,))
+
+
+def test_rows_are_mapped_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemnet_blocks.recomputation.VALUES_AT_ONCE", 8)
+    sizes = []
+
+    def noted(x: Tensor, factor: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return function(x) * factor
+
+    x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    factor = torch.randn(5, 1, dtype=torch.float64, requires_grad=True)
+    expected = noted(x, factor)
+    with lean():
+        found = by_rows(noted, x, factor)
+        assert sizes == [5, 2, 2, 1]
+        torch.testing.assert_close(found, expected)
+        given = torch.autograd.grad(found.sum(), (x, factor))
+        torch.testing.assert_close(given, torch.autograd.grad(expected.sum(), (x, factor)))
+        assert torch.autograd.gradgradcheck(lambda *rows: by_rows(noted, *rows), (x, factor))
+        none = torch.zeros(0, 3, dtype=torch.float64, requires_grad=True)
+        assert by_rows(function, none).shape == (0, 3)
+    sizes.clear()
+    by_rows(noted, x, factor)
+    assert sizes == [5]
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_memory_goes_back_forwards_and_backwards(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    class Library:
+        def malloc_trim(self, _: int) -> None:
+            calls.append(1)
+
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
+    x = torch.randn(3, requires_grad=True)
+    tidied(x.exp()).sum().backward()
+    assert not calls
+    with lean():
+        tidied(x.exp().detach())
+        assert len(calls) == (platform == "linux")
+        tidied(x.exp()).sum().backward()
+    assert len(calls) == 3 * (platform == "linux")
 
 
 def test_parameters_are_fixed_inside_and_trained_afterwards() -> None:
@@ -76,7 +142,7 @@ def test_parameters_are_fixed_inside_and_trained_afterwards() -> None:
     assert not module.bias.requires_grad
 
 
-@pytest.mark.parametrize(("gradients", "expected"), [(False, [2**23, 2**25]), (True, [2**20])])
+@pytest.mark.parametrize(("gradients", "expected"), [(False, [2**23, 2**28, 2**25]), (True, [2**20, 2**28])])
 def test_memory_goes_back_until_the_end_or_with_backward_passes_from_then_on(
     gradients: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -84,7 +150,7 @@ def test_memory_goes_back_until_the_end_or_with_backward_passes_from_then_on(
 
     class Library:
         def mallopt(self, option: int, value: int) -> None:
-            assert option == -3
+            assert option == (-1 if value == 2**28 else -3)
             thresholds.append(value)
 
     monkeypatch.setattr("sys.platform", "linux")
@@ -94,5 +160,5 @@ def test_memory_goes_back_until_the_end_or_with_backward_passes_from_then_on(
             pass
         assert thresholds == []
         with without_fragments(True):
-            assert thresholds == expected[:1]
+            assert thresholds == expected[:2]
     assert thresholds == expected
