@@ -9,7 +9,7 @@ import torch
 from torch.func import functional_call
 
 from gemnet_blocks.ledger import Ledger
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model import GemNet, outside_inference
 from gemnet_blocks.parts import BACKWARD, REST, parts
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.symbolic import SymbolicBookkeeper
@@ -72,15 +72,20 @@ def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> E
     Raises:
         StructureError: a structure cannot be computed.
     """
+    with torch.inference_mode(False):
+        return _estimate(model, outside_inference(structures), task)
+
+
+def _estimate(model: GemNet, structures: Structures, task: Task) -> Estimate:
     ledger = Ledger()
-    bookkeeper = SymbolicBookkeeper(ledger)
+    bookkeeper = SymbolicBookkeeper(ledger, structures.positions.device)
     graphs = SymbolicGraphs(model.trunk.graphs, structures, bookkeeper)
     step = Step(model, task, ledger, graphs)
     symbols = {name: bookkeeper.symbol(value) for name, value in named_numbers(step).items()}
     symbolic = replace(
         structures, positions=bookkeeper.symbol(structures.positions), cells=bookkeeper.symbol(structures.cells)
     )
-    with torch.inference_mode(False), ledger.watching(step.model), bookkeeper:
+    with ledger.watching(step.model), bookkeeper:
         functional_call(step, symbols, (symbolic,))
     return Estimate(
         task=task,

@@ -94,11 +94,16 @@ class Bookkeeper(TorchDispatchMode):
         if formula is not None:
             self.ledger.multiplied(int(formula(*args, **kwargs, out_val=result)))
         strided = [tensor for tensor in tensors_in((result,)) if tensor.layout == torch.strided]
-        given = {id(tensor.untyped_storage()) for tensor in tensors_in((*args, *kwargs.values())) if strided}
-        for tensor in strided:
-            if id(tensor.untyped_storage()) not in given:
-                self.ledger.allocated(tensor)
+        if strided:
+            given = {id(self.memory(tensor).untyped_storage()) for tensor in tensors_in((*args, *kwargs.values()))}
+            for tensor in map(self.memory, strided):
+                if id(tensor.untyped_storage()) not in given:
+                    self.ledger.allocated(tensor)
         return result
+
+    def memory(self, tensor: Tensor) -> Tensor:
+        """The tensor whose storage stands for that of another: itself."""
+        return tensor
 
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The result of one operation."""

@@ -176,11 +176,17 @@ def differentiable(structures: Structures) -> Structures:
     Positions that require gradients already stay part of their graph, so that forces can be differentiated further
     with respect to what they were computed from.
     """
-    if structures.positions.is_inference():
-        structures = structures.to()
-        names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
-        structures = replace(structures, **{name: getattr(structures, name).clone() for name in names})
+    structures = outside_inference(structures)
     positions = structures.positions
     if not positions.requires_grad:
         positions = positions.detach().requires_grad_(True)
     return replace(structures, positions=positions)
+
+
+def outside_inference(structures: Structures) -> Structures:
+    """The same structures for computing gradients, where they were made in inference mode; called outside of it."""
+    if not structures.positions.is_inference():
+        return structures
+    structures = structures.to()
+    names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
+    return replace(structures, **{name: getattr(structures, name).clone() for name in names})

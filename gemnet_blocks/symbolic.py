@@ -8,12 +8,49 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-from torch.utils._pytree import tree_map
 
 from gemnet_blocks.ledger import Bookkeeper, Ledger, tensors_in
 
 _VALUE = torch.ops.aten._local_scalar_dense
+_META = torch.device("meta")
+
+
+@final
+class Symbol(Tensor):
+    """A tensor of which everything is known but its numbers; for autograd and autocast, on the device of real ones.
+
+    Attributes:
+        meta: a tensor without numbers of the same kind. Views share its storage, which stands for their memory.
+    """
+
+    meta: Tensor
+    _bookkeeper: SymbolicBookkeeper
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, meta: Tensor, device: torch.device, bookkeeper: SymbolicBookkeeper) -> Symbol:
+        """Stand for such a tensor on that device."""
+        made: Symbol = torch.Tensor._make_wrapper_subclass(
+            cls,
+            meta.size(),
+            strides=meta.stride(),
+            storage_offset=meta.storage_offset(),
+            dtype=meta.dtype,
+            layout=meta.layout,
+            device=device,
+        )
+        made.meta = meta
+        made._bookkeeper = bookkeeper
+        return made
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """What torch asks of a tensor itself, as when it saves one for a backward pass."""
+        symbol = next(tensor for tensor in tensors_in((*args, *(kwargs or {}).values())) if isinstance(tensor, Symbol))
+        return symbol._bookkeeper.__torch_dispatch__(func, types, args, kwargs)
 
 
 @final
@@ -25,11 +62,12 @@ class SymbolicBookkeeper(Bookkeeper):
 
     Args:
         ledger: the ledger.
+        device: where real numbers would be.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: Ledger, device: torch.device) -> None:
         super().__init__(ledger)
-        self._fake = FakeTensorMode(allow_non_fake_inputs=True)
+        self._device = device
         self._makes_symbols = True
 
     @contextmanager
@@ -43,7 +81,8 @@ class SymbolicBookkeeper(Bookkeeper):
 
     def symbol(self, tensor: Tensor) -> Tensor:
         """A tensor of the same shape and type without numbers."""
-        return self._fake.from_tensor(tensor.detach(), static_shapes=True).requires_grad_(tensor.requires_grad)
+        with self.unseen():
+            return self._symbol(_without_numbers(tensor)).requires_grad_(tensor.requires_grad)
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
@@ -51,23 +90,48 @@ class SymbolicBookkeeper(Bookkeeper):
         with torch.utils._python_dispatch._disable_current_modes():
             yield
 
+    def memory(self, tensor: Tensor) -> Tensor:
+        """The tensor whose storage stands for that of another."""
+        return tensor.meta if isinstance(tensor, Symbol) else tensor
+
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The result of one operation."""
         tensors = tensors_in((*args, *kwargs.values()))
-        if any(isinstance(tensor, FakeTensor) for tensor in tensors):
+        if any(isinstance(tensor, Symbol) for tensor in tensors):
             if func.overloadpacket is _VALUE:
                 return args[0].dtype == torch.bool or 1
-            if not all(isinstance(tensor, FakeTensor) for tensor in tensors):
-                args, kwargs = tree_map(self._as_symbol, (args, kwargs))
-            return func(*args, **kwargs)
-        if not tensors and self._makes_symbols:
-            with self._fake:
-                made = func(*args, **kwargs)
-            if isinstance(made, Tensor) and made.is_floating_point():
-                return made
+            known = {id(tensor.meta): tensor for tensor in tensors if isinstance(tensor, Symbol)}
+            return self._symbols(func(*_meta(args), **{name: _meta(value) for name, value in kwargs.items()}), known)
+        if not tensors and self._makes_symbols and any(one.name == "device" for one in func._schema.arguments):
+            made = func(*args, **{**kwargs, "device": _META})
+            if made.is_floating_point():
+                return self._symbol(made)
         return func(*args, **kwargs)
 
-    def _as_symbol(self, value: Any) -> Any:
-        if isinstance(value, Tensor) and not isinstance(value, FakeTensor):
-            return self._fake.from_tensor(value, static_shapes=True)
-        return value
+    def _symbol(self, meta: Tensor) -> Symbol:
+        return Symbol(meta, self._device, self)
+
+    def _symbols(self, result: Any, known: dict[int, Symbol]) -> Any:
+        """Symbols in place of tensors without numbers; those that an operation changed are what they were."""
+        if isinstance(result, Tensor):
+            return known[id(result)] if id(result) in known else self._symbol(result)
+        if isinstance(result, list | tuple):
+            return type(result)(self._symbols(one, known) for one in result)
+        return result
+
+
+def _meta(value: Any) -> Any:
+    """Tensors without numbers in place of all others, and their device in place of any."""
+    if isinstance(value, Symbol):
+        return value.meta
+    if isinstance(value, Tensor):
+        return _without_numbers(value)
+    if isinstance(value, torch.device):
+        return _META
+    if isinstance(value, list | tuple):
+        return type(value)(map(_meta, value))
+    return value
+
+
+def _without_numbers(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META)
