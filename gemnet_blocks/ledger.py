@@ -87,8 +87,6 @@ class Bookkeeper(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Compute one operation."""
         kwargs = kwargs or {}
-        if func is torch.ops.prim.device.default:  # a question, asked often
-            return func(*args, **kwargs)
         result = self.compute(func, args, kwargs)
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:
