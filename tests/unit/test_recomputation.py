@@ -54,14 +54,14 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
 
 def test_memory_grows_less_with_a_budget() -> None:
     model = build(small_spec(heads__forces={"type": "gradient"}), seed=0, execution=Execution(atoms_at_most=8))
-    structures = Structures.from_ase(platinum_slab(4))
+    structures = Structures.from_ase(platinum_slab(2))
     peaks = []
     for budget in (None, 0):
         ledger = Ledger()
         with torch.no_grad(), Bookkeeper(ledger):
             model(structures, memory_budget=budget)
         peaks.append(ledger.peak)
-    assert peaks[1] < 0.5 * peaks[0]
+    assert peaks[1] < 0.6 * peaks[0]
 
 
 def function(x: Tensor) -> Tensor:
