@@ -5,6 +5,7 @@ import torch
 from helpers import KINDS, assert_close, small_spec
 from torch import Tensor, nn
 
+from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.demo import platinum_slab
 from gemnet_blocks.ledger import Bookkeeper, Ledger
 from gemnet_blocks.recomputation import by_rows, fixed, is_lean, lean, remade, tidied, without_fragments
@@ -50,6 +51,27 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
     assert asked == [False, False, True, True]
     assert len(estimates) == 1
     assert not is_lean()
+
+
+@pytest.mark.parametrize("in_steps", [True, False])
+def test_an_interaction_that_is_not_in_steps_is_made_anew_as_a_whole(
+    in_steps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TripletInteraction, "in_steps", in_steps)
+    spec = small_spec(heads__forces={"type": "gradient"})
+    model = build(spec, seed=0).double()
+    calls: list[int] = []
+    for module in model.modules():
+        if isinstance(module, TripletInteraction):
+            module.register_forward_pre_hook(lambda *_: calls.append(1))
+    structures = KINDS["slab"]()
+    found = []
+    for budget in (None, 0):
+        calls.clear()
+        with torch.no_grad():
+            found.append(model(structures, memory_budget=budget))
+        assert len(calls) == spec.blocks.count * (1 if budget is None or in_steps else 2)
+    assert_close(found[1].forces, found[0].forces, 1e-10)
 
 
 def test_memory_grows_less_with_a_budget() -> None:
