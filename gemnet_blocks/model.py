@@ -123,8 +123,10 @@ class GemNet(nn.Module):
 
         It is estimated once for each number of atoms and structures, so that molecular dynamics need not wait for it.
         """
-        if memory_budget is None or memory_budget <= 0:
-            return memory_budget is not None
+        if memory_budget is None:
+            return False
+        if memory_budget <= 0:
+            return True
         task: Task = "train" if torch.is_grad_enabled() else "predict"
         key = (task, structures.atom_count, len(structures))
         if key not in self._needed:  # an estimate takes as long as a small prediction

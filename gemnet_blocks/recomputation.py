@@ -15,9 +15,14 @@ from torch.utils.checkpoint import checkpoint
 
 Result = TypeVar("Result")
 
-
 VALUES_AT_ONCE = 2**19
 """How large arrays are that rows are mapped in: small enough for a cache, and for their memory to be used again."""
+
+_MMAP_THRESHOLD = -3
+"""The option of `mallopt`: the size from which an array has pages of its own."""
+
+_TRIM_THRESHOLD = -1
+"""Likewise: how much memory may be free behind the last array before it goes back, to be asked for again soon."""
 
 _lean: ContextVar[bool] = ContextVar("lean", default=False)
 
@@ -86,8 +91,13 @@ def tidied(result: Tensor) -> Tensor:
 
 
 def _return_free_pieces() -> None:
-    if sys.platform.startswith("linux"):
-        getattr(ctypes.CDLL(None), "malloc_trim", lambda _: None)(0)  # other C libraries have none
+    _allocator("malloc_trim")(0)
+
+
+def _allocator(function: str) -> Callable[..., Any]:
+    """A function of the allocator of Linux; elsewhere, and in C libraries that lack it, one that does nothing."""
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    return getattr(library, function, lambda *_: None)
 
 
 @contextmanager
@@ -111,10 +121,10 @@ def without_fragments(wanted: bool) -> Iterator[None]:
     The allocator of Linux keeps free arrays of up to 32 MB for others. With many that come and go, what is free in
     pieces adds up to several times what is in use. Elsewhere than on Linux this does nothing.
     """
-    if not wanted or not sys.platform.startswith("linux"):
+    if not wanted:
         yield
         return
-    set_option = getattr(ctypes.CDLL(None), "mallopt", lambda *_: None)  # other C libraries have none
+    set_option = _allocator("mallopt")
     stays = torch.is_grad_enabled()
     # new pages take time; without a graph that keeps arrays, there are few pieces
     set_option(_MMAP_THRESHOLD, 2**20 if stays else 2**23)
@@ -124,10 +134,3 @@ def without_fragments(wanted: bool) -> Iterator[None]:
     finally:
         if not stays:
             set_option(_MMAP_THRESHOLD, 2**25)
-
-
-_MMAP_THRESHOLD = -3
-"""The option of `mallopt`: the size from which an array has pages of its own."""
-
-_TRIM_THRESHOLD = -1
-"""Likewise: how much memory may be free behind the last array before it goes back, to be asked for again soon."""

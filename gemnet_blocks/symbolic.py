@@ -97,10 +97,10 @@ class SymbolicBookkeeper(Bookkeeper):
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
         """The result of one operation."""
         tensors = tensors_in((*args, *kwargs.values()))
-        if any(isinstance(tensor, Symbol) for tensor in tensors):
+        known = {id(tensor.meta): tensor for tensor in tensors if isinstance(tensor, Symbol)}
+        if known:
             if func.overloadpacket is _VALUE:
                 return args[0].dtype == torch.bool or 1
-            known = {id(tensor.meta): tensor for tensor in tensors if isinstance(tensor, Symbol)}
             return self._symbols(func(*_meta(args), **{name: _meta(value) for name, value in kwargs.items()}), known)
         if not tensors and self._makes_symbols and any(one.name == "device" for one in func._schema.arguments):
             made = func(*args, **{**kwargs, "device": _META})

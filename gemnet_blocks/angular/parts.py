@@ -42,7 +42,7 @@ class Part(ABC):
 class SumInParts(AngularSum):
     """An angular sum of parts, each of which holds the rows of one group of atoms.
 
-    All blocks share functions and weights; where memory is short, weights are made anew for every sum.
+    All blocks share the weights; where memory is short, they share the functions, and make weights anew for every sum.
 
     Args:
         parts: the parts.
@@ -51,11 +51,13 @@ class SumInParts(AngularSum):
 
     def __init__(self, parts: Sequence[Part], place: Int[Tensor, " outputs"]) -> None:
         self._parts = list(parts)
-        self._functions = [remade(part.functions) for part in parts]
-        self._weights: list[Weights] | None = None
-        if not is_lean():
-            self._weights = [part.weights(*made) for part, made in zip(parts, self._functions, strict=True)]
+        self._lean = is_lean()
+        self._shared = [self._kept(part) for part in parts]
         self._place = place
+
+    def _kept(self, part: Part) -> Functions | Weights:
+        functions = remade(part.functions)
+        return functions if self._lean else part.weights(*functions)
 
     def __call__(
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
@@ -66,11 +68,10 @@ class SumInParts(AngularSum):
         return torch.cat([*parts, of_nothing]).index_select(0, self._place)
 
     def _part(self, number: int, gathered: tuple[Tensor, ...], linear: LinearMap) -> Tensor:
-        part = self._parts[number]
-        if self._weights is not None:
-            return linear(part.sum(self._weights[number], *gathered))
-        functions = self._functions[number]
-        found = remade(lambda *gathered: linear(part.sum(part.weights(*functions), *gathered)), *gathered)
+        part, shared = self._parts[number], self._shared[number]
+        if not self._lean:
+            return linear(part.sum(shared, *gathered))
+        found = remade(lambda *gathered: linear(part.sum(part.weights(*shared), *gathered)), *gathered)
         return found if (number + 1) % PARTS_UNTIL_TIDY else tidied(found)
 
     @abstractmethod

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, final
 
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.blocks.dense import Activation, Dense, residuals, skip
-from gemnet_blocks.blocks.embedding import AtEnds, EdgeEmbedding
+from gemnet_blocks.blocks.embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.blocks.update import AtomUpdate, Projection
 from gemnet_blocks.geometry import Geometry
@@ -82,23 +82,17 @@ class Block(nn.Module):
         m = by_rows(self._skipped, m, x)
         update = remade(self.update, m, geometry.update_radial, edges.target, edges.atom_count)
         h = skip(self.atom_layers(h), update)
-        at_edges = self.concatenation.of_atoms(h)
-        m = by_rows(lambda *rows: self._concatenated(at_edges, *rows), m, edges.source, edges.target)
-        return Embeddings(h, m)
+        of_atoms = self.concatenation.of_atoms(h)
+
+        def concatenated(m: Tensor, source: Tensor, target: Tensor) -> Tensor:
+            return skip(m, self.concatenation_layers(self.concatenation.of_edges(of_atoms, m, source, target)))
+
+        return Embeddings(h, by_rows(concatenated, m, edges.source, edges.target))
 
     def _skipped(
         self, m: Float[Tensor, "edges edge_size"], x: Float[Tensor, "edges edge_size"]
     ) -> Float[Tensor, "edges edge_size"]:
         return self.after_skip(skip(m, self.before_skip(x)))
-
-    def _concatenated(
-        self,
-        atoms: AtEnds,
-        m: Float[Tensor, "edges edge_size"],
-        source: Int[Tensor, " edges"],
-        target: Int[Tensor, " edges"],
-    ) -> Float[Tensor, "edges edge_size"]:
-        return skip(m, self.concatenation_layers(self.concatenation.of_edges(atoms, m, source, target)))
 
     def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
         needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape
