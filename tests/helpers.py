@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.neighbors import VesinSearch
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.model import GemNet
+from gemnet_blocks.recomputation import lean
 from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.spec import Spec, build, load_spec
 from gemnet_blocks.structures import Structures
@@ -147,7 +149,14 @@ FACTORISED = (
     AngularPlan("factorised", atoms_at_most=2),
     AngularPlan("factorised", atoms_at_most=3),
 )
-"""Factorised sums of all atoms at once, and of a few."""
+"""Factorised sums of all atoms at once, and of a few; the last one is `executed` where memory is short."""
+
+
+@contextmanager
+def executed(plan: AngularPlan) -> Iterator[None]:
+    """Compute here as a plan of `FACTORISED` is meant to be."""
+    with lean(plan == FACTORISED[-1]):
+        yield
 
 
 class GivenSums(AngularSum):

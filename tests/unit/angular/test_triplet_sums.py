@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import FACTORISED, KINDS, SMOOTH
+from helpers import FACTORISED, KINDS, SMOOTH, executed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sums_compared import Case, assert_same_sums, case, derivatives, sharing_weights
@@ -59,7 +59,8 @@ def test_equal_to_explicit_sums_for_every_degree(count: int) -> None:
 def test_equal_to_explicit_sums_between_any_edge_sets(request_: TripletRequest, over: Over, plan: AngularPlan) -> None:
     slow, fast = sharing_weights(lambda plan: made(plan, None, request_, over), (EXPLICIT, plan))
     for kind in SMOOTH:
-        assert_same_sums(fast, slow, case(KINDS[kind](), SIZE))
+        with executed(plan):
+            assert_same_sums(fast, slow, case(KINDS[kind](), SIZE))
 
 
 @settings(max_examples=10, deadline=None, derandomize=True, database=None)
@@ -70,10 +71,10 @@ def test_equal_to_explicit_sums_on_generic_structures(structures: Structures) ->
     assert_same_sums(fast, slow, case(molecules, SIZE))
 
 
-@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("plan", [FACTORISED[0], FACTORISED[2]], ids=str)
 @pytest.mark.parametrize("over", ["edges", "atoms"])
-def test_derivatives(over: Over, short: bool) -> None:
-    part, on = made(FACTORISED[2 * short], over=over).double(), case(KINDS["slab"](), SIZE)
+def test_derivatives(over: Over, plan: AngularPlan) -> None:
+    part, on = made(plan, over=over).double(), case(KINDS["slab"](), SIZE)
 
     def function(positions: torch.Tensor, values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return on.sum(part, positions, values, **{"projection.weight": weight})
@@ -83,7 +84,7 @@ def test_derivatives(over: Over, short: bool) -> None:
         on.values_and_sum(part)[0],
         part.projection.weight.detach().clone().requires_grad_(),
     )
-    with lean(short):
+    with executed(plan):
         assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
         assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from helpers import (
@@ -8,6 +10,7 @@ from helpers import (
     SMOOTH,
     assert_close,
     check_interaction_derivatives,
+    executed,
     graphs_of,
     interaction_matches,
     listed,
@@ -33,8 +36,10 @@ PLAN = EXPLICIT
 
 
 @pytest.fixture(params=[EXPLICIT, *FACTORISED], ids=str, autouse=True)
-def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(f"{__name__}.PLAN", request.param)
+    with executed(request.param):
+        yield
 
 
 def edge_atom_block() -> EdgeAtomInteraction:

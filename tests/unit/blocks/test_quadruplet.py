@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from ase import Atoms
@@ -11,6 +13,7 @@ from helpers import (
     check_interaction_derivatives,
     differentiable,
     edge_set_rules,
+    executed,
     gradients,
     graphs_of,
     interaction_matches,
@@ -42,8 +45,10 @@ PLAN = EXPLICIT
 
 
 @pytest.fixture(params=[EXPLICIT, *FACTORISED], ids=str, autouse=True)
-def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(f"{__name__}.PLAN", request.param)
+    with executed(request.param):
+        yield
 
 
 def quadruplet_block() -> QuadrupletInteraction:
