@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.blocks.dense import Dense, residuals
-from gemnet_blocks.blocks.embedding import EdgeEmbedding
+from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.blocks.message import Message
 from gemnet_blocks.blocks.update import AtomUpdate
 from gemnet_blocks.graph.edges import EdgeSet

@@ -77,7 +77,8 @@ def layers(model: GemNet) -> list[Layer]:
         assert isinstance(shared, InteractionGeometry)
         reads = "radial functions, angles" if shared.requests else "radial functions"
         rows.append(_row("shared projections", name, type(shared).__name__, [shared], reads, f"{name} basis"))
-    rows.append(_row("embeddings", "atoms", "AtomEmbedding", [trunk.atom_embedding], "atomic numbers", "atoms"))
+    kind = type(trunk.atom_embedding).__name__
+    rows.append(_row("embeddings", "atoms", kind, [trunk.atom_embedding], "atomic numbers", "atoms"))
     reads = "atoms, radial functions of main"
     rows.append(_row("embeddings", "edges", "EdgeEmbedding", [trunk.edge_embedding], reads, "edges"))
     rows += _block_rows([block for block in trunk.blocks if isinstance(block, Block)])

@@ -8,8 +8,9 @@ from typing import final
 
 from torch import nn
 
+from gemnet_blocks.blocks.atom_embedding import AtomEmbedding
 from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import Embeddings
 from gemnet_blocks.blocks.read_out import Output, OutputBlock
 from gemnet_blocks.geometry import GeometryEncoder

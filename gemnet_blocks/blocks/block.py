@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.blocks.dense import Activation, Dense, residuals, skip
-from gemnet_blocks.blocks.embedding import EdgeEmbedding
+from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.blocks.update import AtomUpdate, Projection
 from gemnet_blocks.geometry import Geometry

@@ -17,7 +17,7 @@ from gemnet_blocks.basis.geometry import RadialBases, ScaledBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import BuildContext, Interaction, InteractionGeometry
 from gemnet_blocks.blocks.read_out import ReadOutContext
 from gemnet_blocks.compilation import compile_layers
@@ -31,6 +31,7 @@ from gemnet_blocks.model import GemNet, Trunk
 from gemnet_blocks.options import Options
 from gemnet_blocks.precision import MatrixProducts
 from gemnet_blocks.spec.catalog import (
+    ATOM_EMBEDDING,
     CIRCULAR,
     ENVELOPE,
     INTERACTION,
@@ -209,7 +210,7 @@ class _Builder:
         geometry = self.geometry(shared)
         graphs = self.graphs(shared)
         sizes, activation = spec.sizes, spec.activation
-        atom_embedding = AtomEmbedding(spec.elements, sizes.atom)
+        atom_embedding = self.part(ATOM_EMBEDDING, spec.atom_embedding, "atom_embedding", spec.elements, sizes.atom)
         edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
         blocks = [
             Block(sizes, spec.blocks, self.interactions(contexts), self.sums, activation)

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
 from gemnet_blocks.blocks.atom_atom import AtomAtomInteraction
 from gemnet_blocks.blocks.atom_edge import AtomEdgeInteraction
+from gemnet_blocks.blocks.atom_embedding import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
 from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction
 from gemnet_blocks.blocks.interaction import Interaction, InteractionOptions
 from gemnet_blocks.blocks.output import ConcatenatedReadOut
@@ -24,8 +25,9 @@ from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
 
-INTERACTION, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READ_OUT = (
+INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READ_OUT = (
     "interaction",
+    "atom embedding",
     "radial basis",
     "envelope",
     "circular basis",
@@ -35,6 +37,7 @@ INTERACTION, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READ_OUT = (
 
 BASE_CLASSES: Mapping[str, type] = {
     INTERACTION: Interaction,
+    ATOM_EMBEDDING: AtomEmbedding,
     RADIAL: radial.RadialBasis,
     ENVELOPE: envelopes.Envelope,
     CIRCULAR: circular.CircularBasis,
@@ -50,6 +53,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "edge_atom": EdgeAtomInteraction,
         "atom_atom": AtomAtomInteraction,
     },
+    ATOM_EMBEDDING: {"element": ElementEmbedding, "periodic_table": PeriodicTableEmbedding},
     RADIAL: {
         "gaussian": radial.Gaussian,
         "spherical_bessel": radial.SphericalBessel,

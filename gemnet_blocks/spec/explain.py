@@ -11,6 +11,7 @@ from pydantic_core import ErrorDetails
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.catalog import (
+    ATOM_EMBEDDING,
     CIRCULAR,
     ENVELOPE,
     INTERACTION,
@@ -30,6 +31,7 @@ KIND_AT: Mapping[Route, str] = {
     ("bases", "envelope"): ENVELOPE,
     ("bases", "circular"): CIRCULAR,
     ("bases", "spherical"): SPHERICAL,
+    ("atom_embedding",): ATOM_EMBEDDING,
     ("read_out",): READ_OUT,
 }
 FORCES: Route = ("heads", "forces")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
+from gemnet_blocks.blocks.atom_embedding import ElementEmbeddingOptions
 from gemnet_blocks.blocks.block import BlockOptions
 from gemnet_blocks.blocks.dense import Activation
 from gemnet_blocks.blocks.interaction import InteractionOptions, Sizes
@@ -19,6 +20,7 @@ from gemnet_blocks.graph.edge_sets import MAIN, EdgeSetOptions
 from gemnet_blocks.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
+    ATOM_EMBEDDING,
     BUILT_IN,
     CIRCULAR,
     ENVELOPE,
@@ -97,6 +99,8 @@ class Spec(Options):
     """Edge sets by name; `main` carries edge embeddings."""
     bases: BasisOptions
     """The basis functions of distances and angles."""
+    atom_embedding: Annotated[Options, PartOf(ATOM_EMBEDDING)] = ElementEmbeddingOptions()
+    """What atoms are before the first block."""
     blocks: BlockOptions
     """How many blocks, and the layers of each besides its interactions."""
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
@@ -212,6 +216,8 @@ class Spec(Options):
             del content["neighbors"]["tie_tolerance"]
         if self.neighbors.ties != "smooth":
             del content["neighbors"]["fade_width"]
+        if isinstance(self.atom_embedding, ElementEmbeddingOptions):
+            del content["atom_embedding"]  # specs had no such field once, and keep their names
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

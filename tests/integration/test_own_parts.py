@@ -10,6 +10,7 @@ from ase.build import add_adsorbate, fcc111
 from torch import nn
 
 from gemnet_blocks.basis.radial import RadialBasis
+from gemnet_blocks.blocks.atom_embedding import AtomEmbedding
 from gemnet_blocks.blocks.dense import linear
 from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.errors import SpecError
@@ -93,6 +94,30 @@ class Waves(RadialBasis):
 
     def raw(self, scaled_distance):
         return torch.cos(torch.pi * torch.arange(self.count) * scaled_distance[..., None] + self.phase)
+
+
+# -- an atom embedding -------------------------------------------------------------------------------------------------
+
+
+class ChargeOptions(Options):
+    type: str
+
+
+class Charge(AtomEmbedding):
+    """h_a = w Z_a."""
+
+    Options = ChargeOptions
+
+    def __init__(self, size):
+        super().__init__()
+        self.weight = nn.Parameter(torch.linspace(0, 0.1, size))
+
+    @classmethod
+    def from_options(cls, options, element_count, size):
+        return cls(size)
+
+    def forward(self, numbers):
+        return numbers[:, None] * self.weight
 
 
 # -- their use --------------------------------------------------------------------------------------------------------
@@ -271,3 +296,13 @@ def test_mistakes_in_own_interactions_name_them(path: Path) -> None:
         build(load_spec(path), extra={**EXTRA, "gated": Undeclared})(structures())
     with pytest.raises(SpecError, match=r"interactions.far: its shared_geometry returned None"):
         build(load_spec(path), extra={**EXTRA, "gated": Forgetful})
+
+
+def test_an_atom_embedding_is_named_in_one_line(path: Path) -> None:
+    spec = load_spec(path, extra=EXTRA | {"charge": Charge}).patch({"atom_embedding": {"type": "charge"}})
+    model = build(spec, seed=0)
+    assert isinstance(model.trunk.atom_embedding, Charge)
+    energy = model(structures()).energy
+    energy.sum().backward()
+    assert model.trunk.atom_embedding.weight.grad.abs().max() > 0
+    assert not torch.equal(energy, build(load_spec(path, extra=EXTRA), seed=0)(structures()).energy)

@@ -9,8 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.basis.geometry import RadialValues
+from gemnet_blocks.blocks.atom_embedding import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
 from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import Embeddings, Interaction
 from gemnet_blocks.geometry import GeometryEncoder
 from gemnet_blocks.graph.edge_sets import Graphs
@@ -22,9 +23,31 @@ from gemnet_blocks.testing.oracles.reading_out import atom_update
 
 
 def atom_embedding(module: AtomEmbedding, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:
-    """h_a = table[Z_a], whose first row is hydrogen's."""
-    table = module.table.weight
-    return stacked([table[number - 1] for number in numbers.tolist()], table.new_zeros(0, table.shape[1]))
+    """h_a = table[Z_a], or rows[r(Z_a)] + columns[c(Z_a)]; the first row of each is hydrogen's."""
+    if isinstance(module, ElementEmbedding):
+        table = module.table.weight
+        rows = [table[number - 1] for number in numbers.tolist()]
+    else:
+        assert isinstance(module, PeriodicTableEmbedding)
+        table = module.rows.weight
+        rows = []
+        for number in numbers.tolist():
+            row, column = periodic_place(number)
+            rows.append(table[row] + module.columns.weight[column])
+    return stacked(rows, table.new_zeros(0, table.shape[1]))
+
+
+def periodic_place(number: int) -> tuple[int, int]:
+    """Row and column of an element, by walking from one to the next through a periodic table of 32 columns."""
+    row, column = 0, 0
+    for _ in range(1, number):
+        if column == 31:
+            row, column = row + 1, 0
+        elif column == (0 if row == 0 else 1) and row < 5:  # what shorter rows leave out
+            column = 31 if row == 0 else 26 if row < 3 else 16
+        else:
+            column += 1
+    return row, column
 
 
 def edge_embedding(

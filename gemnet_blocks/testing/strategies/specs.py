@@ -64,6 +64,7 @@ def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements
         **_neighbors(),
         **_graphs(base, max_cutoff),
         **_bases(),
+        "atom_embedding": _mapping("element") | _mapping("periodic_table"),
         **{f"blocks.{name}": _COUNTS for name in _BLOCKS},
         "blocks.update_projection": st.sampled_from(("if_needed", "always")),
         **_interactions(base),

@@ -92,7 +92,10 @@ class Abstract(RadialBasis):
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        (Step(), "extra['mine'] is Step(): it must be a class that extends Interaction or RadialBasis or Envelope"),
+        (
+            Step(),
+            "extra['mine'] is Step(): it must be a class that extends Interaction or AtomEmbedding or",
+        ),
         (dict, "extra['mine'] is <class 'dict'>: it must be a class that extends"),
         (Abstract, "extra['mine']: the class Abstract is abstract: write its from_options, raw"),
         (

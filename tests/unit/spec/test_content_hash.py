@@ -34,6 +34,7 @@ def test_it_names_the_architecture() -> None:
         {"neighbors.tie_tolerance": 0.5},  # of no effect with strict ties
         {"neighbors.fade_width": 0.1},  # nor this
         {"bases.radial": {"trainable": False}, "bases.angular_radial": None},
+        {"atom_embedding": {"type": "element"}},
     ],
 )
 def test_equal_for_the_same_model(changes: dict[str, Any]) -> None:
@@ -62,6 +63,7 @@ DIFFERENT: dict[str, Any] = {
     "elements": 84,
     "sizes": [{"atom": 7}, {"edge": 7}, {"radial": 7}, {"circular": 7}, {"spherical": 7}],
     "activation": "siqu",
+    "atom_embedding": {"type": "periodic_table"},
     "neighbors": [
         {"ties": "inclusive"},
         {"ties": "inclusive", "tie_tolerance": 0.5},

@@ -1,8 +1,7 @@
-"""The first embeddings of atoms and edges, and the concatenation layer that mixes both."""
+"""The first embeddings of edges, and the concatenation layer that mixes those of atoms and edges."""
 
 from __future__ import annotations
 
-import math
 from typing import final
 
 from jaxtyping import Float, Int
@@ -14,25 +13,6 @@ from gemnet_blocks.graph.edges import EdgeSet
 
 AtEnds = tuple[Float[Tensor, "atoms edge_size"], Float[Tensor, "atoms edge_size"]]
 """What every atom adds to the edges that start at it, and to those that end at it."""
-
-
-@final
-class AtomEmbedding(nn.Module):
-    """h_a = table[Z_a], initially uniform in ±√3, which has variance 1.
-
-    Args:
-        element_count: the greatest atomic number known; numbers start at 1.
-        size: features of atom embeddings.
-    """
-
-    def __init__(self, element_count: int, size: int) -> None:
-        super().__init__()
-        self.table = nn.Embedding(element_count, size)
-        nn.init.uniform_(self.table.weight, -math.sqrt(3), math.sqrt(3))
-
-    def forward(self, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:
-        """The embedding of each atom from its atomic number."""
-        return self.table(numbers - 1)
 
 
 @final

@@ -1,34 +1,11 @@
 from __future__ import annotations
 
-import math
-
-import pytest
 import torch
 from helpers import KINDS, assert_same_function, graphs_of
 
-from gemnet_blocks.blocks.embedding import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
-
-
-def test_an_atom_is_embedded_by_its_number_counted_from_one() -> None:
-    module = AtomEmbedding(element_count=9, size=4)
-    embedded = module(torch.tensor([1, 9, 8, 1]))
-    assert torch.equal(embedded, module.table.weight[[0, 8, 7, 0]])
-    assert module(torch.zeros(0, dtype=torch.long)).shape == (0, 4)
-    with pytest.raises(IndexError):
-        module(torch.tensor([10]))
-
-
-def test_initial_embeddings_are_uniform_with_variance_one() -> None:
-    weight = AtomEmbedding(100, 200).table.weight.detach()
-    assert weight.abs().max() <= math.sqrt(3)
-    assert weight.abs().max() > 0.99 * math.sqrt(3)
-    assert float(weight.mean()) == pytest.approx(0, abs=0.02)
-    assert float(weight.var()) == pytest.approx(1, abs=0.02)
-    # uniform, not merely bounded: a quarter lies in each quarter of the range
-    quarters = torch.histc(weight, bins=4, min=-math.sqrt(3), max=math.sqrt(3)) / weight.numel()
-    torch.testing.assert_close(quarters, torch.full((4,), 0.25), rtol=0, atol=0.01)
 
 
 def test_an_edge_is_embedded_by_source_then_target_then_its_own_features(any_structures: Structures) -> None:
