@@ -9,7 +9,7 @@ import torch
 from torch.func import functional_call
 
 from gemnet_blocks.ledger import Ledger
-from gemnet_blocks.model import GemNet, outside_inference
+from gemnet_blocks.model import GemNet, check_structures, outside_inference
 from gemnet_blocks.parts import BACKWARD, REST, parts
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.symbolic import SymbolicBookkeeper
@@ -62,6 +62,7 @@ def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> E
     """Find what a model will cost for structures that are computed as one batch.
 
     Graphs are built, for the exact numbers of edges; everything else is followed with shapes in place of numbers.
+    Intermediate results are kept, whatever the memory budget of the model.
     Listed quadruplets are counted, not listed.
 
     Args:
@@ -71,7 +72,9 @@ def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> E
 
     Raises:
         StructureError: a structure cannot be computed.
+        ValueError: there is no such task.
     """
+    check_structures(structures)
     with torch.inference_mode(False):
         return _estimate(model, outside_inference(structures), task)
 

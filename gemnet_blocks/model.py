@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, final
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gemnet_blocks.blocks.read_out import ReadOut
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import DirectForces, Energy, GradientForces
+from gemnet_blocks.options import byte_count
 from gemnet_blocks.precision import MatrixProducts, matrix_products
 from gemnet_blocks.recomputation import fixed, lean, without_fragments
 from gemnet_blocks.strain import strained
@@ -22,6 +23,9 @@ from gemnet_blocks.trunk import TrunkOutput as TrunkOutput
 if TYPE_CHECKING:
     from gemnet_blocks.estimate import Estimate
     from gemnet_blocks.tasks import Task
+
+NEIGHBORS_WITHIN = 0.05
+"""By what part the number of neighbors may change before memory is estimated again."""
 
 
 @final
@@ -53,7 +57,7 @@ class GemNet(nn.Module):
         self.forces = forces
         self.memory_budget = memory_budget
         self.matrix_products: MatrixProducts = matrix_products
-        self._needed: dict[tuple[Task, int, int], int] = {}
+        self._needed: dict[tuple[object, ...], _Needed] = {}
 
     def forward(
         self,
@@ -77,16 +81,16 @@ class GemNet(nn.Module):
 
         Raises:
             StructureError: a structure cannot be computed, or has no volume to divide a stress by.
-            ValueError: stresses of a model without gradient forces.
+            ValueError: stresses of a model without gradient forces, or the budget is no number of bytes.
         """
-        if not isinstance(structures, Structures):
-            raise TypeError(
-                f"a model takes Structures, not {type(structures).__name__}: make them with Structures.from_ase(atoms) "
-                "or Structures.from_batch(batch)"
-            )
+        check_structures(structures)
         if stress:
             self.check_stress()
-        short = self._exceeds(self.memory_budget if memory_budget is None else memory_budget, structures)
+        memory_budget = byte_count("predictions", "memory_budget", memory_budget)
+        memory_budget = self.memory_budget if memory_budget is None else memory_budget
+        if memory_budget and given is None:  # what it takes depends on how many neighbors there are
+            given = self.trunk.graphs.neighbors(structures)
+        short = self._exceeds(memory_budget, structures, given)
         with matrix_products(self.matrix_products), without_fragments(short), lean(short):
             if isinstance(self.forces, GradientForces):
                 return self._with_gradient_forces(structures, given, self.forces, stress)
@@ -118,20 +122,30 @@ class GemNet(nn.Module):
         arguments = (atoms, structures.structure, len(structures))
         return Prediction(self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments))
 
-    def _exceeds(self, memory_budget: float | None, structures: Structures) -> bool:
+    def _exceeds(self, memory_budget: float | None, structures: Structures, given: Pairs | Neighbors | None) -> bool:
         """Whether a prediction that keeps its intermediate results needs more memory.
 
-        It is estimated once for each number of atoms and structures, so that molecular dynamics need not wait for it.
+        It is estimated anew where there are other atoms or neighbors, so that molecular dynamics need not wait for it.
         """
         if memory_budget is None:
             return False
-        if memory_budget <= 0:
-            return True
+        if given is None or memory_budget == 0:
+            return True  # nothing is to be estimated where nothing suffices
+        pairs = (given.pairs if isinstance(given, Neighbors) else given).source.shape[0]
         task: Task = "train" if torch.is_grad_enabled() else "predict"
-        key = (task, structures.atom_count, len(structures))
-        if key not in self._needed:  # an estimate takes as long as a small prediction
-            self._needed[key] = self.estimate(structures, task).peak_bytes
-        return self._needed[key] > memory_budget
+        dtype = self.trunk.edge_embedding.dense.linear.weight.dtype
+        key = (
+            task,
+            structures.atom_count,
+            len(structures),
+            dtype,
+            torch.is_autocast_enabled(structures.positions.device.type),
+        )
+        needed = self._needed.get(key)
+        if needed is None or abs(pairs - needed.pairs) > NEIGHBORS_WITHIN * needed.pairs:
+            # an estimate takes as long as a small prediction
+            needed = self._needed[key] = _Needed(pairs, self.estimate(structures, task).peak_bytes)
+        return needed.peak_bytes > memory_budget
 
     def estimate(self, structures: Structures, task: Task = "predict") -> Estimate:
         """Find operations and memory of each part without computing the model; see `gemnet_blocks.estimate`.
@@ -164,6 +178,27 @@ class GemNet(nn.Module):
             found = {name: value.to(prediction.energy.dtype) for name, value in found.items()}
         prediction = replace(prediction, **found)
         return prediction if create_graph else detached(prediction)
+
+
+@dataclass(frozen=True, slots=True)
+class _Needed:
+    """What an estimate found, and for how many pairs of neighbors."""
+
+    pairs: int
+    peak_bytes: int
+
+
+def check_structures(structures: object) -> None:
+    """Check that a model can read its input.
+
+    Raises:
+        TypeError: says how structures are made.
+    """
+    if not isinstance(structures, Structures):
+        raise TypeError(
+            f"a model takes Structures, not {type(structures).__name__}: make them with Structures.from_ase(atoms) "
+            "or Structures.from_batch(batch)"
+        )
 
 
 def detached(prediction: Prediction) -> Prediction:

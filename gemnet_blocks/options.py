@@ -49,6 +49,25 @@ def whole_number(owner: str, name: str, value: SupportsIndex, least: int, most: 
     return number
 
 
+def byte_count(owner: str, name: str, value: SupportsFloat | None) -> float | None:
+    """Check that an argument is a number of bytes, or None, and return it.
+
+    Args:
+        owner: whose argument it is, for the message.
+        name: the argument.
+        value: what was given.
+
+    Raises:
+        ValueError: it is no number (booleans and text are none), negative or NaN.
+    """
+    if value is None:
+        return None
+    number = float(value) if hasattr(value, "__float__") and not isinstance(value, bool) else math.nan
+    if not number >= 0:
+        raise ValueError(f"{owner}: {name} must be a number of bytes of at least 0, or None, got {value!r}")
+    return number
+
+
 def positive_number(owner: str, name: str, value: SupportsFloat, unit: str = "") -> float:
     """Check that an argument is a positive, finite number and return it.
 

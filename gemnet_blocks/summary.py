@@ -12,6 +12,7 @@ from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry
 from gemnet_blocks.compilation import compiled
 from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder
+from gemnet_blocks.graph.index_sets import AtomGroupRequest, ChainRequest
 from gemnet_blocks.heads import DirectForces
 from gemnet_blocks.model import GemNet
 
@@ -45,14 +46,19 @@ def parameter_count(module: nn.Module) -> int:
 
 
 def execution(model: GemNet) -> dict[str, str]:
-    """How a model is computed, which changes no result: neighbor search, sums, products, compilation."""
+    """How a model is computed, which changes no result: neighbor search, sums, products, memory, compilation."""
     chosen = {"neighbor search": _words(type(model.trunk.graphs.search).__name__.removesuffix("Search"))}
     chosen["sums over edges"] = _words(type(model.energy.sums).__name__.removesuffix("Sums"))
     for name, shared in model.trunk.geometry.interactions.items():
         assert isinstance(shared, InteractionGeometry)
         if shared.method is not None:
             chosen[f"sums of {name}"] = str(shared.method)
+        for request in shared.requests:
+            if isinstance(request, AtomGroupRequest | ChainRequest):
+                limit = request.atoms_at_most
+                chosen["atoms at once"] = "all that are alike" if limit is None else f"at most {limit}"
     chosen["products of matrices"] = model.matrix_products
+    chosen["memory budget"] = "none" if model.memory_budget is None else f"{model.memory_budget / 1e6:,.0f} MB"
     chosen["compiled layers"] = "residual and dense layers" if compiled(model) else "none"
     return chosen
 

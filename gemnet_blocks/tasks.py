@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Literal, TypeVar, final
+from typing import Literal, TypeVar, final, get_args
 
 import torch
 from torch import Tensor, nn
@@ -29,10 +29,15 @@ class Step(nn.Module):
         task: what it is used for.
         observer: is told of the backward pass.
         graphs: stands in for the model's graph builder.
+
+    Raises:
+        ValueError: there is no such task.
     """
 
     def __init__(self, model: GemNet, task: Task, observer: Observer, graphs: nn.Module | None = None) -> None:
         super().__init__()
+        if task not in get_args(Task):
+            raise ValueError(f"there is no task {task!r}: choose one of {', '.join(get_args(Task))}")
         forces = None if task == "energy" else model.forces
         if isinstance(forces, GradientForces):
             forces = GradientForces(forces.scale is not None)  # a dynamic scale changes with every step

@@ -11,7 +11,8 @@ import torch
 
 from gemnet_blocks.graph.edge_sets import Graphs
 from gemnet_blocks.ledger import Bookkeeper, Ledger
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model import GemNet, check_structures
+from gemnet_blocks.options import whole_number
 from gemnet_blocks.parts import BACKWARD, REST, Observer, parts
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.tasks import Step, Task, weight_bytes
@@ -137,7 +138,8 @@ def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
 def profile(model: GemNet, structures: Structures, task: Task = "predict", repeats: int = 3) -> Profile:
     """Measure what a model takes for structures that are computed as one batch.
 
-    Time is that of the fastest of some runs after a first one; memory is counted in a run of its own.
+    Time is that of the fastest of some runs after a first one; memory is counted in a run of its own. Intermediate
+    results are kept, whatever the memory budget of the model.
 
     Args:
         model: the model; it is left as it was.
@@ -147,7 +149,10 @@ def profile(model: GemNet, structures: Structures, task: Task = "predict", repea
 
     Raises:
         StructureError: a structure cannot be computed.
+        ValueError: there is no such task, or nothing is to be timed.
     """
+    check_structures(structures)
+    repeats = whole_number("profile", "repeats", repeats, least=1)
     ledger = Ledger()
     step = Step(model, task, ledger)
     counts: dict[str, int] = {}

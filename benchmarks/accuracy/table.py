@@ -25,6 +25,7 @@ ORDER = (
     "mlearn-cu",
     "cu3x-direct",
     "cu3x-gradient",
+    "cu3x-direct-formulas",
     "cu3x-direct-compositions",
     "cu3x-gradient-compositions",
 )

@@ -84,12 +84,13 @@ def profile(
     plot: Annotated[Path | None, typer.Option(help="Draw seconds and memory as bars into this picture.")] = None,
 ) -> None:
     """Measure seconds, operations and memory of each part, for the structures as one batch."""
+    from gemnet_blocks.plotting.picture import format_of
     from gemnet_blocks.profile_plot import plot_profile, require_matplotlib
     from gemnet_blocks.timing import profile as measure
 
     if plot is not None:
         require_matplotlib()
-        check_writable(plot)
+        format_of(plot)
     batch = batch_of(structures, index, default_tag)
     measured = measure(build_model(spec, assignments, seed=0, angular=angular), batch, task.value, repeats)
     print_costs(measured)

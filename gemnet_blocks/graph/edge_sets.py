@@ -165,6 +165,16 @@ class GraphBuilder(nn.Module):
         """How far neighbors are searched for, in Å."""
         return max(rule.cutoff for rule in self.rules.values() if rule.within is None)
 
+    def neighbors(self, structures: Structures) -> Neighbors:
+        """What `forward` searches for, to be given to it.
+
+        Raises:
+            StructureError: a structure cannot be computed.
+        """
+        structures = self.as_periodic(structures)
+        self.check(structures)
+        return Neighbors(self.search(structures, self.reach))
+
     def select(self, structures: Structures, given: Pairs | Neighbors | None = None) -> dict[str, Selection]:
         """The pairs of each set, before symmetrization."""
         if given is None:

@@ -28,7 +28,7 @@ from gemnet_blocks.graph.edge_sets import MAIN, GraphBuilder
 from gemnet_blocks.graph.neighbors import neighbor_search
 from gemnet_blocks.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.model import GemNet, Trunk
-from gemnet_blocks.options import Options
+from gemnet_blocks.options import Options, byte_count, whole_number
 from gemnet_blocks.precision import MatrixProducts
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
@@ -83,8 +83,9 @@ class Execution:
             for value in values:
                 if value not in allowed:
                     raise ValueError(f"execution: {field} is {value!r}: choose one of {', '.join(allowed)}")
-        if self.atoms_at_most is not None and self.atoms_at_most < 1:
-            raise ValueError(f"execution: atoms_at_most is {self.atoms_at_most}: give at least 1, or None")
+        if self.atoms_at_most is not None:
+            whole_number("execution", "atoms_at_most", self.atoms_at_most, least=1)
+        byte_count("execution", "memory_budget", self.memory_budget)
 
     def plan(self, interaction: str) -> AngularPlan:
         """How the sums of one interaction are computed."""
@@ -116,6 +117,8 @@ def build(
     """
     if not isinstance(spec, Spec):
         raise TypeError(f"build takes a Spec, not {type(spec).__name__}: read one with load_spec(path)")
+    if not isinstance(execution, Execution | None):
+        raise TypeError(f"build takes an Execution, not {execution!r}: write execution=Execution(angular=...)")
     catalog = spec.catalog.plus(extra, allow_imports)
     # again, with the classes that are known only now
     spec = validate(Document(spec.to_dict()), catalog)

@@ -85,7 +85,7 @@ def test_any_type_leaves_the_potential_as_it_is() -> None:
 
 def test_a_memory_budget_is_handed_on(monkeypatch: pytest.MonkeyPatch) -> None:
     potential, seen = smooth_potential(), []
-    monkeypatch.setattr(potential.model, "_exceeds", lambda budget, _: bool(seen.append(budget)))
+    monkeypatch.setattr(potential.model, "_exceeds", lambda budget, *_: bool(seen.append(budget)))
     GemNetCalculator(potential, memory_budget=5e9).get_potential_energy(crystal())
     assert seen == [5e9]
 

@@ -1,6 +1,7 @@
 """Operations and memory that are found without computing."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,12 +11,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from gemnet_blocks import Structures
 from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.estimate import estimate
 from gemnet_blocks.ledger import Ledger
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.parts import BACKWARD, ENERGY_GRADIENT, REST
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.tasks import Step, Task
+from gemnet_blocks.timing import profile
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
 SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 1, "bases.radial.count": 8}
@@ -158,3 +161,12 @@ def test_whether_gradients_are_enabled_makes_no_difference(without: type):
         found = model.estimate(slab(), "train")
     assert (found.counts, found.flops) == (expected.counts, expected.flops)
     assert found.peak_bytes == pytest.approx(expected.peak_bytes, rel=0.01)  # structures may be copied
+
+
+@pytest.mark.parametrize("cost", [estimate, profile])
+def test_what_costs_cannot_be_asked_for(cost: Any) -> None:
+    model, structures = small_model(), slab()
+    with pytest.raises(ValueError, match="there is no task 'training': choose one of energy, predict, train"):
+        cost(model, structures, "training")
+    with pytest.raises(TypeError, match="a model takes Structures, not list"):
+        cost(model, [structures])

@@ -1,7 +1,11 @@
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import pytest
 import torch
+from ase.build import bulk
 from helpers import KINDS, assert_close, small_spec
 from torch import Tensor, nn
 
@@ -51,6 +55,32 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
     assert asked == [False, False, True, True]
     assert len(estimates) == 1
     assert not is_lean()
+
+
+@pytest.mark.parametrize("first", ["sparse", "narrow"])
+def test_a_budget_holds_whatever_was_computed_before(first: str) -> None:
+    spec = small_spec(heads__forces={"type": "gradient"})
+    sparse, dense = (Structures.from_ase(bulk("Cu", cubic=True, a=a) * (2, 2, 2)) for a in (9.0, 3.6))
+    model = build(spec, seed=0)
+    needed = {dtype: model.to(dtype).estimate(dense).peak_bytes for dtype in (torch.float32, torch.float64)}
+    least, most = needed.values()
+    model = build(spec, seed=0, execution=Execution(memory_budget=(least + most) / 2 if first == "narrow" else 1e6))
+    asked: list[bool] = []
+    model.read_out.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
+    with torch.no_grad():
+        model(dense if first == "narrow" else sparse)
+        before = asked[-1]
+        (model.double() if first == "narrow" else model)(dense)
+    assert not before
+    assert asked[-1]
+
+
+@pytest.mark.parametrize("budget", ["8GB", -1, math.nan, True])
+def test_what_is_no_budget(budget: Any) -> None:
+    with pytest.raises(ValueError, match="memory_budget must be a number of bytes of at least 0, or None, got"):
+        Execution(memory_budget=budget)
+    with pytest.raises(ValueError, match="memory_budget must be a number of bytes"):
+        build(small_spec(), seed=0)(KINDS["slab"](), memory_budget=budget)
 
 
 @pytest.mark.parametrize("in_steps", [True, False])

@@ -49,9 +49,18 @@ def test_it_says_how_sums_are_computed():
         "sums of quadruplet": "explicit",
         "sums of atom_edge": "factorised",
         "sums of edge_atom": "factorised",
+        "atoms at once": "at most 128",
         "products of matrices": "float32",
+        "memory budget": "none",
         "compiled layers": "none",
     }
+
+
+def test_it_says_what_bounds_memory():
+    spec = load_spec(CONFIGS / "gemnet-oc.yaml", SMALL)
+    chosen = execution(build(spec, execution=Execution(atoms_at_most=None, memory_budget=8e9)))
+    assert chosen["atoms at once"] == "all that are alike"
+    assert chosen["memory budget"] == "8,000 MB"
 
 
 def test_it_says_why_sums_are_not_factorised():

@@ -183,6 +183,17 @@ def test_weights_do_not_depend_on_the_order_in_a_file() -> None:
     assert same_weights(build(small_spec(), seed=0), build(Spec.from_yaml(swapped), seed=0))
 
 
+@pytest.mark.parametrize("atoms", [0, 1.5, True, "8"])
+def test_what_is_no_number_of_atoms(atoms: Any) -> None:
+    with pytest.raises(ValueError, match="execution: atoms_at_most must be a whole number of at least 1, got"):
+        Execution(atoms_at_most=atoms)
+
+
+def test_what_is_no_execution() -> None:
+    with pytest.raises(TypeError, match="build takes an Execution, not 'explicit'"):
+        build(small_spec(), execution="explicit")  # type: ignore[arg-type]
+
+
 def test_execution_changes_no_result() -> None:
     models = [build(small_spec(), seed=0, execution=Execution(search=search)) for search in ("vesin", "torch")]
     assert same_weights(*models)
