@@ -108,6 +108,7 @@ class GemNetCalculator(Calculator):
             PropertyNotImplementedError: a property that the model does not have; says why.
             StructureError: the atoms cannot be computed.
         """
+        self.results = {}  # of other atoms, should these fail
         super().calculate(atoms, list(properties), list(system_changes))
         own: Any = self.atoms  # a copy
         for name in properties:

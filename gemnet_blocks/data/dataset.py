@@ -72,6 +72,8 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
         Raises:
             SpecError: a structure has no such key, or its value does not match.
         """
+        if pattern is not None:
+            _check_pattern(pattern)
         values = [self.value(index, key) for index in range(len(self))]
         return values if pattern is None else [self._matched(i, value, pattern) for i, value in enumerate(values)]
 
@@ -81,6 +83,13 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
         if found is None:
             raise SpecError(f"{self.place(index)}: {value!r} does not match the pattern {pattern!r} of groups")
         return found
+
+
+def _check_pattern(pattern: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise SpecError(f"the pattern {pattern!r} of groups is no regular expression: {error}") from None
 
 
 def formula(numbers: npt.NDArray[np.int64]) -> str:

@@ -96,6 +96,13 @@ class LmdbHandle:
             raise ImportError("LMDBs need the package lmdb: pip install 'gemnet_blocks[data]'") from error
         try:
             # without read-ahead, as frames are read in any order
-            return lmdb.open(str(self._path), subdir=False, readonly=True, lock=False, readahead=False)
+            environment = lmdb.open(str(self._path), subdir=False, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
             raise StructureError(f"{self._name}: is no LMDB that can be read: {error}") from None
+        # the file is mapped into memory: to read behind its end would end the process
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        size = self._path.stat().st_size
+        if size < needed:
+            environment.close()
+            raise StructureError(f"{self._name}: has {size} of its {needed} bytes: copy it again, whole")
+        return environment

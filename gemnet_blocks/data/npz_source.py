@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, final
@@ -114,18 +115,28 @@ class NpzSource(FrameSource):
         return values
 
 
+_UNREADABLE = (
+    *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError),
+    # encrypted (RuntimeError), or compressed in another way than numpy's (NotImplementedError) or not at all
+    *(RuntimeError, zipfile.BadZipFile, zlib.error),
+)
+"""What broken archives make numpy and zipfile raise."""
+
+
 def _arrays(path: Path, name: str) -> dict[str, npt.NDArray[Any]]:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {}
+            arrays: dict[str, npt.NDArray[Any]] = {}
             for key in archive.files:
                 try:
-                    arrays[key] = archive[key]
+                    array = archive[key]
                 except ValueError as error:
                     if "pickle" not in str(error).lower():
                         raise
                     # an object array: it could run code, and nothing here needs it
                     continue
+                if isinstance(array, np.ndarray):  # or else a file of another kind
+                    arrays[key] = array
             return arrays
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except _UNREADABLE as error:
         raise StructureError(f"{name}: is no numpy archive that can be read: {error}") from None

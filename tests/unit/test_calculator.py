@@ -98,6 +98,17 @@ def test_odd_structures() -> None:
         assert atoms.get_forces().shape == (len(atoms), 3)
 
 
+def test_what_fails_leaves_nothing_of_what_was_before() -> None:
+    calculator = GemNetCalculator(smooth_potential())
+    calculator.calculate(crystal(), ["energy"])
+    unknown = Atoms("Og")
+    with pytest.raises(StructureError):
+        calculator.calculate(unknown, ["energy"])
+    unknown.calc = calculator
+    with pytest.raises(StructureError):
+        unknown.get_potential_energy()
+
+
 # -- what changes results ---------------------------------------------------------------------------------------------
 
 

@@ -213,3 +213,12 @@ def test_missing_frames_are_named(tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb", pickled(count=2), length=3)
     with pytest.raises(StructureError, match=r"a.lmdb, frame 2: there is no entry 2"):
         opened(tmp_path, train=["a.lmdb"])
+
+
+@pytest.mark.parametrize("part", [0.5, 0.1])
+def test_half_a_file_is_refused(part: float, tmp_path: Path) -> None:
+    write(tmp_path / "a.lmdb", pickled(count=12))
+    content = (tmp_path / "a.lmdb").read_bytes()
+    (tmp_path / "half.lmdb").write_bytes(content[: int(part * len(content))])
+    with pytest.raises(StructureError, match=r"half.lmdb: (has \d+ of its \d+ bytes|is no LMDB)"):
+        opened(tmp_path, train=["half.lmdb"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import ase.units
@@ -168,6 +169,24 @@ def test_broken_archives_are_named(tmp_path: Path, changes: dict[str, object], m
     npz(tmp_path / "bad.npz", **changes)
     with pytest.raises(StructureError, match=f"bad.npz.*{message}"):
         opened(tmp_path, train=["bad.npz"])
+
+
+def test_what_is_in_no_archive_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("coords", "1 2 3")
+    with pytest.raises(StructureError, match=r"text.npz: has no positions"):
+        opened(tmp_path, train=["text.npz"])
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    (tmp_path / "array.npy").rename(tmp_path / "array.npz")
+    with pytest.raises(StructureError, match=r"array.npz: is no numpy archive"):
+        opened(tmp_path, train=["array.npz"])
+    npz(tmp_path / "good.npz")
+    content = bytearray((tmp_path / "good.npz").read_bytes())
+    content[10] = 99  # a method of compression that does not exist, in the first member's own heading
+    content[content.index(b"PK\x01\x02") + 10] = 99
+    (tmp_path / "odd.npz").write_bytes(content)
+    with pytest.raises(StructureError, match=r"odd.npz: is no numpy archive"):
+        opened(tmp_path, train=["odd.npz"])
 
 
 def test_what_is_no_archive_is_named(tmp_path: Path) -> None:

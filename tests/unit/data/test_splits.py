@@ -74,6 +74,7 @@ def test_groups_are_drawn_by_number_or_fraction(tmp_path: Path) -> None:
         ({"test": 6}, "no group of 6 is left"),
         ({"key": "run"}, "nothing named 'run' .* file, formula, name"),
         ({"pattern": "C_"}, "cu.xyz, frame 0: 'A_0' does not match"),
+        ({"pattern": "("}, r"the pattern '\(' of groups is no regular expression"),
     ],
 )
 def test_wrong_groups_are_named(tmp_path: Path, split: dict[str, object], message: str) -> None:
