@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class DataSplits:
         report: what was found, a line of text each.
         digest: differs where structures or labels to train on or to validate on do, or their order; of parts that
             were only sampled, the sample's.
+        elements: the atomic numbers of each part that there is, by its name.
     """
 
     train: LabelledDataset
@@ -45,6 +46,7 @@ class DataSplits:
     meaning: EnergyMeaning
     report: str
     digest: str
+    elements: Mapping[str, frozenset[int]]
 
 
 def open_data(options: DataOptions, folder: Path) -> DataSplits:
@@ -88,6 +90,7 @@ def open_data(options: DataOptions, folder: Path) -> DataSplits:
         meaning=options.energy,
         report="\n".join(lines),
         digest=" ".join(f"{part}:{seen.digest[:16]}" for part, seen in surveys.items() if part != "test"),
+        elements={part: seen.elements for part, seen in surveys.items()},
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 import torch
+from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from gemnet_blocks.data.opening import DataSplits
@@ -108,7 +109,7 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
         references: those of a run that goes on.
 
     Raises:
-        SpecError: the spec cannot be built, or references cannot be fitted.
+        SpecError: the spec cannot be built, references cannot be fitted, or a part of the data has elements without.
     """
     execution, seed = config.training.execution.execution(), config.training.seed
     if config.training.initial_weights == "by_name":
@@ -120,6 +121,13 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
         references = fit_references(
             data.train, data.meaning, options.per_element, options.scale, options.atoms, options.unseen
         )
+    for part, elements in data.elements.items():
+        if unknown := sorted(elements - references.per_element.keys()):
+            names = ", ".join(chemical_symbols[number] for number in unknown)
+            raise SpecError(
+                f"references: the {part} set contains {names}, of which no reference energy is known: give "
+                "references.unseen, an energy per atom in eV for such elements, or split the data otherwise"
+            )
     dtype = torch.float64 if config.training.precision == "64" else torch.float32
     return Potential(model.to(dtype), config.model, references)
 

@@ -9,7 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ase.io import read
+from ase.build import bulk
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read, write
 from training_runs import config, rows
 
 from gemnet_blocks.errors import SpecError, StateError
@@ -214,6 +217,19 @@ def test_what_does_not_fit_is_told_before_anything_trains(tmp_path: Path, patche
     with pytest.raises(ValueError, match=told):
         train(config(tmp_path, **patches), tmp_path / "run")
     assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_elements_that_only_validation_has_are_told_before_anything_trains(tmp_path: Path) -> None:
+    other = bulk("Ni")
+    other.calc = EMT()
+    other.calc = SinglePointCalculator(other, energy=other.get_potential_energy(), forces=other.get_forces())
+    write(tmp_path / "nickel.xyz", [other])
+    data = {"split": None, "validation": ["nickel.xyz"], "labels": ["energy", "forces"], "batch": {"structures": 4}}
+    changes: dict[str, Any] = {"data": data, "training": BRIEF}
+    with pytest.raises(SpecError, match=r"the validation set contains Ni, of which .* give references.unseen"):
+        train(config(tmp_path, **changes), tmp_path / "run")
+    assert not (tmp_path / "run" / "log.csv").exists()
+    train(config(tmp_path, **changes, references={"unseen": -1.0}), tmp_path / "run")
 
 
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
