@@ -94,7 +94,8 @@ class Abstract(RadialBasis):
     [
         (
             Step(),
-            "extra['mine'] is Step(): it must be a class that extends Interaction or AtomEmbedding or",
+            "extra['mine'] is Step(): it must be a class that extends Interaction or AtomEmbedding or RadialBasis or "
+            "Envelope",
         ),
         (dict, "extra['mine'] is <class 'dict'>: it must be a class that extends"),
         (Abstract, "extra['mine']: the class Abstract is abstract: write its from_options, raw"),
