@@ -299,7 +299,7 @@ class PublishedModel(nn.Module, ABC):
         if pairs is None:
             pairs = builder.search(builder.as_periodic(structures), cutoff)
             pairs = pairs.select(self._within_cap(pairs, structures, max_neighbors, squared=True))
-        dictionary = graph_dictionary(measure(pairs, structures, self._dtype), structures)
+        dictionary = graph_dictionary(measure(pairs, structures, self.trunk.dtype), structures)
         del dictionary["target_neighbor_idx"]
         return dictionary
 
@@ -327,7 +327,7 @@ class PublishedModel(nn.Module, ABC):
         the three interactions with atoms is on.
         """
         structures = self._structures(data)
-        graphs = self._every_graph()(structures, self._dtype, self._given(data, structures))
+        graphs = self._every_graph()(structures, self.trunk.dtype, self._given(data, structures))
         sets = {name: graph_dictionary(edges, structures) for name, edges in graphs.edge_sets.items()}
         return (
             *(sets.get(name, {}) for name in ("main", "atom", "atom_edge", "quad")),
@@ -364,10 +364,6 @@ class PublishedModel(nn.Module, ABC):
         raw = geometry.bases.radial["main"](main_graph["distance"])
         edges = (found.get(name, {}) for name in ("quadruplet", "triplet", "atom_edge", "edge_atom"))
         return (raw, geometry.update_radial(raw), geometry.output_radial(raw), *edges, found.get("atom_atom"))
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        return self.trunk.edge_embedding.dense.linear.weight.dtype
 
     def _structures(self, data: Any) -> Structures:
         return data if isinstance(data, Structures) else Structures.from_batch(data, self.use_pbc)

@@ -133,14 +133,8 @@ class GemNet(nn.Module):
             return True  # nothing is to be estimated where nothing suffices
         pairs = (given.pairs if isinstance(given, Neighbors) else given).source.shape[0]
         task: Task = "train" if torch.is_grad_enabled() else "predict"
-        dtype = self.trunk.edge_embedding.dense.linear.weight.dtype
-        key = (
-            task,
-            structures.atom_count,
-            len(structures),
-            dtype,
-            torch.is_autocast_enabled(structures.positions.device.type),
-        )
+        autocast = torch.is_autocast_enabled(structures.positions.device.type)
+        key = (task, structures.atom_count, len(structures), self.trunk.dtype, autocast)
         needed = self._needed.get(key)
         if needed is None or abs(pairs - needed.pairs) > NEIGHBORS_WITHIN * needed.pairs:
             # an estimate takes as long as a small prediction

@@ -62,7 +62,7 @@ def byte_count(owner: str, name: str, value: SupportsFloat | None) -> float | No
     """
     if value is None:
         return None
-    number = float(value) if hasattr(value, "__float__") and not isinstance(value, bool) else math.nan
+    number = _number(value)
     if not number >= 0:
         raise ValueError(f"{owner}: {name} must be a number of bytes of at least 0, or None, got {value!r}")
     return number
@@ -80,8 +80,13 @@ def positive_number(owner: str, name: str, value: SupportsFloat, unit: str = "")
     Raises:
         ValueError: it is no number (booleans and text are none), not positive, infinite or NaN.
     """
-    number = float(value) if hasattr(value, "__float__") and not isinstance(value, bool) else math.nan
+    number = _number(value)
     if not 0 < number < math.inf:
         described = f"a positive, finite number{f' in {unit}' if unit else ''}"
         raise ValueError(f"{owner}: {name} must be {described}, got {value!r}")
     return number
+
+
+def _number(value: SupportsFloat) -> float:
+    """NaN for what is no number, such as booleans and text."""
+    return float(value) if hasattr(value, "__float__") and not isinstance(value, bool) else math.nan

@@ -64,7 +64,7 @@ class Potential(nn.Module):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights."""
-        return self.model.trunk.edge_embedding.dense.linear.weight.dtype
+        return self.model.trunk.dtype
 
     @property
     def device(self) -> torch.device:

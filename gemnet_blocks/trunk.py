@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
+import torch
 from torch import nn
 
 from gemnet_blocks.blocks.atom_embedding import AtomEmbedding
@@ -63,6 +64,11 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(blocks)
         self.output_blocks = nn.ModuleList(output_blocks)
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the weights, and of what is computed."""
+        return self.edge_embedding.dense.linear.weight.dtype
+
     def forward(self, structures: Structures, given: Pairs | Neighbors | None = None) -> TrunkOutput:
         """Features of atoms and edges.
 
@@ -73,7 +79,7 @@ class Trunk(nn.Module):
         Raises:
             StructureError: a structure cannot be computed.
         """
-        graphs = self.graphs(structures, self.edge_embedding.dense.linear.weight.dtype, given)
+        graphs = self.graphs(structures, self.dtype, given)
         geometry = self.geometry(graphs)
         h = self.atom_embedding(structures.numbers)
         embeddings = Embeddings(h, remade(self.edge_embedding, h, geometry.radial, graphs.main.edges))

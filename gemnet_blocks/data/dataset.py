@@ -72,22 +72,21 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
         Raises:
             SpecError: a structure has no such key, or its value does not match.
         """
-        if pattern is not None:
-            _check_pattern(pattern)
+        compiled = None if pattern is None else _compiled(pattern)  # before anything is read
         values = [self.value(index, key) for index in range(len(self))]
-        return values if pattern is None else [self._matched(i, value, pattern) for i, value in enumerate(values)]
+        return values if compiled is None else [self._matched(i, value, compiled) for i, value in enumerate(values)]
 
-    def _matched(self, index: int, value: str, pattern: str) -> str:
-        match = re.match(pattern, value)
-        found = match and match.group(1 if match.re.groups else 0)
+    def _matched(self, index: int, value: str, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(value)
+        found = match and match.group(1 if pattern.groups else 0)
         if found is None:
-            raise SpecError(f"{self.place(index)}: {value!r} does not match the pattern {pattern!r} of groups")
+            raise SpecError(f"{self.place(index)}: {value!r} does not match the pattern {pattern.pattern!r} of groups")
         return found
 
 
-def _check_pattern(pattern: str) -> None:
+def _compiled(pattern: str) -> re.Pattern[str]:
     try:
-        re.compile(pattern)
+        return re.compile(pattern)
     except re.error as error:
         raise SpecError(f"the pattern {pattern!r} of groups is no regular expression: {error}") from None
 

@@ -116,9 +116,15 @@ class NpzSource(FrameSource):
 
 
 _UNREADABLE = (
-    *(OSError, ValueError, EOFError, TypeError, AttributeError, MemoryError),
-    # encrypted (RuntimeError), or compressed in another way than numpy's (NotImplementedError) or not at all
-    *(RuntimeError, zipfile.BadZipFile, zlib.error),
+    OSError,
+    ValueError,
+    EOFError,
+    TypeError,
+    AttributeError,
+    MemoryError,  # a heading that claims too much
+    RuntimeError,  # encrypted, or compressed in an unknown way
+    zipfile.BadZipFile,
+    zlib.error,
 )
 """What broken archives make numpy and zipfile raise."""
 

@@ -94,6 +94,24 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
         raise SpecError("\n".join(problems))
 
 
+def check_elements(data: DataSplits, references: References) -> None:
+    """Check that the energies of all elements in the data have a reference.
+
+    Raises:
+        SpecError: one error with every part that has others.
+    """
+    problems = []
+    for part, elements in data.elements.items():
+        if unknown := sorted(elements - references.per_element.keys()):
+            names = ", ".join(chemical_symbols[number] for number in unknown)
+            problems.append(
+                f"references: the {part} set contains {names}, of which no reference energy is known: give "
+                "references.unseen, an energy per atom in eV for such elements, or split the data otherwise"
+            )
+    if problems:
+        raise SpecError("\n".join(problems))
+
+
 def compared_labels(config: TrainingConfig, data: DataSplits) -> frozenset[str]:
     """What errors are logged for: what the model predicts and all data has."""
     labels = data.train.labels & (data.validation.labels if data.validation is not None else data.train.labels)
@@ -121,13 +139,7 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
         references = fit_references(
             data.train, data.meaning, options.per_element, options.scale, options.atoms, options.unseen
         )
-    for part, elements in data.elements.items():
-        if unknown := sorted(elements - references.per_element.keys()):
-            names = ", ".join(chemical_symbols[number] for number in unknown)
-            raise SpecError(
-                f"references: the {part} set contains {names}, of which no reference energy is known: give "
-                "references.unseen, an energy per atom in eV for such elements, or split the data otherwise"
-            )
+    check_elements(data, references)
     dtype = torch.float64 if config.training.precision == "64" else torch.float32
     return Potential(model.to(dtype), config.model, references)
 

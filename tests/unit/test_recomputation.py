@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.demo import platinum_slab
 from gemnet_blocks.ledger import Bookkeeper, Ledger
+from gemnet_blocks.model import GemNet
 from gemnet_blocks.recomputation import by_rows, fixed, is_lean, lean, remade, tidied, without_fragments
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
@@ -57,22 +58,34 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
     assert not is_lean()
 
 
-@pytest.mark.parametrize("first", ["sparse", "narrow"])
-def test_a_budget_holds_whatever_was_computed_before(first: str) -> None:
-    spec = small_spec(heads__forces={"type": "gradient"})
-    sparse, dense = (Structures.from_ase(bulk("Cu", cubic=True, a=a) * (2, 2, 2)) for a in (9.0, 3.6))
-    model = build(spec, seed=0)
-    needed = {dtype: model.to(dtype).estimate(dense).peak_bytes for dtype in (torch.float32, torch.float64)}
-    least, most = needed.values()
-    model = build(spec, seed=0, execution=Execution(memory_budget=(least + most) / 2 if first == "narrow" else 1e6))
+def short_of_memory(model: GemNet, structures: Structures) -> bool:
+    """Whether a prediction makes things anew."""
     asked: list[bool] = []
-    model.read_out.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
+    # an estimate reads out too, before the prediction
+    handle = model.read_out.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
     with torch.no_grad():
-        model(dense if first == "narrow" else sparse)
-        before = asked[-1]
-        (model.double() if first == "narrow" else model)(dense)
-    assert not before
-    assert asked[-1]
+        model(structures)
+    handle.remove()
+    return asked[-1]
+
+
+def copper(lattice_constant: float) -> Structures:
+    return Structures.from_ase(bulk("Cu", cubic=True, a=lattice_constant) * (2, 2, 2))
+
+
+def test_a_budget_holds_for_denser_structures_of_as_many_atoms() -> None:
+    spec = small_spec(heads__forces={"type": "gradient"})
+    model = build(spec, seed=0, execution=Execution(memory_budget=1e6))
+    assert not short_of_memory(model, copper(9.0))
+    assert short_of_memory(model, copper(3.6))
+
+
+def test_a_budget_holds_for_another_precision() -> None:
+    model, structures = build(small_spec(heads__forces={"type": "gradient"}), seed=0), copper(3.6)
+    least, most = (model.to(dtype).estimate(structures).peak_bytes for dtype in (torch.float32, torch.float64))
+    model.memory_budget = (least + most) / 2
+    assert not short_of_memory(model.float(), structures)
+    assert short_of_memory(model.double(), structures)
 
 
 @pytest.mark.parametrize("budget", ["8GB", -1, math.nan, True])

@@ -52,7 +52,7 @@ def model(gemnet: GemNet, structures: Structures) -> Prediction:
 
 def features(trunk: Trunk, structures: Structures) -> tuple[Graphs, list[Output]]:
     """The graphs, and the results of all output blocks."""
-    dtype = trunk.edge_embedding.dense.linear.weight.dtype
+    dtype = trunk.dtype
     selected = edge_sets_of(trunk.graphs, structures)
     graphs = graphs_of(selected, structures, dtype)
     radial = radial_values(trunk.geometry.bases, graphs.edge_sets)
