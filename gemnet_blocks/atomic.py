@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gemnet_blocks.errors import SpecError
+
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
@@ -38,6 +40,25 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def check_folder(folder: Path, entry: str) -> None:
+    """Make a folder, and see that it can be written to before anything is computed.
+
+    Args:
+        folder: with parents, if need be.
+        entry: of a config, that names it.
+
+    Raises:
+        SpecError: it cannot.
+    """
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink(missing_ok=True)
+    except OSError as error:
+        raise SpecError(f"{entry}: {folder} cannot be written to: {error.strerror or error}") from error
 
 
 def remove_leftovers(folder: Path) -> None:

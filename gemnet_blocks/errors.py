@@ -1,8 +1,24 @@
 """The errors that wrong input raises; each message names the cause, the place and the fix."""
 
+from __future__ import annotations
+
 
 class StructureError(ValueError):
-    """A structure that cannot be computed: the message names its index and what to change."""
+    """A structure that cannot be computed: the message names its index and what to change.
+
+    Args:
+        message: what is wrong, and what to change.
+        structure: which one of several; the message begins with it then.
+    """
+
+    def __init__(self, message: str, structure: int | None = None) -> None:
+        super().__init__(message if structure is None else f"structure {structure} {message}")
+        self.message = message
+        self.structure = structure
+
+    def at(self, place: str) -> StructureError:
+        """The same of a structure that is known by its file and frame."""
+        return StructureError(f"{place}: {self.message}")
 
 
 class SpecError(ValueError):

@@ -159,12 +159,13 @@ class Potential(nn.Module):
 
     def _refuse(self, number: int, structure: int) -> None:
         if number < 1:
-            raise StructureError(f"structure {structure} has an atomic number below 1: numbers start at 1 (hydrogen)")
+            raise StructureError("has an atomic number below 1: numbers start at 1 (hydrogen)", structure)
         name = chemical_symbols[number] if number < len(chemical_symbols) else f"element {number}"
         known = ", ".join(chemical_symbols[one] for one in self.references.per_element) or "none"
         raise StructureError(
-            f"structure {structure} contains {name}, for which the potential has no reference energy: it knows "
-            f"{known}. Remove the structure, or train with data that has this element"
+            f"contains {name}, for which the potential has no reference energy: it knows {known}. Remove the "
+            "structure, or train with data that has this element",
+            structure,
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Potential:

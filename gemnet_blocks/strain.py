@@ -40,8 +40,9 @@ def strained(structures: Structures) -> StrainedStructures:
     open_ones = (~structures.periodic.all(dim=-1)).nonzero()[:, 0]
     if len(open_ones):
         raise StructureError(
-            f"structure {int(open_ones[0])} has no stress, as it is not periodic in all three directions and its "
-            "volume is undefined: set its periodicity (pbc) and cell, or do not ask for stress"
+            "has no stress, as it is not periodic in all three directions and its volume is undefined: set its "
+            "periodicity (pbc) and cell, or do not ask for stress",
+            structure=int(open_ones[0]),
         )
     cells = structures.cells
     strain = torch.zeros_like(cells).requires_grad_()

@@ -192,7 +192,7 @@ class Structures:
         flags = torch.stack([flag for flag, _ in problems])
         if bool(flags.any()):  # one synchronisation with the device for all checks
             which, index = (int(i) for i in flags.nonzero()[0])
-            raise StructureError(f"structure {index} has {problems[which][1]}")
+            raise StructureError(f"has {problems[which][1]}", structure=index)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

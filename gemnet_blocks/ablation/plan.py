@@ -16,10 +16,10 @@ from gemnet_blocks.ablation.reading import StudyDocument
 from gemnet_blocks.ablation.results import Variant
 from gemnet_blocks.ablation.store import RunFolder
 from gemnet_blocks.ablation.variants import Candidate, candidates
+from gemnet_blocks.atomic import check_folder
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.training.options import TrainingConfig
-from gemnet_blocks.training.results import check_folder
 
 FINGERPRINTS = "fingerprints.json"
 """The file in a study's folder that remembers hashes of data files."""
@@ -183,7 +183,7 @@ def _opened(config: TrainingConfig) -> tuple[DataSplits | None, list[str]]:
 
 def _unwritable(folder: Path) -> list[str]:
     try:
-        check_folder(folder)
+        check_folder(folder, "output")
     except SpecError as error:
         return [str(error)]
     return []

@@ -53,6 +53,13 @@ def evaluate(
         list[str] | None,
         typer.Option(help="Under which name a file of structures has a label: energy=REF_energy. Repeatable."),
     ] = None,
+    stress: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="What stresses of a file of structures mean, as in `data.stress` of a training config: unit=GPa, "
+            "sign=compressive, 'order=xx yy zz xy yz xz', kind=virial. Repeatable."
+        ),
+    ] = None,
     group: Annotated[str | None, typer.Option(help="Sum errors up by what the file says under this key too.")] = None,
     group_pattern: Annotated[
         str | None, typer.Option(help="A regular expression; its first parenthesis in the key's value is the group.")
@@ -86,11 +93,18 @@ def evaluate(
     if data.suffix in (".yaml", ".yml"):
         dataset, meaning = _of_config(data, split)
     else:
-        dataset, meaning = _of_file(data, units, length, energy, labels, key or [])
+        dataset, meaning = _of_file(data, units, length, energy, labels, key or [], stress or [])
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"{model} predicts {potential.meaning} energies and those of {data} are {meaning} energies: they cannot be "
             "compared"
+        )
+    predicted = {"energy"} | ({"forces"} if potential.model.forces is not None else set())
+    predicted |= {"stress"} if potential.has_stress else set()
+    if not dataset.labels & predicted:
+        raise SpecError(
+            f"{data}: has no labels of what {model} predicts, which is {', '.join(sorted(predicted))}: name "
+            "others with --labels"
         )
     evaluation = run(
         potential,
@@ -124,7 +138,7 @@ def _of_config(path: Path, split: Split) -> tuple[LabelledDataset, str]:
 
 
 def _of_file(
-    path: Path, units: str | None, length: str, energy: Meaning | None, labels: str, keys: list[str]
+    path: Path, units: str | None, length: str, energy: Meaning | None, labels: str, keys: list[str], stress: list[str]
 ) -> tuple[LabelledDataset, str]:
     """The structures of a file, and what their energies mean."""
     from pydantic import ValidationError
@@ -143,6 +157,7 @@ def _of_file(
         "units": {"energy": units, "length": length},
         "energy": energy.value,
         "keys": dict(map(parse_assignment, keys)),
+        "stress": dict(map(parse_assignment, stress)),
         "labels": [name.strip() for name in labels.split(",")],
         "periodicity": "mixed",
         "batch": {"structures": 1},

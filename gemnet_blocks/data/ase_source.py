@@ -36,7 +36,7 @@ class AseSource(FrameSource):
     def __init__(self, path: Path, keys: Mapping[str, str], name: str, format: str | None = None) -> None:
         self.name = name
         self._path, self._keys, self._format = path, keys, format
-        self._frames = [frame_of(atoms, keys) for atoms in self._read()]
+        self._frames = [frame_of(atoms, keys, more) for atoms, more in self._read()]
 
     def __len__(self) -> int:
         return len(self._frames)
@@ -45,14 +45,12 @@ class AseSource(FrameSource):
         """Frame number `index`."""
         return self._frames[index]
 
-    def _read(self) -> Iterator[Any]:
-        from ase.io import iread
-
+    def _read(self) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+        """Atoms and what else the file says of them."""
         count = 0
         try:
-            self._check_format()
-            for atoms in iread(self._path, ":", self._format, do_not_split_by_at_sign=True):
-                yield atoms
+            for found in self._rows() if self._checked_format() == "json" else self._images():
+                yield found
                 count += 1
         except StructureError:
             raise
@@ -61,14 +59,28 @@ class AseSource(FrameSource):
                 f"{self.name}, frame {count}: ASE cannot read it: {type(error).__name__}: {error}"
             ) from error
 
-    def _check_format(self) -> None:
+    def _images(self) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+        from ase.io import iread
+
+        for atoms in iread(self._path, ":", self._format, do_not_split_by_at_sign=True):
+            yield atoms, {}
+
+    def _rows(self) -> Iterator[tuple[Any, Mapping[str, Any]]]:
+        """Those of a database in JSON, of which `iread` leaves out key-value pairs and data."""
+        from ase.db import connect
+
+        for row in connect(str(self._path), type="json").select():
+            yield row.toatoms(), {**row.data, **row.key_value_pairs}
+
+    def _checked_format(self) -> str:
         from ase.io.formats import filetype
 
-        found = self._format or filetype(str(self._path))
+        found: str = self._format or filetype(str(self._path))
         if found in REFUSED_FORMATS:
             raise StructureError(
                 f"{self.name}: the format {found} can run code when it is read: convert it to extxyz with ASE first"
             )
+        return found
 
 
 def frame_of(atoms: Any, keys: Mapping[str, str], more: Mapping[str, Any] | None = None) -> Frame:

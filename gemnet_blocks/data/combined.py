@@ -51,6 +51,10 @@ class Subset(LabelledDataset):
         """File and frame number."""
         return self.dataset.place(int(self.indices[within(index, len(self))]))
 
+    def file(self, index: int) -> str:
+        """The name of a structure's file."""
+        return self.dataset.file(int(self.indices[within(index, len(self))]))
+
     def value(self, index: int, key: str) -> str:
         """What the file says of a structure under a key."""
         return self.dataset.value(int(self.indices[within(index, len(self))]), key)
@@ -97,6 +101,11 @@ class Concatenation(LabelledDataset):
         """File and frame number."""
         dataset, within = self._find(index)
         return dataset.place(within)
+
+    def file(self, index: int) -> str:
+        """The name of a structure's file."""
+        dataset, within = self._find(index)
+        return dataset.file(within)
 
     def value(self, index: int, key: str) -> str:
         """What the file says of a structure under a key."""

@@ -52,6 +52,10 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
         """File and frame number of a structure, for messages and tables."""
         return f"structure {index}"
 
+    def file(self, index: int) -> str:
+        """The name of a structure's file; empty where it is from none."""
+        return ""
+
     def value(self, index: int, key: str) -> str:
         """What a structure's file says of it under a key.
 

@@ -22,6 +22,9 @@ Label = Literal["energy", "forces", "stress"]
 
 Array = npt.NDArray[Any]
 
+_LARGEST = 1e15
+"""Labels in eV and Å are smaller; squares of such numbers can still be added up in float32."""
+
 
 @dataclass(frozen=True, slots=True)
 class Frame:
@@ -82,7 +85,7 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
     count, units = len(numbers), rules.units
     if count and numbers.max() >= len(chemical_symbols):
         raise StructureError(f"{place}: atomic numbers: there is no element {numbers.max()}")
-    periodic = np.asarray(frame.periodic)
+    periodic = _numbers(frame.periodic, "periodicity", place)
     if periodic.shape not in ((), (1,), (3,)):
         raise StructureError(f"{place}: periodicity: the shape is {periodic.shape}, (3,) is needed")
     positions = _array(frame.positions, (count, 3), "positions", place) * units.length
@@ -96,14 +99,14 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
         if frame.labels.get(name) is None:
             raise StructureError(f"{place}: {_missing(name, frame, rules)}")
     if "energy" in rules.required:
-        energy = np.asarray(frame.labels["energy"])
+        energy = _numbers(frame.labels["energy"], "the energy", place)
         energy = energy.reshape(()) if energy.size == 1 else energy
         labels["energy"] = _array(energy, (), "the energy", place) * units.energy
     if "forces" in rules.required:
         labels["forces"] = _array(frame.labels["forces"], (count, 3), "forces", place) * units.force
     if "stress" in rules.required:
         volume = abs(float(np.linalg.det(cell)))
-        value = np.asarray(frame.labels["stress"])
+        value = _numbers(frame.labels["stress"], "the stress", place)
         labels["stress"] = rules.stress.matrix(value, units, volume, place)
     for name, value in labels.items():
         _finite(value, name, place)
@@ -153,7 +156,7 @@ def packed(frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str
     try:
         structures.validate()
     except StructureError as error:
-        raise StructureError(_with_place(str(error), places)) from None
+        raise (error if error.structure is None else error.at(places[error.structure])) from None
     known = frozenset.intersection(*(frozenset(frame.labels) for frame in frames)) if frames else frozenset()
 
     def label(name: str) -> list[Any]:
@@ -168,9 +171,16 @@ def packed(frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str
     )
 
 
+def _numbers(value: Any, what: str, place: str) -> Array:
+    try:
+        return np.asarray(value)
+    except ValueError:  # nested lists
+        raise StructureError(f"{place}: {what}: rows of different lengths: correct or remove the frame") from None
+
+
 def _array(value: Any, shape: tuple[int | None, ...], what: str, place: str) -> Array:
     """A numeric array of that shape; None stands for any length."""
-    array = np.asarray(value)
+    array = _numbers(value, what, place)
     if array.dtype.kind not in "biuf":
         raise StructureError(f"{place}: {what}: numbers are needed, not {array.dtype.name}")
     fits = array.ndim == len(shape) and all(
@@ -185,17 +195,20 @@ def _array(value: Any, shape: tuple[int | None, ...], what: str, place: str) -> 
 
 def _whole(values: Array, what: str, place: str) -> Array:
     """Integers, which some files store as floating-point numbers."""
-    if values.dtype.kind == "f" and not (np.isfinite(values).all() and (values == np.rint(values)).all()):
+    if values.dtype.kind == "f" and not ((np.abs(values) < 2**53).all() and (values == np.rint(values)).all()):
         raise StructureError(f"{place}: {what}: whole numbers are needed")
     return values.astype(np.int64)
 
 
 def _finite(value: Array, name: str, place: str) -> None:
-    bad = ~np.isfinite(value)
+    bad = ~(np.abs(value) < _LARGEST)
     if not bad.any():
         return
-    where = f" of atom {int(np.argwhere(bad)[0][0])}" if name == "forces" else ""
-    raise StructureError(f"{place}: {name}{where} is NaN or infinite: correct or remove the frame")
+    first = np.argwhere(bad)[0]
+    where = f" of atom {int(first[0])}" if name == "forces" else ""
+    number = value[tuple(first)]
+    what = f"{number:.3g}, which no atoms have" if np.isfinite(number) else "NaN or infinite"
+    raise StructureError(f"{place}: {name}{where} is {what}: correct or remove the frame")
 
 
 def _missing(name: str, frame: Frame, rules: LabelRules) -> str:
@@ -205,11 +218,3 @@ def _missing(name: str, frame: Frame, rules: LabelRules) -> str:
         f"has no {name} (key {key!r}; {options}): say where it is with `keys: {{{name}: ...}}`, leave {name} out of "
         "`labels`, or remove the frame"
     )
-
-
-def _with_place(message: str, places: Sequence[str]) -> str:
-    """An error about `structure 3` as one about its file and frame."""
-    words = message.split(" ", 2)
-    if len(words) == 3 and words[0] == "structure" and words[1].isdigit():
-        return f"{places[int(words[1])]}: {words[2]}"
-    return message

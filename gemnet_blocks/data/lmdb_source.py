@@ -76,15 +76,21 @@ class LmdbSource(FrameSource):
                 raise StructureError(
                     f"{self.place(index)}: has no {name}, so it is no frame of S2EF: it has {', '.join(sorted(values))}"
                 )
-        cell = np.asarray(values.get("cell", np.zeros((3, 3))))
-        fixed = values.get("fixed")
+        try:
+            cell = np.asarray(values.get("cell", np.zeros((3, 3))))
+            periodic = np.asarray(values.get("pbc", "cell" in values)).reshape(-1)
+            fixed = None if values.get("fixed") is None else np.asarray(values["fixed"]) != 0
+        except ValueError:  # nested lists
+            raise StructureError(
+                f"{self.place(index)}: cell, pbc or fixed has rows of different lengths: correct or remove the frame"
+            ) from None
         return Frame(
             positions=values["pos"],
             numbers=values["atomic_numbers"],
             cell=cell[0] if cell.shape == (1, 3, 3) else cell,
-            periodic=np.asarray(values.get("pbc", "cell" in values)).reshape(-1),
+            periodic=periodic,
             tags=values.get("tags"),
-            fixed=None if fixed is None else np.asarray(fixed) != 0,
+            fixed=fixed,
             labels={label: self._label(values, label) for label in LABELS},
             info={key: value for key, value in map(_scalar, values.items()) if value is not None},
             available=sorted(set(values) - set(_NO_LABELS)),

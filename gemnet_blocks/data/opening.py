@@ -38,6 +38,8 @@ class DataSplits:
         digest: differs where structures or labels to train on or to validate on do, or their order; of parts that
             were only sampled, the sample's.
         elements: the atomic numbers of each part that there is, by its name.
+        open_places: file and frame of the first structure of each part that is not periodic in all directions, by the
+            name of the part; without parts that have none.
     """
 
     train: LabelledDataset
@@ -47,6 +49,7 @@ class DataSplits:
     report: str
     digest: str
     elements: Mapping[str, frozenset[int]]
+    open_places: Mapping[str, str]
 
 
 def open_data(options: DataOptions, folder: Path) -> DataSplits:
@@ -91,6 +94,7 @@ def open_data(options: DataOptions, folder: Path) -> DataSplits:
         report="\n".join(lines),
         digest=" ".join(f"{part}:{seen.digest[:16]}" for part, seen in surveys.items() if part != "test"),
         elements={part: seen.elements for part, seen in surveys.items()},
+        open_places={part: place for part, seen in surveys.items() if (place := seen.open_place()) is not None},
     )
 
 

@@ -10,6 +10,7 @@ from typing import final
 
 import torch
 
+from gemnet_blocks.atomic import check_folder
 from gemnet_blocks.data.dataset import Counts, LabelledDataset
 from gemnet_blocks.data.files import load_arrays, save_arrays, structure_hash
 from gemnet_blocks.data.labelled import LabelledStructures
@@ -110,6 +111,10 @@ class CachedPairs(LabelledDataset):
         """File and frame number."""
         return self.dataset.place(index)
 
+    def file(self, index: int) -> str:
+        """The name of a structure's file."""
+        return self.dataset.file(index)
+
     def value(self, index: int, key: str) -> str:
         """What the file says of a structure under a key."""
         return self.dataset.value(index, key)
@@ -147,10 +152,14 @@ def with_kept_pairs(data: DataSplits, options: DataOptions, folder: Path, graphs
         options: see above.
         folder: what a relative path is relative to.
         graphs: the model's graph builder, or its spec.
+
+    Raises:
+        SpecError: that folder cannot be written to.
     """
     if options.cache is None:
         return data
     kept = located(options.cache, folder)
+    check_folder(kept, "data.cache")
 
     def wrapped(part: LabelledDataset | None) -> LabelledDataset | None:
         return None if part is None else CachedPairs(part, graphs, kept)

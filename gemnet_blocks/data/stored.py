@@ -77,6 +77,10 @@ class MemoryDataset(LabelledDataset):
         """File and frame number."""
         return f"{self._name}, frame {within(index, len(self))}"
 
+    def file(self, index: int) -> str:
+        """The name of the file."""
+        return self._name
+
     def value(self, index: int, key: str) -> str:
         """What the file says of a structure under a key."""
         index = within(index, len(self))
@@ -126,6 +130,10 @@ class StreamedDataset(LabelledDataset):
     def place(self, index: int) -> str:
         """File and frame number."""
         return self._source.place(within(index, len(self)))
+
+    def file(self, index: int) -> str:
+        """The name of the file."""
+        return self._source.name
 
     def value(self, index: int, key: str) -> str:
         """What the file says of a structure under a key."""

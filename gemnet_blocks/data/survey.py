@@ -32,6 +32,7 @@ class Survey:
         atoms: how many, in all.
         elements: atomic numbers.
         force_rms: of all components, in eV/Å; NaN without forces.
+        labels: differs where forces, stresses or fixed atoms do, to the last bit.
     """
 
     dataset: LabelledDataset
@@ -43,6 +44,7 @@ class Survey:
     atoms: int
     elements: frozenset[int]
     force_rms: float
+    labels: bytes
 
     @property
     def complete(self) -> bool:
@@ -52,8 +54,13 @@ class Survey:
     @property
     def digest(self) -> str:
         """Differs where structures or labels do, on any machine."""
-        said = [len(self.dataset), self.energies.tobytes().hex(), f"{self.force_rms:.6e}"]
+        said = [len(self.dataset), self.energies.tobytes().hex(), self.labels.hex()]
         return hashlib.sha256(repr(said).encode() + b"".join(self.keys)).hexdigest()
+
+    def open_place(self) -> str | None:
+        """File and frame of the first structure that is not periodic in all directions; None where all are."""
+        open_ones = np.flatnonzero(~self.periodic.all(axis=1))
+        return self.dataset.place(int(self.indices[open_ones[0]])) if len(open_ones) else None
 
     def line(self) -> str:
         """What it says, for reports."""
@@ -76,6 +83,7 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
     chosen = np.fromiter(indices, dtype=np.int64)
     keys, formulas, energies, periodic = [], [], [], []
     elements, atoms, squares = set[int](), 0, 0.0
+    labels = hashlib.sha256()
     for index in chosen.tolist():
         item = dataset[index]
         numbers = item.structures.numbers.numpy()
@@ -86,6 +94,8 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
         atoms += len(numbers)
         if item.energy is not None:
             energies.append(float(item.energy))
+        for value in (item.forces, item.stress, item.structures.fixed):
+            labels.update(b"none" if value is None else value.contiguous().numpy().tobytes())
         squares += float("nan") if item.forces is None else float(item.forces.square().sum())
     return Survey(
         dataset=dataset,
@@ -97,6 +107,7 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
         atoms=atoms,
         elements=frozenset(elements),
         force_rms=(squares / (3 * atoms)) ** 0.5 if atoms else float("nan"),
+        labels=labels.digest(),
     )
 
 

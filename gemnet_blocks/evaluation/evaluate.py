@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gemnet_blocks.data.batching import BatchOptions, BudgetSampler, loader
 from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
@@ -127,6 +127,13 @@ class _Run:
 
     def add(self, indices: Sequence[int], labelled: LabelledStructures) -> None:
         """Predict a batch and add its errors."""
+        periodic = labelled.structures.periodic.all(dim=-1)
+        if labelled.stress is not None and self.potential.has_stress and bool((periodic != periodic[0]).any()):
+            # stresses need a volume, which those with open directions have none of: two batches
+            for which in (periodic, ~periodic):
+                chosen = [indices[place] for place in which.nonzero().flatten().tolist()]
+                self.add(chosen, collate([self.dataset[index] for index in chosen]))
+            return
         labelled = labelled.to(self.device)
         prediction = self._predict(indices, labelled)
         batch = residuals(prediction, labelled, self.atoms)
@@ -141,9 +148,13 @@ class _Run:
         """Predictions that are finite."""
         structures = labelled.structures
         start = time.perf_counter()
-        # stresses need a volume, which open directions have none of
         stress = self.potential.has_stress and labelled.stress is not None and bool(structures.periodic.all())
-        prediction = self.potential(structures, stress=stress, given=labelled.pairs)
+        try:
+            prediction = self.potential(structures, stress=stress, given=labelled.pairs)
+        except StructureError as error:
+            if error.structure is None:
+                raise
+            raise error.at(self.dataset.place(indices[error.structure])) from None
         finite = prediction.energy.isfinite()
         if prediction.forces is not None:
             atoms = prediction.forces.isfinite().all(dim=-1)
@@ -168,7 +179,7 @@ class _Run:
             errors=self.sums.errors(),
             groups={name: self.group_sums.errors(row) for name, row in self.group_rows.items()},
             elements={symbol: errors for symbol, errors in elements.items() if errors.atoms},
-            predictions=self.rows.joined(meaning, self.groups),
+            predictions=self.rows.joined(meaning, self.groups, self.dataset.file),
             seconds=self.seconds,
         )
 

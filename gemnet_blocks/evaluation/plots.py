@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.evaluation.evaluate import Evaluation
 from gemnet_blocks.evaluation.predictions import Array
 from gemnet_blocks.profile_plot import require_matplotlib
@@ -16,7 +17,7 @@ MANY = 2000
 
 
 def plot_parity(evaluation: Evaluation, path: Path) -> None:
-    """Draw predictions against labels and histograms of the errors, for energies per atom and force components.
+    """Draw predictions against labels and histograms of the errors: energies per atom, components of forces, stresses.
 
     Energies are drawn without what the labels have in common, their mean per atom. A row for which there are no labels
     is left out.
@@ -27,15 +28,18 @@ def plot_parity(evaluation: Evaluation, path: Path) -> None:
 
     Raises:
         ImportError: matplotlib is not installed.
-        ValueError: there is nothing to draw.
+        SpecError: there is nothing to draw.
     """
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    quantities = [quantity for quantity in (_energies(evaluation), _forces(evaluation)) if quantity is not None]
+    found = [quantity(evaluation) for quantity in (_energies, _forces, _stresses)]
+    quantities = [one for one in found if one is not None]
     if not quantities:
-        raise ValueError("nothing to draw: no labels were evaluated (forces need keep_atoms=True)")
+        raise SpecError(
+            "nothing to draw: nothing was predicted that there are labels for (forces need keep_atoms=True)"
+        )
     figure = Figure(figsize=(9, 4 * len(quantities)), layout="constrained")
     FigureCanvasAgg(figure)  # draws to files, whatever the screen
     axes = figure.subplots(len(quantities), 2, squeeze=False)
@@ -65,6 +69,16 @@ def _forces(evaluation: Evaluation) -> tuple[str, str, Array, Array] | None:
     known = columns["counted"] & np.isfinite(columns["forces_label"]).all(axis=1)
     label, predicted = (columns[name][known].ravel() for name in ("forces_label", "forces_predicted"))
     return ("force components", "eV/Å", label, predicted) if len(label) else None
+
+
+def _stresses(evaluation: Evaluation) -> tuple[str, str, Array, Array] | None:
+    columns = evaluation.predictions.structures
+    if "stress_label" not in columns:
+        return None
+    rows, below = np.tril_indices(3)  # what is above the diagonal is the same
+    known = np.isfinite(columns["stress_label"]).all(axis=(1, 2))
+    label, predicted = (columns[name][known][:, rows, below].ravel() for name in ("stress_label", "stress_predicted"))
+    return ("stress components", "eV/Å³", label, predicted) if len(label) else None
 
 
 def _parity(axes: Any, label: Array, predicted: Array, name: str) -> None:

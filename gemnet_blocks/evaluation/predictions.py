@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +19,9 @@ from gemnet_blocks.structures import Prediction
 Array: TypeAlias = np.ndarray[Any, Any]
 Column: TypeAlias = Sequence[Any] | Array
 
+_STRESS_PARTS = (("xx", 0, 0), ("yy", 1, 1), ("zz", 2, 2), ("yz", 1, 2), ("xz", 0, 2), ("xy", 0, 1))
+"""Names, rows and columns of what differs in a stress, in Voigt's order."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
@@ -26,9 +29,10 @@ class Predictions:
 
     Attributes:
         meaning: what energies are relative to.
-        structures: columns with a row per structure: `index` in the dataset, `frame` in its source, `atoms`,
-            `counted_atoms`, and where they are known `energy_label`, `energy_predicted` (eV), `forces_mae`,
-            `largest_force_error` (eV/Å). Energies of structures without labels are predicted all the same.
+        structures: columns with a row per structure: `index` in the dataset, `file` where there is one, `frame` in it,
+            `atoms`, `counted_atoms`, and where they are known `energy_label`, `energy_predicted` (eV), `forces_mae`,
+            `largest_force_error` (eV/Å), and `stress_label`, `stress_predicted` (3 × 3, eV/Å³). Energies of structures
+            without labels are predicted all the same.
         groups: the group of each structure; None without groups.
         atoms: columns with a row per atom: `index`, `number`, `counted`, and (N, 3) in eV/Å `forces_label`,
             `forces_predicted`; None unless they were asked for.
@@ -42,10 +46,14 @@ class Predictions:
     def write_csv(self, path: Path) -> None:
         """Write a line per structure; column names hold the unit, and the energies' meaning."""
         columns = dict(self.structures)
-        table: dict[str, Column] = {"index": columns.pop("index"), "frame": columns.pop("frame")}
+        table: dict[str, Column] = {name: columns.pop(name) for name in ("index", "file", "frame") if name in columns}
         if self.groups is not None:
             table["group"] = self.groups
-        table |= {self._heading(name): values for name, values in columns.items()}
+        for name, values in columns.items():
+            if name.startswith("stress"):
+                table |= {f"{name}_{part}_eV_per_A3": values[:, row, column] for part, row, column in _STRESS_PARTS}
+            else:
+                table[self._heading(name)] = values
         _write(path, table)
 
     def write_atoms_csv(self, path: Path) -> None:
@@ -103,6 +111,8 @@ class Rows:
             "forces_mae": batch.mean_force_error(),
             "largest_force_error": batch.largest_force_error(),
         }
+        if batch.stress is not None:
+            columns |= {"stress_label": labelled.stress, "stress_predicted": prediction.stress}
         self._structures.append(_arrays(columns))
         if self.keep_atoms:
             columns = {
@@ -114,9 +124,18 @@ class Rows:
             }
             self._atoms.append(_arrays(columns))
 
-    def joined(self, meaning: StoredMeaning, groups: Sequence[str] | None) -> Predictions:
-        """All of them in the order of the dataset."""
+    def joined(self, meaning: StoredMeaning, groups: Sequence[str] | None, file: Callable[[int], str]) -> Predictions:
+        """All of them in the order of the dataset.
+
+        Args:
+            meaning: of the energies.
+            groups: of all structures of the dataset; None without groups.
+            file: of a structure; empty where there is none.
+        """
         structures = _joined(self._structures)
+        files = [file(index) for index in structures.get("index", ())]
+        if any(files):
+            structures["file"] = np.array(files)
         chosen = None if groups is None else [groups[index] for index in structures.get("index", ())]
         return Predictions(meaning, structures, chosen, _joined(self._atoms) if self.keep_atoms else None)
 

@@ -41,6 +41,7 @@ def write_report(
 
     Raises:
         StructureError: the folder cannot be written.
+        SpecError: there is nothing to draw.
         ImportError: a plot needs matplotlib.
     """
     try:

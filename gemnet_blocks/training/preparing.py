@@ -75,6 +75,13 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
         SpecError: one error with every problem.
     """
     problems = []
+    if config.loss.stress is not None:
+        problems += [
+            f"loss.stress: {data.open_places[part]} is not periodic in all directions, so that it has no stress: "
+            "remove loss.stress or the structure, or correct its pbc"
+            for part in ("train", "validation")
+            if part in data.open_places
+        ]
     for part, dataset in (("training", data.train), ("validation", data.validation)):
         if dataset is None:
             continue

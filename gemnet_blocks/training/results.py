@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import gemnet_blocks
-from gemnet_blocks.errors import SpecError
 from gemnet_blocks.model_file import save_potential
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
@@ -50,9 +49,14 @@ class Results:
         return self.folder / f"{name}.safetensors"
 
     def save(self, name: str, potential: Potential, state: RunState) -> Path:
-        """Write a model file with the record of its training."""
+        """Write a model file with the record of its training.
+
+        Where nothing was validated, there is no best model but one of an earlier run in this folder: it goes.
+        """
         record = self.record(state)
         save_potential(Potential(potential.model, potential.spec, self.references, record), self.path(name))
+        if not state.validations:
+            self.path("best").unlink(missing_ok=True)
         return self.path(name)
 
     def record(self, state: RunState) -> dict[str, Any]:
@@ -79,18 +83,3 @@ class Results:
             "best_validation": best,
             "last_validation": validations[-1] if validations else None,
         }
-
-
-def check_folder(folder: Path) -> None:
-    """Make a folder, and see that it can be written to before anything is computed.
-
-    Raises:
-        SpecError: it cannot.
-    """
-    probe = folder / ".writable"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink(missing_ok=True)
-    except OSError as error:
-        raise SpecError(f"output: {folder} cannot be written to: {error.strerror or error}") from error

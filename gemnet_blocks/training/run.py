@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from gemnet_blocks.atomic import remove_leftovers, replacing
+from gemnet_blocks.atomic import check_folder, remove_leftovers, replacing
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.references import References
@@ -42,7 +42,7 @@ from gemnet_blocks.training.preparing import (
     prepare_scales,
 )
 from gemnet_blocks.training.processes import Processes
-from gemnet_blocks.training.results import Results, check_folder
+from gemnet_blocks.training.results import Results
 from gemnet_blocks.training.stream import TrainingStream
 
 
@@ -73,7 +73,7 @@ class Run:
         """
         check_config(config)
         check_machine(config)
-        check_folder(folder)
+        check_folder(folder, "output")
         processes = Processes.of_environment()
         if processes.rank == 0:
             remove_leftovers(folder)

@@ -232,6 +232,36 @@ def test_elements_that_only_validation_has_are_told_before_anything_trains(tmp_p
     train(config(tmp_path, **changes, references={"unseen": -1.0}), tmp_path / "run")
 
 
+def test_structures_without_stress_are_told_before_anything_trains(tmp_path: Path) -> None:
+    one = config(tmp_path, training=BRIEF, data={"periodicity": "mixed"}, loss={"stress": {}})
+    frames = read(tmp_path / "structures.xyz", ":")
+    for number in (4, 20):
+        frames[number].pbc = [True, True, False]
+    write(tmp_path / "structures.xyz", frames)
+
+    with pytest.raises(SpecError, match=r"loss.stress: structures.xyz, frame (4|20) is not periodic in all directions"):
+        train(one, tmp_path / "run")
+    assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SpecError, match=r"data.cache: .*file cannot be written to"):
+        train(config(tmp_path, training=BRIEF, data={"cache": "file"}), tmp_path / "run")
+
+
+def test_a_run_that_begins_anew_leaves_no_best_model_of_another(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    train(config(tmp_path, training=BRIEF), folder)
+    assert (folder / "best.safetensors").is_file()
+    (folder / "checkpoint.ckpt").unlink()
+
+    train(config(tmp_path, training=BRIEF, data={"split": None}), folder)
+
+    assert not (folder / "best.safetensors").exists()
+    assert load_potential(folder / "last.safetensors").record["validations"] == 0
+
+
 def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match=r"output: .* cannot be written to"):

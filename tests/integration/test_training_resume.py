@@ -9,8 +9,10 @@ import sys
 import time
 from pathlib import Path
 
+import ase.io
 import pytest
 import torch
+from ase.calculators.singlepoint import SinglePointCalculator
 from training_runs import assert_same_state, config, rows, write_structures
 
 from gemnet_blocks.errors import SpecError
@@ -113,6 +115,24 @@ def test_other_data_do_not_go_on(tmp_path: Path) -> None:
     train(settings, tmp_path / "run")
     train(settings, tmp_path / "run")
     write_structures(tmp_path / "structures.xyz", count=31)
+    with pytest.raises(SpecError, match=r"files of data \(train, validation\) have changed"):
+        train(settings, tmp_path / "run")
+
+
+@pytest.mark.parametrize("what", ["forces", "stress", "fixed atoms"])
+def test_other_labels_do_not_go_on(tmp_path: Path, what: str) -> None:
+    settings = config(tmp_path, training={"steps": 1})
+    train(settings, tmp_path / "run")
+    frames = ase.io.read(tmp_path / "structures.xyz", ":")
+    for atoms in frames:
+        labels = atoms.calc.results
+        if what == "fixed atoms":
+            atoms.set_constraint()
+        else:  # of the same size
+            labels[what] = labels[what][::-1].copy()
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    ase.io.write(tmp_path / "structures.xyz", frames)
+
     with pytest.raises(SpecError, match=r"files of data \(train, validation\) have changed"):
         train(settings, tmp_path / "run")
 

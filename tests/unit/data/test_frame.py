@@ -52,6 +52,11 @@ def test_labels_that_are_not_asked_for_may_be_wrong() -> None:
     [
         (with_labels(energy=None), r"has no energy \(key 'energy'"),
         (with_labels(energy=np.nan), "energy is NaN"),
+        (with_labels(forces=np.full((3, 3), 1e200)), "forces of atom 0 is 3e\\+200, which no atoms have"),
+        (with_labels(energy=[[1], [2, 3]]), "the energy: rows of different lengths"),
+        (replace(WATER, positions=[[0, 0, 0], [1], [2]]), "positions: rows of different lengths"),
+        (replace(WATER, periodic=[[True], [True, False]]), "periodicity: rows of different lengths"),
+        (replace(WATER, numbers=np.array([8.0, 1.0, 1e30])), "atomic numbers: whole numbers are needed"),
         (with_labels(energy=np.zeros(2)), "the energy: the shape is 2, a single number"),
         (with_labels(energy="low"), "numbers are needed"),
         (with_labels(forces=np.zeros((2, 3))), "forces: the shape is 2 × 3, 3 × 3 is needed"),

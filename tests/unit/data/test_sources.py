@@ -195,6 +195,21 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
         opened(tmp_path, train=["bad.npz"])
 
 
+def test_ase_databases_in_json(tmp_path: Path) -> None:
+    from ase.db import connect
+
+    frames = crystals(3)
+    with connect(str(tmp_path / "cu.json"), type="json") as database:
+        for index, atoms in enumerate(frames):
+            database.write(atoms, name=f"run{index % 2}", data={"other_energy": 7.0 + index})
+
+    data = opened(tmp_path, train=["cu.json"], leakage="ignore").train
+    assert data.groups("name") == ["run0", "run1", "run0"]
+    assert_allclose(data[1].energy, frames[1].get_potential_energy())
+    other = opened(tmp_path, train=["cu.json"], keys={"energy": "other_energy"}).train
+    assert other[1].energy.tolist() == [8.0]  # type: ignore[union-attr]
+
+
 @pytest.mark.parametrize("ending", ["db", "aselmdb"])
 def test_ase_databases(tmp_path: Path, ending: str) -> None:
     from ase.db import connect

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import ase.io
+import ase.units
 import numpy as np
 import pytest
 import torch
@@ -113,6 +114,57 @@ def test_units_are_converted(model, frames, tmp_path):
     assert float(label) == pytest.approx(labels[0].get_potential_energy() * 0.0433641153, rel=1e-6)
 
 
+def test_stresses_mean_what_is_said(model, potential, tmp_path):
+    atoms = slab()
+    atoms.pbc = True
+    with torch.no_grad():
+        predicted = potential(Structures.from_ase(atoms), stress=True)
+    stress = predicted.stress.double().numpy()[0]
+    atoms.calc = SinglePointCalculator(atoms, energy=float(predicted.energy), stress=-(stress + 0.01) / ase.units.GPa)
+    ase.io.write(tmp_path / "frames.extxyz", atoms)
+
+    call(
+        model,
+        tmp_path / "frames.extxyz",
+        "--units=eV",
+        "--energy=total",
+        "--labels=energy, stress",
+        "--stress=unit=GPa",
+        "--stress=sign=compressive",
+        "--output",
+        tmp_path / "report",
+        "--plot",
+    )
+
+    assert json.loads((tmp_path / "report/summary.json").read_text())["errors"]["stress_mae"] == pytest.approx(0.01)
+    header, row = (tmp_path / "report/predictions.csv").read_text().splitlines()
+    assert header.startswith("index,file,frame,")
+    assert row.startswith(f"0,{tmp_path / 'frames.extxyz'},0,")
+
+
+def test_unknown_elements_are_named_by_file_and_frame(model, frames):
+    several = ase.io.read(frames, ":")
+    labels = several[1].calc.results
+    several[1].symbols[0] = "Ni"
+    several[1].calc = SinglePointCalculator(several[1], **labels)
+    ase.io.write(frames, several)
+
+    with pytest.raises(StructureError, match=r"frames.extxyz, frame 1: contains Ni, for which"):
+        call(model, frames, "--units", "eV", "--energy", "total")
+
+
+def test_labels_of_which_nothing_is_predicted_are_refused(tmp_path, frames):
+    direct = Potential(small_model(), small_spec(), References({8: -1.0, 29: -2.0}, 0.5, "total"))
+    save_potential(direct, tmp_path / "direct.safetensors")
+    several = ase.io.read(frames, ":")
+    for atoms in several:
+        atoms.calc = SinglePointCalculator(atoms, stress=np.zeros(6))
+    ase.io.write(frames, several)
+
+    with pytest.raises(SpecError, match=r"no labels of what .*direct.safetensors predicts, which is energy, forces"):
+        call(tmp_path / "direct.safetensors", frames, "--units=eV", "--energy=total", "--labels=stress")
+
+
 def test_a_part_of_a_training_config(model, config, tmp_path):
     call(model, config, "--split", "test", "--output", tmp_path / "report")
 
@@ -130,6 +182,7 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         (["--units", "eV", "--energy", "total", "--key", "energy=REF"], "has no energy .key 'REF'"),
         (["--units", "eV", "--energy", "total", "--key", "power=REF"], "keys.power"),
         (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is no assignment"),
+        (["--units", "eV", "--energy", "total", "--stress", "unit=furlong"], "stress.unit: 'furlong' is no unit"),
         (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
         (["--units", "eV", "--energy", "total", "--plot"], "give --output"),
         (["--units", "eV", "--energy", "total", "--output", __file__], "is a file: give a folder"),

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,6 +72,45 @@ def test_stress_is_asked_for_where_it_is_labelled():
     assert evaluate(Shifted(items), InMemory(items)).errors.stress_mae is None
     with pytest.raises(StructureError, match=r"frame 0 of memory.*stress are NaN"):
         evaluate(Shifted(items, stress=float("nan")), InMemory(items))
+
+
+def test_stresses_are_compared_whatever_is_in_the_same_batch(tmp_path):
+    items = [item(number, stress=0.2) for number in range(4)]
+    for number in (1, 2):
+        structures = items[number].structures
+        items[number] = replace(items[number], structures=replace(structures, periodic=~structures.periodic))
+    potential = Shifted(items, stress=-0.1)
+
+    together, alone = (
+        evaluate(potential, InMemory(items), BatchOptions(structures=size), groups=list("abab")) for size in (4, 1)
+    )
+    together.predictions.write_csv(tmp_path / "predictions.csv")
+
+    assert together.errors == alone.errors
+    assert together.groups == alone.groups
+    assert together.errors.structures == 4
+    assert together.errors.stress_mae == pytest.approx(0.1)
+    rows = list(csv.DictReader((tmp_path / "predictions.csv").open()))
+    assert [row["frame"] for row in rows] == ["100", "101", "102", "103"]
+    assert [row["stress_label_xy_eV_per_A3"] for row in rows] == ["0.2", "", "", "0.2"]
+    assert float(rows[3]["stress_predicted_zz_eV_per_A3"]) == pytest.approx(0.1)
+
+
+def test_stresses_are_drawn(tmp_path):
+    items = [item(number, stress=0.1 * number, labels="") for number in range(3)]
+
+    plot_parity(evaluate(Shifted(items, stress=0.1), InMemory(items)), tmp_path / "parity.png")
+
+    assert (tmp_path / "parity.png").stat().st_size > 0
+
+
+def test_structures_that_cannot_be_computed_are_named_by_frame(items):
+    class Picky(Shifted):
+        def forward(self, structures, stress=False, given=None):
+            raise StructureError("contains Pb", structure=1)
+
+    with pytest.raises(StructureError, match=r"^frame 1 of memory: contains Pb$"):
+        evaluate(Picky(items), InMemory(items[2:]), BatchOptions(structures=3))
 
 
 def test_datasets_without_labels_are_predicted(items, tmp_path):
