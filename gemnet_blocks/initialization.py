@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Literal
 
 import torch
@@ -17,14 +20,31 @@ evenly in the exponent.
 """
 
 
+_left_out: ContextVar[bool] = ContextVar("initial values are left out", default=False)
+
+
+@contextmanager
+def without_initial_values() -> Iterator[None]:
+    """Make models whose weights are replaced, or of which only shapes count: without decomposing matrices, in seconds
+    less."""
+    token = _left_out.set(True)
+    try:
+        yield
+    finally:
+        _left_out.reset(token)
+
+
 @torch.no_grad()
 def he_orthogonal_(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Fill a weight with a semi-orthogonal matrix of He's variance: decorrelated outputs, Var[W] = 1/fan_in.
 
     The matrix is standardised to mean 0 and variance 1 along its inputs and divided by √fan_in. Inputs are axis 1 of
     a weight (out, in), and axes 0 and 1 of a weight (in₁, in₂, out). A single input has no variance and is left as it
-    is. Changes `weight` and returns it. GemNet (arXiv 2106.08903), appendix on initialisation.
+    is. Changes `weight` and returns it. GemNet (arXiv 2106.08903), appendix on initialisation. Zeros where initial
+    values are left out.
     """
+    if _left_out.get():
+        return weight.zero_()
     nn.init.orthogonal_(weight)
     if weight.ndim == 3:
         inputs: tuple[int, ...] = (0, 1)

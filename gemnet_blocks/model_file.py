@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import StateError
+from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
-from gemnet_blocks.spec.build import Execution, build
+from gemnet_blocks.spec.build import Execution, build, build_shapes
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.spec.document import Document
 from gemnet_blocks.spec.resolve import validate
@@ -98,8 +99,20 @@ def load_potential(
         references = References.from_dict(content.documents["references"])
     except ValueError as error:
         raise StateError(f"{path}: {error}") from error
-    model = build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
-    _fill(model, content.weights, path)
+    units = tuple(content.documents["units"].get(name) for name in ("energy", "length"))
+    if units != (references.energy_unit, references.length_unit):
+        raise StateError(
+            f"{path}: its units are {units[0]} and {units[1]}, and this release computes in {references.energy_unit} "
+            f"and {references.length_unit}: correct the file"
+        )
+    try:  # shapes first, as a spec may ask for more memory than there is
+        shapes = build_shapes(spec, extra=extra, allow_imports=allow_imports)
+    except (RuntimeError, MemoryError) as error:
+        raise StateError(f"{path}: the model of its spec cannot be made: {str(error).splitlines()[0]}") from error
+    _check_fit(shapes, content.weights, path)
+    with without_initial_values():
+        model = build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
+    _fill(model, content.weights)
     potential = Potential(model, spec, references, content.documents["record"])
     try:
         return potential.to(device=device, dtype=dtype).eval()
@@ -158,8 +171,8 @@ def _document(texts: Mapping[str, str], name: str, path: Path) -> dict[str, Any]
     return value
 
 
-def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Put weights into a model, in the types that they have."""
+def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
+    """Check that a model has a place for all weights, and a weight for all places, of the same shape."""
     places = _named(model)
     problems = [f"{name} is missing" for name in model.state_dict() if name not in weights]
     problems += [f"{name} has no place in the model" for name in weights if name not in places]
@@ -172,6 +185,14 @@ def _fill(model: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLi
     if problems:
         shown = "; ".join(sorted(problems)[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
         raise StateError(f"{path}: the weights do not fit the spec: {shown}")
+    broken = [name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if broken:
+        raise StateError(f"{path}: weights are NaN or infinite ({', '.join(sorted(broken)[:5])}): train it anew")
+
+
+def _fill(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Put weights that fit into a model, in the types that they have."""
+    places = _named(model)
     with torch.no_grad():
         for name in places.keys() & weights.keys():
             places[name].data = weights[name]

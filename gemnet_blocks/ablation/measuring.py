@@ -14,6 +14,7 @@ from torch import Tensor
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import collate
 from gemnet_blocks.estimate import Estimate
+from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.schema import Spec
@@ -109,7 +110,8 @@ def first_batches(config: TrainingConfig, train: LabelledDataset, count: int = B
 
 def training_estimates(spec: Spec, config: TrainingConfig, train: LabelledDataset) -> list[Estimate]:
     """What the first training steps of a spec will cost."""
-    model = build(spec, execution=config.training.execution.execution(), seed=0).float()
+    with without_initial_values():
+        model = build(spec, execution=config.training.execution.execution(), seed=0).float()
     return [model.estimate(one.to(dtype=torch.float32), "train") for one in first_batches(config, train)]
 
 

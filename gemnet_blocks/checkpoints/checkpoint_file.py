@@ -98,6 +98,11 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
     state = sections["state_dict"]
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise StateError(f"{name}: holds no dictionary of weights by name")
+    problems = {str(key): what for key, value in state.items() if (what := _problem(value))}
+    if problems:
+        shown = "; ".join(f"{key} {what}" for key, what in list(problems.items())[:5])
+        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
+        raise StateError(f"{name}: weights that no model has: {shown}{more}")
     config = sections.get("config")
     return Checkpoint(
         state={str(key): value for key, value in state.items()},
@@ -111,6 +116,15 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
         },
         ignored=tuple(str(key) for key in sections if key not in _READ),
     )
+
+
+def _problem(weight: Tensor) -> str:
+    """Why an array is no weight; empty where it is one."""
+    if weight.layout != torch.strided or weight.is_quantized or weight.is_meta:
+        return "is no plain array of numbers"
+    if weight.is_complex():
+        return "is complex"
+    return "" if bool(weight.isfinite().all()) else "is NaN or infinite"
 
 
 def number(values: Section, key: str, place: str) -> float:

@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from gemnet_blocks.checkpoints.averages import averaged_state
-from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint
+from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint, number
 from gemnet_blocks.checkpoints.fairchem import LoadReport, energy_weights, load_fairchem_state
 from gemnet_blocks.checkpoints.normalizers import normalisation
 from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import StoredMeaning
@@ -73,7 +74,8 @@ def convert_checkpoint(
     if given is None:
         raise SpecError("the checkpoint has no configuration: give the model's keyword arguments (--kwargs model.yml)")
     spec = from_published(model_arguments(given))
-    model = build(spec, seed=0)
+    with without_initial_values():
+        model = build(spec, seed=0)
     state = _with_scales(checkpoint)
     if ema:
         if not checkpoint.averages:
@@ -146,7 +148,8 @@ def _mapping(value: Any, place: str) -> Mapping[str, Any]:
 def _with_scales(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The weights, with scale factors that are stored apart from them."""
     scales = {
-        f"{name.removesuffix(_SCALE)}{_SCALE}": torch.as_tensor(value) for name, value in checkpoint.scales.items()
+        f"{str(name).removesuffix(_SCALE)}{_SCALE}": torch.tensor(number(checkpoint.scales, name, "scale_dict"))
+        for name in checkpoint.scales
     }
     if any(name.endswith(_SCALE) for name in checkpoint.state):
         scales = {}

@@ -121,6 +121,11 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
         for name, value in state.items()
         if name in by_name and tuple(value.shape) != by_name[name].stored_shape
     ]
+    wrong += [
+        f"{name} ({value.dtype}, of no floating-point type)"
+        for name, value in state.items()
+        if name in by_name and not value.is_floating_point()
+    ]
     wrong += _contradictions(places, state)
     loaded = [name for name in state if name in by_name]
     ignored = [name for name in state if name not in by_name and name.startswith(unused)]

@@ -34,14 +34,6 @@ class TaskName(str, Enum):
     train = "train"
 
 
-class AngularName(str, Enum):
-    """How sums over triplets and quadruplets are computed."""
-
-    auto = "auto"
-    factorised = "factorised"
-    explicit = "explicit"
-
-
 TaskOption = Annotated[
     TaskName,
     typer.Option(
@@ -49,4 +41,11 @@ TaskOption = Annotated[
         help="energy: energies alone; predict: energies and forces; train: and the gradient of a loss to the weights.",
     ),
 ]
-Angular = Annotated[AngularName, typer.Option("--angular", help="How sums over triplets and quadruplets are computed.")]
+ExecutionAssignments = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--execution",
+        help="Change how the model is computed: angular=explicit, memory_budget=2e9, matmul=bfloat16, "
+        "atoms_at_most=32, compile=true, ... (the fields of Execution). Repeatable.",
+    ),
+]

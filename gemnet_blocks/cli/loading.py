@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gemnet_blocks.cli.arguments import AngularName
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.frames import read_frames, with_tag
 from gemnet_blocks.terminal import console
 
 
-def build_model(spec: Path, assignments: list[str] | None, seed: int, angular: AngularName = AngularName.auto) -> Any:
-    """The model of a spec file, changed by assignments, in evaluation mode."""
+def build_model(
+    spec: Path, assignments: list[str] | None, execution: list[str] | None, seed: int, initial_values: bool = True
+) -> Any:
+    """The model of a spec file, in evaluation mode.
+
+    Args:
+        spec: the file.
+        assignments: what is changed in it.
+        execution: what is changed of how the model is computed.
+        seed: of the initial weights.
+        initial_values: whether weights need any.
+    """
+    from gemnet_blocks.initialization import without_initial_values
     from gemnet_blocks.spec import build, load_spec
-    from gemnet_blocks.spec.build import Execution
     from gemnet_blocks.spec.resolve import parse_assignment
 
     loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])))
-    return build(loaded, seed=seed, execution=Execution(angular=angular.value)).eval()
+    chosen = execution_of(execution)
+    with nullcontext() if initial_values else without_initial_values():
+        return build(loaded, seed=seed, execution=chosen).eval()
+
+
+def execution_of(assignments: list[str] | None) -> Any:
+    """The execution that assignments such as `angular=explicit` describe."""
+    from gemnet_blocks.spec.build import Execution
+    from gemnet_blocks.spec.resolve import parse_assignment
+
+    values = dict(map(parse_assignment, assignments or []))
+    names = [field.name for field in fields(Execution)]
+    if unknown := [name for name in values if name not in names]:
+        raise SpecError(f"--execution {unknown[0]}: there is no such choice: choose one of {', '.join(names)}")
+    try:
+        return Execution(**values)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"--{error}") from error
 
 
 def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:

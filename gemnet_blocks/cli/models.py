@@ -8,10 +8,9 @@ from typing import Annotated
 import typer
 
 from gemnet_blocks.cli.arguments import (
-    Angular,
-    AngularName,
     Assignments,
     DefaultTag,
+    ExecutionAssignments,
     Index,
     Seed,
     SpecPath,
@@ -24,15 +23,16 @@ from gemnet_blocks.cli.loading import batch_of, build_model, check_writable, fra
 from gemnet_blocks.terminal import console, print_costs, print_predictions, print_summary
 
 
-def summary(spec: SpecPath, assignments: Assignments = None) -> None:
+def summary(spec: SpecPath, assignments: Assignments = None, execution: ExecutionAssignments = None) -> None:
     """Print the model of a spec as a table: parameters of each layer, what it reads and writes."""
-    print_summary(build_model(spec, assignments, seed=0))
+    print_summary(build_model(spec, assignments, execution, seed=0, initial_values=False))
 
 
 def predict(
     spec: SpecPath,
     structures: StructuresPath,
     assignments: Assignments = None,
+    execution: ExecutionAssignments = None,
     weights: Weights = None,
     seed: Seed = 0,
     index: Index = ":",
@@ -45,7 +45,7 @@ def predict(
     if output is not None:
         check_writable(output)
     frames = frames_of(structures, index, default_tag)
-    model = build_model(spec, assignments, seed)
+    model = build_model(spec, assignments, execution, seed, initial_values=weights is None)
     if weights is None:
         console.print(f"[yellow]initial weights (seed {seed}): energies and forces mean nothing[/yellow]")
     else:
@@ -62,22 +62,28 @@ def estimate(
     spec: SpecPath,
     structures: StructuresPath,
     assignments: Assignments = None,
+    execution: ExecutionAssignments = None,
     task: TaskOption = TaskName.predict,
-    angular: Angular = AngularName.auto,
     index: Index = ":",
     default_tag: DefaultTag = None,
 ) -> None:
     """Find operations and memory of each part without computing them, for the structures as one batch."""
     batch = batch_of(structures, index, default_tag)
-    print_costs(build_model(spec, assignments, seed=0, angular=angular).estimate(batch, task.value))
+    model = build_model(spec, assignments, execution, seed=0, initial_values=False)
+    found = model.estimate(batch, task.value)
+    print_costs(found)
+    if model.memory_budget is not None:
+        within = found.peak_bytes <= model.memory_budget
+        then = "everything is kept" if within else "intermediate results will be made anew instead of being kept"
+        console.print(f"{'within' if within else 'above'} the memory budget: {then}")
 
 
 def profile(
     spec: SpecPath,
     structures: StructuresPath,
     assignments: Assignments = None,
+    execution: ExecutionAssignments = None,
     task: TaskOption = TaskName.predict,
-    angular: Angular = AngularName.auto,
     index: Index = ":",
     default_tag: DefaultTag = None,
     repeats: Annotated[int, typer.Option(min=1, help="How many runs are timed; the fastest counts.")] = 3,
@@ -92,7 +98,7 @@ def profile(
         require_matplotlib()
         format_of(plot)
     batch = batch_of(structures, index, default_tag)
-    measured = measure(build_model(spec, assignments, seed=0, angular=angular), batch, task.value, repeats)
+    measured = measure(build_model(spec, assignments, execution, seed=0), batch, task.value, repeats)
     print_costs(measured)
     if plot is not None:
         plot_profile(measured, plot)

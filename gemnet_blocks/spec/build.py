@@ -27,6 +27,7 @@ from gemnet_blocks.graph.angles import collinear_rule
 from gemnet_blocks.graph.edge_sets import MAIN, GraphBuilder
 from gemnet_blocks.graph.neighbors import neighbor_search
 from gemnet_blocks.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
+from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.model import GemNet, Trunk
 from gemnet_blocks.options import Options, byte_count, whole_number
 from gemnet_blocks.precision import MatrixProducts
@@ -77,12 +78,16 @@ class Execution:
     def __post_init__(self) -> None:
         methods = self.angular.values() if isinstance(self.angular, Mapping) else (self.angular,)
         for field, values, allowed in (
+            ("search", (self.search,), ("auto", "vesin", "torch", "torch_cluster")),
+            ("sums", (self.sums,), ("torch", "torch_scatter")),
             ("angular", methods, ("auto", "factorised", "explicit")),
             ("matmul", (self.matmul,), ("float32", "bfloat16")),
         ):
             for value in values:
                 if value not in allowed:
                     raise ValueError(f"execution: {field} is {value!r}: choose one of {', '.join(allowed)}")
+        if not isinstance(self.compile, bool):
+            raise ValueError(f"execution: compile is {self.compile!r}: choose True or False")
         if self.atoms_at_most is not None:
             whole_number("execution", "atoms_at_most", self.atoms_at_most, least=1)
         byte_count("execution", "memory_budget", self.memory_budget)
@@ -134,6 +139,28 @@ def build(
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return _Builder(spec, catalog, execution or Execution()).model()
+
+
+def build_shapes(
+    spec: Spec,
+    *,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
+    execution: Execution | None = None,
+) -> GemNet:
+    """The model that a spec describes, its weights being shapes only, which takes neither time nor memory.
+
+    The arguments and errors are those of `build`. Where a part of one's own reads its weights while it is made, they
+    are real.
+    """
+    try:
+        with torch.device("meta"):
+            return build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
+    except (SpecError, TypeError, ImportError):
+        raise
+    except Exception:  # parts of one's own raise anything
+        with without_initial_values():
+            return build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
 
 
 def _parts(spec: Spec) -> Iterator[tuple[str, str, Options]]:

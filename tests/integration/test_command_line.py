@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from gemnet_blocks import Structures, cli
 from gemnet_blocks.checkpoints import fairchem_state
 from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import build, load_spec
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
@@ -82,8 +83,9 @@ def test_structures_without_tags_need_a_default(tmp_path: Path):
 def test_estimate_and_profile_count_the_same(tmp_path: Path):
     ase.io.write(tmp_path / "in.traj", [platinum_slab(1, 2)] * 2)
     arguments = [CONFIGS / "triplets-only.yaml", tmp_path / "in.traj", *SMALL, "--index", "0", "--task", "train"]
-    estimated = run("estimate", *arguments, "--angular", "explicit")
-    measured = run("profile", *arguments, "--angular", "explicit", "--repeats", 1, "--plot", tmp_path / "out.png")
+    arguments += ["--execution", "angular=explicit"]
+    estimated = run("estimate", *arguments)
+    measured = run("profile", *arguments, "--repeats", 1, "--plot", tmp_path / "out.png")
     model = build(load_spec(CONFIGS / "triplets-only.yaml"))
     triplets = model.trunk.graphs(Structures.from_ase(platinum_slab(1, 2)), torch.float32).counts()["triplets"]
     for output in (estimated, measured):
@@ -93,6 +95,39 @@ def test_estimate_and_profile_count_the_same(tmp_path: Path):
     assert "seconds" not in estimated
     assert "seconds" in measured
     assert (tmp_path / "out.png").is_file()
+
+
+@pytest.mark.parametrize(("budget", "told"), [("1.0e3", "above"), ("1.0e12", "within")])
+def test_estimate_says_whether_a_memory_budget_suffices(tmp_path: Path, budget: str, told: str):
+    ase.io.write(tmp_path / "in.xyz", molecule("CH3OH"))
+    arguments = ["estimate", CONFIGS / "triplets-only.yaml", tmp_path / "in.xyz", *SMALL]
+    assert f"{told} the memory budget" in run(*arguments, "--execution", f"memory_budget={budget}")
+    assert "memory budget" not in run(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("speed=high", "--execution speed: there is no such choice: choose one of search, sums, angular"),
+        ("angular=fast", "--execution: angular is 'fast': choose one of auto, factorised, explicit"),
+        ("compile=perhaps", "--execution: compile is 'perhaps'"),
+        ("memory_budget=-1", "--execution: memory_budget"),
+        ("search=google", "--execution: search is 'google'"),
+    ],
+)
+def test_executions_that_there_are_not(assignment: str, message: str):
+    with pytest.raises(SpecError, match=message):
+        run("summary", CONFIGS / "gemnet-oc.yaml", *SMALL, "--execution", assignment)
+
+
+def test_predictions_are_the_same_however_computed(tmp_path: Path):
+    ase.io.write(tmp_path / "in.xyz", molecule("CH3OH"))
+    arguments = ["predict", CONFIGS / "triplets-only.yaml", tmp_path / "in.xyz", *SMALL, "--output", tmp_path / "o.xyz"]
+    found = []
+    for execution in ([], ["--execution", "angular=explicit", "--execution", "memory_budget=0"]):
+        run(*arguments, *execution)
+        found.append(ase.io.read(tmp_path / "o.xyz").get_forces())
+    assert np.allclose(*found, atol=1e-5)
 
 
 def test_summary_says_how_it_is_computed():

@@ -246,6 +246,27 @@ def test_weights_that_do_not_fit(saved: Path) -> None:
         assert part in str(caught.value)
 
 
+def test_weights_that_are_no_numbers(saved: Path) -> None:
+    def change(_: object, weights: dict[str, Any]) -> None:
+        weights["trunk.edge_embedding.dense.linear.weight"][1, 2] = torch.nan
+
+    rewrite(saved, change)
+    with pytest.raises(StateError, match=r"weights are NaN or infinite \(trunk.edge_embedding.dense.linear.weight\)"):
+        load_potential(saved)
+
+
+@pytest.mark.parametrize("size", [10**5, 10**12])
+def test_specs_of_more_memory_than_there_is(saved: Path, size: int) -> None:
+    def change(texts: dict[str, str], _: object) -> None:
+        spec = json.loads(texts["spec"])
+        spec["sizes"]["edge"] = size
+        texts["spec"] = json.dumps(spec)
+
+    rewrite(saved, change)
+    with pytest.raises(StateError, match="the weights do not fit the spec|the model of its spec cannot be made"):
+        load_potential(saved)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -258,6 +279,8 @@ def test_weights_that_do_not_fit(saved: Path) -> None:
         ("references", '{"per_element": {}, "scale": 1, "meaning": "guess"}', "meaning must be"),
         ("references", '{"per_element": {}, "scale": 1, "meaning": "total", "energy_unit": "Ha"}', "units"),
         ("record", "3", "its record is no mapping"),
+        ("units", '{"energy": "kcal/mol", "length": "nm"}', "its units are kcal/mol and nm"),
+        ("units", '{"energy": "eV"}', "its units are eV and None"),
     ],
 )
 def test_texts_that_say_nothing(saved: Path, name: str, text: str, message: str) -> None:

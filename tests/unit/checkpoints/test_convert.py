@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +182,31 @@ def test_gradient_forces_of_another_scale_are_refused() -> None:
     normalizers["forces"]["rmsd"] = 2 * normalizers["forces"]["rmsd"]
     with pytest.raises(StateError, match="would not conserve energy"):
         converted(NEWER, normalizers=normalizers)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight * torch.nan, "is NaN or infinite"),
+        (lambda weight: weight.to(torch.complex64), "is complex"),
+        (lambda weight: weight.to_sparse(), "is no plain array"),
+        (lambda weight: weight.to("meta"), "is no plain array"),
+        (lambda weight: weight.long(), "torch.int64, of no floating-point type"),
+    ],
+)
+def test_weights_that_are_no_numbers(change: Callable[[torch.Tensor], torch.Tensor], message: str) -> None:
+    state = content(OLDER)["state_dict"]
+    name = next(name for name, value in state.items() if value.ndim == 2)
+    with pytest.raises(StateError, match=message) as caught:
+        converted(OLDER, state_dict={**state, name: change(state[name])})
+    assert name.removeprefix("module.module.") in str(caught.value)
+
+
+def test_scale_factors_that_are_no_numbers() -> None:
+    state = content(OLDER)["state_dict"]
+    weights = {name: value for name, value in state.items() if "scale_factor" not in name}
+    with pytest.raises(StateError, match="scale_dict: one is no single number"):
+        converted(OLDER, state_dict=weights, scale_dict={"one": "large"})
 
 
 @pytest.mark.parametrize("section", ["normalizers", "elementrefs", "ema", "scale_dict"])
