@@ -79,6 +79,8 @@ def relax(
 def _check(atoms: Any, calculator: GemNetCalculator, cell: bool) -> None:
     if calculator.potential.model.forces is None:
         raise StateError("the potential has no forces to relax with: train a model with `heads: {forces: ...}`")
+    if not len(atoms):
+        raise StructureError("the structure has no atoms: there is nothing to relax")
     if cell:
         try:
             calculator.potential.model.check_stress()

@@ -55,13 +55,15 @@ def relax(
     import torch
 
     from gemnet_blocks.calculator import GemNetCalculator
-    from gemnet_blocks.errors import StructureError
+    from gemnet_blocks.errors import SpecError, StructureError
     from gemnet_blocks.frames import output_format, write_frames
     from gemnet_blocks.relaxation import RelaxationStep
     from gemnet_blocks.relaxation import relax as run
     from gemnet_blocks.steps_table import StepsTable
 
     output = Path(f"{structure.stem}-relaxed.xyz") if output is None else output
+    if trajectory is not None and trajectory.resolve() == output.resolve():
+        raise SpecError(f"--output and --trajectory are both {output}: give two files")
     for path in (output, *([trajectory] if trajectory else [])):
         check_writable(path)
         output_format(path, several=path == trajectory)

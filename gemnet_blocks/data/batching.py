@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import LabelledStructures, collate
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.options import Options
 
 Budget = Annotated[int, Field(ge=1)]
@@ -90,7 +90,8 @@ class BudgetSampler(Sampler[list[int]]):
         even: see above; by default, whether there is a seed.
 
     Raises:
-        ValueError: numbers that make no sense, or fewer structures than processes to train on.
+        ValueError: numbers that make no sense.
+        SpecError: fewer structures than processes to train on.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class BudgetSampler(Sampler[list[int]]):
         self.seed, self.rank, self.world = seed, rank, world
         self.even = seed is not None if even is None else even
         if self.even and len(self.costs) < world:
-            raise ValueError(f"{len(self.costs)} structures cannot be shared by {world} processes: use fewer processes")
+            raise SpecError(f"{len(self.costs)} structures cannot be shared by {world} processes: use fewer processes")
         self.epoch = self.start = 0
         self._known: tuple[int, list[list[int]]] | None = None
 

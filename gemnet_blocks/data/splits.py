@@ -20,7 +20,7 @@ from gemnet_blocks.options import Options
 Indices = npt.NDArray[np.int64]
 
 Amount = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
-"""So many, or a fraction of all."""
+"""So many, or a fraction of all, which is one structure at least."""
 
 GroupNames = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -121,7 +121,7 @@ SplitOptions = Annotated[RandomSplitOptions | GroupSplitOptions, Field(discrimin
 
 
 def _number(amount: int | float, count: int) -> int:
-    return amount if isinstance(amount, int) else round(amount * count)
+    return amount if isinstance(amount, int) else max(1, round(amount * count))
 
 
 def _check_names(part: tuple[str, ...] | int | float, names: Sequence[str]) -> None:

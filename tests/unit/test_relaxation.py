@@ -91,6 +91,11 @@ def test_what_cannot_be_relaxed_is_refused() -> None:
         list(relax(small_cell(), GemNetCalculator(energy_only)))
 
 
+def test_nothing_cannot_be_relaxed() -> None:
+    with pytest.raises(StructureError, match="no atoms: there is nothing to relax"):
+        relaxed(Atoms())
+
+
 def test_numbers_that_are_none_stop_it() -> None:
     potential = smooth_potential()
     with torch.no_grad():
@@ -150,6 +155,8 @@ def test_the_name_of_a_file_says_its_format(model: Path, tmp_path: Path) -> None
     assert len(read(tmp_path / "steps.traj", ":")) == 2
     result = run(*common, tmp_path / "out.xyz", "--trajectory", tmp_path / "POSCAR")
     assert "cannot hold several structures" in str(result.exception)
+    result = run(*common, tmp_path / "out.xyz", "--trajectory", tmp_path / "out.xyz")
+    assert "give two files" in str(result.exception)
     assert not (tmp_path / "out.xyz").exists()  # told before anything was computed
 
 

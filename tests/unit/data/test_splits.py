@@ -31,6 +31,12 @@ def test_random_splits_depend_on_the_seed_alone(tmp_path: Path) -> None:
     assert sorted(frame for part in parts[0] for frame in part) == list(range(8))
 
 
+def test_a_fraction_is_one_structure_at_least(tmp_path: Path) -> None:
+    npz(tmp_path / "w.npz")
+    data = opened(tmp_path, files=["w.npz"], split={"type": "random", "validation": 0.01})
+    assert [len(part) for part in numbers(data)] == [7, 1, 0]
+
+
 def test_what_is_not_asked_for_is_left_out(tmp_path: Path) -> None:
     npz(tmp_path / "w.npz")
     data = opened(tmp_path, files=["w.npz"], split={"type": "random", "train": 3, "validation": 1})
