@@ -16,8 +16,8 @@ from gemnet_blocks.graph.edge_sets import GraphBuilder, Graphs, Selection
 from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.graph.index_sets import IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
-from gemnet_blocks.graph.quadruplets import Quadruplets, triplets_around_source
-from gemnet_blocks.graph.ragged import row_pointers
+from gemnet_blocks.graph.quadruplets import Quadruplets, of_different_atoms, triplets_around_source
+from gemnet_blocks.graph.ragged import Join, row_pointers
 from gemnet_blocks.graph.triplets import triplets
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.symbolic import SymbolicBookkeeper
@@ -80,14 +80,21 @@ class _CountedQuadruplets(IndexRequest):
         return self.request.name
 
     def build(self, edge_sets: Mapping[str, EdgeSet]) -> Quadruplets:
-        """Count the quadruplets."""
+        """Count the quadruplets; what listing them takes is entered into the ledger too."""
         edges, middle = edge_sets[self.request.outer], edge_sets[self.request.middle]
         with self.bookkeeper.unseen():
             count = _per_edge(edges, middle)
         around_target, around_source = triplets(edges, middle), triplets_around_source(edges, middle)
+        joined = int(around_source.outer.bincount(minlength=middle.count)[around_target.inner].sum())
+        number = self.bookkeeper.symbol(torch.empty(1, dtype=torch.long, device="meta"))
+        pairs = Join(number.repeat(joined), number.repeat(joined))
+        of_different_atoms(pairs, edges, middle, around_source, around_target)
+        item = pairs.item
+        del pairs
         first = row_pointers(around_target.outer, edges.count)[:-1]
         target_triplet = torch.repeat_interleave(first, count)
-        return Quadruplets(around_source, around_target, self.bookkeeper.symbol(target_triplet), target_triplet)
+        kept = number.repeat(len(target_triplet))
+        return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet)
 
 
 def _per_edge(edges: EdgeSet, middle: EdgeSet) -> Int[Tensor, " edges"]:

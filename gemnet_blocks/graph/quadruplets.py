@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.edges import EdgeSet, pack_shift
-from gemnet_blocks.graph.ragged import join, row_pointers
+from gemnet_blocks.graph.ragged import Join, join, row_pointers
 from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
@@ -45,13 +45,24 @@ def quadruplets(edges: EdgeSet, middle: EdgeSet) -> Quadruplets:
     around_source = triplets_around_source(edges, middle)
     first = row_pointers(around_source.outer, middle.count)
     pairs = join(first[around_target.inner], first.diff()[around_target.inner])
+    kept = of_different_atoms(pairs, edges, middle, around_source, around_target).nonzero()[:, 0]
+    row, item = pairs.row, pairs.item
+    del pairs  # lists of quadruplets are the largest of all: none is kept longer than needed
+    target_triplet = row.index_select(0, kept)
+    del row
+    return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet)
+
+
+def of_different_atoms(
+    pairs: Join, edges: EdgeSet, middle: EdgeSet, around_source: Triplets, around_target: Triplets
+) -> Bool[Tensor, " pairs"]:
+    """Whether c and d differ, of pairs of triplets c→a←b (row) and d→b→a (item)."""
     # d as seen from a: the image shift of d→b on top of that of b→a
     edge_shift, middle_shift = pack_shift(edges.shift), pack_shift(middle.shift)
     image_of_d = edge_shift[around_source.inner] + middle_shift[around_source.outer]
     same_atom = edges.source[around_source.inner][pairs.item] == edges.source[around_target.outer][pairs.row]
     same_image = image_of_d[pairs.item] == edge_shift[around_target.outer][pairs.row]
-    keep = ~(same_atom & same_image)
-    return Quadruplets(around_source, around_target, pairs.item[keep], pairs.row[keep])
+    return ~(same_atom & same_image)
 
 
 def triplets_around_source(edges: EdgeSet, middle: EdgeSet) -> Triplets:

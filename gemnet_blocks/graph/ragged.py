@@ -25,9 +25,8 @@ class Join:
 def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"]) -> Join:
     """Combine each row r with the items `start[r]`, …, `start[r] + length[r] - 1`."""
     row = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
-    position = torch.arange(len(row), device=start.device)
-    end = length.cumsum(0)
-    return Join(row, position - (end - length)[row] + start[row])
+    offset = start - (length.cumsum(0) - length)
+    return Join(row, offset.index_select(0, row).add_(torch.arange(len(row), device=start.device)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

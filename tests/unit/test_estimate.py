@@ -110,6 +110,15 @@ def test_listed_quadruplets_are_not_listed(monkeypatch):
         model(structures)
 
 
+def test_listing_quadruplets_takes_what_is_estimated():
+    model, structures = small_model(plan="explicit"), slab()
+    estimated, measured = (
+        next(part.peak_bytes for part in found.parts if part.name == "graphs")
+        for found in (model.estimate(structures, "energy"), profile(model, structures, "energy", repeats=1))
+    )
+    assert estimated == pytest.approx(measured, rel=0.03)
+
+
 def test_parts_by_task():
     model, structures = small_model("gradient", config="triplets-only"), slab()
     named = {
