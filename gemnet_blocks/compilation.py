@@ -28,11 +28,6 @@ def compile_layers(model: nn.Module) -> None:
         layer.compile(dynamic=True)
 
 
-def compiled(model: nn.Module) -> bool:
-    """Whether layers of the model are compiled."""
-    return any(layer._compiled_call_impl is not None for layer in outermost(model))
-
-
 def outermost(module: nn.Module) -> list[nn.Module]:
     """The residual layers, and the dense layers that are in none of them."""
     found: list[nn.Module] = []

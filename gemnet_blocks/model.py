@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.blocks.read_out import ReadOut
+from gemnet_blocks.compilation import compile_layers
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import DirectForces, Energy, GradientForces
 from gemnet_blocks.options import byte_count
@@ -39,6 +40,10 @@ class GemNet(nn.Module):
         forces: from numbers per edge, or from the energy's gradient, to forces; None for no forces.
         memory_budget: in bytes, for predictions that do not say otherwise; None for no limit.
         matrix_products: the precision of matrix products in the forward pass, and in that of gradient forces.
+        compiled: whether residual and dense layers are compiled, see `compile_layers`; in copies too.
+
+    Raises:
+        SpecError: layers cannot be compiled for these forces.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class GemNet(nn.Module):
         forces: DirectForces | GradientForces | None,
         memory_budget: float | None = None,
         matrix_products: MatrixProducts = "float32",
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -57,7 +63,16 @@ class GemNet(nn.Module):
         self.forces = forces
         self.memory_budget = memory_budget
         self.matrix_products: MatrixProducts = matrix_products
+        self.compiled = compiled
         self._needed: dict[tuple[object, ...], _Needed] = {}
+        if compiled:
+            compile_layers(self)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Compile what is copied or unpickled again, as copies leave compiled code behind."""
+        super().__setstate__(state)
+        if self.compiled:
+            compile_layers(self)
 
     def forward(
         self,

@@ -10,7 +10,6 @@ from torch import nn
 
 from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry
-from gemnet_blocks.compilation import compiled
 from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import AtomGroupRequest, ChainRequest
 from gemnet_blocks.heads import DirectForces
@@ -59,7 +58,7 @@ def execution(model: GemNet) -> dict[str, str]:
                 chosen["atoms at once"] = "all that are alike" if limit is None else f"at most {limit}"
     chosen["products of matrices"] = model.matrix_products
     chosen["memory budget"] = "none" if model.memory_budget is None else f"{model.memory_budget / 1e6:,.0f} MB"
-    chosen["compiled layers"] = "residual and dense layers" if compiled(model) else "none"
+    chosen["compiled layers"] = "residual and dense layers" if model.compiled else "none"
     return chosen
 
 

@@ -20,7 +20,6 @@ from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import BuildContext, Interaction, InteractionGeometry
 from gemnet_blocks.blocks.read_out import ReadOutContext
-from gemnet_blocks.compilation import compile_layers
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.geometry import GeometryEncoder
 from gemnet_blocks.graph.angles import collinear_rule
@@ -258,17 +257,15 @@ class _Builder:
             head = DirectForces(forces.coupled, self.sums)
         elif forces is not None:
             head = GradientForces(forces.dynamic_scaling)
-        model = GemNet(
+        return GemNet(
             Trunk(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
             read_out,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
             self.execution.memory_budget,
             self.execution.matmul,
+            self.execution.compile,
         )
-        if self.execution.compile:
-            compile_layers(model)
-        return model
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:
         spec = self.spec
