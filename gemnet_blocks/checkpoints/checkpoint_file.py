@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ from gemnet_blocks.errors import StateError
 
 _READ = ("state_dict", "normalizers", "elementrefs", "ema", "scale_dict", "config", "epoch", "step")
 """The sections that are read; all others are of use to training only."""
+
+SCALE = ".scale_factor"
+"""What the names of scale factors end in, where they are among the weights."""
 
 Section = Mapping[str, Any]
 
@@ -125,6 +128,17 @@ def _problem(weight: Tensor) -> str:
     if weight.is_complex():
         return "is complex"
     return "" if bool(weight.isfinite().all()) else "is NaN or infinite"
+
+
+def with_scales(checkpoint: Checkpoint, scales: Section) -> Checkpoint:
+    """The same with scale factors that were stored apart.
+
+    Raises:
+        StateError: there are some among the weights already.
+    """
+    if any(name.endswith(SCALE) for name in checkpoint.state):
+        raise StateError("the checkpoint has scale factors among its weights: convert it without others (--scales)")
+    return replace(checkpoint, scales=scales)
 
 
 def number(values: Section, key: str, place: str) -> float:

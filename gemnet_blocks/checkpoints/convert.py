@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gemnet_blocks.checkpoints.averages import averaged_state
-from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint, number
+from gemnet_blocks.checkpoints.checkpoint_file import SCALE, Checkpoint, number
 from gemnet_blocks.checkpoints.fairchem import LoadReport, energy_weights, load_fairchem_state
 from gemnet_blocks.checkpoints.normalizers import normalisation
 from gemnet_blocks.errors import SpecError, StateError
@@ -24,8 +24,6 @@ from gemnet_blocks.references import StoredMeaning
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.document import read_document
 from gemnet_blocks.spec.published import from_published
-
-_SCALE = ".scale_factor"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,10 +146,10 @@ def _mapping(value: Any, place: str) -> Mapping[str, Any]:
 def _with_scales(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The weights, with scale factors that are stored apart from them."""
     scales = {
-        f"{str(name).removesuffix(_SCALE)}{_SCALE}": torch.tensor(number(checkpoint.scales, name, "scale_dict"))
+        f"{str(name).removesuffix(SCALE)}{SCALE}": torch.tensor(number(checkpoint.scales, name, "scale_dict"))
         for name in checkpoint.scales
     }
-    if any(name.endswith(_SCALE) for name in checkpoint.state):
+    if any(name.endswith(SCALE) for name in checkpoint.state):
         scales = {}
     return {**checkpoint.state, **scales}
 

@@ -13,12 +13,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from gemnet_blocks.checkpoints.checkpoint_file import reason_of
+from gemnet_blocks.checkpoints.checkpoint_file import SCALE, reason_of
 from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
 from gemnet_blocks.scaling import ScaleFactor
-
-SUFFIX = ".scale_factor"
 
 
 def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, float]:
@@ -33,7 +31,7 @@ def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str
         if name == "comment" and not isinstance(value, int | float):
             continue  # older files have one
         try:
-            factors[str(name).removesuffix(SUFFIX)] = number = float(value)
+            factors[str(name).removesuffix(SCALE)] = number = float(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise StateError(f"scale factor {name} is no number: {value!r}") from error
         if not math.isfinite(number):

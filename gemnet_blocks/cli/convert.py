@@ -42,6 +42,13 @@ def convert(
             show_default=False,
         ),
     ] = None,
+    scales: Annotated[
+        Path | None,
+        typer.Option(
+            help="Scale factors that are stored apart from the weights (.pt or .json), as for older models.",
+            show_default=False,
+        ),
+    ] = None,
     ema: Annotated[bool, typer.Option("--ema", help="Take the moving average of the weights.")] = False,
     trust: Annotated[
         bool,
@@ -50,13 +57,17 @@ def convert(
     all_keys: Annotated[bool, typer.Option("--all-keys", help="List the keys that were loaded, too.")] = False,
 ) -> None:
     """Turn a published checkpoint into a model file, with a report of every key."""
-    from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
+    from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint, with_scales
     from gemnet_blocks.checkpoints.convert import convert_checkpoint, read_arguments
+    from gemnet_blocks.checkpoints.scale_files import read_scale_file
     from gemnet_blocks.model_file import save_potential
 
     check_writable(output)
     arguments = None if kwargs is None else read_arguments(kwargs)
-    converted = convert_checkpoint(read_checkpoint(checkpoint, trust), arguments, meaning.value, ema)
+    read = read_checkpoint(checkpoint, trust)
+    if scales is not None:
+        read = with_scales(read, read_scale_file(scales))
+    converted = convert_checkpoint(read, arguments, meaning.value, ema)
     _report(converted, all_keys)
     save_potential(converted.potential, output)
     console.print(f"written: {output}", soft_wrap=True)

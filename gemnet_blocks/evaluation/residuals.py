@@ -22,6 +22,7 @@ class Residuals:
         numbers: atomic numbers.
         atom_counts: atoms of each structure.
         counted: atoms whose forces count.
+        free: atoms that are not fixed.
         energy: ΔE in eV.
         forces: ΔF in eV/Å.
         labels: labelled forces in eV/Å.
@@ -32,6 +33,7 @@ class Residuals:
     numbers: Int[Tensor, " atoms"]
     atom_counts: Int[Tensor, " structures"]
     counted: Bool[Tensor, " atoms"]
+    free: Bool[Tensor, " atoms"]
     energy: Float[Tensor, " structures"] | None
     forces: Float[Tensor, "atoms 3"] | None
     labels: Float[Tensor, "atoms 3"] | None
@@ -40,11 +42,11 @@ class Residuals:
     def __len__(self) -> int:
         return self.atom_counts.shape[0]
 
-    def largest_force_error(self) -> Float[Tensor, " structures"] | None:
-        """The largest |ΔF_x|, |ΔF_y| or |ΔF_z| of each structure's counted atoms; 0 where none counts."""
+    def largest_force_error(self, atoms: Bool[Tensor, " atoms"] | None = None) -> Float[Tensor, " structures"] | None:
+        """The largest |ΔF_x|, |ΔF_y| or |ΔF_z| of each structure's counted atoms, or of those given; 0 of none."""
         if self.forces is None:
             return None
-        largest = torch.where(self.counted, self.forces.abs().amax(dim=-1), 0.0)
+        largest = torch.where(self.counted if atoms is None else atoms, self.forces.abs().amax(dim=-1), 0.0)
         return largest.new_zeros(len(self)).scatter_reduce_(0, self.structure, largest, "amax")
 
     def mean_force_error(self) -> Float[Tensor, " structures"] | None:
@@ -70,6 +72,7 @@ def residuals(prediction: Prediction, labelled: LabelledStructures, atoms: AtomC
         structure=structures.structure,
         numbers=structures.numbers,
         atom_counts=structures.atom_counts,
+        free=~structures.fixed,
         counted=~structures.fixed if atoms == "free" else torch.ones_like(structures.fixed),
         energy=_difference(prediction.energy, labelled.energy),
         forces=_difference(prediction.forces, labelled.forces),

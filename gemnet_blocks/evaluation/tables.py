@@ -44,7 +44,7 @@ def summary_table(evaluation: Evaluation) -> Table:
     counted = "atoms" if evaluation.atoms == "all" else "free atoms"
     table = Table(
         title=f"{errors.structures:,} structures, {evaluation.meaning} energies, forces on {errors.atoms:,} {counted}",
-        caption=f"threshold: |ΔE| < {ENERGY_THRESHOLD} eV and every |ΔF| component < {FORCE_THRESHOLD} eV/Å",
+        caption=f"threshold: |ΔE| < {ENERGY_THRESHOLD} eV, every |ΔF| component on free atoms < {FORCE_THRESHOLD} eV/Å",
         box=SIMPLE_HEAD,
         title_justify="left",
         caption_justify="left",

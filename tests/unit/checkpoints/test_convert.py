@@ -323,6 +323,22 @@ def test_the_command_writes_a_model_file_and_reports_every_key(tmp_path: Path) -
         assert text in result.output
 
 
+def test_scale_factors_of_a_file_of_their_own(tmp_path: Path) -> None:
+    app = Typer()
+    app.command()(convert)
+    state = content(OLDER)["state_dict"]
+    torch.save({name: float(x) for name, x in state.items() if "scale_factor" in name}, tmp_path / "scales.pt")
+    apart = content(OLDER) | {"state_dict": {name: x for name, x in state.items() if "scale_factor" not in name}}
+    torch.save({name: section for name, section in apart.items() if name != "arguments"}, tmp_path / "apart.pt")
+    output = tmp_path / "model.safetensors"
+    arguments = [str(output), "--meaning", "adsorption", "--scales", str(tmp_path / "scales.pt")]
+
+    assert CliRunner().invoke(app, [str(tmp_path / "apart.pt"), *arguments]).exit_code == 0
+    assert_predicts(load_potential(output), "older", 1e-5)
+    result = CliRunner().invoke(app, [str(OLDER), *arguments])
+    assert "has scale factors among its weights" in str(result.exception)
+
+
 def test_what_energies_mean_is_not_guessed(tmp_path: Path) -> None:
     app = Typer()
     app.command()(convert)
