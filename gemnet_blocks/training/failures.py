@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,19 +25,21 @@ class NonFiniteError(StateError):
 
     def __init__(self, report: StepReport, batch: LabelledStructures, step: int) -> None:
         what = f"the gradient is {report.gradient_norm}" if report.loss_finite else f"the loss is {report.loss}"
-        frames = ", ".join(map(str, batch.frame.tolist()[:10])) + (", ..." if len(batch) > 10 else "")
-        super().__init__(f"step {step}: {what} (frames {frames})")
+        super().__init__(f"step {step}: {what}")
         self.batch = batch
+        self.place = report.place
 
-    def saved(self, path: Path, checkpoint: str) -> StateError:
+    def saved(self, path: Path, places: Sequence[str], checkpoint: str) -> StateError:
         """The same, saying where the batch is and how to go on.
 
         Args:
             path: the file of the batch.
+            places: where its structures are from.
             checkpoint: what is known of the last good state.
         """
+        shown = "; ".join(places[:5]) + (f"; and {len(places) - 5} more" if len(places) > 5 else "")
         return StateError(
-            f"{self}. The batch was written to {path}: look for wrong labels or atoms that overlap; "
+            f"{self}. The batch ({shown}) was written to {path}: look for wrong labels or atoms that overlap; "
             f"else lower the learning rate or training.clip. {checkpoint}"
         )
 
@@ -56,8 +59,8 @@ class Interrupted(Exception):  # noqa: N818 (like KeyboardInterrupt, no error)
         self.signal = signal
 
 
-def write_batch(batch: LabelledStructures, path: Path) -> None:
-    """Write labelled structures as extended XYZ, with `frame` numbers, at once."""
+def write_batch(batch: LabelledStructures, places: Sequence[str], path: Path) -> None:
+    """Write labelled structures as extended XYZ, with their `frame` numbers and `place`s, at once."""
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
 
@@ -76,6 +79,6 @@ def write_batch(batch: LabelledStructures, path: Path) -> None:
             xx, yy, zz = batch.stress[index].double().diagonal().tolist()
             labels["stress"] = [xx, yy, zz, *(float(batch.stress[index, i, j]) for i, j in ((1, 2), (0, 2), (0, 1)))]
         atoms.calc = SinglePointCalculator(atoms, **labels)
-        atoms.info["frame"] = int(batch.frame[index])
+        atoms.info |= {"frame": int(batch.frame[index]), "place": places[index]}
     with replacing(path) as temporary:
         write(temporary, many, format="extxyz")

@@ -15,7 +15,7 @@ from gemnet_blocks.data.pair_cache import with_kept_pairs
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.processes import Processes
-from gemnet_blocks.training.stream import Epoch, TrainingStream
+from gemnet_blocks.training.stream import Epoch, Place, TrainingStream
 
 
 def open_parts(config: TrainingConfig) -> DataSplits:
@@ -55,6 +55,11 @@ class Feed:
             return Epoch(batches, len(sampler.batches(epoch)))
 
         return TrainingStream(open_epoch)
+
+    def places(self, place: Place) -> list[str]:
+        """File and frame of the structures of a training batch."""
+        indices = self._sampler(self._config.training.seed, self._processes).batches(place.epoch)[place.index]
+        return [self._dataset.place(index) for index in indices]
 
     def validation(self) -> Callable[[], Iterable[LabelledStructures]]:
         """The share of a process, each structure once, to be gone through as often as wanted."""

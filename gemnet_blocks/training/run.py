@@ -53,13 +53,15 @@ class Run:
     Attributes:
         module: model, loss and step.
         course: what happens around the steps.
-        stream: training batches.
+        feed: makes training batches.
+        stream: these batches.
         trainer: Lightning's.
         checkpoint: what it goes on from; None: it is new.
     """
 
     module: PotentialModule
     course: Course
+    feed: Feed
     stream: TrainingStream
     trainer: Trainer
     checkpoint: Path | None
@@ -103,7 +105,7 @@ class Run:
                 base = os.path.relpath(config.folder.resolve(), folder.resolve())
                 heading = f"# The config of this run, with nothing left to look up. Its paths are relative to {base}\n"
                 temporary.write_text(heading + dump(config.to_dict()), encoding="utf-8")
-        return cls(module, course, stream, trainer, folder / FILE if saved else None)
+        return cls(module, course, feed, stream, trainer, folder / FILE if saved else None)
 
     def completed(self) -> Path:
         """Run to the end.
@@ -118,8 +120,9 @@ class Run:
                 self.trainer.fit(self.module, self.stream, ckpt_path=self.checkpoint)
             except NonFiniteError as error:
                 path = results.folder / f"not-finite-{self.trainer.global_rank}.extxyz"
-                write_batch(error.batch, path)
-                raise error.saved(path, _state_of(results.folder / FILE)) from None
+                places = self.feed.places(error.place)
+                write_batch(error.batch, places, path)
+                raise error.saved(path, places, _state_of(results.folder / FILE)) from None
             finally:
                 course.close()
             if not course.state.finished:

@@ -163,8 +163,10 @@ def test_a_loss_that_is_no_number_stops_training_and_saves_the_batch(tmp_path: P
     frames = read(tmp_path / "run" / "not-finite-0.extxyz", ":")
     source = read(tmp_path / "structures.xyz", ":")
     assert len(frames) == 4
+    assert f"({'; '.join(frame.info['place'] for frame in frames)})" in str(caught.value)
     for frame in frames:
         original = source[frame.info["frame"]]
+        assert frame.info["place"] == f"structures.xyz, frame {frame.info['frame']}"
         np.testing.assert_allclose(
             frame.get_forces(apply_constraint=False), original.get_forces(apply_constraint=False), atol=1e-6
         )
