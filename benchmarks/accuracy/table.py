@@ -26,6 +26,7 @@ ORDER = (
     "cu3x-direct",
     "cu3x-gradient",
     "cu3x-direct-formulas",
+    "cu3x-gradient-formulas",
     "cu3x-direct-compositions",
     "cu3x-gradient-compositions",
 )
