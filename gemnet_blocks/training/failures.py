@@ -60,7 +60,7 @@ class Interrupted(Exception):  # noqa: N818 (like KeyboardInterrupt, no error)
 
 
 def write_batch(batch: LabelledStructures, places: Sequence[str], path: Path) -> None:
-    """Write labelled structures as extended XYZ, with their `frame` numbers and `place`s, at once."""
+    """Write labelled structures as extended XYZ, each with its number as `frame` and where it is from as `place`."""
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
 
