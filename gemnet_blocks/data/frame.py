@@ -85,7 +85,7 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
     count, units = len(numbers), rules.units
     if count and numbers.max() >= len(chemical_symbols):
         raise StructureError(f"{place}: atomic numbers: there is no element {numbers.max()}")
-    periodic = _numbers(frame.periodic, "periodicity", place)
+    periodic = array_of(frame.periodic, "periodicity", place)
     if periodic.shape not in ((), (1,), (3,)):
         raise StructureError(f"{place}: periodicity: the shape is {periodic.shape}, (3,) is needed")
     positions = _array(frame.positions, (count, 3), "positions", place) * units.length
@@ -99,14 +99,14 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
         if frame.labels.get(name) is None:
             raise StructureError(f"{place}: {_missing(name, frame, rules)}")
     if "energy" in rules.required:
-        energy = _numbers(frame.labels["energy"], "the energy", place)
+        energy = array_of(frame.labels["energy"], "the energy", place)
         energy = energy.reshape(()) if energy.size == 1 else energy
         labels["energy"] = _array(energy, (), "the energy", place) * units.energy
     if "forces" in rules.required:
         labels["forces"] = _array(frame.labels["forces"], (count, 3), "forces", place) * units.force
     if "stress" in rules.required:
         volume = abs(float(np.linalg.det(cell)))
-        value = _numbers(frame.labels["stress"], "the stress", place)
+        value = array_of(frame.labels["stress"], "the stress", place)
         labels["stress"] = rules.stress.matrix(value, units, volume, place)
     for name, value in labels.items():
         _finite(value, name, place)
@@ -171,7 +171,17 @@ def packed(frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str
     )
 
 
-def _numbers(value: Any, what: str, place: str) -> Array:
+def array_of(value: Any, what: str, place: str) -> Array:
+    """What a file has as an array.
+
+    Args:
+        value: numbers, or nested lists of them.
+        what: its name, for messages.
+        place: file and frame number, for messages.
+
+    Raises:
+        StructureError: rows of nested lists differ in length.
+    """
     try:
         return np.asarray(value)
     except ValueError:  # nested lists
@@ -180,7 +190,7 @@ def _numbers(value: Any, what: str, place: str) -> Array:
 
 def _array(value: Any, shape: tuple[int | None, ...], what: str, place: str) -> Array:
     """A numeric array of that shape; None stands for any length."""
-    array = _numbers(value, what, place)
+    array = array_of(value, what, place)
     if array.dtype.kind not in "biuf":
         raise StructureError(f"{place}: {what}: numbers are needed, not {array.dtype.name}")
     fits = array.ndim == len(shape) and all(

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from gemnet_blocks.data.frame import Frame
+from gemnet_blocks.data.frame import Frame, array_of
 from gemnet_blocks.data.handles import LmdbHandle, unpacked
 from gemnet_blocks.data.pickle_stand_ins import Held, RefusedPickleError, Shell, plain
 from gemnet_blocks.data.restricted import load_restricted
@@ -76,21 +76,15 @@ class LmdbSource(FrameSource):
                 raise StructureError(
                     f"{self.place(index)}: has no {name}, so it is no frame of S2EF: it has {', '.join(sorted(values))}"
                 )
-        try:
-            cell = np.asarray(values.get("cell", np.zeros((3, 3))))
-            periodic = np.asarray(values.get("pbc", "cell" in values)).reshape(-1)
-            fixed = None if values.get("fixed") is None else np.asarray(values["fixed"]) != 0
-        except ValueError:  # nested lists
-            raise StructureError(
-                f"{self.place(index)}: cell, pbc or fixed has rows of different lengths: correct or remove the frame"
-            ) from None
+        place, fixed = self.place(index), values.get("fixed")
+        cell = array_of(values.get("cell", np.zeros((3, 3))), "the cell", place)
         return Frame(
             positions=values["pos"],
             numbers=values["atomic_numbers"],
             cell=cell[0] if cell.shape == (1, 3, 3) else cell,
-            periodic=periodic,
+            periodic=array_of(values.get("pbc", "cell" in values), "periodicity", place).reshape(-1),
             tags=values.get("tags"),
-            fixed=fixed,
+            fixed=None if fixed is None else array_of(fixed, "fixed atoms", place) != 0,
             labels={label: self._label(values, label) for label in LABELS},
             info={key: value for key, value in map(_scalar, values.items()) if value is not None},
             available=sorted(set(values) - set(_NO_LABELS)),

@@ -68,12 +68,13 @@ def residuals(prediction: Prediction, labelled: LabelledStructures, atoms: AtomC
         atoms: whose forces count: `all`, or `free` to leave fixed atoms out.
     """
     structures = labelled.structures
+    free = ~structures.fixed
     return Residuals(
         structure=structures.structure,
         numbers=structures.numbers,
         atom_counts=structures.atom_counts,
-        free=~structures.fixed,
-        counted=~structures.fixed if atoms == "free" else torch.ones_like(structures.fixed),
+        counted=free if atoms == "free" else torch.ones_like(free),
+        free=free,
         energy=_difference(prediction.energy, labelled.energy),
         forces=_difference(prediction.forces, labelled.forces),
         labels=None if labelled.forces is None else labelled.forces.double(),
