@@ -6,7 +6,6 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Annotated, Literal
 
 import numpy as np
@@ -89,12 +88,15 @@ class GroupSplitOptions(Options):
     """Names of groups, a number of groups, or the fraction of structures that randomly drawn groups should reach."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the draw of groups that are not named."""
+    keep_elements: bool = False
+    """Draw no group that alone has an element: models are tested on elements that they were trained on."""
 
     def split(self, dataset: LabelledDataset) -> SplitIndices:
         """Hold groups out.
 
         Raises:
-            SpecError: a group does not exist or is named twice, or nothing is left to train on.
+            SpecError: a group does not exist or is named twice, nothing is left to train on, or fewer groups than asked
+                for can be held out so that each of their elements is left.
         """
         groups = dataset.groups(self.key, self.pattern)
         names = sorted(set(groups))
@@ -106,9 +108,10 @@ class GroupSplitOptions(Options):
         free = [name for name in names if name not in validation | test]
         order = [free[i] for i in np.random.default_rng(self.seed).permutation(len(free))]
         sizes = Counter(groups)
+        elements = _elements(dataset, groups) if self.keep_elements else {}
         # test first, so that it does not depend on how much is taken for validation
-        test |= _drawn(self.test, order, sizes)
-        validation |= _drawn(self.validation, [name for name in order if name not in test], sizes)
+        test |= _drawn(self.test, order, sizes, elements)
+        validation |= _drawn(self.validation, [name for name in order if name not in test], sizes, elements)
         parts = [2 if group in test else 1 if group in validation else 0 for group in groups]
         if 0 not in parts:
             raise SpecError(f"split: no group of {len(names)} is left to train on: hold fewer out")
@@ -136,13 +139,41 @@ def _named(part: tuple[str, ...] | int | float) -> set[str]:
     return set(part) if isinstance(part, tuple) else set()
 
 
-def _drawn(part: tuple[str, ...] | int | float, order: Sequence[str], sizes: Mapping[str, int]) -> set[str]:
-    """The first groups in order: as many as asked for, or until they have that fraction of all structures."""
+def _elements(dataset: LabelledDataset, groups: Sequence[str]) -> dict[str, set[int]]:
+    found: dict[str, set[int]] = {group: set() for group in groups}
+    for index, group in enumerate(groups):
+        found[group].update(dataset[index].structures.numbers.tolist())
+    return found
+
+
+def _drawn(
+    part: tuple[str, ...] | int | float,
+    order: Sequence[str],
+    sizes: Mapping[str, int],
+    elements: Mapping[str, set[int]],
+) -> set[str]:
+    """The first groups in order: as many as asked for, or until they have that fraction of all structures.
+
+    A group is passed over if one of its elements, where they are given, is in none of those that are left.
+    """
     if isinstance(part, tuple):
         return set()
-    if isinstance(part, int):
-        return set(order[:part])
-    # how many structures there are before each group
-    before = accumulate((sizes[name] for name in order), initial=0)
-    wanted = part * sum(sizes.values())
-    return {name for name, reached in zip(order, before, strict=False) if reached < wanted}
+    wanted, worth = (part, dict.fromkeys(order, 1)) if isinstance(part, int) else (part * sum(sizes.values()), sizes)
+    holders = Counter(element for name in order for element in elements.get(name, ()))
+    drawn: set[str] = set()
+    reached = 0
+    for name in order:
+        if reached >= wanted:
+            break
+        own = elements.get(name, ())
+        if all(holders[element] > 1 for element in own):
+            holders.subtract(own)
+            drawn.add(name)
+            reached += worth[name]
+    if elements and reached < wanted:
+        what = "groups" if isinstance(part, int) else "structures"
+        raise SpecError(
+            f"split: {wanted:g} {what} are to be held out, but only {reached} can be so that each of their elements is "
+            "left to train on: lower validation or test, or remove keep_elements"
+        )
+    return drawn

@@ -4,6 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 from data_files import crystals, molecules, npz, opened, options, written
 from pydantic import ValidationError
 
@@ -70,6 +72,29 @@ def test_groups_are_drawn_by_number_or_fraction(tmp_path: Path) -> None:
     assert [len(part) for part in parts] == [5, 3, 2]
     assert numbers(opened(tmp_path, files=["cu.xyz"], split={**split, "validation": 1}))[2] == parts[2]
     assert numbers(opened(tmp_path, files=["cu.xyz"], split={**split, "seed": 5})) != parts
+
+
+def test_groups_that_alone_have_an_element_can_be_kept(tmp_path: Path) -> None:
+    elements = ("Cu", "Ag", "Ag", "Au", "Au", "Au", "Pt")
+    alloys = [bulk(element, "fcc", a=4.0 + index / 10) for index, element in enumerate(elements)]
+    for index, atoms in enumerate(alloys):
+        atoms.info["name"] = str(index)
+        atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((1, 3)))
+    written(tmp_path / "alloys.xyz", alloys)
+    split = {"type": "group", "key": "name", "keep_elements": True}
+    for seed in range(20):
+        parts = numbers(
+            opened(tmp_path, files=["alloys.xyz"], split={**split, "test": 2, "validation": 1, "seed": seed})
+        )
+        assert {elements[frame] for frame in parts[0]} == set(elements)
+        assert [len(part) for part in parts] == [4, 1, 2]
+    drawn = numbers(opened(tmp_path, files=["alloys.xyz"], split={**split, "test": 0.3, "seed": 3}))
+    assert [len(part) for part in drawn] == [4, 0, 3]
+    named = numbers(opened(tmp_path, files=["alloys.xyz"], split={**split, "test": ["0"], "seed": 3}))
+    assert named[2] == [0]
+    for test, what in ((4, "4 groups"), (0.5, "3.5 structures")):
+        with pytest.raises(SpecError, match=f"{what} are to be held out, but only 3 can be"):
+            opened(tmp_path, files=["alloys.xyz"], split={**split, "test": test})
 
 
 @pytest.mark.parametrize(
