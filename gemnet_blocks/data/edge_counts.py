@@ -40,7 +40,7 @@ def edge_counts(
         folder: where counts are kept for the next time; None: nowhere.
     """
     kept = None if folder is None else folder / f"edges-{_name(dataset, cutoff, max_neighbors, periodic)}.safetensors"
-    if kept is not None and (found := load_arrays(kept)) is not None and "counts" in found:
+    if kept is not None and (found := load_arrays(kept)) is not None:
         return found["counts"].numpy()
     search = neighbor_search("vesin")
     counts: list[npt.NDArray[np.int64]] = []

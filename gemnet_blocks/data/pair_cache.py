@@ -86,7 +86,7 @@ class CachedPairs(LabelledDataset):
         item = self.dataset[index]
         name = structure_hash(item.structures).hex()
         path = self._folder / name[:2] / f"{name[2:40]}.safetensors"
-        pairs = _load(path, item.structures.atom_count)
+        pairs = _load(path)
         if pairs is None:
             pairs = self._search(item.structures)
             _save(path, pairs)
@@ -131,17 +131,12 @@ def _save(path: Path, pairs: Pairs) -> None:
     save_arrays(path, tensors)
 
 
-def _load(path: Path, atoms: int) -> Pairs | None:
-    """Pairs of a file; None where it is missing or does not fit, as after a disk ran full."""
+def _load(path: Path) -> Pairs | None:
+    """Pairs of a file; None where it is missing or damaged, as after a disk ran full."""
     found = load_arrays(path)
-    if found is None or set(found) != {"source", "target", "shift", "distance"}:
+    if found is None:
         return None
-    source, target, shift, distance = (found[name] for name in ("source", "target", "shift", "distance"))
-    count = len(source)
-    fits = target.shape == distance.shape == (count,) and shift.shape == (3, count)
-    if not fits or (count and int(torch.stack([source, target]).max()) >= atoms):
-        return None
-    return Pairs(source.long(), target.long(), shift.long().t(), distance.double())
+    return Pairs(found["source"].long(), found["target"].long(), found["shift"].long().t(), found["distance"])
 
 
 def with_kept_pairs(data: DataSplits, options: DataOptions, folder: Path, graphs: GraphBuilder | Spec) -> DataSplits:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from data_files import crystals, opened, written
+from safetensors.torch import save
 
 from gemnet_blocks.data.batching import BatchOptions, BudgetSampler, loader
 from gemnet_blocks.data.edge_counts import edge_counts, edge_counts_for
@@ -110,8 +111,9 @@ def test_edges_are_counted_and_kept(tmp_path: Path) -> None:
     before = kept.stat().st_mtime_ns
     assert (edge_counts(data, 3.2, folder=tmp_path / "kept") == counts).all()
     assert kept.stat().st_mtime_ns == before
-    kept.write_bytes(b"broken")
-    assert (edge_counts(data, 3.2, folder=tmp_path / "kept") == counts).all()
+    for content in (b"broken", save({"counts": torch.from_numpy(counts[:2])})):
+        kept.write_bytes(content)
+        assert (edge_counts(data, 3.2, folder=tmp_path / "kept") == counts).all()
     edge_counts(data, 3.3, folder=tmp_path / "kept")
     assert len(list((tmp_path / "kept").iterdir())) == 2
     spec = load_spec(Path(__file__).parents[3] / "paper_configs/symmetric.yaml").patch({"graphs.main.cutoff": 3.2})

@@ -13,6 +13,7 @@ from gemnet_blocks.data.files import load_arrays, save_arrays
 from gemnet_blocks.data.labelled import collate
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.data.pair_cache import CachedPairs, PairSearch, with_kept_pairs
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.pairs import Neighbors
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -66,13 +67,19 @@ def test_broken_files_are_made_anew(data: DataSplits, tmp_path: Path) -> None:
     cached = CachedPairs(data.train, small_spec(), tmp_path / "kept")
     first = cached[0].pairs
     (path,) = (tmp_path / "kept").rglob("*.safetensors")
-    for content in (b"", b"\x80\x04broken", path.read_bytes()[:-8]):
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    flipped = whole[: header + 5] + bytes([whole[header + 5] ^ 1]) + whole[header + 6 :]
+    other_type = whole.replace(b'"F64"', b'"I64"')
+    without_checksum = whole.replace(b'"checksum"', b'"ckecksum"')
+    zeros = whole[:header] + bytes(len(whole) - header)
+    broken = (b"", b"\x80\x04broken", bytes(len(whole)), whole[:-8], zeros, flipped, other_type, without_checksum)
+    for content in broken:
         path.write_bytes(content)
         again = cached[0].pairs
         assert torch.equal(first.distance, again.distance)  # type: ignore[union-attr]
-    save_arrays(path, {"source": torch.tensor([99]), "target": torch.tensor([0]), "shift": torch.zeros(3, 1).char(),
-                       "distance": torch.ones(1).double()})  # fmt: skip
-    assert len(cached[0].pairs) == len(first)  # type: ignore[arg-type]
+        assert torch.equal(first.source, again.source)  # type: ignore[union-attr]
+        assert path.read_bytes() == whole
     assert not list((tmp_path / "kept").rglob("*.part"))
 
 
@@ -100,10 +107,15 @@ def test_files_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert load_arrays(path) is None
     with monkeypatch.context() as patched:
         patched.setattr("os.replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(SpecError, match=r"a.safetensors: cannot be written \(disk full\).*data.cache"):
             save_arrays(path, {"x": torch.ones(2)})
     assert list(path.parent.iterdir()) == []
     save_arrays(path, {"x": torch.ones(2)})
     found = load_arrays(path)
     assert found is not None
     assert torch.equal(found["x"], torch.ones(2))
+
+
+def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match=r"cannot be read .*remove it, or choose another folder as data.cache"):
+        load_arrays(tmp_path)
