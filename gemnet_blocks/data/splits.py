@@ -61,7 +61,14 @@ class RandomSplitOptions(Options):
         """
         count = len(dataset)
         validation, test = _number(self.validation, count), _number(self.test, count)
-        train = count - validation - test if self.train is None else _number(self.train, count)
+        if self.train is None:
+            train = count - validation - test
+        elif isinstance(self.train, int):
+            train = self.train
+        else:  # rounded together with the other fractions, so that those that make a whole leave nothing out
+            others = [part for part in (self.validation, self.test) if isinstance(part, float)]
+            rounded = sum(_number(part, count) for part in others)
+            train = max(1, _number(self.train + sum(others), count) - rounded)
         if train < 0 or train + validation + test > count:
             raise SpecError(
                 f"split: {max(train, 0)} + {validation} + {test} structures are asked for and there are {count}: "

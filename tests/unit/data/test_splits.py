@@ -39,6 +39,17 @@ def test_a_fraction_is_one_structure_at_least(tmp_path: Path) -> None:
     assert [len(part) for part in numbers(data)] == [7, 1, 0]
 
 
+@pytest.mark.parametrize("count", [3, 4, 5, 7, 8])
+@pytest.mark.parametrize("fractions", [(0.5, 0.5, 0), (0.7, 0.2, 0.1), (1 / 3, 1 / 3, 1 / 3), (0.25, 0.75, 0)])
+def test_fractions_of_a_whole_leave_nothing_out(tmp_path: Path, count: int, fractions: tuple[float, ...]) -> None:
+    written(tmp_path / "cu.xyz", crystals(count))
+    wanted = dict(zip(("train", "validation", "test"), fractions, strict=True))
+    parts = numbers(opened(tmp_path, files=["cu.xyz"], split={"type": "random", **wanted}))
+    assert sorted(frame for part in parts for frame in part) == list(range(count))
+    for part, fraction in zip(parts, fractions, strict=True):
+        assert abs(len(part) - fraction * count) < 1.5
+
+
 def test_what_is_not_asked_for_is_left_out(tmp_path: Path) -> None:
     npz(tmp_path / "w.npz")
     data = opened(tmp_path, files=["w.npz"], split={"type": "random", "train": 3, "validation": 1})
