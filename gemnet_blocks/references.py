@@ -184,6 +184,7 @@ class _Totals:
     compositions: dict[tuple[tuple[int, int], ...], _Energies] = field(default_factory=dict)
     force_squares: float = 0.0
     force_components: int = 0
+    fixed_components: int = 0
 
     def add(self, item: LabelledStructures, atoms: AtomChoice) -> None:
         structures = item.structures
@@ -192,6 +193,7 @@ class _Totals:
             forces = item.forces if atoms == "all" else item.forces[~structures.fixed]
             self.force_squares += float(forces.double().square().sum())
             self.force_components += forces.numel()
+            self.fixed_components += item.forces.numel() - forces.numel()
         if item.energy is not None:
             for index, energy in enumerate(item.energy.tolist()):
                 composition = _composition(structures.numbers[structures.structure == index])
@@ -215,6 +217,10 @@ class _Totals:
         """The scale in eV: of force components, or of energies per atom where forces say nothing."""
         if self.force_squares > 0:
             return math.sqrt(self.force_squares / self.force_components)
+        if self.fixed_components and not self.force_components:
+            raise SpecError(
+                "references.atoms: no atom of the training set is free: write all, or give references.scale in eV"
+            )
         squares, count = 0.0, 0
         for composition, energies in self.compositions.items():
             atoms = sum(number for _, number in composition)

@@ -62,12 +62,16 @@ class LabelRules:
         required: labels that each frame must have; others are not read.
         stress: what stress labels mean.
         keys: the names that labels were looked up by, for messages.
+        element_count: the greatest atomic number that is allowed, if there is one.
+        needs_tags: whether every atom must have a tag.
     """
 
     units: Units
     required: frozenset[str]
     stress: StressRule = field(default_factory=StressRule)
     keys: Mapping[str, str] = field(default_factory=dict)
+    element_count: int | None = None
+    needs_tags: bool = False
 
 
 def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
@@ -123,17 +127,20 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
     )
 
 
-def packed(frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str]) -> LabelledStructures:
+def packed(
+    frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str], rules: LabelRules
+) -> LabelledStructures:
     """Checked frames, one after another.
 
     Args:
         frames: what `checked` returned.
         indices: their numbers in the source.
         places: where each was found, for messages.
+        rules: what they must have.
 
     Raises:
-        StructureError: a structure cannot be computed: positions or cells that are not finite, or a cell that does not
-            span its periodic directions.
+        StructureError: a structure cannot be computed: positions or cells that are not finite, a cell that does not
+            span its periodic directions, or elements and tags that the rules exclude.
     """
     counts = [len(frame.numbers) for frame in frames]
 
@@ -154,7 +161,7 @@ def packed(frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str
         fixed=joined("fixed", (0,)).bool(),
     )
     try:
-        structures.validate()
+        structures.validate(rules.element_count, rules.needs_tags)
     except StructureError as error:
         raise (error if error.structure is None else error.at(places[error.structure])) from None
     known = frozenset.intersection(*(frozenset(frame.labels) for frame in frames)) if frames else frozenset()

@@ -19,6 +19,7 @@ from gemnet_blocks.data.stored import MemoryDataset, StreamedDataset
 from gemnet_blocks.data.survey import Survey, check_periodicity, survey
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.spec.schema import Spec
 
 _SAMPLE = 100
 _LISTED = 10
@@ -37,9 +38,7 @@ class DataSplits:
         report: what was found, a line of text each.
         digest: differs where structures or labels to train on or to validate on do, or their order; of parts that
             were only sampled, the sample's.
-        elements: the atomic numbers of each part that there is, by its name.
-        open_places: file and frame of the first structure of each part that is not periodic in all directions, by the
-            name of the part; without parts that have none.
+        surveys: what was seen of each part that there is, by its name.
     """
 
     train: LabelledDataset
@@ -48,16 +47,16 @@ class DataSplits:
     meaning: EnergyMeaning
     report: str
     digest: str
-    elements: Mapping[str, frozenset[int]]
-    open_places: Mapping[str, str]
+    surveys: Mapping[str, Survey]
 
 
-def open_data(options: DataOptions, folder: Path) -> DataSplits:
+def open_data(options: DataOptions, folder: Path, model: Spec | None = None) -> DataSplits:
     """Open, check, split and compare labelled structures.
 
     Args:
         options: which files, what they mean, how they are split.
         folder: what relative paths are relative to.
+        model: the model that all structures are for: they must have its elements, and tags if it selects edges by them.
 
     Raises:
         StructureError: a file or frame that cannot be used, or copies of training structures where these are errors;
@@ -65,7 +64,7 @@ def open_data(options: DataOptions, folder: Path) -> DataSplits:
         SpecError: options that do not fit the data.
     """
     opened = {
-        part: open_files(files, options, folder)
+        part: open_files(files, options, folder, model)
         for part, files in (
             ("train", options.files or options.train),
             ("validation", options.validation),
@@ -93,18 +92,18 @@ def open_data(options: DataOptions, folder: Path) -> DataSplits:
         meaning=options.energy,
         report="\n".join(lines),
         digest=" ".join(f"{part}:{seen.digest[:16]}" for part, seen in surveys.items() if part != "test"),
-        elements={part: seen.elements for part, seen in surveys.items()},
-        open_places={part: place for part, seen in surveys.items() if (place := seen.open_place()) is not None},
+        surveys=surveys,
     )
 
 
-def open_files(files: Sequence[str], options: DataOptions, folder: Path) -> LabelledDataset:
+def open_files(files: Sequence[str], options: DataOptions, folder: Path, model: Spec | None = None) -> LabelledDataset:
     """All frames of some files, unsplit; those that are kept in memory are checked.
 
     Args:
         files: paths; relative ones are relative to `folder`.
         options: what they mean; parts and splits are not read.
         folder: see above.
+        model: see `open_data`.
 
     Raises:
         StructureError: a file or frame that cannot be used; names file and frame.
@@ -114,6 +113,8 @@ def open_files(files: Sequence[str], options: DataOptions, folder: Path) -> Labe
         required=frozenset(options.labels),
         stress=options.stress.rule(),
         keys=options.keys.given(),
+        element_count=None if model is None else model.elements,
+        needs_tags=model is not None and any(model.graphs[name].tags is not None for name in model.graphs_in_use()),
     )
     datasets: list[LabelledDataset] = []
     for name in files:

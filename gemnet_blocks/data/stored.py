@@ -33,7 +33,7 @@ class MemoryDataset(LabelledDataset):
         self._name, self._labels = source.name, rules.required
         frames = [checked(frame, rules, source.place(index)) for index, frame in enumerate(source.frames())]
         places = [source.place(index) for index in range(len(frames))]
-        self._all = packed(frames, range(len(frames)), places)
+        self._all = packed(frames, range(len(frames)), places, rules)
         self._info = [frame.info for frame in frames]
         self._counts = np.array([len(frame.numbers) for frame in frames], dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self._counts)])
@@ -107,7 +107,7 @@ class StreamedDataset(LabelledDataset):
     def __getitem__(self, index: int) -> LabelledStructures:
         """One structure, read from disk."""
         index = within(index, len(self))
-        return packed([self._frame(index)], [index], [self.place(index)])
+        return packed([self._frame(index)], [index], [self.place(index)], self._rules)
 
     @cached_property
     def atom_counts(self) -> Counts:

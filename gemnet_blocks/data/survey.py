@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ase.data import chemical_symbols
 
 from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.files import structure_hash
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import StructureError
 
@@ -32,7 +33,8 @@ class Survey:
         atoms: how many, in all.
         elements: atomic numbers.
         force_rms: of all components, in eV/Å; NaN without forces.
-        labels: differs where forces, stresses or fixed atoms do, to the last bit.
+        free: how many atoms are not fixed.
+        content: differs where anything of the structures or their labels does, to the last bit.
     """
 
     dataset: LabelledDataset
@@ -44,7 +46,8 @@ class Survey:
     atoms: int
     elements: frozenset[int]
     force_rms: float
-    labels: bytes
+    free: int
+    content: bytes
 
     @property
     def complete(self) -> bool:
@@ -54,8 +57,7 @@ class Survey:
     @property
     def digest(self) -> str:
         """Differs where structures or labels do, on any machine."""
-        said = [len(self.dataset), self.energies.tobytes().hex(), self.labels.hex()]
-        return hashlib.sha256(repr(said).encode() + b"".join(self.keys)).hexdigest()
+        return hashlib.sha256(repr((len(self.dataset), self.content)).encode()).hexdigest()
 
     def open_place(self) -> str | None:
         """File and frame of the first structure that is not periodic in all directions; None where all are."""
@@ -82,8 +84,8 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
     """
     chosen = np.fromiter(indices, dtype=np.int64)
     keys, formulas, energies, periodic = [], [], [], []
-    elements, atoms, squares = set[int](), 0, 0.0
-    labels = hashlib.sha256()
+    elements, atoms, free, squares = set[int](), 0, 0, 0.0
+    content = hashlib.sha256()
     for index in chosen.tolist():
         item = dataset[index]
         numbers = item.structures.numbers.numpy()
@@ -92,10 +94,12 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
         periodic.append(item.structures.periodic[0].numpy())
         elements.update(np.unique(numbers).tolist())
         atoms += len(numbers)
+        free += int((~item.structures.fixed).sum())
         if item.energy is not None:
             energies.append(float(item.energy))
-        for value in (item.forces, item.stress, item.structures.fixed):
-            labels.update(b"none" if value is None else value.contiguous().numpy().tobytes())
+        content.update(structure_hash(item.structures))
+        for value in (item.structures.tags, item.structures.fixed, item.energy, item.forces, item.stress):
+            content.update(b"none" if value is None else value.contiguous().numpy().tobytes())
         squares += float("nan") if item.forces is None else float(item.forces.square().sum())
     return Survey(
         dataset=dataset,
@@ -107,7 +111,8 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
         atoms=atoms,
         elements=frozenset(elements),
         force_rms=(squares / (3 * atoms)) ** 0.5 if atoms else float("nan"),
-        labels=labels.digest(),
+        free=free,
+        content=content.digest(),
     )
 
 

@@ -24,7 +24,8 @@ def open_parts(config: TrainingConfig) -> DataSplits:
     Raises:
         StructureError, SpecError: see `open_data`.
     """
-    return with_kept_pairs(open_data(config.data, config.folder), config.data, config.folder, config.model)
+    data = open_data(config.data, config.folder, config.model)
+    return with_kept_pairs(data, config.data, config.folder, config.model)
 
 
 @final

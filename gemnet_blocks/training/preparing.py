@@ -77,10 +77,16 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
     problems = []
     if config.loss.stress is not None:
         problems += [
-            f"loss.stress: {data.open_places[part]} is not periodic in all directions, so that it has no stress: "
-            "remove loss.stress or the structure, or correct its pbc"
-            for part in ("train", "validation")
-            if part in data.open_places
+            f"loss.stress: {place} is not periodic in all directions, so that it has no stress: remove loss.stress or "
+            "the structure, or correct its pbc"
+            for part, seen in data.surveys.items()
+            if part != "test" and (place := seen.open_place()) is not None
+        ]
+    if config.loss.forces is not None and config.loss.forces.atoms == "free":
+        problems += [
+            f"loss.forces.atoms: no atom of the {part} set is free, of {seen.atoms}: write all, or remove loss.forces"
+            for part, seen in data.surveys.items()
+            if part != "test" and seen.complete and seen.atoms and not seen.free
         ]
     for part, dataset in (("training", data.train), ("validation", data.validation)):
         if dataset is None:
@@ -108,8 +114,8 @@ def check_elements(data: DataSplits, references: References) -> None:
         SpecError: one error with every part that has others.
     """
     problems = []
-    for part, elements in data.elements.items():
-        if unknown := sorted(elements - references.per_element.keys()):
+    for part, seen in data.surveys.items():
+        if unknown := sorted(seen.elements - references.per_element.keys()):
             names = ", ".join(chemical_symbols[number] for number in unknown)
             problems.append(
                 f"references: the {part} set contains {names}, of which no reference energy is known: give "

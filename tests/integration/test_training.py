@@ -12,10 +12,11 @@ import torch
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from ase.io import read, write
 from training_runs import config, rows
 
-from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model_file import load_potential
 from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.structures import Structures
@@ -232,6 +233,42 @@ def test_elements_that_only_validation_has_are_told_before_anything_trains(tmp_p
         train(config(tmp_path, **changes), tmp_path / "run")
     assert not (tmp_path / "run" / "log.csv").exists()
     train(config(tmp_path, **changes, references={"unseen": -1.0}), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("model", "told"),
+    [
+        ({"elements": 29}, "has an atomic number above 29, the last element of this model"),
+        ({"graphs": {"main": {"tags": [1, 2]}}}, "has no tags, which this model selects edges by"),
+    ],
+)
+def test_frames_that_the_model_cannot_compute_are_told_before_anything_trains(
+    tmp_path: Path, model: dict[str, Any], told: str
+) -> None:
+    one = config(tmp_path, training=BRIEF, model=model)
+    frames = read(tmp_path / "structures.xyz", ":")
+    for atoms in frames:
+        atoms.set_tags([1] * len(atoms))
+    if "elements" in model:
+        frames[21].symbols[0] = "Zn"
+    else:
+        del frames[21].arrays["tags"]
+    write(tmp_path / "structures.xyz", frames)
+
+    with pytest.raises(StructureError, match=f"structures.xyz, frame 21: {told}"):
+        train(one, tmp_path / "run")
+    assert not (tmp_path / "run" / "log.csv").exists()
+
+
+def test_a_loss_on_free_atoms_needs_some(tmp_path: Path) -> None:
+    one = config(tmp_path, training=BRIEF, loss={"forces": {"atoms": "free"}})
+    frames = read(tmp_path / "structures.xyz", ":")
+    for atoms in frames:
+        atoms.set_constraint(FixAtoms(range(len(atoms))))
+    write(tmp_path / "structures.xyz", frames)
+
+    with pytest.raises(SpecError, match=r"loss.forces.atoms: no atom of the train set is free, of \d+"):
+        train(one, tmp_path / "run")
 
 
 def test_structures_without_stress_are_told_before_anything_trains(tmp_path: Path) -> None:

@@ -119,7 +119,7 @@ def test_other_data_do_not_go_on(tmp_path: Path) -> None:
         train(settings, tmp_path / "run")
 
 
-@pytest.mark.parametrize("what", ["forces", "stress", "fixed atoms"])
+@pytest.mark.parametrize("what", ["forces", "stress", "fixed atoms", "tags", "positions"])
 def test_other_labels_do_not_go_on(tmp_path: Path, what: str) -> None:
     settings = config(tmp_path, training={"steps": 1})
     train(settings, tmp_path / "run")
@@ -128,6 +128,10 @@ def test_other_labels_do_not_go_on(tmp_path: Path, what: str) -> None:
         labels = atoms.calc.results
         if what == "fixed atoms":
             atoms.set_constraint()
+        elif what == "tags":
+            atoms.set_tags([1] * len(atoms))
+        elif what == "positions":
+            atoms.positions += 1e-5
         else:  # of the same size
             labels[what] = labels[what][::-1].copy()
         atoms.calc = SinglePointCalculator(atoms, **labels)

@@ -119,6 +119,11 @@ def test_scale_without_forces_is_that_of_energies_per_atom(forces):
     assert fit_references(dataset, "total").scale == pytest.approx(0.5)
 
 
+def test_scale_of_free_atoms_needs_some():
+    with pytest.raises(SpecError, match=r"references.atoms: no atom of the training set is free"):
+        fit_references([labelled("CO", -3.0, [[1, 1, 1], [2, 0, 0]], fixed=[0, 1])], "total", atoms="free")
+
+
 def test_scale_of_nothing_is_refused():
     with pytest.raises(SpecError, match="give a number in eV"):
         fit_references([labelled("CO", -3.0, np.zeros((2, 3)))], "total")

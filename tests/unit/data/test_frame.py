@@ -27,7 +27,7 @@ def with_labels(**labels: object) -> Frame:
 
 def test_numbers_are_converted() -> None:
     frame = checked(WATER, RULES, "here")
-    result = packed([frame], [7], ["here"])
+    result = packed([frame], [7], ["here"], RULES)
     assert result.energy.tolist() == [-6.0]  # type: ignore[union-attr]
     assert torch.equal(result.forces, 3 * torch.arange(9.0, dtype=torch.float64).reshape(3, 3))
     assert torch.equal(result.structures.cells[0], 40 * torch.eye(3, dtype=torch.float64))
@@ -91,8 +91,8 @@ def test_a_missing_label_says_what_there_is() -> None:
 def test_impossible_structures_are_named(frame: Frame, message: str) -> None:
     frames = [checked(WATER, RULES, "a"), checked(frame, RULES, "b")]
     with pytest.raises(StructureError, match=f"^b: has {message}"):
-        packed(frames, [0, 1], ["a", "b"])
+        packed(frames, [0, 1], ["a", "b"], RULES)
 
 
 def test_nothing_can_be_packed() -> None:
-    assert len(packed([], [], [])) == 0
+    assert len(packed([], [], [], RULES)) == 0
