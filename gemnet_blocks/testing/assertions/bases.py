@@ -28,8 +28,8 @@ def assert_radial_basis(basis: RadialBasis) -> tuple[str, ...]:
 
     Shape (*shape, count) in the type of the distances; elementwise; zero at the cutoff and beyond, with first and
     second derivatives that go to zero there; finite with two derivatives everywhere, 0 and beyond the cutoff included;
-    derivatives that are those of the values; gradients to all trained parameters; float32 near float64; pickles and
-    deep-copies.
+    values and first derivatives that do not jump; derivatives that are those of the values; gradients to all trained
+    parameters; float32 near float64; pickles and deep-copies.
 
     Args:
         basis: the basis; it stays as it is.
@@ -51,6 +51,7 @@ def assert_radial_basis(basis: RadialBasis) -> tuple[str, ...]:
         variables=("distance",),
         points=(cutoff * torch.cat([scaled, torch.tensor(ends, dtype=torch.float64)]),),
         interior=(cutoff * interior,),
+        paths=cutoff * torch.tensor([[[0.02], [0.97]]], dtype=torch.float64),
         assertion=assert_radial_basis,
     )
     checked = assert_functions(functions)
@@ -63,8 +64,8 @@ def assert_circular_basis(basis: CircularBasis) -> tuple[str, ...]:
     """All that models rely on in a circular basis, a function of z = cos φ.
 
     Shape (*shape, count) in the type of the cosines; elementwise; finite with two derivatives on [-1, 1], ends and
-    rounding errors beyond included; derivatives that are those of the values; gradients to all trained parameters;
-    float32 near float64; pickles and deep-copies.
+    rounding errors beyond included; values and first derivatives that do not jump; derivatives that are those of the
+    values; gradients to all trained parameters; float32 near float64; pickles and deep-copies.
 
     Args:
         basis: the basis; it stays as it is.
@@ -82,6 +83,7 @@ def assert_circular_basis(basis: CircularBasis) -> tuple[str, ...]:
         variables=("cos_angle",),
         points=(torch.cat([torch.linspace(-1, 1, 121, dtype=torch.float64), _near_ends()]),),
         interior=(torch.tensor([-0.93, -0.71, -0.32, 0.05, 0.18, 0.49, 0.77, 0.96], dtype=torch.float64),),
+        paths=torch.tensor([[[-0.98], [0.98]]], dtype=torch.float64),
         assertion=assert_circular_basis,
     )
     return assert_functions(functions)
@@ -113,13 +115,16 @@ def assert_spherical_basis(basis: SphericalBasis) -> tuple[str, ...]:
         (0.71, 2.6, 1.0),
         (0.9, 1.9, 0.2),
     ]
+    interior = _polar(inside)
+    corners = torch.stack(interior, dim=1)
     functions = Functions(
         module=basis,
         call=_at_azimuths,
         count=basis.size,
         variables=("cos_polar", "azimuth_cosine", "azimuth_sine"),
         points=_polar(list(itertools.product(cosines, angles, [0.0, 1e-6, 0.5, 1.0]))),
-        interior=_polar(inside),
+        interior=interior,
+        paths=torch.stack([corners[:-1], corners[1:]], dim=1),
         assertion=assert_spherical_basis,
     )
     checked = assert_functions(functions)

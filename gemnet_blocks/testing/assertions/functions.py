@@ -1,4 +1,4 @@
-"""What every set of basis functions must be: elementwise, finite with two derivatives, precise, and copyable."""
+"""What every set of basis functions must be: elementwise, smooth, finite with two derivatives, precise, copyable."""
 
 from __future__ import annotations
 
@@ -13,11 +13,18 @@ from torch import Tensor, nn
 
 from gemnet_blocks.testing.assertions.comparison import assert_close
 from gemnet_blocks.testing.assertions.counterexample import Check, holds
+from gemnet_blocks.testing.assertions.jumps import largest_jump
 from gemnet_blocks.testing.assertions.repeatability import assert_copies, assert_copyable
 from gemnet_blocks.testing.assertions.tolerances import tolerance_of
 
 SHAPES = ((), (0,), (3,), (2, 3))
 """Of points that functions must take."""
+SAMPLES = 512
+"""Points on each path, to begin with."""
+RESOLUTION = 1e-9
+"""How closely jumps are looked at, in units of the path."""
+LARGEST_JUMP = 1e-6
+"""What counts as none, of the largest value or derivative on the path."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +38,7 @@ class Functions:
         variables: the names of the variables.
         points: values of each variable, (points,); where the functions must be finite with two derivatives.
         interior: values of each, (points,); where derivatives must be those that values show.
+        paths: start and end of straight lines along which neither values nor first derivatives may jump.
         assertion: that about the basis which all this is part of.
     """
 
@@ -40,6 +48,7 @@ class Functions:
     variables: tuple[str, ...]
     points: tuple[Float[Tensor, " points"], ...]
     interior: tuple[Float[Tensor, " interior_points"], ...]
+    paths: Float[Tensor, "paths 2 variables"]
     assertion: Callable[..., object]
 
     def holds(self, name: str, example: dict[str, object]) -> AbstractContextManager[None]:
@@ -52,7 +61,11 @@ class Functions:
 
     def example(self, index: int) -> dict[str, object]:
         """The values of the variables at one of `points`."""
-        return {name: float(x[index]) for name, x in zip(self.variables, self.points, strict=True)}
+        return self.example_at(tuple(x[index] for x in self.points))
+
+    def example_at(self, point: tuple[Tensor, ...]) -> dict[str, object]:
+        """The values of the variables at a point."""
+        return {name: float(x) for name, x in zip(self.variables, point, strict=True)}
 
 
 def assert_functions(functions: Functions) -> tuple[str, ...]:
@@ -69,6 +82,7 @@ def assert_functions(functions: Functions) -> tuple[str, ...]:
         *_assert_shapes(functions),
         *_assert_finite(functions),
         *_assert_elementwise(functions),
+        *_assert_continuous(functions),
         *_assert_derivatives(functions),
         *_assert_parameters(functions),
         *_assert_precise(functions),
@@ -140,6 +154,52 @@ def _assert_elementwise(functions: Functions) -> tuple[str, ...]:
     return ("elementwise",)
 
 
+def _assert_continuous(functions: Functions) -> tuple[str, ...]:
+    """No value and no first derivative jumps on the way from one point to another."""
+    module = functions.double()
+    for start, end in functions.paths:
+
+        def variables(t: Tensor, start: Tensor = start, end: Tensor = end) -> tuple[Tensor, ...]:
+            return (start + (end - start) * t[:, None]).unbind(dim=1)
+
+        def values(t: Tensor) -> Tensor:
+            return functions.call(module, variables(t)).detach()
+
+        def derivatives(t: Tensor) -> Tensor:
+            return _derivatives_along(lambda t: functions.call(module, variables(t)), t)
+
+        for name, function, what, follows in (
+            ("continuous values", values, "function", "energies"),
+            ("continuous derivatives", derivatives, "the derivative of function", "forces"),
+        ):
+            largest = float(function(torch.linspace(0, 1, SAMPLES + 1, dtype=torch.float64)).abs().max())
+            if largest == 0:
+                continue
+            limit = LARGEST_JUMP * largest
+            jump = largest_jump(lambda t: function(t) / limit, SAMPLES, RESOLUTION)  # noqa: B023 (called here)
+            if jump.size > 1:
+                at = variables(torch.tensor([jump.at + jump.width / 2], dtype=torch.float64))
+                with functions.holds(name, functions.example_at(at)):
+                    raise AssertionError(
+                        f"{what} {jump.column} jumps by {jump.size * limit:.3g} (largest on the way: {largest:.3g}): "
+                        f"{follows} jump there"
+                    )
+    return ("continuous values", "continuous derivatives")
+
+
+def _derivatives_along(function: Callable[[Tensor], Tensor], t: Float[Tensor, " points"]) -> Tensor:
+    """The derivative of each of a function's columns to its variable."""
+    t = t.detach().requires_grad_()
+    values = function(t)
+    if not values.requires_grad:
+        return torch.zeros_like(values)
+    # linear in these factors, with the derivatives of all columns as slopes
+    factors = torch.zeros_like(values, requires_grad=True)
+    (weighted,) = torch.autograd.grad(values, t, factors, create_graph=True)
+    (found,) = torch.autograd.grad(weighted.sum(), factors)
+    return found.detach()
+
+
 def _assert_derivatives(functions: Functions) -> tuple[str, ...]:
     module = functions.double()
     inputs = tuple(x.detach().clone().requires_grad_() for x in functions.interior)
@@ -147,7 +207,9 @@ def _assert_derivatives(functions: Functions) -> tuple[str, ...]:
     if not values.requires_grad:
         with functions.holds("derivatives", {}):
             if bool((values != values[0]).any()):
-                raise AssertionError("the functions cannot be differentiated: look for detach(), item() or numpy()")
+                raise AssertionError(
+                    "the functions cannot be differentiated: look for detach(), item(), numpy() or comparisons"
+                )
         return ("derivatives", "second derivatives")
 
     def function(*variables: Tensor) -> Tensor:

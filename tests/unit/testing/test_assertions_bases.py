@@ -116,6 +116,18 @@ def widened(self: Raw, x: Tensor) -> Tensor:
     return good(self, x).double()
 
 
+def stepped(self: Raw, x: Tensor) -> Tensor:
+    return torch.stack([self.factor * x, (x > 0.5).to(x.dtype)], dim=-1)
+
+
+def binned(self: Raw, x: Tensor) -> Tensor:
+    return self.factor * (torch.floor(2 * x[..., None]) == torch.arange(2)).to(x.dtype)
+
+
+def bent(self: Raw, x: Tensor) -> Tensor:
+    return torch.stack([self.factor * x, (x - 0.503).abs()], dim=-1)
+
+
 def test_a_basis_of_ones_own() -> None:
     assert assert_radial_basis(Raw(good)) == (
         "copies",
@@ -124,6 +136,8 @@ def test_a_basis_of_ones_own() -> None:
         "finite first derivatives",
         "finite second derivatives",
         "elementwise",
+        "continuous values",
+        "continuous derivatives",
         "derivatives",
         "second derivatives",
         "gradients to parameters",
@@ -140,6 +154,9 @@ def test_a_basis_of_ones_own() -> None:
         (kinked, "finite first derivatives", "NaN or infinite"),
         (rooted, "finite second derivatives", "NaN or infinite"),
         (normalised, "elementwise", "values at a point among others and alone: differ"),
+        (stepped, "continuous values", r"function 1 jumps by \d\.\d* .*: energies jump there"),
+        (binned, "continuous values", r"function [01] jumps by \d\.\d* .*: energies jump there"),
+        (bent, "continuous derivatives", r"the derivative of function 1 jumps by .*: forces jump there"),
         (idle, "gradients to parameters", "do not depend on this parameter"),
         (detached, "derivatives", "Jacobian mismatch|not differentiable|numerical"),
         (rounded, "single precision", "values in float32 and float64: differ"),
@@ -198,6 +215,27 @@ def test_a_circular_basis_of_the_angle() -> None:
     assert caught.value.property == "finite first derivatives"
 
 
+class Bent(circular.CircularBasis):
+    """Functions with a kink each."""
+
+    def __init__(self) -> None:
+        super().__init__(3)
+
+    @classmethod
+    def from_options(cls, options):
+        raise NotImplementedError
+
+    def forward(self, cos_angle: Tensor) -> Tensor:
+        return (cos_angle[..., None] - torch.tensor([-0.7, 0.1, 0.6], dtype=cos_angle.dtype)).abs()
+
+
+def test_a_kink_is_found() -> None:
+    with pytest.raises(CounterExample, match=r"the derivative of function \d jumps") as caught:
+        assert_circular_basis(Bent())
+    assert caught.value.property == "continuous derivatives"
+    assert min(abs(caught.value.example["cos_angle"] - at) for at in (-0.7, 0.1, 0.6)) < 1e-8
+
+
 def test_spherical_bases() -> None:
     for basis in (
         spherical.LegendreOuter(4),
@@ -222,6 +260,8 @@ class OfDihedral(spherical.SphericalBasis):
     def forward(self, cos_polar, azimuth) -> Tensor:
         if self.how == "angle":
             result = torch.atan2(azimuth.sine, azimuth.cosine)
+        elif self.how == "steps":
+            result = azimuth.cosine * (azimuth.sine > 0.3)
         elif self.how == "direction":
             result = azimuth.cosine / (azimuth.cosine.square() + azimuth.sine.square()).sqrt()
         else:
@@ -231,7 +271,12 @@ class OfDihedral(spherical.SphericalBasis):
 
 @pytest.mark.parametrize(
     ("how", "name"),
-    [("angle", "finite second derivatives"), ("direction", "finite values"), ("length", "azimuth of length 1")],
+    [
+        ("angle", "finite second derivatives"),
+        ("steps", "continuous values"),
+        ("direction", "finite values"),
+        ("length", "azimuth of length 1"),
+    ],
 )
 def test_wrong_spherical_bases(how: str, name: str) -> None:
     with pytest.raises(CounterExample) as caught:
