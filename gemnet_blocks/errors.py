@@ -31,3 +31,10 @@ class StateError(ValueError):
 
 class ArgumentError(SpecError, TypeError):
     """A keyword argument that a class does not take: the message suggests the right one."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that something is too large to be kept, which torch says in several ways."""
+    said = ("out of memory", "can't allocate memory", "size calculation overflow")
+    told = str(error)
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(words in told for words in said))

@@ -12,6 +12,9 @@ import numpy.typing as npt
 from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import StructureError
 
+_WITH_RESULTS = ("extxyz", "traj", "json", "db")
+"""Formats from which energies and forces can be read again."""
+
 
 def read_frames(path: Path, index: str = ":") -> list[Any]:
     """Structures from a file that ASE reads.
@@ -24,7 +27,7 @@ def read_frames(path: Path, index: str = ":") -> list[Any]:
     if not path.is_file():
         raise StructureError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
     try:
-        frames = read(path, index=index)
+        frames = read(path, index=index, do_not_split_by_at_sign=True)
     except (IndexError, StopIteration) as error:
         raise StructureError(f"{path}: there is no structure at index {index}") from error
     except Exception as error:  # ASE's readers raise anything
@@ -35,15 +38,16 @@ def read_frames(path: Path, index: str = ":") -> list[Any]:
     return frames
 
 
-def output_format(path: Path, several: bool = False) -> str:
+def output_format(path: Path, several: bool = False, results: bool = False) -> str:
     """The format of a file that is to be written, by its name: any that ASE writes; extxyz where the name says nothing.
 
     Args:
         path: the file.
         several: whether it must hold several structures.
+        results: whether it must hold energies and forces.
 
     Raises:
-        StructureError: ASE does not write this format, or no more than one structure.
+        StructureError: ASE does not write this format, no more than one structure, or no results with it.
     """
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
@@ -56,6 +60,11 @@ def output_format(path: Path, several: bool = False) -> str:
     if not known.can_write or (several and known.single):
         what = "several structures" if several and known.can_write else "structures"
         raise StructureError(f"{path}: cannot hold {what}, as its name says {known.name}: choose a name in .extxyz")
+    if results and known.name not in _WITH_RESULTS:
+        raise StructureError(
+            f"{path}: cannot hold energies and forces, as its name says {known.name}: choose a name in .extxyz, .traj, "
+            ".json or .db"
+        )
     return known.name
 
 
@@ -73,6 +82,10 @@ def write_frames(path: Path, frames: Sequence[Any]) -> None:
             write(temporary, frames, format=format)
     except OSError as error:
         raise StructureError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except Exception as error:  # ASE's writers raise anything
+        raise StructureError(
+            f"{path}: ASE cannot write it as {format}: {type(error).__name__}: {error}: choose a name in .extxyz"
+        ) from error
 
 
 def with_tag(frame: Any, tag: int) -> Any:

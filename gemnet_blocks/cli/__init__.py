@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
 from gemnet_blocks.cli.train import train
-from gemnet_blocks.errors import SpecError, StateError, StructureError
+from gemnet_blocks.errors import SpecError, StateError, StructureError, is_out_of_memory
 
 app = typer.Typer(
     help="GemNet-OC as independent layers, put together by a declarative spec.",
@@ -36,8 +36,18 @@ def main() -> None:
     try:
         app()
     except (SpecError, StateError, StructureError, ImportError) as error:
-        Console(stderr=True).print(f"[red]error:[/red] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
+        _fail(str(error))
+    except OSError as error:  # a full disk, a file without permission
+        _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        _fail("memory does not suffice: take fewer structures at once, or `--execution memory_budget=BYTES`")
+
+
+def _fail(message: str) -> NoReturn:
+    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    sys.exit(1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

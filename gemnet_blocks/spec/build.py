@@ -20,7 +20,7 @@ from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
 from gemnet_blocks.blocks.interaction import BuildContext, Interaction, InteractionGeometry
 from gemnet_blocks.blocks.read_out import ReadOutContext
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import SpecError, is_out_of_memory
 from gemnet_blocks.geometry import GeometryEncoder
 from gemnet_blocks.graph.angles import collinear_rule
 from gemnet_blocks.graph.edge_sets import MAIN, GraphBuilder
@@ -116,7 +116,7 @@ def build(
         seed: makes the initial weights reproducible without touching torch's global generator; None draws from it.
 
     Raises:
-        SpecError: a part is unknown, or does not fit the others.
+        SpecError: a part is unknown, or does not fit the others, or memory does not suffice.
         ImportError: the execution needs a package that is not installed.
     """
     if not isinstance(spec, Spec):
@@ -133,11 +133,19 @@ def build(
     ]
     if unknown:
         raise SpecError("\n".join(unknown))
-    if seed is None:
-        return _Builder(spec, catalog, execution or Execution()).model()
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        return _Builder(spec, catalog, execution or Execution()).model()
+    builder = _Builder(spec, catalog, execution or Execution())
+    try:
+        if seed is None:
+            return builder.model()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            return builder.model()
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise SpecError(
+            "the weights do not fit in memory: lower elements, sizes, blocks.count or the counts of bases"
+        ) from error
 
 
 def build_shapes(

@@ -196,6 +196,29 @@ def test_warnings_are_one_message(capsys, monkeypatch):
     assert capsys.readouterr().err == "warning: 12 structures are large\n"
 
 
+def test_errors_of_the_system_are_one_message(capsys, monkeypatch):
+    def fails() -> None:
+        raise OSError(28, "No space left on device", "run/log.csv")
+
+    monkeypatch.setattr(cli, "app", fails)
+    assert error_of(capsys=capsys, monkeypatch=monkeypatch) == "error: run/log.csv: No space left on device"
+
+
+def test_too_little_memory_is_one_message(capsys, monkeypatch):
+    def fails() -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000000000000 bytes")
+
+    monkeypatch.setattr(cli, "app", fails)
+    assert "error: memory does not suffice" in error_of(capsys=capsys, monkeypatch=monkeypatch)
+
+
+def test_predictions_are_not_lost_in_a_format_without_them(tmp_path: Path, capsys, monkeypatch):
+    ase.io.write(tmp_path / "in.xyz", molecule("CO"))
+    arguments = ["predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.xyz", "--output", tmp_path / "out.cif"]
+    told = error_of(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+    assert "out.cif: cannot hold energies and forces, as its name says cif" in told
+
+
 def test_a_frame_that_is_not_there(tmp_path: Path, capsys, monkeypatch):
     ase.io.write(tmp_path / "in.xyz", molecule("CO"))
     arguments = ["predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.xyz", "--index", "5"]

@@ -365,3 +365,10 @@ def test_an_edge_set_with_radial_functions_is_measured() -> None:
 def test_complaints_of_own_parts_name_them(changes: dict[str, Any], message: str) -> None:
     spec = small_spec({"interactions.far.type": "far"}).patch(changes)
     assert error_of(build, spec, extra={"far": Far}) == message
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sizes.atom": 10**11}, {"sizes.atom": 10**13}, {"elements": 10**12}, {"bases.radial.count": 10**12}]
+)
+def test_weights_that_do_not_fit_in_memory_are_told(changes: dict[str, int]) -> None:
+    assert "the weights do not fit in memory: lower elements, sizes" in error_of(build, small_spec(changes))
