@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.atomic import replacing
-from gemnet_blocks.errors import StateError
+from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
@@ -91,7 +91,7 @@ def load_potential(
     Raises:
         StateError: the file is none, is damaged, of a newer version, or its weights do not fit its spec; or there is no
             such device.
-        SpecError: the spec has parts that are not known, or that would have to be imported.
+        SpecError: the spec has parts that are not known, or that would have to be imported, or memory does not suffice.
     """
     content = _read(Path(path))
     spec = validate(Document(content.documents["spec"], {(): f"{path}: spec"}), Catalog().plus(extra, allow_imports))
@@ -107,6 +107,8 @@ def load_potential(
         )
     try:  # shapes first, as a spec may ask for more memory than there is
         shapes = build_shapes(spec, extra=extra, allow_imports=allow_imports)
+    except SpecError as error:
+        raise SpecError(f"{path}: {error}") from error
     except (RuntimeError, MemoryError) as error:
         raise StateError(f"{path}: the model of its spec cannot be made: {str(error).splitlines()[0]}") from error
     _check_fit(shapes, content.weights, path)
