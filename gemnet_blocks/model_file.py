@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.atomic import replacing
+from gemnet_blocks.checksum import checksum
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.potential import Potential
@@ -57,7 +57,7 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
         "record": _json(potential.record),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in _named(potential.model).items()}
-    texts["checksum"] = _checksum(texts, weights)
+    texts["checksum"] = checksum(weights, texts)
     from safetensors.torch import save_file
 
     try:
@@ -144,7 +144,7 @@ def _read(path: Path) -> _Content:
         raise
     except Exception as error:  # safetensors and torch raise anything
         raise StateError(f"{path}: cannot be read as a model file; it is none, or is damaged: {error}") from error
-    if texts.pop("checksum", None) != _checksum(texts, weights):
+    if texts.pop("checksum", None) != checksum(weights, texts):
         raise StateError(f"{path}: is damaged: its content is not what was written. Copy it again or save it anew")
     return _Content({name: _document(texts, name, path) for name in _FIELDS}, weights)
 
@@ -210,15 +210,3 @@ def _named(module: nn.Module) -> dict[str, Tensor]:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def _checksum(texts: Mapping[str, str], weights: Mapping[str, Tensor]) -> str:
-    """SHA-256 of all texts and arrays, in the order of their names."""
-    total = hashlib.sha256()
-    for name in sorted(texts):
-        total.update(_json([name, texts[name]]).encode())
-    for name in sorted(weights):
-        value = weights[name]
-        total.update(_json([name, str(value.dtype), list(value.shape)]).encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()

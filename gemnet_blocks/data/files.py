@@ -7,12 +7,12 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from gemnet_blocks.atomic import replacing
+from gemnet_blocks.checksum import checksum
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.structures import Structures
 
@@ -31,7 +31,7 @@ def save_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with replacing(path, durable=False) as temporary:
-            temporary.write_bytes(save(whole, metadata={_CHECKSUM: _checksum(whole)}))
+            temporary.write_bytes(save(whole, metadata={_CHECKSUM: checksum(whole)}))
     except OSError as error:
         raise _unusable(path, "written", error) from None
 
@@ -56,7 +56,7 @@ def load_arrays(path: Path) -> dict[str, Tensor] | None:
         return None
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
     wanted = header.get("__metadata__", {}).get(_CHECKSUM)
-    return tensors if wanted == _checksum(tensors) else None
+    return tensors if wanted == checksum(tensors) else None
 
 
 def structure_hash(structures: Structures) -> bytes:
@@ -66,15 +66,6 @@ def structure_hash(structures: Structures) -> bytes:
     for part in parts:
         digest.update(part.detach().contiguous().numpy().tobytes())
     return digest.digest()
-
-
-def _checksum(tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
-        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()
 
 
 def _unusable(path: Path, what: str, error: OSError) -> SpecError:

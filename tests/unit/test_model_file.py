@@ -15,8 +15,8 @@ from potentials import REFERENCES, crystals, smooth_potential, smooth_spec
 from safetensors.torch import load_file, save_file
 from test_potential import assert_identical
 
-from gemnet_blocks import model_file
 from gemnet_blocks.basis.radial import SphericalBessel
+from gemnet_blocks.checksum import checksum
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.model_file import load_potential, save_potential
 from gemnet_blocks.potential import Potential
@@ -45,7 +45,7 @@ def rewrite(path: Path, change: Callable[[dict[str, str], dict[str, Any]], None]
     texts, weights = metadata(path), load_file(path)
     change(texts, weights)
     texts.pop("checksum", None)
-    save_file(weights, path, texts | {"checksum": model_file._checksum(texts, weights)})
+    save_file(weights, path, texts | {"checksum": checksum(weights, texts)})
 
 
 # -- there and back ---------------------------------------------------------------------------------------------------
