@@ -14,7 +14,7 @@ from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.testing.assertions.comparison import assert_close
-from gemnet_blocks.testing.assertions.functions import Functions, assert_functions
+from gemnet_blocks.testing.assertions.functions import Functions, assert_functions, column_derivatives
 
 NEAR = 1e-6
 """How near to the cutoff derivatives are looked at, in units of the cutoff."""
@@ -172,7 +172,7 @@ def _assert_ends(functions: Functions, cutoff: float) -> None:
         )
     distances = torch.cat([cutoff * torch.tensor([1 - NEAR], dtype=torch.float64), functions.interior[0]])
     for order, name in ((1, "first"), (2, "second")):
-        derivatives = _derivatives(module, distances, order).abs()
+        derivatives = column_derivatives(module, distances, order).abs()
         largest = derivatives.amax()
         if float(derivatives[0].max()) > VANISHING * float(largest):
             raise AssertionError(
@@ -180,21 +180,6 @@ def _assert_ends(functions: Functions, cutoff: float) -> None:
                 f"{float(derivatives[0].max()):.3g} (its largest: {float(largest):.3g}): it must go to zero, or "
                 f"{'forces jump' if order == 1 else 'forces bend'} when atoms leave the cutoff"
             )
-
-
-def _derivatives(module: nn.Module, distances: Tensor, order: int) -> Float[Tensor, "points count"]:
-    """The derivatives of each function to the distance."""
-    distances = distances.detach().requires_grad_()
-    values = module(distances)
-    columns = []
-    for column in values.unbind(dim=-1):
-        for _ in range(order):
-            if column.requires_grad:
-                (column,) = torch.autograd.grad(column.sum(), distances, create_graph=True)
-            else:
-                column = torch.zeros_like(distances)
-        columns.append(column.detach())
-    return torch.stack(columns, dim=-1)
 
 
 def _assert_unit_azimuth(functions: Functions) -> None:

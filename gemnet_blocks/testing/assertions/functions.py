@@ -166,7 +166,7 @@ def _assert_continuous(functions: Functions) -> tuple[str, ...]:
             return functions.call(module, variables(t)).detach()
 
         def derivatives(t: Tensor) -> Tensor:
-            return _derivatives_along(lambda t: functions.call(module, variables(t)), t)
+            return column_derivatives(lambda t: functions.call(module, variables(t)), t)
 
         for name, function, what, follows in (
             ("continuous values", values, "function", "energies"),
@@ -187,17 +187,20 @@ def _assert_continuous(functions: Functions) -> tuple[str, ...]:
     return ("continuous values", "continuous derivatives")
 
 
-def _derivatives_along(function: Callable[[Tensor], Tensor], t: Float[Tensor, " points"]) -> Tensor:
-    """The derivative of each of a function's columns to its variable."""
+def column_derivatives(
+    function: Callable[[Tensor], Tensor], t: Float[Tensor, " points"], order: int = 1
+) -> Float[Tensor, "points columns"]:
+    """The derivatives of each column of an elementwise function to its variable."""
     t = t.detach().requires_grad_()
-    values = function(t)
-    if not values.requires_grad:
-        return torch.zeros_like(values)
-    # linear in these factors, with the derivatives of all columns as slopes
-    factors = torch.zeros_like(values, requires_grad=True)
-    (weighted,) = torch.autograd.grad(values, t, factors, create_graph=True)
-    (found,) = torch.autograd.grad(weighted.sum(), factors)
-    return found.detach()
+    columns = []
+    for column in function(t).unbind(dim=-1):
+        for _ in range(order):
+            found = None
+            if column.requires_grad:  # if only by parameters, there is no derivative to t
+                (found,) = torch.autograd.grad(column.sum(), t, create_graph=True, allow_unused=True)
+            column = torch.zeros_like(t) if found is None else found
+        columns.append(column.detach())
+    return torch.stack(columns, dim=-1)
 
 
 def _assert_derivatives(functions: Functions) -> tuple[str, ...]:

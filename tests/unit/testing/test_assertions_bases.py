@@ -179,7 +179,7 @@ def test_the_place_is_shown() -> None:
     with pytest.raises(CounterExample, match="finite values"):
         exec(caught.value.code, {"model": caught.value.model})
     with pytest.raises(CounterExample) as caught:
-        assert_circular_basis(OfAngle())
+        assert_circular_basis(OfCosine(of_angle, 2))
     assert abs(caught.value.example["cos_angle"]) >= 1
 
 
@@ -194,44 +194,41 @@ def test_circular_bases() -> None:
         assert "gradients to parameters" not in assert_circular_basis(basis)
 
 
-class OfAngle(circular.CircularBasis):
-    """Functions of the angle, which has no derivative at 0 and π."""
+class OfCosine(circular.CircularBasis):
+    """A basis of functions of one's own."""
 
-    def __init__(self) -> None:
-        super().__init__(2)
+    def __init__(self, function, count: int) -> None:
+        super().__init__(count)
+        self.function = function
 
     @classmethod
     def from_options(cls, options):
         raise NotImplementedError
 
     def forward(self, cos_angle: Tensor) -> Tensor:
-        angle = torch.acos(cos_angle.clamp(-1, 1))
-        return torch.stack([angle, angle.square()], dim=-1)
+        return self.function(cos_angle)
+
+
+def of_angle(cos_angle: Tensor) -> Tensor:
+    """Functions of the angle, which has no derivative at 0 and π."""
+    angle = torch.acos(cos_angle.clamp(-1, 1))
+    return torch.stack([angle, angle.square()], dim=-1)
+
+
+def bent_once(cos_angle: Tensor) -> Tensor:
+    """Functions with a kink each."""
+    return (cos_angle[..., None] - torch.tensor([-0.7, 0.1, 0.6], dtype=cos_angle.dtype)).abs()
 
 
 def test_a_circular_basis_of_the_angle() -> None:
     with pytest.raises(CounterExample, match="finite first derivatives: violated") as caught:
-        assert_circular_basis(OfAngle())
+        assert_circular_basis(OfCosine(of_angle, 2))
     assert caught.value.property == "finite first derivatives"
-
-
-class Bent(circular.CircularBasis):
-    """Functions with a kink each."""
-
-    def __init__(self) -> None:
-        super().__init__(3)
-
-    @classmethod
-    def from_options(cls, options):
-        raise NotImplementedError
-
-    def forward(self, cos_angle: Tensor) -> Tensor:
-        return (cos_angle[..., None] - torch.tensor([-0.7, 0.1, 0.6], dtype=cos_angle.dtype)).abs()
 
 
 def test_a_kink_is_found() -> None:
     with pytest.raises(CounterExample, match=r"the derivative of function \d jumps") as caught:
-        assert_circular_basis(Bent())
+        assert_circular_basis(OfCosine(bent_once, 3))
     assert caught.value.property == "continuous derivatives"
     assert min(abs(caught.value.example["cos_angle"] - at) for at in (-0.7, 0.1, 0.6)) < 1e-8
 
