@@ -75,18 +75,19 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
         SpecError: one error with every problem.
     """
     problems = []
+    fitted = {part: seen for part, seen in data.surveys.items() if part != "test"}
     if config.loss.stress is not None:
         problems += [
             f"loss.stress: {place} is not periodic in all directions, so that it has no stress: remove loss.stress or "
             "the structure, or correct its pbc"
-            for part, seen in data.surveys.items()
-            if part != "test" and (place := seen.open_place()) is not None
+            for seen in fitted.values()
+            if (place := seen.open_place()) is not None
         ]
     if config.loss.forces is not None and config.loss.forces.atoms == "free":
         problems += [
             f"loss.forces.atoms: no atom of the {part} set is free, of {seen.atoms}: write all, or remove loss.forces"
-            for part, seen in data.surveys.items()
-            if part != "test" and seen.complete and seen.atoms and not seen.free
+            for part, seen in fitted.items()
+            if seen.complete and seen.atoms and not seen.free
         ]
     for part, dataset in (("training", data.train), ("validation", data.validation)):
         if dataset is None:
