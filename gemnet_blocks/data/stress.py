@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,7 +24,10 @@ Kind = Literal["stress", "virial"]
 """Stress, or stress times volume, an energy."""
 
 _ASYMMETRY_AT_MOST = 1e-3
-"""Of a stress given by nine numbers, relative to its greatest one."""
+"""How far nine numbers may be from a symmetric matrix, relative to the greatest one."""
+
+_ROUNDING = 1e-5
+"""How far they may always be from it, in eV/Å³: 1.6 MPa, less than the error of any computed stress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,34 +44,43 @@ class StressRule:
     order: Order = "xx yy zz yz xz xy"
     kind: Kind = "stress"
 
-    def matrix(self, value: npt.NDArray[Any], units: Units, volume: float, place: str) -> npt.NDArray[np.float64]:
-        """σ = (1/V) ∂E/∂ε in eV/Å³, 3 × 3.
+    def matrix(
+        self, value: npt.NDArray[Any], units: Units, volume: float, place: str, label: str = "stress"
+    ) -> npt.NDArray[np.float64]:
+        """Compute σ = (1/V) ∂E/∂ε in eV/Å³, 3 × 3 and symmetric.
 
         Args:
-            value: six numbers, nine, or 3 × 3.
+            value: six numbers, nine, or 3 × 3, which may differ from a symmetric matrix by rounding.
             units: those of the file.
             volume: of the cell, in Å³.
             place: file and frame number, for messages.
+            label: what messages call the stress, with the key that it is read from.
 
         Raises:
             StructureError: other numbers, an asymmetric matrix, or a virial of a cell without volume.
         """
         if value.dtype.kind not in "iuf" or value.size not in (6, 9):
             raise StructureError(
-                f"{place}: stress: 6 numbers, 9 numbers or 3 × 3 are needed, got shape {value.shape} of {value.dtype}"
+                f"{place}: {label}: expected 6 numbers, in the order that `stress.order` names, or 9 numbers (3 × 3), "
+                f"found {reprlib.repr(value.tolist())}: correct the frame, or leave stress out of `labels`"
             )
         flat = value.reshape(-1).astype(np.float64)
         matrix = flat.reshape(3, 3) if flat.size == 9 else flat[list(_PLACES[self.order])].reshape(3, 3)
-        size = float(np.abs(matrix).max())
-        # not finite is reported elsewhere
-        if np.abs(matrix - matrix.T).max() > _ASYMMETRY_AT_MOST * size:
-            raise StructureError(f"{place}: stress: the matrix is not symmetric, so it is no stress of atoms")
-        factor = 1.0 if self.sign == "tensile" else -1.0
-        if self.kind == "virial":
-            if volume == 0:
-                raise StructureError(f"{place}: a virial needs a cell with a volume to be turned into a stress")
-            return factor * units.energy / volume * matrix
-        return factor * units.stress * matrix
+        if self.kind == "virial" and volume == 0:
+            raise StructureError(f"{place}: a virial needs a cell with a volume to be turned into a stress")
+        factor = units.energy / volume if self.kind == "virial" else units.stress
+        matrix = (factor if self.sign == "tensile" else -factor) * matrix
+        asymmetry = np.abs(matrix - matrix.T)
+        # comparisons are false where numbers are not finite, which is reported elsewhere
+        if asymmetry.max() > max(_ASYMMETRY_AT_MOST * np.abs(matrix).max(), _ROUNDING):
+            row, column = np.unravel_index(asymmetry.argmax(), (3, 3))
+            first, second = flat.reshape(3, 3)[row, column], flat.reshape(3, 3)[column, row]
+            raise StructureError(
+                f"{place}: {label}: expected a symmetric matrix, found {first:.6g} and {second:.6g} for the same "
+                "component: correct the nine numbers, replace them by the mean of the matrix and its transpose, or "
+                "leave stress out of `labels`"
+            )
+        return (matrix + matrix.T) / 2
 
 
 _PLACES: dict[str, tuple[int, ...]] = {

@@ -41,11 +41,37 @@ def test_a_virial_is_divided_by_the_volume() -> None:
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(np.ones(5), "6 numbers"), (MATRIX + np.eye(3, k=1), "not symmetric"), (np.array(["a"] * 6), "6 numbers")],
+    [
+        (np.ones(5), "expected 6 numbers, in the order .* or 9 numbers"),
+        (np.array(["a"] * 6), "expected 6 numbers"),
+        (MATRIX + np.eye(3, k=1), "expected a symmetric matrix, found 7 and 6 .* mean of the matrix and its transpose"),
+    ],
 )
 def test_other_numbers_are_errors(value: np.ndarray, message: str) -> None:
     with pytest.raises(StructureError, match=f"here: stress: .*{message}"):
         StressRule().matrix(value, Units(), 1, "here")
+
+
+NOISE = np.diag([1e-3, 1e-3], k=1)
+"""In an otherwise vanishing stress; far more than 0.1 %, and less than 1.6 MPa in kbar and, with 1000 Å³, in eV."""
+
+
+@pytest.mark.parametrize(
+    ("rule", "units", "volume"),
+    [
+        (StressRule(), Units(stress=stress_unit("kbar")), 1.0),
+        (StressRule(sign="compressive"), Units(stress=stress_unit("kbar")), 1.0),
+        (StressRule(kind="virial"), Units(), 1000.0),
+    ],
+)
+def test_rounding_is_not_asymmetry_in_any_unit(rule: StressRule, units: Units, volume: float) -> None:
+    found = rule.matrix(NOISE, units, volume, "here")
+    assert_allclose(found, found.T)
+    assert 0 < np.abs(found).max() < 1e-6
+    with pytest.raises(StructureError, match="here: stress: expected a symmetric matrix, found 1 and 0"):
+        rule.matrix(1e3 * NOISE, units, volume, "here")
+    with pytest.raises(StructureError, match="expected a symmetric matrix"):
+        StressRule().matrix(NOISE, Units(), 1.0, "here")
 
 
 def test_unknown_units_are_errors() -> None:
