@@ -6,22 +6,53 @@ import difflib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field
+from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
+from gemnet_blocks.spec.document import shown
 
 Indices = npt.NDArray[np.int64]
 
-Amount = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
-"""So many, or a fraction of all, which is one structure at least."""
 
-GroupNames = Annotated[tuple[str, ...], Field(strict=False)]
+def _amount(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """One error, where pydantic has one for each alternative."""
+    try:
+        return validate(given)
+    except ValidationError:
+        raise ValueError(
+            f"must be a number of structures, or a fraction of all between 0 and 1, got {shown(given)}"
+        ) from None
+
+
+def _held_out(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """One error, where pydantic has one for each alternative."""
+    try:
+        return validate(given)
+    except ValidationError:
+        advice = (
+            "names are text: write them in quotes, as the files have them"
+            if isinstance(given, (list, tuple))
+            else "write names in brackets, such as ['007', A]"
+        )
+        raise ValueError(
+            "must be a list of names of groups, a number of groups, or a fraction of all structures between 0 and 1, "
+            f"got {shown(given)}; {advice}"
+        ) from None
+
+
+_Amount = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
+
+Amount = Annotated[_Amount, WrapValidator(_amount)]
+"""A number of structures, or a fraction of all, which is at least one structure."""
+
+HeldOut = Annotated[Annotated[tuple[str, ...], Field(strict=False)] | _Amount, WrapValidator(_held_out)]
+"""Names of groups, a number of groups, or a fraction of all structures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +116,17 @@ class GroupSplitOptions(Options):
     type: Literal["group"]
     """Whole groups are held out."""
     key: str
-    """What the files call the group of a frame, such as `name`; or `file` or `formula`."""
+    """What the files call the group of a frame, such as `name`; or `file` or `formula`. Groups are compared as text, so
+    that 007 and 7 are two groups."""
     pattern: str | None = None
     """A regular expression; the group is what its first parenthesis, or all of it, matches at the start of the value:
     `([^_]+)_` makes Cu3Ag1 of Cu3Ag1_111_CHO_12."""
-    validation: GroupNames | Amount = 0
-    """Names of groups, a number of groups, or the fraction of structures that randomly drawn groups should reach."""
-    test: GroupNames | Amount = 0
-    """Names of groups, a number of groups, or the fraction of structures that randomly drawn groups should reach."""
+    validation: HeldOut = 0
+    """Names of groups (in quotes where they look like numbers), a number of groups, or the fraction of structures that
+    randomly drawn groups should reach."""
+    test: HeldOut = 0
+    """Names of groups (in quotes where they look like numbers), a number of groups, or the fraction of structures that
+    randomly drawn groups should reach."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the draw of groups that are not named."""
     keep_elements: bool = False
