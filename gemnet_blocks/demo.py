@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from gemnet_blocks.data.files_to_sources import read_atoms
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.frames import read_frames, with_tag
+from gemnet_blocks.frames import with_tag
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.terminal import console, print_predictions, print_summary
 
@@ -126,7 +127,7 @@ def _frames(path: Path | None) -> list[Any]:
     if path is None:
         console.print("Structure: Pt(111) slab with methanol")
         return [platinum_slab()]
-    frames = read_frames(path)
+    frames = read_atoms(path)
     if len(frames) > FRAMES:
         console.print(f"{path}: the first {FRAMES} of {len(frames)} structures")
     frames = frames[:FRAMES]

@@ -16,28 +16,6 @@ _WITH_RESULTS = ("extxyz", "traj", "json", "db")
 """Formats from which energies and forces can be read again."""
 
 
-def read_frames(path: Path, index: str = ":") -> list[Any]:
-    """Structures from a file that ASE reads.
-
-    Raises:
-        StructureError: the file cannot be read or holds no structure.
-    """
-    from ase.io import read
-
-    if not path.is_file():
-        raise StructureError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
-    try:
-        frames = read(path, index=index, do_not_split_by_at_sign=True)
-    except (IndexError, StopIteration) as error:
-        raise StructureError(f"{path}: there is no structure at index {index}") from error
-    except Exception as error:  # ASE's readers raise anything
-        raise StructureError(f"{path}: ASE cannot read it: {type(error).__name__}: {error}") from error
-    frames = frames if isinstance(frames, list) else [frames]
-    if not frames:
-        raise StructureError(f"{path}: there is no structure at index {index}")
-    return frames
-
-
 def output_format(path: Path, several: bool = False, results: bool = False) -> str:
     """The format of a file that is to be written, by its name: any that ASE writes; extxyz where the name says nothing.
 

@@ -10,7 +10,7 @@ from typing import Any, final
 
 from gemnet_blocks.ablation.files import read_json, write_json
 from gemnet_blocks.ablation.own_code import own_parts
-from gemnet_blocks.data.options import DataOptions, located
+from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training.options import TrainingConfig
@@ -80,7 +80,11 @@ class Fingerprints:
         """
         before = dict(self._known)
         found = {
-            part: [self._content(located(name, folder), name) for name in getattr(options, part)]
+            part: [
+                self._content(path, name)
+                for listed in getattr(options, part)
+                for name, path in (matching(listed, folder) or {listed: located(listed, folder)}).items()
+            ]
             for part in _FILES
             if getattr(options, part) is not None
         }
@@ -103,7 +107,7 @@ class Fingerprints:
         return [
             [file.suffix, size, digest]
             for file, (size, _, digest) in sorted(known.items())
-            if path in (file, file.parent)
+            if path in (file, file.parent) or file.match(str(path))  # it may be a pattern
         ]
 
     def _file(self, path: Path) -> list[Any]:

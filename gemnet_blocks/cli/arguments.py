@@ -22,7 +22,12 @@ DefaultTag = Annotated[
     int | None,
     typer.Option(min=0, max=2, help="Tag of atoms that have none: 0 below the surface, 1 surface, 2 adsorbate."),
 ]
-StructuresPath = Annotated[Path, typer.Argument(help="Structures in any file that ASE reads.", show_default=False)]
+StructuresPath = Annotated[
+    Path,
+    typer.Argument(
+        help="Structures in any file that models are trained on, or a pattern such as 'runs/*.xyz'.", show_default=False
+    ),
+]
 Index = Annotated[str, typer.Option(help="Which frames of the file, as ASE writes slices.")]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.frames import read_frames, with_tag
+from gemnet_blocks.frames import with_tag
 from gemnet_blocks.terminal import console
 
 
@@ -50,9 +50,25 @@ def execution_of(assignments: list[str] | None) -> Any:
 
 
 def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:
-    """Frames of a file; atoms without tags get the default, if there is one."""
-    frames = read_frames(structures, index)
+    """Read frames of a file, or of all files that match a pattern; atoms without tags get the default, if given."""
+    from gemnet_blocks.data.files_to_sources import read_atoms
+
+    frames = read_atoms(structures, index)
     return frames if default_tag is None else [with_tag(frame, default_tag) for frame in frames]
+
+
+def one_file(structure: Path) -> Path:
+    """The file that a path or pattern names.
+
+    Raises:
+        StructureError: several files match the pattern.
+    """
+    from gemnet_blocks.data.options import matching
+
+    found = matching(str(structure), Path())
+    if len(found) > 1:
+        raise StructureError(f"{structure}: expected one file, found {len(found)} that match: name one of them")
+    return Path(next(iter(found), structure))
 
 
 def batch_of(structures: Path, index: str, default_tag: int | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gemnet_blocks.cli.arguments import DefaultTag, StructuresPath
-from gemnet_blocks.cli.loading import check_writable, frames_of
+from gemnet_blocks.cli.loading import check_writable, frames_of, one_file
 from gemnet_blocks.terminal import console
 
 
@@ -61,6 +61,7 @@ def relax(
     from gemnet_blocks.relaxation import relax as run
     from gemnet_blocks.steps_table import StepsTable
 
+    structure = one_file(structure)
     output = Path(f"{structure.stem}-relaxed.xyz") if output is None else output
     if trajectory is not None and trajectory.resolve() == output.resolve():
         raise SpecError(f"--output and --trajectory are both {output}: give two files")

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, final
 import numpy as np
 import numpy.typing as npt
 
-from gemnet_blocks.data.ase_source import frame_of
+from gemnet_blocks.data.ase_source import atoms_of_row, frame_of
 from gemnet_blocks.data.frame import Frame
 from gemnet_blocks.data.handles import LmdbHandle, unpacked
 from gemnet_blocks.data.sources import FrameSource
@@ -50,15 +50,24 @@ class DatabaseSource(FrameSource):
     @final
     def frame(self, index: int) -> Frame:
         """Frame number `index`; its row's id is named in messages."""
+        atoms, more = self._read(index)
+        return frame_of(atoms, self._keys, more)
+
+    @final
+    def atoms(self, index: int) -> Any:
+        """Frame number `index` as ASE atoms."""
+        return self._read(index)[0]
+
+    def _read(self, index: int) -> tuple[Any, Mapping[str, Any]]:
+        """The atoms of a row, and its key-value pairs and data."""
+        place = self.place(index)
         try:
             row = self._row(int(self._ids[index]))
-            atoms = row.toatoms()
-            more = {**_mapping(row.data), **_mapping(row.key_value_pairs)}
+            return atoms_of_row(row, place), {**_mapping(row.data), **_mapping(row.key_value_pairs)}
+        except StructureError:
+            raise
         except Exception as error:  # backends raise anything
-            raise StructureError(
-                f"{self.place(index)}: the row cannot be read: {type(error).__name__}: {error}"
-            ) from error
-        return frame_of(atoms, self._keys, more)
+            raise StructureError(f"{place}: the row cannot be read: {type(error).__name__}: {error}") from error
 
     def place(self, index: int) -> str:
         """What messages call a frame."""

@@ -1,10 +1,11 @@
-"""Which reader a file or folder needs."""
+"""Which reader a file or folder needs, and structures from files of all kinds."""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -12,22 +13,28 @@ from gemnet_blocks.data.ase_source import AseSource
 from gemnet_blocks.data.database_source import AseLmdbSource, SqliteSource
 from gemnet_blocks.data.lmdb_source import LmdbSource
 from gemnet_blocks.data.npz_source import NpzSource
+from gemnet_blocks.data.options import matching
 from gemnet_blocks.data.sources import FrameSource
+from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
+from gemnet_blocks.data.xyz_source import XyzSource
 from gemnet_blocks.errors import StructureError
 
 DATABASES = (".lmdb", ".aselmdb", ".db")
 """Endings of the files that a folder may hold."""
 
+REFUSED_FORMATS = frozenset({"bundletrajectory", "gpaw-out"})
+"""Formats that ASE reads with pickle or by evaluating text as Python."""
+
 METADATA = "metadata.npz"
 """The file in a folder of fairchem's databases that lists the numbers of atoms of all frames, as `natoms`."""
 
 
-def open_sources(path: Path, name: str, keys: Mapping[str, str], format: str | None = None) -> list[FrameSource]:
-    """The frames of a file, or those of all databases in a folder, by their names.
+def open_sources(name: str, folder: Path, keys: Mapping[str, str], format: str | None = None) -> list[FrameSource]:
+    """Open a file, all databases in a folder, or all files that match a pattern, in the order of their names.
 
     Args:
-        path: the file or folder.
-        name: what messages call it.
+        name: the path or pattern, which is also its name in messages.
+        folder: what relative paths are relative to.
         keys: other names of energy, forces and stress.
         format: ASE's name of the format; None: by the file's name and content.
 
@@ -35,7 +42,46 @@ def open_sources(path: Path, name: str, keys: Mapping[str, str], format: str | N
         StructureError: there is no such file, or nothing in it, or it cannot be read.
         ImportError: a package is not installed that is needed to read it.
     """
+    found = matching(name, folder)
+    if not found:
+        raise StructureError(f"{name}: no file matches this pattern (looked in {folder.absolute()})")
+    return [source for file, path in found.items() for source in _opened(path, file, keys, format)]
+
+
+def read_atoms(path: Path, index: str = ":") -> list[Any]:
+    """Read structures from everything that models are trained on, as ASE atoms; lengths are taken to be in Å.
+
+    Args:
+        path: a file, a folder of databases, or a pattern of files.
+        index: which frames of all these, as ASE writes slices.
+
+    Raises:
+        StructureError: the file cannot be read or holds no such structure.
+    """
+    from ase.io import string2index
+
+    sources = open_sources(str(path), Path(), {})
+    places = [(source, number) for source in sources for number in range(len(source))]
+    try:
+        wanted: Any = string2index(index)
+        numbers: int | range = range(len(places))[wanted]
+    except IndexError:
+        numbers = range(0)
+    except (TypeError, ValueError):
+        raise StructureError(
+            f"{path}: expected a number or a slice as index, such as -1 or 0:10, found {index!r}"
+        ) from None
+    chosen = [places[number] for number in ([numbers] if isinstance(numbers, int) else numbers)]
+    if not chosen:
+        raise StructureError(f"{path}: there is no structure at index {index}, as there are only {len(places)}")
+    return [source.atoms(number) for source, number in chosen]
+
+
+def _opened(path: Path, name: str, keys: Mapping[str, str], format: str | None) -> list[FrameSource]:
+    """The frames of a file, or those of all databases in a folder."""
     if not path.exists():
+        if path.is_symlink():
+            raise StructureError(f"{name}: is a symbolic link to {path.readlink()}, which does not exist: correct it")
         raise StructureError(f"{name}: there is no such file (looked for {path.absolute()})")
     sources = _folder(path, name, keys) if path.is_dir() else [_file(path, name, keys, format)]
     for source in sources:
@@ -54,7 +100,23 @@ def _file(path: Path, name: str, keys: Mapping[str, str], format: str | None) ->
             return SqliteSource(path, keys, name)
         if path.suffix == ".aselmdb":
             return AseLmdbSource(path, keys, name)
-    return AseSource(path, keys, name, format)
+    found = format or _format(path, name)
+    if found in REFUSED_FORMATS:
+        raise StructureError(
+            f"{name}: the format {found} can run code when it is read: convert it to extxyz with ASE first"
+        )
+    return XyzSource(path, keys, name, found) if found in XYZ_FORMATS else AseSource(path, keys, name, found)
+
+
+def _format(path: Path, name: str) -> str:
+    """ASE's name of a file's format, by the file's name and content."""
+    from ase.io.formats import filetype
+
+    try:
+        found: str = filetype(str(path))
+    except Exception as error:  # what decompresses and guesses raises anything
+        raise StructureError(f"{name}: ASE cannot read it: {type(error).__name__}: {error}") from error
+    return found
 
 
 def _folder(path: Path, name: str, keys: Mapping[str, str]) -> list[FrameSource]:

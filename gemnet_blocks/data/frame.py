@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -34,11 +35,11 @@ class Frame:
         positions: a row per atom.
         numbers: atomic numbers.
         cell: lattice vectors, a row each; zero without any.
-        periodic: along each lattice vector.
+        periodic: whether the structure repeats along each lattice vector; or one truth value for all of them.
         tags: None where there are none.
         fixed: atoms that are held in place; None: none of them.
         labels: energy, forces and stress, those that were found.
-        info: other values, one per structure, by name.
+        text: other values, one per structure, by name: as text, since structures are grouped by them.
         available: the names under which labels could be, for messages.
     """
 
@@ -49,7 +50,7 @@ class Frame:
     tags: Any = None
     fixed: Any = None
     labels: Mapping[str, Any] = field(default_factory=dict)
-    info: Mapping[str, Any] = field(default_factory=dict)
+    text: Mapping[str, str] = field(default_factory=dict)
     available: Sequence[str] = ()
 
 
@@ -73,6 +74,11 @@ class LabelRules:
     element_count: int | None = None
     needs_tags: bool = False
 
+    def named(self, label: str) -> str:
+        """A label and the key that it is read from, for messages."""
+        key = self.keys.get(label, label)
+        return label if key == label else f"{label} (key {key})"
+
 
 def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
     """The same frame in eV and Å, its arrays of the right shape and its required labels finite.
@@ -89,9 +95,6 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
     count, units = len(numbers), rules.units
     if count and numbers.max() >= len(chemical_symbols):
         raise StructureError(f"{place}: atomic numbers: there is no element {numbers.max()}")
-    periodic = array_of(frame.periodic, "periodicity", place)
-    if periodic.shape not in ((), (1,), (3,)):
-        raise StructureError(f"{place}: periodicity: the shape is {periodic.shape}, (3,) is needed")
     positions = _array(frame.positions, (count, 3), "positions", place) * units.length
     cell = _array(frame.cell, (3, 3), "the cell", place) * units.length
     tags, fixed = frame.tags, frame.fixed
@@ -103,15 +106,16 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
         if frame.labels.get(name) is None:
             raise StructureError(f"{place}: {_missing(name, frame, rules)}")
     if "energy" in rules.required:
-        energy = array_of(frame.labels["energy"], "the energy", place)
+        name = f"the {rules.named('energy')}"
+        energy = array_of(frame.labels["energy"], name, place)
         energy = energy.reshape(()) if energy.size == 1 else energy
-        labels["energy"] = _array(energy, (), "the energy", place) * units.energy
+        labels["energy"] = _array(energy, (), name, place) * units.energy
     if "forces" in rules.required:
-        labels["forces"] = _array(frame.labels["forces"], (count, 3), "forces", place) * units.force
+        labels["forces"] = _array(frame.labels["forces"], (count, 3), rules.named("forces"), place) * units.force
     if "stress" in rules.required:
         volume = abs(float(np.linalg.det(cell)))
-        value = array_of(frame.labels["stress"], "the stress", place)
-        labels["stress"] = rules.stress.matrix(value, units, volume, place)
+        value = array_of(frame.labels["stress"], f"the {rules.named('stress')}", place)
+        labels["stress"] = rules.stress.matrix(value, units, volume, place, rules.named("stress"))
     for name, value in labels.items():
         _finite(value, name, place)
     return replace(
@@ -119,12 +123,45 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
         positions=positions,
         numbers=numbers,
         cell=cell,
-        periodic=np.broadcast_to(periodic.astype(bool), (3,)),
+        periodic=periodic_directions(frame.periodic, place),
         tags=tags,
         fixed=fixed,
         labels=labels,
         available=(),
     )
+
+
+def periodic_directions(value: Any, place: str) -> npt.NDArray[np.bool_]:
+    """Check periodicity, as text and other numbers would all count as true.
+
+    Args:
+        value: one truth value, or one for each lattice vector; 0 and 1 are truth values.
+        place: file and frame number, for messages.
+
+    Raises:
+        StructureError: it is something else.
+    """
+    array = array_of(value, "periodicity", place)
+    fits = array.shape in ((), (1,), (3,)) and array.dtype.kind in "biuf"
+    if not fits or not ((array == 0) | (array == 1)).all():
+        raise StructureError(
+            f"{place}: periodicity (pbc): expected one truth value or three, such as T T F, true or 1 1 0, "
+            f"found {reprlib.repr(array.tolist())}: correct the frame"
+        )
+    return np.broadcast_to(array.astype(bool), (3,))
+
+
+def as_text(values: Mapping[str, Any]) -> dict[str, str]:
+    """Text of all values that are single texts, numbers or truth values; others are left out."""
+    single = {
+        key: value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.size == 1 else value
+        for key, value in values.items()
+    }
+    return {
+        key: value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        for key, value in single.items()
+        if isinstance(value, (str, bytes, int, float, np.generic))
+    }
 
 
 def packed(
@@ -199,7 +236,8 @@ def _array(value: Any, shape: tuple[int | None, ...], what: str, place: str) -> 
     """A numeric array of that shape; None stands for any length."""
     array = array_of(value, what, place)
     if array.dtype.kind not in "biuf":
-        raise StructureError(f"{place}: {what}: numbers are needed, not {array.dtype.name}")
+        found = reprlib.repr(array.tolist())
+        raise StructureError(f"{place}: {what}: expected numbers, found {found}: correct or remove the frame")
     fits = array.ndim == len(shape) and all(
         wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
     )

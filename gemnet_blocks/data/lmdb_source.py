@@ -8,7 +8,7 @@ from typing import Any, ClassVar, final
 
 import numpy as np
 
-from gemnet_blocks.data.frame import Frame, array_of
+from gemnet_blocks.data.frame import Frame, array_of, as_text
 from gemnet_blocks.data.handles import LmdbHandle, unpacked
 from gemnet_blocks.data.pickle_stand_ins import Held, RefusedPickleError, Shell, plain
 from gemnet_blocks.data.restricted import load_restricted
@@ -86,7 +86,7 @@ class LmdbSource(FrameSource):
             tags=values.get("tags"),
             fixed=None if fixed is None else array_of(fixed, "fixed atoms", place) != 0,
             labels={label: self._label(values, label) for label in LABELS},
-            info={key: value for key, value in map(_scalar, values.items()) if value is not None},
+            text=as_text(values),
             available=sorted(set(values) - set(_NO_LABELS)),
         )
 
@@ -112,11 +112,3 @@ class LmdbSource(FrameSource):
                 f"{self._handle.entries() - 1}: copy it again"
             )
         return length
-
-
-def _scalar(item: tuple[str, Any]) -> tuple[str, Any]:
-    """A value that frames can be grouped by, or None."""
-    key, value = item
-    if isinstance(value, np.ndarray):
-        value = value.item() if value.size == 1 else None
-    return key, value if isinstance(value, (str, int, float)) else None

@@ -11,7 +11,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from gemnet_blocks.data.frame import Frame
+from gemnet_blocks.data.frame import Frame, as_text
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
 
@@ -76,7 +76,7 @@ class NpzSource(FrameSource):
             cell=np.zeros((3, 3)) if cells is None else cells[index],
             periodic=cells is not None if periodic is None else periodic[index],
             labels={name: values[index] for name, values in self._labels.items() if values is not None},
-            info={key: array[index].item() for key, array in self._arrays.items() if array.ndim == 1},
+            text=as_text({key: array[index] for key, array in self._arrays.items() if array.ndim == 1}),
             available=self._available,
         )
 

@@ -14,7 +14,7 @@ from gemnet_blocks.data.copies import Copies, find_copies
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.files_to_sources import open_sources
 from gemnet_blocks.data.frame import LabelRules
-from gemnet_blocks.data.options import DataOptions, located
+from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.data.stored import MemoryDataset, StreamedDataset
 from gemnet_blocks.data.survey import Survey, check_periodicity, survey
 from gemnet_blocks.errors import StructureError
@@ -100,7 +100,7 @@ def open_files(files: Sequence[str], options: DataOptions, folder: Path, model: 
     """All frames of some files, unsplit; those that are kept in memory are checked.
 
     Args:
-        files: paths; relative ones are relative to `folder`.
+        files: paths or patterns; relative ones are relative to `folder`.
         options: what they mean; parts and splits are not read.
         folder: see above.
         model: see `open_data`.
@@ -118,7 +118,7 @@ def open_files(files: Sequence[str], options: DataOptions, folder: Path, model: 
     )
     datasets: list[LabelledDataset] = []
     for name in files:
-        for source in open_sources(located(name, folder), name, options.keys.given(), options.format):
+        for source in open_sources(name, folder, options.keys.given(), options.format):
             datasets.append(StreamedDataset(source, rules) if source.streamed else MemoryDataset(source, rules))
     return datasets[0] if len(datasets) == 1 else Concatenation(datasets)
 

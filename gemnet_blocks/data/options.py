@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,12 +18,30 @@ from gemnet_blocks.options import Options
 from gemnet_blocks.references import EnergyMeaning
 
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-"""Paths of files, or of folders of databases, relative to the file that names them."""
+"""Paths of files, or of folders of databases, relative to the file that names them; or patterns such as runs/*.xyz,
+whose files are taken in the order of their names."""
 
 
 def located(name: str, folder: Path) -> Path:
     """Where a path that options name is: relative ones are in the folder, `~` is the user's home."""
     return folder / Path(name).expanduser()
+
+
+def matching(name: str, folder: Path) -> dict[str, Path]:
+    """Files and folders that a name in options stands for, by their own names.
+
+    Args:
+        name: a path, or a pattern with `*`, `?`, `[...]` or `**`; a file with just that name comes before a pattern.
+        folder: what relative names are relative to.
+
+    Returns:
+        The path itself, whether it exists or not; or what matches the pattern, sorted, which may be nothing.
+    """
+    path = located(name, folder)
+    if os.path.lexists(path) or not any(character in name for character in "*?["):
+        return {name: path}
+    pattern = str(Path(name).expanduser())
+    return {found: folder / found for found in sorted(glob(pattern, root_dir=folder, recursive=True))}
 
 
 class KeyOptions(Options):
@@ -32,7 +52,7 @@ class KeyOptions(Options):
     forces: str | None = None
     """Such as REF_forces; null: forces."""
     stress: str | None = None
-    """Such as virial or virial_stress_kbar; null: stress."""
+    """Such as virial or virial_stress_kbar; null: stress. Six numbers, in the order of `stress.order`, or nine."""
 
     def given(self) -> dict[str, str]:
         """The names that are given, by label."""
@@ -47,7 +67,8 @@ class DataOptions(Options):
 
     files: Files | None = None
     """Files that `split` divides: extended XYZ and all else that ASE reads, ASE databases (.db, .json, .aselmdb), npz
-    archives as those of rMD17, and LMDBs of Open Catalyst's S2EF tasks (.lmdb, or a folder of them)."""
+    archives as those of rMD17, and LMDBs of Open Catalyst's S2EF tasks (.lmdb, or a folder of them). A pattern such as
+    runs/*.xyz stands for all files that match it."""
     train: Files | None = None
     """Files to train on, all of them, instead of `files`."""
     validation: Files | None = None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 
-from gemnet_blocks.data.frame import Frame
+from gemnet_blocks.data.frame import Frame, LabelRules, checked
+from gemnet_blocks.data.units import Units
 
 
 class FrameSource(ABC):
@@ -36,6 +37,27 @@ class FrameSource(ABC):
         Raises:
             StructureError: it cannot be read; names the file and the frame.
         """
+
+    def atoms(self, index: int) -> Any:
+        """Frame number `index` as ASE atoms, without labels; positions are taken to be in Å.
+
+        Raises:
+            StructureError: it cannot be read; names the file and the frame.
+        """
+        from ase import Atoms
+        from ase.constraints import FixAtoms
+
+        frame = self.frame(index)
+        valid = checked(frame, LabelRules(Units(), frozenset()), self.place(index))
+        return Atoms(
+            numbers=valid.numbers,
+            positions=valid.positions,
+            cell=valid.cell,
+            pbc=valid.periodic,
+            tags=None if frame.tags is None else valid.tags,
+            constraint=FixAtoms(mask=valid.fixed) if valid.fixed.any() else None,
+            info=dict(frame.text),
+        )
 
     def frames(self) -> Iterator[Frame]:
         """All frames in order."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
@@ -34,7 +34,7 @@ class MemoryDataset(LabelledDataset):
         frames = [checked(frame, rules, source.place(index)) for index, frame in enumerate(source.frames())]
         places = [source.place(index) for index in range(len(frames))]
         self._all = packed(frames, range(len(frames)), places, rules)
-        self._info = [frame.info for frame in frames]
+        self._text = [frame.text for frame in frames]
         self._counts = np.array([len(frame.numbers) for frame in frames], dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self._counts)])
 
@@ -84,9 +84,9 @@ class MemoryDataset(LabelledDataset):
     def value(self, index: int, key: str) -> str:
         """What the file says of a structure under a key."""
         index = within(index, len(self))
-        if key == FORMULA and key not in self._info[index]:
+        if key == FORMULA and key not in self._text[index]:
             return formula(self[index].structures.numbers.numpy())
-        return _value(self._info[index], key, self._name, self.place(index))
+        return _value(self._text[index], key, self._name, self.place(index))
 
 
 @final
@@ -138,18 +138,18 @@ class StreamedDataset(LabelledDataset):
     def value(self, index: int, key: str) -> str:
         """What the file says of a structure under a key."""
         frame = self._source.frame(within(index, len(self)))
-        if key == FORMULA and key not in frame.info:
+        if key == FORMULA and key not in frame.text:
             return formula(frame.numbers)
-        return _value(frame.info, key, self._source.name, self.place(index))
+        return _value(frame.text, key, self._source.name, self.place(index))
 
     def _frame(self, index: int) -> Frame:
         return checked(self._source.frame(index), self._rules, self.place(index))
 
 
-def _value(info: Mapping[str, Any], key: str, file: str, place: str) -> str:
-    if key in info:
-        return str(info[key])
+def _value(text: Mapping[str, str], key: str, file: str, place: str) -> str:
+    if key in text:
+        return text[key]
     if key == FILE:
         return file
-    keys = ", ".join(sorted({*info, FILE, FORMULA}))
+    keys = ", ".join(sorted({*text, FILE, FORMULA}))
     raise SpecError(f"{place}: has nothing named {key!r} to group by: there are {keys}")

@@ -68,12 +68,20 @@ class Survey:
         """What it says, for reports."""
         symbols = " ".join(chemical_symbols[number] for number in sorted(self.elements))
         looked = "" if self.complete else f", {len(self.indices)} of them checked"
-        parts = [f"{len(self.dataset)} structures{looked}", f"{self.atoms} atoms of {symbols}"]
+        parts = [f"{len(self.dataset)} structures{looked}", f"{self.atoms} atoms of {symbols}", self._periodicity()]
         if len(self.energies):
             parts.append(f"energies {self.energies.min():.3f} to {self.energies.max():.3f} eV")
         if not np.isnan(self.force_rms):
             parts.append(f"force components {self.force_rms:.3f} eV/Å (root mean square)")
-        return "; ".join(parts)
+        return "; ".join(part for part in parts if part)
+
+    def _periodicity(self) -> str:
+        """How many structures are periodic in which directions."""
+        kinds, counts = np.unique(self.periodic, axis=0, return_counts=True)
+        if len(kinds) == 1:
+            return _directions(kinds[0])
+        found = [f"{count} {_directions(kind)}" for kind, count in zip(kinds, counts.tolist(), strict=True)]
+        return f"mixed periodicity: {', '.join(found)}" if found else ""
 
 
 def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:

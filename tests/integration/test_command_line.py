@@ -237,3 +237,47 @@ def test_weights_that_are_none(kind: str, tmp_path: Path, capsys, monkeypatch):
     message = error_of(*arguments, capsys=capsys, monkeypatch=monkeypatch)
     assert "weights.pt" in message
     assert "weights by name" in message or "safely" in message
+
+
+WRONG_PBC = '1\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 pbc=FFF\nCu 0 0 0\n'
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["predict", CONFIGS / "triplets-only.yaml", "FILE"],
+        ["estimate", CONFIGS / "triplets-only.yaml", "FILE"],
+        ["profile", CONFIGS / "triplets-only.yaml", "FILE"],
+        ["draw", CONFIGS / "triplets-only.yaml", "--what", "graphs", "--structures", "FILE", "--output", "x.svg"],
+        ["relax", "model.safetensors", "FILE"],
+        ["demo", "--specs", CONFIGS, "--structures", "FILE"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_every_command_reads_structures_alike(arguments: list[object], tmp_path: Path, capsys, monkeypatch):
+    (tmp_path / "a.xyz").write_text(WRONG_PBC)
+    (tmp_path / "link.xyz").symlink_to("gone.xyz")
+    monkeypatch.chdir(tmp_path)
+    for name, message in (
+        ("a.xyz", "a.xyz, frame 0: periodicity (pbc): expected one truth value or three"),
+        ("link.xyz", "link.xyz: is a symbolic link to gone.xyz, which does not exist"),
+        ("b*.xyz", "b*.xyz: no file matches this pattern"),
+    ):
+        given = [name if argument == "FILE" else argument for argument in arguments]
+        assert message in error_of(*given, capsys=capsys, monkeypatch=monkeypatch).replace("\n", "")
+
+
+def test_predict_reads_archives_and_patterns(tmp_path: Path):
+    arrays = {"coords": np.eye(3)[None], "nuclear_charges": np.array([8, 1, 1]), "energies": np.zeros(1)}
+    for name in ("b.npz", "a.npz"):
+        np.savez(tmp_path / name, **arrays)
+    run("predict", CONFIGS / "triplets-only.yaml", tmp_path / "*.npz", *SMALL, "--output", tmp_path / "o.xyz")
+    frames = ase.io.read(tmp_path / "o.xyz", ":")
+    assert [frame.get_chemical_formula() for frame in frames] == ["H2O"] * 2
+
+
+def test_relax_takes_one_file(tmp_path: Path, capsys, monkeypatch):
+    for name in ("a.xyz", "b.xyz"):
+        (tmp_path / name).write_text(WRONG_PBC)
+    message = error_of("relax", "model.safetensors", tmp_path / "*.xyz", capsys=capsys, monkeypatch=monkeypatch)
+    assert "expected one file, found 2 that match" in message.replace("\n", "")

@@ -9,8 +9,9 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
+from gemnet_blocks.data.files_to_sources import read_atoms
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.frames import output_format, read_frames, write_frames
+from gemnet_blocks.frames import output_format, write_frames
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def test_energies_are_written_in_the_format_of_the_name(tmp_path: Path, atoms: A
 
 def test_an_at_sign_in_a_name_is_no_index(tmp_path: Path, atoms: Atoms) -> None:
     write_frames(tmp_path / "slab@1.extxyz", [atoms, atoms])
-    assert len(read_frames(tmp_path / "slab@1.extxyz")) == 2
+    assert len(read_atoms(tmp_path / "slab@1.extxyz")) == 2
 
 
 @pytest.mark.parametrize("name", ["out.cif", "POSCAR"])

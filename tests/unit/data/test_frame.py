@@ -21,6 +21,19 @@ WATER = Frame(
 RULES = LabelRules(Units(energy=2, length=10, force=3, stress=5), frozenset({"energy", "forces"}))
 
 
+NO_TRUTH = (
+    "F",
+    np.ones(2, bool),
+    np.ones(4, bool),
+    [2, 2, 0],
+    [np.nan, 1.0, 0.0],
+    np.array(["F", "F", "F"]),
+    [True, None, False],
+    [],
+)
+"""What is not one truth value or three."""
+
+
 def with_labels(**labels: object) -> Frame:
     return replace(WATER, labels={**WATER.labels, **labels})
 
@@ -58,7 +71,8 @@ def test_labels_that_are_not_asked_for_may_be_wrong() -> None:
         (replace(WATER, periodic=[[True], [True, False]]), "periodicity: rows of different lengths"),
         (replace(WATER, numbers=np.array([8.0, 1.0, 1e30])), "atomic numbers: whole numbers are needed"),
         (with_labels(energy=np.zeros(2)), "the energy: the shape is 2, a single number"),
-        (with_labels(energy="low"), "numbers are needed"),
+        (with_labels(energy="low"), "the energy: expected numbers, found 'low'"),
+        (with_labels(forces=[["a", "b", "c"]]), r"forces: expected numbers, found \[\['a'"),
         (with_labels(forces=np.zeros((2, 3))), "forces: the shape is 2 × 3, 3 × 3 is needed"),
         (with_labels(forces=np.array([[0.0] * 3, [np.inf, 0, 0], [0] * 3])), "forces of atom 1 is NaN or infinite"),
         (replace(WATER, positions=np.zeros((2, 3))), "positions: the shape is 2 × 3"),
@@ -66,12 +80,26 @@ def test_labels_that_are_not_asked_for_may_be_wrong() -> None:
         (replace(WATER, tags=np.zeros(2)), "tags: the shape"),
         (replace(WATER, numbers=np.array([8, 1, 1.5])), "whole numbers"),
         (replace(WATER, numbers=np.array([8, 1, 300])), "there is no element 300"),
-        (replace(WATER, periodic=np.ones(2, bool)), r"periodicity: the shape is \(2,\)"),
+        *(
+            (replace(WATER, periodic=value), r"periodicity \(pbc\): expected one truth value or three")
+            for value in NO_TRUTH
+        ),
     ],
 )
 def test_wrong_frames_are_named(frame: Frame, message: str) -> None:
     with pytest.raises(StructureError, match=f"file.xyz, frame 3: .*{message}"):
         checked(frame, RULES, "file.xyz, frame 3")
+
+
+@pytest.mark.parametrize("value", [[1, 0, 1], np.array([1.0, 0.0, 1.0]), [True, False, True]])
+def test_numbers_can_be_truth_values(value: object) -> None:
+    assert checked(replace(WATER, periodic=value), RULES, "here").periodic.tolist() == [True, False, True]
+
+
+def test_messages_name_the_key_of_a_label() -> None:
+    rules = replace(RULES, keys={"energy": "REF_energy"})
+    with pytest.raises(StructureError, match=r"here: the energy \(key REF_energy\): expected numbers, found 'low'"):
+        checked(with_labels(energy="low"), rules, "here")
 
 
 def test_a_missing_label_says_what_there_is() -> None:

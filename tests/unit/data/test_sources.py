@@ -91,7 +91,7 @@ def test_a_lattice_without_periodicity_is_fine(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("2\nenergy=1\nCu 0 0 0\n", "frame 0: ASE cannot read it"),
+        ("1\nenergy=low\nCu 0 0 0\n", "frame 0: energy: expected numbers, found 'low'"),
         ("", "there is no frame|ASE cannot read it"),
     ],
 )

@@ -156,6 +156,36 @@ def test_options_that_do_not_fit_are_errors(changes: dict[str, object], message:
         options(**changes)
 
 
+@pytest.mark.parametrize(
+    ("kind", "validation", "message"),
+    [
+        ("group", [1], r"a list of names of groups, .* got \[1\]; names are text: write them in quotes"),
+        ("group", ["a", 1e2], r"got \[a, 100.0\]; names are text"),
+        ("group", [True], r"got \[true\]; names are text"),
+        ("group", "007", "got '007'; write names in brackets"),
+        ("group", 1.5, "a list of names of groups, a number of groups, or a fraction .*, got 1.5"),
+        ("group", -1, "a fraction of all structures between 0 and 1, got -1"),
+        ("random", [1], r"must be a number of structures, or a fraction of all between 0 and 1, got \[1\]"),
+        ("random", 1.5, "must be a number of structures, or a fraction"),
+    ],
+)
+def test_amounts_that_do_not_fit_are_one_error(kind: str, validation: object, message: str) -> None:
+    key = {"key": "name"} if kind == "group" else {}
+    with pytest.raises(ValidationError, match=message) as raised:
+        options(files=["a.xyz"], split={"type": kind, "validation": validation, **key})
+    assert raised.value.error_count() == 1
+
+
+def test_names_in_quotes_are_found_as_the_files_write_them(tmp_path: Path) -> None:
+    frames = crystals(4)
+    for atoms, name in zip(frames, ("007", "7", "1e2", "F"), strict=True):
+        atoms.info["name"] = name
+    written(tmp_path / "cu.xyz", frames)
+    held = {"validation": ["007"], "test": ["1e2", "F"]}
+    parts = numbers(opened(tmp_path, files=["cu.xyz"], split={"type": "group", "key": "name", **held}))
+    assert parts == [[1], [0], [2, 3]]
+
+
 def test_mixed_periodicity_is_an_error_unless_it_is_meant(tmp_path: Path) -> None:
     written(tmp_path / "a.xyz", [*crystals(2), *molecules(1)])
     with pytest.raises(StructureError, match=r"a.xyz, frame 2: is not periodic, but a.xyz, frame 0 is periodic in all"):
