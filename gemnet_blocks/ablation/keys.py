@@ -80,17 +80,20 @@ class Fingerprints:
         """
         before = dict(self._known)
         found = {
-            part: [
-                self._content(path, name)
-                for listed in getattr(options, part)
-                for name, path in (matching(listed, folder) or {listed: located(listed, folder)}).items()
-            ]
+            part: [content for name in getattr(options, part) for content in self._contents(name, folder)]
             for part in _FILES
             if getattr(options, part) is not None
         }
         if self._known != before and self._memory.parent.is_dir():
             write_json(self._memory, self._known)
         return found
+
+    def _contents(self, name: str, folder: Path) -> list[list[Any]]:
+        """The content of a file or folder, or of each file that matches a pattern."""
+        found = matching(name, folder)
+        if not found:  # all files are gone
+            return [[file] for file in self._content(located(name, folder), name)]
+        return [self._content(path, file) for file, path in found.items()]
 
     def _content(self, path: Path, name: str) -> list[Any]:
         try:

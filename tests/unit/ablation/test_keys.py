@@ -96,6 +96,18 @@ def test_folders_are_known_by_what_is_in_them(tmp_path: Path) -> None:
     assert Fingerprints(tmp_path / "m").of(options("d"), tmp_path) != first
 
 
+def test_patterns_are_known_by_the_files_that_match(tmp_path: Path) -> None:
+    for name in ("a.xyz", "b.xyz"):
+        (tmp_path / name).write_text(name)
+    known = Fingerprints(tmp_path / "m").of(options("*.xyz"), tmp_path)
+    assert known == Fingerprints(tmp_path / "m").of(options("a.xyz", "b.xyz"), tmp_path)
+    for name in ("a.xyz", "b.xyz"):
+        (tmp_path / name).unlink()
+    assert Fingerprints(tmp_path / "m").of(options("*.xyz"), tmp_path) == known
+    with pytest.raises(SpecError, match=r"data: c\*.xyz: cannot be read"):
+        Fingerprints(tmp_path / "m").of(options("c*.xyz"), tmp_path)
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"data: a\.xyz: cannot be read: No such file"):
         Fingerprints(tmp_path / "m").of(options("a.xyz"), tmp_path)
