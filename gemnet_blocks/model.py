@@ -11,6 +11,11 @@ from torch import Tensor, nn
 
 from gemnet_blocks.blocks.read_out import ReadOut
 from gemnet_blocks.compilation import compile_layers
+from gemnet_blocks.derivatives import (
+    check_gradient_forces_can_be_computed,
+    check_not_in_forward_mode,
+    without_graph,
+)
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import DirectForces, Energy, GradientForces
 from gemnet_blocks.options import byte_count
@@ -96,9 +101,12 @@ class GemNet(nn.Module):
 
         Raises:
             StructureError: a structure cannot be computed, or has no volume to divide a stress by.
+            NotImplementedError: torch.func transforms the model, or compiled layers are differentiated in forward mode.
             ValueError: stresses of a model without gradient forces, or the budget is no number of bytes.
         """
         check_structures(structures)
+        if self.compiled:
+            check_not_in_forward_mode()
         if stress:
             self.check_stress()
         memory_budget = byte_count("predictions", "memory_budget", memory_budget)
@@ -213,7 +221,7 @@ def check_structures(structures: object) -> None:
 def detached(prediction: Prediction) -> Prediction:
     """The same numbers without gradients."""
     values = ((field.name, getattr(prediction, field.name)) for field in fields(prediction))
-    return replace(prediction, **{name: value.detach() for name, value in values if value is not None})
+    return replace(prediction, **{name: without_graph(value) for name, value in values if value is not None})
 
 
 def differentiable(structures: Structures) -> Structures:
@@ -221,11 +229,16 @@ def differentiable(structures: Structures) -> Structures:
 
     Positions that require gradients already stay part of their graph, so that forces can be differentiated further
     with respect to what they were computed from.
+
+    Raises:
+        NotImplementedError: torch.func transforms the model, whose forces would be wrong then.
     """
+    check_gradient_forces_can_be_computed()
     structures = outside_inference(structures)
     positions = structures.positions
     if not positions.requires_grad:
-        positions = positions.detach().requires_grad_(True)
+        # a view of its own, as `requires_grad_` changes its tensor; it keeps the tangent of forward mode
+        positions = positions.view_as(positions).requires_grad_(True)
     return replace(structures, positions=positions)
 
 

@@ -52,7 +52,7 @@ def strained(structures: Structures) -> StrainedStructures:
     moved = structures.positions + (structures.positions[:, :, None] * of_atoms).sum(dim=1)
     deformed = cells + (cells[..., None] * symmetric[:, None]).sum(dim=2)
     # a flat cell, for which the volume is no number to divide by, is refused with a reason when graphs are built
-    volume = torch.linalg.det(cells.detach().double()).abs().to(cells.dtype)
+    volume = torch.linalg.det(cells.double()).abs().to(cells.dtype)
     return StrainedStructures(
         replace(structures, positions=moved, cells=deformed), structures.positions, strain, volume
     )

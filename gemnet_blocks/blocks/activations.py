@@ -12,6 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
+from gemnet_blocks.derivatives import transforms_are_active
+
 Activation = Literal["silu", "siqu", "identity"]
 """silu: silu(x)/0.6, of unit variance for inputs of unit variance. siqu: x·silu(x). identity: x."""
 
@@ -25,9 +27,10 @@ def scaled_silu(x: Float[Tensor, "*shape"], scale: float) -> Float[Tensor, "*sha
         x: any numbers.
         scale: a constant.
     """
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
-        # A compiler fuses better than what is written out here, and transforms need more than derivatives.
-        return silu(x) * scale
+    if torch.compiler.is_compiling():
+        return silu(x) * scale  # a compiler fuses better than what is written out here
+    if transforms_are_active():
+        return x * torch.sigmoid(x) * scale  # all of which, unlike silu, torch differentiates in every mode and order
     if torch.is_grad_enabled() and x.requires_grad:
         result: Tensor = _ScaledSiLU.apply(x, scale)
         return result
@@ -92,6 +95,9 @@ class _Slope(torch.autograd.Function):
 
 
 def _differentiable_slope(v: Tensor, x: Tensor, scale: float) -> Tensor:
+    if transforms_are_active():
+        sigmoid = torch.sigmoid(x)
+        return scale * v * sigmoid * (1 + x * (1 - sigmoid))
     if not torch.is_grad_enabled():
         return _slope(v, x, scale)
     result: Tensor = _Slope.apply(v, x, scale)

@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
+from gemnet_blocks.derivatives import check_graphs_can_be_built
 from gemnet_blocks.graph.caps import CapRule, nearest_runs
 from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges, measure, safe_norm, vectors
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
@@ -152,7 +153,9 @@ class GraphBuilder(nn.Module):
 
         Raises:
             StructureError: names the first structure that cannot be computed, why, and the fix.
+            NotImplementedError: torch.func transforms the positions or cells.
         """
+        check_graphs_can_be_built(structures.positions, structures.cells)
         needs_tags = any(rule.tags is not None for rule in self.rules.values())
         structures.validate(self.element_count, needs_tags)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
 
+from gemnet_blocks.derivatives import check_graphs_can_be_built
 from gemnet_blocks.graph.pairs import Pairs as Pairs
 from gemnet_blocks.graph.torch_cells import cell_list_candidates, first_direction, nearby_images
 from gemnet_blocks.graph.translations import translations
@@ -39,14 +41,18 @@ class NeighborSearch(ABC):
 
         Raises:
             ValueError: the cutoff is negative or not finite.
+            NotImplementedError: torch.func transforms the positions or cells.
             StructureError: positions or cells that are not finite, or lattice vectors that do not span the directions
                 marked periodic.
         """
         if not (math.isfinite(cutoff) and cutoff >= 0):
             raise ValueError(f"the cutoff is {cutoff} Å: give a finite length that is not negative")
+        check_graphs_can_be_built(structures.positions, structures.cells)
+        # forward mode goes on under no_grad, so that tangents have to be left behind too
+        structures = replace(structures, positions=structures.positions.detach(), cells=structures.cells.detach())
         atoms = wrap(structures)
         # wide enough that rounding in the backends loses no pair
-        size = max((float(t.detach().abs().max()) for t in (structures.positions, atoms.cells) if t.numel()), default=0)
+        size = max((float(t.abs().max()) for t in (structures.positions, atoms.cells) if t.numel()), default=0)
         candidates = self._candidates(atoms, cutoff * (1 + 1e-6) + 1e-6 + 1e-12 * size)
         return _select(structures, atoms.whole, candidates, cutoff)
 

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gemnet_blocks.derivatives import in_forward_mode
 from gemnet_blocks.graph.smooth_step import smooth_step, smooth_step_integral, smooth_step_slope
 
 HALVINGS = 60
@@ -71,7 +72,7 @@ def soft_weights(
             enough = sums(middle)[0] > goal
             low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
     radius = low
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or in_forward_mode():
         # The root by bisection has no derivatives. Newton steps from there change no value but give it those of the
         # equation: the first step the first derivatives, the second step the second ones.
         for _ in range(2):
