@@ -253,7 +253,7 @@ class PublishedModel(nn.Module, ABC):
         self._arguments = arguments
         like, old = next(self.parameters()), self.trunk.geometry.state_dict()
         trunk = build(self.spec).trunk
-        geometry = trunk.geometry.to(device=like.device, dtype=like.dtype)
+        geometry = trunk.geometry.to(device=like.device, dtype=self.trunk.dtype)
         kept = {
             name: old[name]
             for name, value in geometry.state_dict().items()

@@ -61,7 +61,8 @@ class GeometryEncoder(nn.Module):
 
     def forward(self, graphs: Graphs) -> Geometry:
         """What blocks read of these graphs."""
-        radial = self.bases(graphs)
+        # bases are evaluated in the type of the distances, which is wider than weights in half precision
+        radial = self.bases(graphs).to(self.update_radial.weight.dtype)
         main = radial.radial[MAIN]
         return Geometry(
             main=graphs.main,

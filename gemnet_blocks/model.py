@@ -19,7 +19,7 @@ from gemnet_blocks.derivatives import (
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import DirectForces, Energy, GradientForces
 from gemnet_blocks.options import byte_count
-from gemnet_blocks.precision import MatrixProducts, matrix_products
+from gemnet_blocks.precision import PLAIN, Products, at_least_single, multiply_with
 from gemnet_blocks.recomputation import fixed, lean, without_fragments
 from gemnet_blocks.strain import strained
 from gemnet_blocks.structures import Prediction, Structures
@@ -44,7 +44,7 @@ class GemNet(nn.Module):
         energy: from numbers per atom to energies.
         forces: from numbers per edge, or from the energy's gradient, to forces; None for no forces.
         memory_budget: in bytes, for predictions that do not say otherwise; None for no limit.
-        matrix_products: the precision of matrix products in the forward pass, and in that of gradient forces.
+        products: how layers multiply matrices; sums over edges are given theirs when they are made.
         compiled: whether residual and dense layers are compiled, see `compile_layers`; in copies too.
 
     Raises:
@@ -58,7 +58,7 @@ class GemNet(nn.Module):
         energy: Energy,
         forces: DirectForces | GradientForces | None,
         memory_budget: float | None = None,
-        matrix_products: MatrixProducts = "float32",
+        products: Products = PLAIN,
         compiled: bool = False,
     ) -> None:
         super().__init__()
@@ -67,9 +67,10 @@ class GemNet(nn.Module):
         self.energy = energy
         self.forces = forces
         self.memory_budget = memory_budget
-        self.matrix_products: MatrixProducts = matrix_products
+        self.products = products
         self.compiled = compiled
         self._needed: dict[tuple[object, ...], _Needed] = {}
+        multiply_with(self, products)
         if compiled:
             compile_layers(self)
 
@@ -114,7 +115,7 @@ class GemNet(nn.Module):
         if memory_budget and given is None:  # what it takes depends on how many neighbors there are
             given = self.trunk.graphs.neighbors(structures)
         short = self._exceeds(memory_budget, structures, given)
-        with matrix_products(self.matrix_products), without_fragments(short), lean(short):
+        with without_fragments(short), lean(short):
             if isinstance(self.forces, GradientForces):
                 return self._with_gradient_forces(structures, given, self.forces, stress)
             features = self.trunk(structures, given)
@@ -235,11 +236,13 @@ def differentiable(structures: Structures) -> Structures:
     """
     check_gradient_forces_can_be_computed()
     structures = outside_inference(structures)
-    positions = structures.positions
+    # narrower positions and cells would accumulate derivatives in their own type
+    positions = structures.positions.to(at_least_single(structures.positions.dtype))
+    cells = structures.cells.to(at_least_single(structures.cells.dtype))
     if not positions.requires_grad:
         # a view of its own, as `requires_grad_` changes its tensor; it keeps the tangent of forward mode
         positions = positions.view_as(positions).requires_grad_(True)
-    return replace(structures, positions=positions)
+    return replace(structures, positions=positions, cells=cells)
 
 
 def outside_inference(structures: Structures) -> Structures:

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemnet_blocks.blocks.dense import Linear
 from gemnet_blocks.structures import Structures
 
 
@@ -58,7 +59,8 @@ class ScaleFactor(nn.Module):
         if self._watched:
             result: Tensor = self(layer(x), reference)
             return result
-        return nn.functional.linear(x, layer.weight * self._multiplier)
+        mapped = layer.products.linear if isinstance(layer, Linear) else nn.functional.linear
+        return mapped(x, layer.weight * self._multiplier)
 
     def of_product(
         self, x: Float[Tensor, "rows features"], layer: nn.Linear, weights: Float[Tensor, "rows in"]

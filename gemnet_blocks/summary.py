@@ -56,7 +56,7 @@ def execution(model: GemNet) -> dict[str, str]:
             if isinstance(request, AtomGroupRequest | ChainRequest):
                 limit = request.atoms_at_most
                 chosen["atoms at once"] = "all that are alike" if limit is None else f"at most {limit}"
-    chosen["products of matrices"] = model.matrix_products
+    chosen["products of matrices"] = model.products.name
     chosen["memory budget"] = "none" if model.memory_budget is None else f"{model.memory_budget / 1e6:,.0f} MB"
     chosen["compiled layers"] = "residual and dense layers" if model.compiled else "none"
     return chosen

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.ragged import Bucket, Segments
+from gemnet_blocks.precision import PLAIN, Products
 from gemnet_blocks.recomputation import is_lean, remade, rows_at_once
 
 
@@ -27,7 +28,14 @@ class WeightedSum(ABC):
 
 
 class Sums(ABC):
-    """How sums are computed; the choice changes no result."""
+    """How sums are computed; the choice changes no result.
+
+    Args:
+        products: how sums that are products of matrices multiply them.
+    """
+
+    def __init__(self, products: Products = PLAIN) -> None:
+        self.products = products
 
     @abstractmethod
     def by_index(
@@ -51,8 +59,8 @@ class Sums(ABC):
 SumsName = Literal["torch", "torch_scatter"]
 
 
-def sums(name: SumsName = "torch") -> Sums:
-    """The implementation of that name.
+def sums(name: SumsName = "torch", products: Products = PLAIN) -> Sums:
+    """The implementation of that name, with these products of matrices.
 
     Raises:
         ValueError: there is none of this name.
@@ -60,7 +68,7 @@ def sums(name: SumsName = "torch") -> Sums:
     """
     if name not in ("torch", "torch_scatter"):
         raise ValueError(f"there are no sums {name!r}: choose torch or torch_scatter")
-    return ScatterSums() if name == "torch_scatter" else TorchSums()
+    return ScatterSums(products) if name == "torch_scatter" else TorchSums(products)
 
 
 @final
@@ -77,12 +85,13 @@ class TorchSums(Sums):
         self, weights: Float[Tensor, "items weights"], index: Int[Tensor, " items"], segments: Segments
     ) -> WeightedSum:
         """Prepare weighted sums over segments."""
-        return _BucketedSum(weights, index, segments)
+        return _BucketedSum(weights, index, segments, self.products)
 
 
 @final
 class _BucketedSum(WeightedSum):
-    def __init__(self, weights: Tensor, index: Tensor, segments: Segments) -> None:
+    def __init__(self, weights: Tensor, index: Tensor, segments: Segments, products: Products) -> None:
+        self._product = products.product
         # An item that pads a bucket has weight zero and takes the first row of the values.
         padded = torch.cat([weights, weights.new_zeros(1, weights.shape[1])])
         padded_index = torch.cat([index, index.new_zeros(1)])
@@ -95,7 +104,7 @@ class _BucketedSum(WeightedSum):
     def __call__(self, values: Float[Tensor, "sources features"]) -> Float[Tensor, "segments weights features"]:
         """The sums."""
         parts = [
-            remade(lambda values, weights, rows: weights @ _gather(values, rows), values, weights, rows)
+            remade(lambda values, weights, rows: self._product(weights, _gather(values, rows)), values, weights, rows)
             for weights, rows in zip(self._weights, self._rows, strict=True)
         ]
         # Segments without items stand behind the last one in the order of places: a row of zeros.
@@ -118,7 +127,8 @@ def _gather(values: Tensor, rows: Tensor) -> Tensor:
 class ScatterSums(Sums):
     """Sums with torch-scatter, one scattered addition per item."""
 
-    def __init__(self) -> None:
+    def __init__(self, products: Products = PLAIN) -> None:
+        super().__init__(products)
         try:
             import torch_scatter
         except ImportError as error:

@@ -17,6 +17,7 @@ from gemnet_blocks.blocks.read_out import Output, OutputBlock
 from gemnet_blocks.geometry import GeometryEncoder
 from gemnet_blocks.graph.edge_sets import GraphBuilder, Graphs
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
+from gemnet_blocks.precision import at_least_single, without_autocast
 from gemnet_blocks.recomputation import remade
 from gemnet_blocks.structures import Structures
 
@@ -66,7 +67,7 @@ class Trunk(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """The floating-point type of the weights, and of what is computed."""
+        """The floating-point type of the weights, and of embeddings; distances and angles are in float32 or wider."""
         return self.edge_embedding.dense.linear.weight.dtype
 
     def forward(self, structures: Structures, given: Pairs | Neighbors | None = None) -> TrunkOutput:
@@ -79,8 +80,9 @@ class Trunk(nn.Module):
         Raises:
             StructureError: a structure cannot be computed.
         """
-        graphs = self.graphs(structures, self.dtype, given)
-        geometry = self.geometry(graphs)
+        with without_autocast(structures.positions.device):
+            graphs = self.graphs(structures, at_least_single(self.dtype), given)
+            geometry = self.geometry(graphs)
         h = self.atom_embedding(structures.numbers)
         embeddings = Embeddings(h, remade(self.edge_embedding, h, geometry.radial, graphs.main.edges))
         outputs = [remade(self.output_blocks[0], embeddings, geometry)]

@@ -9,6 +9,7 @@ from typing import final
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from gemnet_blocks.precision import PLAIN, Products
 from gemnet_blocks.recomputation import remade
 from gemnet_blocks.sums import Sums, WeightedSum
 
@@ -36,16 +37,19 @@ class ExplicitAngularSum(AngularSum):
     Args:
         inner: Σ_i ang_l(o, i) x[i, f] of the listed combinations (o, i).
         projection: B[o, k, l].
+        products: how matrices are multiplied.
     """
 
-    def __init__(self, inner: WeightedSum, projection: Float[Tensor, "outputs size angular"]) -> None:
-        self._inner, self._projection = inner, projection
+    def __init__(
+        self, inner: WeightedSum, projection: Float[Tensor, "outputs size angular"], products: Products = PLAIN
+    ) -> None:
+        self._inner, self._projection, self._product = inner, projection, products.product
 
     def __call__(
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "outputs out_features"]:
         """`linear` of the sums of `values`."""
-        return remade(lambda values: linear((self._projection @ self._inner(values)).flatten(1)), values)
+        return remade(lambda values: linear(self._product(self._projection, self._inner(values)).flatten(1)), values)
 
 
 @final
@@ -96,4 +100,5 @@ class SumOverEdges(AngularSum):
         return remade(lambda values: linear(self._to_atoms(values).flatten(1)), values)
 
     def _to_atoms(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "atoms size features"]:
-        return self._sums.by_index(self._projection @ self._inner(values), self._target, self._atom_count)
+        of_edges = self._sums.products.product(self._projection, self._inner(values))
+        return self._sums.by_index(of_edges, self._target, self._atom_count)

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.angular.angular_sum import AngularSum, LinearMap
+from gemnet_blocks.precision import as_under_autocast
 from gemnet_blocks.recomputation import is_lean, remade, tidied
 
 Functions = tuple[Tensor, ...]
@@ -63,6 +64,9 @@ class SumInParts(AngularSum):
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "outputs out_features"]:
         """`linear` of the sums of `values`."""
+        if not self._lean:
+            # once, instead of by autocast for every block
+            self._shared = [tuple(map(as_under_autocast, weights)) for weights in self._shared]
         parts = [self._part(number, gathered, linear) for number, gathered in enumerate(self.gather(values))]
         of_nothing = linear(values.new_zeros(1, self.row_size(values)))
         return torch.cat([*parts, of_nothing]).index_select(0, self._place)

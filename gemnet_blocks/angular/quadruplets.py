@@ -16,6 +16,7 @@ from gemnet_blocks.graph.angles import CollinearRule, dot
 from gemnet_blocks.graph.atom_groups import AtomGroup
 from gemnet_blocks.graph.chains import Chains
 from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.precision import Products
 from gemnet_blocks.sums import Sums, WeightedSum
 
 
@@ -55,7 +56,7 @@ class QuadrupletSumPerAtom(SumInParts):
     Args:
         chains: both kinds of triplets.
         functions: what the weights are made of.
-        sums: how the sum over d is computed.
+        sums: how the sum over d is computed, and how matrices are multiplied.
     """
 
     def __init__(self, chains: Chains, functions: QuadrupletFunctions, sums: Sums) -> None:
@@ -68,7 +69,7 @@ class QuadrupletSumPerAtom(SumInParts):
         self._multiples = coefficients.shape[0]
         at_source = _at_source(chains, functions.direction, frame, series.count, rule)
         self._to_middle: WeightedSum = sums.weighted(
-            at_source,
+            at_source.to(functions.radial.dtype),
             torch.arange(len(at_source), device=at_source.device),
             segments(chains.around_source.outer, len(frame)),
         )
@@ -82,7 +83,7 @@ class QuadrupletSumPerAtom(SumInParts):
             return
         outer = groups.outer
         outer_sizes = [group.outer.numel() for group in groups.groups]
-        shared = _Shared(_folded(functions.projection, coefficients), series, rule)
+        shared = _Shared(_folded(functions.projection, coefficients), series, rule, sums.products)
         parts = zip(
             groups.groups,
             (closing >= 0 for closing in chains.closing),
@@ -125,11 +126,13 @@ class _Shared:
         projection: from radial functions to G.
         series: the spherical basis.
         collinear: what becomes of collinear atoms.
+        products: how matrices are multiplied.
     """
 
     projection: Float[Tensor, "radial size multiples polar"]
     series: AzimuthalSeries
     collinear: CollinearRule
+    products: Products
 
     @property
     def multiples(self) -> int:
@@ -169,23 +172,26 @@ class _Quadruplets(Part):
         shared = self._shared
         polar, azimuthal = _at_target(self._group, self._outer, self._frame, shared.series, shared.collinear)
         v = (polar[:, None, None] * azimuthal[..., None, :]).flatten(4).flatten(2, 3).flatten(0, 1)
-        return v, _of_closed(polar, azimuthal, self._at_source, self._closed)
+        of_closed = _of_closed(polar, azimuthal, self._at_source, self._closed)
+        return v.to(self._radial.dtype), of_closed.to(self._radial.dtype)
 
     def weights(self, *functions: Tensor) -> Weights:
         """V, G and U."""
         v, of_closed = functions
-        projected = (self._radial @ self._shared.projection.flatten(1)).unflatten(-1, (-1, of_closed.shape[1]))
-        return v, projected, projected @ of_closed
+        product = self._shared.products.product
+        projected = product(self._radial, self._shared.projection.flatten(1)).unflatten(-1, (-1, of_closed.shape[1]))
+        return v, projected, product(projected, of_closed)
 
     def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
         """G V T - U y."""
         v, projected, u = weights
         t, closed = gathered
         outer, features = len(projected) * self._shared.multiples // len(v), t.shape[2]
-        s = v.transpose(1, 2) @ t
+        products = self._shared.products
+        s = products.product(v.transpose(1, 2), t)
         # (atoms · j, l · outer, f) → (atoms · outer, j · l, f)
         s = s.view(len(projected) // outer, -1, outer, features).transpose(1, 2).reshape(len(projected), -1, features)
-        return torch.baddbmm(projected @ s, u, closed, alpha=-1).flatten(1)
+        return products.subtracted(products.product(projected, s), u, closed).flatten(1)
 
 
 def _folded(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gemnet_blocks.angular.parts import Functions, Part, SumInParts, Weights
 from gemnet_blocks.graph.atom_groups import AtomGroup, AtomGroups
+from gemnet_blocks.precision import PLAIN, Products
 
 Over = Literal["edges", "atoms"]
 """Where a sum over triplets c→a←b ends: at the edge c→a, or summed over c at the atom a."""
@@ -53,9 +54,12 @@ class TripletSumPerAtom(SumInParts):
         groups: the edges into each atom.
         functions: what the weights are made of.
         over: where the sum ends.
+        products: how matrices are multiplied.
     """
 
-    def __init__(self, groups: AtomGroups, functions: TripletFunctions, over: Over = "edges") -> None:
+    def __init__(
+        self, groups: AtomGroups, functions: TripletFunctions, over: Over = "edges", products: Products = PLAIN
+    ) -> None:
         self._groups, self._size = groups, functions.size
         self._inner = groups.inner
         outer = groups.outer
@@ -70,7 +74,7 @@ class TripletSumPerAtom(SumInParts):
         )
         kind = _OverEdges if over == "edges" else _OverAtoms
         place = groups.row_of_edge if over == "edges" else groups.row_of_atom
-        super().__init__([kind(*part, functions) for part in parts], place)
+        super().__init__([kind(*part, functions, products) for part in parts], place)
 
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
         """How long a row of the sums is."""
@@ -91,25 +95,36 @@ class _Triplets(Part):
         inner: directions u_ba.
         radial: radial functions of the outer edges.
         of: what else the weights are made of.
+        products: how matrices are multiplied.
     """
 
-    def __init__(self, group: AtomGroup, outer: Tensor, inner: Tensor, radial: Tensor, of: TripletFunctions) -> None:
+    def __init__(
+        self,
+        group: AtomGroup,
+        outer: Tensor,
+        inner: Tensor,
+        radial: Tensor,
+        of: TripletFunctions,
+        products: Products,
+    ) -> None:
         self._group, self._outer, self._inner, self._radial, self._of = group, outer, inner, radial, of
+        self._product = products.product
 
     def circular(self) -> Float[Tensor, "atoms outer functions inner"]:
         """cir_l(φ_cab), zero where c = b."""
         u_ca = self._outer.unflatten(0, self._group.outer.shape)
         cosines = u_ca @ self._inner.unflatten(0, self._group.inner.shape).transpose(1, 2)
-        return (self._of.circular(cosines) * self._group.pair[..., None]).transpose(2, 3)
+        values = self._of.circular(cosines).to(self._radial.dtype)
+        return (values * self._group.pair[..., None]).transpose(2, 3)
 
     def projection(self) -> Float[Tensor, "atoms outer size functions"]:
         """B[c→a, k, l]."""
-        projected = self._radial @ self._of.projection.flatten(1)
+        projected = self._product(self._radial, self._of.projection.flatten(1))
         return projected.view(*self._group.outer.shape, *self._of.projection.shape[1:])
 
     def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
         """W_a x_a."""
-        return (weights[0] @ gathered[0]).view(-1, self._of.size * gathered[0].shape[2])
+        return self._product(weights[0], gathered[0]).view(-1, self._of.size * gathered[0].shape[2])
 
 
 @final
@@ -120,14 +135,14 @@ class _OverEdges(_Triplets):
 
     def weights(self, *functions: Tensor) -> Weights:
         """W_a, shape (atoms, outer edges · k, inner edges)."""
-        return ((self.projection() @ functions[0]).flatten(1, 2),)
+        return (self._product(self.projection(), functions[0]).flatten(1, 2),)
 
 
 @final
 class _OverAtoms(_Triplets):
     def functions(self) -> Functions:
         """W_a summed over c, shape (atoms, k, inner edges): smaller than what it is made of."""
-        return (self.projection().transpose(1, 2).flatten(2) @ self.circular().flatten(1, 2),)
+        return (self._product(self.projection().transpose(1, 2).flatten(2), self.circular().flatten(1, 2)),)
 
     def weights(self, *functions: Tensor) -> Weights:
         """The same."""

@@ -7,13 +7,14 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from gemnet_blocks.options import Options, whole_number
+from gemnet_blocks.precision import SinglePrecisionModule
 
 
-class CircularBasis(nn.Module, ABC):
+class CircularBasis(SinglePrecisionModule, ABC):
     """L functions of z = cos φ.
 
     Args:

@@ -14,6 +14,7 @@ from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.graph.edge_sets import Graphs
 from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.initialization import he_orthogonal_
+from gemnet_blocks.precision import PLAIN, Products
 from gemnet_blocks.recomputation import remade
 from gemnet_blocks.scaling import ScaleFactor
 
@@ -47,6 +48,13 @@ class RadialValues:
 
     radial: Mapping[str, Float[Tensor, "edges functions"]]
     angular: Mapping[str, Float[Tensor, "edges functions"]]
+
+    def to(self, dtype: torch.dtype) -> RadialValues:
+        """The same values in the type of the layers that read them."""
+        return RadialValues(
+            {name: values.to(dtype) for name, values in self.radial.items()},
+            {name: values.to(dtype) for name, values in self.angular.items()},
+        )
 
 
 @final
@@ -87,6 +95,9 @@ class RadialAngularProjection(nn.Module):
         radial_count: radial functions n.
         angular_count: angular functions l.
         size: embeddings k.
+
+    Attributes:
+        products: how matrices are multiplied, which `build` chooses for a whole model.
     """
 
     def __init__(self, radial_count: int, angular_count: int, size: int) -> None:
@@ -95,6 +106,7 @@ class RadialAngularProjection(nn.Module):
         # the same distribution of initial weights.
         filled = he_orthogonal_(torch.empty(radial_count, angular_count, size))
         self.weight = nn.Parameter(filled.reshape(radial_count, size, angular_count))
+        self.products: Products = PLAIN
 
     @property
     def size(self) -> int:
@@ -103,4 +115,4 @@ class RadialAngularProjection(nn.Module):
 
     def forward(self, radial: Float[Tensor, "edges radial"]) -> Float[Tensor, "edges size angular"]:
         """B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""
-        return (radial @ self.weight.flatten(1)).unflatten(-1, self.weight.shape[1:])
+        return self.products.product(radial, self.weight.flatten(1)).unflatten(-1, self.weight.shape[1:])

@@ -13,9 +13,10 @@ from typing_extensions import override
 from gemnet_blocks.basis.bessel import spherical_bessel_zeros
 from gemnet_blocks.basis.envelopes import Envelope, Polynomial
 from gemnet_blocks.options import Options, positive_number, whole_number
+from gemnet_blocks.precision import SinglePrecisionModule
 
 
-class RadialBasis(nn.Module, ABC):
+class RadialBasis(SinglePrecisionModule, ABC):
     r"""N functions of a distance that vanish from the cutoff on.
 
     $$e_k(d) = u(x)\, f_k(x), \qquad x = d/d_\text{cut}, \quad k < N.$$

@@ -9,12 +9,13 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from typing_extensions import override
 
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.graph.angles import Azimuth
 from gemnet_blocks.options import Options, whole_number
+from gemnet_blocks.precision import SinglePrecisionModule
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,7 +38,7 @@ class AzimuthalSeries:
         return self.coefficients.shape[0]
 
 
-class SphericalBasis(nn.Module, ABC):
+class SphericalBasis(SinglePrecisionModule, ABC):
     """L² functions of a polar angle φ and an azimuth θ.
 
     Args:

@@ -7,13 +7,16 @@ from typing import final
 
 from jaxtyping import Float
 from torch import Tensor, nn
+from typing_extensions import override
 
 from gemnet_blocks.blocks.activations import Activation, ScaledSiLU, SiQU, activation_module
 from gemnet_blocks.initialization import he_orthogonal_
+from gemnet_blocks.precision import PLAIN, Products
 
 __all__ = [
     "Activation",
     "Dense",
+    "Linear",
     "Residual",
     "ScaledSiLU",
     "SiQU",
@@ -24,9 +27,31 @@ __all__ = [
 ]
 
 
-def linear(in_size: int, out_size: int) -> nn.Linear:
+@final
+class Linear(nn.Linear):
+    """A bias-free linear map W x.
+
+    Args:
+        in_size: features in.
+        out_size: features out.
+
+    Attributes:
+        products: how matrices are multiplied, which `build` chooses for a whole model.
+    """
+
+    def __init__(self, in_size: int, out_size: int) -> None:
+        super().__init__(in_size, out_size, bias=False)
+        self.products: Products = PLAIN
+
+    @override
+    def forward(self, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
+        """W x of each row."""
+        return self.products.linear(x, self.weight)
+
+
+def linear(in_size: int, out_size: int) -> Linear:
     """A bias-free linear map with He-orthogonal weights."""
-    layer = nn.Linear(in_size, out_size, bias=False)
+    layer = Linear(in_size, out_size)
     he_orthogonal_(layer.weight)
     return layer
 

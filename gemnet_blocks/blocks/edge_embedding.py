@@ -6,7 +6,6 @@ from typing import final
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
-from torch.nn import functional
 
 from gemnet_blocks.blocks.dense import Activation, Dense
 from gemnet_blocks.graph.edges import EdgeSet
@@ -39,7 +38,8 @@ class EdgeEmbedding(nn.Module):
     def of_atoms(self, atoms: Float[Tensor, "atoms atom_size"]) -> AtEnds:
         """What atoms add to the edges from and to them: W [h_s, h_t, x] = W_s h_s + W_t h_t + W_x x."""
         of_source, of_target = self.dense.linear.weight[:, : 2 * atoms.shape[1]].chunk(2, dim=1)
-        return functional.linear(atoms, of_source), functional.linear(atoms, of_target)
+        linear = self.dense.linear.products.linear
+        return linear(atoms, of_source), linear(atoms, of_target)
 
     def of_edges(
         self,
@@ -50,7 +50,7 @@ class EdgeEmbedding(nn.Module):
     ) -> Float[Tensor, "edges edge_size"]:
         """The embeddings of some edges, given what atoms add to them."""
         at_source, at_target = atoms
-        total = functional.linear(x, self.dense.linear.weight[:, -x.shape[1] :])
+        total = self.dense.linear.products.linear(x, self.dense.linear.weight[:, -x.shape[1] :])
         total += at_source.index_select(0, source)
         total += at_target.index_select(0, target)
         return self.dense.activation(total)

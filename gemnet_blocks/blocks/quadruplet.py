@@ -138,7 +138,8 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
             angular_sum = self._explicit(indices, main, middle, radial)
         by_middle = self.circular_projection(radial.angular[self.graph])
         cosines = dot(main.direction.index_select(0, triplets.inner), middle.direction.index_select(0, triplets.outer))
-        circular = by_segment(by_middle, self.circular(cosines), segments(triplets.outer, middle.count))
+        of_angles = self.circular(cosines).to(by_middle.dtype)
+        circular = by_segment(by_middle, of_angles, segments(triplets.outer, middle.count))
         return QuadrupletGeometry(
             self.radial(radial.radial[MAIN]), circular, triplets.inner, angular_sum, graphs.main.reverse
         )
@@ -148,8 +149,9 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)
         by_outer = segments(quadruplets.outer, main.count)
         return ExplicitAngularSum(
-            self.sums.weighted(weights, quadruplets.source_triplet, by_outer),
+            self.sums.weighted(weights.to(radial.angular[MAIN].dtype), quadruplets.source_triplet, by_outer),
             self.spherical_projection(radial.angular[MAIN]),
+            self.sums.products,
         )
 
     def _factorised(self, chains: Chains, graphs: Graphs, radial: RadialValues) -> AngularSum:

@@ -77,14 +77,14 @@ class TripletSum(nn.Module):
             weights = TripletFunctions(
                 outer.direction, inner.direction, functions, self.circular, self.projection.weight
             )
-            return TripletSumPerAtom(indices, weights, self.over)
+            return TripletSumPerAtom(indices, weights, self.over, self.sums.products)
         assert isinstance(indices, Triplets)
-        values = self.circular(triplet_cosines(outer.direction, inner.direction, indices))
+        values = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
         by_outer = segments(indices.outer, outer.count)
         projection, listed = self.projection(functions), self.sums.weighted(values, indices.inner, by_outer)
         if self.over == "atoms":
             return SumOverEdges(listed, projection, outer.target, outer.atom_count, self.sums)
-        return ExplicitAngularSum(listed, projection)
+        return ExplicitAngularSum(listed, projection, self.sums.products)
 
 
 SCALED = "the scale factor of its basis is fitted on listed triplets"

@@ -90,7 +90,7 @@ class ExecutionOptions(Options):
     angular: AngularMethod | dict[str, AngularMethod] = "auto"
     """How sums over triplets and quadruplets are computed, for all or by interaction."""
     matmul: MatrixProducts = "float32"
-    """The precision of products of matrices."""
+    """The precision of matrix products; bfloat16 rounds their factors to 8 significant bits."""
     memory_budget: Positive | None = None
     """In bytes; where a step would need more, intermediate results are made anew. null: no limit."""
 
