@@ -4,6 +4,8 @@
 #   make demo                      build GemNet-OC and a variant from spec files, run both on a slab; a small ablation
 #   make demo STRUCTURES=file      ... on any file that ASE reads
 #   make test                      lint, types and all tests
+#   make test-lowest               unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
+#   make test-lowest TORCH=2.13.0  ... but with this torch: the lowest is, on Linux, a CUDA build of several gigabytes
 #   make properties                every property on 10,000 structures (about an hour); writes docs/properties.md
 #   make properties STRUCTURES=500 ... on as many
 #   make mutations                 break the library in many places, see that the property tests notice; docs/mutations.md
@@ -21,18 +23,29 @@ BIN := $(VENV)/bin
 WHEELS ?= ../shared/wheels
 STRUCTURES ?=
 PYTEST_ARGS ?=
+# The version of torch in `make test-lowest`, instead of the lowest.
+TORCH ?=
+LOWEST := build/lowest
 # Where the property tests write what they tried.
 REPORT := build/properties
 # An interpreter that has the published implementation, for comparisons.
 REFERENCE ?=
 
-.PHONY: demo test properties mutations symmetry benchmarks docs links lint format clean
+.PHONY: demo test test-lowest properties mutations symmetry benchmarks docs links lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
 
 test: $(VENV)/.installed-dev lint
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+
+test-lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . packaging
+	$(LOWEST)/bin/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt \
+	  -e '.[cluster,data,plot,testing,torchsim,train]' ase-db-backends beartype jsonschema markdown-it-py nbmake pytest
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) tests/unit
 
 properties: $(VENV)/.installed-dev
 	rm -rf $(REPORT)

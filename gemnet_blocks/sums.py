@@ -133,8 +133,8 @@ class ScatterSums(Sums):
             import torch_scatter
         except ImportError as error:
             raise ImportError(
-                "sums with torch_scatter need the package torch-scatter: pip install 'gemnet_blocks[pyg]', "
-                "or choose sums='torch', which needs nothing"
+                "sums with torch_scatter need the package torch-scatter: "
+                "pip install --no-build-isolation 'gemnet_blocks[pyg]', or choose sums='torch', which needs nothing"
             ) from error
         del torch_scatter
 

@@ -18,7 +18,8 @@ try:
     from torch_sim.models.interface import ModelInterface  # type: ignore[import-untyped]
 except ImportError as missing:
     raise ImportError(
-        "simulations with TorchSim need the package torch-sim-atomistic: pip install 'gemnet_blocks[torchsim]'"
+        "simulations with TorchSim need the package torch-sim-atomistic: pip install 'gemnet_blocks[torchsim]', "
+        "with Python 3.11 or newer"
     ) from missing
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gemnet_blocks.errors import StateError
+from gemnet_blocks.torch_files import load_plain
 
 _READ = ("state_dict", "normalizers", "elementrefs", "ema", "scale_dict", "config", "epoch", "step")
 """The sections that are read; all others are of use to training only."""
@@ -63,7 +64,9 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
     if not path.is_file():
         raise StateError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=not trust)
+        content = torch.load(path, map_location="cpu", weights_only=False) if trust else load_plain(path)
+    except StateError:
+        raise
     except ModuleNotFoundError as error:
         raise StateError(f"{path}: needs the package {error.name} to be read: install it here for the time") from error
     except Exception as error:  # torch's reader raises anything

@@ -17,6 +17,7 @@ from gemnet_blocks.checkpoints.checkpoint_file import SCALE, reason_of
 from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
 from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.torch_files import load_plain
 
 
 def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, float]:
@@ -74,7 +75,9 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
 
 def _load(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return load_plain(path)
+    except StateError:
+        raise
     except Exception as error:  # torch's reader raises anything
         raise StateError(f"{path}: cannot be read safely as a scale file: {reason_of(error)}") from error
 

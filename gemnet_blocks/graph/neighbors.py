@@ -176,7 +176,7 @@ def _torch_cluster_radius() -> Callable[..., Any]:
     except ImportError as error:
         raise ImportError(
             "the neighbor search torch_cluster needs the package torch-cluster: install it with "
-            "`pip install gemnet_blocks[pyg]`, or choose the search torch or vesin, which need nothing"
+            "`pip install --no-build-isolation 'gemnet_blocks[pyg]'`, or choose the search torch or vesin"
         ) from error
     return radius
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, final
+from typing import Any, final, get_args
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
@@ -15,6 +15,7 @@ from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.document import shown
+from gemnet_blocks.torch_files import load_plain
 
 FILE = "checkpoint.ckpt"
 """The name of the file in a run's folder."""
@@ -55,7 +56,9 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         StateError: the file cannot be read or is no checkpoint of a training run.
     """
     try:
-        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        checkpoint = load_plain(path)
+    except StateError:
+        raise
     except Exception as error:  # torch's reader raises anything
         raise StateError(
             f"{path}: cannot be read as a checkpoint ({type(error).__name__}): remove it to start anew"
@@ -110,16 +113,28 @@ def check_same_data(path: Path, before: str, now: str) -> None:
 
 
 def filled(config: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    """A config with the defaults of the fields that it lacks; alternatives of several types stay as they are."""
+    """A config with the defaults of the fields that it lacks.
+
+    Of alternatives of several types, such as schedules, the one is filled that `type` chooses; others stay as they are.
+    """
     complete = dict(config)
     for name, field in fields.items():
-        kind = field.annotation
+        kind = _chosen(field.annotation, config.get(name))
         if name not in config and not field.is_required():
             default = field.get_default(call_default_factory=True)
             complete[name] = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
         elif isinstance(kind, type) and issubclass(kind, Options) and isinstance(config.get(name), Mapping):
             complete[name] = filled(config[name], kind.model_fields)
     return complete
+
+
+def _chosen(annotation: Any, value: Any) -> Any:
+    """The class of options in an annotation that describes a value."""
+    for one in get_args(annotation):
+        kind = one.model_fields.get("type") if isinstance(one, type) and issubclass(one, BaseModel) else None
+        if kind is not None and isinstance(value, Mapping) and value.get("type") == kind.default:
+            return one
+    return annotation
 
 
 def _said(entries: Mapping[str, Any], name: str) -> str:
