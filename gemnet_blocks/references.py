@@ -39,11 +39,16 @@ class ReferencesOptions(Options):
     """How references and the unit of the model's outputs are found from the training set."""
 
     per_element: PerElement = "least_squares"
-    """Energies that each atom of an element contributes: `least_squares` fits them to the training set's energies,
-    `none` sets them to zero, a mapping such as `{Cu: -3.7, O: -4.9}` gives them in eV."""
+    """Energies that each atom of an element contributes: `least_squares` fits them to the training set's energies
+    without `mean`, `none` sets them to zero, a mapping such as `{Cu: -3.7, O: -4.9}` gives them in eV."""
+    mean: float = 0.0
+    """An energy in eV that each structure contributes, however many atoms it has: the mean of energies, which published
+    trainings subtract (OC20: `{per_element: none, mean: -0.755, scale: 2.887}`). Adsorption energies have a meaningful
+    mean; total energies grow with the number of atoms, which `per_element` describes and `mean` does not."""
     scale: Scale = "force_rms"
     """The energy that the model's output 1 stands for: `force_rms` takes the root mean square of the training set's
-    force components (in eV/Å), a number gives it in eV."""
+    force components (in eV/Å), a number gives it in eV, such as the standard deviation of energies that published
+    trainings divide by. The same number in eV/Å is the scale of forces, also where these are direct outputs."""
     atoms: AtomChoice = "all"
     """The atoms whose forces count for `scale`: `all`, or `free` to leave fixed ones out."""
     unseen: float | None = None
@@ -61,7 +66,8 @@ class References:
         per_element: energy per atom in eV by atomic number; elements that are not in it are unknown.
         scale: the energy, in eV, that the model's output 1 stands for.
         meaning: what the energy is relative to.
-        offset: energy per structure in eV; not zero only for weights that were trained elsewhere.
+        offset: energy per structure in eV, however many atoms it has: `mean` of the options, or that of a published
+            normalizer.
 
     Raises:
         ValueError: a number that is not finite, a scale that is not positive, or an element or meaning that is none.
@@ -129,10 +135,11 @@ def fit_references(
     scale: Scale = "force_rms",
     atoms: AtomChoice = "all",
     unseen: float | None = None,
+    mean: float = 0.0,
 ) -> References:
     """Find references and scale in one pass over a training set, which is read from disk item by item.
 
-    Least squares minimise Σ_structures (E − Σ_Z count_Z · reference_Z)². Where compositions leave references
+    Least squares minimize Σ_structures (E − mean − Σ_Z count_Z · reference_Z)². Where compositions leave references
     undetermined (all frames of one molecule have the same), those of least norm are taken: any choice predicts the
     same energies for these compositions, and the smallest is the best conditioned one.
 
@@ -144,13 +151,14 @@ def fit_references(
             root mean square, per atom, of the energy that the references leave.
         atoms: whose forces count for `force_rms`.
         unseen: the energy of all other elements in eV; None: they are unknown.
+        mean: an energy in eV that each structure contributes, however many atoms it has.
 
     Raises:
         SpecError: an element of the dataset is not in the mapping, a key is no element, the dataset is empty, or it
             has no labels to fit to.
-        ValueError: the scale is not positive.
+        ValueError: the scale is not positive, or the mean is not finite.
     """
-    seen = _Totals()
+    seen = _Totals(mean)
     for index in range(len(dataset)):
         seen.add(dataset[index], atoms)
     if not seen.elements:
@@ -158,7 +166,7 @@ def fit_references(
     energies = _choose(per_element, seen)
     if unseen is not None:
         energies = {number: energies.get(number, unseen) for number in range(1, len(chemical_symbols))}
-    return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning)
+    return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning, mean)
 
 
 @dataclass(slots=True)
@@ -178,8 +186,9 @@ class _Energies:
 
 @dataclass(slots=True)
 class _Totals:
-    """What one pass over a dataset leaves; energies by composition, of which there are few."""
+    """What one pass over a dataset leaves; energies without the mean by composition, of which there are few."""
 
+    mean: float
     elements: set[int] = field(default_factory=set)
     compositions: dict[tuple[tuple[int, int], ...], _Energies] = field(default_factory=dict)
     force_squares: float = 0.0
@@ -197,7 +206,7 @@ class _Totals:
         if item.energy is not None:
             for index, energy in enumerate(item.energy.tolist()):
                 composition = _composition(structures.numbers[structures.structure == index])
-                self.compositions.setdefault(composition, _Energies()).add(energy)
+                self.compositions.setdefault(composition, _Energies()).add(energy - self.mean)
 
     def least_squares(self) -> dict[int, float]:
         """Reference energies; the mean of each composition, weighted by its frames, has the same minimum as all."""

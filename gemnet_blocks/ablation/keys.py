@@ -18,6 +18,9 @@ from gemnet_blocks.training.options import TrainingConfig
 FORMAT = 1
 """The version of what a run computes and writes. Results of another one are not taken for results of this one."""
 
+_LATER: Mapping[tuple[str, str], Any] = {("references", "mean"): 0.0, ("schedule", "metric"): "loss"}
+"""Fields of a training config that came after the format, and what runs without them did: so much is no change."""
+
 _FILES = ("files", "train", "validation", "test")
 _CHUNK = 1 << 20
 
@@ -52,6 +55,9 @@ def run_key(
         data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, "workers", "cache")}
         training = {key: value for key, value in rest.pop("training").items() if key not in ("log", "checkpoint")}
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
+        for (section, field), before in _LATER.items():
+            if rest[section].get(field) == before:
+                del rest[section][field]
         content |= {"data": data, "training": {**rest, "training": training}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

@@ -210,8 +210,8 @@ class Course(Callback):
             state.best_loss, state.best_step = metrics["loss"], state.step
             if trainer.is_global_zero:
                 self.results.save("best", potential, state)
-        if self._plateau is not None:
-            self._plateau.observe(metrics["loss"])
+        if isinstance(self.config.schedule, Plateau) and self._plateau is not None:
+            self._plateau.observe(metrics[self.config.schedule.metric])
         state.finished |= self._stops_early(metrics)
         return {f"validation_{name}": value for name, value in in_log_units(metrics).items()}
 

@@ -18,12 +18,10 @@ from gemnet_blocks.training.loss_options import LossOptions
 from gemnet_blocks.training.optimizer import OptimizerOptions
 from gemnet_blocks.training.processes import Device
 from gemnet_blocks.training.schedules import AnySchedule, Cosine
+from gemnet_blocks.training.validation import Metric
 
 Positive = Annotated[float, Field(gt=0)]
 """A number above 0."""
-
-Metric = Literal["loss", "energy_mae", "forces_mae", "stress_mae"]
-"""What validation finds: the loss, or a mean absolute error."""
 
 MODEL_SCHEMA = "model of a training run"
 """The title by which the JSON Schema of the field `model` is found and filled in."""
@@ -79,7 +77,8 @@ class LogOptions(Options):
     tensorboard: bool = True
     """Whether TensorBoard's files are written too."""
     progress: bool | None = None
-    """Whether a progress bar is shown; null: if somebody looks on."""
+    """true shows a progress bar; false shows nothing; null shows the bar only in an interactive terminal. Unless false,
+    log files get a line at each validation."""
 
 
 class ExecutionOptions(Options):

@@ -19,6 +19,8 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.feeding import Feed
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.processes import Processes
+from gemnet_blocks.training.schedules import Plateau
+from gemnet_blocks.training.validation import Metric
 from gemnet_blocks.weights_by_name import weights_by_name
 
 
@@ -28,7 +30,7 @@ def check_config(config: TrainingConfig) -> None:
     Raises:
         SpecError: one error with every problem.
     """
-    forces, loss, early = config.model.heads.forces, config.loss, config.training.stop_early
+    forces, loss = config.model.heads.forces, config.loss
     problems = []
     if loss.forces is not None and forces is None:
         problems.append("loss.forces: the model has no forces: set model.heads.forces, or remove it")
@@ -42,14 +44,29 @@ def check_config(config: TrainingConfig) -> None:
     for label in ("energy", "forces", "stress"):
         if getattr(loss, label) is not None and label not in config.data.labels:
             problems.append(f"loss.{label}: data.labels has only {known}: add {label} to it, or remove the loss")
-        if early is not None and early.metric == f"{label}_mae" and label not in config.data.labels:
-            problems.append(f"training.stop_early.metric: data.labels has only {known}: add {label} to it")
-    if early is not None and early.metric == "stress_mae" and loss.stress is None:
-        problems.append("training.stop_early.metric: stresses are validated only where loss.stress is given")
-    if early is not None and early.metric == "forces_mae" and forces is None:
-        problems.append("training.stop_early.metric: the model has no forces")
+        problems += [
+            f"{place}: data.labels has only {known}: add {label} to it"
+            for place, metric in _watched(config).items()
+            if metric == f"{label}_mae" and label not in config.data.labels
+        ]
+    for place, metric in _watched(config).items():
+        if metric == "stress_mae" and loss.stress is None:
+            problems.append(f"{place}: stresses are validated only where loss.stress is given")
+        if metric == "forces_mae" and forces is None:
+            problems.append(f"{place}: the model has no forces")
     if problems:
         raise SpecError("\n".join(problems))
+
+
+def _watched(config: TrainingConfig) -> dict[str, Metric]:
+    """The results of validation that decide about the course of training, by the option that names them."""
+    early, schedule = config.training.stop_early, config.schedule
+    watched: dict[str, Metric] = {}
+    if early is not None:
+        watched["training.stop_early.metric"] = early.metric
+    if isinstance(schedule, Plateau):
+        watched["schedule.metric"] = schedule.metric
+    return watched
 
 
 def check_machine(config: TrainingConfig) -> None:
@@ -99,7 +116,14 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
             for label in ("energy", "forces", "stress")
             if getattr(config.loss, label) is not None and label not in dataset.labels
         ]
-    if data.validation is None:
+    if data.validation is not None:
+        measured = {"loss", *(f"{label}_mae" for label in compared_labels(config, data))}
+        problems += [
+            f"{place}: {metric} needs labels that the training or validation set lacks: name another metric"
+            for place, metric in _watched(config).items()
+            if metric not in measured
+        ]
+    else:
         if config.training.stop_early is not None:
             problems.append("training.stop_early: needs a validation set: set data.validation or data.split")
         if config.schedule.type == "plateau":
@@ -151,7 +175,7 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
     if references is None:
         options = config.references
         references = fit_references(
-            data.train, data.meaning, options.per_element, options.scale, options.atoms, options.unseen
+            data.train, data.meaning, options.per_element, options.scale, options.atoms, options.unseen, options.mean
         )
     check_elements(data, references)
     dtype = torch.float64 if config.training.precision == "64" else torch.float32

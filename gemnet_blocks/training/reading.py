@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -163,10 +163,25 @@ def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None
         return TrainingConfig.model_validate(data), problems
     except ValidationError as error:
         known = {problem.route for problem in problems}
-        found = [explained(detail, rest) for detail in findings(error)]
+        found = list(_joined(explained(detail, rest) for detail in findings(error)))
         # a model that could not be read has been complained of already
         told = known | ({("model",)} if "model" in {route[0] for route in rest.places if route} else set())
         return None, [*problems, *(problem for problem in found if problem.route not in told)]
+
+
+def _joined(problems: Iterable[Problem]) -> Iterator[Problem]:
+    """The problems with one for each value that several alternatives refuse: it must be one or the other."""
+    by_route: dict[Route, list[str]] = {}
+    for problem in problems:
+        by_route.setdefault(problem.route, []).append(problem.message)
+    for route, messages in by_route.items():
+        parts = [message.partition(", got ") for message in messages]
+        if not all(wanted.startswith("must be ") and given for wanted, _, given in parts):
+            yield from (Problem(route, message) for message in messages)
+            continue
+        wanted = dict.fromkeys(wanted.removeprefix("must be ") for wanted, _, _ in parts)
+        given = max((given for _, _, given in parts), key=len)  # the longest suggests a correction
+        yield Problem(route, f"must be {' or '.join(wanted)}, got {given}")
 
 
 def explained(error: ErrorDetails, document: Document) -> Problem:
@@ -182,7 +197,9 @@ def explained(error: ErrorDetails, document: Document) -> Problem:
         return Problem((*route, tag), f"must be one of {context.get('expected_tags', 'the kinds that there are')}")
     if kind not in WORDS:
         return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
-    hint = did_you_mean(given, str(context.get("expected", "")).split("'")[1::2]) if kind == "literal_error" else ""
+    hint = ""
+    if kind == "literal_error" and isinstance(given, str):
+        hint = did_you_mean(given, str(context.get("expected", "")).split("'")[1::2])
     hint = hint if "did you mean" in hint else ""
     return Problem(route, f"{WORDS[kind].format(**context)}, got {shown(given)}{hint}")
 

@@ -9,6 +9,7 @@ from typing import Annotated, Literal, final
 from pydantic import Field
 
 from gemnet_blocks.options import Count, Options, Size
+from gemnet_blocks.training.validation import Metric
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 """A number from 0 to 1."""
@@ -108,16 +109,22 @@ class Steps(Schedule):
 
 @final
 class Plateau(Schedule):
-    """The learning rate is reduced whenever the validation loss has not fallen for a while."""
+    """The learning rate is reduced whenever a result of validation has not fallen for a while.
+
+    With `metric: forces_mae`, `rate: 0.8`, `patience: 3` and `least: 0` this is the ReduceLROnPlateau of published
+    trainings.
+    """
 
     type: Literal["plateau"] = "plateau"
     """The kind of schedule."""
+    metric: Metric = "loss"
+    """The result of validation that must fall."""
     rate: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The factor of each reduction."""
     patience: Count = 5
     """Validations without a gain that are waited for, beyond which the learning rate is reduced."""
     least_gain: Fraction = 1e-4
-    """The relative fall of the loss that counts as one."""
+    """The least relative fall of the metric that counts as a gain."""
     least: Fraction = 1e-3
     """The factor does not get smaller."""
 
@@ -131,7 +138,7 @@ AnySchedule = Annotated[Constant | Cosine | Linear | Exponential | Steps | Plate
 
 @final
 class PlateauWatch:
-    """Counts how often the validation loss has stopped falling.
+    """Counts how often the metric of a plateau schedule has stopped falling.
 
     Args:
         schedule: its rules.
@@ -143,10 +150,10 @@ class PlateauWatch:
         self.waited = 0
         self.reductions = 0
 
-    def observe(self, loss: float) -> None:
-        """Take notice of the loss of one validation."""
-        if loss < self.best * (1 - self._schedule.least_gain):
-            self.best, self.waited = loss, 0
+    def observe(self, value: float) -> None:
+        """Compare the metric of one validation with the best before."""
+        if value < self.best * (1 - self._schedule.least_gain):
+            self.best, self.waited = value, 0
             return
         self.waited += 1
         if self.waited > self._schedule.patience:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal
 
 import torch
 
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.structures import Prediction
 from gemnet_blocks.training.losses import Loss, Totals
+
+Metric = Literal["loss", "energy_mae", "forces_mae", "stress_mae"]
+"""A result of validation: the loss, or a mean absolute error (of energies, per atom)."""
 
 
 @torch.no_grad()

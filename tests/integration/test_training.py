@@ -113,6 +113,31 @@ def test_learning_rates_follow_the_schedule(tmp_path: Path) -> None:
     assert rates == pytest.approx([0.01 * factor for factor in (0.5, 0.75, 0.5, 0.25)])
 
 
+def test_plateaus_are_of_the_chosen_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = iter({"loss": 1.0 / step, "energy_mae": 1.0, "forces_mae": 1.0 + step} for step in range(1, 9))
+    monkeypatch.setattr("gemnet_blocks.training.course.validate", lambda *_: next(results))
+    training = {**BRIEF, "steps": 4, "validate_every": {"steps": 1}}
+    for metric, reductions in (("loss", [0, 0, 0, 0]), ("forces_mae", [0, 0, 1, 2])):
+        schedule = {"type": "plateau", "metric": metric, "rate": 0.5, "patience": 0}
+        train(config(tmp_path, training=training, schedule=schedule), tmp_path / metric)
+        rates = [float(row["learning_rate"]) for row in rows(tmp_path / metric)]
+        assert rates == pytest.approx([0.01 * 0.5**count for count in reductions])
+
+
+@pytest.mark.parametrize("forces", ["direct", "gradient"])
+def test_a_given_mean_and_scale_are_those_of_the_model_file(tmp_path: Path, forces: str) -> None:
+    references = {"per_element": "none", "mean": -0.755, "scale": 2.887}
+    changes = {"references": references, "model": {"heads": {"forces": {"type": forces}}}}
+    train(config(tmp_path, training=BRIEF, **changes), tmp_path / "run")
+    assert train(config(tmp_path, training=BRIEF, **changes), tmp_path / "run").name == "best.safetensors"
+
+    potential = load_potential(tmp_path / "run" / "best.safetensors")
+    structures = Structures.from_ase([read(tmp_path / "structures.xyz", "0"), read(tmp_path / "structures.xyz", "3")])
+    energies, plain = potential(structures), potential.model(structures)
+    torch.testing.assert_close(energies.energy, plain.energy.double() * 2.887 - 0.755)
+    torch.testing.assert_close(energies.forces, plain.forces * 2.887)
+
+
 def test_epochs_are_a_budget(tmp_path: Path) -> None:
     training = {**BRIEF, "steps": None, "epochs": 2, "validate_every": {"steps": None, "epochs": 1}}
     train(config(tmp_path, training=training), tmp_path / "run")
@@ -209,6 +234,14 @@ EARLY = {"metric": "energy_mae", "patience": 1}
         (
             {"data.labels": ["forces"], "loss.energy": None, "training.stop_early": EARLY},
             "stop_early.metric: data.labels has only forces",
+        ),
+        (
+            {"data.labels": ["forces"], "loss.energy": None, "schedule": {"type": "plateau", "metric": "energy_mae"}},
+            "schedule.metric: data.labels has only forces",
+        ),
+        (
+            {"schedule": {"type": "plateau", "metric": "stress_mae"}},
+            "schedule.metric: stresses are validated only where loss.stress is given",
         ),
         ({"data.labels": ["energy"]}, "loss.forces: data.labels has only energy"),
         ({"data.files": ["absent.xyz"]}, "absent.xyz: there is no such file"),

@@ -141,6 +141,26 @@ def test_an_empty_dataset_and_scale_are_refused():
         fit_references([labelled("CO", -3.0)], "total", "none", 0.0)
 
 
+def test_a_mean_is_an_energy_of_each_structure_whatever_its_size():
+    dataset = [labelled(symbols, -0.75 + 2 * spread) for symbols, spread in (("CO", 1), ("C2H6O", -1))]
+
+    found = fit_references(dataset, "adsorption", "none", scale=2.887, mean=-0.75)
+
+    assert (found.offset, found.scale, set(found.per_element.values())) == (-0.75, 2.887, {0.0})
+    with pytest.raises(ValueError, match="finite"):
+        fit_references(dataset, "adsorption", "none", scale=1.0, mean=math.nan)
+
+
+def test_least_squares_and_scales_are_of_the_energies_without_the_mean():
+    symbols = ("CO", "H2O", "CH4", "CO")
+    dataset = [labelled(one, exact(one) + 5 + spread) for one, spread in zip(symbols, (1, 0, 0, -1), strict=True)]
+
+    found = fit_references(dataset, "total", mean=5.0)
+
+    assert found.per_element == pytest.approx(TRUE, rel=1e-12)
+    assert found.scale == pytest.approx(math.sqrt(2 * (1 / 2) ** 2 / 4))
+
+
 def test_references_round_trip_through_json():
     references = References({29: -3.7, 8: -4.9}, 0.25, "adsorption", offset=-0.5)
 

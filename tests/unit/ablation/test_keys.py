@@ -41,6 +41,7 @@ def key(patch: Any = None, seed: int = 0, learner: Any = None, files: Any = None
         {"training": {"steps": 3, "execution": {"angular": "explicit"}}},
         {"data": {**CONFIG["data"], "batch": {"structures": 3}}},
         {"scales": None},
+        {"references": {"mean": 0.1}},
     ],
     ids=str,
 )
@@ -56,6 +57,7 @@ def test_whatever_changes_the_result_changes_the_key(change: dict[str, Any]) -> 
         {"data": {**CONFIG["data"], "workers": 2, "cache": "cache"}},
         {"data": {**CONFIG["data"], "files": ["moved/a.xyz"]}},
         {"output": "elsewhere"},
+        {"references": {"mean": 0.0}},
     ],
     ids=str,
 )

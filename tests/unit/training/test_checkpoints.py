@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.references import ReferencesOptions
 from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, filled, read_checkpoint
-from gemnet_blocks.training.options import TrainingOptions
+from gemnet_blocks.training.options import TrainingConfig, TrainingOptions
+from gemnet_blocks.training.schedules import Plateau
 from gemnet_blocks.training.state import Means, RunState
 from gemnet_blocks.training.stream import Place
 
@@ -76,3 +78,11 @@ def test_fields_that_came_later_had_their_defaults():
     before = {name: value for name, value in now.items() if name not in ("initial_weights", "clip")}
     assert filled(before, fields) == now
     assert filled({**before, "clip": 2.0}, fields)["clip"] == 2.0
+
+
+def test_fields_of_the_chosen_schedule_that_came_later_had_their_defaults():
+    fields = {name: TrainingConfig.model_fields[name] for name in ("schedule", "references")}
+    before = {"schedule": {"type": "plateau", "rate": 0.3}, "references": {"scale": 2.0}}
+    now = filled(before, fields)
+    assert now["schedule"] == Plateau(rate=0.3).model_dump(mode="json")
+    assert now["references"] == ReferencesOptions(scale=2.0).model_dump(mode="json")

@@ -115,6 +115,18 @@ def test_every_problem_is_told_at_once_with_its_line(tmp_path: Path) -> None:
         ("structures: 5", "", ":8: data.batch: .*needs exactly one of structures, atoms and edges"),
         ("units: eV", "", "data: .*needs units"),
         (
+            "type: cosine, warmup: 10",
+            "type: plateau, metric: force_mae",
+            "schedule.metric: must be .loss., .* did you mean .forces_mae.",
+        ),
+        ("type: l2mae", "type: 3", "loss.forces.type: must be 'mae', .*, got 3"),
+        ("loss:", "references: {scale: 0}\nloss:", "scale: must be 'force_rms' or greater than 0, got 0"),
+        ("loss:", "references: {scale: -2.9}\nloss:", "scale: must be 'force_rms' or greater than 0, got -2.9"),
+        ("loss:", "references: {scale: rms}\nloss:", "scale: must be 'force_rms' or a number, got 'rms'"),
+        ("loss:", "references: {scale: .nan}\nloss:", "scale: must be finite, got nan"),
+        ("loss:", "references: {mean: -.inf}\nloss:", "mean: must be finite, got -inf"),
+        ("loss:", "references: {mean: true}\nloss:", "mean: must be a number, got true"),
+        (
             "symmetric.yaml",
             "symetric.yaml",
             "model.extends: .*symetric.yaml does not exist; did you mean 'symmetric.yaml'",
