@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.table import Table
 
+from gemnet_blocks.progress_lines import ProgressLines
 from gemnet_blocks.relaxation import RelaxationStep
 from gemnet_blocks.terminal import console
 
@@ -17,7 +18,7 @@ _SHOWN = 12
 
 @final
 class StepsTable:
-    """Shows the last steps while there are more to come, and all of them at the end.
+    """Shows the last steps while there are more to come, in log files as lines, and all of them at the end.
 
     Args:
         meaning: what energies are relative to.
@@ -27,6 +28,7 @@ class StepsTable:
     def __init__(self, meaning: str, cell: bool) -> None:
         self._meaning, self._cell = meaning, cell
         self._rows: list[tuple[str, ...]] = []
+        self._lines = ProgressLines()
         self._live = Live(console=console, transient=True, refresh_per_second=4)
 
     def __enter__(self) -> StepsTable:
@@ -45,6 +47,9 @@ class StepsTable:
         """Add a row."""
         stress = () if step.max_stress is None else (f"{step.max_stress:.6f}",)
         self._rows.append((str(step.number), f"{step.energy:.6f}", f"{step.max_force:.6f}", *stress))
+        self._lines.tell(
+            lambda: f"step {step.number}: energy {step.energy:.6f} eV, largest force {step.max_force:.4f} eV/Å"
+        )
         if console.is_terminal:
             self._live.update(self._table(self._rows[-_SHOWN:]))
 

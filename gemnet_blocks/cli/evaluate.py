@@ -106,6 +106,7 @@ def evaluate(
             f"{data}: has no labels of what {model} predicts, which is {', '.join(sorted(predicted))}: name "
             "others with --labels"
         )
+    print(f"evaluating {model} on {len(dataset):,} structures", flush=True)
     evaluation = run(
         potential,
         dataset,
@@ -113,6 +114,7 @@ def evaluate(
         groups=None if group is None else dataset.groups(group, group_pattern),
         atoms="free" if free_atoms else "all",
         keep_atoms=plot or atoms,
+        progress=True,
     )
     console.print(summary_table(evaluation))
     console.print(parts_table(evaluation, "element"))

@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.markup import escape
+from rich.table import Table
 
 
 def train(
@@ -28,8 +31,6 @@ def train(
     ] = None,
 ) -> None:
     """Train a potential. Stopped by Ctrl-C or anything else, the same command goes on where it was."""
-    from rich.markup import escape
-
     from gemnet_blocks.spec.resolve import parse_assignment
     from gemnet_blocks.terminal import console
     from gemnet_blocks.training import Interrupted, load_config
@@ -37,6 +38,8 @@ def train(
     from gemnet_blocks.training.processes import Processes
 
     first = Processes.of_environment().rank == 0
+    if first:
+        print(f"training {config}: reading the data, then fitting references and scale factors", flush=True)
     try:
         model = run(load_config(config, dict(map(parse_assignment, assignments or []))), output, resume)
     except Interrupted as stopped:
@@ -44,4 +47,23 @@ def train(
             console.print(escape(str(stopped)), soft_wrap=True)
         raise typer.Exit(128 + stopped.signal) from None
     if first:
+        console.print(_closing_table(model))
         console.print(f"written: {model}", soft_wrap=True)
+
+
+def _closing_table(model: Path) -> Table:
+    """The validation errors of the best model, the time, and the files of a run."""
+    from gemnet_blocks.model_file import load_potential
+    from gemnet_blocks.progress_lines import clock
+    from gemnet_blocks.training.display import with_units
+
+    record = load_potential(model.with_name("last.safetensors")).record  # of the whole run
+    table = Table("result", "value", box=SIMPLE_HEAD, title=f"{model.stem} model", title_justify="left")
+    best = record["best_validation"] or {"step": record["step"]}
+    table.add_row("step", f"{best['step']:,} of {record['step']:,}")
+    for name, value in with_units(best).items():
+        table.add_row(f"validation {name}", value)
+    table.add_row("time", clock(record["seconds"]))
+    table.add_row("folder", escape(str(model.parent)))
+    table.add_row("files", ", ".join(sorted(path.name for path in model.parent.iterdir())))
+    return table

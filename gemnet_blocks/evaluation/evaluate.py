@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +19,7 @@ from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
 from gemnet_blocks.evaluation.residuals import residuals
+from gemnet_blocks.progress_lines import ProgressLines
 from gemnet_blocks.references import AtomChoice, StoredMeaning
 from gemnet_blocks.structures import Prediction
 
@@ -71,6 +73,7 @@ def evaluate(
     atoms: AtomChoice = "all",
     keep_atoms: bool = False,
     workers: int = 0,
+    progress: bool = False,
 ) -> Evaluation:
     """Predict every structure of a dataset and compare with the labels that it has.
 
@@ -85,6 +88,7 @@ def evaluate(
         atoms: whose forces count: `all`, or `free` to leave fixed atoms out.
         keep_atoms: keep the forces of every atom, for plots and tables of them.
         workers: processes that read the dataset ahead.
+        progress: tell log files twice a minute how many structures are predicted.
 
     Raises:
         StructureError: a structure cannot be computed, or its prediction is not finite; names its frame.
@@ -98,8 +102,12 @@ def evaluate(
     potential.eval()
     try:
         with torch.no_grad():
+            done, lines = 0, ProgressLines()
             for indices, labelled in zip(sampler, loader(dataset, sampler, workers), strict=True):
                 run.add(indices, labelled)
+                done += len(indices)
+                if progress:
+                    lines.tell(partial("predicted {:,} of {:,} structures".format, done, len(dataset)))
     finally:
         potential.train(training)
     return run.evaluation()

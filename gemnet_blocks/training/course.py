@@ -105,7 +105,7 @@ class Course(Callback):
             row |= self._validate(trainer, module)
         if row and self._log is not None:
             self._log.write(self.state.step, {"epoch": report.place.epochs_done, "seconds": self._seconds(), **row})
-        self._display.show(self.fraction, self.state.step, row)
+        self._display.show(self.fraction, self.state.step, row, self._seconds())
         if self.state.finished and trainer.is_global_zero:  # before the checkpoint that says so
             self.results.save("last", self._potential(module), self.state)
         if self.state.finished or report.stop_wished or self._checkpoint_due(report):
