@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from typing import Any, cast
 
 import torch
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from gemnet_blocks.charges import QUANTITIES, described, unread_of_atoms
 from gemnet_blocks.frames import with_tag
+from gemnet_blocks.graph.coinciding import refuse_coinciding
 from gemnet_blocks.graph.neighbors import NeighborSearch
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.model_file import load_potential
@@ -37,6 +40,10 @@ class GemNetCalculator(Calculator):
         default_tag: the tag of atoms that have none; None: models that need tags refuse them.
         memory_budget: in bytes, see `GemNet`; None: that of the model.
         execution: how the model of a file is computed.
+        allow_coinciding: whether atoms may coincide, that is be less than 0.01 Å apart; otherwise they are refused, as
+            forces cannot move them apart.
+
+    A total charge or spin in `atoms.info` is not read; a warning says so, once.
 
     Raises:
         StateError: the file cannot be read.
@@ -60,9 +67,12 @@ class GemNetCalculator(Calculator):
         default_tag: int | None = None,
         memory_budget: float | None = None,
         execution: Execution | None = None,
+        allow_coinciding: bool = False,
     ) -> None:
         super().__init__()
         self.potential = own_potential(potential, dtype, device, execution)
+        self.allow_coinciding = allow_coinciding
+        self._warned: set[str] = set()
         self.default_tag = default_tag
         self.memory_budget = memory_budget
         search = self.potential.model.trunk.graphs.search
@@ -113,14 +123,26 @@ class GemNetCalculator(Calculator):
         own: Any = self.atoms  # a copy
         for name in properties:
             self._check(name, own)
+        self._warn(own)
         self.results = _results(self._predict(own, self.potential.has_stress and bool(own.pbc.all())))
 
     @torch.no_grad()
     def _predict(self, atoms: Any, stress: bool) -> Prediction:
         tagged = atoms if self.default_tag is None else with_tag(atoms, self.default_tag)
-        structures = Structures.from_ase(tagged, device=self.potential.device)
-        prediction: Prediction = self.potential(structures, stress, self._neighbors(structures), self.memory_budget)
+        structures = Structures.from_ase(tagged, device=self.potential.device, ignore=QUANTITIES)
+        pairs = self._neighbors(structures)
+        if not self.allow_coinciding:
+            refuse_coinciding(structures, pairs)
+        prediction: Prediction = self.potential(structures, stress, pairs, self.memory_budget)
         return prediction
+
+    def _warn(self, atoms: Any) -> None:
+        """Warn of a charge or spin that is not read, once for each value instead of in each step."""
+        found = unread_of_atoms(atoms)
+        text = ", ".join(map(str, found))
+        if found and text not in self._warned:
+            self._warned.add(text)
+            warnings.warn(described({"these atoms": found}, 1), stacklevel=2)
 
     def _neighbors(self, structures: Structures) -> Pairs:
         graphs = self.potential.model.trunk.graphs

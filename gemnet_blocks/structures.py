@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gemnet_blocks.charges import described, unread_of_atoms
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.frames import fixed_atoms
 
@@ -64,16 +66,26 @@ class Structures:
         atoms: Atoms | Sequence[Atoms],
         dtype: torch.dtype = torch.float64,
         device: torch.device | str | None = None,
+        ignore: Collection[str] = (),
     ) -> Structures:
         """Collect ASE atoms, one or many; periodicity, tags and which atoms are fixed come along.
 
-        Tags that were never set are unknown, not 0.
+        Tags that were never set are unknown, not 0. A total charge or spin in `atoms.info` is left behind with a
+        warning, as models do not read it.
+
+        Args:
+            atoms: one or many.
+            dtype: the floating-point type of positions and cells.
+            device: where to put them.
+            ignore: `charge` or `spin`, of which no warning is given.
 
         Raises:
             StructureError: positions or cells that are not finite, an atomic number below 1, or lattice vectors that
                 do not span the directions marked periodic.
         """
         many: Sequence[Any] = [atoms] if hasattr(atoms, "get_positions") else list(atoms)
+        if unread := {f"structure {i}": found for i, one in enumerate(many) if (found := unread_of_atoms(one, ignore))}:
+            warnings.warn(described(unread, len(many)), stacklevel=2)
         counts = [len(one) for one in many]
         structures = cls(
             positions=torch.as_tensor(_stack([one.positions for one in many], (0, 3)), dtype=dtype, device=device),

@@ -9,6 +9,7 @@ from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 
+from gemnet_blocks.charges import QUANTITIES
 from gemnet_blocks.estimate import Estimate
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.structures import Structures
@@ -94,7 +95,7 @@ def print_predictions(model: GemNet, frames: list[Atoms]) -> list[Atoms]:
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    model.trunk.graphs.check(Structures.from_ase(frames))
+    model.trunk.graphs.check(Structures.from_ase(frames, ignore=QUANTITIES))
     results = Table(box=SIMPLE_HEAD, header_style="bold")
     for column in ("structure", "formula", "atoms", "energy", "mean |force|", "max |force|"):
         results.add_column(column, justify="left" if column == "formula" else "right")
@@ -102,7 +103,7 @@ def print_predictions(model: GemNet, frames: list[Atoms]) -> list[Atoms]:
     counts: dict[str, list[int]] = {}
     predicted = []
     for number, frame in enumerate(frames):
-        timed = timed_prediction(model, Structures.from_ase(frame))
+        timed = timed_prediction(model, Structures.from_ase(frame, ignore=QUANTITIES))
         for part, spent in timed.seconds.items():
             seconds[part] = seconds.get(part, 0.0) + spent
         for name, count in timed.counts.items():

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from gemnet_blocks.calculator import own_potential
+from gemnet_blocks.charges import QUANTITIES, Unread, described, unread
+from gemnet_blocks.graph.coinciding import coinciding_message, coinciding_pairs
 from gemnet_blocks.graph.neighbors import NeighborSearch
+from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.skin import KeptNeighbors
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
@@ -40,6 +44,8 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         default_tag: the tag of all atoms, as TorchSim's states have none; None: models that need tags refuse them.
         compute_stress: whether stresses are computed of periodic systems; None: where the model has them.
 
+    Charges and spins of systems are not read, and atoms of a system may coincide; a warning says so, once.
+
     Raises:
         StateError: the file cannot be read.
         NotImplementedError: stresses of a model that has none.
@@ -58,6 +64,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         self.potential = own_potential(potential, dtype, device)
         self.default_tag = default_tag
         self._device, self._dtype = self.potential.device, self.potential.dtype
+        self._warned: set[str] = set()
         self._compute_forces = self.potential.model.forces is not None
         self.compute_stress = self.potential.has_stress if compute_stress is None else compute_stress
         search = self.potential.model.trunk.graphs.search
@@ -104,6 +111,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         structures = self._structures(state)
         graphs = self.potential.model.trunk.graphs
         pairs = self.search(graphs.as_periodic(structures), graphs.reach)
+        self._warn(state, structures, pairs)
         stress = self.compute_stress and bool(structures.periodic.all())
         prediction = self.potential(structures, stress, pairs)
         results = {"energy": prediction.energy}
@@ -112,6 +120,20 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         if prediction.stress is not None:
             results["stress"] = prediction.stress
         return results
+
+    def _warn(self, state: SimState | dict[str, Any], structures: Structures, pairs: Pairs) -> None:
+        """Warn of charges and spins that are not read and of coinciding atoms, once each instead of in each step."""
+        messages: dict[str, str] = {}
+        unread = _unread(state, len(structures)) if "unread" not in self._warned else {}
+        if unread:
+            messages["unread"] = described(unread, len(structures))
+        if "coinciding" not in self._warned:
+            found = coinciding_pairs(structures, pairs).by_structure(structures, "system {}".format)
+            if found:
+                messages["coinciding"] = coinciding_message(found, len(structures))
+        for text in messages.values():
+            warnings.warn(text, stacklevel=3)
+        self._warned |= messages.keys()
 
     def _structures(self, state: SimState | dict[str, Any]) -> Structures:
         def of(name: str) -> Any:
@@ -133,3 +155,14 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         )
         structures.validate()
         return structures
+
+
+def _unread(state: SimState | dict[str, Any], count: int) -> dict[str, list[Unread]]:
+    """Charges and spins of systems, which newer versions of TorchSim have, except those of neutral closed shells."""
+    values: dict[str, list[float]] = {}
+    for name in QUANTITIES:
+        value = state.get(name) if isinstance(state, dict) else getattr(state, name, None)
+        if value is not None:
+            values[name] = torch.as_tensor(value).reshape(-1).expand(count).tolist()
+    every = {f"system {i}": unread({name: value[i] for name, value in values.items()}) for i in range(count)}
+    return {place: found for place, found in every.items() if found}

@@ -22,6 +22,8 @@ _LATER: Mapping[tuple[str, str], Any] = {("references", "mean"): 0.0, ("schedule
 """Fields of a training config that came after the format, and what runs without them did: so much is no change."""
 
 _FILES = ("files", "train", "validation", "test")
+_FREE = ("workers", "cache", "ignore")
+"""Fields of the data that change no result."""
 _CHUNK = 1 << 20
 
 
@@ -52,7 +54,7 @@ def run_key(
         content["parts"] = parts
     if config is not None:
         rest = config.to_dict()
-        data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, "workers", "cache")}
+        data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, *_FREE)}
         training = {key: value for key, value in rest.pop("training").items() if key not in ("log", "checkpoint")}
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
         for (section, field), before in _LATER.items():

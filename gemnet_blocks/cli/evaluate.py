@@ -132,7 +132,7 @@ def _of_config(path: Path, split: Split) -> tuple[LabelledDataset, str]:
     from gemnet_blocks.training.reading import load_config
 
     config = load_config(path)
-    splits = open_data(config.data, config.folder)
+    splits = open_data(config.data, config.folder, charged="warn")
     chosen: LabelledDataset | None = getattr(splits, split.value)
     if chosen is None:
         raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
@@ -170,4 +170,4 @@ def _of_file(
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise SpecError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
-    return open_files([str(path)], options, Path()), options.energy
+    return open_files([str(path)], options, Path(), charged="warn"), options.energy

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from contextlib import nullcontext
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from gemnet_blocks.charges import QUANTITIES, described, unread_of_atoms
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.frames import with_tag
 from gemnet_blocks.terminal import console
@@ -75,7 +77,23 @@ def batch_of(structures: Path, index: str, default_tag: int | None) -> Any:
     """Frames of a file as one batch."""
     from gemnet_blocks.structures import Structures
 
-    return Structures.from_ase(frames_of(structures, index, default_tag))
+    # charges that models do not read change nothing in what a model costs
+    return Structures.from_ase(frames_of(structures, index, default_tag), ignore=QUANTITIES)
+
+
+def warn_of_frames(frames: list[Any], structures: Path, index: str) -> None:
+    """Warn of frames of a file with a charge or spin that models do not read, and of those with coinciding atoms."""
+    from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
+    from gemnet_blocks.structures import Structures
+
+    def place(number: int) -> str:
+        return f"{structures}, frame {number}{'' if index == ':' else f' of those at index {index}'}"
+
+    if unread := {place(i): found for i, frame in enumerate(frames) if (found := unread_of_atoms(frame))}:
+        warnings.warn(described(unread, len(frames)), stacklevel=2)
+    batch = Structures.from_ase(frames, ignore=QUANTITIES)
+    if coinciding := coinciding_atoms(batch).by_structure(batch, place):
+        warnings.warn(coinciding_message(coinciding, len(frames)), stacklevel=2)
 
 
 def check_writable(path: Path) -> None:

@@ -19,7 +19,7 @@ from gemnet_blocks.cli.arguments import (
     TaskOption,
     Weights,
 )
-from gemnet_blocks.cli.loading import batch_of, build_model, check_writable, frames_of, load_weights
+from gemnet_blocks.cli.loading import batch_of, build_model, check_writable, frames_of, load_weights, warn_of_frames
 from gemnet_blocks.frames import output_format
 from gemnet_blocks.terminal import console, print_costs, print_predictions, print_summary
 
@@ -46,6 +46,7 @@ def predict(
     if output is not None:
         check_writable(output)
     frames = frames_of(structures, index, default_tag)
+    warn_of_frames(frames, structures, index)
     if output is not None:
         output_format(output, several=len(frames) > 1, results=True)
     model = build_model(spec, assignments, execution, seed, initial_values=weights is None)

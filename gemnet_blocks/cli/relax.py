@@ -50,6 +50,9 @@ def relax(
         TypeChoice | None, typer.Option(help="The floating-point type of the weights; by default the file's.")
     ] = None,
     device: Annotated[str | None, typer.Option(help="Where to compute, such as cuda; by default the CPU.")] = None,
+    allow_coinciding: Annotated[
+        bool, typer.Option("--allow-coinciding", help="Relax even where atoms are at the same place.")
+    ] = False,
 ) -> None:
     """Relax a structure with a trained potential. Stopped by Ctrl-C, it writes what it has."""
     import torch
@@ -71,7 +74,12 @@ def relax(
     frames = frames_of(structure, index, default_tag)
     if len(frames) != 1:
         raise StructureError(f"{structure}: {len(frames)} frames at index {index}: one is relaxed, such as --index -1")
-    calculator = GemNetCalculator(model, dtype=None if dtype is None else getattr(torch, dtype.value), device=device)
+    calculator = GemNetCalculator(
+        model,
+        dtype=None if dtype is None else getattr(torch, dtype.value),
+        device=device,
+        allow_coinciding=allow_coinciding,
+    )
     console.print(f"energies: {calculator.meaning}, in eV")
     taken: list[RelaxationStep] = []
     interrupted = False
@@ -81,6 +89,8 @@ def relax(
                 # all of them only where they are asked for
                 taken = [*taken, step] if trajectory else [step]
                 table.add(step)
+    except StructureError as error:
+        raise (error if error.structure is None else error.at(f"{structure}, index {index}")) from None
     except KeyboardInterrupt:
         interrupted = True
     if not taken:

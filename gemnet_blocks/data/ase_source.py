@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from gemnet_blocks.charges import is_charge_or_spin
 from gemnet_blocks.data.frame import Frame, as_text, periodic_directions
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
@@ -76,17 +77,20 @@ class AseSource(FrameSource):
         from ase.db import connect
 
         for index, row in enumerate(connect(str(self._path), type="json").select()):
-            yield atoms_of_row(row, self.place(index)), {**row.data, **row.key_value_pairs}
+            more = {**row.data, **row.key_value_pairs}
+            yield atoms_of_row(row, more, self.place(index)), more
 
 
-def atoms_of_row(row: Any, place: str) -> Any:
-    """The atoms of a row of an ASE database.
+def atoms_of_row(row: Any, more: Mapping[str, Any], place: str) -> Any:
+    """The atoms of a row of an ASE database, with the total charge and spin among its other values.
 
     Raises:
         StructureError: its periodicity is not three truth values.
     """
     row.pbc = periodic_directions(row.pbc, place)
-    return row.toatoms()
+    atoms = row.toatoms()
+    atoms.info |= {key: value for key, value in more.items() if is_charge_or_spin(key)}
+    return atoms
 
 
 _FRAMES: Mapping[str, str] = {
@@ -160,5 +164,6 @@ def frame_of(
         fixed=fixed_atoms(atoms),
         labels={name: known.get(keys.get(name, name)) for name in ("energy", "forces", "stress")},
         text={**as_text(per_structure), **{key: value for key, value in (text or {}).items() if key in atoms.info}},
+        initial_charges=atoms.arrays.get("initial_charges"),
         available=sorted(key for key in known if key not in (*_OF_ASE, *_NO_LABELS)),
     )

@@ -193,7 +193,7 @@ class _Batches(DataLoader[LabelledStructures]):
         try:
             yield from super().__iter__()
         except StructureError as error:
-            name = f"{StructureError.__module__}.{StructureError.__name__}: "
+            name = f"{type(error).__module__}.{type(error).__name__}: "
             raise StructureError(str(error).rsplit(name, 1)[-1].rstrip()) from None
 
 

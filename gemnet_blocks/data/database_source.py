@@ -63,7 +63,8 @@ class DatabaseSource(FrameSource):
         place = self.place(index)
         try:
             row = self._row(int(self._ids[index]))
-            return atoms_of_row(row, place), {**_mapping(row.data), **_mapping(row.key_value_pairs)}
+            more = {**_mapping(row.data), **_mapping(row.key_value_pairs)}
+            return atoms_of_row(row, more, place), more
         except StructureError:
             raise
         except Exception as error:  # backends raise anything

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -12,11 +13,15 @@ import numpy.typing as npt
 import torch
 from ase.data import chemical_symbols
 
+from gemnet_blocks.charges import Quantity, Unread, described, refused, unread
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.stress import StressRule
 from gemnet_blocks.data.units import Units
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
+
+Charged = Literal["refuse", "warn"]
+"""What happens to structures with a total charge or spin: training refuses them, evaluation warns."""
 
 Label = Literal["energy", "forces", "stress"]
 """What can be known of a structure."""
@@ -40,6 +45,7 @@ class Frame:
         fixed: atoms that are held in place; None: none of them.
         labels: energy, forces and stress, those that were found.
         text: other values, one per structure, by name: as text, since structures are grouped by them.
+        initial_charges: a charge per atom, as ASE has it; None without any.
         available: the names under which labels could be, for messages.
     """
 
@@ -51,6 +57,7 @@ class Frame:
     fixed: Any = None
     labels: Mapping[str, Any] = field(default_factory=dict)
     text: Mapping[str, str] = field(default_factory=dict)
+    initial_charges: Any = None
     available: Sequence[str] = ()
 
 
@@ -65,6 +72,8 @@ class LabelRules:
         keys: the names that labels were looked up by, for messages.
         element_count: the greatest atomic number that is allowed, if there is one.
         needs_tags: whether every atom must have a tag.
+        ignore: which of charge and spin are passed over.
+        charged: what happens to other structures with a charge or spin, which models do not read.
     """
 
     units: Units
@@ -73,6 +82,31 @@ class LabelRules:
     keys: Mapping[str, str] = field(default_factory=dict)
     element_count: int | None = None
     needs_tags: bool = False
+    ignore: frozenset[Quantity] = frozenset()
+    charged: Charged = "refuse"
+
+    def unread(self, frame: Frame) -> list[Unread]:
+        """Find the charge and spin of a frame that are not passed over."""
+        return unread(frame.text, self.ignore, frame.initial_charges)
+
+    def refuses(self, found: Sequence[Unread]) -> bool:
+        """Whether a structure with such a charge or spin is refused, and not only warned of."""
+        return self.charged == "refuse" and any(one.certain for one in found)
+
+    def report(self, found: Mapping[str, Sequence[Unread]], count: int) -> None:
+        """Refuse structures with a charge or spin, or warn of them.
+
+        Args:
+            found: what was found in each structure, by the place of the structure.
+            count: the number of structures that were looked at.
+
+        Raises:
+            UnreadError: structures are refused, and at least one charge or spin is certain.
+        """
+        if any(map(self.refuses, found.values())):
+            raise refused(found, count)
+        if found:
+            warnings.warn(described(found, count), stacklevel=2)
 
     def named(self, label: str) -> str:
         """A label and the key that it is read from, for messages."""

@@ -11,6 +11,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from gemnet_blocks.charges import is_charge_or_spin
 from gemnet_blocks.data.frame import Frame, as_text
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
@@ -54,6 +55,10 @@ class NpzSource(FrameSource):
             raise StructureError(f"{name}: atomic numbers: the shape is {numbers.shape}, {shape[1:]} is needed")
         self._numbers = np.broadcast_to(numbers, shape)
         self._arrays = {key: array for key, array in arrays.items() if array.shape[:1] == shape[:1]}
+        # also in a column, or one for all frames
+        for key, array in arrays.items():
+            if is_charge_or_spin(key) and array.size in (1, shape[0]):
+                self._arrays[key] = np.broadcast_to(array.reshape(-1), shape[:1])
         self._labels = {
             "energy": self._label(arrays, keys.get("energy"), ENERGY),
             "forces": self._label(arrays, keys.get("forces"), FORCES),

@@ -13,7 +13,7 @@ from gemnet_blocks.data.combined import Concatenation, Subset
 from gemnet_blocks.data.copies import Copies, find_copies
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.files_to_sources import open_sources
-from gemnet_blocks.data.frame import LabelRules
+from gemnet_blocks.data.frame import Charged, LabelRules
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.data.stored import MemoryDataset, StreamedDataset
 from gemnet_blocks.data.survey import Survey, check_periodicity, survey
@@ -50,13 +50,15 @@ class DataSplits:
     surveys: Mapping[str, Survey]
 
 
-def open_data(options: DataOptions, folder: Path, model: Spec | None = None) -> DataSplits:
+def open_data(options: DataOptions, folder: Path, model: Spec | None = None, charged: Charged = "refuse") -> DataSplits:
     """Open, check, split and compare labelled structures.
 
     Args:
         options: which files, what they mean, how they are split.
         folder: what relative paths are relative to.
         model: the model that all structures are for: they must have its elements, and tags if it selects edges by them.
+        charged: whether structures with a total charge or spin, which models do not read, are refused, as is right for
+            training, or warned of. `options.ignore` passes over them.
 
     Raises:
         StructureError: a file or frame that cannot be used, or copies of training structures where these are errors;
@@ -64,7 +66,7 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None) -> 
         SpecError: options that do not fit the data.
     """
     opened = {
-        part: open_files(files, options, folder, model)
+        part: open_files(files, options, folder, model, charged)
         for part, files in (
             ("train", options.files or options.train),
             ("validation", options.validation),
@@ -96,7 +98,13 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None) -> 
     )
 
 
-def open_files(files: Sequence[str], options: DataOptions, folder: Path, model: Spec | None = None) -> LabelledDataset:
+def open_files(
+    files: Sequence[str],
+    options: DataOptions,
+    folder: Path,
+    model: Spec | None = None,
+    charged: Charged = "refuse",
+) -> LabelledDataset:
     """All frames of some files, unsplit; those that are kept in memory are checked.
 
     Args:
@@ -104,6 +112,7 @@ def open_files(files: Sequence[str], options: DataOptions, folder: Path, model: 
         options: what they mean; parts and splits are not read.
         folder: see above.
         model: see `open_data`.
+        charged: see `open_data`.
 
     Raises:
         StructureError: a file or frame that cannot be used; names file and frame.
@@ -115,6 +124,8 @@ def open_files(files: Sequence[str], options: DataOptions, folder: Path, model: 
         keys=options.keys.given(),
         element_count=None if model is None else model.elements,
         needs_tags=model is not None and any(model.graphs[name].tags is not None for name in model.graphs_in_use()),
+        ignore=frozenset(options.ignore),
+        charged=charged,
     )
     datasets: list[LabelledDataset] = []
     for name in files:

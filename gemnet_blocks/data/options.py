@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from gemnet_blocks.charges import Quantity
 from gemnet_blocks.data.batching import BatchOptions
 from gemnet_blocks.data.frame import Label
 from gemnet_blocks.data.splits import SplitOptions
@@ -90,6 +91,12 @@ class DataOptions(Options):
     periodicity: Literal["same", "mixed"] = "same"
     """Whether all frames must be periodic in the same directions; mixed where, say, crystals and molecules are meant to
     be learned together."""
+    ignore: Annotated[tuple[Quantity, ...], Field(strict=False)] = ()
+    """charge, spin or both, which no model reads yet: frames are trained on as if they were neutral, whatever they say
+    of these. Otherwise a frame is refused if it has a total charge other than 0, a spin other than 0 or a multiplicity
+    other than 1; the value 1 of `spin` and `total_spin` is taken for a multiplicity, as in OMol25. Names such as
+    `charge`, `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized. Charges of atoms are not total
+    charges; ASE's initial charges cause a warning where they do not add up to zero."""
     split: SplitOptions | None = None
     """How `files` are divided; null: all of them are to train on."""
     leakage: Literal["warn", "error", "drop", "ignore"] = "warn"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from typing import final
@@ -14,6 +15,7 @@ from gemnet_blocks.data.frame import Frame, LabelRules, checked, packed
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
 from gemnet_blocks.structures import Structures
 
 
@@ -35,6 +37,11 @@ class MemoryDataset(LabelledDataset):
         places = [source.place(index) for index in range(len(frames))]
         self._all = packed(frames, range(len(frames)), places, rules)
         self._text = [frame.text for frame in frames]
+        unread = {place: found for place, frame in zip(places, frames, strict=True) if (found := rules.unread(frame))}
+        rules.report(unread, len(frames))
+        structures = self._all.structures
+        if coinciding := coinciding_atoms(structures).by_structure(structures, places.__getitem__):
+            warnings.warn(coinciding_message(coinciding, len(frames)), stacklevel=2)
         self._counts = np.array([len(frame.numbers) for frame in frames], dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self._counts)])
 
@@ -100,6 +107,7 @@ class StreamedDataset(LabelledDataset):
 
     def __init__(self, source: FrameSource, rules: LabelRules) -> None:
         self._source, self._rules = source, rules
+        self._warned = False
 
     def __len__(self) -> int:
         return len(self._source)
@@ -143,7 +151,12 @@ class StreamedDataset(LabelledDataset):
         return _value(frame.text, key, self._source.name, self.place(index))
 
     def _frame(self, index: int) -> Frame:
-        return checked(self._source.frame(index), self._rules, self.place(index))
+        frame, place = checked(self._source.frame(index), self._rules, self.place(index)), self.place(index)
+        found = self._rules.unread(frame)
+        if found and (self._rules.refuses(found) or not self._warned):
+            self._rules.report({place: found}, 1)
+            self._warned = True  # once, not for every frame that is read
+        return frame
 
 
 def _value(text: Mapping[str, str], key: str, file: str, place: str) -> str:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
 from ase.data import chemical_symbols
 
+from gemnet_blocks.charges import Unread, UnreadError, refused
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.files import structure_hash
-from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.errors import StructureError
+from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
+
+_AT_ONCE = 256
+"""Structures that are searched together for coinciding atoms."""
 
 _ROUNDING = 1e-3
 """Positions that differ by less, in Å, are the same."""
@@ -94,8 +101,15 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
     keys, formulas, energies, periodic = [], [], [], []
     elements, atoms, free, squares = set[int](), 0, 0, 0.0
     content = hashlib.sha256()
+    unread: dict[str, Sequence[Unread]] = {}
+    coinciding = _Coinciding(dataset)
     for index in chosen.tolist():
-        item = dataset[index]
+        try:
+            item = dataset[index]
+        except UnreadError as error:
+            unread |= error.found  # they are counted before they are refused
+            continue
+        coinciding.add(index, item)
         numbers = item.structures.numbers.numpy()
         keys.append(_key(item))
         formulas.append(np.sort(numbers).astype(np.uint8).tobytes())
@@ -109,6 +123,9 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
         for value in (item.structures.tags, item.structures.fixed, item.energy, item.forces, item.stress):
             content.update(b"none" if value is None else value.contiguous().numpy().tobytes())
         squares += float("nan") if item.forces is None else float(item.forces.square().sum())
+    if unread:
+        raise refused(unread, len(chosen))
+    coinciding.warn(len(chosen))
     return Survey(
         dataset=dataset,
         indices=chosen,
@@ -122,6 +139,42 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
         free=free,
         content=content.digest(),
     )
+
+
+@final
+class _Coinciding:
+    """Searches the structures of a dataset on disk for coinciding atoms; those kept in memory were searched before.
+
+    Args:
+        dataset: where they are from.
+    """
+
+    def __init__(self, dataset: LabelledDataset) -> None:
+        self._dataset = dataset
+        self._waiting: list[tuple[int, LabelledStructures]] = []
+        self._found: dict[str, str] = {}
+
+    def add(self, index: int, item: LabelledStructures) -> None:
+        """Take in one structure; many are searched at once, which is much faster."""
+        if self._dataset.streamed:
+            self._waiting.append((index, item))
+        if len(self._waiting) == _AT_ONCE:
+            self._search()
+
+    def warn(self, count: int) -> None:
+        """Warn of what was found among so many structures."""
+        self._search()
+        if self._found:
+            warnings.warn(coinciding_message(self._found, count), stacklevel=3)
+
+    def _search(self) -> None:
+        if self._waiting:
+            indices, items = zip(*self._waiting, strict=True)
+            structures = collate(items).structures
+            self._found |= coinciding_atoms(structures).by_structure(
+                structures, lambda which: self._dataset.place(indices[which])
+            )
+        self._waiting = []
 
 
 def check_periodicity(surveys: Iterable[Survey]) -> None:

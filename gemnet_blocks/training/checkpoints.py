@@ -23,7 +23,7 @@ FILE = "checkpoint.ckpt"
 KEY = "gemnet_blocks"
 """Where, in Lightning's checkpoint, our own part is."""
 
-CHANGEABLE = ("output", "training.log.", "training.checkpoint.", "data.workers", "data.cache")
+CHANGEABLE = ("output", "training.log.", "training.checkpoint.", "data.workers", "data.cache", "data.ignore")
 """Entries of a config that change nothing in the result; so they may differ when a run goes on."""
 
 _ABSENT = object()

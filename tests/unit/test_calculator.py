@@ -249,3 +249,19 @@ def test_results_are_written_by_ase(tmp_path: Path) -> None:
     again = read(tmp_path / "out.xyz")
     assert again.get_potential_energy() == pytest.approx(energy)
     np.testing.assert_allclose(again.get_stress(), stress)
+
+
+# -- coinciding atoms -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("offset", [[0, 0, 0], [1e-6, 0, 0], [3.61, 0, 3.61]])
+def test_coinciding_atoms_are_refused_unless_they_are_allowed(offset: list[float]) -> None:
+    atoms = crystal()
+    atoms += Atoms("Cu", positions=[atoms.positions[2] + offset])
+    with pytest.raises(StructureError, match=r"coinciding atoms 2 \(Cu\) and 4 \(Cu\).*allow_coinciding=True"):
+        GemNetCalculator(smooth_potential()).get_potential_energy(atoms)
+    allowed = GemNetCalculator(smooth_potential(), allow_coinciding=True)
+    assert np.isfinite(allowed.get_potential_energy(atoms))
+    atoms.pbc = False
+    if np.linalg.norm(offset) > 1:  # in an open cell they are not at the same place
+        assert np.isfinite(GemNetCalculator(smooth_potential()).get_potential_energy(atoms))

@@ -16,6 +16,7 @@ from typer import Typer
 from typer.testing import CliRunner, Result
 
 from gemnet_blocks.calculator import GemNetCalculator
+from gemnet_blocks.cli import app
 from gemnet_blocks.cli.relax import relax as command
 from gemnet_blocks.errors import StateError, StructureError
 from gemnet_blocks.model_file import save_potential
@@ -182,3 +183,19 @@ def test_the_command_relaxes_one_frame(model: Path, tmp_path: Path) -> None:
     result = run(model, tmp_path / "in.traj", "--index", ":", "--output", tmp_path / "out.xyz")
     assert isinstance(result.exception, StructureError)
     assert "2 frames at index :" in str(result.exception)
+
+
+def test_coinciding_atoms_are_refused_instead_of_being_converged(tmp_path: Path) -> None:
+    save_potential(smooth_potential(), tmp_path / "model.safetensors")
+    atoms = crystal()
+    atoms.positions[1] = atoms.positions[0]
+    with pytest.raises(StructureError, match=r"coinciding atoms 0 \(Cu\) and 1 \(Cu\)"):
+        list(relax(atoms, GemNetCalculator(smooth_potential())))
+    write(tmp_path / "start.xyz", atoms)
+    arguments = [str(tmp_path / name) for name in ("model.safetensors", "start.xyz")]
+    arguments += ["--output", str(tmp_path / "end.xyz"), "--steps", "0", "--fmax", "1e9"]
+    refused = CliRunner().invoke(app, ["relax", *arguments])
+    assert "start.xyz, index -1: has coinciding atoms" in str(refused.exception)
+    assert not (tmp_path / "end.xyz").exists()
+    allowed = CliRunner().invoke(app, ["relax", *arguments, "--allow-coinciding"])
+    assert allowed.exit_code == 0

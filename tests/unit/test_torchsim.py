@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +125,19 @@ def test_dynamics_of_a_batch_keep_the_total_energy() -> None:
         state = step(state)
     assert (state.energy - potential_before).abs().min() > 2e-3
     torch.testing.assert_close(totals(), before, rtol=0, atol=1e-3)
+
+
+def test_coinciding_atoms_and_charges_are_warned_of_once() -> None:
+    frames = [crystals()[0], molecule(3)]
+    frames[1].positions[2] = frames[1].positions[0]
+    frames[1].pbc = frames[0].pbc = False
+    state = state_of(frames)
+    state.charge, state.spin = torch.tensor([0.0, 1.0]), torch.tensor([1.0, 1.0])
+    model = GemNetTorchSimModel(smooth_potential(), compute_stress=False)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(2):
+            model(state)
+    messages = sorted(str(one.message) for one in caught)
+    assert ["system 1 (charge: 1.0)" in messages[0], "system 1 (atoms 0" in messages[1]] == [True, True]
+    assert len(messages) == 2

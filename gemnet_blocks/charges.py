@@ -1,0 +1,154 @@
+"""Total charges and spins of structures, which no model reads yet: they are refused or warned of."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from gemnet_blocks.errors import StructureError
+
+Quantity = Literal["charge", "spin"]
+"""What a structure has and a model does not read."""
+
+QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
+
+_CHARGES = ("charge", "totalcharge", "netcharge", "molecularcharge", "moleculecharge", "systemcharge")
+_SPINS = ("spin", "totalspin")
+_MULTIPLICITIES = ("spinmultiplicity", "multiplicity")
+_UNPAIRED = ("unpairedelectrons", "nunpairedelectrons", "numunpairedelectrons")
+_NEUTRAL: dict[str, tuple[Quantity, frozenset[float]]] = {
+    **{name: ("charge", frozenset({0.0})) for name in _CHARGES},
+    # a spin S of 0, or a multiplicity 2S + 1 of 1, which OMol25 stores under the name `spin`
+    **{name: ("spin", frozenset({0.0, 1.0})) for name in _SPINS},
+    **{name: ("spin", frozenset({1.0})) for name in _MULTIPLICITIES},
+    **{name: ("spin", frozenset({0.0})) for name in _UNPAIRED},
+}
+"""The quantity that a name stands for, in lower case without separators, and its values in neutral closed shells."""
+
+_ROUNDING = 0.01
+"""Sums of charges of atoms differ from whole numbers by less."""
+
+_LISTED = 3
+"""Structures named in a message at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A charge or spin that a model does not read.
+
+    Attributes:
+        quantity: charge or spin.
+        name: the name that the data have for it.
+        value: its value as the data have it.
+        certain: False for a charge that is only inferred from ASE's initial charges.
+    """
+
+    quantity: Quantity
+    name: str
+    value: Any
+    certain: bool = True
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.value}{'' if math.isfinite(_number(self.value)) else ', which is not a number'}"
+
+
+class UnreadError(StructureError):
+    """Structures with a charge or spin, which the model would treat as neutral.
+
+    Args:
+        message: the structures concerned, and what to change.
+        found: what was found in each structure, by the place of the structure.
+    """
+
+    def __init__(self, message: str, found: Mapping[str, Sequence[Unread]] | None = None) -> None:
+        super().__init__(message)
+        self.found = dict(found or {})
+
+
+def is_charge_or_spin(name: str) -> bool:
+    """Whether a name stands for the total charge or spin of a structure, in any spelling such as `totalCharge`."""
+    return _plain(name) in _NEUTRAL
+
+
+def unread(info: Mapping[str, Any], ignore: Collection[str] = (), initial_charges: Any = None) -> list[Unread]:
+    """Find the charge and spin of a structure, except those of neutral closed shells.
+
+    Arrays with several entries are charges of atoms, and are passed over. Initial charges, which ASE has per atom,
+    count as a total charge where they add up to one and the structure has no charge of its own.
+
+    Args:
+        info: values of the structure by name.
+        ignore: quantities that may be passed over.
+        initial_charges: a charge per atom, in elementary charges; None without any.
+    """
+    found, names = [], {key: _plain(key) for key in info if isinstance(key, str)}
+    for key, name in names.items():
+        value = _single(info[key]) if name in _NEUTRAL else None
+        if value is None:
+            continue
+        quantity, neutral = _NEUTRAL[name]
+        if quantity not in ignore and not any(abs(_number(value) - one) < _ROUNDING for one in neutral):
+            found.append(Unread(quantity, key, value))
+    if initial_charges is not None and "charge" not in ignore and not set(names.values()) & set(_CHARGES):
+        total = float(np.sum(initial_charges))
+        # partial charges add up to zero but for rounding
+        if abs(total) >= 0.5:
+            found.append(Unread("charge", "sum of initial charges", round(total, 3), certain=False))
+    return found
+
+
+def unread_of_atoms(atoms: Any, ignore: Collection[str] = ()) -> list[Unread]:
+    """Find the charge and spin of ASE atoms, as `unread` does."""
+    return unread(atoms.info, ignore, atoms.arrays.get("initial_charges"))
+
+
+def refused(found: Mapping[str, Sequence[Unread]], count: int) -> UnreadError:
+    """The error of structures to train on that have a charge or spin; see `described`."""
+    present = {one.quantity for several in found.values() for one in several}
+    names = ", ".join(quantity for quantity in QUANTITIES if quantity in present)
+    return UnreadError(
+        f"{described(found, count)}. Remove these structures or correct the values, or write `ignore: [{names}]` in "
+        "`data` to train on them as if they were neutral",
+        found,
+    )
+
+
+def described(found: Mapping[str, Sequence[Unread]], count: int) -> str:
+    """Describe the structures that have a charge or spin, for a warning or error.
+
+    Args:
+        found: what was found in each structure, by the place of the structure.
+        count: the number of structures that were looked at.
+    """
+    listed = [f"{place} ({', '.join(map(str, several))})" for place, several in list(found.items())[:_LISTED]]
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return (
+        f"{len(found)} of {count} structures have a total charge or spin, which the model does not read, so that it "
+        f"treats them as neutral: {'; '.join(listed)}{more}"
+    )
+
+
+def _plain(name: str) -> str:
+    return "".join(character for character in name.lower() if character.isalnum())
+
+
+def _single(value: Any) -> Any:
+    """A value that stands for the whole structure; None where there is none."""
+    if not isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
+        return value
+    array = np.asarray(value, dtype=object if isinstance(value, (list, tuple)) else None)
+    return _single(array.item()) if array.size == 1 else None
+
+
+def _number(value: Any) -> float:
+    """NaN for what is not a number."""
+    if isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan

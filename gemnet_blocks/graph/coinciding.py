@@ -1,0 +1,179 @@
+"""Atoms at the same place, which no real structure has and which forces cannot move apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from ase.data import chemical_symbols
+from jaxtyping import Int
+from torch import Tensor
+
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.wrapping import WrappedAtoms, wrap
+from gemnet_blocks.structures import Structures
+
+COINCIDING = 0.01
+"""Atoms nearer than this coincide, in Å: far below any bond, and above the rounding of coordinates in files, in which
+atoms on symmetry elements are often listed twice."""
+
+_BOX = 0.5
+"""The edge of the boxes that atoms are sorted into, in Å: few boxes hold two atoms."""
+
+_PLACES_AT_MOST = 64
+"""How far apart atoms of one box are compared in the sorted list: a file whose positions are all zero has N² pairs."""
+
+_LISTED = 3
+"""Structures named in a message at most."""
+
+_MULTIPLIERS = (73_856_093, 19_349_663, 83_492_791, 2_654_435_761)
+"""Odd numbers that mix the coordinates of a box and its structure into one integer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CoincidingAtoms:
+    """Pairs of atoms at the same place, or a whole number of lattice vectors from it.
+
+    Attributes:
+        first: index of one atom of each pair, ascending.
+        second: index of the other atom; the same one where an atom coincides with its own image.
+        structure: the structure of each pair.
+    """
+
+    first: Int[Tensor, " pairs"]
+    second: Int[Tensor, " pairs"]
+    structure: Int[Tensor, " pairs"]
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def by_structure(self, structures: Structures, place: Callable[[int], str]) -> dict[str, str]:
+        """Name two coinciding atoms of each structure that has any.
+
+        Args:
+            structures: those that were searched.
+            place: the name of a structure by its index.
+
+        Returns:
+            The atoms, by their numbers within the structure and their elements, by the name of the structure.
+        """
+        found: dict[str, str] = {}
+        starts = torch.searchsorted(structures.structure, self.structure).tolist()
+        homes, numbers = self.structure.tolist(), structures.numbers
+        for first, second, home, start in zip(self.first.tolist(), self.second.tolist(), homes, starts, strict=True):
+            one, other = (f"{atom - start} ({_symbol(int(numbers[atom]))})" for atom in (first, second))
+            atoms = f"atom {one} and its own image" if first == second else f"atoms {one} and {other}"
+            found.setdefault(place(home), atoms)
+        return found
+
+
+def coinciding_message(found: Mapping[str, str], count: int) -> str:
+    """Describe the first few structures with coinciding atoms, for a warning.
+
+    Args:
+        found: two atoms of each structure, by its name.
+        count: the number of structures that were searched.
+    """
+    listed = "; ".join(f"{place} ({atoms})" for place, atoms in list(found.items())[:_LISTED])
+    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    return (
+        f"atoms coincide (less than {COINCIDING} Å apart) in {len(found)} of {count} structures: {listed}{more}: "
+        "correct or remove these structures"
+    )
+
+
+def coinciding_pairs(structures: Structures, pairs: Pairs) -> CoincidingAtoms:
+    """Pick the coinciding atoms from neighbors that were found before.
+
+    Args:
+        structures: the structures that the neighbors are of.
+        pairs: all pairs within some cutoff above `COINCIDING`.
+    """
+    near = (pairs.distance < COINCIDING).nonzero()[:, 0]
+    first, second = pairs.source[near], pairs.target[near]
+    return _ordered(structures, first, second)
+
+
+@torch.no_grad()
+def coinciding_atoms(structures: Structures) -> CoincidingAtoms:
+    """Find all coinciding atoms of structures without a search for neighbors, in time linear in the number of atoms.
+
+    Every atom is put into each box that a cube around it reaches into, mostly a single one. Cubes of coinciding atoms
+    overlap, so that these atoms share a box.
+
+    Args:
+        structures: wrapped or not, periodic or not.
+
+    Raises:
+        StructureError: positions or cells that are not finite, or cells without volume.
+    """
+    atoms = wrap(structures)
+    key, atom = _boxes(atoms)
+    key, order = key.sort()
+    atom = atom[order]
+    first, second = [atom[:0]], [atom[:0]]
+    step = 1
+    # the neighbors in the sorted list first, then those two places away where three atoms share a box, and so on
+    while step < min(len(key), _PLACES_AT_MOST) and bool((same := key[step:] == key[:-step]).any()):
+        place = same.nonzero()[:, 0]
+        one, other = atom[place], atom[place + step]
+        near = _near(atoms, one, other)
+        first.append(one[near])
+        second.append(other[near])
+        step += 1
+    return _ordered(structures, torch.cat(first), torch.cat(second))
+
+
+def refuse_coinciding(structures: Structures, pairs: Pairs) -> None:
+    """Check that no atoms coincide in structures whose neighbors are known.
+
+    Raises:
+        StructureError: names the first structure in which atoms coincide, and two of these atoms.
+    """
+    found = coinciding_pairs(structures, pairs).by_structure(structures, str)
+    for structure, atoms in found.items():
+        raise StructureError(
+            f"has coinciding {atoms}, less than {COINCIDING} Å apart, which forces cannot move apart: remove one of "
+            "each such pair, or allow them with allow_coinciding=True (command line: --allow-coinciding)",
+            structure=int(structure),
+        )
+
+
+def _boxes(atoms: WrappedAtoms) -> tuple[Tensor, Tensor]:
+    """One integer per atom and box that the cube around the atom reaches into, and the atom."""
+    count = (atoms.heights / _BOX).floor().clamp(min=1)
+    edge = torch.where(atoms.periodic, atoms.heights / count, _BOX)[atoms.structure]
+    low = ((atoms.depths - COINCIDING / 2) / edge).floor().long()
+    high = ((atoms.depths + COINCIDING / 2) / edge).floor().long()
+    turns = torch.where(atoms.periodic, count.long(), torch.iinfo(torch.long).max)[atoms.structure]
+    atom = torch.arange(len(low), device=low.device)
+    key = atoms.structure * _MULTIPLIERS[3]
+    for axis, multiplier in enumerate(_MULTIPLIERS[:3]):
+        lower, upper = (side[:, axis] % turns[:, axis] * multiplier for side in (low, high))
+        divided = (lower != upper)[atom].nonzero()[:, 0]
+        key = torch.cat([key + lower[atom], key[divided] + upper[atom[divided]]])
+        atom = torch.cat([atom, atom[divided]])
+    return key, atom
+
+
+def _near(atoms: WrappedAtoms, one: Tensor, other: Tensor) -> Tensor:
+    """Whether pairs of wrapped atoms of the same structure coincide; boxes of different structures may share a key."""
+    home = atoms.structure[one]
+    shift = ((atoms.depths[one] - atoms.depths[other]) / atoms.heights[home]).round() * atoms.periodic[home]
+    offset = torch.einsum("pk,pkc->pc", shift, atoms.cells[home])
+    distance = (atoms.positions[one] - atoms.positions[other] - offset).norm(dim=-1)
+    return (home == atoms.structure[other]) & (one != other) & (distance < COINCIDING)
+
+
+def _ordered(structures: Structures, one: Tensor, other: Tensor) -> CoincidingAtoms:
+    """Each pair once, in ascending order."""
+    count = structures.atom_count
+    pairs = (torch.minimum(one, other) * count + torch.maximum(one, other)).unique()
+    first, second = pairs // max(count, 1), pairs % max(count, 1)
+    return CoincidingAtoms(first, second, structures.structure[first])
+
+
+def _symbol(number: int) -> str:
+    return chemical_symbols[number] if 0 <= number < len(chemical_symbols) else f"element {number}"
