@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gemnet_blocks.atomic import replacing
 from gemnet_blocks.checksum import checksum
+from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.potential import Potential
@@ -34,7 +35,8 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
     """Write a potential to one safetensors file, whole or not at all.
 
     The weights keep their type; the file's metadata are texts: format and version, the spec with nothing left to
-    resolve, references with meaning and units, the training record, and a checksum of everything.
+    resolve, references with meaning and units, the training record, hashes of the structures that it was trained and
+    validated on where they are known, and a checksum of everything.
 
     Args:
         potential: what is written.
@@ -56,6 +58,8 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
         "units": _json({"energy": references.energy_unit, "length": references.length_unit}),
         "record": _json(potential.record),
     }
+    if potential.frames is not None:
+        texts["frames"] = potential.frames.to_text()
     weights = {name: value.detach().cpu().contiguous() for name, value in _named(potential.model).items()}
     texts["checksum"] = checksum(weights, texts)
     from safetensors.torch import save_file
@@ -115,7 +119,7 @@ def load_potential(
     with without_initial_values():
         model = build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
     _fill(model, content.weights)
-    potential = Potential(model, spec, references, content.documents["record"])
+    potential = Potential(model, spec, references, content.documents["record"], content.frames)
     try:
         return potential.to(device=device, dtype=dtype).eval()
     except (RuntimeError, AssertionError) as error:  # what torch raises differs from device to device
@@ -126,6 +130,7 @@ def load_potential(
 class _Content:
     documents: dict[str, dict[str, Any]]
     weights: dict[str, Tensor]
+    frames: TrainedFrames | None
 
 
 def _read(path: Path) -> _Content:
@@ -146,7 +151,11 @@ def _read(path: Path) -> _Content:
         raise StateError(f"{path}: cannot be read as a model file; it is none, or is damaged: {error}") from error
     if texts.pop("checksum", None) != checksum(weights, texts):
         raise StateError(f"{path}: is damaged: its content is not what was written. Copy it again or save it anew")
-    return _Content({name: _document(texts, name, path) for name in _FIELDS}, weights)
+    try:
+        frames = TrainedFrames.from_text(texts["frames"]) if "frames" in texts else None
+    except (ValueError, RecursionError) as error:
+        raise StateError(f"{path}: its record of training structures cannot be read: {error}") from error
+    return _Content({name: _document(texts, name, path) for name in _FIELDS}, weights, frames)
 
 
 def _check_format(texts: Mapping[str, str], path: Path) -> None:

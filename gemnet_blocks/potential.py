@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.heads import GradientForces
@@ -35,6 +36,7 @@ class Potential(nn.Module):
         spec: what the model was built from.
         references: energies of elements, scale and meaning.
         record: how the model came about; anything that JSON can hold.
+        frames: the structures that it was trained and validated on; None where they are unknown.
 
     Raises:
         TypeError: the record is nothing that JSON can hold.
@@ -43,12 +45,18 @@ class Potential(nn.Module):
     reference_energies: Tensor
 
     def __init__(
-        self, model: GemNet, spec: Spec, references: References, record: Mapping[str, Any] | None = None
+        self,
+        model: GemNet,
+        spec: Spec,
+        references: References,
+        record: Mapping[str, Any] | None = None,
+        frames: TrainedFrames | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.spec = spec
         self.references = references
+        self.frames = frames
         self.record: dict[str, Any] = json.loads(json.dumps(dict(record or {})))
         energies = torch.full((max(references.per_element, default=0) + 1,), torch.nan, dtype=torch.float64)
         for number, energy in references.per_element.items():

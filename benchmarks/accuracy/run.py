@@ -87,7 +87,7 @@ def tested(
     test = splits.test
     assert test is not None, "the config names a test set"
     groups = None if group is None else test.groups(group, "([^_]+)")
-    found = {"test": evaluate(potential, test, groups=groups, atoms=atoms, keep_atoms=True)}
+    found = {"test": evaluate(potential, test, groups=groups, atoms=atoms, keep_atoms=True, allow_overlap=True)}
     if repeats:
         new = np.flatnonzero(~repeated(test, splits))
         found["test without repeated frames"] = evaluate(potential, Subset(test, new), atoms=atoms)

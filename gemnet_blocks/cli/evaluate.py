@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+from rich.markup import escape
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.terminal import console
 
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
+    from gemnet_blocks.data.trained_frames import Overlap
 
 
 class Split(str, Enum):
@@ -74,6 +76,10 @@ def evaluate(
     ] = None,
     atoms: Annotated[bool, typer.Option("--atoms", help="Write the forces of every atom too, as atoms.csv.")] = False,
     plot: Annotated[bool, typer.Option("--plot", help="Draw predictions against labels too, as parity.png.")] = False,
+    allow_overlap: Annotated[
+        bool,
+        typer.Option("--allow-overlap", help="Evaluate even structures that the model was trained or validated on."),
+    ] = False,
 ) -> None:
     """Compare predictions with labels: errors of energies, forces and stresses; in tables, files and a plot."""
     from gemnet_blocks.data.batching import BatchOptions
@@ -90,8 +96,11 @@ def evaluate(
     if plot:
         require_matplotlib()
     potential = load_potential(model, device=device)
+    allowed: bool | Literal["validation"] = allow_overlap
     if data.suffix in (".yaml", ".yml"):
         dataset, meaning = _of_config(data, split)
+        # who asks for a part by name wants its errors
+        allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
         dataset, meaning = _of_file(data, units, length, energy, labels, key or [], stress or [])
     if potential.meaning not in (meaning, "unknown"):
@@ -115,7 +124,9 @@ def evaluate(
         atoms="free" if free_atoms else "all",
         keep_atoms=plot or atoms,
         progress=True,
+        allow_overlap=allowed,
     )
+    console.print(_about_overlap(evaluation.overlap), highlight=False)
     console.print(summary_table(evaluation))
     console.print(parts_table(evaluation, "element"))
     if group is not None:
@@ -124,6 +135,17 @@ def evaluate(
         about = {"model": str(model), "data": str(data)}
         for path in write_report(evaluation, output, about, plot, atoms):
             console.print(f"written: {path}")
+
+
+def _about_overlap(overlap: Overlap | None) -> str:
+    """Say how many structures the model has seen before."""
+    if overlap is None:
+        return (
+            "[yellow]The model file does not record its training structures: whether these are among the evaluated "
+            "ones cannot be checked.[/yellow]"
+        )
+    text = escape(str(overlap))
+    return text if overlap.complete and not overlap.first else f"[yellow]{text}[/yellow]"
 
 
 def _of_config(path: Path, split: Split) -> tuple[LabelledDataset, str]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import final
 
 import numpy as np
@@ -18,12 +19,22 @@ from gemnet_blocks.data.files import structure_hash
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
+from gemnet_blocks.structures import Structures
 
 _AT_ONCE = 256
 """Structures that are searched together for coinciding atoms."""
 
 _ROUNDING = 1e-3
 """Positions that differ by less, in Å, are the same."""
+
+_OFFSET = 0.137
+"""Added before rounding, so that coordinates with few digits, as those of perfect crystals, are not halfway."""
+
+_NOISE = 1e-7
+"""The relative error of coordinates in float32; added to it is that of 0.1 Å."""
+
+_DOUBTFUL_AT_MOST = 8
+"""Coordinates of a structure that are rounded both ways, of those near the boundary of two rounded values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,7 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
             continue
         coinciding.add(index, item)
         numbers = item.structures.numbers.numpy()
-        keys.append(_key(item))
+        keys.append(next(structure_keys(item.structures)))
         formulas.append(np.sort(numbers).astype(np.uint8).tobytes())
         periodic.append(item.structures.periodic[0].numpy())
         elements.update(np.unique(numbers).tolist())
@@ -205,13 +216,27 @@ def _directions(periodic: npt.NDArray[np.bool_]) -> str:
     return f"periodic along its {' and '.join(names)} lattice vector only"
 
 
-def _key(item: LabelledStructures) -> bytes:
-    """The same for equal elements, positions, cell and periodicity, whatever the order of the atoms."""
-    structures = item.structures
-    places = np.rint(structures.positions.numpy() / _ROUNDING).astype(np.int64)
-    table = np.column_stack([structures.numbers.numpy(), places])
-    table = table[np.lexsort(table.T[::-1])]
+def structure_keys(structures: Structures) -> Iterator[bytes]:
+    """Hash one structure: the same for equal elements, positions, cell and periodicity in any order of the atoms.
+
+    The first key is the one to remember. More keys follow where coordinates lie so near the boundary between two
+    rounded values that noise of float32 could move them across: one of them fits a file of other precision.
+
+    Args:
+        structures: a single structure on the CPU.
+    """
+    numbers, periodic = structures.numbers.numpy(), structures.periodic[0].numpy()
     # the cell of what is not periodic means nothing
-    periodic = structures.periodic[0].numpy()
-    cell = np.rint(structures.cells[0].numpy() / _ROUNDING).astype(np.int64) * periodic[:, None]
-    return hashlib.sha256(table.tobytes() + cell.tobytes() + periodic.tobytes()).digest()
+    cell = structures.cells[0].numpy() * periodic[:, None]
+    values = np.concatenate([structures.positions.numpy(), cell]) / _ROUNDING + _OFFSET
+    nearest = np.rint(values)
+    other = nearest + np.sign(values - nearest)
+    doubtful = np.argwhere(0.5 - np.abs(values - nearest) < _NOISE * (np.abs(values) + 100))[:_DOUBTFUL_AT_MOST]
+    for choice in product((False, True), repeat=len(doubtful)):
+        rounded = nearest.copy()
+        places = tuple(doubtful[np.array(choice, dtype=bool)].T)
+        rounded[places] = other[places]
+        table = np.column_stack([numbers, rounded[:-3]]).astype(np.int64)
+        table = table[np.lexsort(table.T[::-1])]
+        content = table.tobytes() + rounded[-3:].astype(np.int64).tobytes() + periodic.tobytes()
+        yield hashlib.sha256(content).digest()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from ase.data import chemical_symbols
@@ -15,6 +15,7 @@ from torch import Tensor
 from gemnet_blocks.data.batching import BatchOptions, BudgetSampler, loader
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import LabelledStructures, collate
+from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
@@ -42,6 +43,7 @@ class Evaluation:
         elements: errors of forces on each element, by symbol.
         predictions: what was predicted.
         seconds: how long predictions took.
+        overlap: how many of the structures the potential was trained or validated on; None where it does not know.
     """
 
     meaning: StoredMeaning
@@ -51,6 +53,7 @@ class Evaluation:
     elements: Mapping[str, Errors]
     predictions: Predictions
     seconds: float
+    overlap: Overlap | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the single predictions, as JSON can hold it."""
@@ -62,6 +65,7 @@ class Evaluation:
             "groups": {name: errors.to_dict() for name, errors in self.groups.items()},
             "elements": {name: errors.to_dict() for name, errors in self.elements.items()},
             "seconds": self.seconds,
+            "overlap": None if self.overlap is None else self.overlap.to_dict(),
         }
 
 
@@ -74,6 +78,7 @@ def evaluate(
     keep_atoms: bool = False,
     workers: int = 0,
     progress: bool = False,
+    allow_overlap: bool | Literal["validation"] = False,
 ) -> Evaluation:
     """Predict every structure of a dataset and compare with the labels that it has.
 
@@ -89,13 +94,17 @@ def evaluate(
         keep_atoms: keep the forces of every atom, for plots and tables of them.
         workers: processes that read the dataset ahead.
         progress: tell log files twice a minute how many structures are predicted.
+        allow_overlap: whether structures that the potential was trained or validated on may be among them; `validation`
+            allows the latter alone. Model files of training runs know these structures.
 
     Raises:
+        StructureError: there are such structures, and they are not allowed; says how many.
         StructureError: a structure cannot be computed, or its prediction is not finite; names its frame.
         ValueError: not a group for each structure, or a batch by edges, which are not counted here.
     """
     if groups is not None and len(groups) != len(dataset):
         raise ValueError(f"{len(groups)} groups of {len(dataset)} structures: a group for each is needed")
+    overlap = _overlap(potential, dataset, allow_overlap)
     sampler = BudgetSampler(batch.costs(dataset), batch.budget)  # in the order of the dataset
     run = _Run(potential, dataset, groups, atoms, keep_atoms)
     training = potential.training
@@ -110,7 +119,22 @@ def evaluate(
                     lines.tell(partial("predicted {:,} of {:,} structures".format, done, len(dataset)))
     finally:
         potential.train(training)
-    return run.evaluation()
+    return replace(run.evaluation(), overlap=overlap)
+
+
+def _overlap(potential: Potential, dataset: LabelledDataset, allowed: bool | Literal["validation"]) -> Overlap | None:
+    """Count the structures that the potential has seen in its training, and check that they are allowed."""
+    frames: TrainedFrames | None = getattr(potential, "frames", None)  # potentials of other kinds have none
+    if frames is None:
+        return None
+    found = frames.overlap(dataset)
+    if allowed is not True and (found.trained_on or (found.validated_on and not allowed)):
+        raise StructureError(
+            f"{found}: errors on these do not tell errors on new structures. Evaluate others, such as the test part of "
+            "the config that the model was trained with, or allow these with allow_overlap=True (command line: "
+            "--allow-overlap)"
+        )
+    return found
 
 
 class _Run:

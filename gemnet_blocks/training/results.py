@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gemnet_blocks
+from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.model_file import save_potential
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
@@ -28,6 +29,7 @@ class Results:
         data_report: what was found in the data.
         data_digest: tells the data from others.
         processes: how many train together.
+        frames: the structures that are trained and validated on.
     """
 
     folder: Path
@@ -36,6 +38,7 @@ class Results:
     data_report: str
     data_digest: str
     processes: int
+    frames: TrainedFrames
 
     def open_log(self, metrics: list[str], step: int, validates: bool) -> TrainingLog:
         """The log, going on after a step."""
@@ -54,7 +57,8 @@ class Results:
         Where nothing was validated, there is no best model but one of an earlier run in this folder: it goes.
         """
         record = self.record(state)
-        save_potential(Potential(potential.model, potential.spec, self.references, record), self.path(name))
+        saved = Potential(potential.model, potential.spec, self.references, record, self.frames)
+        save_potential(saved, self.path(name))
         if not state.validations:
             self.path("best").unlink(missing_ok=True)
         return self.path(name)

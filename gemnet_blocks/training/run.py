@@ -15,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy
 
 from gemnet_blocks.atomic import check_folder, remove_leftovers, replacing
 from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.references import References
 from gemnet_blocks.spec.document import dump
@@ -89,7 +90,8 @@ class Run:
         feed = Feed(data.train, config, processes)
         if saved is None:
             prepare_scales(config, feed, potential.model.to(processes.device(config.training.device)))
-        results = Results(folder, config, potential.references, data.report, data.digest, processes.world)
+        frames = TrainedFrames.of(data.surveys)
+        results = Results(folder, config, potential.references, data.report, data.digest, processes.world, frames)
         loss = config.loss.loss(potential.references.scale)
         errors = config.loss.errors(compared_labels(config, data))
         module = PotentialModule(potential, config, loss, errors)

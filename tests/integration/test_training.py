@@ -15,10 +15,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.io import read, write
 from training_runs import config, rows
+from typer.testing import CliRunner, Result
 
+from gemnet_blocks.cli import app
 from gemnet_blocks.errors import SpecError, StateError, StructureError
-from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.model_file import load_potential, save_potential
 from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.spec.document import dump
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training import train
 from gemnet_blocks.training.checkpoints import read_checkpoint
@@ -354,3 +357,35 @@ def test_without_validation_the_last_model_is_the_result(tmp_path: Path) -> None
     assert path == tmp_path / "run" / "last.safetensors"
     atoms = read(tmp_path / "structures.xyz", "0")
     assert load_potential(path)(Structures.from_ase(atoms)).energy.isfinite().all()
+
+
+def test_evaluation_with_another_split_counts_the_training_structures(tmp_path: Path) -> None:
+    """The split of another seed, or the file itself, tests on structures that were trained on."""
+    run = {"steps": 1, "validate_every": {"steps": 1}}
+    split = {"type": "random", "train": 16, "validation": 6, "test": 8}
+    trained = config(tmp_path, training=run, **{"data.split": {**split, "seed": 0}})
+    model = str(train(trained))
+    paths = {}
+    for seed in (0, 1):
+        paths[seed] = str(tmp_path / f"seed{seed}.yaml")
+        Path(paths[seed]).write_text(dump(config(tmp_path, **{"data.split": {**split, "seed": seed}}).to_dict()))
+
+    def evaluated(*arguments: str) -> Result:
+        return CliRunner().invoke(app, ["evaluate", model, *arguments])
+
+    assert "0 of 8 evaluated structures were trained on, 0 validated on" in evaluated(paths[0]).output
+    order, other = (np.random.default_rng(seed).permutation(30) for seed in (0, 1))
+    tested = set(other[22:].tolist())
+    counts = [len(tested & set(part.tolist())) for part in (order[:16], order[16:22])]
+    said = f"{counts[0]} of 8 evaluated structures were trained on, {counts[1]} validated on"
+    assert said in str(evaluated(paths[1]).exception)
+    assert said in evaluated(paths[1], "--allow-overlap").output
+    assert "16 of 16 evaluated structures were trained on" in evaluated(paths[0], "--split", "train").output
+    assert "0 of 6 evaluated structures were trained on, 6" in evaluated(paths[0], "--split", "validation").output
+    file = [str(tmp_path / "structures.xyz"), "--units", "eV", "--energy", "total"]
+    assert "16 of 30 evaluated structures were trained on, 6 validated on" in str(evaluated(*file).exception)
+    potential = load_potential(model)
+    potential.frames = None
+    save_potential(potential, tmp_path / "old.safetensors")
+    old = CliRunner().invoke(app, ["evaluate", str(tmp_path / "old.safetensors"), paths[1]])
+    assert "does not record its training structures" in old.output

@@ -1,0 +1,111 @@
+"""The record of the structures that a model was trained and validated on."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from data_files import crystals, opened, written
+from potentials import smooth_potential
+
+from gemnet_blocks.data.survey import structure_keys
+from gemnet_blocks.data.trained_frames import TrainedFrames
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.evaluation.evaluate import evaluate
+from gemnet_blocks.model_file import load_potential, save_potential
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.structures import Structures
+
+
+def first_key(structures: Structures) -> bytes:
+    return next(structure_keys(structures))
+
+
+def test_a_structure_is_recognized_in_another_order_and_precision() -> None:
+    random = np.random.default_rng(0)
+    for index in range(200):
+        atoms = bulk("NaCl", "rocksalt", a=5.64, cubic=True) if index == 0 else Atoms("CuNaCl9" * 3)
+        if index:
+            atoms.positions = random.uniform(-15, 15, atoms.positions.shape)
+            atoms.set_cell(10 * np.eye(3) + random.normal(size=(3, 3)))
+            atoms.pbc = index % 2
+        key = first_key(Structures.from_ase(atoms))
+        shuffled = Structures.from_ase(atoms[random.permutation(len(atoms))])
+        assert first_key(shuffled) == key
+        rough = replace(shuffled, positions=shuffled.positions.float().double(), cells=shuffled.cells.float().double())
+        assert key in set(structure_keys(rough))
+
+
+def test_other_structures_have_other_keys() -> None:
+    atoms = bulk("Cu", cubic=True)
+    moved, strained, open_, other = atoms.copy(), atoms.copy(), atoms.copy(), atoms.copy()
+    moved.positions[1, 2] += 0.002
+    strained.set_cell(1.001 * atoms.cell[:])
+    open_.pbc = False
+    other.numbers[0] = 79
+    keys = {first_key(Structures.from_ase(one)) for one in (atoms, moved, strained, open_, other)}
+    assert len(keys) == 5
+
+
+def recorded(folder: Path) -> TrainedFrames:
+    """Of crystals 0 to 3, trained on, and 4 and 5, validated on."""
+    frames = crystals(8)
+    written(folder / "train.xyz", frames[:4])
+    written(folder / "validation.xyz", frames[4:6])
+    written(folder / "new.xyz", frames[6:])
+    written(folder / "mixed.xyz", [frames[6], frames[4], frames[1], frames[7], frames[2]])
+    return TrainedFrames.of(opened(folder, train=["train.xyz"], validation=["validation.xyz"]).surveys)
+
+
+def test_overlap_is_counted_by_part(tmp_path: Path) -> None:
+    record = recorded(tmp_path)
+    assert str(record.overlap(opened(tmp_path, files=["mixed.xyz"]).train)) == (
+        "2 of 5 evaluated structures were trained on, 1 validated on (the first is mixed.xyz, frame 1)"
+    )
+    assert record.overlap(opened(tmp_path, files=["new.xyz"]).train).first is None
+
+
+def test_a_copied_model_file_knows_its_structures(tmp_path: Path) -> None:
+    record, known = recorded(tmp_path), smooth_potential()
+    potential = Potential(known.model, known.spec, known.references, known.record, record)
+    save_potential(potential, tmp_path / "model.safetensors")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "model.safetensors").rename(tmp_path / "elsewhere/copy.safetensors")
+    loaded = load_potential(tmp_path / "elsewhere/copy.safetensors")
+    assert loaded.frames is not None
+    np.testing.assert_array_equal(loaded.frames.train, record.train)
+    save_potential(loaded, tmp_path / "again.safetensors")
+    assert load_potential(tmp_path / "again.safetensors").frames is not None
+
+
+def test_evaluation_refuses_structures_that_were_trained_on(tmp_path: Path) -> None:
+    record, known = recorded(tmp_path), smooth_potential()
+    potential = Potential(known.model, known.spec, known.references, known.record, record)
+    mixed, validation, new = (opened(tmp_path, files=[f"{name}.xyz"]).train for name in ("mixed", "validation", "new"))
+    with pytest.raises(StructureError, match=r"2 of 5 .* trained on, 1 validated on .*--allow-overlap"):
+        evaluate(potential, mixed)
+    with pytest.raises(StructureError, match="2 of 5"):
+        evaluate(potential, mixed, allow_overlap="validation")
+    with pytest.raises(StructureError, match=r"0 of 2 .* 2 validated on"):
+        evaluate(potential, validation)
+    assert evaluate(potential, validation, allow_overlap="validation").overlap.validated_on == 2
+    assert evaluate(potential, mixed, allow_overlap=True).to_dict()["overlap"]["trained_on"] == 2
+    assert evaluate(potential, new).overlap.trained_on == 0
+    assert evaluate(known, mixed).overlap is None
+
+
+def test_a_sample_says_at_least(tmp_path: Path) -> None:
+    record = replace(recorded(tmp_path), complete=False)
+    assert str(record.overlap(opened(tmp_path, files=["mixed.xyz"]).train)).startswith("at least 2 of 5")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"train": "?", "validation": ""}', '{"train": "YWI=", "validation": ""}']
+)
+def test_a_broken_record_is_one_error(text: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (of json, base64 and numpy)
+        TrainedFrames.from_text(text.replace('{"train"', '{"version": 1, "train"'))
