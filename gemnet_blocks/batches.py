@@ -5,12 +5,11 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.structures import UNKNOWN_TAG, Structures
+from gemnet_blocks.structures import UNKNOWN_TAG, Structures, tensor_of
 
 
 def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
@@ -25,11 +24,11 @@ def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
         use_pbc: False makes every structure non-periodic, whatever the batch says.
 
     Raises:
-        StructureError: an attribute is missing, is no array of numbers, or does not fit the others.
+        StructureError: an attribute is missing, is not an array of numbers, or does not fit the others.
     """
     positions = _tensor(batch, "pos", None, required=True)
     if not positions.is_floating_point():
-        positions = positions.to(torch.get_default_dtype())
+        positions = positions.double()
     device, atoms = positions.device, positions.shape[0]
     if positions.shape != (atoms, 3):
         raise StructureError(f"the batch's pos is of shape {tuple(positions.shape)}: (atoms, 3) is needed")
@@ -64,11 +63,7 @@ def _tensor(batch: Any, name: str, device: torch.device | None, required: bool =
                 "atomic_numbers, batch, natoms and, where present, cell, pbc, tags, fixed"
             )
         return None
-    try:
-        array = value if isinstance(value, Tensor) else torch.from_numpy(np.array(value))  # keeps lists in float64
-        return array.to(device)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise StructureError(f"the batch's {name} is no array of numbers: {error}") from error
+    return tensor_of(value, f"the batch's {name}").to(device)
 
 
 def _per_atom(batch: Any, name: str, device: torch.device, atoms: int, required: bool = False) -> Any:

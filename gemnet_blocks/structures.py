@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 UNKNOWN_TAG = -1
 """The tag of an atom whose structure has no tags."""
 
+_REAL, _INTEGERS, _BOOLEANS = ("positions", "cells"), ("numbers", "structure", "tags"), ("periodic", "fixed")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structures:
     """One or many structures, their atoms one after another.
+
+    Arrays and nested lists are taken as tensors. Types are widened where no value changes: integers of any width to
+    64 bits, integer positions and cells to float64, and 0 and 1 to booleans.
 
     Attributes:
         positions: Cartesian coordinates in Å.
@@ -35,6 +40,9 @@ class Structures:
         periodic: whether the structure repeats along each lattice vector.
         tags: 0 below the surface, 1 surface, 2 adsorbate (Open Catalyst's convention); -1 where unknown.
         fixed: atoms that a relaxation holds in place.
+
+    Raises:
+        StructureError: an attribute is not an array of numbers, or not of the kind of numbers that it needs.
     """
 
     positions: Float[Tensor, "atoms 3"]
@@ -44,6 +52,14 @@ class Structures:
     periodic: Bool[Tensor, "structures 3"]
     tags: Int[Tensor, " atoms"]
     fixed: Bool[Tensor, " atoms"]
+
+    def __post_init__(self) -> None:
+        for names, convert in ((_REAL, _as_real), (_INTEGERS, _as_integer), (_BOOLEANS, _as_boolean)):
+            for name in names:
+                value = getattr(self, name)
+                converted = convert(name, tensor_of(value, name))
+                if converted is not value:
+                    object.__setattr__(self, name, converted)
 
     def __len__(self) -> int:
         return self.cells.shape[0]
@@ -79,10 +95,17 @@ class Structures:
             device: where to put them.
             ignore: `charge` or `spin`, of which no warning is given.
 
+        Args:
+            atoms: one or many structures.
+            dtype: the floating-point type of positions and cells.
+            device: where to; None: torch's default device, but the CPU where that is "meta", which holds no numbers.
+
         Raises:
             StructureError: positions or cells that are not finite, an atomic number below 1, or lattice vectors that
                 do not span the directions marked periodic.
         """
+        if device is None and torch.get_default_device().type == "meta":
+            device = "cpu"
         many: Sequence[Any] = [atoms] if hasattr(atoms, "get_positions") else list(atoms)
         if unread := {f"structure {i}": found for i, one in enumerate(many) if (found := unread_of_atoms(one, ignore))}:
             warnings.warn(described(unread, len(many)), stacklevel=2)
@@ -111,7 +134,13 @@ class Structures:
         return read_batch(batch, use_pbc)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Structures:
-        """The same structures on another device or with positions and cells of another floating-point type."""
+        """The same structures on another device or with positions and cells of another floating-point type.
+
+        Raises:
+            ValueError: the type is not a floating-point type.
+        """
+        if dtype is not None and not dtype.is_floating_point:
+            raise ValueError(f"positions and cells need a floating-point type such as torch.float64, got {dtype}")
         moved = {}
         for field in fields(self):
             value: Tensor = getattr(self, field.name)
@@ -135,9 +164,12 @@ class Structures:
         )
 
     def _check_shapes(self) -> None:
-        """Check that every array has a row per atom or structure, and that structures follow one another."""
-        atoms, count = self.positions.shape[0], self.cells.shape[0]
-        needed = {
+        """Check that arrays have a row per atom or structure, are on one device, and that atoms are in order."""
+        for name, axes, needed in (("positions", 2, "(atoms, 3)"), ("cells", 3, "(structures, 3, 3)")):
+            if getattr(self, name).ndim != axes:
+                raise StructureError(f"{name} is of shape {tuple(getattr(self, name).shape)}: {needed} is needed")
+        atoms, count, device = self.positions.shape[0], self.cells.shape[0], self.positions.device
+        shapes = {
             "positions": (atoms, 3),
             "numbers": (atoms,),
             "structure": (atoms,),
@@ -146,10 +178,15 @@ class Structures:
             "tags": (atoms,),
             "fixed": (atoms,),
         }
-        for name, shape in needed.items():
-            actual = tuple(getattr(self, name).shape)
-            if actual != shape:
-                raise StructureError(f"{name} is of shape {actual}: {shape} is needed, with {atoms} atoms")
+        for name, shape in shapes.items():
+            value: Tensor = getattr(self, name)
+            if tuple(value.shape) != shape:
+                raise StructureError(f"{name} is of shape {tuple(value.shape)}: {shape} is needed, with {atoms} atoms")
+            if value.device != device:
+                raise StructureError(
+                    f"{name} is on the device {value.device}, but positions are on {device}: move all with "
+                    "structures.to(device)"
+                )
         index = self.structure
         if atoms and bool((index.diff() < 0).any() | (index[0] < 0) | (index[-1] >= count)):
             raise StructureError(
@@ -225,6 +262,54 @@ class Prediction:
     atom_energies: Float[Tensor, " atoms"] | None = None
 
 
+def tensor_of(value: Any, name: str) -> Tensor:
+    """An array of numbers as a tensor; lists keep double precision, and are put on the CPU.
+
+    Args:
+        value: a tensor, a NumPy array, a number, or nested lists of numbers.
+        name: what errors call it.
+
+    Raises:
+        StructureError: the value is not an array of numbers.
+    """
+    if isinstance(value, Tensor):
+        return value
+    try:
+        return torch.from_numpy(np.array(value))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StructureError(f"{name} is not an array of numbers: {error}") from error
+
+
+def _as_real(name: str, value: Tensor) -> Tensor:
+    if value.is_floating_point():
+        return value
+    if not _is_integer(value):
+        raise _wrong_kind(name, "real numbers", value)
+    return value.double()
+
+
+def _as_integer(name: str, value: Tensor) -> Tensor:
+    if not _is_integer(value) and value.numel():  # an empty list is read as an array of floating-point numbers
+        raise _wrong_kind(name, "integers", value)
+    return value.long()
+
+
+def _as_boolean(name: str, value: Tensor) -> Tensor:
+    if value.dtype == torch.bool or not value.numel():
+        return value.bool()
+    if not _is_integer(value) or bool((value.long() >> 1).any()):
+        raise _wrong_kind(name, "booleans, or 0 and 1", value)
+    return value.bool()
+
+
+def _is_integer(value: Tensor) -> bool:
+    return not (value.is_floating_point() or value.is_complex() or value.dtype == torch.bool)
+
+
+def _wrong_kind(name: str, needed: str, value: Tensor) -> StructureError:
+    return StructureError(f"{name} must be {needed}, got {value.dtype}: convert the array first")
+
+
 def _stack(arrays: Sequence[np.ndarray[Any, Any]], empty: tuple[int, ...]) -> np.ndarray[Any, Any]:
     return np.concatenate(arrays) if arrays else np.zeros(empty)
 
@@ -239,11 +324,12 @@ def _singular(cells: Tensor, periodic: Tensor) -> Tensor:
     With the vectors scaled to unit length, the Gram determinant is the squared volume that they span; directions
     without periodicity count as perpendicular unit vectors.
     """
+    cells = cells.double()
     lengths = cells.norm(dim=-1, keepdim=True)
     vectors = torch.where(periodic[..., None], cells / lengths.clamp(min=1e-30), torch.zeros_like(cells))
     gram = vectors @ vectors.transpose(-1, -2)
     gram = gram + torch.diag_embed((~periodic).to(gram.dtype))
     # a NaN cell is reported as such; here it must not disturb the others
-    squared_volume = torch.linalg.det(torch.where(gram.isfinite(), gram, torch.zeros_like(gram)).double())
+    squared_volume = torch.linalg.det(torch.where(gram.isfinite(), gram, torch.zeros_like(gram)))
     missing = periodic & (lengths[..., 0] <= 1e-6)
     return (squared_volume < 1e-12) | missing.any(dim=-1)

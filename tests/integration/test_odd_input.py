@@ -1,12 +1,16 @@
 """Odd structures are computed, wrong ones are one clear error that names the structure."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
+from helpers import slab, small_cell
+from torch import Tensor
 
 from gemnet_blocks import GemNetOC, Structures
 from gemnet_blocks.errors import StructureError
@@ -187,3 +191,62 @@ def test_the_published_class_copes_too(forces: str):
         result = model(Structures.from_ase(atoms))
         assert result["energy"].isfinite().all()
         assert result["forces"].isfinite().all()
+
+
+FIELDS = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
+
+
+def assert_same(one: Structures, other: Structures) -> None:
+    for name in FIELDS:
+        torch.testing.assert_close(getattr(one, name), getattr(other, name), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("names", "types"),
+    [
+        (("numbers", "structure", "tags"), (torch.uint8, torch.int8, torch.int16, torch.int32, torch.uint16)),
+        (("periodic", "fixed"), (torch.uint8, torch.int32, torch.int64)),
+    ],
+)
+def test_integers_of_any_width_are_the_same_structures(names: tuple[str, ...], types: tuple[torch.dtype, ...]) -> None:
+    expected = Structures.from_ase([slab(), small_cell()])
+    for dtype in types:
+        assert_same(replace(expected, **{name: getattr(expected, name).to(dtype) for name in names}), expected)
+
+
+@pytest.mark.parametrize("convert", [Tensor.numpy, Tensor.tolist])
+def test_arrays_and_lists_are_taken_in_place_of_tensors(convert: Any) -> None:
+    expected = Structures.from_ase([slab(), small_cell()])
+    assert_same(Structures(**{name: convert(getattr(expected, name)) for name in FIELDS}), expected)
+
+
+def test_integer_positions_and_cells_are_real_numbers() -> None:
+    expected = Structures.from_ase(Atoms("H2", [[0, 0, 0], [0, 0, 1]], cell=[3, 4, 5], pbc=True))
+    given = replace(expected, positions=expected.positions.int(), cells=expected.cells.long())
+    assert_same(given, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "convert", "message"),
+    [
+        ("numbers", Tensor.float, "numbers must be integers, got torch.float32"),
+        ("structure", Tensor.double, "structure must be integers, got torch.float64"),
+        ("tags", Tensor.bool, "tags must be integers, got torch.bool"),
+        ("periodic", Tensor.float, "periodic must be booleans, or 0 and 1, got torch.float32"),
+        ("fixed", lambda fixed: fixed.long() + 2, "fixed must be booleans, or 0 and 1, got torch.int64"),
+        ("positions", lambda positions: positions.to(torch.complex64), "positions must be real numbers"),
+        ("cells", Tensor.bool, "cells must be real numbers, got torch.bool"),
+        ("numbers", lambda _: ["Cu"] * 5, "numbers is not an array of numbers"),
+        ("positions", lambda _: [[0.0, 0.0], [1.0]], "positions is not an array of numbers"),
+        ("tags", lambda _: None, "tags is not an array of numbers"),
+    ],
+)
+def test_other_kinds_of_numbers_are_one_error(name: str, convert: Any, message: str) -> None:
+    structures = Structures.from_ase(slab())
+    with pytest.raises(StructureError, match=message):
+        replace(structures, **{name: convert(getattr(structures, name))})
+
+
+def test_structures_do_not_take_an_integer_type() -> None:
+    with pytest.raises(ValueError, match=r"need a floating-point type such as torch\.float64, got torch\.int64"):
+        Structures.from_ase(slab()).to(dtype=torch.int64)

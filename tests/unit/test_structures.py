@@ -245,7 +245,7 @@ def test_atomic_numbers_may_be_floating_point_as_in_open_catalyst_data() -> None
         ({"tags": torch.ones(3)}, r"tags is of shape \(3,\): one per atom, 11"),
         ({"fixed": torch.ones(3)}, r"fixed is of shape \(3,\): one per atom, 11"),
         ({"pos": torch.zeros(11, 2)}, r"pos is of shape \(11, 2\)"),
-        ({"tags": ["a"] * 11}, "tags is no array of numbers"),
+        ({"tags": ["a"] * 11}, "tags is not an array of numbers"),
         ({"atomic_numbers": torch.full((11,), 1.5)}, "atomic_numbers must be whole numbers"),
         ({"batch": torch.tensor([1] * 4 + [0] * 5 + [2] * 2)}, "not ascending"),
         ({"batch": torch.tensor([0] * 5 + [1] * 4 + [2] * 2)}, "natoms.*batch"),
@@ -392,6 +392,8 @@ def test_gradients_to_the_cell_stay() -> None:
     [
         ({"tags": torch.zeros(2, dtype=torch.long)}, r"tags is of shape \(2,\)"),
         ({"cells": torch.zeros(2, 3)}, r"cells is of shape \(2, 3\)"),
+        ({"positions": torch.tensor(1.0)}, r"positions is of shape \(\): \(atoms, 3\) is needed"),
+        ({"numbers": torch.ones(5, dtype=torch.long, device="meta")}, "numbers is on the device meta, but positions"),
         ({"structure": torch.tensor([1, 0, 0, 0, 0])}, "must ascend"),
         ({"structure": torch.tensor([0, 0, 0, 0, 1])}, "stay below 1"),
         ({"structure": torch.tensor([-1, 0, 0, 0, 0])}, "must ascend"),
