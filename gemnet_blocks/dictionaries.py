@@ -7,22 +7,106 @@ positions, in lattice vectors: the opposite of our `shift`. Of every list, the o
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.geometry import GeometryEncoder
 from gemnet_blocks.graph.angles import dot, quadruplet_angles
-from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.graph.edges import EdgeSet, safe_norm, vectors
 from gemnet_blocks.graph.index_sets import IndexSet
 from gemnet_blocks.graph.neighbors import Pairs
 from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
+from gemnet_blocks.graph.translations import translations
 from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.structures import Structures
 
 Dictionary = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphData:
+    """The edges of a batch, as `generate_graph` of published models returns them.
+
+    Attributes:
+        edge_index: source and target of each edge.
+        edge_distance: in Å.
+        edge_distance_vec: from the target to the source image, in Å.
+        cell_offsets: which image of the source, in lattice vectors.
+        offset_distances: where that image is relative to the source atom, in Å.
+        neighbors: the number of edges of each structure.
+        batch_full: the structure of each atom.
+        atomic_numbers_full: of each atom.
+        node_offset: of the atoms in a graph that is divided among processes; always 0.
+    """
+
+    edge_index: Int[Tensor, "2 edges"]
+    edge_distance: Float[Tensor, " edges"]
+    edge_distance_vec: Float[Tensor, "edges 3"]
+    cell_offsets: Int[Tensor, "edges 3"]
+    offset_distances: Float[Tensor, "edges 3"]
+    neighbors: Int[Tensor, " structures"]
+    batch_full: Int[Tensor, " atoms"]
+    atomic_numbers_full: Int[Tensor, " atoms"]
+    node_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseEntries:
+    """Entries of a sparse matrix, with the reading methods of torch-sparse's `SparseTensor`.
+
+    Attributes:
+        rows: the row of each entry, ascending.
+        columns: its column; several entries may have the same row and column.
+        values: the entries.
+        shape: rows and columns of the matrix.
+    """
+
+    rows: Int[Tensor, " entries"]
+    columns: Int[Tensor, " entries"]
+    values: Int[Tensor, " entries"]
+    shape: tuple[int, int]
+
+    @property
+    def storage(self) -> SparseEntries:
+        """The entries themselves."""
+        return self
+
+    def row(self) -> Int[Tensor, " entries"]:
+        """The row of each entry."""
+        return self.rows
+
+    def col(self) -> Int[Tensor, " entries"]:
+        """The column of each entry."""
+        return self.columns
+
+    def value(self) -> Int[Tensor, " entries"]:
+        """The entries."""
+        return self.values
+
+    def sparse_sizes(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return self.shape
+
+
+def graph_data(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> GraphData:
+    """The edges along pairs, whose distances are differentiable functions of positions and cells."""
+    vector = vectors(pairs, structures, torch.promote_types(structures.positions.dtype, dtype))
+    home = structures.structure.index_select(0, pairs.target)
+    return GraphData(
+        edge_index=torch.stack([pairs.source, pairs.target]),
+        edge_distance=safe_norm(vector).to(dtype),
+        edge_distance_vec=-vector.to(dtype),
+        cell_offsets=pairs.shift,
+        offset_distances=translations(pairs.shift, home, structures.cells).t().to(dtype),
+        neighbors=count_per_structure(pairs.target, structures.structure, len(structures)),
+        batch_full=structures.structure,
+        atomic_numbers_full=structures.numbers,
+    )
 
 
 def graph_dictionary(edges: EdgeSet, structures: Structures) -> Dictionary:
@@ -67,13 +151,20 @@ def symmetrized(graph: Mapping[str, Tensor], structure: Tensor, rule: Symmetriza
     return dictionary, found.reverse
 
 
-def index_dictionary(index: IndexSet | None) -> Dictionary:
-    """Triplets or quadruplets; `out_agg` counts those of each outer edge. Empty for None."""
+def index_dictionary(index: IndexSet | None, edge_sets: Mapping[str, EdgeSet]) -> Dictionary:
+    """Triplets or quadruplets; `out_agg` counts those of each outer edge. Empty for None.
+
+    `adj_edges` of the triplets d→b→a is a sparse matrix of the edges b→a and the atoms d whose entries number them.
+    """
     if isinstance(index, Triplets):
         return {"in": index.inner, "out": index.outer, "out_agg": _position_in_run(index.outer)}
     if isinstance(index, Quadruplets):
         return {
-            "triplet_in": {"in": index.around_source.inner, "out": index.around_source.outer},
+            "triplet_in": {
+                "in": index.around_source.inner,
+                "out": index.around_source.outer,
+                "adj_edges": _numbered(index.around_source, edge_sets),
+            },
             "triplet_out": {"in": index.around_target.inner, "out": index.around_target.outer},
             "out": index.outer,
             "trip_in_to_quad": index.source_triplet,
@@ -81,6 +172,12 @@ def index_dictionary(index: IndexSet | None) -> Dictionary:
             "out_agg": _position_in_run(index.outer),
         }
     return {}
+
+
+def _numbered(triplets: Triplets, edge_sets: Mapping[str, EdgeSet]) -> SparseEntries:
+    main, numbers = edge_sets["main"], torch.arange(triplets.count, device=triplets.outer.device)
+    shape = (edge_sets["quad"].count, main.atom_count)
+    return SparseEntries(triplets.outer, main.source.index_select(0, triplets.inner), numbers, shape)
 
 
 def quadruplets_of(index: Mapping[str, Any]) -> Quadruplets:

@@ -29,6 +29,10 @@ class StateError(ValueError):
     """Weights that do not fit a model: the message lists the keys concerned."""
 
 
+class StateDictError(StateError, RuntimeError):
+    """Weights that do not fit a model, found by `load_state_dict`, whose other errors are torch's RuntimeErrors."""
+
+
 class ArgumentError(SpecError, TypeError):
     """A keyword argument that a class does not take: the message suggests the right one."""
 

@@ -7,7 +7,7 @@ border. New work is better off with specs.
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -28,13 +28,14 @@ from gemnet_blocks.dictionaries import (
     symmetrized,
 )
 from gemnet_blocks.graph.angles import RightAngle, quadruplet_angles
-from gemnet_blocks.graph.caps import within_cap
 from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.edges import measure
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
 from gemnet_blocks.graph.neighbors import Pairs
 from gemnet_blocks.heads import DirectForces, DynamicScale, Energy, GradientForces
 from gemnet_blocks.model import GemNet, Trunk, TrunkOutput, differentiable
+from gemnet_blocks.options import plain, whole_number
+from gemnet_blocks.published_class import PublishedClass, nearest
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import (
     DEFAULTS,
@@ -49,6 +50,7 @@ from gemnet_blocks.spec.published import (
 from gemnet_blocks.stored_graphs import stored_pairs
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.sums import sums
+from gemnet_blocks.weights import WeightedModule, ordinary_tensors
 
 INDICES = (
     TripletRequest("main", "main"),
@@ -59,11 +61,34 @@ INDICES = (
 """Triplets, those of atom–edge and of edge–atom interactions, quadruplets."""
 
 
-class PublishedModel(nn.Module, ABC):
+_STORED = (
+    "num_blocks",
+    "extensive",
+    "activation",
+    "atom_edge_interaction",
+    "edge_atom_interaction",
+    "atom_interaction",
+    "quad_interaction",
+    "enforce_max_neighbors_strictly",
+    "use_pbc",
+    "direct_forces",
+    "forces_coupled",
+    "regress_forces",
+)
+"""Arguments that are attributes, besides cutoffs and numbers of neighbors."""
+
+
+class PublishedModel(PublishedClass):
     """What the single model and the backbone have in common; the arguments are those of `GemNetOC`."""
 
-    trunk: Trunk
-    """Everything in front of the read-out."""
+    atom_edge_interaction: bool
+    edge_atom_interaction: bool
+    atom_interaction: bool
+    quad_interaction: bool
+    enforce_max_neighbors_strictly: bool
+    forces_coupled: bool
+    force_scaler: DynamicScale
+    """The dynamic scale of gradient forces; disabled unless `scale_backprop_forces` is set."""
 
     def __init__(
         self,
@@ -125,24 +150,17 @@ class PublishedModel(nn.Module, ABC):
         given = locals()
         super().__init__()
         check_names(kwargs, type(self).__name__)
-        self._arguments = {name: given[name] for name in (*REQUIRED, *DEFAULTS)}
+        self._arguments = {name: plain(given[name]) for name in (*REQUIRED, *DEFAULTS)}
         self.spec = from_published(self._arguments)
-        self.num_blocks = num_blocks
-        self.extensive = extensive
-        self.activation = activation
-        self.atom_edge_interaction = atom_edge_interaction
-        self.edge_atom_interaction = edge_atom_interaction
-        self.atom_interaction = atom_interaction
-        self.quad_interaction = quad_interaction
-        self.qint_tags = torch.tensor([0, 1, 2] if qint_tags is None else list(qint_tags))
-        self.otf_graph = otf_graph
-        self.enforce_max_neighbors_strictly = enforce_max_neighbors_strictly
-        self.use_pbc = use_pbc
-        self.use_pbc_single = use_pbc_single
-        self.direct_forces = direct_forces
-        self.forces_coupled = forces_coupled
-        self.regress_forces = regress_forces
-        self._own(build(self.spec))
+        for name in _STORED:
+            setattr(self, name, self._arguments[name])
+        tags = self._arguments["qint_tags"]
+        self.qint_tags = torch.tensor([0, 1, 2] if tags is None else list(tags))
+        self.otf_graph, self.use_pbc_single = bool(otf_graph), bool(use_pbc_single)
+        model = build(self.spec)
+        scale = model.forces.scale if isinstance(model.forces, GradientForces) else None
+        self.force_scaler = scale or DynamicScale(enabled=self._arguments["scale_backprop_forces"])
+        self._own(model)
         self.set_cutoffs(cutoff, cutoff_qint, cutoff_aeaint, cutoff_aint)
         self.set_max_neighbors(max_neighbors, max_neighbors_qint, max_neighbors_aeaint, max_neighbors_aint)
         if scale_file is not None:
@@ -158,36 +176,6 @@ class PublishedModel(nn.Module, ABC):
         unused = self.edge_atom_interaction and not self.atom_edge_interaction
         counted = [*self.parameters(), *(self.trunk.geometry.bases.radial["main"].parameters() if unused else ())]
         return sum(parameter.numel() for parameter in counted)
-
-    @property
-    def shared_parameters(self) -> list[tuple[nn.Parameter, int]]:
-        """The projections that all blocks share, and how often a forward pass uses each."""
-        geometry = self.trunk.geometry
-        return [
-            (weight, self.num_blocks + int(weight is geometry.output_radial.weight))
-            for name, weight in geometry.named_parameters()
-            if name.endswith(".weight")
-        ]
-
-    @property
-    def atom_emb(self) -> nn.Module:
-        """The first embeddings of atoms."""
-        return self.trunk.atom_embedding
-
-    @property
-    def edge_emb(self) -> nn.Module:
-        """The first embeddings of edges."""
-        return self.trunk.edge_embedding
-
-    @property
-    def int_blocks(self) -> nn.ModuleList:
-        """The blocks."""
-        return self.trunk.blocks
-
-    @property
-    def out_blocks(self) -> nn.ModuleList:
-        """The output blocks."""
-        return self.trunk.output_blocks
 
     # -- settings -----------------------------------------------------------------------------------------------------
 
@@ -215,7 +203,7 @@ class PublishedModel(nn.Module, ABC):
 
     def _changed_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The constructor's arguments with those of another method in their place; what is no argument is left out."""
-        return {name: given.get(name, value) for name, value in self._arguments.items()}
+        return {name: plain(given.get(name, value)) for name, value in self._arguments.items()}
 
     def _change_rules(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Take over arguments of graphs; nothing is changed when they are invalid."""
@@ -247,6 +235,7 @@ class PublishedModel(nn.Module, ABC):
         given = locals()
         self._replace_geometry(given, keep_projections=False)
 
+    @ordinary_tensors()
     def _replace_geometry(self, given: Mapping[str, Any], keep_projections: bool) -> None:
         arguments = self._changed_arguments(given)
         self.spec = from_published(arguments)
@@ -289,16 +278,21 @@ class PublishedModel(nn.Module, ABC):
         rows = pairs.canonical_order()
         if cutoff is not None:
             rows = rows[pairs.distance[rows] <= cutoff]
-        rows = rows[self._within_cap(pairs.select(rows), structures, max_neighbors or 0)]
+        rows = rows[nearest(pairs.select(rows), structures, max_neighbors or 0, self._ties, squared=False)]
         return chosen_edges(graph, rows, structures)
 
     def generate_graph_dict(self, data: Any, cutoff: float, max_neighbors: int) -> Dictionary:
-        """All edges within a cutoff, the nearest ones of each target, as published models search them."""
+        """All edges within a cutoff, the nearest ones of each target, as published models search them.
+
+        The published search keeps arbitrary neighbors instead of the nearest ones where `max_neighbors` binds with
+        `use_pbc=False`, and it loses neighbors of atoms that are a lattice vector or more outside the cell. Neither is
+        copied here.
+        """
         structures, builder = self._structures(data), self.trunk.graphs
         pairs = self._given(data, structures, cutoff, max_neighbors)
         if pairs is None:
             pairs = builder.search(builder.as_periodic(structures), cutoff)
-            pairs = pairs.select(self._within_cap(pairs, structures, max_neighbors, squared=True))
+            pairs = pairs.select(nearest(pairs, structures, max_neighbors, self._ties, squared=True))
         dictionary = graph_dictionary(measure(pairs, structures, self.trunk.dtype), structures)
         del dictionary["target_neighbor_idx"]
         return dictionary
@@ -332,7 +326,7 @@ class PublishedModel(nn.Module, ABC):
         return (
             *(sets.get(name, {}) for name in ("main", "atom", "atom_edge", "quad")),
             graphs.main.reverse,
-            *(index_dictionary(graphs.indices.get(request)) for request in INDICES),
+            *(index_dictionary(graphs.indices.get(request), graphs.edge_sets) for request in INDICES),
         )
 
     def get_bases(
@@ -365,9 +359,6 @@ class PublishedModel(nn.Module, ABC):
         edges = (found.get(name, {}) for name in ("quadruplet", "triplet", "atom_edge", "edge_atom"))
         return (raw, geometry.update_radial(raw), geometry.output_radial(raw), *edges, found.get("atom_atom"))
 
-    def _structures(self, data: Any) -> Structures:
-        return data if isinstance(data, Structures) else Structures.from_batch(data, self.use_pbc)
-
     def _every_graph(self) -> GraphBuilder:
         """A builder of every graph that published models build, also of those that no interaction reads."""
         builder = self.trunk.graphs
@@ -386,14 +377,6 @@ class PublishedModel(nn.Module, ABC):
             element_count=builder.element_count,
         )
 
-    def _within_cap(self, pairs: Pairs, structures: Structures, cap: int, squared: bool = False) -> Tensor:
-        """Which pairs, sorted by target and distance, are among the nearest of their target."""
-        if cap <= 0:
-            return torch.ones_like(pairs.target, dtype=torch.bool)
-        ties = self.spec.neighbors.ties
-        assert ties != "smooth"  # published models exclude neighbors
-        return within_cap(pairs, structures.atom_count, cap, ties, squared=squared)
-
     def _given(
         self, data: Any, structures: Structures, cutoff: float | None = None, cap: int | None = None
     ) -> Pairs | None:
@@ -408,10 +391,9 @@ class PublishedModel(nn.Module, ABC):
             cap = self.max_neighbors_aint if atoms_on else self.max_neighbors
         if self.otf_graph:
             return None
-        return stored_pairs(data, structures, cutoff, cap, self.spec.neighbors.ties, self.use_pbc)
+        return stored_pairs(data, structures, cutoff, cap, self._ties, self.use_pbc)
 
 
-@final
 class GemNetOC(PublishedModel):
     """GemNet-OC with its published arguments (Gasteiger et al., TMLR 2022, arXiv 2204.02782).
 
@@ -491,11 +473,6 @@ class GemNetOC(PublishedModel):
         return self.model.trunk
 
     @property
-    def force_scaler(self) -> DynamicScale | None:
-        """The dynamic scale of gradient forces; None without."""
-        return _scaler(self.model)
-
-    @property
     def out_mlp_E(self) -> nn.Module:
         """The layers that read all outputs of atoms."""
         return self.model.read_out.get_submodule("atoms.layers")
@@ -504,6 +481,16 @@ class GemNetOC(PublishedModel):
     def out_energy(self) -> nn.Module:
         """The last layer of the energy."""
         return self.model.read_out.get_submodule("atoms.last")
+
+    @property
+    def out_mlp_F(self) -> nn.Module:
+        """The layers that read all outputs of edges; only with direct forces."""
+        return self.model.read_out.get_submodule("edges.layers")
+
+    @property
+    def out_forces(self) -> nn.Module:
+        """The last layer of direct forces; only with these."""
+        return self.model.read_out.get_submodule("edges.last")
 
     def forward(self, data: Any) -> dict[str, Tensor]:
         """Energies and forces.
@@ -520,15 +507,29 @@ class GemNetOC(PublishedModel):
 
 
 @final
-class GemNetOCBackbone(PublishedModel):
+class GemNetOCBackbone(GemNetOC):
     """GemNet-OC without heads; takes the arguments of `GemNetOC`.
 
     `forward` returns the embeddings that the heads read.
+
+    Attributes:
+        out_mlp_E: None, like the other layers that belong to heads; heads of other libraries may set it.
+        out_energy: likewise.
+        out_mlp_F: likewise.
+        out_forces: likewise.
     """
 
+    out_mlp_E = out_energy = out_mlp_F = out_forces = None  # type: ignore[assignment]  # noqa: N815
+
     def _own(self, model: GemNet) -> None:
-        self.trunk = model.trunk
-        self.force_scaler = _scaler(model)
+        self._modules["trunk"] = model.trunk
+
+    @property
+    def trunk(self) -> Trunk:  # type: ignore[override]
+        """Everything in front of the read-out."""
+        trunk = self._modules["trunk"]
+        assert isinstance(trunk, Trunk)
+        return trunk
 
     def forward(self, data: Any) -> Dictionary:
         """The embeddings of atoms and edges.
@@ -562,13 +563,17 @@ class GemNetOCBackbone(PublishedModel):
 
 
 @final
-class GemNetOCEnergyAndGradForceHead(nn.Module):
+class GemNetOCEnergyAndGradForceHead(WeightedModule):
     """Energies and, for models without direct forces, their gradients as forces.
 
     Args:
         backbone: what it reads.
         num_global_out_layers: residual layers.
         output_init: initial weights of the last layer.
+
+    Attributes:
+        extensive: whether the energy is a sum over atoms.
+        force_scaler: the dynamic scale of gradient forces, that of the backbone.
     """
 
     def __init__(
@@ -579,15 +584,33 @@ class GemNetOCEnergyAndGradForceHead(nn.Module):
         self.read_out = nn.ModuleDict({"atoms": network})
         self.regress_forces = backbone.regress_forces
         self.direct_forces = backbone.direct_forces
-        self.energy = Energy("sum" if backbone.extensive else "mean", sums())
+        self.extensive = backbone.extensive
+        self.force_scaler = backbone.force_scaler
+        self.energy = Energy("sum" if self.extensive else "mean", sums())
         self.forces = GradientForces()
-        self.forces.scale = backbone.force_scaler
+        self.forces.scale = self.force_scaler
+
+    @property
+    def out_mlp_E(self) -> nn.Module:
+        """The layers that read all outputs of atoms."""
+        return self.read_out.get_submodule("atoms.layers")
+
+    @property
+    def out_energy(self) -> nn.Module:
+        """The last layer of the energy."""
+        return self.read_out.get_submodule("atoms.last")
 
     def forward(self, data: Any, emb: Dictionary) -> dict[str, Tensor]:
         """{"energy": (S,)} and, with gradient forces, {"forces": (N, 3)}."""
         structures = data if isinstance(data, Structures) else Structures.from_batch(data, use_pbc=False)
         create_graph = torch.is_grad_enabled()
         gradient = self.regress_forces and not self.direct_forces
+        with torch.inference_mode(torch.is_inference_mode_enabled() and not gradient):
+            return self._predict(structures, emb, create_graph, gradient)
+
+    def _predict(
+        self, structures: Structures, emb: Dictionary, create_graph: bool, gradient: bool
+    ) -> dict[str, Tensor]:
         with torch.set_grad_enabled(create_graph or gradient):
             per_atom = self.read_out["atoms"](emb["xs_E"])
             energy = self.energy(per_atom, structures.structure, len(structures))
@@ -598,7 +621,7 @@ class GemNetOCEnergyAndGradForceHead(nn.Module):
 
 
 @final
-class GemNetOCForceHead(nn.Module):
+class GemNetOCForceHead(WeightedModule):
     """Direct forces from edges; nothing for a backbone without direct forces.
 
     Args:
@@ -612,6 +635,7 @@ class GemNetOCForceHead(nn.Module):
     ) -> None:
         super().__init__()
         self.direct_forces = backbone.direct_forces
+        self.forces_coupled = backbone.forces_coupled
         if not self.direct_forces:
             warnings.warn(
                 "GemNetOCForceHead predicts nothing without direct_forces=True: gradient forces come from "
@@ -621,7 +645,17 @@ class GemNetOCForceHead(nn.Module):
             return
         network = _network(backbone, backbone.spec.sizes.edge, num_global_out_layers, output_init)
         self.read_out = nn.ModuleDict({"edges": network})
-        self.forces = DirectForces(backbone.forces_coupled, sums())
+        self.forces = DirectForces(self.forces_coupled, sums())
+
+    @property
+    def out_mlp_F(self) -> nn.Module:
+        """The layers that read all outputs of edges; only with direct forces."""
+        return self.read_out.get_submodule("edges.layers")
+
+    @property
+    def out_forces(self) -> nn.Module:
+        """The last layer of direct forces; only with these."""
+        return self.read_out.get_submodule("edges.last")
 
     def forward(self, data: Any, emb: Dictionary) -> dict[str, Tensor]:
         """{"forces": (N, 3)}."""
@@ -633,11 +667,8 @@ class GemNetOCForceHead(nn.Module):
         return {"forces": forces}
 
 
+@ordinary_tensors()
 def _network(backbone: GemNetOCBackbone, size: int, residual_count: int, output_init: str) -> OutputNetwork:
     in_size = size * (backbone.num_blocks + 1)
-    initialization = output_initialization(output_init)
-    return OutputNetwork(in_size, size, residual_count, backbone.spec.activation, initialization)
-
-
-def _scaler(model: GemNet) -> DynamicScale | None:
-    return model.forces.scale if isinstance(model.forces, GradientForces) else None
+    count = whole_number("head", "num_global_out_layers", residual_count, least=0)
+    return OutputNetwork(in_size, size, count, backbone.spec.activation, output_initialization(output_init))

@@ -7,20 +7,33 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from gemnet_blocks.checkpoints.scale_files import load_scales
 from gemnet_blocks.dictionaries import Dictionary
 from gemnet_blocks.model import Trunk
+from gemnet_blocks.options import plain
+from gemnet_blocks.published_class import PublishedClass
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import from_published
 from gemnet_blocks.spec.published.gemnet_t import DEFAULTS, REQUIRED
 from gemnet_blocks.stored_graphs import stored_pairs
-from gemnet_blocks.structures import Structures
+
+_STORED = (
+    "num_blocks",
+    "regress_forces",
+    "direct_forces",
+    "cutoff",
+    "max_neighbors",
+    "extensive",
+    "use_pbc",
+    "activation",
+)
+"""Arguments that are attributes."""
 
 
 @final
-class GemNetT(nn.Module):
+class GemNetT(PublishedClass):
     """GemNet-T, or with direct forces GemNet-dT, with its published arguments (Gasteiger et al., arXiv 2106.08903).
 
     `forward` takes `Structures` or any batch object with `pos, atomic_numbers, batch, natoms` and, where present,
@@ -95,30 +108,19 @@ class GemNetT(nn.Module):
     ) -> None:
         given = locals()
         super().__init__()
-        self.spec = from_published({name: given[name] for name in (*REQUIRED, *DEFAULTS)})
-        self.num_blocks = num_blocks
-        self.regress_forces = regress_forces
-        self.direct_forces = direct_forces
-        self.cutoff = cutoff
-        self.max_neighbors = max_neighbors
-        self.extensive = extensive
-        self.otf_graph = otf_graph
-        self.use_pbc = use_pbc
-        self.use_pbc_single = use_pbc_single
-        self.activation = activation
+        arguments = {name: plain(given[name]) for name in (*REQUIRED, *DEFAULTS)}
+        self.spec = from_published(arguments)
+        for name in _STORED:
+            setattr(self, name, arguments[name])
+        self.otf_graph, self.use_pbc_single = bool(otf_graph), bool(use_pbc_single)
         self.model = build(self.spec)
         if scale_file is not None:
             load_scales(self, scale_file)
 
     @property
-    def trunk(self) -> Trunk:
+    def trunk(self) -> Trunk:  # type: ignore[override]
         """Everything in front of the read-out."""
         return self.model.trunk
-
-    @property
-    def num_params(self) -> int:
-        """The number of parameters, scale factors included."""
-        return sum(parameter.numel() for parameter in self.parameters())
 
     def forward(self, data: Any) -> dict[str, Tensor]:
         """Energies and forces.
@@ -126,11 +128,9 @@ class GemNetT(nn.Module):
         Raises:
             StructureError: a structure cannot be computed.
         """
-        structures = data if isinstance(data, Structures) else Structures.from_batch(data, self.use_pbc)
-        given = None
+        structures, given = self._structures(data), None
         if not self.otf_graph:
-            ties = self.spec.neighbors.ties
-            given = stored_pairs(data, structures, self.cutoff, self.max_neighbors, ties, self.use_pbc)
+            given = stored_pairs(data, structures, self.cutoff, self.max_neighbors, self._ties, self.use_pbc)
         prediction = self.model(structures, given)
         result = {"energy": prediction.energy}
         if self.regress_forces and prediction.forces is not None:

@@ -115,15 +115,28 @@ class DynamicScale:
 
     Args:
         initial: the first value.
+        enabled: whether gradients are scaled at all; a scale that is not leaves them as they are.
         growth_interval: good steps before it is doubled.
         attempts: how often it is halved before gradients that are not finite are accepted.
     """
 
-    def __init__(self, initial: float = 2.0**8, growth_interval: int = 2000, attempts: int = 50) -> None:
+    def __init__(
+        self, initial: float = 2.0**8, growth_interval: int = 2000, attempts: int = 50, enabled: bool = True
+    ) -> None:
         self.value = initial
+        self.enabled = enabled
         self.growth_interval = growth_interval
         self.attempts = attempts
         self._good_steps = 0
+
+    @property
+    def scale_factor(self) -> float:
+        """The present scale, under its published name."""
+        return self.value
+
+    def calc_forces_and_update(self, energy: Tensor, pos: Tensor) -> Tensor:
+        """-dE/dr for training, under its published name."""
+        return -self.gradient(energy, pos, create_graph=True)
 
     def gradient(self, energy: Tensor, positions: Tensor, create_graph: bool) -> Tensor:
         """dE/dr, computed as (d(s·E)/dr)/s with a scale s for which it is finite."""
@@ -131,6 +144,8 @@ class DynamicScale:
 
     def gradients(self, energy: Tensor, inputs: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, ...]:
         """dE/dx of several inputs x, with one scale for which all are finite."""
+        if not self.enabled:
+            return _gradients(energy, inputs, create_graph, retain_graph=create_graph)
         before = self.value
         for _ in range(self.attempts):
             large = _gradients(energy * self.value, inputs, create_graph, retain_graph=True)

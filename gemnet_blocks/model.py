@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gemnet_blocks.blocks.read_out import ReadOut
 from gemnet_blocks.compilation import compile_layers
@@ -25,6 +25,7 @@ from gemnet_blocks.strain import strained
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.trunk import Trunk as Trunk
 from gemnet_blocks.trunk import TrunkOutput as TrunkOutput
+from gemnet_blocks.weights import WeightedModule
 
 if TYPE_CHECKING:
     from gemnet_blocks.estimate import Estimate
@@ -35,7 +36,7 @@ NEIGHBORS_WITHIN = 0.05
 
 
 @final
-class GemNet(nn.Module):
+class GemNet(WeightedModule):
     """Energies and forces of structures. Made by `gemnet_blocks.spec.build`.
 
     Args:

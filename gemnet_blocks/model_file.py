@@ -23,6 +23,7 @@ from gemnet_blocks.spec.build import Execution, build, build_shapes
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.spec.document import Document
 from gemnet_blocks.spec.resolve import validate
+from gemnet_blocks.weights import ordinary_tensors
 
 FORMAT = "gemnet_blocks potential"
 VERSION = 1
@@ -73,6 +74,7 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
         raise StateError(f"{path}: cannot be written: {error}") from error
 
 
+@ordinary_tensors()
 def load_potential(
     path: str | os.PathLike[str],
     execution: Execution | None = None,
@@ -116,7 +118,7 @@ def load_potential(
     except (RuntimeError, MemoryError) as error:
         raise StateError(f"{path}: the model of its spec cannot be made: {str(error).splitlines()[0]}") from error
     _check_fit(shapes, content.weights, path)
-    with without_initial_values():
+    with without_initial_values(), torch.device("cpu"):
         model = build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
     _fill(model, content.weights)
     potential = Potential(model, spec, references, content.documents["record"], content.frames)

@@ -1,9 +1,12 @@
 """The base of everything that a spec can set, and the checks of the same arguments when they come as plain Python."""
 
 import math
-from typing import Annotated, SupportsFloat, SupportsIndex
+from collections.abc import Mapping
+from typing import Annotated, Any, SupportsFloat, SupportsIndex
 
-from pydantic import BaseModel, ConfigDict, Field
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from torch import Tensor
 
 Count = Annotated[int, Field(ge=0)]
 """A number of layers or the like."""
@@ -12,11 +15,23 @@ Size = Annotated[int, Field(ge=1)]
 """A number of features."""
 
 
+def plain(value: Any) -> Any:
+    """Numbers, booleans and text of plain Python, for those of NumPy and for tensors; in lists and mappings too."""
+    if isinstance(value, (np.generic, np.ndarray, Tensor)):
+        return value.tolist()
+    if type(value) in (list, tuple):
+        return type(value)(plain(entry) for entry in value)
+    if type(value) is dict:
+        return {plain(key): plain(entry) for key, entry in value.items()}
+    return value
+
+
 class Options(BaseModel):
     """A frozen set of documented, strictly typed fields.
 
-    Unknown fields are refused. An integer is accepted where a float is meant; nothing else is converted: a boolean is
-    no number, and text is no number either. The string below a field is its description, in the JSON Schema too.
+    Unknown fields are refused. An integer is accepted where a float is meant, and numbers and booleans of NumPy are
+    those of Python; nothing else is converted: neither a boolean nor text is a number. The string below a field is its
+    description, in the JSON Schema too.
     """
 
     model_config = ConfigDict(
@@ -27,6 +42,11 @@ class Options(BaseModel):
         use_attribute_docstrings=True,
         allow_inf_nan=False,
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_values(cls, data: Any) -> Any:
+        return {key: plain(value) for key, value in data.items()} if isinstance(data, Mapping) else data
 
 
 def whole_number(owner: str, name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
@@ -43,6 +63,7 @@ def whole_number(owner: str, name: str, value: SupportsIndex, least: int, most: 
         ValueError: it is no whole number (booleans are none) or out of bounds.
     """
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+    value = plain(value)
     number = None if isinstance(value, bool) or not hasattr(value, "__index__") else value.__index__()
     if number is None or number < least or (most is not None and number > most):
         raise ValueError(f"{owner}: {name} must be a whole number {bounds}, got {value!r}")
@@ -88,5 +109,6 @@ def positive_number(owner: str, name: str, value: SupportsFloat, unit: str = "")
 
 
 def _number(value: SupportsFloat) -> float:
-    """NaN for what is no number, such as booleans and text."""
+    """NaN for what is not a number, such as booleans and text."""
+    value = plain(value)
     return float(value) if hasattr(value, "__float__") and not isinstance(value, bool) else math.nan

@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from ase.data import chemical_symbols
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import StructureError
@@ -20,10 +20,11 @@ from gemnet_blocks.model import GemNet
 from gemnet_blocks.references import References, StoredMeaning
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.weights import WeightedModule, ordinary_tensors
 
 
 @final
-class Potential(nn.Module):
+class Potential(WeightedModule):
     """A model whose outputs have a unit, a zero and a meaning.
 
         E = scale·E_model + offset + Σ_a reference[Z_a],   F = scale·F_model,   stress = scale·stress_model
@@ -58,11 +59,13 @@ class Potential(nn.Module):
         self.references = references
         self.frames = frames
         self.record: dict[str, Any] = json.loads(json.dumps(dict(record or {})))
-        energies = torch.full((max(references.per_element, default=0) + 1,), torch.nan, dtype=torch.float64)
+        energies = [torch.nan] * (max(references.per_element, default=0) + 1)
         for number, energy in references.per_element.items():
             energies[number] = energy
+        with ordinary_tensors():
+            stored = torch.tensor(energies, dtype=torch.float64, device=self.device)
         # stored with the meaning and the unit, not with the weights
-        self.register_buffer("reference_energies", energies, persistent=False)
+        self.register_buffer("reference_energies", stored, persistent=False)
 
     @property
     def meaning(self) -> StoredMeaning:

@@ -28,8 +28,22 @@ def stored_pairs(
         ties: what becomes of neighbors at the same distance.
         periodic: whether `cell_offsets` count.
     """
+    found = (
+        None if cutoff > STORED_CUTOFF or cap > STORED_MAX_NEIGHBORS else every_stored_pair(data, structures, periodic)
+    )
+    if found is None:
+        return None
+    pairs = found.select(found.distance <= cutoff)
+    if cap <= 0:
+        return pairs
+    assert ties != "smooth"  # published models exclude neighbors
+    return pairs.select(within_cap(pairs, structures.atom_count, cap, ties))
+
+
+def every_stored_pair(data: Any, structures: Structures, periodic: bool) -> Pairs | None:
+    """All edges that a batch brings; None where it brings none. The arguments are those of `stored_pairs`."""
     edge_index = getattr(data, "edge_index", None)
-    if edge_index is None or cutoff > STORED_CUTOFF or cap > STORED_MAX_NEIGHBORS:
+    if edge_index is None:
         return None
     offsets = getattr(data, "cell_offsets", None) if periodic else None
     shift = edge_index.new_zeros(edge_index.shape[1], 3) if offsets is None else offsets.long()
@@ -38,9 +52,4 @@ def stored_pairs(
     with torch.no_grad():
         distance = measure(pairs, structures.to(dtype=torch.float64), torch.float64).distance
     pairs = Pairs(pairs.source, pairs.target, pairs.shift, distance)
-    pairs = pairs.select(pairs.canonical_order())
-    pairs = pairs.select(pairs.distance <= cutoff)
-    if cap <= 0:
-        return pairs
-    assert ties != "smooth"  # published models exclude neighbors
-    return pairs.select(within_cap(pairs, structures.atom_count, cap, ties))
+    return pairs.select(pairs.canonical_order())

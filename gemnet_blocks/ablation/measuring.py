@@ -164,10 +164,10 @@ def _predicted(potential: Potential, structures: Structures) -> Prediction:
 
 def _rotations(count: int) -> Sequence[Tensor]:
     """Random rotations, the same every time."""
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     found = []
     for _ in range(count):
-        matrix, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+        matrix, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64, device="cpu"))
         found.append(matrix * torch.linalg.det(matrix).sign())
     return found
 

@@ -183,7 +183,7 @@ class SphericalBessel(RadialBasis):
 
     def __init__(self, cutoff: float, count: int, envelope: Envelope | None = None) -> None:
         super().__init__(cutoff, count, envelope)
-        zeros = torch.from_numpy(spherical_bessel_zeros(0, self.count))
+        zeros = torch.as_tensor(spherical_bessel_zeros(0, self.count))
         self.frequencies = nn.Parameter(zeros.to(torch.get_default_dtype()))
 
     @classmethod

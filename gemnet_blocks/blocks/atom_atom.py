@@ -83,6 +83,10 @@ class SharedAtomAtomGeometry(InteractionGeometry[AtomAtomGeometry]):
         functions = self.radial(self.sums.by_index(radial.radial[self.graph], pair, len(pairs)))
         return AtomAtomGeometry(RadialSum(self.sums.weighted(functions, source, segments(target, edges.atom_count))))
 
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+        """The atom b of every edge b→a."""
+        return graphs.edge_sets[self.graph].source
+
 
 @final
 class AtomAtomInteraction(Interaction[AtomAtomGeometry]):

@@ -88,6 +88,10 @@ class SharedAtomEdgeGeometry(InteractionGeometry[AtomEdgeGeometry]):
             graphs.main.reverse,
         )
 
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+        """The edge b→a of every triplet c→a←b."""
+        return self.triplet_sum.request.build(graphs.edge_sets).inner
+
 
 @final
 class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):

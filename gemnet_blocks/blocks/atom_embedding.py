@@ -65,6 +65,11 @@ class ElementEmbedding(AtomEmbedding):
         super().__init__()
         self.table = _uniform(element_count, size, variance=1)
 
+    @property
+    def emb_size(self) -> int:
+        """The number of features, under its published name."""
+        return self.table.embedding_dim
+
     @classmethod
     def from_options(cls, options: ElementEmbeddingOptions, element_count: int, size: int) -> ElementEmbedding:
         """Make the embedding that the options describe."""

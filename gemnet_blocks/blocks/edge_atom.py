@@ -79,6 +79,10 @@ class SharedEdgeAtomGeometry(InteractionGeometry[EdgeAtomGeometry]):
         """What the blocks read."""
         return EdgeAtomGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial))
 
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+        """The edge b→a of every triplet c→a←b."""
+        return self.triplet_sum.request.build(graphs.edge_sets).inner
+
 
 @final
 class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, Literal, TypeVar
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.angular.plan import AngularPlan, Method
@@ -119,6 +119,10 @@ class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
     @abstractmethod
     def forward(self, graphs: Graphs, radial: RadialValues) -> GeometryValue:
         """What the interaction's blocks read, with gradients to the positions."""
+
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"] | None:
+        """Which row of the summed values each term of the sum reads; None where nothing is summed over neighbors."""
+        return None
 
 
 class Interaction(nn.Module, ABC, Generic[GeometryValue]):

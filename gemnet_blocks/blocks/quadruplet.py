@@ -144,6 +144,10 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
             self.radial(radial.radial[MAIN]), circular, triplets.inner, angular_sum, graphs.main.reverse
         )
 
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+        """The triplet d→b→a of every quadruplet c→a←b←d."""
+        return QuadrupletRequest(MAIN, self.graph).build(graphs.edge_sets).source_triplet
+
     def _explicit(self, quadruplets: Quadruplets, main: EdgeSet, middle: EdgeSet, radial: RadialValues) -> AngularSum:
         angles = quadruplet_angles(main.direction, middle.direction, quadruplets, self.collinear)
         weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)

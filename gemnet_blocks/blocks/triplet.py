@@ -73,6 +73,10 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         """What the blocks read."""
         return TripletGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial), graphs.main.reverse)
 
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+        """The edge b→a of every triplet c→a←b."""
+        return self.triplet_sum.request.build(graphs.edge_sets).inner
+
 
 @final
 class TripletInteraction(Interaction[TripletGeometry]):

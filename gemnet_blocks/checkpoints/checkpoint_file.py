@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Mapping
@@ -155,7 +156,7 @@ def number(values: Section, key: str, place: str) -> float:
         found = float(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise StateError(f"{place}: {key} is no single number: {value!r}") from error
-    if not torch.isfinite(torch.tensor(found)):
+    if not math.isfinite(found):
         raise StateError(f"{place}: {key} is {found}: it must be finite")
     return found
 

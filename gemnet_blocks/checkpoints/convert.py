@@ -24,6 +24,7 @@ from gemnet_blocks.references import StoredMeaning
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.document import read_document
 from gemnet_blocks.spec.published import from_published
+from gemnet_blocks.weights import ordinary_tensors, without_wrappers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +44,7 @@ class Conversion:
     notes: tuple[str, ...]
 
 
+@ordinary_tensors()
 def convert_checkpoint(
     checkpoint: Checkpoint,
     arguments: Mapping[str, Any] | None,
@@ -72,7 +74,7 @@ def convert_checkpoint(
     if given is None:
         raise SpecError("the checkpoint has no configuration: give the model's keyword arguments (--kwargs model.yml)")
     spec = from_published(model_arguments(given))
-    with without_initial_values():
+    with without_initial_values(), torch.device("cpu"):
         model = build(spec, seed=0)
     state = _with_scales(checkpoint)
     if ema:
@@ -146,7 +148,9 @@ def _mapping(value: Any, place: str) -> Mapping[str, Any]:
 def _with_scales(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The weights, with scale factors that are stored apart from them."""
     scales = {
-        f"{str(name).removesuffix(SCALE)}{SCALE}": torch.tensor(number(checkpoint.scales, name, "scale_dict"))
+        f"{without_wrappers(str(name)).removesuffix(SCALE)}{SCALE}": torch.tensor(
+            number(checkpoint.scales, name, "scale_dict"), device="cpu"
+        )
         for name in checkpoint.scales
     }
     if any(name.endswith(SCALE) for name in checkpoint.state):

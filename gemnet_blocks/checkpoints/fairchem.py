@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,9 +12,7 @@ from gemnet_blocks.basis.geometry import RadialAngularProjection
 from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.checkpoints.fairchem_keys import GEMNET_T, published_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
-
-PREFIXES = re.compile(r"^((module|backbone|output_heads\.\w+)\.)+")
-"""What wrappers and models of a backbone and heads put in front of names."""
+from gemnet_blocks.weights import no_key_fits, unwrapped, without_wrappers
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +88,8 @@ class _Place:
 def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> LoadReport:
     """Load weights stored under the names of published models.
 
-    The prefixes `module.`, `backbone.` and `output_heads.<name>.` of keys are removed. Nothing is changed when the
-    state does not fit.
+    Prefixes of wrappers are removed from keys, such as `module.`, `_orig_mod.`, `model.`, `ema_model.module.`,
+    `backbone.` and `output_heads.<name>.`, repeated and in any order. Nothing is changed when the state does not fit.
 
     Args:
         module: a model made from a spec, one of the façade classes or one of its heads. Interactions and edge sets
@@ -107,9 +103,9 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
 
     Raises:
         StateError: lists exactly the keys that are missing, unexpected or of the wrong shape; or the keys that are
-            there twice, with different prefixes.
+            there twice, with different prefixes; or no key is known, whether strict or not.
     """
-    state = _without_prefixes(state_dict)
+    state = unwrapped(state_dict)
     places = _places(module)
     by_name = {name: place for place in places for name in place.names}
     # a weight with several names needs only the one that is there
@@ -128,6 +124,8 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
     ]
     wrong += _contradictions(places, state)
     loaded = [name for name in state if name in by_name]
+    if state and by_name and not loaded:
+        raise StateError(no_key_fits(by_name, state_dict))
     ignored = [name for name in state if name not in by_name and name.startswith(unused)]
     report = LoadReport(tuple(loaded), tuple(missing), tuple(unexpected), tuple(wrong), tuple(ignored))
     if wrong or (strict and not report.complete):
@@ -167,7 +165,7 @@ def trained_keys(module: nn.Module, state_dict: Mapping[str, Tensor]) -> list[tu
     by_name = {name: place.tensor for place in _places(module) for name in place.names}
     groups: dict[object, list[str]] = {}
     for key in state_dict:
-        name = PREFIXES.sub("", key)
+        name = without_wrappers(key)
         tensor = by_name.get(name)
         for prefix in unused_prefixes(module):  # a basis that is not used is trained by name
             if tensor is None and name.startswith(prefix):
@@ -225,12 +223,3 @@ def _contradictions(places: list[_Place], state: Mapping[str, Tensor]) -> list[s
             if first.shape == other.shape and not torch.equal(first, other):
                 lines.append(f"{name} (differs from {there[0]}, which is the same weight)")
     return lines
-
-
-def _without_prefixes(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    stripped = {key: PREFIXES.sub("", key) for key in state}
-    count = Counter(stripped.values())
-    twice = [key for key, name in stripped.items() if count[name] > 1]
-    if twice:
-        raise StateError(f"the state has weights twice, with different prefixes: {', '.join(twice)}")
-    return {stripped[key]: value for key, value in state.items()}

@@ -18,6 +18,7 @@ from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes
 from gemnet_blocks.errors import StateError
 from gemnet_blocks.scaling import ScaleFactor
 from gemnet_blocks.torch_files import load_plain
+from gemnet_blocks.weights import without_wrappers
 
 
 def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, float]:
@@ -32,7 +33,7 @@ def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str
         if name == "comment" and not isinstance(value, int | float):
             continue  # older files have one
         try:
-            factors[str(name).removesuffix(SCALE)] = number = float(value)
+            factors[without_wrappers(str(name)).removesuffix(SCALE)] = number = float(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise StateError(f"scale factor {name} is no number: {value!r}") from error
         if not math.isfinite(number):

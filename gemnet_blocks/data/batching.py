@@ -219,7 +219,7 @@ def loader(
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_main_process,
         # seeds that nobody uses must not be drawn from the generator that a run saves and goes on with
-        generator=torch.Generator(),
+        generator=torch.Generator("cpu"),
     )
 
 

@@ -51,7 +51,11 @@ def edge_counts(
         per_atom = torch.bincount(pairs.target, minlength=structures.atom_count)
         if max_neighbors is not None:
             per_atom = per_atom.clamp(max=max_neighbors)
-        counts.append(torch.zeros(len(structures)).long().index_add(0, structures.structure, per_atom).numpy())
+        counts.append(
+            torch.zeros(len(structures), dtype=torch.long, device="cpu")
+            .index_add(0, structures.structure, per_atom)
+            .numpy()
+        )
     total = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
     if kept is not None:
         save_arrays(kept, {"counts": torch.from_numpy(total)})

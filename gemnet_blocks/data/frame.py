@@ -217,15 +217,15 @@ def packed(
 
     def joined(name: str, empty: tuple[int, ...]) -> Any:
         arrays = [getattr(frame, name) for frame in frames]
-        return torch.as_tensor(np.concatenate(arrays) if arrays else np.zeros(empty))
+        return torch.from_numpy(np.concatenate(arrays) if arrays else np.zeros(empty))
 
     def stacked(arrays: list[Any], empty: tuple[int, ...]) -> Any:
-        return torch.as_tensor(np.stack(arrays) if arrays else np.zeros(empty))
+        return torch.from_numpy(np.stack(arrays) if arrays else np.zeros(empty))
 
     structures = Structures(
         positions=joined("positions", (0, 3)).double(),
         numbers=joined("numbers", (0,)).long(),
-        structure=torch.as_tensor(np.repeat(np.arange(len(frames)), counts)).long(),
+        structure=torch.from_numpy(np.repeat(np.arange(len(frames)), counts)).long(),
         cells=stacked([frame.cell for frame in frames], (0, 3, 3)).double(),
         periodic=stacked([frame.periodic for frame in frames], (0, 3)).bool(),
         tags=joined("tags", (0,)).long(),
@@ -243,9 +243,9 @@ def packed(
     return LabelledStructures(
         structures=structures,
         energy=stacked(label("energy"), (0,)).double() if "energy" in known else None,
-        forces=torch.as_tensor(np.concatenate(label("forces"))).double() if "forces" in known else None,
+        forces=torch.from_numpy(np.concatenate(label("forces"))).double() if "forces" in known else None,
         stress=stacked(label("stress"), (0, 3, 3)).double() if "stress" in known else None,
-        frame=torch.as_tensor(np.asarray(indices, dtype=np.int64)),
+        frame=torch.from_numpy(np.asarray(indices, dtype=np.int64)),
     )
 
 

@@ -233,4 +233,6 @@ def storage(content: Any) -> Storage:
     numbers = bytearray(stream.read())
     if not 0 <= count * key[1].itemsize <= len(numbers):
         raise RefusedPickleError("a tensor in it is cut off")
-    return Storage(torch.frombuffer(numbers, dtype=key[1], count=count) if count else torch.zeros(0, dtype=key[1]))
+    return Storage(
+        torch.frombuffer(numbers, dtype=key[1], count=count) if count else torch.zeros(0, dtype=key[1], device="cpu")
+    )

@@ -18,6 +18,7 @@ from gemnet_blocks.graph.torch_cells import cell_list_candidates, first_directio
 from gemnet_blocks.graph.translations import translations
 from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.weights import ordinary_tensors
 
 
 class NeighborSearch(ABC):
@@ -28,6 +29,7 @@ class NeighborSearch(ABC):
     """
 
     @final
+    @ordinary_tensors()  # what is found may be kept, and read in training later
     @torch.no_grad()
     def __call__(self, structures: Structures, cutoff: float) -> Pairs:
         """Find all pairs within a cutoff.
@@ -85,8 +87,8 @@ class VesinSearch(NeighborSearch):
         positions, cells, periodic = (t.cpu().numpy() for t in (atoms.positions, atoms.cells, atoms.periodic))
         starts = torch.searchsorted(atoms.structure, torch.arange(count + 1, device=device)).tolist()
         search = NeighborList(cutoff=cutoff, full_list=False)
-        sources = [torch.zeros(0, dtype=torch.long)]
-        targets, shifts = [sources[0]], [torch.zeros((3, 0), dtype=torch.long)]
+        sources = [torch.zeros(0, dtype=torch.long, device="cpu")]
+        targets, shifts = [sources[0]], [torch.zeros((3, 0), dtype=torch.long, device="cpu")]
         for index, (start, end) in enumerate(pairwise(starts)):
             if start == end:
                 continue
@@ -96,7 +98,9 @@ class VesinSearch(NeighborSearch):
                 target, source = torch.from_numpy(found.view("int64")).unbind(-1)
                 sources.append(source + start)
                 targets.append(target + start)
-                shifts.append(torch.empty(shift.shape[::-1], dtype=torch.long).copy_(torch.from_numpy(shift).t()))
+                shifts.append(
+                    torch.empty(shift.shape[::-1], dtype=torch.long, device="cpu").copy_(torch.from_numpy(shift).t())
+                )
         source, target, shift = torch.cat(sources), torch.cat(targets), torch.cat(shifts, dim=1)
         return Candidates(source.to(device), target.to(device), shift.to(device).t())
 

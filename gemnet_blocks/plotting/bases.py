@@ -131,7 +131,8 @@ def _made(catalog: Catalog, kind: str, options: Options, field: str, *arguments:
             raise SpecError(catalog.unknown(kind, name))
         # options of a class that was not known when the spec was read are but a mapping so far
         known = part.Options.model_validate(options.model_dump())
-        return part.from_options(known, *arguments)
+        with torch.device("cpu"):
+            return part.from_options(known, *arguments)
     except ValueError as error:
         raise SpecError(f"bases.{field}: {error}") from error
 
@@ -141,7 +142,7 @@ def _map_height(basis: SphericalBasis) -> float:
 
 
 def _envelope(figure: Any, envelope: Envelope, title: str) -> None:
-    x = torch.linspace(0, 1.1, POINTS, dtype=torch.float64, requires_grad=True)
+    x = torch.linspace(0, 1.1, POINTS, dtype=torch.float64, device="cpu", requires_grad=True)
     value = deepcopy(envelope).double()(x)
     first, second = _derivatives(value, x)
     left, right = figure.subplots(1, 2)
@@ -172,7 +173,7 @@ def _derivatives(value: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _radial(figure: Any, basis: RadialBasis, title: str) -> None:
-    distance = torch.linspace(0, basis.cutoff, POINTS, dtype=torch.float64)
+    distance = torch.linspace(0, basis.cutoff, POINTS, dtype=torch.float64, device="cpu")
     with torch.no_grad():
         basis = deepcopy(basis).double()
         values = basis(distance)
@@ -187,7 +188,7 @@ def _radial(figure: Any, basis: RadialBasis, title: str) -> None:
 
 
 def _circular(figure: Any, basis: CircularBasis, title: str) -> None:
-    angle = torch.linspace(0, torch.pi, POINTS, dtype=torch.float64)
+    angle = torch.linspace(0, torch.pi, POINTS, dtype=torch.float64, device="cpu")
     with torch.no_grad():
         values = deepcopy(basis).double()(torch.cos(angle))
     axes = figure.subplots()

@@ -85,7 +85,7 @@ def _chain(
     places = torch.stack((a_place, b_place, c_place, d_place))
     if float(torch.nn.functional.pdist(places).min()) < 1e-3:
         return None
-    zero, one = torch.tensor([0]), torch.tensor([1])
+    zero, one = torch.zeros(1, dtype=torch.long, device="cpu"), torch.ones(1, dtype=torch.long, device="cpu")
     chain = Quadruplets(Triplets(zero, one), Triplets(zero, zero), zero, zero)
     rule = collinear_rule(spec.bases.collinear)
     angles = quadruplet_angles(torch.stack((u_ca, u_db)), u_ba[None], chain, rule)

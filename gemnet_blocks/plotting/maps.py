@@ -71,8 +71,8 @@ def draw_maps(figure: Any, basis: SphericalBasis, title: str) -> None:
 
 def _values(basis: SphericalBasis) -> torch.Tensor:
     """The functions on a grid, (polar angles, dihedral angles, functions)."""
-    polar = torch.linspace(0, torch.pi, POINTS, dtype=torch.float64)
-    dihedral = torch.linspace(0, torch.pi, POINTS, dtype=torch.float64)
+    polar = torch.linspace(0, torch.pi, POINTS, dtype=torch.float64, device="cpu")
+    dihedral = torch.linspace(0, torch.pi, POINTS, dtype=torch.float64, device="cpu")
     phi, theta = torch.meshgrid(polar, dihedral, indexing="ij")
     with torch.no_grad():
         return deepcopy(basis).double()(torch.cos(phi), Azimuth(torch.cos(theta), torch.sin(theta)))

@@ -110,7 +110,7 @@ def neighborhood(found: EdgeSets, name: str, atom: int) -> Neighborhood:
     chosen = chosen.select(chosen.target == atom)
     first, last = int(edges.first[atom]), int(edges.first[atom + 1])
     final_source, final_shift = edges.source[first:last], edges.shift[first:last]
-    weights = edges.weight[first:last] if edges.weight is not None else torch.ones(last - first, dtype=torch.float64)
+    weights = edges.distance.new_ones(last - first) if edges.weight is None else edges.weight[first:last]
     final = dict(zip(_keys(final_source, final_shift), weights.tolist(), strict=True))
     among = _keys(candidates.source, candidates.shift)
     selected = set(_keys(chosen.source, chosen.shift))
@@ -124,13 +124,13 @@ def neighborhood(found: EdgeSets, name: str, atom: int) -> Neighborhood:
         else:
             status.append(BEYOND if _fits(found.structures, rule, key[0], atom) else OTHER_TAGS)
     every = [*among, *(_keys(final_source[new], final_shift[new]))]
-    tied = torch.zeros(len(every), dtype=torch.bool)
+    tied = torch.zeros(len(every), dtype=torch.bool, device="cpu")
     tied[: len(among)] = _tied(candidates.distance, rule, found.builder.tie_tolerance)
     return Neighborhood(
         source=torch.cat((candidates.source, final_source[new])),
         shift=torch.cat((candidates.shift, final_shift[new])),
         status=(*status, *(ADDED for _ in new)),
-        weight=torch.tensor([final.get(key, 0.0) for key in every], dtype=torch.float64),
+        weight=torch.tensor([final.get(key, 0.0) for key in every], dtype=torch.float64, device="cpu"),
         tied=tied,
     )
 
@@ -148,5 +148,5 @@ def _tied(distance: Tensor, rule: EdgeSetOptions, tolerance: float) -> Tensor:
     """Which of the sorted distances are the same as the last one within the cap, where one beyond it is, too."""
     cap = rule.max_neighbors
     if not cap or len(distance) <= cap or distance[cap] - distance[cap - 1] > tolerance:
-        return torch.zeros(len(distance), dtype=torch.bool)
+        return torch.zeros_like(distance, dtype=torch.bool)
     return (distance - distance[cap - 1]).abs() <= tolerance

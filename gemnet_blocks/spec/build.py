@@ -28,7 +28,7 @@ from gemnet_blocks.graph.neighbors import neighbor_search
 from gemnet_blocks.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.model import GemNet, Trunk
-from gemnet_blocks.options import Options, byte_count, whole_number
+from gemnet_blocks.options import Options, byte_count, plain, whole_number
 from gemnet_blocks.precision import MatrixProducts, products
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
@@ -47,6 +47,7 @@ from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.resolve import validate
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.sums import Sums, SumsName, sums
+from gemnet_blocks.weights import ordinary_tensors
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,8 @@ class Execution:
     compile: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("angular", "atoms_at_most", "memory_budget", "compile"):
+            object.__setattr__(self, name, plain(getattr(self, name)))
         methods = self.angular.values() if isinstance(self.angular, Mapping) else (self.angular,)
         for field, values, allowed in (
             ("search", (self.search,), ("auto", "vesin", "torch", "torch_cluster")),
@@ -99,6 +102,7 @@ class Execution:
         return AngularPlan(method, self.atoms_at_most)
 
 
+@ordinary_tensors()
 def build(
     spec: Spec,
     *,

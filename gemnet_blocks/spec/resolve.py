@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.options import plain
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean
 from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, parse_value, read_document, shown
 from gemnet_blocks.spec.explain import explain, findings, kind_at, part_options
@@ -197,8 +197,7 @@ def _plain(value: Any, route: Route, problems: list[Problem]) -> Any:
     """A value as a file could say it."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
-    if isinstance(value, (np.generic, np.ndarray)):
-        value = value.tolist()
+    value = plain(value)
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     if isinstance(value, Mapping):

@@ -114,7 +114,7 @@ class PotentialModule(LightningModule):
 
     def _read(self, told: list[float], learning_rate: float, placed: PlacedBatch) -> StepReport:
         losses, errors = len(self.loss.terms), len(self.errors.terms)
-        parts = torch.tensor(told[: 2 * losses], dtype=torch.float64)
+        parts = torch.tensor(told[: 2 * losses], dtype=torch.float64, device="cpu")
         totals = Totals(parts[:losses], parts[losses:])
         rest = told[2 * losses :]
         return StepReport(

@@ -12,6 +12,7 @@ from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.precision import MatrixProducts
 from gemnet_blocks.references import ReferencesOptions
+from gemnet_blocks.scaling import Rows
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training.loss_options import LossOptions
@@ -32,6 +33,9 @@ class ScalesOptions(Options):
 
     batches: Size = 8
     """How many batches of the training set they are fitted to."""
+    rows: Rows = "distinct"
+    """The rows of summed values whose variance is kept: `distinct`, every edge or atom once; or `gathered`, once per
+    triplet, quadruplet or neighbor that it is summed over, as the published implementation fits them."""
 
 
 class EveryOptions(Options):

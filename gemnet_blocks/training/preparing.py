@@ -168,10 +168,11 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
         SpecError: the spec cannot be built, references cannot be fitted, or a part of the data has elements without.
     """
     execution, seed = config.training.execution.execution(), config.training.seed
-    if config.training.initial_weights == "by_name":
-        model = weights_by_name(lambda: build(config.model, execution=execution), seed)
-    else:
-        model = build(config.model, execution=execution, seed=seed)
+    with torch.device("cpu"):  # where all weights are made; training moves them
+        if config.training.initial_weights == "by_name":
+            model = weights_by_name(lambda: build(config.model, execution=execution), seed)
+        else:
+            model = build(config.model, execution=execution, seed=seed)
     if references is None:
         options = config.references
         references = fit_references(
@@ -194,7 +195,7 @@ def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
     if config.scales is not None and scale_factors(model):
         device = next(model.parameters()).device
         batches = [batch.to(device) for batch in feed.first(config.scales.batches)]
-        values = fit_scales(model, batches)
+        values = fit_scales(model, batches, rows=config.scales.rows)
         for scale in _with_input(model, batches, {name for name, value in values.items() if not value}):
             scale.factor.data.fill_(1.0)
     unfitted = [name for name, factor in scale_factors(model).items() if not factor.fitted]

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ase.build import bulk, molecule
@@ -24,7 +25,8 @@ from gemnet_blocks import (
     Structures,
 )
 from gemnet_blocks.errors import ArgumentError, SpecError, StructureError
-from gemnet_blocks.spec import build
+from gemnet_blocks.graph.edge_sets import EdgeSetOptions
+from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.spec.published import REQUIRED, from_published
 
 SIZES = dict(num_spherical=3, num_radial=6, num_blocks=2, emb_size_atom=8, emb_size_edge=10)
@@ -166,7 +168,7 @@ def test_attributes_are_the_arguments(kind: type) -> None:
     assert {name: getattr(model, name) for name in expected} == expected
     assert model.qint_tags.tolist() == [1, 2]
     assert facade(kind).qint_tags.tolist() == [0, 1, 2]
-    assert model.force_scaler is None
+    assert model.force_scaler.enabled
 
 
 @pytest.mark.parametrize(
@@ -219,10 +221,62 @@ def test_shared_parameters_are_counted_as_often_as_they_are_used() -> None:
     assert output is model.trunk.geometry.output_radial.weight
 
 
-def test_force_scaler() -> None:
-    for kind in (GemNetOC, GemNetOCBackbone):
-        assert facade(kind, direct_forces=False).force_scaler is None
-        assert facade(kind, direct_forces=False, scale_backprop_forces=True).force_scaler.value == 2.0**8
+@pytest.mark.parametrize("kind", [GemNetOC, GemNetOCBackbone])
+@pytest.mark.parametrize("direct", [True, False])
+def test_the_force_scaler_is_there_and_disabled_by_default(kind: type, direct: bool) -> None:
+    model = facade(kind, direct_forces=direct)
+    assert not model.force_scaler.enabled
+    scaled = facade(kind, direct_forces=direct, scale_backprop_forces=True)
+    assert scaled.force_scaler.enabled
+    assert scaled.force_scaler.scale_factor == 2.0**8
+    positions = torch.ones(2, 3, requires_grad=True)
+    for scaler in (model.force_scaler, scaled.force_scaler):
+        energy = positions.square().sum()
+        assert torch.equal(scaler.calc_forces_and_update(energy, positions), -2 * positions)
+
+
+def test_parts_have_their_published_names() -> None:
+    model, backbone = facade(forces_coupled=True), facade(GemNetOCBackbone, forces_coupled=True)
+    assert isinstance(backbone, GemNetOC)
+    assert backbone.out_mlp_E is backbone.out_energy is backbone.out_mlp_F is backbone.out_forces is None
+    backbone.out_energy = None  # as published heads do
+    head, forces = GemNetOCEnergyAndGradForceHead(backbone, 1).double(), GemNetOCForceHead(backbone, 1).double()
+    assert head.extensive
+    assert forces.forces_coupled
+    assert head.force_scaler is backbone.force_scaler
+    edges, atoms = torch.zeros(4, 30).double(), torch.zeros(4, 24).double()
+    for part in (model, head):
+        assert part.out_energy(part.out_mlp_E(atoms)).shape == (4,)
+    for part in (model, forces):
+        assert part.out_forces(part.out_mlp_F(edges)).shape == (4,)
+    assert not hasattr(facade(direct_forces=False), "out_forces")
+    assert model.atom_emb.emb_size == 8
+    assert model.mlp_rbf_h(model.radial_basis(torch.ones(2).double())).shape == (2, 3)
+    assert model.no_weight_decay() == ["model.trunk.atom_embedding.table.weight"]
+    assert len(facade(rbf={"name": "spherical_bessel"}).no_weight_decay()) > 1
+
+
+@pytest.mark.parametrize("convert", [np.array, torch.tensor, lambda value: np.array(value)[()]])
+def test_arguments_may_be_numbers_of_numpy_and_torch(convert: Any) -> None:
+    plain = {name: value for name, value in ARGUMENTS.items() if isinstance(value, int | float)}
+    given = {**ARGUMENTS, **{name: convert(value) for name, value in plain.items()}, "qint_tags": convert([1, 2])}
+    model = GemNetOC(**given)
+    assert {name: getattr(model, name) for name in ("num_blocks", "cutoff", "max_neighbors")} == {
+        name: plain[name] for name in ("num_blocks", "cutoff", "max_neighbors")
+    }
+    assert type(model.num_blocks) is int
+    assert model.spec == GemNetOC(**{**ARGUMENTS, "qint_tags": [1, 2]}).spec
+    model.set_cutoffs(convert(3.5), None, None, convert(5.0))
+    assert type(model.cutoff) is float
+
+
+def test_numbers_of_numpy_are_taken_where_numbers_are() -> None:
+    execution = Execution(atoms_at_most=np.int64(8), compile=np.bool_(False))
+    build(GemNetOC(**ARGUMENTS).spec, seed=np.int64(0), execution=execution)
+    assert EdgeSetOptions(cutoff=np.float32(6), max_neighbors=np.int64(3)) == EdgeSetOptions(cutoff=6, max_neighbors=3)
+    for wrong in (np.bool_(True), torch.tensor(True), np.float64(1.5)):
+        with pytest.raises(ValueError, match="atoms_at_most"):
+            Execution(atoms_at_most=wrong)
 
 
 # -- forward ----------------------------------------------------------------------------------------------------------
@@ -364,6 +418,29 @@ def test_heads_take_an_initialization() -> None:
         (network,) = part.read_out.values()
         assert len(network.layers) == 2
         assert not network.last.linear.weight.any()
+
+
+@pytest.mark.parametrize("changes", [{}, {"cutoff": 3.0}, {"max_neighbors": 2}, {"use_pbc": False}], ids=str)
+def test_generated_graphs_are_geometry(changes: dict[str, Any]) -> None:
+    model, given = facade(), structures()
+    graph = model.generate_graph(as_batch(given), **changes)
+    source, target = graph.edge_index
+    assert_close(graph.edge_distance_vec, given.positions[source] - given.positions[target] + graph.offset_distances)
+    assert_close(graph.edge_distance, graph.edge_distance_vec.norm(dim=-1))
+    assert graph.edge_distance.max() <= changes.get("cutoff", model.cutoff)
+    assert graph.neighbors.tolist() == given.structure[target].bincount(minlength=2).tolist()
+    assert target.bincount().max() <= changes.get("max_neighbors", model.max_neighbors)
+    assert bool(graph.cell_offsets.any()) == changes.get("use_pbc", True)
+
+
+def test_numbered_triplets_of_quadruplets() -> None:
+    main, _, _, quad, *_, quadruplets = facade().get_graphs_and_indices(structures())
+    triplets = quadruplets["triplet_in"]
+    adjacent = triplets["adj_edges"]
+    assert adjacent.sparse_sizes() == (len(quad["distance"]), structures().atom_count)
+    assert torch.equal(adjacent.storage.row(), triplets["out"])
+    assert torch.equal(adjacent.storage.col(), main["edge_index"][0, triplets["in"]])
+    assert adjacent.storage.value().tolist() == list(range(len(triplets["in"])))
 
 
 # -- graphs -----------------------------------------------------------------------------------------------------------

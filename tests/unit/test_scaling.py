@@ -7,8 +7,9 @@ import torch
 from helpers import GRADIENT_FORCES, KINDS, assert_same_function, molecule, small_spec
 from torch import Tensor, nn
 
+from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.scaling import ScaleFactor, fit_scales
-from gemnet_blocks.spec import build
+from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.structures import Structures
 
 
@@ -178,3 +179,32 @@ def test_a_fitted_model_keeps_the_variances_of_all_references(forces: dict[str, 
     assert outputs == pytest.approx(references, rel=1e-6)
     # and had it not been fitted, it would not
     assert any(abs(value - 1) > 0.2 for value in values.values())
+
+
+def test_gathered_rows_count_once_per_term_of_the_sum() -> None:
+    """Explicit and factorized sums, against variances over the rows that the listed sums gather."""
+    spec = small_spec(blocks__count=1)
+    found = [
+        fit_scales(build(spec, seed=0, execution=Execution(angular=way)).double(), batches()[:1], rows="gathered")
+        for way in ("explicit", "factorised")
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
+    model = build(spec, seed=0).double()
+    distinct = fit_scales(model, batches()[:1])
+    assert any(abs(distinct[name] / value - 1) > 0.01 for name, value in found[0].items())
+    for name, scale in model.named_modules():
+        if isinstance(scale, ScaleFactor):
+            scale.factor.data.fill_(found[0][name])
+    graphs = model.trunk.graphs(batches()[0], torch.float64)
+    triplets = TripletRequest("main", "main").build({"main": graphs.main.edges})
+    seen: list[tuple[Tensor, Tensor]] = []
+    contraction = model.trunk.blocks[0].interactions["triplet"].contraction
+    contraction.scale.register_forward_hook(lambda _, inputs, output: seen.append((inputs[1], output)))
+    model(batches()[0])
+    reference, output = seen[0]
+    assert mean_variance(output) == pytest.approx(mean_variance(reference[triplets.inner]), rel=1e-9)
+
+
+def test_other_rows_are_one_error() -> None:
+    with pytest.raises(ValueError, match="rows must be one of distinct, gathered, got 'all'"):
+        fit_scales(Toy(), batches(), rows="all")  # type: ignore[arg-type]

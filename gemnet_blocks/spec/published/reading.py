@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.options import plain
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.spec.document import Document
 from gemnet_blocks.spec.published import gemnet_t
@@ -39,6 +40,7 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
     Raises:
         SpecError: an argument is missing, unknown or invalid.
     """
+    arguments = {name: plain(value) for name, value in arguments.items()}
     if gemnet_t.is_gemnet_t(arguments):
         given = _complete(arguments, gemnet_t.REQUIRED, gemnet_t.DEFAULTS, "GemNet-T")
         data = gemnet_t.with_summed_read_out(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
