@@ -6,7 +6,7 @@ import os
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from gemnet_blocks.errors import SpecError
@@ -24,22 +24,45 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
         durable: whether the content must outlive a power failure once the file is there; takes a while.
 
     Raises:
-        OSError: the folder cannot be written to.
+        OSError: the file cannot be written; it names `path`.
     """
     final = Path(os.path.realpath(path))
     temporary = final.with_name(f".{final.stem}-{uuid.uuid4().hex}{final.suffix}")
+    with naming(path):
+        try:
+            temporary.touch()
+            mode = temporary.stat().st_mode
+            temporary.unlink()
+            yield temporary
+            temporary.chmod(mode)  # safetensors writes private files
+            if durable:
+                with temporary.open("rb+") as written:
+                    os.fsync(written.fileno())  # the name must not change before the content is on the disk
+            os.replace(temporary, final)
+        finally:
+            with suppress(OSError):  # it must not hide why the file could not be written
+                temporary.unlink()
+
+
+@contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name a file in every error of the operating system that its writer raises inside the block.
+
+    Writers leave the name out (a full disk is found when a buffer is flushed), name a temporary file, or, as torch
+    does, raise another error on top.
+
+    Raises:
+        OSError: with the reason of the first such error, and the file.
+    """
     try:
-        temporary.touch()
-        mode = temporary.stat().st_mode
-        temporary.unlink()
-        yield temporary
-        temporary.chmod(mode)  # safetensors writes private files
-        if durable:
-            with temporary.open("rb+") as written:
-                os.fsync(written.fileno())  # the name must not change before the content is on the disk
-        os.replace(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except (OSError, RuntimeError) as error:
+        found: BaseException | None = error
+        while found is not None and not isinstance(found, OSError):
+            found = found.__context__
+        if found is None:
+            raise
+        raise OSError(found.errno, found.strerror or str(found), os.fspath(path)) from error
 
 
 def check_folder(folder: Path, entry: str) -> None:

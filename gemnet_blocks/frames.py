@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,12 +55,14 @@ def write_frames(path: Path, frames: Sequence[Any]) -> None:
     """
     from ase.io import write
 
+    if path.is_dir():  # of which ASE would make a bundle of files
+        raise StructureError(f"{path}: cannot be written: Is a directory")
     format = output_format(path, len(frames) > 1)
     try:
         with replacing(path) as temporary:
             write(temporary, frames, format=format)
-    except OSError as error:
-        raise StructureError(f"{path}: cannot be written: {error.strerror or error}") from error
+    except (OSError, sqlite3.Error) as error:
+        raise StructureError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     except Exception as error:  # ASE's writers raise anything
         raise StructureError(
             f"{path}: ASE cannot write it as {format}: {type(error).__name__}: {error}: choose a name in .extxyz"

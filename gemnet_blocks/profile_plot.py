@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from gemnet_blocks.atomic import replacing
 from gemnet_blocks.timing import Profile
 
 
@@ -52,7 +53,8 @@ def plot_profile(profile: Profile, path: Path) -> None:
         axes.margins(x=0.15, y=0.02)
         axes.spines[["top", "right"]].set_visible(False)
     time_axes.invert_yaxis()
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _label(value: float, total: float) -> str:

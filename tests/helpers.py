@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import resource
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -290,3 +291,14 @@ def gradients(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> list
         return [torch.zeros_like(x) for x in inputs]
     found = torch.autograd.grad((output * weights).sum(), inputs, allow_unused=True, retain_graph=True)
     return [torch.zeros_like(x) if grad is None else grad for grad, x in zip(found, inputs, strict=True)]
+
+
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Let no file of this process grow beyond a number of bytes: writing then fails as on a full disk."""
+    before, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, most))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (before, most))

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.evaluation.evaluate import Evaluation
 from gemnet_blocks.evaluation.predictions import Array
@@ -46,7 +47,8 @@ def plot_parity(evaluation: Evaluation, path: Path) -> None:
     for (left, right), (name, unit, label, predicted) in zip(axes, quantities, strict=True):
         _parity(left, label, predicted, f"{name} ({unit})")
         _histogram(right, 1e3 * (predicted - label), f"m{unit}")
-    figure.savefig(path, dpi=150)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
 
 def _energies(evaluation: Evaluation) -> tuple[str, str, Array, Array] | None:

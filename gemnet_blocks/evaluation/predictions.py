@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from ase.data import chemical_symbols
 
+from gemnet_blocks.atomic import replacing
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.evaluation.residuals import Residuals
 from gemnet_blocks.references import StoredMeaning
@@ -164,7 +165,7 @@ def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 
 def _write(path: Path, table: Mapping[str, Column]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(table)
         for row in zip(*table.values(), strict=True):

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.evaluate import Evaluation
 
@@ -58,7 +59,8 @@ def write_report(
         else:
             os.replace(made, folder)
     except OSError as error:
-        raise StructureError(f"{folder}: cannot be written: {error.strerror or error}") from error
+        name = Path(error.filename).name if error.filename else ""
+        raise StructureError(f"{folder / name}: cannot be written: {error.strerror or error}") from error
     finally:
         shutil.rmtree(made, ignore_errors=True)
     return [folder / name for name in names]
@@ -78,5 +80,6 @@ def _write(evaluation: Evaluation, folder: Path, about: Mapping[str, Any], plot:
         names.append(PLOT)
     summary = {**about, **evaluation.to_dict()}
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
-    (folder / SUMMARY).write_text(text + "\n", encoding="utf-8")
+    with replacing(folder / SUMMARY) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
     return [*names, SUMMARY]

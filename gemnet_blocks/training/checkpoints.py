@@ -35,8 +35,8 @@ class SafeCheckpointIO(CheckpointIO):
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Write a checkpoint."""
-        with replacing(path) as temporary:
-            torch.save(checkpoint, temporary)
+        with replacing(path) as temporary, temporary.open("wb") as file:  # given a path, torch hides a disk's errors
+            torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
+
+import pytest
+from helpers import file_size_limit
 
 from gemnet_blocks.training.log import TrainingLog
 
@@ -43,3 +47,20 @@ def test_tensorboard_gets_the_same_numbers_and_none_twice(tmp_path: Path) -> Non
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     assert [(one.step, one.value) for one in events.Scalars("loss")] == [(10, 5), (20, 10), (30, 15), (40, 20)]
+
+
+@pytest.mark.parametrize("tensorboard", [False, True])
+def test_a_full_disk_is_one_line_and_leaves_whole_rows(
+    tmp_path: Path, tensorboard: bool, capfd: pytest.CaptureFixture[str]
+) -> None:
+    log = TrainingLog(tmp_path, ["loss"], 0, tensorboard)
+    with file_size_limit(200):
+        with pytest.raises(OSError, match=f"File too large: '{tmp_path}") as told:  # noqa: PT012
+            for step in range(1, 100):
+                log.write(step, {"loss": step})
+            log.secure()
+        with suppress(OSError):
+            log.close()
+    assert "\n" not in str(told.value)
+    assert (tmp_path / "log.csv").read_text().endswith("\n")
+    assert "Traceback" not in capfd.readouterr().err
