@@ -6,11 +6,13 @@ import os
 import socket
 import time
 import uuid
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from gemnet_blocks.ablation.files import read_json, write_json
+from gemnet_blocks.locks import held
 
 FILE = "claim.json"
 """The claim in a run's folder; the time it was last touched is its owner's heartbeat."""
@@ -103,10 +105,8 @@ def process_start(pid: int) -> str | None:
     return None if fields[0] in "ZX" else fields[19]  # a zombie has ended already
 
 
-def _one_at_a_time(folder: Path) -> Any:
-    from filelock import FileLock
-
-    return FileLock(folder / ".claim.lock", timeout=60)
+def _one_at_a_time(folder: Path) -> AbstractContextManager[None]:
+    return held(folder / ".claim.lock", str(folder), wait=60)
 
 
 def _content(folder: Path) -> dict[str, Any] | None:

@@ -10,6 +10,7 @@ import typer
 from rich.markup import escape
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.locks import only_writer_to_folder
 from gemnet_blocks.terminal import console
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Meaning(str, Enum):
 
 
 def evaluate(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="A model file (.safetensors).", show_default=False)],
     data: Annotated[
         Path,
@@ -95,6 +97,8 @@ def evaluate(
         raise SpecError(f"--output {output}: is a file: give a folder to write to")
     if plot:
         require_matplotlib()
+    if output is not None:
+        context.with_resource(only_writer_to_folder(output, "--output"))
     potential = load_potential(model, device=device)
     allowed: bool | Literal["validation"] = allow_overlap
     if data.suffix in (".yaml", ".yml"):

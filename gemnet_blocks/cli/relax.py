@@ -10,6 +10,7 @@ import typer
 
 from gemnet_blocks.cli.arguments import DefaultTag, StructuresPath
 from gemnet_blocks.cli.loading import check_writable, frames_of, one_file
+from gemnet_blocks.locks import only_writer_of_file
 from gemnet_blocks.terminal import console
 
 
@@ -29,6 +30,7 @@ class TypeChoice(str, Enum):
 
 
 def relax(
+    context: typer.Context,
     model: Annotated[Path, typer.Argument(help="A model file.", show_default=False)],
     structure: StructuresPath,
     fmax: Annotated[float, typer.Option(min=0, help="Converged when no force is larger, in eV/Å.")] = 0.05,
@@ -68,9 +70,10 @@ def relax(
     output = Path(f"{structure.stem}-relaxed.xyz") if output is None else output
     if trajectory is not None and trajectory.resolve() == output.resolve():
         raise SpecError(f"--output and --trajectory are both {output}: give two files")
-    for path in (output, *([trajectory] if trajectory else [])):
+    for option, path in (("--output", output), *([("--trajectory", trajectory)] if trajectory else [])):
         check_writable(path)
         output_format(path, several=path == trajectory)
+        context.with_resource(only_writer_of_file(path, option))
     frames = frames_of(structure, index, default_tag)
     if len(frames) != 1:
         raise StructureError(f"{structure}: {len(frames)} frames at index {index}: one is relaxed, such as --index -1")

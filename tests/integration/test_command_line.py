@@ -16,6 +16,7 @@ from gemnet_blocks import Structures, cli
 from gemnet_blocks.checkpoints import fairchem_state
 from gemnet_blocks.demo import platinum_slab
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.locks import only_writer_of_file, only_writer_to_folder
 from gemnet_blocks.spec import build, load_spec
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
@@ -281,3 +282,19 @@ def test_relax_takes_one_file(tmp_path: Path, capsys, monkeypatch):
         (tmp_path / name).write_text(WRONG_PBC)
     message = error_of("relax", "model.safetensors", tmp_path / "*.xyz", capsys=capsys, monkeypatch=monkeypatch)
     assert "expected one file, found 2 that match" in message.replace("\n", "")
+
+
+def test_evaluations_and_relaxations_into_results_that_another_process_writes_are_refused(tmp_path: Path):
+    arguments = (tmp_path / "model.safetensors", tmp_path / "in.xyz")
+    with (
+        only_writer_to_folder(tmp_path / "test", "--output"),
+        pytest.raises(SpecError, match=r"--output: .*test is in use by process"),
+    ):
+        run("evaluate", *arguments, "--output", tmp_path / "test")
+    for option in ("--output", "--trajectory"):
+        with (
+            only_writer_of_file(tmp_path / "out.xyz", option),
+            pytest.raises(SpecError, match=rf"{option}: .*out\.xyz is in use by process"),
+        ):
+            run("relax", *arguments, "--output", tmp_path / "relaxed.xyz", option, tmp_path / "out.xyz")
+    assert not list(tmp_path.iterdir())
