@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -186,8 +186,22 @@ def _document(texts: Mapping[str, str], name: str, path: Path) -> dict[str, Any]
 
 def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
     """Check that a model has a place for all weights, and a weight for all places, of the same shape."""
-    places = _named(model)
-    problems = [f"{name} is missing" for name in model.state_dict() if name not in weights]
+    if problems := misfits(_named(model), weights, model.state_dict()):
+        raise StateError(f"{path}: the weights do not fit the spec: {problems}")
+    broken = [name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())]
+    if broken:
+        raise StateError(f"{path}: weights are NaN or infinite ({', '.join(sorted(broken)[:5])}): train it anew")
+
+
+def misfits(places: Mapping[str, Tensor], weights: Mapping[str, Tensor], needed: Collection[str]) -> str:
+    """The weights that do not fit a model, up to ten of them; empty if all fit.
+
+    Args:
+        places: the tensors of the model by name.
+        weights: what is to take their values.
+        needed: the names of tensors that the weights must have.
+    """
+    problems = [f"{name} is missing" for name in needed if name not in weights]
     problems += [f"{name} has no place in the model" for name in weights if name not in places]
     for name in places.keys() & weights.keys():
         ours, stored = places[name], weights[name]
@@ -195,12 +209,7 @@ def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: str | os.P
             problems.append(
                 f"{name} is {stored.dtype} {tuple(stored.shape)} where {ours.dtype} {tuple(ours.shape)} is needed"
             )
-    if problems:
-        shown = "; ".join(sorted(problems)[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
-        raise StateError(f"{path}: the weights do not fit the spec: {shown}")
-    broken = [name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())]
-    if broken:
-        raise StateError(f"{path}: weights are NaN or infinite ({', '.join(sorted(broken)[:5])}): train it anew")
+    return "; ".join(sorted(problems)[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

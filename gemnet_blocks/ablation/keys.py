@@ -14,6 +14,7 @@ from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.starting import Source
 
 FORMAT = 1
 """The version of what a run computes and writes. Results of another one are not taken for results of this one."""
@@ -55,7 +56,10 @@ def run_key(
     if config is not None:
         rest = config.to_dict()
         data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, *_FREE)}
-        training = {key: value for key, value in rest.pop("training").items() if key not in ("log", "checkpoint")}
+        unused = ("log", "checkpoint", "start_from")
+        training = {key: value for key, value in rest.pop("training").items() if key not in unused}
+        if source := Source.of(config):  # runs of studies without one keep their keys
+            training["start_from"] = source.sha256
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
         for (section, field), before in _LATER.items():
             if rest[section].get(field) == before:

@@ -131,6 +131,15 @@ def dump(data: Mapping[str, Any]) -> str:
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10**6)
 
 
+def entries(value: Any, route: str = "") -> Iterator[tuple[str, Any]]:
+    """The entries of nested mappings by dotted path."""
+    if isinstance(value, Mapping) and value:
+        for key, entry in value.items():
+            yield from entries(entry, f"{route}.{key}" if route else str(key))
+    else:
+        yield route, value
+
+
 def shown(value: Any) -> str:
     """A value as it would be written in a file, shortened."""
     text = repr(value) if isinstance(value, str) else _Dumper.flow(value)

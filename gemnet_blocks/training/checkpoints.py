@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, final, get_args
 
@@ -14,7 +14,7 @@ from pydantic.fields import FieldInfo
 from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.document import shown
+from gemnet_blocks.spec.document import entries, shown
 from gemnet_blocks.torch_files import load_plain
 
 FILE = "checkpoint.ckpt"
@@ -25,6 +25,9 @@ KEY = "gemnet_blocks"
 
 CHANGEABLE = ("output", "training.log.", "training.checkpoint.", "data.workers", "data.cache", "data.ignore")
 """Entries of a config that change nothing in the result; so they may differ when a run goes on."""
+
+CHECKED = ("data.files", "data.train", "data.validation", "data.test", "training.start_from")
+"""Paths, which may differ when a run goes on, as the content of their files is compared."""
 
 _ABSENT = object()
 
@@ -61,29 +64,33 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch's reader raises anything
         raise StateError(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}): remove it to start anew"
+            f"{path}: cannot be read as a checkpoint ({type(error).__name__}): remove it to start from scratch, which "
+            "keeps the other results in a folder of their own"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
         raise StateError(f"{path}: is no checkpoint of a training run: choose another output folder")
     return checkpoint
 
 
-def check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+def check_same(
+    path: Path, before: Mapping[str, Any], now: Mapping[str, Any], changeable: tuple[str, ...] = CHANGEABLE
+) -> None:
     """Check that a checkpoint is of the same run.
 
     Args:
         path: of the checkpoint, for the message.
         before: the config that it was made with.
         now: the config to go on with.
+        changeable: how the names of entries begin that may differ.
 
     Raises:
-        SpecError: they differ in something that changes the result; names every difference.
+        SpecError: they differ in another entry; names every difference.
     """
-    old, new = dict(_entries(before, "")), dict(_entries(now, ""))
+    old, new = dict(entries(before)), dict(entries(now))
     differing = [
         name
         for name in dict.fromkeys((*old, *new))
-        if not name.startswith(CHANGEABLE) and old.get(name, _ABSENT) != new.get(name, _ABSENT)
+        if not name.startswith(changeable) and old.get(name, _ABSENT) != new.get(name, _ABSENT)
     ]
     if differing:
         described = "; ".join(f"{name} was {_said(old, name)}, is {_said(new, name)}" for name in differing)
@@ -104,8 +111,8 @@ def check_same_data(path: Path, before: str, now: str) -> None:
         SpecError: they differ; names the parts.
     """
     if before != now:
-        old = before.split()
-        parts = [one.split(":")[0] for one in now.split() if one not in old]
+        old, new = (dict(one.split(":") for one in digests.split()) for digests in (before, now))
+        parts = [part for part in {**new, **old} if old.get(part) != new.get(part)]
         raise SpecError(
             f"{path}: is of a run with other data: files of data ({', '.join(parts)}) have changed since. Put them "
             "back to go on, or choose another output folder"
@@ -139,12 +146,3 @@ def _chosen(annotation: Any, value: Any) -> Any:
 
 def _said(entries: Mapping[str, Any], name: str) -> str:
     return shown(entries[name]) if name in entries else "absent"
-
-
-def _entries(value: Any, route: str) -> Iterator[tuple[str, Any]]:
-    """The entries of nested mappings by dotted path."""
-    if isinstance(value, Mapping) and value:
-        for key, entry in value.items():
-            yield from _entries(entry, f"{route}.{key}" if route else str(key))
-    else:
-        yield route, value

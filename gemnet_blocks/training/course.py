@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from dataclasses import asdict
 from typing import Any, final
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,6 +16,7 @@ from gemnet_blocks.potential import Potential
 from gemnet_blocks.training.averages import MeanWeights
 from gemnet_blocks.training.checkpoints import FILE, KEY
 from gemnet_blocks.training.display import Display
+from gemnet_blocks.training.extending import extend
 from gemnet_blocks.training.log import TrainingLog
 from gemnet_blocks.training.module import PotentialModule
 from gemnet_blocks.training.options import EveryOptions
@@ -51,6 +53,8 @@ class Course(Callback):
         self.results = results
         self.config = results.config
         self.state = RunState.from_dict(saved["state"]) if saved else RunState()
+        if saved:
+            extend(self.state, saved["config"], self.config)
         self.signal: int | None = None
         self._validation = validation
         self.mean = mean
@@ -119,6 +123,7 @@ class Course(Callback):
             "processes": trainer.world_size,
             "data": self.results.data_digest,
             "references": self.results.references.to_dict(),
+            "start_from": self.results.source and asdict(self.results.source),
             "state": {**self.state.to_dict(), "seconds": self._seconds()},
             "plateau": self._plateau.state_dict() if self._plateau is not None else {},
             "random": random_state(),
@@ -134,22 +139,14 @@ class Course(Callback):
     @property
     def fraction(self) -> float:
         """How much of the budget is used, from 0 to 1; the same on all processes."""
-        budget, state = self.config.training, self.state
-        used = [0.0]
-        if budget.steps is not None:
-            used.append(state.step / budget.steps)
-        if budget.epochs is not None:
-            used.append((state.place.epoch + state.place.index / state.place.count) / budget.epochs)
-        if budget.minutes is not None:
-            used.append(state.seconds / 60 / budget.minutes)
-        return min(1.0, max(used))
+        return self.state.fraction(self.config.training)
 
     def close(self) -> None:
         """Close the log and stop listening to signals."""
         self._open.close()
-        if self._log is not None:
-            self._log.close()
-            self._log = None
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
 
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint."""

@@ -22,7 +22,10 @@ def train(config: TrainingConfig, output: str | os.PathLike[str] | None = None, 
 
     The output folder gets `best.safetensors` (lowest validation loss) and `last.safetensors`, both with mean weights
     where `training.ema` is set; `log.csv`; TensorBoard's files; `config.yaml`; and `checkpoint.ckpt`, from which the
-    same call goes on wherever it was stopped, by a signal, a crash or kill -9.
+    same call goes on wherever it was stopped, by a signal, a crash or kill -9. A run that was stopped or has finished
+    can be extended: `training.steps`, `epochs`, `minutes` and `stop_early` may differ from those before, and the
+    schedule follows the new budget. Results of an earlier run that has no checkpoint anymore are moved to `earlier-1`
+    and so on, and one run at a time writes to a folder.
 
     Several processes that torchrun or Slurm started train together; each takes batches of the given size.
 
@@ -35,17 +38,18 @@ def train(config: TrainingConfig, output: str | os.PathLike[str] | None = None, 
         The file of the best model; of the last one, where there is no validation set.
 
     Raises:
-        SpecError: the config does not fit the data or the model, or the folder has a checkpoint of another run.
+        SpecError: the config does not fit the data or the model, or the folder has a checkpoint of another run, or
+            another process writes to it.
         StructureError: data that cannot be used.
         StateError: a loss that is not finite, or scale factors that cannot be fitted.
         Interrupted: a signal stopped training; its state is saved.
         ImportError: Lightning is not installed.
     """
     require_lightning()
-    from gemnet_blocks.training.run import Run
+    from gemnet_blocks.training.run import run
 
     with _own_randomness(config.training.seed, config.training.deterministic), _quiet():
-        return Run.prepared(config, output_folder(config, output), resume).completed()
+        return run(config, output_folder(config, output), resume)
 
 
 def output_folder(config: TrainingConfig, output: str | os.PathLike[str] | None) -> Path:

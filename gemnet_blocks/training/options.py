@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -116,6 +117,10 @@ class TrainingOptions(Options):
     initial_weights: Literal["in_order", "by_name"] = "in_order"
     """How initial weights follow from the seed: all from one generator, one after another; or each from one of its own
     by its name, so that models that differ elsewhere share them, as ablation studies need."""
+    start_from: str | None = None
+    """The folder of a run (its best model, else its last one) or a model file whose weights training begins with,
+    fitted scale factors included; `model` must be the same architecture. Reference energies and the energy scale are
+    those that `references` gives for the new data. null: random weights."""
     clip: Positive | None = 10.0
     """The norm of all gradients together is reduced to this; null: it is left as it is."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
@@ -190,6 +195,24 @@ class TrainingConfig(Options):
         copy = self.model_copy()
         copy._folder = folder
         return copy
+
+    def moved_to(self, folder: Path) -> TrainingConfig:
+        """The same in a folder where its results are: its paths are relative to that folder, which is its output."""
+
+        def moved(name: str | None) -> str | None:
+            if name is None or Path(name).expanduser().is_absolute():
+                return name
+            path = self.folder / name
+            try:
+                return os.path.relpath(path.parent.resolve() / path.name, folder.resolve())
+            except ValueError:  # on another drive
+                return str(path.resolve())
+
+        files = {part: getattr(self.data, part) for part in ("files", "train", "validation", "test")}
+        found = {part: None if names is None else tuple(map(moved, names)) for part, names in files.items()}
+        data = self.data.model_copy(update={**found, "cache": moved(self.data.cache)})
+        training = self.training.model_copy(update={"start_from": moved(self.training.start_from)})
+        return self.model_copy(update={"data": data, "training": training, "output": "."}).in_folder(folder)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain mappings, lists, numbers and text that make the same config again."""

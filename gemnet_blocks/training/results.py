@@ -14,6 +14,7 @@ from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
 from gemnet_blocks.training.log import TrainingLog
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.starting import Source
 from gemnet_blocks.training.state import RunState
 from gemnet_blocks.training.validation import in_log_units
 
@@ -30,6 +31,7 @@ class Results:
         data_digest: tells the data from others.
         processes: how many train together.
         frames: the structures that are trained and validated on.
+        source: the model whose weights training began with; None: it began with random weights.
     """
 
     folder: Path
@@ -39,6 +41,7 @@ class Results:
     data_digest: str
     processes: int
     frames: TrainedFrames
+    source: Source | None
 
     def open_log(self, metrics: list[str], step: int, validates: bool) -> TrainingLog:
         """The log, going on after a step."""
@@ -52,15 +55,10 @@ class Results:
         return self.folder / f"{name}.safetensors"
 
     def save(self, name: str, potential: Potential, state: RunState) -> Path:
-        """Write a model file with the record of its training.
-
-        Where nothing was validated, there is no best model but one of an earlier run in this folder: it goes.
-        """
+        """Write a model file with the record of its training."""
         record = self.record(state)
         saved = Potential(potential.model, potential.spec, self.references, record, self.frames)
         save_potential(saved, self.path(name))
-        if not state.validations:
-            self.path("best").unlink(missing_ok=True)
         return self.path(name)
 
     def record(self, state: RunState) -> dict[str, Any]:
@@ -80,6 +78,7 @@ class Results:
             },
             "machine": {"processes": self.processes, "threads": torch.get_num_threads(), "cpu": platform.machine()},
             "data": self.data_report,
+            "start_from": self.source and {"path": self.config.training.start_from, "sha256": self.source.sha256},
             "step": state.step,
             "epochs": state.place.epoch + state.place.index / state.place.count,
             "seconds": state.seconds,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +13,17 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from gemnet_blocks.atomic import check_folder, remove_leftovers, replacing
+from gemnet_blocks.atomic import remove_leftovers, replacing
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.trained_frames import TrainedFrames
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.locks import only_writer_to_folder
 from gemnet_blocks.references import References
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.training.averages import MeanWeights
 from gemnet_blocks.training.checkpoints import (
+    CHANGEABLE,
+    CHECKED,
     FILE,
     KEY,
     SafeCheckpointIO,
@@ -30,6 +33,8 @@ from gemnet_blocks.training.checkpoints import (
     read_checkpoint,
 )
 from gemnet_blocks.training.course import Course
+from gemnet_blocks.training.earlier import CONFIG, HEADING, set_aside
+from gemnet_blocks.training.extending import ENDS
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
 from gemnet_blocks.training.feeding import Feed, open_parts
 from gemnet_blocks.training.module import PotentialModule
@@ -44,7 +49,17 @@ from gemnet_blocks.training.preparing import (
 )
 from gemnet_blocks.training.processes import Processes
 from gemnet_blocks.training.results import Results
+from gemnet_blocks.training.starting import Source
 from gemnet_blocks.training.stream import TrainingStream
+
+
+def run(config: TrainingConfig, folder: Path, resume: bool | None) -> Path:
+    """Prepare a run and complete it, as the only one that writes to its folder; see `train`."""
+    check_config(config)
+    check_machine(config)
+    first = Processes.of_environment().rank == 0  # for all processes of the run
+    with only_writer_to_folder(folder, "output") if first else nullcontext():
+        return Run.prepared(config, folder, resume).completed()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,24 +89,26 @@ class Run:
         Raises:
             SpecError, StructureError, StateError: see `train`.
         """
-        check_config(config)
-        check_machine(config)
-        check_folder(folder, "output")
         processes = Processes.of_environment()
         if processes.rank == 0:
             remove_leftovers(folder)
         saved = _saved(folder / FILE, config, processes.world, resume)
+        source = Source.of(config) if saved is None else Source.of_resumed(saved, config, folder / FILE)
         data = open_parts(config)
         check_data(config, data)
         if saved is not None:
             check_same_data(folder / FILE, saved.get("data", data.digest), data.digest)
         references = References.from_dict(saved["references"]) if saved else None
         potential = initial_potential(config, data, references)
+        if saved is None and source is not None:
+            source.fill(potential.model, config.model, data.surveys["train"].elements)
         feed = Feed(data.train, config, processes)
         if saved is None:
             prepare_scales(config, feed, potential.model.to(processes.device(config.training.device)))
         frames = TrainedFrames.of(data.surveys)
-        results = Results(folder, config, potential.references, data.report, data.digest, processes.world, frames)
+        results = Results(
+            folder, config, potential.references, data.report, data.digest, processes.world, frames, source
+        )
         loss = config.loss.loss(potential.references.scale)
         errors = config.loss.errors(compared_labels(config, data))
         module = PotentialModule(potential, config, loss, errors)
@@ -103,10 +120,11 @@ class Run:
         stream.start = course.state.place
         trainer = _trainer(config, course, processes)
         if processes.rank == 0:
-            with replacing(folder / "config.yaml") as temporary:
-                base = os.path.relpath(config.folder.resolve(), folder.resolve())
-                heading = f"# The config of this run, with nothing left to look up. Its paths are relative to {base}\n"
-                temporary.write_text(heading + dump(config.to_dict()), encoding="utf-8")
+            if saved is None:
+                set_aside(folder)
+            with replacing(folder / CONFIG) as temporary:
+                text = HEADING + dump(config.moved_to(folder).to_dict())
+                temporary.write_text(text, encoding="utf-8")
         return cls(module, course, feed, stream, trainer, folder / FILE if saved else None)
 
     def completed(self) -> Path:
@@ -114,19 +132,23 @@ class Run:
 
         Raises:
             Interrupted: by a signal.
-            StateError: a loss or gradient is not finite.
+            StateError: a loss or gradient is not finite, or a file cannot be written.
         """
         results, course = self.course.results, self.course
         if not course.state.finished:
             try:
-                self.trainer.fit(self.module, self.stream, ckpt_path=self.checkpoint)
+                try:
+                    self.trainer.fit(self.module, self.stream, ckpt_path=self.checkpoint)
+                finally:
+                    course.close()
+            except OSError as error:
+                reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+                raise StateError(f"{reason}. {_state_of(results.folder / FILE)}") from error
             except NonFiniteError as error:
                 path = results.folder / f"not-finite-{self.trainer.global_rank}.extxyz"
                 places = self.feed.places(error.place)
                 write_batch(error.batch, places, path)
                 raise error.saved(path, places, _state_of(results.folder / FILE)) from None
-            finally:
-                course.close()
             if not course.state.finished:
                 raise Interrupted(course.state.step, results.folder, course.signal or signal.SIGTERM)
         best = results.path("best")
@@ -141,6 +163,8 @@ def _state_of(checkpoint: Path) -> str:
 
 def _saved(path: Path, config: TrainingConfig, world: int, resume: bool | None) -> dict[str, Any] | None:
     """Our part of the checkpoint to go on from."""
+    if path.is_dir():
+        raise StateError(f"{path}: is a folder, where the checkpoint belongs: remove it, or choose another output")
     if not path.is_file():
         if resume:
             raise SpecError(f"{path}: there is no checkpoint to go on from: run without --resume to start")
@@ -151,8 +175,11 @@ def _saved(path: Path, config: TrainingConfig, world: int, resume: bool | None) 
     now = {**config.to_dict(), "processes": world}
     # fields that came with a later version of this library had their defaults then
     before = filled(saved["config"], type(config).model_fields)
-    check_same(path, {**before, "processes": saved["processes"]}, now)
-    return saved
+    ends = tuple(f"training.{name}" for name in ENDS)
+    # the first checkpoints did not say which data they were of
+    checked = CHECKED if "data" in saved else ("training.start_from",)
+    check_same(path, {**before, "processes": saved["processes"]}, now, CHANGEABLE + ends + checked)
+    return {**saved, "config": before}
 
 
 def _course(

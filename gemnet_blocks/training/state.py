@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from gemnet_blocks.training.options import TrainingOptions
 from gemnet_blocks.training.step import StepReport
 from gemnet_blocks.training.stream import Place
 
@@ -70,6 +71,17 @@ class RunState:
     stop_waited: int = 0
     means: Means = field(default_factory=Means)
     validations: list[dict[str, float]] = field(default_factory=list)
+
+    def fraction(self, budget: TrainingOptions) -> float:
+        """How much of a budget is used, from 0 to 1; the same on all processes."""
+        used = [0.0]
+        if budget.steps is not None:
+            used.append(self.step / budget.steps)
+        if budget.epochs is not None:
+            used.append((self.place.epoch + self.place.index / self.place.count) / budget.epochs)
+        if budget.minutes is not None:
+            used.append(self.seconds / 60 / budget.minutes)
+        return min(1.0, max(used))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain containers and numbers."""

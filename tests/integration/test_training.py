@@ -325,14 +325,16 @@ def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         train(config(tmp_path, training=BRIEF, data={"cache": "file"}), tmp_path / "run")
 
 
-def test_a_run_that_begins_anew_leaves_no_best_model_of_another(tmp_path: Path) -> None:
+def test_a_run_from_scratch_moves_the_models_of_the_run_before_aside(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     train(config(tmp_path, training=BRIEF), folder)
-    assert (folder / "best.safetensors").is_file()
+    best = (folder / "best.safetensors").read_bytes()
     (folder / "checkpoint.ckpt").unlink()
 
-    train(config(tmp_path, training=BRIEF, data={"split": None}), folder)
+    with pytest.warns(UserWarning, match=r"best\.safetensors, last\.safetensors, log\.csv, config\.yaml.*earlier-1"):
+        train(config(tmp_path, training=BRIEF, data={"split": None}), folder)
 
+    assert (folder / "earlier-1" / "best.safetensors").read_bytes() == best
     assert not (folder / "best.safetensors").exists()
     assert load_potential(folder / "last.safetensors").record["validations"] == 0
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +15,15 @@ import ase.io
 import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
+from helpers import file_size_limit
 from training_runs import assert_same_state, config, rows, write_structures
 
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.locks import only_writer_to_folder
 from gemnet_blocks.model_file import load_potential
 from gemnet_blocks.spec.document import dump
-from gemnet_blocks.training import train
+from gemnet_blocks.training import load_config, train
+from gemnet_blocks.training.checkpoints import FILE, KEY, read_checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -150,3 +155,89 @@ def test_resuming_needs_a_checkpoint(folder: Path, tmp_path: Path) -> None:
         train(config(folder), tmp_path, resume=True)
     with pytest.raises(SpecError, match="a checkpoint already"):
         train(config(folder), folder / "whole", resume=False)
+
+
+def test_a_second_training_in_the_folder_of_one_that_runs_is_refused(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(folder / "whole")
+    with only_writer_to_folder(folder / "whole", "output"):
+        for name in (folder / "whole", tmp_path / "link"):
+            with pytest.raises(SpecError, match=f"is in use by process {os.getpid()} on "):
+                train(config(folder), name)
+    train(config(folder), tmp_path / "link")
+    assert not list((folder / "whole").glob(".*"))
+
+
+def test_the_config_in_the_folder_of_a_run_resumes_it(folder: Path) -> None:
+    (folder / "elsewhere").mkdir()
+    moved = folder / "elsewhere" / "run"
+    shutil.copytree(folder / "whole", moved)
+    train(config(folder), moved)
+    again = load_config(moved / "config.yaml")
+    assert train(again).resolve() == moved / "best.safetensors"
+    assert again.data.files == ("../../structures.xyz",)
+    assert not (moved / "earlier-1").exists()
+
+
+def test_renamed_and_moved_data_go_on(tmp_path: Path) -> None:
+    train(config(tmp_path, training={"steps": 1}), tmp_path / "run")
+    (tmp_path / "data").mkdir()
+    shutil.copy(tmp_path / "structures.xyz", tmp_path / "data" / "renamed.extxyz")
+    settings = config(tmp_path, training={"steps": 1}, data={"files": ["data/renamed.extxyz"]})
+    train(settings, tmp_path / "run", resume=True)
+    write_structures(tmp_path / "data" / "renamed.extxyz", seed=1)
+    with pytest.raises(SpecError, match=r"files of data \(train, validation\) have changed"):
+        train(settings, tmp_path / "run")
+
+
+def test_an_extended_run_ends_where_a_longer_one_does(tmp_path: Path) -> None:
+    constant = {"schedule": {"type": "constant"}}
+    train(config(tmp_path, **constant, training={"steps": 8}), tmp_path / "extended")
+    longer = config(tmp_path, **constant, training={"steps": 16})
+    train(longer, tmp_path / "extended")
+    train(longer, tmp_path / "whole")
+    assert_same_state(tmp_path / "whole", tmp_path / "extended")
+    assert_same_models(tmp_path / "whole", tmp_path / "extended")
+
+
+def test_training_starts_from_the_weights_of_a_model(folder: Path, tmp_path: Path) -> None:
+    shutil.copy(folder / "whole" / "best.safetensors", tmp_path)
+    began = {"steps": 1, "start_from": str(tmp_path)}
+    train(config(folder, training=began, optimizer={"learning_rate": 1e-30}), tmp_path / "run")
+    trained, source = (load_potential(path / "best.safetensors") for path in (tmp_path / "run", tmp_path))
+    for name, weight in source.model.state_dict().items():
+        assert torch.equal(weight, trained.model.state_dict()[name]), name
+    digest = hashlib.sha256((tmp_path / "best.safetensors").read_bytes()).hexdigest()
+    assert trained.record["start_from"] == {"path": str(tmp_path), "sha256": digest}
+
+    (tmp_path / "best.safetensors").unlink()  # it is not needed to resume
+    train(config(folder, training={**began, "steps": 2}, optimizer={"learning_rate": 1e-30}), tmp_path / "run")
+    for other in (None, str(folder / "whole" / "last.safetensors")):
+        changed = {"steps": 2, "start_from": other}
+        with pytest.raises(SpecError, match="is of a run that began with"):
+            train(config(folder, training=changed, optimizer={"learning_rate": 1e-30}), tmp_path / "run")
+
+
+def test_models_that_do_not_fit_are_not_started_from(folder: Path, tmp_path: Path) -> None:
+    wider = {"sizes": {"edge": 12}}
+    training = {"steps": 1, "start_from": str(folder / "whole")}
+    with pytest.raises(SpecError, match=r"after_skip\S* is .* is needed; .*differs in sizes\.edge"):
+        train(config(folder, model=wider, training=training), tmp_path / "run")
+    with pytest.raises(SpecError, match="expected a model file, or the folder of a run with one"):
+        train(config(folder, training={"steps": 1, "start_from": str(tmp_path / "none")}), tmp_path / "run")
+    with pytest.warns(UserWarning, match=r"differs in graphs\.main\.cutoff"):
+        train(config(folder, model={"graphs": {"main": {"cutoff": 3.4}}}, training=training), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("limit", "every", "named"), [(60_000, 5, "checkpoint.ckpt"), (15_000, 99, "best.safetensors")]
+)
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, limit: int, every: int, named: str) -> None:
+    train(config(tmp_path, training={"steps": 8}), tmp_path / "run")
+    before = (tmp_path / "run" / FILE).read_bytes()
+    settings = config(tmp_path, training={"steps": 40, "checkpoint": {"steps": every}})
+    with file_size_limit(limit), pytest.raises(StateError, match=f"{named}: .*File too large") as told:
+        train(settings, tmp_path / "run")
+    assert "\n" not in str(told.value)
+    assert (tmp_path / "run" / FILE).read_bytes() == before
+    assert read_checkpoint(tmp_path / "run" / FILE)[KEY]["state"]["step"] == 8
+    assert not list((tmp_path / "run").glob(".*"))

@@ -126,3 +126,13 @@ def test_files_that_are_gone_are_what_they_were(tmp_path: Path) -> None:
     assert Fingerprints(tmp_path / "m").of(options("a.xyz", "d"), tmp_path) == first
     with pytest.raises(SpecError, match=r"data: b\.xyz: cannot be read"):
         Fingerprints(tmp_path / "m").of(options("b.xyz"), tmp_path)
+
+
+def test_the_model_that_training_starts_from_counts_by_its_content(tmp_path: Path) -> None:
+    assert key(training={"steps": 3, "start_from": None}) == key()
+    found = []
+    for name, content in (("a", b"1"), ("b", b"1"), ("c", b"2")):
+        (tmp_path / name).write_bytes(content)
+        found.append(key(training={"steps": 3, "start_from": str(tmp_path / name)}))
+    assert found[0] == found[1]
+    assert len({key(), *found}) == 3

@@ -1,0 +1,133 @@
+"""Training that begins with the weights of a trained model."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ase.data import chemical_symbols
+
+from gemnet_blocks.data.options import located
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model import GemNet
+from gemnet_blocks.model_file import load_potential, misfits
+from gemnet_blocks.spec.document import entries
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.training.options import TrainingConfig
+
+_LISTED = 10
+"""Differences named in a message at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The model file whose weights training begins with.
+
+    Attributes:
+        path: of the file, absolute.
+        sha256: of its content.
+    """
+
+    path: str
+    sha256: str
+
+    @classmethod
+    def of(cls, config: TrainingConfig) -> Source | None:
+        """What a config names; None where training begins with random weights.
+
+        Raises:
+            SpecError: there is no such file or folder, or the folder has no model, or the file cannot be read.
+        """
+        if config.training.start_from is None:
+            return None
+        place = located(config.training.start_from, config.folder)
+        path = place
+        if place.is_dir():
+            found = [place / f"{name}.safetensors" for name in ("best", "last")]
+            path = next((one for one in found if one.is_file()), place)
+        try:
+            return cls(str(path.resolve()), hashlib.sha256(path.read_bytes()).hexdigest())
+        except OSError as error:
+            reason = "is a folder without best.safetensors and last.safetensors" if place.is_dir() else error.strerror
+            raise SpecError(
+                f"training.start_from: expected a model file, or the folder of a run with one; {place}: {reason}"
+            ) from error
+
+    @classmethod
+    def of_resumed(cls, saved: Mapping[str, Any], config: TrainingConfig, checkpoint: Path) -> Source | None:
+        """What a run began with, which need not be there anymore.
+
+        Args:
+            saved: our part of the checkpoint.
+            config: the config to go on with.
+            checkpoint: for messages.
+
+        Raises:
+            SpecError: the config names a model of other content, or names one where the run began without, or none
+                where it began with one.
+        """
+        began, given = saved.get("start_from"), config.training.start_from
+        before = None if began is None else cls(**began)
+        if before is None or given is None:
+            if before is None and given is None:
+                return None
+            what = f"with {before.path}" if before is not None else "with random weights"
+            raise SpecError(
+                f"{checkpoint}: is of a run that began {what}, but training.start_from is {given or 'null'}: change it "
+                "back to go on, or choose another output folder"
+            )
+        try:
+            now = cls.of(config)
+        except SpecError:  # it is not there anymore
+            return before
+        # the file that the run began with may have changed since
+        if now is not None and now.path != before.path and now.sha256 != before.sha256:
+            raise SpecError(
+                f"{checkpoint}: is of a run that began with {before.path}, but training.start_from is {given}, "
+                "another model: change it back to go on, or choose another output folder"
+            )
+        return before
+
+    def fill(self, model: GemNet, spec: Spec, elements: frozenset[int]) -> None:
+        """Put the weights into a model.
+
+        A warning tells of a spec that differs although the weights fit, and of elements that the source never saw.
+
+        Args:
+            model: the model; its weights become those of the source, in its own type of numbers.
+            spec: what it was built from.
+            elements: atomic numbers in the data.
+
+        Raises:
+            SpecError: weights are missing, have no place in the model, or are of other shapes; lists them.
+            StateError: the file is not a model file, or is damaged.
+        """
+        trained = load_potential(self.path, extra=spec.catalog.extra, allow_imports=spec.catalog.allow_imports)
+        there, here = dict(entries(trained.spec.to_dict())), dict(entries(spec.to_dict()))
+        names = [name for name in dict.fromkeys((*here, *there)) if here.get(name) != there.get(name)]
+        differing = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+        weights, places = trained.model.state_dict(), model.state_dict()
+        if problems := misfits(places, weights, places):
+            raise SpecError(
+                f"training.start_from: the weights of {self.path} do not fit `model`: {problems}. Give `model` the "
+                f"architecture of that file, from which it differs in {differing}"
+            )
+        model.load_state_dict(weights)
+        if differing:
+            warnings.warn(
+                f"training.start_from: the weights of {self.path} fit, but were trained with another `model`, which "
+                f"differs in {differing}",
+                stacklevel=2,
+            )
+        seen = trained.references.per_element.keys()
+        if seen and (unknown := sorted(elements - seen)):
+            symbols = ", ".join(chemical_symbols[number] for number in unknown)
+            warnings.warn(
+                f"training.start_from: {self.path} was trained without {symbols}: its embeddings of these elements "
+                "are random",
+                stacklevel=2,
+            )
