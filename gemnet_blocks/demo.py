@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.text import Text
 
 from gemnet_blocks.data.files_to_sources import read_atoms
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.frames import with_tag
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.terminal import console, print_predictions, print_summary
+from gemnet_blocks.terminal import console, predictions, print_summary
 
 CONFIGS = Path("paper_configs")
 BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
@@ -51,16 +52,16 @@ def run(structures: Path | None, specs: Path | None) -> None:
         spec = load_spec(specs / name)
         model = build(spec, seed=0).eval()
         seconds = time.perf_counter() - start
-        console.rule(f"[bold]{specs / name}[/bold]")
+        console.rule(Text(str(specs / name), "bold"))
         if name == BASE:
             print_summary(model)
         else:
             console.print("The whole file:")
-            console.print((specs / name).read_text().strip(), style="cyan", highlight=False)
+            console.print((specs / name).read_text(encoding="utf-8").strip(), style="cyan", highlight=False)
         count = sum(parameter.numel() for parameter in model.parameters())
         console.print(f"{count:,} parameters, built in {seconds:.1f} s, architecture {spec.content_hash[:12]}")
-        print_predictions(model, frames)
-    console.print("[yellow]Initial weights (seed 0): these energies and forces mean nothing yet.[/yellow]")
+        predictions(model, frames).print()
+    console.print("Initial weights (seed 0): these energies and forces mean nothing yet.", style="yellow")
     if structures is None:
         _ablate(_published() / "symmetric.yaml", STUDY)
 
@@ -73,7 +74,7 @@ def _published() -> Path:
 
 def _ablate(base: Path, folder: Path) -> None:
     """Train a tiny model with and without quadruplets on slabs that are made here, and report the difference."""
-    console.rule("[bold]An ablation study[/bold]")
+    console.rule(Text("An ablation study", "bold"))
     try:
         import lightning  # noqa: F401
         import matplotlib  # noqa: F401
@@ -103,7 +104,7 @@ def _ablate(base: Path, folder: Path) -> None:
     )
     study.run(executor="here")
     console.print(f"report: {study.report()}", soft_wrap=True)
-    console.print("[yellow]Three seeds and 20 steps show how a study works, and nothing about quadruplets.[/yellow]")
+    console.print("Three seeds and 20 steps show how a study works, and nothing about quadruplets.", style="yellow")
 
 
 def platinum_slab(size: int = 3, layers: int = 4) -> Any:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
-from rich.console import Console
 from rich.table import Table
 
 from gemnet_blocks.charges import QUANTITIES
+from gemnet_blocks.console import plain_console
 from gemnet_blocks.estimate import Estimate
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.structures import Structures
@@ -19,9 +21,14 @@ from gemnet_blocks.timing import PartProfile, Profile, timed_prediction
 if TYPE_CHECKING:
     from ase import Atoms
 
-console = Console()
+console = plain_console()
 if not console.is_terminal:
-    console = Console(width=150)  # files and pipes have no width of their own
+    console = plain_console(width=150)  # files and pipes have no width of their own
+
+
+def print_written(*paths: Path) -> None:
+    """Print which files were written, on one line however long their names are."""
+    console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
 
 
 def print_summary(model: GemNet) -> None:
@@ -87,8 +94,26 @@ def print_costs(costs: Estimate | Profile) -> None:
         console.print(f"An Adam optimiser holds {2 * costs.weight_bytes / 1e6:,.1f} MB besides.", highlight=False)
 
 
-def print_predictions(model: GemNet, frames: list[Atoms]) -> list[Atoms]:
-    """Predict frames one after another, print the results, and return frames that carry them.
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """What a model predicts for frames of a file.
+
+    Attributes:
+        frames: copies that carry energies and forces.
+        tables: the results, and what they took, to be printed.
+    """
+
+    frames: list[Atoms]
+    tables: tuple[Table | Columns, ...]
+
+    def print(self) -> None:
+        """Print the tables."""
+        for table in self.tables:
+            console.print(table)
+
+
+def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
+    """Predict frames one after another.
 
     Raises:
         StructureError: names the first frame that cannot be computed; nothing is computed then.
@@ -118,12 +143,10 @@ def print_predictions(model: GemNet, frames: list[Atoms]) -> list[Atoms]:
         values = {} if forces is None else {"forces": forces.double().cpu().numpy()}
         frame.calc = SinglePointCalculator(frame, energy=energy, **values)
         predicted.append(frame)
-    console.print(results)
     total = {**seconds, "total": sum(seconds.values())}
     count_table = _two_columns("per structure", {name: _range(values) for name, values in counts.items()})
     time_table = _two_columns("seconds", {part: f"{spent:.3f}" for part, spent in total.items()})
-    console.print(Columns([count_table, time_table], padding=(0, 4)))
-    return predicted
+    return Predictions(predicted, (results, Columns([count_table, time_table], padding=(0, 4))))
 
 
 def _two_columns(label: str, values: dict[str, str]) -> Table:

@@ -12,6 +12,7 @@ from typing import Any, final
 from gemnet_blocks.ablation.plan import PlannedRun
 from gemnet_blocks.ablation.results import RunResult
 from gemnet_blocks.ablation.store import RunFolder
+from gemnet_blocks.console import plain_console, replace_unencodable
 
 MARKS: Mapping[str, str] = {"done": "✓", "failed": "✗", "running": "▶", "missing": "·"}
 COLORS: Mapping[str, str] = {"done": "green", "failed": "red", "running": "cyan", "missing": "dim"}
@@ -58,10 +59,8 @@ class Progress:
     """
 
     def __init__(self, runs: Sequence[PlannedRun], title: str, metric: str, show: bool | None = None) -> None:
-        from rich.console import Console
-
         self._runs, self._title, self._metric = runs, title, metric
-        self._console = Console()
+        self._console = plain_console()
         self._silent = show is False
         self._page = not self._silent and (self._console.is_terminal or self._console.is_jupyter)
         self._live: Any = None
@@ -70,6 +69,7 @@ class Progress:
         self._started = self._looked = time.monotonic()
 
     def __enter__(self) -> Progress:
+        replace_unencodable()
         if self._page:
             from rich.live import Live
 
@@ -104,25 +104,25 @@ class Progress:
             if self._before.get(name, "missing") != state.status:
                 self._before[name] = state.status
                 told = f": {state.error}" if state.status == "failed" else self._found(state)
-                print(f"[{done}/{len(states)}] {name}: {state.status}{told}", flush=True)
+                line = f"[{done}/{len(states)}] {name}: {state.status}{told}"
+                self._console.print(line, soft_wrap=True, highlight=False)
 
     def _found(self, state: RunResult) -> str:
         return f" ({self._metric} {state.metrics[self._metric]:.4g})" if self._metric in state.metrics else ""
 
     def _table(self, known: Sequence[Now]) -> Any:
         from rich.console import Group
-        from rich.markup import escape
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=escape(self._title), title_justify="left", box=None, padding=(0, 1))
+        table = Table(title=self._title, title_justify="left", box=None, padding=(0, 1))
         table.add_column("variant")
         seeds = list(dict.fromkeys(one.state.seed for one in known))
         for seed in seeds:
             table.add_column(str(seed), justify="right")
         for name in dict.fromkeys(one.state.variant for one in known):
             cells = {one.state.seed: one for one in known if one.state.variant == name}
-            table.add_row(escape(name), *(_cell(cells[seed]) if seed in cells else "" for seed in seeds))
+            table.add_row(name, *(_cell(cells[seed]) if seed in cells else "" for seed in seeds))
         counts = {status: sum(one.state.status == status for one in known) for status in MARKS}
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         return Group(table, Text(f"{told} of {len(known)} runs{self._remaining(known)}"))

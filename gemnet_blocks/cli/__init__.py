@@ -7,8 +7,7 @@ import warnings
 from typing import Any, NoReturn
 
 import typer
-from rich.console import Console
-from rich.markup import escape
+from rich.text import Text
 
 from gemnet_blocks.cli.ablate import ablate
 from gemnet_blocks.cli.convert import convert
@@ -18,6 +17,7 @@ from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
 from gemnet_blocks.cli.train import train
+from gemnet_blocks.console import plain_console, replace_unencodable
 from gemnet_blocks.errors import SpecError, StateError, StructureError, is_out_of_memory
 
 app = typer.Typer(
@@ -32,6 +32,7 @@ for command in (summary, draw, predict, estimate, profile, train, evaluate, rela
 
 def main() -> None:
     """Run the command line; errors that a user can mend are one message instead of a traceback, as are warnings."""
+    replace_unencodable()
     warnings.showwarning = _show_warning
     try:
         app()
@@ -46,10 +47,14 @@ def main() -> None:
 
 
 def _fail(message: str) -> NoReturn:
-    Console(stderr=True).print(f"[red]error:[/red] {escape(message)}", soft_wrap=True)
+    _tell(Text("error:", "red"), message)
     sys.exit(1)
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Show a warning without the line of code that it comes from."""
-    Console(stderr=True).print(f"[yellow]warning:[/yellow] {escape(str(message))}", soft_wrap=True)
+    _tell(Text("warning:", "yellow"), str(message))
+
+
+def _tell(kind: Text, message: str) -> None:
+    plain_console(stderr=True).print(kind, message, soft_wrap=True)

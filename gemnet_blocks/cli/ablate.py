@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 
 class ExecutorChoice(str, Enum):
@@ -50,7 +51,7 @@ def ablate(
     from gemnet_blocks.ablation import Study
     from gemnet_blocks.profile_plot import require_matplotlib
     from gemnet_blocks.spec.resolve import parse_assignment
-    from gemnet_blocks.terminal import console
+    from gemnet_blocks.terminal import console, print_written
 
     ablation = Study.from_file(study, dict(map(parse_assignment, assignments or [])), folder=output)
     if check:
@@ -66,9 +67,10 @@ def ablate(
             console.print("stopped; what is done is saved: run the same again to go on")
             raise typer.Exit(130) from None
         failed = len(results.failed())
-        if failed:
-            console.print(f"[red]{failed} of {len(results.runs)} runs failed[/red]; the report says why")
-    console.print(f"written: {ablation.report()}", soft_wrap=True)
+    page = ablation.report()
+    if failed:
+        console.print(Text(f"{failed} of {len(results.runs)} runs failed", "red"), "; the report says why", sep="")
+    print_written(page)
     if failed:
         raise typer.Exit(1)
 
@@ -76,7 +78,6 @@ def ablate(
 def _list(ablation: object) -> None:
     """Print the runs of a study, and how far they are."""
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from gemnet_blocks.ablation import Study
@@ -92,5 +93,5 @@ def _list(ablation: object) -> None:
         runs = results.runs_of(one.name)
         done = sum(run.status == "done" for run in runs)
         changes = "\n".join(f"{change.path} = {shown(change.value)}" for change in one.differences)
-        table.add_row(escape(one.name), escape(changes), f"{done} of {len(runs)}")
+        table.add_row(one.name, changes, f"{done} of {len(runs)}")
     console.print(table)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemnet_blocks.cli.loading import check_writable
-from gemnet_blocks.terminal import console
+from gemnet_blocks.terminal import console, print_written
 
 if TYPE_CHECKING:
     from gemnet_blocks.checkpoints.convert import Conversion
@@ -68,14 +68,12 @@ def convert(
     if scales is not None:
         read = with_scales(read, read_scale_file(scales))
     converted = convert_checkpoint(read, arguments, meaning.value, ema)
-    _report(converted, all_keys)
     save_potential(converted.potential, output)
-    console.print(f"written: {output}", soft_wrap=True)
+    _report(converted, all_keys)
+    print_written(output)
 
 
 def _report(converted: Conversion, all_keys: bool) -> None:
-    from rich.markup import escape
-
     keys = converted.keys
     for label, names in (
         ("loaded", keys.loaded),
@@ -85,9 +83,9 @@ def _report(converted: Conversion, all_keys: bool) -> None:
         ("sections ignored, of use to training only", converted.sections),
     ):
         listed = f": {', '.join(names)}" if names and (all_keys or label != "loaded") else ""
-        console.print(escape(f"{len(names)} {'' if 'sections' in label else 'keys '}{label}{listed}"), soft_wrap=True)
+        console.print(f"{len(names)} {'' if 'sections' in label else 'keys '}{label}{listed}", soft_wrap=True)
     for note in converted.notes:
-        console.print(escape(note), soft_wrap=True)
+        console.print(note, soft_wrap=True)
     meaning = converted.potential.meaning
     hint = ": say what they are relative to with --meaning" if meaning == "unknown" else ""
     console.print(f"energies: {meaning}, in eV{hint}")

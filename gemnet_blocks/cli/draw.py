@@ -10,7 +10,7 @@ import typer
 
 from gemnet_blocks.cli.arguments import Assignments, DefaultTag, SpecPath
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.terminal import console
+from gemnet_blocks.terminal import console, print_written
 
 if TYPE_CHECKING:
     from gemnet_blocks.plotting import Picture
@@ -69,7 +69,7 @@ def draw(
     else:
         picture = _figure(loaded, what, structures, index, default_tag, atom)
     picture.save(output)
-    console.print(f"written: {output}", highlight=False, markup=False)
+    print_written(output)
 
 
 def _check_combination(what: Subject, against: Path | None, structures: Path | None, atom: int | None) -> None:
@@ -90,7 +90,7 @@ def _architecture(spec: Spec, path: Path, against: Path | None) -> Picture:
         return draw_architecture(spec, title=path.name)
     drawn = draw_architecture(spec, load_spec(against), title=f"{path.name} against {against.name}")
     for change in drawn.changes or ("no field differs",):
-        console.print(change, highlight=False, markup=False)
+        console.print(change, highlight=False)
     return drawn
 
 
@@ -126,7 +126,6 @@ def _structures(path: Path | None, index: str, default_tag: int | None) -> Struc
 
 def _print_table(spec: Spec, structures: Structures) -> None:
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from gemnet_blocks.plotting.neighbors import COLUMNS, neighbor_counts
@@ -135,5 +134,5 @@ def _print_table(spec: Spec, structures: Structures) -> None:
     for column in COLUMNS:
         table.add_column(column, justify="left" if column == COLUMNS[0] else "right")
     for counts in neighbor_counts(spec, structures):
-        table.add_row(*map(escape, counts.row()))
+        table.add_row(*counts.row())
     console.print(table)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.markup import escape
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.locks import only_writer_to_folder
-from gemnet_blocks.terminal import console
+from gemnet_blocks.terminal import console, print_written
 
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
@@ -130,26 +129,29 @@ def evaluate(
         progress=True,
         allow_overlap=allowed,
     )
-    console.print(_about_overlap(evaluation.overlap), highlight=False)
+    about = {"model": str(model), "data": str(data)}
+    written = [] if output is None else write_report(evaluation, output, about, plot, atoms)
+    _print_overlap(evaluation.overlap)
     console.print(summary_table(evaluation))
     console.print(parts_table(evaluation, "element"))
     if group is not None:
         console.print(parts_table(evaluation, "group"))
-    if output is not None:
-        about = {"model": str(model), "data": str(data)}
-        for path in write_report(evaluation, output, about, plot, atoms):
-            console.print(f"written: {path}")
+    for path in written:
+        print_written(path)
 
 
-def _about_overlap(overlap: Overlap | None) -> str:
+def _print_overlap(overlap: Overlap | None) -> None:
     """Say how many structures the model has seen before."""
-    if overlap is None:
-        return (
-            "[yellow]The model file does not record its training structures: whether these are among the evaluated "
-            "ones cannot be checked.[/yellow]"
+    text = (
+        str(overlap)
+        if overlap is not None
+        else (
+            "The model file does not record its training structures, so that an overlap with the evaluated structures "
+            "cannot be checked."
         )
-    text = escape(str(overlap))
-    return text if overlap.complete and not overlap.first else f"[yellow]{text}[/yellow]"
+    )
+    fine = overlap is not None and overlap.complete and not overlap.first
+    console.print(text, style=None if fine else "yellow", highlight=False)
 
 
 def _of_config(path: Path, split: Split) -> tuple[LabelledDataset, str]:

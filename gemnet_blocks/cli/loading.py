@@ -107,4 +107,4 @@ def load_weights(model: Any, path: Path) -> None:
     from gemnet_blocks.checkpoints import load_fairchem_state
     from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
 
-    console.print(f"weights: {path}: {load_fairchem_state(model, read_checkpoint(path).state)}")
+    console.print(f"weights: {path}: {load_fairchem_state(model, read_checkpoint(path).state)}", soft_wrap=True)

@@ -20,8 +20,8 @@ from gemnet_blocks.cli.arguments import (
     Weights,
 )
 from gemnet_blocks.cli.loading import batch_of, build_model, check_writable, frames_of, load_weights, warn_of_frames
-from gemnet_blocks.frames import output_format
-from gemnet_blocks.terminal import console, print_costs, print_predictions, print_summary
+from gemnet_blocks.frames import output_format, write_frames
+from gemnet_blocks.terminal import console, predictions, print_costs, print_summary, print_written
 
 
 def summary(spec: SpecPath, assignments: Assignments = None, execution: ExecutionAssignments = None) -> None:
@@ -51,15 +51,15 @@ def predict(
         output_format(output, several=len(frames) > 1, results=True)
     model = build_model(spec, assignments, execution, seed, initial_values=weights is None)
     if weights is None:
-        console.print(f"[yellow]initial weights (seed {seed}): energies and forces mean nothing[/yellow]")
+        console.print(f"initial weights (seed {seed}): energies and forces mean nothing", style="yellow")
     else:
         load_weights(model, weights)
-    predicted = print_predictions(model, frames)
+    predicted = predictions(model, frames)
     if output is not None:
-        from gemnet_blocks.frames import write_frames
-
-        write_frames(output, predicted)
-        console.print(f"written: {output}")
+        write_frames(output, predicted.frames)
+    predicted.print()
+    if output is not None:
+        print_written(output)
 
 
 def estimate(
@@ -103,7 +103,8 @@ def profile(
         format_of(plot)
     batch = batch_of(structures, index, default_tag)
     measured = measure(build_model(spec, assignments, execution, seed=0), batch, task.value, repeats)
-    print_costs(measured)
     if plot is not None:
         plot_profile(measured, plot)
-        console.print(f"written: {plot}")
+    print_costs(measured)
+    if plot is not None:
+        print_written(plot)

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from gemnet_blocks.cli.arguments import DefaultTag, StructuresPath
 from gemnet_blocks.cli.loading import check_writable, frames_of, one_file
 from gemnet_blocks.locks import only_writer_of_file
-from gemnet_blocks.terminal import console
+from gemnet_blocks.terminal import console, print_written
 
 
 class OptimizerChoice(str, Enum):
@@ -86,27 +87,28 @@ def relax(
     console.print(f"energies: {calculator.meaning}, in eV")
     taken: list[RelaxationStep] = []
     interrupted = False
-    try:
-        with StepsTable(calculator.meaning, cell) as table:
+    with StepsTable(calculator.meaning, cell) as table:
+        try:
             for step in run(frames[0], calculator, fmax, steps, cell, optimizer.value):
                 # all of them only where they are asked for
                 taken = [*taken, step] if trajectory else [step]
                 table.add(step)
-    except StructureError as error:
-        raise (error if error.structure is None else error.at(f"{structure}, index {index}")) from None
-    except KeyboardInterrupt:
-        interrupted = True
-    if not taken:
-        raise typer.Exit(130)
-    write_frames(output, [taken[-1].atoms])
-    if trajectory:
-        write_frames(trajectory, [step.atoms for step in taken])
+        except StructureError as error:
+            raise (error if error.structure is None else error.at(f"{structure}, index {index}")) from None
+        except KeyboardInterrupt:
+            interrupted = True
+        if not taken:
+            raise typer.Exit(130)
+        # here, as the table is printed at the end of this block
+        write_frames(output, [taken[-1].atoms])
+        if trajectory:
+            write_frames(trajectory, [step.atoms for step in taken])
     last = taken[-1]
-    state = "converged" if last.converged else "[yellow]not converged[/yellow]"
     console.print(
-        f"{state} after {last.number} steps: energy ({calculator.meaning}) {last.energy:.6f} eV, largest force "
-        f"{last.max_force:.4f} eV/Å"
+        Text("converged") if last.converged else Text("not converged", "yellow"),
+        f"after {last.number} steps: energy ({calculator.meaning}) {last.energy:.6f} eV, largest force "
+        f"{last.max_force:.4f} eV/Å",
     )
-    console.print(f"written: {output}{f', {trajectory}' if trajectory else ''}", soft_wrap=True)
+    print_written(output, *([trajectory] if trajectory else []))
     if not last.converged:
         raise typer.Exit(130 if interrupted else 1)

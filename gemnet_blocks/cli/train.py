@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 from rich.box import SIMPLE_HEAD
-from rich.markup import escape
 from rich.table import Table
 
 
@@ -32,7 +31,7 @@ def train(
 ) -> None:
     """Train a potential. Stopped by Ctrl-C or anything else, the same command goes on where it was."""
     from gemnet_blocks.spec.resolve import parse_assignment
-    from gemnet_blocks.terminal import console
+    from gemnet_blocks.terminal import console, print_written
     from gemnet_blocks.training import Interrupted, load_config
     from gemnet_blocks.training import train as run
     from gemnet_blocks.training.processes import Processes
@@ -44,11 +43,11 @@ def train(
         model = run(load_config(config, dict(map(parse_assignment, assignments or []))), output, resume)
     except Interrupted as stopped:
         if first:
-            console.print(escape(str(stopped)), soft_wrap=True)
+            console.print(str(stopped), soft_wrap=True)
         raise typer.Exit(128 + stopped.signal) from None
     if first:
         console.print(_closing_table(model))
-        console.print(f"written: {model}", soft_wrap=True)
+        print_written(model)
 
 
 def _closing_table(model: Path) -> Table:
@@ -64,6 +63,6 @@ def _closing_table(model: Path) -> Table:
     for name, value in with_units(best).items():
         table.add_row(f"validation {name}", value)
     table.add_row("time", clock(record["seconds"]))
-    table.add_row("folder", escape(str(model.parent)))
+    table.add_row("folder", str(model.parent))
     table.add_row("files", ", ".join(sorted(path.name for path in model.parent.iterdir())))
     return table

@@ -165,7 +165,11 @@ def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 
 def _write(path: Path, table: Mapping[str, Column]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    # paths that are not valid UTF-8 hold what UTF-8 cannot encode
+    with (
+        replacing(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,
+    ):
         writer = csv.writer(file)
         writer.writerow(table)
         for row in zip(*table.values(), strict=True):

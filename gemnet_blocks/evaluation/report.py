@@ -81,5 +81,5 @@ def _write(evaluation: Evaluation, folder: Path, about: Mapping[str, Any], plot:
     summary = {**about, **evaluation.to_dict()}
     text = json.dumps(summary, indent=1, ensure_ascii=False, allow_nan=False)
     with replacing(folder / SUMMARY) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
     return [*names, SUMMARY]

@@ -6,6 +6,7 @@ from typing import Literal
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
+from rich.text import Text
 
 from gemnet_blocks.evaluation.evaluate import Evaluation
 from gemnet_blocks.evaluation.metrics import ENERGY_THRESHOLD, FORCE_THRESHOLD
@@ -75,7 +76,8 @@ def parts_table(evaluation: Evaluation, part: Literal["group", "element"]) -> Ta
         table.add_column(heading, justify="right")
     for name, errors in parts.items():
         count = errors.structures if part == "group" else errors.atoms
-        table.add_row(name, f"{count:,}", *(_shown(getattr(errors, key), key) for key in columns.values()))
+        # as text, which no console takes for markup
+        table.add_row(Text(name), f"{count:,}", *(_shown(getattr(errors, key), key) for key in columns.values()))
     return table
 
 
