@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import warnings
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
@@ -42,6 +43,8 @@ class GemNetCalculator(Calculator):
         execution: how the model of a file is computed.
         allow_coinciding: whether atoms may coincide, that is be less than 0.01 Å apart; otherwise they are refused, as
             forces cannot move them apart.
+        extra: custom parts, by the name that `type` gives them in the spec of a file.
+        allow_imports: whether a file may import parts like `my_lab.blocks:GatedTriplet`; only for files that you trust.
 
     A total charge or spin in `atoms.info` is not read; a warning says so, once.
 
@@ -68,9 +71,12 @@ class GemNetCalculator(Calculator):
         memory_budget: float | None = None,
         execution: Execution | None = None,
         allow_coinciding: bool = False,
+        *,
+        extra: Mapping[str, type] | None = None,
+        allow_imports: bool = False,
     ) -> None:
         super().__init__()
-        self.potential = own_potential(potential, dtype, device, execution)
+        self.potential = own_potential(potential, dtype, device, execution, extra, allow_imports)
         self.allow_coinciding = allow_coinciding
         self._warned: set[str] = set()
         self.default_tag = default_tag
@@ -170,10 +176,12 @@ def own_potential(
     dtype: torch.dtype | None,
     device: torch.device | str | None,
     execution: Execution | None = None,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
 ) -> Potential:
     """The potential of a file, or the given one, or a copy where its type or device have to be changed."""
     if not isinstance(potential, Potential):
-        return load_potential(potential, execution, dtype, device)
+        return load_potential(potential, execution, dtype, device, extra=extra, allow_imports=allow_imports)
     if execution is not None:
         raise ValueError("execution is chosen when a model is built: give it to build, or give the path of a file here")
     other_type = dtype is not None and dtype != potential.dtype

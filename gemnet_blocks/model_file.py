@@ -20,7 +20,7 @@ from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
 from gemnet_blocks.spec.build import Execution, build, build_shapes
-from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.catalog import Catalog, search_beside
 from gemnet_blocks.spec.document import Document
 from gemnet_blocks.spec.resolve import validate
 from gemnet_blocks.weights import ordinary_tensors
@@ -93,6 +93,7 @@ def load_potential(
         device: where to; None: the CPU.
         extra: your own parts by the name that the spec's `type` gives them.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for files that you trust.
+            Modules in the folder of the file and in the current one are found, too.
 
     Raises:
         StateError: the file is none, is damaged, of a newer version, or its weights do not fit its spec; or there is no
@@ -100,6 +101,8 @@ def load_potential(
         SpecError: the spec has parts that are not known, or that would have to be imported, or memory does not suffice.
     """
     content = _read(Path(path))
+    if allow_imports:
+        search_beside(Path(path))
     spec = validate(Document(content.documents["spec"], {(): f"{path}: spec"}), Catalog().plus(extra, allow_imports))
     try:
         references = References.from_dict(content.documents["references"])

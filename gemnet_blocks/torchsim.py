@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -43,6 +44,8 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         device: where to compute; None: where the weights are.
         default_tag: the tag of all atoms, as TorchSim's states have none; None: models that need tags refuse them.
         compute_stress: whether stresses are computed of periodic systems; None: where the model has them.
+        extra: your own parts, by the name that `type` gives them in the spec of a file.
+        allow_imports: whether a file may import parts like `my_lab.blocks:GatedTriplet`; only for files that you trust.
 
     Charges and spins of systems are not read, and atoms of a system may coincide; a warning says so, once.
 
@@ -59,9 +62,12 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         device: torch.device | str | None = None,
         default_tag: int | None = None,
         compute_stress: bool | None = None,
+        *,
+        extra: Mapping[str, type] | None = None,
+        allow_imports: bool = False,
     ) -> None:
         super().__init__()
-        self.potential = own_potential(potential, dtype, device)
+        self.potential = own_potential(potential, dtype, device, extra=extra, allow_imports=allow_imports)
         self.default_tag = default_tag
         self._device, self._dtype = self.potential.device, self.potential.dtype
         self._warned: set[str] = set()

@@ -15,7 +15,7 @@ from gemnet_blocks.ablation.options import BudgetOptions, MatchOptions, StudyOpt
 from gemnet_blocks.ablation.training_section import read_training
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
-from gemnet_blocks.spec.catalog import Catalog, did_you_mean
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import Document, Problem, Route, read_document
 from gemnet_blocks.spec.explain import findings
 from gemnet_blocks.spec.schema import Spec
@@ -53,8 +53,10 @@ class StudyDocument:
     folder: Path
 
 
-def read_study(path: str | PathLike[str], patches: Mapping[str, Any] | None = None) -> StudyDocument:
-    """Read a study file. Nothing in it can run code.
+def read_study(
+    path: str | PathLike[str], patches: Mapping[str, Any] | None = None, catalog: Catalog | None = None
+) -> StudyDocument:
+    """Read a study file. Nothing in it can run code, unless the catalog allows imports.
 
     A file may start with `extends: other.yaml`, relative to itself, and then say only what differs: mappings are
     merged, everything else replaces what was there. A budget replaces the whole budget, and null removes a variant.
@@ -63,11 +65,15 @@ def read_study(path: str | PathLike[str], patches: Mapping[str, Any] | None = No
         path: a YAML file. Paths of specs are relative to the file that says them, paths of data to this one, also where
             a file that it extends says them.
         patches: changes by dotted path, such as `{"seeds": 8, "training.optimizer.learning_rate": 1e-3}`.
+        catalog: the parts that specs may name; None: those of the library. Where it allows imports, modules in the
+            folder of the file and in the current one are found, too.
 
     Raises:
         SpecError: one error with every problem: file, line, path, and what may have been meant.
     """
     path = Path(path)
+    if catalog is not None and catalog.allow_imports:
+        search_beside(path)
     document = _with_extended(path, ())
     base = resolve.NOTHING
     if patches:
@@ -77,7 +83,7 @@ def read_study(path: str | PathLike[str], patches: Mapping[str, Any] | None = No
             data = {key: value for key, value in changes.data.items() if key != "base"}
             changes = Document(data, changes.places, changes.problems)
         document = _overlaid(document, changes)
-    return study_of(document, path.parent, base_changes=base)
+    return study_of(document, path.parent, base_changes=base, catalog=catalog)
 
 
 def _with_extended(path: Path, below: Sequence[Path]) -> Document:
@@ -129,7 +135,11 @@ def _overlaid(below: Document, changes: Document) -> Document:
 
 
 def study_of(
-    document: Document, folder: Path, spec: Spec | None = None, base_changes: Document = resolve.NOTHING
+    document: Document,
+    folder: Path,
+    spec: Spec | None = None,
+    base_changes: Document = resolve.NOTHING,
+    catalog: Catalog | None = None,
 ) -> StudyDocument:
     """The study that a document describes.
 
@@ -138,6 +148,7 @@ def study_of(
         folder: what paths in it are relative to.
         spec: the base, where the document does not say it.
         base_changes: of the base.
+        catalog: the parts that a base in the document may name; None: those of the library.
 
     Raises:
         SpecError: one error with every problem.
@@ -158,9 +169,11 @@ def study_of(
     needs_config = "data" in document.data or "training" in document.data
     if needs_config or (spec is None and "base" in document.data):
         try:
-            base, read_config = _trained(document, folder, spec, base_changes, needs_config)
+            base, read_config = _trained(document, folder, spec, base_changes, catalog or Catalog(), needs_config)
         except SpecError as error:
             problems += str(error).splitlines()
+    if base is not None and not problems:
+        resolve.check_known(base, base.catalog)
     if problems or options is None or base is None:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     if read_config is not None:
@@ -170,10 +183,9 @@ def study_of(
 
 
 def _trained(
-    document: Document, folder: Path, spec: Spec | None, changes: Document, with_config: bool
+    document: Document, folder: Path, spec: Spec | None, changes: Document, catalog: Catalog, with_config: bool
 ) -> tuple[Spec, TrainingConfig | None]:
     """Base and training, read as a training config whose model is the base."""
-    catalog = Catalog()
     if not with_config:
         return spec or _model(document, changes, catalog, folder), None
     problems: list[str] = []

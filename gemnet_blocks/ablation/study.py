@@ -23,6 +23,8 @@ from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.ablation.work import Work
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.resolve import validate
 from gemnet_blocks.spec.schema import Spec
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class Study:
         budget: what every variant may spend: `{"steps": 1000}`, `{"minutes": 5}` or `{"flops": 1e15}`; needed.
         learner: what does the runs; None: they are trained, evaluated and measured.
         folder: for everything that is written.
+        extra: your own parts by the name that `type` gives them; see `gemnet_blocks.spec.build`.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
         options: further fields of `StudyOptions`, such as match="parameters".
 
     Raises:
@@ -73,6 +77,8 @@ class Study:
         budget: Mapping[str, Any] | BudgetOptions | None = None,
         learner: Learner | None = None,
         folder: str | PathLike[str] = "study",
+        extra: Mapping[str, type] | None = None,
+        allow_imports: bool = False,
         **options: Any,
     ) -> None:
         unknown = [name for name in options if name not in StudyOptions.model_fields]
@@ -80,7 +86,10 @@ class Study:
             raise TypeError(f"Study has no argument {', '.join(unknown)}")
         given = {"seeds": seeds, "budget": budget, "data": data, "training": training, **options}
         document = study_document(base, patches, given)
-        self._take(study_of(document, Path(), base if isinstance(base, Spec) else None), learner, Path(folder))
+        spec, catalog = None, Catalog().plus(extra, allow_imports)
+        if isinstance(base, Spec):  # read again, with the classes that are known only now
+            spec = validate(base.document(), base.catalog.plus(extra, allow_imports))
+        self._take(study_of(document, Path(), spec, catalog=catalog), learner, Path(folder))
 
     def _take(self, study: StudyDocument, learner: Learner | None, folder: Path) -> None:
         self._study = study
@@ -97,6 +106,9 @@ class Study:
         changes: Mapping[str, Any] | None = None,
         learner: Learner | None = None,
         folder: str | PathLike[str] | None = None,
+        *,
+        extra: Mapping[str, type] | None = None,
+        allow_imports: bool = False,
     ) -> Study:
         """Read a study file.
 
@@ -105,12 +117,16 @@ class Study:
             changes: by dotted path, such as `{"seeds": 8}`.
             learner: what does the runs; None: they are trained, evaluated and measured.
             folder: for everything that is written; None: what the file says, else a folder beside it of its name.
+            extra: your own parts by the name that `type` gives them; see `gemnet_blocks.spec.build`.
+            allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, by the processes that do
+                the runs, too; only for files that you trust. Modules in the folder of the file and in the
+                current one are found, too.
 
         Raises:
             SpecError: one error with every problem that can be seen without data.
         """
         path = Path(path)
-        study = read_study(path, changes)
+        study = read_study(path, changes, Catalog().plus(extra, allow_imports))
         study_folder = path.parent / (study.options.output or path.stem) if folder is None else Path(folder)
         made = cls.__new__(cls)
         made._take(study, learner, study_folder)

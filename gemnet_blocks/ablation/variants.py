@@ -114,6 +114,7 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
     spec, execution = base, base_execution
     try:
         spec = resolve.validate(resolve.merge(Document(base.to_dict()), changes, base.catalog), base.catalog)
+        resolve.check_known(spec, base.catalog)
     except SpecError as error:
         problems += str(error).splitlines()
     try:

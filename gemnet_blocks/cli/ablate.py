@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from gemnet_blocks.cli.arguments import AllowImports
+
 
 class ExecutorChoice(str, Enum):
     """Where runs are done."""
@@ -43,6 +45,7 @@ def ablate(
     ] = None,
     check: Annotated[bool, typer.Option("--check", help="Check everything, list the runs and train nothing.")] = False,
     report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing; report what is done.")] = False,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Run an ablation study and report it. Stopped by Ctrl-C or else, the same command goes on where it was.
 
@@ -53,7 +56,8 @@ def ablate(
     from gemnet_blocks.spec.resolve import parse_assignment
     from gemnet_blocks.terminal import console, print_written
 
-    ablation = Study.from_file(study, dict(map(parse_assignment, assignments or [])), folder=output)
+    changes = dict(map(parse_assignment, assignments or []))
+    ablation = Study.from_file(study, changes, folder=output, allow_imports=allow_imports)
     if check:
         _list(ablation)
         return

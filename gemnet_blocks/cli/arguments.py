@@ -22,6 +22,14 @@ DefaultTag = Annotated[
     int | None,
     typer.Option(min=0, max=2, help="Tag of atoms that have none: 0 below the surface, 1 surface, 2 adsorbate."),
 ]
+AllowImports = Annotated[
+    bool,
+    typer.Option(
+        "--allow-imports",
+        help="Import custom parts that the file names as `type: module:Class`, which runs their code. Modules are "
+        "found where Python finds them, beside the file and in the current folder.",
+    ),
+]
 StructuresPath = Annotated[
     Path,
     typer.Argument(

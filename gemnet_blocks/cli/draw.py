@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemnet_blocks.cli.arguments import Assignments, DefaultTag, SpecPath
+from gemnet_blocks.cli.arguments import AllowImports, Assignments, DefaultTag, SpecPath
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.terminal import console, print_written
 
@@ -51,6 +51,7 @@ def draw(
     atom: Annotated[
         int | None, typer.Option(help="The atom in the middle of graphs and quadruplets, counted from 0.")
     ] = None,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Draw the architecture of a spec, what it changes in another one, its bases, or its edge sets on a structure."""
     from gemnet_blocks.plotting.picture import format_of
@@ -63,9 +64,9 @@ def draw(
         from gemnet_blocks.profile_plot import require_matplotlib
 
         require_matplotlib()
-    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])))
+    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
     if what is Subject.architecture:
-        picture = _architecture(loaded, spec, against)
+        picture = _architecture(loaded, spec, against, allow_imports)
     else:
         picture = _figure(loaded, what, structures, index, default_tag, atom)
     picture.save(output)
@@ -82,13 +83,14 @@ def _check_combination(what: Subject, against: Path | None, structures: Path | N
         raise SpecError("--atom: only --what graphs and --what quadruplet have an atom in the middle")
 
 
-def _architecture(spec: Spec, path: Path, against: Path | None) -> Picture:
+def _architecture(spec: Spec, path: Path, against: Path | None, allow_imports: bool) -> Picture:
     from gemnet_blocks.plotting import draw_architecture
     from gemnet_blocks.spec import load_spec
 
     if against is None:
         return draw_architecture(spec, title=path.name)
-    drawn = draw_architecture(spec, load_spec(against), title=f"{path.name} against {against.name}")
+    other = load_spec(against, allow_imports=allow_imports)
+    drawn = draw_architecture(spec, other, title=f"{path.name} against {against.name}")
     for change in drawn.changes or ("no field differs",):
         console.print(change, highlight=False)
     return drawn

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from gemnet_blocks.cli.arguments import AllowImports
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.locks import only_writer_to_folder
+from gemnet_blocks.spec.catalog import search_beside
 from gemnet_blocks.terminal import console, print_written
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def evaluate(
         bool,
         typer.Option("--allow-overlap", help="Evaluate even structures that the model was trained or validated on."),
     ] = False,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Compare predictions with labels: errors of energies, forces and stresses; in tables, files and a plot."""
     from gemnet_blocks.data.batching import BatchOptions
@@ -98,10 +101,12 @@ def evaluate(
         require_matplotlib()
     if output is not None:
         context.with_resource(only_writer_to_folder(output, "--output"))
-    potential = load_potential(model, device=device)
+    if allow_imports:
+        search_beside(data)  # a config, beside which its model's own parts are
+    potential = load_potential(model, device=device, allow_imports=allow_imports)
     allowed: bool | Literal["validation"] = allow_overlap
     if data.suffix in (".yaml", ".yml"):
-        dataset, meaning = _of_config(data, split)
+        dataset, meaning = _of_config(data, split, allow_imports)
         # who asks for a part by name wants its errors
         allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
@@ -142,24 +147,22 @@ def evaluate(
 
 def _print_overlap(overlap: Overlap | None) -> None:
     """Say how many structures the model has seen before."""
-    text = (
-        str(overlap)
-        if overlap is not None
-        else (
+    text = str(overlap)
+    if overlap is None:
+        text = (
             "The model file does not record its training structures, so that an overlap with the evaluated structures "
             "cannot be checked."
         )
-    )
     fine = overlap is not None and overlap.complete and not overlap.first
     console.print(text, style=None if fine else "yellow", highlight=False)
 
 
-def _of_config(path: Path, split: Split) -> tuple[LabelledDataset, str]:
+def _of_config(path: Path, split: Split, allow_imports: bool) -> tuple[LabelledDataset, str]:
     """A part of the data that a training config names, and what their energies mean."""
     from gemnet_blocks.data.opening import open_data
     from gemnet_blocks.training.reading import load_config
 
-    config = load_config(path)
+    config = load_config(path, allow_imports=allow_imports)
     splits = open_data(config.data, config.folder, charged="warn")
     chosen: LabelledDataset | None = getattr(splits, split.value)
     if chosen is None:

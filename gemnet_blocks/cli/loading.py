@@ -15,7 +15,12 @@ from gemnet_blocks.terminal import console
 
 
 def build_model(
-    spec: Path, assignments: list[str] | None, execution: list[str] | None, seed: int, initial_values: bool = True
+    spec: Path,
+    assignments: list[str] | None,
+    execution: list[str] | None,
+    seed: int,
+    initial_values: bool = True,
+    allow_imports: bool = False,
 ) -> Any:
     """The model of a spec file, in evaluation mode.
 
@@ -25,12 +30,13 @@ def build_model(
         execution: what is changed of how the model is computed.
         seed: of the initial weights.
         initial_values: whether weights need any.
+        allow_imports: whether the spec may name parts by import path.
     """
     from gemnet_blocks.initialization import without_initial_values
     from gemnet_blocks.spec import build, load_spec
     from gemnet_blocks.spec.resolve import parse_assignment
 
-    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])))
+    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
     chosen = execution_of(execution)
     with nullcontext() if initial_values else without_initial_values():
         return build(loaded, seed=seed, execution=chosen).eval()

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from gemnet_blocks.cli.arguments import (
+    AllowImports,
     Assignments,
     DefaultTag,
     ExecutionAssignments,
@@ -24,9 +25,14 @@ from gemnet_blocks.frames import output_format, write_frames
 from gemnet_blocks.terminal import console, predictions, print_costs, print_summary, print_written
 
 
-def summary(spec: SpecPath, assignments: Assignments = None, execution: ExecutionAssignments = None) -> None:
+def summary(
+    spec: SpecPath,
+    assignments: Assignments = None,
+    execution: ExecutionAssignments = None,
+    allow_imports: AllowImports = False,
+) -> None:
     """Print the model of a spec as a table: parameters of each layer, what it reads and writes."""
-    print_summary(build_model(spec, assignments, execution, seed=0, initial_values=False))
+    print_summary(build_model(spec, assignments, execution, seed=0, initial_values=False, allow_imports=allow_imports))
 
 
 def predict(
@@ -41,6 +47,7 @@ def predict(
     output: Annotated[
         Path | None, typer.Option(help="Write the structures with energies and forces here, such as predicted.xyz.")
     ] = None,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Predict energies and forces, with counts of edges, triplets and quadruplets and seconds per part."""
     if output is not None:
@@ -49,7 +56,7 @@ def predict(
     warn_of_frames(frames, structures, index)
     if output is not None:
         output_format(output, several=len(frames) > 1, results=True)
-    model = build_model(spec, assignments, execution, seed, initial_values=weights is None)
+    model = build_model(spec, assignments, execution, seed, weights is None, allow_imports)
     if weights is None:
         console.print(f"initial weights (seed {seed}): energies and forces mean nothing", style="yellow")
     else:
@@ -70,10 +77,11 @@ def estimate(
     task: TaskOption = TaskName.predict,
     index: Index = ":",
     default_tag: DefaultTag = None,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Find operations and memory of each part without computing them, for the structures as one batch."""
     batch = batch_of(structures, index, default_tag)
-    model = build_model(spec, assignments, execution, seed=0, initial_values=False)
+    model = build_model(spec, assignments, execution, seed=0, initial_values=False, allow_imports=allow_imports)
     found = model.estimate(batch, task.value)
     print_costs(found)
     if model.memory_budget is not None:
@@ -92,6 +100,7 @@ def profile(
     default_tag: DefaultTag = None,
     repeats: Annotated[int, typer.Option(min=1, help="How many runs are timed; the fastest counts.")] = 3,
     plot: Annotated[Path | None, typer.Option(help="Draw seconds and memory as bars into this picture.")] = None,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Measure seconds, operations and memory of each part, for the structures as one batch."""
     from gemnet_blocks.plotting.picture import format_of
@@ -102,7 +111,9 @@ def profile(
         require_matplotlib()
         format_of(plot)
     batch = batch_of(structures, index, default_tag)
-    measured = measure(build_model(spec, assignments, execution, seed=0), batch, task.value, repeats)
+    measured = measure(
+        build_model(spec, assignments, execution, seed=0, allow_imports=allow_imports), batch, task.value, repeats
+    )
     if plot is not None:
         plot_profile(measured, plot)
     print_costs(measured)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from gemnet_blocks.cli.arguments import DefaultTag, StructuresPath
+from gemnet_blocks.cli.arguments import AllowImports, DefaultTag, StructuresPath
 from gemnet_blocks.cli.loading import check_writable, frames_of, one_file
 from gemnet_blocks.locks import only_writer_of_file
 from gemnet_blocks.terminal import console, print_written
@@ -56,6 +56,7 @@ def relax(
     allow_coinciding: Annotated[
         bool, typer.Option("--allow-coinciding", help="Relax even where atoms are at the same place.")
     ] = False,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Relax a structure with a trained potential. Stopped by Ctrl-C, it writes what it has."""
     import torch
@@ -83,6 +84,7 @@ def relax(
         dtype=None if dtype is None else getattr(torch, dtype.value),
         device=device,
         allow_coinciding=allow_coinciding,
+        allow_imports=allow_imports,
     )
     console.print(f"energies: {calculator.meaning}, in eV")
     taken: list[RelaxationStep] = []

@@ -9,6 +9,8 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from gemnet_blocks.cli.arguments import AllowImports
+
 
 def train(
     config: Annotated[Path, typer.Argument(help="A training config.", show_default=False)],
@@ -28,6 +30,7 @@ def train(
             show_default=False,
         ),
     ] = None,
+    allow_imports: AllowImports = False,
 ) -> None:
     """Train a potential. Stopped by Ctrl-C or anything else, the same command goes on where it was."""
     from gemnet_blocks.spec.resolve import parse_assignment
@@ -40,7 +43,8 @@ def train(
     if first:
         print(f"training {config}: reading the data, then fitting references and scale factors", flush=True)
     try:
-        model = run(load_config(config, dict(map(parse_assignment, assignments or []))), output, resume)
+        changes = dict(map(parse_assignment, assignments or []))
+        model = run(load_config(config, changes, allow_imports=allow_imports), output, resume)
     except Interrupted as stopped:
         if first:
             console.print(str(stopped), soft_wrap=True)

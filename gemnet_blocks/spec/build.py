@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from operator import attrgetter
 from typing import Any, Literal, final
 
 import torch
@@ -41,10 +40,7 @@ from gemnet_blocks.spec.catalog import (
     Catalog,
     did_you_mean,
 )
-from gemnet_blocks.spec.document import Document
-from gemnet_blocks.spec.explain import KIND_AT
-from gemnet_blocks.spec.part import Unresolved
-from gemnet_blocks.spec.resolve import validate
+from gemnet_blocks.spec.resolve import check_known, validate
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.sums import Sums, SumsName, sums
 from gemnet_blocks.weights import ordinary_tensors
@@ -131,14 +127,8 @@ def build(
         raise TypeError(f"build takes an Execution, not {execution!r}: write execution=Execution(angular=...)")
     catalog = spec.catalog.plus(extra, allow_imports)
     # again, with the classes that are known only now
-    spec = validate(Document(spec.to_dict()), catalog)
-    unknown = [
-        f"{path}.type: {catalog.unknown(kind, options.type)}"
-        for path, kind, options in _parts(spec)
-        if isinstance(options, Unresolved)
-    ]
-    if unknown:
-        raise SpecError("\n".join(unknown))
+    spec = validate(spec.document(), catalog)
+    check_known(spec, catalog)
     builder = _Builder(spec, catalog, execution or Execution())
     try:
         if seed is None:
@@ -174,16 +164,6 @@ def build_shapes(
     except Exception:  # parts of one's own raise anything
         with without_initial_values():
             return build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
-
-
-def _parts(spec: Spec) -> Iterator[tuple[str, str, Options]]:
-    """The path, kind and options of every part."""
-    for route, kind in KIND_AT.items():
-        options = attrgetter(".".join(route))(spec)
-        if options is not None:
-            yield ".".join(route), kind, options
-    for name, options in spec.interactions.items():
-        yield f"interactions.{name}", INTERACTION, options
 
 
 @contextmanager

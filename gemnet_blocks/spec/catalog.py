@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_args
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
@@ -116,8 +118,9 @@ class Catalog:
         """What to say of a name that `find` does not find."""
         if ":" in name:
             return (
-                f"{name} would import code: pass allow_imports=True if you trust whoever wrote this spec, "
-                f"or pass the class yourself, extra={{{name!r}: ...}}"
+                f"{name} would import code, from the module {name.partition(':')[0]}: if you trust whoever wrote this "
+                "file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the class, "
+                f"extra={{{name!r}: ...}}"
             )
         for other, parts in BUILT_IN.items():
             if name in parts and other != kind:
@@ -125,8 +128,8 @@ class Catalog:
                     f"{name!r} is no {kind} but another part, of the kind {other}; known: {', '.join(self.names(kind))}"
                 )
         return (
-            f"unknown {kind} {name!r} (if it is a class of your own, pass extra={{{name!r}: ...}})"
-            f"{did_you_mean(name, self.names(kind))}"
+            f"unknown {kind} {name!r} (if it is a class of your own, write `type: module:Class` and allow imports, or "
+            f"pass extra={{{name!r}: ...}}){did_you_mean(name, self.names(kind))}"
         )
 
 
@@ -174,9 +177,24 @@ def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> Non
         raise SpecError(f"{place}: the class {part.__name__} needs an attribute `writes`, 'edges' or 'atoms'")
 
 
+def search_beside(path: Path) -> None:
+    """Let Python find modules in the folder of a file whose imports are allowed, and in the current folder.
+
+    They come after all other places, so that no module there takes the place of an installed one. The processes that
+    do the runs of a study look in the same places as this one.
+    """
+    for folder in (str(path.parent.resolve()), str(Path.cwd())):
+        if folder not in sys.path:
+            sys.path.append(folder)
+
+
 def _import(path: str) -> Any:
     module, _, name = path.partition(":")
+    if module not in sys.modules:
+        importlib.invalidate_caches()  # the module may have been written a moment ago
     try:
         return getattr(importlib.import_module(module), name)
     except Exception as error:  # importing runs somebody's code, which may raise anything
-        raise SpecError(f"{path} cannot be imported: {type(error).__name__}: {error}") from error
+        absent = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
+        hint = ": put it beside the file, into the current folder or on PYTHONPATH" if absent else ""
+        raise SpecError(f"{path} cannot be imported: {type(error).__name__}: {error}{hint}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,10 +12,11 @@ from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import Catalog, did_you_mean
+from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, parse_value, read_document, shown
-from gemnet_blocks.spec.explain import explain, findings, kind_at, part_options
+from gemnet_blocks.spec.explain import KIND_AT, explain, findings, kind_at, part_options
 from gemnet_blocks.spec.names import problems_with_names
+from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import Spec
 
 if TYPE_CHECKING:
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
 REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
 """Sections whose entries null removes."""
 NOTHING = Document({})
+PATCH = "patch"
+"""Where the entries of changes are written that no file says."""
 
 
 def load_spec(
@@ -42,7 +46,8 @@ def load_spec(
         path: a YAML file.
         patches: further changes, by (dotted) path, as `Spec.patch` takes them.
         extra: your own parts by the name that `type` gives them; may also be given to `build` only.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported already here.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported already here; modules in the
+            folder of the file and in the current one are found, too.
 
     Raises:
         SpecError: one error with every problem: file, line, path, and what may have been meant.
@@ -51,6 +56,8 @@ def load_spec(
     path = Path(path)
     if not path.exists():
         raise SpecError(f"{path}: there is no such file{near_file(path)}")
+    if allow_imports:
+        search_beside(path)
     document = read_with_bases(path, catalog, ())
     if patches:
         document = merge(document, as_document(patches), catalog)
@@ -64,7 +71,9 @@ def parse_spec(text: str, catalog: Catalog) -> Spec:
 
 def patched(spec: Spec, changes: Mapping[str, Any]) -> Spec:
     """A copy of a spec with changes by (dotted) path."""
-    return validate(merge(Document(spec.to_dict()), as_document(changes), spec.catalog), spec.catalog)
+    document = as_document(changes)
+    changed = validate(merge(Document(spec.to_dict()), document, spec.catalog), spec.catalog)
+    return changed.placed(merged_places(spec.document(), document))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
@@ -89,13 +98,28 @@ def validate(document: Document, catalog: Catalog) -> Spec:
     known = {problem.route for problem in problems}
     spec = None
     try:
-        spec = Spec.model_validate(document.data, context={"catalog": catalog})
+        spec = Spec.model_validate(document.data, context={"catalog": catalog, "places": document.places})
     except ValidationError as error:
         found = [explain(detail, document, catalog) for detail in findings(error)]
         problems += [problem for problem in found if problem.route not in known]
     if problems or spec is None:
         raise SpecError("\n".join(dict.fromkeys(document.located(problem) for problem in problems)))
     return spec
+
+
+def check_known(spec: Spec, catalog: Catalog) -> None:
+    """Check that the classes of all parts are known, before a model is built or data are read for it.
+
+    Raises:
+        SpecError: one error with every part whose class is not.
+    """
+    document, problems = spec.document(), []
+    for route, kind in (*KIND_AT.items(), *((("interactions", name), INTERACTION) for name in spec.interactions)):
+        options = attrgetter(".".join(route))(spec) if kind != INTERACTION else spec.interactions[route[-1]]
+        if isinstance(options, Unresolved):
+            problems.append(Problem((*route, "type"), catalog.unknown(kind, options.type)))
+    if problems:
+        raise SpecError("\n".join(map(document.located, problems)))
 
 
 def merge(base: Document, changes: Document, catalog: Catalog) -> Document:
@@ -106,7 +130,7 @@ def merge(base: Document, changes: Document, catalog: Catalog) -> Document:
     """
     problems = [*base.problems, *changes.problems]
     data = _merge(base.data, changes.data, (), catalog, problems)
-    return Document(data, {**base.places, **changes.places}, tuple(problems))
+    return Document(data, merged_places(base, changes), tuple(problems))
 
 
 def _merge(
@@ -169,7 +193,31 @@ def as_document(changes: Mapping[str, Any]) -> Document:
     """Changes by dotted path as nested mappings."""
     problems: list[Problem] = []
     data = _nested(changes, (), problems)
-    return Document(data, dict.fromkeys(_routes(data, ()), "patch"), tuple(problems))
+    routes = (*_routes(data, ()), *(problem.route for problem in problems))
+    return Document(data, dict.fromkeys(routes, PATCH), tuple(problems))
+
+
+def merged_places(base: Document, changes: Document) -> dict[Route, str]:
+    """Where each entry of merged documents was written.
+
+    Mappings that a patch only adds to stay where they were, so that what is missing in them is not said to be missing
+    in the patch; those whose `type` it changes are its own.
+    """
+    wrong = {problem.route for problem in changes.problems}
+    own = {
+        route: place
+        for route, place in changes.places.items()
+        if place != PATCH or route in wrong or route not in base.places or not _extends(route, base.data, changes.data)
+    }
+    return {**base.places, **own}
+
+
+def _extends(route: Route, old: Any, new: Any) -> bool:
+    """Whether the new entry at a route is a mapping that only adds to the old one."""
+    for key in route:
+        old, new = (one.get(key) if isinstance(one, Mapping) else None for one in (old, new))
+    adds = isinstance(new, Mapping) and "type" not in new and None not in new.values()
+    return adds and isinstance(old, Mapping)
 
 
 def _routes(data: Mapping[str, Any], route: Route) -> Iterator[Route]:
@@ -184,7 +232,8 @@ def _nested(changes: Mapping[Any, Any], route: Route, problems: list[Problem]) -
     for path, value in changes.items():
         keys = str(path).split(".")
         if "" in keys:
-            problems.append(Problem(route, f"{str(path)!r} is no path: write names with dots in between"))
+            # at the top, what concerns the patch is told from what concerns the whole document
+            problems.append(Problem(route or ("",), f"{str(path)!r} is no path: write names with dots in between"))
             continue
         for key in reversed(keys[1:]):
             value = {key: value}

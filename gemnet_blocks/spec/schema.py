@@ -30,7 +30,7 @@ from gemnet_blocks.spec.catalog import (
     SPHERICAL,
     Catalog,
 )
-from gemnet_blocks.spec.document import dump
+from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
 
 
@@ -112,6 +112,7 @@ class Spec(Options):
     """What the model predicts."""
 
     _catalog: Catalog = PrivateAttr(default_factory=Catalog)
+    _places: Mapping[Route, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -150,8 +151,9 @@ class Spec(Options):
         return {name: interactions[name] for name in sorted(interactions, key=rank)}
 
     def model_post_init(self, context: Any) -> None:
-        """Remember the classes that the spec was read with, for `patch` and `build`."""
+        """Remember the classes that the spec was read with, and where it is written, for `patch` and `build`."""
         self._catalog = (context or {}).get("catalog") or Catalog()
+        self._places = (context or {}).get("places") or {}
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Spec) and self.__dict__ == other.__dict__
@@ -163,6 +165,16 @@ class Spec(Options):
     def catalog(self) -> Catalog:
         """The parts that the spec was read with: the built-in ones, and those that the caller passed."""
         return self._catalog
+
+    def document(self) -> Document:
+        """Plain data that make the same spec again, and where each entry was written."""
+        return Document(self.to_dict(), self._places)
+
+    def placed(self, places: Mapping[Route, str]) -> Spec:
+        """The same spec, of which errors say that its entries were written there."""
+        copy = self.model_copy()
+        copy._places = places
+        return copy
 
     @classmethod
     def from_yaml(cls, text: str, *, extra: Mapping[str, type] | None = None, allow_imports: bool = False) -> Spec:

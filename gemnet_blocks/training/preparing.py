@@ -15,6 +15,7 @@ from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References, fit_references
 from gemnet_blocks.scaling import ScaleFactor, fit_scales
 from gemnet_blocks.spec.build import build
+from gemnet_blocks.spec.resolve import check_known
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.feeding import Feed
 from gemnet_blocks.training.options import TrainingConfig
@@ -30,6 +31,7 @@ def check_config(config: TrainingConfig) -> None:
     Raises:
         SpecError: one error with every problem.
     """
+    check_known(config.model, config.model.catalog)
     forces, loss = config.model.heads.forces, config.loss
     problems = []
     if loss.forces is not None and forces is None:

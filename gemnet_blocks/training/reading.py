@@ -11,7 +11,7 @@ from pydantic_core import ErrorDetails
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
-from gemnet_blocks.spec.catalog import Catalog, did_you_mean
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, read_document, shown
 from gemnet_blocks.spec.editor import json_schema as spec_schema
 from gemnet_blocks.spec.explain import WORDS, findings
@@ -22,27 +22,50 @@ if TYPE_CHECKING:
     from os import PathLike
 
 
-def load_config(path: str | PathLike[str], patches: Mapping[str, Any] | None = None) -> TrainingConfig:
-    """Read a training config. Nothing in it can run code.
+def load_config(
+    path: str | PathLike[str],
+    patches: Mapping[str, Any] | None = None,
+    *,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
+) -> TrainingConfig:
+    """Read a training config. Nothing in it can run code, unless imports are allowed.
 
     Args:
         path: a YAML file; paths in it are relative to it.
         patches: changes by dotted path, such as `{"training.steps": 100, "model.interactions.quadruplet": None}`.
+        extra: your own parts by the name that `type` gives them in the model.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; modules in the folder of the
+            file and in the current one are found, too.
 
     Raises:
         SpecError: one error with every problem: file, line, path, and what may have been meant.
     """
     path = Path(path)
-    return _read(read_document(path), patches, path.parent)
+    if allow_imports:
+        search_beside(path)
+    return _read(read_document(path), patches, path.parent, Catalog().plus(extra, allow_imports))
 
 
-def parse_config(text: str, folder: str | PathLike[str] = ".") -> TrainingConfig:
+def parse_config(
+    text: str,
+    folder: str | PathLike[str] = ".",
+    *,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
+) -> TrainingConfig:
     """Read a training config from YAML text; paths in it are relative to `folder`.
+
+    Args:
+        text: the YAML document.
+        folder: what paths are relative to.
+        extra: your own parts by the name that `type` gives them in the model.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
 
     Raises:
         SpecError: one error with every problem.
     """
-    return _read(parse_document(text, "config"), None, Path(folder))
+    return _read(parse_document(text, "config"), None, Path(folder), Catalog().plus(extra, allow_imports))
 
 
 def json_schema() -> dict[str, Any]:
@@ -58,8 +81,7 @@ def json_schema() -> dict[str, Any]:
     return {"$schema": model["$schema"], **schema, "title": "GemNet training"}
 
 
-def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path) -> TrainingConfig:
-    catalog = Catalog()
+def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path, catalog: Catalog) -> TrainingConfig:
     changes = resolve.as_document(patches or {})
     problems: list[str] = []
     model = None
@@ -131,7 +153,7 @@ def overlaid(base: Document, changes: Document) -> Document:
     Where the `type` of options changes, they keep the fields that the new type has too, as parts of a spec do.
     """
     return Document(
-        _merged(base.data, changes.data, ()), {**base.places, **changes.places}, (*base.problems, *changes.problems)
+        _merged(base.data, changes.data, ()), resolve.merged_places(base, changes), (*base.problems, *changes.problems)
     )
 
 

@@ -150,10 +150,11 @@ def test_the_same_kind_twice_on_another_graph(kind: str) -> None:
 def test_an_import_path_is_not_followed() -> None:
     spec = small_spec({"interactions.mine.type": "antigravity:Block", "bases.envelope.type": "step"})
     assert error_of(build, spec).splitlines() == [
-        "bases.envelope.type: unknown envelope 'step' (if it is a class of your own, pass extra={'step': ...}); "
-        "known: polynomial, exponential",
-        "interactions.mine.type: antigravity:Block would import code: pass allow_imports=True if you trust whoever "
-        "wrote this spec, or pass the class yourself, extra={'antigravity:Block': ...}",
+        "patch: bases.envelope.type: unknown envelope 'step' (if it is a class of your own, write "
+        "`type: module:Class` and allow imports, or pass extra={'step': ...}); known: polynomial, exponential",
+        "patch: interactions.mine.type: antigravity:Block would import code, from the module antigravity: if you trust "
+        "whoever wrote this file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the "
+        "class, extra={'antigravity:Block': ...}",
     ]
 
 
@@ -302,11 +303,12 @@ class Listed(Powers):
 
 def test_wrong_fields_of_own_parts() -> None:
     assert error_of(build, small_spec({"bases.radial": {"type": "mine", "widths": [1]}}), extra={"mine": Listed}) == (
-        "bases.radial.widths: must be a list, got [1]; declare the field with Field(strict=False), so that it takes one"
+        "patch: bases.radial.widths: must be a list, got [1]; declare the field with Field(strict=False), so that it "
+        "takes one"
     )
     changes = {"bases.radial": {"type": "mine", "cnt": 3}}
     assert error_of(build, small_spec(changes), extra={"mine": Powers}) == (
-        "bases.radial.cnt: unknown field; did you mean 'count'?"
+        "patch: bases.radial.cnt: unknown field; did you mean 'count'?"
     )
 
 

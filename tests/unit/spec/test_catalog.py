@@ -169,8 +169,8 @@ def test_imports_that_fail(path: str, message: str) -> None:
 def test_unknown_names() -> None:
     catalog = Catalog()
     assert catalog.unknown(RADIAL, "gausian") == (
-        "unknown radial basis 'gausian' (if it is a class of your own, pass extra={'gausian': ...}); "
-        "did you mean 'gaussian'?"
+        "unknown radial basis 'gausian' (if it is a class of your own, write `type: module:Class` and allow imports, "
+        "or pass extra={'gausian': ...}); did you mean 'gaussian'?"
     )
     assert catalog.unknown(RADIAL, "xyz").endswith("; known: gaussian, spherical_bessel, bernstein")
     assert catalog.unknown(RADIAL, "legendre") == (
@@ -178,8 +178,8 @@ def test_unknown_names() -> None:
         "known: gaussian, spherical_bessel, bernstein"
     )
     assert catalog.unknown(RADIAL, "my_lab:Basis") == (
-        "my_lab:Basis would import code: pass allow_imports=True if you trust whoever wrote this spec, "
-        "or pass the class yourself, extra={'my_lab:Basis': ...}"
+        "my_lab:Basis would import code, from the module my_lab: if you trust whoever wrote this file, allow it with "
+        "`--allow-imports`, in Python with allow_imports=True; or pass the class, extra={'my_lab:Basis': ...}"
     )
 
 

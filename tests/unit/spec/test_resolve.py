@@ -119,7 +119,7 @@ def test_one_error_lists_every_problem(tmp_path: Path) -> None:
         "mine.yaml:2: sizes.atom: must be a whole number, got '12'; remove the quotes",
         "patch: activation: must be 'silu', 'siqu' or 'identity', got 'relu'",
         "mine.yaml:4: bases.radial.type: unknown radial basis 'gausian' (if it is a class of your own, "
-        "pass extra={'gausian': ...}); did you mean 'gaussian'?",
+        "write `type: module:Class` and allow imports, or pass extra={'gausian': ...}); did you mean 'gaussian'?",
         "mine.yaml:6: blocks.count: must be a whole number, got 2.5",
         "mine.yaml:9: interactions.quadruplet.dwn: unknown field; did you mean 'down'?",
         "lab.yaml:5: heads.forces.copled: unknown field; did you mean 'coupled'?",

@@ -160,8 +160,8 @@ def test_from_yaml_extends_nothing() -> None:
         (
             {"bases.radial": {"type": "gausian", "count": 3}},
             [
-                "bases.radial.type: unknown radial basis 'gausian' (if it is a class of your own, "
-                "pass extra={'gausian': ...}); did you mean 'gaussian'?"
+                "bases.radial.type: unknown radial basis 'gausian' (if it is a class of your own, write "
+                "`type: module:Class` and allow imports, or pass extra={'gausian': ...}); did you mean 'gaussian'?"
             ],
         ),
         ({"bases.radial.type": "legendre"}, ["bases.radial.type: 'legendre' is no radial basis but another part"]),
