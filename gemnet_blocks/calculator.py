@@ -17,7 +17,7 @@ from gemnet_blocks.frames import with_tag
 from gemnet_blocks.graph.coinciding import refuse_coinciding
 from gemnet_blocks.graph.neighbors import NeighborSearch
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.model_file import floating_type, load_potential
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import StoredMeaning
 from gemnet_blocks.skin import KeptNeighbors
@@ -36,7 +36,7 @@ class GemNetCalculator(Calculator):
         potential: a potential, or a file that `save_potential` wrote. It is not changed.
         skin: neighbors are searched for this much farther than needed, in Å, and kept until an atom has moved by half
             of it; 0: a search in every step. Changes no result.
-        dtype: the floating-point type of the weights; None: as they are.
+        dtype: the floating-point type of the weights, or its name; None: as they are.
         device: where to compute; None: where the weights are.
         default_tag: the tag of atoms that have none; None: models that need tags refuse them.
         memory_budget: in bytes, see `GemNet`; None: that of the model.
@@ -65,7 +65,7 @@ class GemNetCalculator(Calculator):
         self,
         potential: Potential | str | os.PathLike[str],
         skin: float = 0.5,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
         default_tag: int | None = None,
         memory_budget: float | None = None,
@@ -173,13 +173,14 @@ class GemNetCalculator(Calculator):
 
 def own_potential(
     potential: Potential | str | os.PathLike[str],
-    dtype: torch.dtype | None,
+    dtype: torch.dtype | str | None,
     device: torch.device | str | None,
     execution: Execution | None = None,
     extra: Mapping[str, type] | None = None,
     allow_imports: bool = False,
 ) -> Potential:
     """The potential of a file, or the given one, or a copy where its type or device have to be changed."""
+    dtype = floating_type(dtype)
     if not isinstance(potential, Potential):
         return load_potential(potential, execution, dtype, device, extra=extra, allow_imports=allow_imports)
     if execution is not None:

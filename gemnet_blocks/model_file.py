@@ -21,7 +21,7 @@ from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
 from gemnet_blocks.spec.build import Execution, build, build_shapes
 from gemnet_blocks.spec.catalog import Catalog, search_beside
-from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.document import Document, absent
 from gemnet_blocks.spec.resolve import validate
 from gemnet_blocks.weights import ordinary_tensors
 
@@ -74,11 +74,23 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
         raise StateError(f"{path}: cannot be written: {error}") from error
 
 
+def floating_type(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    """A floating-point type that may be given by its name, such as `float64`.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    named = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
+    if named is None or (isinstance(named, torch.dtype) and named.is_floating_point):
+        return named
+    raise ValueError(f"dtype: expected a floating-point type such as torch.float64 or 'float64', got {dtype!r}")
+
+
 @ordinary_tensors()
 def load_potential(
     path: str | os.PathLike[str],
     execution: Execution | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     device: torch.device | str | None = None,
     *,
     extra: Mapping[str, type] | None = None,
@@ -89,7 +101,7 @@ def load_potential(
     Args:
         path: the file.
         execution: how the model is computed.
-        dtype: the floating-point type of the weights; None: that of the file.
+        dtype: the floating-point type of the weights, or its name; None: that of the file.
         device: where to; None: the CPU.
         extra: your own parts by the name that the spec's `type` gives them.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for files that you trust.
@@ -100,6 +112,7 @@ def load_potential(
             such device.
         SpecError: the spec has parts that are not known, or that would have to be imported, or memory does not suffice.
     """
+    dtype = floating_type(dtype)
     content = _read(Path(path))
     if allow_imports:
         search_beside(Path(path))
@@ -143,7 +156,7 @@ def _read(path: Path) -> _Content:
     from safetensors import safe_open
 
     if not path.is_file():
-        raise StateError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
+        raise StateError(f"{path}: {'is a folder' if path.is_dir() else absent(path)}")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             texts = dict(file.metadata() or {})

@@ -40,7 +40,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         potential: a potential, or a file that `save_potential` wrote. It is not changed.
         skin: neighbors are searched for this much farther than needed, in Å, and kept until an atom of any system has
             moved by half of it; 0: a search in every step. Changes no result.
-        dtype: the floating-point type of the weights; None: as they are.
+        dtype: the floating-point type of the weights, or its name; None: as they are.
         device: where to compute; None: where the weights are.
         default_tag: the tag of all atoms, as TorchSim's states have none; None: models that need tags refuse them.
         compute_stress: whether stresses are computed of periodic systems; None: where the model has them.
@@ -58,7 +58,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         self,
         potential: Potential | str | os.PathLike[str],
         skin: float = 0.5,
-        dtype: torch.dtype | None = None,
+        dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
         default_tag: int | None = None,
         compute_stress: bool | None = None,

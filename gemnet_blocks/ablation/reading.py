@@ -16,7 +16,7 @@ from gemnet_blocks.ablation.training_section import read_training
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
-from gemnet_blocks.spec.document import Document, Problem, Route, read_document
+from gemnet_blocks.spec.document import Document, Problem, Route, check_kind, read_document
 from gemnet_blocks.spec.explain import findings
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training import reading
@@ -89,6 +89,7 @@ def read_study(
 def _with_extended(path: Path, below: Sequence[Path]) -> Document:
     """A file on top of the files that it extends; `below` are the files that extend it."""
     document = read_document(path)
+    check_kind(document, path, "a study")
     if "extends" not in document.data:
         return document
     data = dict(document.data)

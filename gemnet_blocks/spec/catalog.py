@@ -148,6 +148,12 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(known)}" if known else ""
 
 
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of an error message that has named all that is known: what is nearest, or nothing."""
+    hint = did_you_mean(name, known)
+    return hint if "did you mean" in hint else ""
+
+
 def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> None:
     """Check that a class of the caller can be used under a name, before something less clear fails.
 

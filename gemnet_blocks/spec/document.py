@@ -24,6 +24,31 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?
 
 
 @dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of document.
+
+    Attributes:
+        keys: which no other kind has.
+        use: what it is for.
+    """
+
+    keys: frozenset[str]
+    use: str
+
+
+KINDS: Mapping[str, Kind] = {
+    "a spec": Kind(
+        frozenset({"sizes", "graphs", "bases", "blocks", "interactions", "read_out", "heads"}),
+        "`gemnet-blocks summary` shows its model; name it as `model` in a training config, or as `base` in a study",
+    ),
+    "a training config": Kind(
+        frozenset({"model", "loss", "optimizer", "schedule", "scales"}), "`gemnet-blocks train` takes it"
+    ),
+    "a study": Kind(frozenset({"base", "variants", "budget"}), "`gemnet-blocks ablate` takes it"),
+}
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """One thing that is wrong with a document.
 
@@ -85,13 +110,44 @@ def read_document(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
+        if b"\0" in error.object[:1024] or path.suffix == ".safetensors":
+            raise SpecError(
+                f"{path}: is a binary file and no YAML: `gemnet-blocks evaluate` and `relax` take model files, and "
+                "`convert` takes checkpoints; name a YAML file here"
+            ) from None
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
         raise SpecError(f"{path}:{line}: byte 0x{byte:02x} is no UTF-8: save it as UTF-8") from None
+    except FileNotFoundError:
+        raise SpecError(f"{path}: {absent(path)}") from None
     except IsADirectoryError:
         raise SpecError(f"{path}: is a directory: name a file in it") from None
     except OSError as error:
         raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
     return parse_document(text, str(path))
+
+
+def absent(path: Path) -> str:
+    """What is said of a file that cannot be found."""
+    if path.is_symlink():
+        return f"is a link to {path.readlink()}, which does not exist: mend the link"
+    return "there is no such file"
+
+
+def check_kind(document: Document, path: Path, wanted: str) -> None:
+    """Check that a document is not one of another kind.
+
+    Args:
+        document: as it was read.
+        path: of its file.
+        wanted: `a spec`, `a training config` or `a study`.
+
+    Raises:
+        SpecError: it is; says what it is, and which command takes it.
+    """
+    if not KINDS[wanted].keys & document.data.keys():
+        for name, kind in KINDS.items():
+            if kind.keys & document.data.keys():
+                raise SpecError(f"{path}: is {name}, not {wanted}: {kind.use}")
 
 
 def parse_document(text: str, name: str) -> Document:

@@ -20,6 +20,7 @@ from gemnet_blocks.spec.catalog import (
     SPHERICAL,
     Catalog,
     did_you_mean,
+    near,
     options_class,
 )
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
@@ -97,7 +98,9 @@ def explain(error: ErrorDetails, document: Document, catalog: Catalog) -> Proble
         return Problem(route, f"needs a `type`, {_either(route)}")
     if kind == "union_tag_invalid":
         chosen = _at((*route, "type"), document.data)
-        return Problem((*route, "type"), f"must be {_either(route)}, got {shown(chosen)}")
+        return Problem(
+            (*route, "type"), f"must be {_either(route)}, got {shown(chosen)}{near(str(chosen), CHOICES[route])}"
+        )
     if kind not in WORDS:
         return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
     message = f"{WORDS[kind].format(**error.get('ctx', {}))}, got {shown(given)}"

@@ -12,8 +12,18 @@ from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, search_beside
-from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, parse_value, read_document, shown
+from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, near, search_beside
+from gemnet_blocks.spec.document import (
+    Document,
+    Problem,
+    Route,
+    absent,
+    check_kind,
+    parse_document,
+    parse_value,
+    read_document,
+    shown,
+)
 from gemnet_blocks.spec.explain import KIND_AT, explain, findings, kind_at, part_options
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
@@ -55,7 +65,7 @@ def load_spec(
     catalog = Catalog().plus(extra, allow_imports)
     path = Path(path)
     if not path.exists():
-        raise SpecError(f"{path}: there is no such file{near_file(path)}")
+        raise SpecError(f"{path}: {absent(path)}{near_file(path)}")
     if allow_imports:
         search_beside(path)
     document = read_with_bases(path, catalog, ())
@@ -164,6 +174,7 @@ def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog:
 def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Document:
     """A file merged into the files that it extends; `below` are the files that extend it."""
     document = read_document(path)
+    check_kind(document, path, "a spec")
     data = dict(document.data)
     base = data.pop("extends", None)
     changes = Document(data, document.places)
@@ -184,9 +195,8 @@ def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Docu
 
 def near_file(path: Path) -> str:
     """A hint at the spec file in the same folder that may be meant, or nothing."""
-    names = [file.name for file in path.parent.glob("*") if file.suffix in (".yaml", ".yml")]
-    near = did_you_mean(path.name, names)
-    return near if "did you mean" in near else ""
+    names = [file.name for file in path.parent.glob("*") if file.suffix in (".yaml", ".yml") and file != path]
+    return near(path.name, names)
 
 
 def as_document(changes: Mapping[str, Any]) -> Document:

@@ -11,8 +11,17 @@ from pydantic_core import ErrorDetails
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
-from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
-from gemnet_blocks.spec.document import Document, Problem, Route, parse_document, read_document, shown
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean, near, search_beside
+from gemnet_blocks.spec.document import (
+    Document,
+    Problem,
+    Route,
+    absent,
+    check_kind,
+    parse_document,
+    read_document,
+    shown,
+)
 from gemnet_blocks.spec.editor import json_schema as spec_schema
 from gemnet_blocks.spec.explain import WORDS, findings
 from gemnet_blocks.spec.schema import Spec
@@ -44,7 +53,9 @@ def load_config(
     path = Path(path)
     if allow_imports:
         search_beside(path)
-    return _read(read_document(path), patches, path.parent, Catalog().plus(extra, allow_imports))
+    document = read_document(path)
+    check_kind(document, path, "a training config")
+    return _read(document, patches, path.parent, Catalog().plus(extra, allow_imports))
 
 
 def parse_config(
@@ -128,7 +139,8 @@ def _inline(section: Document, catalog: Catalog, folder: Path) -> Document:
 
 def _spec_file(path: Path, catalog: Catalog, document: Document, key: str) -> Document:
     if not path.is_file():
-        reason = "is a directory" if path.is_dir() else f"does not exist{resolve.near_file(path)}"
+        missing = absent(path) if path.is_symlink() else "does not exist"
+        reason = "is a directory" if path.is_dir() else f"{missing}{resolve.near_file(path)}"
         name = "model" if key == "model" else f"model.{key}"
         raise SpecError(f"{document.place((key,))}: {name}: {path} {reason}")
     return resolve.read_with_bases(path, catalog, ())
@@ -216,13 +228,15 @@ def explained(error: ErrorDetails, document: Document) -> Problem:
         return Problem(route, "is missing")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
         tag = str(context.get("discriminator", "type")).strip("'")
-        return Problem((*route, tag), f"must be one of {context.get('expected_tags', 'the kinds that there are')}")
+        chosen = given.get(tag) if isinstance(given, Mapping) else None
+        kinds = _kinds_at(route, document.data, tag)
+        listed = f"{', '.join(map(repr, kinds[:-1]))} or {kinds[-1]!r}"
+        if kind == "union_tag_not_found":
+            return Problem(route, f"needs a `{tag}`, {listed}")
+        return Problem((*route, tag), f"must be {listed}, got {shown(chosen)}{near(str(chosen), kinds)}")
     if kind not in WORDS:
         return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
-    hint = ""
-    if kind == "literal_error" and isinstance(given, str):
-        hint = did_you_mean(given, str(context.get("expected", "")).split("'")[1::2])
-    hint = hint if "did you mean" in hint else ""
+    hint = near(str(given), str(context.get("expected", "")).split("'")[1::2]) if kind == "literal_error" else ""
     return Problem(route, f"{WORDS[kind].format(**context)}, got {shown(given)}{hint}")
 
 
@@ -239,6 +253,17 @@ def _route(location: tuple[int | str, ...], data: Any, missing: bool) -> Iterato
 
 def _fields_at(route: Route, data: Any) -> list[str]:
     """The names of the fields of the options at a route; of alternatives, those of the one that `type` chooses."""
+    return sorted({name for one in _options_at(route, data) for name in one.model_fields})
+
+
+def _kinds_at(route: Route, data: Any, tag: str) -> list[str]:
+    """What the `type` of the options at a route may be."""
+    options = [one for one in _options_at(route, data) if tag in one.model_fields]
+    return sorted(kind for one in options for kind in get_args(one.model_fields[tag].annotation))
+
+
+def _options_at(route: Route, data: Any) -> list[type[BaseModel]]:
+    """The options that may be at a route; of alternatives, the one that `type` chooses, if it is one of them."""
     options: list[type[BaseModel]] = [TrainingConfig]
     for key in route:
         data = data.get(key) if isinstance(data, Mapping) else None
@@ -251,7 +276,7 @@ def _fields_at(route: Route, data: Any) -> list[str]:
             if "type" in one.model_fields and chosen in get_args(one.model_fields["type"].annotation)
         ]
         options = fitting or options
-    return sorted({name for one in options for name in one.model_fields})
+    return options
 
 
 def _options_in(annotations: list[Any]) -> Iterator[type[BaseModel]]:
