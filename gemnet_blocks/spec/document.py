@@ -110,7 +110,8 @@ def read_document(path: Path) -> Document:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        if b"\0" in error.object[:1024] or path.suffix == ".safetensors":
+        wide = error.object.startswith((b"\xff\xfe", b"\xfe\xff"))  # text in UTF-16
+        if path.suffix == ".safetensors" or (b"\0" in error.object[:1024] and not wide):
             raise SpecError(
                 f"{path}: is a binary file and no YAML: `gemnet-blocks evaluate` and `relax` take model files, and "
                 "`convert` takes checkpoints; name a YAML file here"

@@ -233,7 +233,7 @@ def explained(error: ErrorDetails, document: Document) -> Problem:
         listed = f"{', '.join(map(repr, kinds[:-1]))} or {kinds[-1]!r}"
         if kind == "union_tag_not_found":
             return Problem(route, f"needs a `{tag}`, {listed}")
-        return Problem((*route, tag), f"must be {listed}, got {shown(chosen)}{near(str(chosen), kinds)}")
+        return Problem((*route, tag), f"must be one of {listed}, got {shown(chosen)}{near(str(chosen), kinds)}")
     if kind not in WORDS:
         return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
     hint = near(str(given), str(context.get("expected", "")).split("'")[1::2]) if kind == "literal_error" else ""

@@ -70,8 +70,11 @@ def test_a_link_to_no_model_file(files: dict[str, Path]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"data.split.type": "rndom"}, "split.type: must be 'group' or 'random', got 'rndom'; did you mean 'random'"),
-        ({"data.split": {"type": None}}, "split.type: must be 'group' or 'random'"),
+        (
+            {"data.split.type": "rndom"},
+            "split.type: must be one of 'group' or 'random', got 'rndom'; did you mean 'random'",
+        ),
+        ({"data.split": {"type": None}}, "split.type: must be one of 'group' or 'random'"),
         ({"schedule.type": "cosin"}, "'linear', 'plateau' or 'steps', got 'cosin'; did you mean 'cosine'"),
         ({"schedule.warmup": 3}, "schedule: needs a `type`, 'constant', 'cosine', "),
         ({"model.heads.forces.type": "gradiant"}, "must be 'direct' or 'gradient', got 'gradiant'; did you mean"),
