@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.angular.angular_sum import AngularSum, RadialSum

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.angular.angular_sum import AngularSum
