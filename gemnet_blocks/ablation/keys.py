@@ -19,7 +19,11 @@ from gemnet_blocks.training.starting import Source
 FORMAT = 1
 """The version of what a run computes and writes. Results of another one are not taken for results of this one."""
 
-_LATER: Mapping[tuple[str, str], Any] = {("references", "mean"): 0.0, ("schedule", "metric"): "loss"}
+_LATER: Mapping[tuple[str, str], Any] = {
+    ("references", "mean"): 0.0,
+    ("scales", "rows"): "distinct",
+    ("schedule", "metric"): "loss",
+}
 """Fields of a training config that came after the format, and what runs without them did: so much is no change."""
 
 _FILES = ("files", "train", "validation", "test")
@@ -62,7 +66,7 @@ def run_key(
             training["start_from"] = source.sha256
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
         for (section, field), before in _LATER.items():
-            if rest[section].get(field) == before:
+            if (rest[section] or {}).get(field) == before:
                 del rest[section][field]
         content |= {"data": data, "training": {**rest, "training": training}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))

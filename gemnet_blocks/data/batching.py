@@ -191,7 +191,9 @@ class _Batches(DataLoader[LabelledStructures]):
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         try:
-            yield from super().__iter__()
+            with torch.device("cpu"):  # where torch draws a seed that it reads at once
+                batches = super().__iter__()
+            yield from batches
         except StructureError as error:
             name = f"{type(error).__module__}.{type(error).__name__}: "
             raise StructureError(str(error).rsplit(name, 1)[-1].rstrip()) from None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, final, get_args
+from types import UnionType
+from typing import Any, Union, final, get_args, get_origin
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
@@ -122,7 +123,7 @@ def check_same_data(path: Path, before: str, now: str) -> None:
 def filled(config: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
     """A config with the defaults of the fields that it lacks.
 
-    Of alternatives of several types, such as schedules, the one is filled that `type` chooses; others stay as they are.
+    Of alternatives of several types, such as schedules, the one is filled that `type` chooses.
     """
     complete = dict(config)
     for name, field in fields.items():
@@ -136,12 +137,14 @@ def filled(config: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[s
 
 
 def _chosen(annotation: Any, value: Any) -> Any:
-    """The class of options in an annotation that describes a value."""
-    for one in get_args(annotation):
-        kind = one.model_fields.get("type") if isinstance(one, type) and issubclass(one, BaseModel) else None
-        if kind is not None and isinstance(value, Mapping) and value.get("type") == kind.default:
-            return one
-    return annotation
+    """The class of options in an annotation that describes a value: the only one, or the one of its `type`."""
+    if get_origin(annotation) not in (Union, UnionType):
+        return annotation
+    options = [one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
+    if len(options) == 1 or not isinstance(value, Mapping):
+        return options[0] if len(options) == 1 else annotation
+    kinds = {one.model_fields["type"].default: one for one in options if "type" in one.model_fields}
+    return kinds.get(value.get("type"), annotation)
 
 
 def _said(entries: Mapping[str, Any], name: str) -> str:

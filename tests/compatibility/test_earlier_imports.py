@@ -11,7 +11,7 @@ from recording import VERSIONS, command_line, read_json
 LINES = [
     (version, line)
     for version in VERSIONS
-    for line in (version / "imports.txt").read_text(encoding="utf-8").split("\n")
+    for line in (version / "imports.txt").read_text(encoding="utf-8").splitlines()
 ]
 
 

@@ -85,9 +85,15 @@ def test_training(tmp_path: Path) -> None:
     (config,) = blocks_in(DOCS / "how-to/training.md", "yaml")
     smaller = replaced(config, "sizes: {edge: 128}", "sizes: {atom: 8, edge: 8}")
     (tmp_path / "train.yaml").write_text(replaced(smaller, "minutes: 60", "steps: 2"), encoding="utf-8")
-    (console,) = blocks_in(DOCS / "how-to/training.md", "console")
+    console, longer, from_trained = blocks_in(DOCS / "how-to/training.md", "console")
     for command in commands(console):
         run(shlex.split(command), tmp_path)
+    (command,) = commands(longer)
+    run([part.replace("minutes=120", "steps=3") for part in shlex.split(command)], tmp_path)
+    new = (tmp_path / "train.yaml").read_text(encoding="utf-8").replace("runs/first", "runs/second")
+    (tmp_path / "new.yaml").write_text(new, encoding="utf-8")
+    (command,) = commands(from_trained)
+    run(shlex.split(command), tmp_path)
     (example,) = blocks_in(DOCS / "how-to/training.md", "python")
     made = "from ase.build import bulk\natoms = bulk('Cu', cubic=True)\n"
     run([sys.executable, "-c", f"{made}{example}\nprint(atoms.get_potential_energy())"], tmp_path)

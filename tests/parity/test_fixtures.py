@@ -120,7 +120,7 @@ def published_model(recorded: Recorded, dtype: torch.dtype) -> GemNetOC | GemNet
 def published_results(recorded: Recorded, dtype: torch.dtype) -> dict[str, Tensor]:
     """Everything that the façade computes of a case."""
     model, batch = published_model(recorded, dtype), recorded.batch(dtype)
-    if isinstance(model, GemNetOC | GemNetT):
+    if not isinstance(model, GemNetOCBackbone):
         return model(batch)
     layers = recorded.arguments.get("num_global_out_layers", 2)
     embeddings = model(batch)
@@ -173,7 +173,7 @@ def published_graphs(recorded: Recorded) -> tuple[Any, ...]:
     builder = build(model.spec, execution=Execution(angular="explicit")).trunk.graphs
     structures = Structures.from_batch(batch)
     graphs = builder(structures, torch.float64)
-    (triplets,) = map(index_dictionary, graphs.indices.values())
+    (triplets,) = (index_dictionary(index, graphs.edge_sets) for index in graphs.indices.values())
     return graph_dictionary(graphs.main.edges, structures), {}, {}, {}, graphs.main.reverse, triplets, {}, {}, {}
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.charges import unread
 from gemnet_blocks.cli import app
-from gemnet_blocks.frames import read_frames
+from gemnet_blocks.data.files_to_sources import read_atoms
 from gemnet_blocks.model_file import save_potential
 from gemnet_blocks.relaxation import relax
 from gemnet_blocks.structures import Structures
@@ -97,9 +97,8 @@ def test_commands_warn_of_the_rows_of_a_database(tmp_path: Path) -> None:
     with connect(tmp_path / "ions.db") as database:
         database.write(molecule(3), data={"charge": 0, "spin": 1})
         database.write(molecule(3), data={"charge": -1, "spin": 1})
-    assert [frame.info["charge"] for frame in read_frames(tmp_path / "ions.db")] == [0, -1]
-    assert [frame.info["charge"] for frame in read_frames(tmp_path / "ions.db", "-1")] == [-1]
-    assert [frame.info["charge"] for frame in read_frames(tmp_path / "ions.db", "id=1")] == [0]
+    assert [frame.info["charge"] for frame in read_atoms(tmp_path / "ions.db")] == [0, -1]
+    assert [frame.info["charge"] for frame in read_atoms(tmp_path / "ions.db", "-1")] == [-1]
     arguments = [str(tmp_path / "model.safetensors"), str(tmp_path / "ions.db"), "--steps", "1"]
     with pytest.warns(UserWarning, match="charge: -1"):
         CliRunner().invoke(app, ["relax", *arguments, "--output", str(tmp_path / "out.xyz")])

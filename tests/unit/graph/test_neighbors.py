@@ -483,7 +483,7 @@ def test_unknown_name() -> None:
 
 def test_torch_cluster_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch_cluster", None)
-    with pytest.raises(ImportError, match=r"pip install gemnet_blocks\[pyg\]"):
+    with pytest.raises(ImportError, match=r"pip install --no-build-isolation 'gemnet_blocks\[pyg\]'"):
         neighbor_search("torch_cluster")
 
 
