@@ -62,7 +62,7 @@ class PlainProducts(Products):
 
 
 PLAIN = PlainProducts()
-"""What a layer or sum multiplies matrices with unless it is told otherwise."""
+"""The products of layers and sums that choose no others."""
 
 
 @final
@@ -125,7 +125,7 @@ def as_under_autocast(matrix: Tensor) -> Tensor:
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:
-    """float32, or that type where it is wider: the type of distances, angles and their functions.
+    """float32, or that type if it is wider: the type of distances, angles and their functions.
 
     float16 has neither the range nor the digits for them: 1/(s² + ε²)^{3/2} of nearly straight chains overflows.
     """

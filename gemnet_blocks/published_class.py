@@ -1,4 +1,4 @@
-"""What the published classes of GemNet-OC and GemNet-T have in common."""
+"""The base of the published classes of GemNet-OC and GemNet-T."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PublishedClass(WeightedModule, ABC):
     spec: Spec
     """The architecture that the arguments describe."""
     trunk: Trunk
-    """Everything in front of the read-out."""
+    """The graphs, bases, embeddings and blocks, up to the readout."""
     num_blocks: int
     regress_forces: bool
     direct_forces: bool

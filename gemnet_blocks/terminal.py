@@ -96,7 +96,7 @@ def print_costs(costs: Estimate | Profile) -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Predictions:
-    """What a model predicts for frames of a file.
+    """The predictions of a model for frames of a file.
 
     Attributes:
         frames: copies that carry energies and forces.

@@ -44,7 +44,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         device: where to compute; None: where the weights are.
         default_tag: the tag of all atoms, as TorchSim's states have none; None: models that need tags refuse them.
         compute_stress: whether stresses are computed of periodic systems; None: where the model has them.
-        extra: your own parts, by the name that `type` gives them in the spec of a file.
+        extra: custom parts, by the name that `type` gives them in the spec of a file.
         allow_imports: whether a file may import parts like `my_lab.blocks:GatedTriplet`; only for files that you trust.
 
     Charges and spins of systems are not read, and atoms of a system may coincide; a warning says so, once.

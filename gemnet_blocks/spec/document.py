@@ -128,7 +128,7 @@ def read_document(path: Path) -> Document:
 
 
 def absent(path: Path) -> str:
-    """What is said of a file that cannot be found."""
+    """Describe why a file cannot be found, for errors."""
     if path.is_symlink():
         return f"is a link to {path.readlink()}, which does not exist: mend the link"
     return "there is no such file"

@@ -43,7 +43,7 @@ def load_config(
     Args:
         path: a YAML file; paths in it are relative to it.
         patches: changes by dotted path, such as `{"training.steps": 100, "model.interactions.quadruplet": None}`.
-        extra: your own parts by the name that `type` gives them in the model.
+        extra: custom parts by the name that `type` gives them in the model.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; modules in the folder of the
             file and in the current one are found, too.
 
@@ -70,7 +70,7 @@ def parse_config(
     Args:
         text: the YAML document.
         folder: what paths are relative to.
-        extra: your own parts by the name that `type` gives them in the model.
+        extra: custom parts by the name that `type` gives them in the model.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
 
     Raises:
@@ -257,7 +257,7 @@ def _fields_at(route: Route, data: Any) -> list[str]:
 
 
 def _kinds_at(route: Route, data: Any, tag: str) -> list[str]:
-    """What the `type` of the options at a route may be."""
+    """The kinds that the `type` of the options at a route may name."""
     options = [one for one in _options_at(route, data) if tag in one.model_fields]
     return sorted(kind for one in options for kind in get_args(one.model_fields[tag].annotation))
 

@@ -37,7 +37,7 @@ class Source:
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Source | None:
-        """What a config names; None where training begins with random weights.
+        """The model file that a config names; None if training begins with random weights.
 
         Raises:
             SpecError: there is no such file or folder, or the folder has no model, or the file cannot be read.
@@ -59,7 +59,7 @@ class Source:
 
     @classmethod
     def of_resumed(cls, saved: Mapping[str, Any], config: TrainingConfig, checkpoint: Path) -> Source | None:
-        """What a run began with, which need not be there anymore.
+        """The model file that a run began with, which may be gone by now.
 
         Args:
             saved: our part of the checkpoint.
