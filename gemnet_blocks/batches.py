@@ -38,6 +38,8 @@ def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
     cells = positions.new_zeros(count, 3, 3) if cell is None else _rows("cell", cell, count, 3, 3)
     if pbc is None:
         periodic = torch.full((count, 3), cell is not None, device=device)
+    elif not bool(((pbc == 0) | (pbc == 1)).all()):
+        raise StructureError(f"the batch's pbc: expected truth values, found {pbc.flatten()[:9].tolist()}")
     else:
         periodic = _rows("pbc", pbc if pbc.numel() != 3 else pbc.reshape(1, 3).expand(count, 3), count, 3).bool()
     tags, fixed = _per_atom(batch, "tags", device, atoms), _per_atom(batch, "fixed", device, atoms)

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import StructureError, first_few
 
 Quantity = Literal["charge", "spin"]
 """What a structure has and a model does not read."""
@@ -31,9 +31,6 @@ _NEUTRAL: dict[str, tuple[Quantity, frozenset[float]]] = {
 
 _ROUNDING = 0.01
 """Sums of charges of atoms differ from whole numbers by less."""
-
-_LISTED = 3
-"""Structures named in a message at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,11 +121,10 @@ def described(found: Mapping[str, Sequence[Unread]], count: int) -> str:
         found: what was found in each structure, by the place of the structure.
         count: the number of structures that were looked at.
     """
-    listed = [f"{place} ({', '.join(map(str, several))})" for place, several in list(found.items())[:_LISTED]]
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    listed = [f"{place} ({', '.join(map(str, several))})" for place, several in found.items()]
     return (
         f"{len(found)} of {count} structures have a total charge or spin, which the model does not read, so that it "
-        f"treats them as neutral: {'; '.join(listed)}{more}"
+        f"treats them as neutral: {first_few(listed, 3)}"
     )
 
 

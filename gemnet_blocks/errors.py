@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from itertools import islice
+
 
 class StructureError(ValueError):
     """A structure that cannot be computed: the message names its index and what to change.
@@ -42,3 +45,9 @@ def is_out_of_memory(error: BaseException) -> bool:
     said = ("out of memory", "can't allocate memory", "size calculation overflow")
     told = str(error)
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and any(words in told for words in said))
+
+
+def first_few(items: Collection[str], limit: int = 5, separator: str = "; ") -> str:
+    """Join the first few of many items for a message, and count the others: `a; b; c and 4 more`."""
+    shown = separator.join(islice(items, limit))
+    return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown

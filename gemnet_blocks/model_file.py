@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from gemnet_blocks.atomic import replacing
 from gemnet_blocks.checksum import checksum
 from gemnet_blocks.data.trained_frames import TrainedFrames
-from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.initialization import without_initial_values
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References
@@ -113,7 +113,7 @@ def load_potential(
         SpecError: the spec has parts that are not known, or that would have to be imported, or memory does not suffice.
     """
     dtype = floating_type(dtype)
-    content = _read(Path(path))
+    content = read_model_file(path)
     if allow_imports:
         search_beside(Path(path))
     spec = validate(Document(content.documents["spec"], {(): f"{path}: spec"}), Catalog().plus(extra, allow_imports))
@@ -145,16 +145,32 @@ def load_potential(
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Content:
+class ModelFile:
+    """The content of a model file, from which `load_potential` builds the model.
+
+    Attributes:
+        documents: the spec, atomic reference energies, units and training record, as dictionaries by these names.
+        weights: by name.
+        frames: hashes of the structures that the model was trained and validated on; None if they are not recorded.
+    """
+
     documents: dict[str, dict[str, Any]]
     weights: dict[str, Tensor]
     frames: TrainedFrames | None
 
 
-def _read(path: Path) -> _Content:
-    """The content of a file that is complete and undamaged."""
+def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
+    """Read a model file and check that it is complete, without building the model.
+
+    Args:
+        path: the file.
+
+    Raises:
+        StateError: the file is missing, is not a model file, is damaged, or of a newer version.
+    """
     from safetensors import safe_open
 
+    path = Path(path)
     if not path.is_file():
         raise StateError(f"{path}: {'is a folder' if path.is_dir() else absent(path)}")
     try:
@@ -173,7 +189,7 @@ def _read(path: Path) -> _Content:
         frames = TrainedFrames.from_text(texts["frames"]) if "frames" in texts else None
     except (ValueError, RecursionError) as error:
         raise StateError(f"{path}: its record of training structures cannot be read: {error}") from error
-    return _Content({name: _document(texts, name, path) for name in _FIELDS}, weights, frames)
+    return ModelFile({name: _document(texts, name, path) for name in _FIELDS}, weights, frames)
 
 
 def _check_format(texts: Mapping[str, str], path: Path) -> None:
@@ -225,7 +241,7 @@ def misfits(places: Mapping[str, Tensor], weights: Mapping[str, Tensor], needed:
             problems.append(
                 f"{name} is {stored.dtype} {tuple(stored.shape)} where {ours.dtype} {tuple(ours.shape)} is needed"
             )
-    return "; ".join(sorted(problems)[:10]) + (f"; and {len(problems) - 10} more" if len(problems) > 10 else "")
+    return first_few(sorted(problems), 10)
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor]) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.errors import StateDictError, StateError
+from gemnet_blocks.errors import StateDictError, StateError, first_few
 
 _WRAPPERS = (
     "module",
@@ -62,21 +62,17 @@ def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     twice = [key for key, name in names.items() if count[name] > 1]
     if twice:
         raise StateError(
-            f"the state has weights twice, with different prefixes: {some_of(twice)}: keep the keys of one prefix"
+            f"the state has weights twice, with different prefixes: {first_few(twice, 6, ', ')}: keep the keys of one "
+            "prefix"
         )
     return {name: state[key] for key, name in names.items()}
-
-
-def some_of(keys: Collection[str], limit: int = 6) -> str:
-    """The first of several keys, for messages."""
-    shown = ", ".join(list(keys)[:limit])
-    return f"{shown} and {len(keys) - limit} more" if len(keys) > limit else shown
 
 
 def no_key_fits(expected: Collection[str], found: Collection[str], advice: str = "") -> str:
     """The message for a state of which no key is known."""
     return (
-        f"no key of the state fits the model: expected keys such as {some_of(expected, 3)}, found {some_of(found, 3)}. "
+        f"no key of the state fits the model: expected keys such as {first_few(expected, 3, ', ')}, found "
+        f"{first_few(found, 3, ', ')}. "
         f"{advice or 'Check that the weights are those of this model'}"
     )
 

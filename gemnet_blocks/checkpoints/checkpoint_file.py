@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gemnet_blocks.errors import StateError
+from gemnet_blocks.errors import StateError, first_few
 from gemnet_blocks.torch_files import load_plain
 
 _READ = ("state_dict", "normalizers", "elementrefs", "ema", "scale_dict", "config", "epoch", "step")
@@ -107,9 +107,8 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
         raise StateError(f"{name}: holds no dictionary of weights by name")
     problems = {str(key): what for key, value in state.items() if (what := _problem(value))}
     if problems:
-        shown = "; ".join(f"{key} {what}" for key, what in list(problems.items())[:5])
-        more = f"; and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise StateError(f"{name}: weights that no model has: {shown}{more}")
+        shown = first_few([f"{key} {what}" for key, what in problems.items()])
+        raise StateError(f"{name}: weights that no model has: {shown}")
     config = sections.get("config")
     return Checkpoint(
         state={str(key): value for key, value in state.items()},

@@ -178,6 +178,7 @@ def _of_file(
 
     from gemnet_blocks.data.opening import open_files
     from gemnet_blocks.data.options import DataOptions
+    from gemnet_blocks.data.survey import survey
     from gemnet_blocks.spec.resolve import parse_assignment
 
     if units is None or energy is None:
@@ -201,4 +202,6 @@ def _of_file(
         first = error.errors(include_url=False)[0]
         where = ".".join(map(str, first["loc"]))
         raise SpecError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
-    return open_files([str(path)], options, Path(), charged="warn"), options.energy
+    dataset = open_files([str(path)], options, Path(), charged="warn")
+    print(f"{path}: {survey(dataset, range(len(dataset))).line()}")
+    return dataset, options.energy

@@ -50,17 +50,17 @@ def train(
             console.print(str(stopped), soft_wrap=True)
         raise typer.Exit(128 + stopped.signal) from None
     if first:
-        console.print(_closing_table(model, allow_imports))
+        console.print(_closing_table(model))
         print_written(model)
 
 
-def _closing_table(model: Path, allow_imports: bool) -> Table:
+def _closing_table(model: Path) -> Table:
     """The validation errors of the best model, the time, and the files of a run."""
-    from gemnet_blocks.model_file import load_potential
+    from gemnet_blocks.model_file import read_model_file
     from gemnet_blocks.progress_lines import clock
     from gemnet_blocks.training.display import with_units
 
-    record = load_potential(model.with_name("last.safetensors"), allow_imports=allow_imports).record  # of the whole run
+    record = read_model_file(model.with_name("last.safetensors")).documents["record"]  # of the whole run
     table = Table("result", "value", box=SIMPLE_HEAD, title=f"{model.stem} model", title_justify="left")
     best = record["best_validation"] or {"step": record["step"]}
     table.add_row("step", f"{best['step']:,} of {record['step']:,}")

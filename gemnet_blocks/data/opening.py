@@ -17,13 +17,11 @@ from gemnet_blocks.data.frame import Charged, LabelRules
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.data.stored import MemoryDataset, StreamedDataset
 from gemnet_blocks.data.survey import Survey, check_periodicity, survey
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import StructureError, first_few
 from gemnet_blocks.references import EnergyMeaning
 from gemnet_blocks.spec.schema import Spec
 
 _SAMPLE = 100
-_LISTED = 10
-"""Frames named in a message at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,9 +180,8 @@ def _described(copies: Copies, held: str, seen: str, surveys: dict[str, Survey])
         f"{surveys[held].dataset.place(index)} = {surveys[seen].dataset.place(other)}{'' if same else ' (moved)'}"
         for index, other, same in zip(copies.held, copies.seen, copies.same, strict=True)
     ]
-    more = f" and {len(listed) - _LISTED} more" if len(listed) > _LISTED else ""
     return (
         f"{len(copies)} of {len(surveys[held].dataset)} structures of {held} are in {seen} too, "
         f"{copies.same.count(False)} of them rotated, mirrored, shifted or renumbered: "
-        f"{'; '.join(listed[:_LISTED])}{more}"
+        f"{first_few(listed, 10)}"
     )

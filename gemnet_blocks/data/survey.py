@@ -91,6 +91,8 @@ class Survey:
             parts.append(f"energies {self.energies.min():.3f} to {self.energies.max():.3f} eV")
         if not np.isnan(self.force_rms):
             parts.append(f"force components {self.force_rms:.3f} eV/Å (root mean square)")
+        if repeated := len(self.keys) - len(set(self.keys)):
+            parts.append(f"{repeated} structures repeat others of it")
         return "; ".join(part for part in parts if part)
 
     def _periodicity(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -79,6 +79,19 @@ class TrainedFrames:
         train, validation = (_hashes(surveys[name].keys if name in surveys else []) for name in ("train", "validation"))
         complete = all(seen.complete for seen in parts) and max(len(train), len(validation)) <= _AT_MOST
         return cls(train[:_AT_MOST], validation[:_AT_MOST], complete)
+
+    def and_of_source(self, source: TrainedFrames | None) -> TrainedFrames:
+        """Add the structures of the model that training began with.
+
+        Args:
+            source: the record of that model; None if it has none, so that the record of both is not complete.
+        """
+        if source is None:
+            return replace(self, complete=False)
+        train = np.union1d(self.train, source.train)
+        validation = np.union1d(self.validation, source.validation)
+        complete = self.complete and source.complete and max(len(train), len(validation)) <= _AT_MOST
+        return TrainedFrames(train[:_AT_MOST], validation[:_AT_MOST], complete)
 
     def overlap(self, dataset: LabelledDataset) -> Overlap:
         """Count the structures of a dataset that are in this record; reads all of them.

@@ -10,7 +10,7 @@ from ase.data import chemical_symbols
 from jaxtyping import Int
 from torch import Tensor
 
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import StructureError, first_few
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.wrapping import WrappedAtoms, wrap
 from gemnet_blocks.structures import Structures
@@ -24,9 +24,6 @@ _BOX = 0.5
 
 _PLACES_AT_MOST = 64
 """How far apart atoms of one box are compared in the sorted list: a file whose positions are all zero has N² pairs."""
-
-_LISTED = 3
-"""Structures named in a message at most."""
 
 _MULTIPLIERS = (73_856_093, 19_349_663, 83_492_791, 2_654_435_761)
 """Odd numbers that mix the coordinates of a box and its structure into one integer."""
@@ -76,10 +73,9 @@ def coinciding_message(found: Mapping[str, str], count: int) -> str:
         found: two atoms of each structure, by its name.
         count: the number of structures that were searched.
     """
-    listed = "; ".join(f"{place} ({atoms})" for place, atoms in list(found.items())[:_LISTED])
-    more = f" and {len(found) - _LISTED} more" if len(found) > _LISTED else ""
+    listed = first_few([f"{place} ({atoms})" for place, atoms in found.items()], 3)
     return (
-        f"atoms coincide (less than {COINCIDING} Å apart) in {len(found)} of {count} structures: {listed}{more}: "
+        f"atoms coincide (less than {COINCIDING} Å apart) in {len(found)} of {count} structures: {listed}: "
         "correct or remove these structures"
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gemnet_blocks.atomic import replacing
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.errors import StateError
+from gemnet_blocks.errors import StateError, first_few
 
 if TYPE_CHECKING:
     from gemnet_blocks.training.step import StepReport
@@ -37,10 +37,9 @@ class NonFiniteError(StateError):
             places: where its structures are from.
             checkpoint: what is known of the last good state.
         """
-        shown = "; ".join(places[:5]) + (f"; and {len(places) - 5} more" if len(places) > 5 else "")
         return StateError(
-            f"{self}. The batch ({shown}) was written to {path}: look for wrong labels or atoms that overlap; "
-            f"else lower the learning rate or training.clip. {checkpoint}"
+            f"{self}. The batch ({first_few(places)}) was written to {path}: look for wrong labels or atoms that "
+            f"overlap; else lower the learning rate or training.clip. {checkpoint}"
         )
 
 

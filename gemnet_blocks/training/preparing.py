@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from gemnet_blocks.data.opening import DataSplits
-from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.model import GemNet
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.references import References, fit_references
@@ -202,14 +202,14 @@ def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
             scale.factor.data.fill_(1.0)
     unfitted = [name for name, factor in scale_factors(model).items() if not factor.fitted]
     if unfitted and not config.training.allow_unfitted:
-        shown = ", ".join(unfitted[:5]) + (f" and {len(unfitted) - 5} more" if len(unfitted) > 5 else "")
         why = (
             "`scales` is null: set scales: {batches: 8}"
             if config.scales is None
             else "nothing varies where they are: remove what the data does not need from model.interactions"
         )
         raise StateError(
-            f"{len(unfitted)} scale factors are not fitted ({shown}): {why}, or set training.allow_unfitted"
+            f"{len(unfitted)} scale factors are not fitted ({first_few(unfitted, 5, ', ')}): {why}, or set "
+            "training.allow_unfitted"
         )
 
 

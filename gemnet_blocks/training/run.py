@@ -106,6 +106,8 @@ class Run:
         if saved is None:
             prepare_scales(config, feed, potential.model.to(processes.device(config.training.device)))
         frames = TrainedFrames.of(data.surveys)
+        if source is not None:
+            frames = source.and_its_frames(frames)
         results = Results(
             folder, config, potential.references, data.report, data.digest, processes.world, frames, source
         )

@@ -12,15 +12,13 @@ from typing import Any
 from ase.data import chemical_symbols
 
 from gemnet_blocks.data.options import located
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.data.trained_frames import TrainedFrames
+from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.model import GemNet
-from gemnet_blocks.model_file import load_potential, misfits
+from gemnet_blocks.model_file import load_potential, misfits, read_model_file
 from gemnet_blocks.spec.document import entries
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.training.options import TrainingConfig
-
-_LISTED = 10
-"""Differences named in a message at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +28,20 @@ class Source:
     Attributes:
         path: of the file, absolute.
         sha256: of its content.
+        frames: the record of the structures that it was trained on, as `TrainedFrames.to_text`; None without one.
     """
 
     path: str
     sha256: str
+    frames: str | None = None
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Source | None:
         """The model file that a config names; None if training begins with random weights.
 
         Raises:
-            SpecError: there is no such file or folder, or the folder has no model, or the file cannot be read.
+            SpecError: the file or folder is missing, the folder has no model, or the file cannot be read.
+            StateError: the file is not a model file, or is damaged.
         """
         if config.training.start_from is None:
             return None
@@ -50,12 +51,15 @@ class Source:
             found = [place / f"{name}.safetensors" for name in ("best", "last")]
             path = next((one for one in found if one.is_file()), place)
         try:
-            return cls(str(path.resolve()), hashlib.sha256(path.read_bytes()).hexdigest())
+            content = path.read_bytes()
         except OSError as error:
             reason = "is a folder without best.safetensors and last.safetensors" if place.is_dir() else error.strerror
             raise SpecError(
                 f"training.start_from: expected a model file, or the folder of a run with one; {place}: {reason}"
             ) from error
+        frames = read_model_file(path).frames
+        record = None if frames is None else frames.to_text()
+        return cls(str(path.resolve()), hashlib.sha256(content).hexdigest(), record)
 
     @classmethod
     def of_resumed(cls, saved: Mapping[str, Any], config: TrainingConfig, checkpoint: Path) -> Source | None:
@@ -82,7 +86,7 @@ class Source:
             )
         try:
             now = cls.of(config)
-        except SpecError:  # it is not there anymore
+        except (SpecError, StateError):  # the file was removed or overwritten, and is not needed anymore
             return before
         # the file that the run began with may have changed since
         if now is not None and now.path != before.path and now.sha256 != before.sha256:
@@ -91,6 +95,10 @@ class Source:
                 "another model: change it back to go on, or choose another output folder"
             )
         return before
+
+    def and_its_frames(self, frames: TrainedFrames) -> TrainedFrames:
+        """Add the structures that the model was trained on before to the record of a run."""
+        return frames.and_of_source(None if self.frames is None else TrainedFrames.from_text(self.frames))
 
     def fill(self, model: GemNet, spec: Spec, elements: frozenset[int]) -> None:
         """Put the weights into a model.
@@ -109,7 +117,7 @@ class Source:
         trained = load_potential(self.path, extra=spec.catalog.extra, allow_imports=spec.catalog.allow_imports)
         there, here = dict(entries(trained.spec.to_dict())), dict(entries(spec.to_dict()))
         names = [name for name in dict.fromkeys((*here, *there)) if here.get(name) != there.get(name)]
-        differing = ", ".join(names[:_LISTED]) + (", ..." if len(names) > _LISTED else "")
+        differing = first_few(names, 10, ", ")
         weights, places = trained.model.state_dict(), model.state_dict()
         if problems := misfits(places, weights, places):
             raise SpecError(

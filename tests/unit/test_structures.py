@@ -169,6 +169,12 @@ def test_without_cells_nothing_is_periodic() -> None:
     assert (structures.cells == 0).all()
 
 
+@pytest.mark.parametrize("pbc", [torch.full((2, 3), 2), torch.tensor([0.5, 1.0, 0.0]), torch.tensor([-1, 0, 1])])
+def test_periodicity_of_a_batch_is_truth_values(pbc: torch.Tensor) -> None:
+    with pytest.raises(StructureError, match="pbc: expected truth values, found"):
+        Structures.from_batch(batch_of([small_cell(), small_cell()], pbc=pbc))
+
+
 def test_with_cells_and_without_pbc_everything_is_periodic() -> None:
     structures = Structures.from_batch(batch_of([small_cell(), small_cell()], pbc=None))
     assert structures.periodic.all()

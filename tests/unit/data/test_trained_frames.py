@@ -98,6 +98,23 @@ def test_evaluation_refuses_structures_that_were_trained_on(tmp_path: Path) -> N
     assert evaluate(known, mixed).overlap is None
 
 
+def test_a_model_trained_further_remembers_the_structures_of_its_source(tmp_path: Path) -> None:
+    first = recorded(tmp_path)
+    second = TrainedFrames.of(opened(tmp_path, train=["new.xyz"], validation=["validation.xyz"]).surveys)
+    both = second.and_of_source(first)
+    overlap = both.overlap(opened(tmp_path, files=["mixed.xyz"]).train)
+    assert (overlap.trained_on, overlap.validated_on, overlap.complete) == (4, 1, True)
+    assert not second.and_of_source(None).complete
+
+
+def test_repeated_structures_are_counted(tmp_path: Path) -> None:
+    frames = crystals(3)
+    written(tmp_path / "a.xyz", frames)
+    report = opened(tmp_path, train=["a.xyz", "a.xyz"]).report
+    assert "6 structures" in report
+    assert "3 structures repeat others of it" in report
+
+
 def test_a_sample_says_at_least(tmp_path: Path) -> None:
     record = replace(recorded(tmp_path), complete=False)
     assert str(record.overlap(opened(tmp_path, files=["mixed.xyz"]).train)).startswith("at least 2 of 5")
