@@ -18,12 +18,12 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.dense import Dense, residuals
+from gemnet_blocks.aggregation.scatter import TorchSums
 from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
-from gemnet_blocks.blocks.message import Message
 from gemnet_blocks.blocks.update import AtomUpdate
-from gemnet_blocks.graph.edges import EdgeSet
-from gemnet_blocks.sums import TorchSums
+from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.interactions.message import Message
+from gemnet_blocks.layers.dense import Dense, residuals
 
 RADIAL = 16
 DEGREE = 30

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from worker import Prediction, Task, Training, serve, timed
 
 from gemnet_blocks import Structures
-from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.spec.published import from_published

@@ -1,12 +1,12 @@
 """GemNet-OC and GemNet-T as independent layers, put together by a declarative spec."""
 
-from gemnet_blocks.gemnet_oc import (
+from gemnet_blocks.published.gemnet_oc import (
     GemNetOC,
     GemNetOCBackbone,
     GemNetOCEnergyAndGradForceHead,
     GemNetOCForceHead,
 )
-from gemnet_blocks.gemnet_t import GemNetT
+from gemnet_blocks.published.gemnet_t import GemNetT
 from gemnet_blocks.structures import Prediction, Structures
 
 __all__ = [

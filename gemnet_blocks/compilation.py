@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from gemnet_blocks.blocks.dense import Dense, Residual
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.heads import GradientForces
+from gemnet_blocks.layers.dense import Dense, Residual
+from gemnet_blocks.model.heads import GradientForces
 
 
 def compile_layers(model: nn.Module) -> None:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
+from gemnet_blocks.cli.tables import console, predictions, print_summary
 from gemnet_blocks.data.files_to_sources import read_atoms
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.frames import with_tag
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.terminal import console, predictions, print_summary
+from gemnet_blocks.util.ase_io import with_tag
 
 CONFIGS = Path("paper_configs")
 BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
@@ -82,7 +82,7 @@ def _ablate(base: Path, folder: Path) -> None:
         console.print("It needs more packages: pip install 'gemnet_blocks[train,plot]'")
         return
     from gemnet_blocks.ablation import Study
-    from gemnet_blocks.sample_data import write_emt_slabs
+    from gemnet_blocks.examples import write_emt_slabs
 
     folder.mkdir(exist_ok=True)
     slabs = write_emt_slabs(folder / "slabs.extxyz", 40)

@@ -10,9 +10,9 @@ from typing import Any, final
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 
-from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.heads import GradientForces
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import GradientForces
 
 REST = "everything else"
 """What is computed outside of all parts."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gemnet_blocks.atomic import replacing
-from gemnet_blocks.timing import Profile
+from gemnet_blocks.model.profiler import Profile
+from gemnet_blocks.util.files import replacing
 
 
 def require_matplotlib() -> None:

@@ -9,9 +9,9 @@ from rich.box import SIMPLE_HEAD
 from rich.live import Live
 from rich.table import Table
 
-from gemnet_blocks.progress_lines import ProgressLines
-from gemnet_blocks.relaxation import RelaxationStep
-from gemnet_blocks.terminal import console
+from gemnet_blocks.calculator.relaxation import RelaxationStep
+from gemnet_blocks.cli.tables import console
+from gemnet_blocks.util.progress_lines import ProgressLines
 
 _SHOWN = 12
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from gemnet_blocks.graph.caps import CapRule, within_cap
-from gemnet_blocks.graph.edges import measure
-from gemnet_blocks.graph.neighbors import Pairs
+from gemnet_blocks.geometry.edges import measure
+from gemnet_blocks.graph.max_neighbors import CapRule, within_cap
+from gemnet_blocks.graph.neighbor_list import Pairs
 from gemnet_blocks.structures import Structures
 
 STORED_CUTOFF, STORED_MAX_NEIGHBORS = 6.0, 50

@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from gemnet_blocks.charges import described, unread_of_atoms
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.frames import fixed_atoms
+from gemnet_blocks.util.ase_io import fixed_atoms
+from gemnet_blocks.util.charges import described, unread_of_atoms
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -11,16 +11,16 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.graph.builder import GraphBuilder, Graphs, Selection
 from gemnet_blocks.graph.chains import chains
-from gemnet_blocks.graph.edge_sets import GraphBuilder, Graphs, Selection
-from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.graph.index_sets import IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.quadruplets import Quadruplets, of_different_atoms, triplets_around_source
 from gemnet_blocks.graph.ragged import Join, row_pointers
 from gemnet_blocks.graph.triplets import triplets
+from gemnet_blocks.model.shape_tracing import SymbolicBookkeeper
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.symbolic import SymbolicBookkeeper
 
 
 @final

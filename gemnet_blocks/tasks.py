@@ -8,8 +8,8 @@ from typing import Literal, TypeVar, final, get_args
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.heads import GradientForces
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.parts import BACKWARD, Observer
 from gemnet_blocks.structures import Prediction, Structures
 

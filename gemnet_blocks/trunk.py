@@ -9,17 +9,17 @@ from typing import final
 import torch
 from torch import nn
 
-from gemnet_blocks.blocks.atom_embedding import AtomEmbedding
-from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
-from gemnet_blocks.blocks.interaction import Embeddings
 from gemnet_blocks.blocks.read_out import Output, OutputBlock
-from gemnet_blocks.geometry import GeometryEncoder
-from gemnet_blocks.graph.edge_sets import GraphBuilder, Graphs
+from gemnet_blocks.graph.builder import GraphBuilder, Graphs
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
-from gemnet_blocks.precision import at_least_single, without_autocast
-from gemnet_blocks.recomputation import remade
+from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.layers.embeddings import AtomEmbedding
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.precision import at_least_single, without_autocast
+from gemnet_blocks.util.recompute import remade
 
 
 @dataclass(frozen=True, slots=True, eq=False)

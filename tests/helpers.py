@@ -16,21 +16,21 @@ from ase import Atoms
 from ase.build import fcc111
 from torch import Tensor, nn
 
-from gemnet_blocks.angular.angular_sum import AngularSum, LinearMap
+from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap
 from gemnet_blocks.angular.plan import AngularPlan
-from gemnet_blocks.basis.geometry import RadialBases, RadialValues
 from gemnet_blocks.basis.radial import Gaussian
-from gemnet_blocks.blocks.interaction import Embeddings, Interaction, InteractionGeometry
-from gemnet_blocks.graph.caps import Ties
-from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder, Graphs
+from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
-from gemnet_blocks.graph.neighbors import VesinSearch
+from gemnet_blocks.graph.max_neighbors import Ties
+from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.graph.symmetrize import Symmetrization
-from gemnet_blocks.model import GemNet
-from gemnet_blocks.recomputation import lean
-from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.interactions.interaction import Embeddings, Interaction, InteractionGeometry
+from gemnet_blocks.layers.projection import RadialBases, RadialValues
+from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build, load_spec
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.recompute import lean
 
 ROOT = Path(__file__).parents[1]
 

@@ -11,7 +11,7 @@ from ase.build import bulk
 from helpers import ROOT, set_random_scales, small_cell
 
 from gemnet_blocks.potential import Potential
-from gemnet_blocks.references import References
+from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec import Execution, Spec, build, load_spec
 
 REFERENCES = References({1: -13.6, 6: -1027.125, 7: -5.5, 8: -2041.75, 29: -3.7}, scale=2.5, meaning="total")

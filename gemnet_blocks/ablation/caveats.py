@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gemnet_blocks.ablation.comparison import Comparison
-from gemnet_blocks.ablation.page import Bullets
+from gemnet_blocks.ablation.report.formatting import clean, number, probability, quantity
+from gemnet_blocks.ablation.report.page import Bullets
+from gemnet_blocks.ablation.report.statistics import LEVEL, MINIMUM_PAIRS, pairs_needed, smallest_p_value
+from gemnet_blocks.ablation.report.tables import planned_seeds
 from gemnet_blocks.ablation.results import StudyResults
-from gemnet_blocks.ablation.statistics import LEVEL, MINIMUM_PAIRS, pairs_needed, smallest_p_value
-from gemnet_blocks.ablation.tables import planned_seeds
-from gemnet_blocks.ablation.wording import clean, number, probability, quantity
 
 
 def caveats(results: StudyResults, compared: Sequence[Comparison]) -> Bullets:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet_blocks.ablation.files import read_json, write_json
-from gemnet_blocks.locks import held
+from gemnet_blocks.util.locks import held
 
 FILE = "claim.json"
 """The claim in a run's folder; the time it was last touched is its owner's heartbeat."""

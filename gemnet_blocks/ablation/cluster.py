@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from gemnet_blocks.ablation.executors import Executor, Handle
-from gemnet_blocks.ablation.work import Work, module_paths
+from gemnet_blocks.ablation.runs.executors import Executor, Handle
+from gemnet_blocks.ablation.runs.jobs import Work, module_paths
 from gemnet_blocks.errors import SpecError
 
 _PAUSE = 2.0
@@ -67,7 +67,7 @@ class WorkerJob:
     def __call__(self) -> int:
         """Do the run; returns an exit code."""
         sys.path.extend(path for path in self.paths if path not in sys.path)
-        from gemnet_blocks.ablation.worker import main
+        from gemnet_blocks.ablation.runs.worker import main
 
         return main(self.arguments)
 

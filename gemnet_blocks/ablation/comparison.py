@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from gemnet_blocks.ablation.statistics import (
+from gemnet_blocks.ablation.report.statistics import (
     LEVEL,
     MINIMUM_PAIRS,
     Array,

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from gemnet_blocks.ablation.page import Table
+from gemnet_blocks.ablation.report.formatting import NONE, number, scaled
+from gemnet_blocks.ablation.report.page import Table
+from gemnet_blocks.ablation.report.tables import done_runs, finite, middle, numbered, ordered
 from gemnet_blocks.ablation.results import RunResult, StudyResults
-from gemnet_blocks.ablation.tables import done_runs, finite, middle, numbered, ordered
-from gemnet_blocks.ablation.wording import NONE, number, scaled
 
 
 @dataclass(frozen=True, slots=True)

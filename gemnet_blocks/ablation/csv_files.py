@@ -6,9 +6,9 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 
+from gemnet_blocks.ablation.report.formatting import clean, clean_lines
+from gemnet_blocks.ablation.report.tables import compare_study, metrics_of, sorted_runs
 from gemnet_blocks.ablation.results import StudyResults
-from gemnet_blocks.ablation.tables import compare_study, metrics_of, sorted_runs
-from gemnet_blocks.ablation.wording import clean, clean_lines
 
 
 def runs_csv(results: StudyResults) -> str:

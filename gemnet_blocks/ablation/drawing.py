@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from gemnet_blocks.ablation.wording import clean
+from gemnet_blocks.ablation.report.formatting import clean
 from gemnet_blocks.profile_plot import require_matplotlib
 
 WIDTH = 4.4

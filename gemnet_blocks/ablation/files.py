@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from gemnet_blocks.atomic import replacing
+from gemnet_blocks.util.files import replacing
 
 
 def write_json(path: Path, data: Any) -> None:

@@ -6,7 +6,7 @@ from html import escape
 from importlib.resources import files
 
 from gemnet_blocks.ablation.drawing import inline
-from gemnet_blocks.ablation.page import (
+from gemnet_blocks.ablation.report.page import (
     Block,
     Bullets,
     Facts,

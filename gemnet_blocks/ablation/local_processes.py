@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import final
 
 from gemnet_blocks.ablation.environment import cores
-from gemnet_blocks.ablation.executors import Executor, Handle
-from gemnet_blocks.ablation.store import LOG
-from gemnet_blocks.ablation.work import Work, module_paths
+from gemnet_blocks.ablation.runs.executors import Executor, Handle
+from gemnet_blocks.ablation.runs.jobs import Work, module_paths
+from gemnet_blocks.ablation.runs.run_folder import LOG
 from gemnet_blocks.errors import SpecError
 
 MOST_PROCESSES = 8
@@ -40,7 +40,7 @@ class ProcessExecutor(Executor):
 
     def start(self, folder: Path, token: str, work: Work) -> Handle:
         """Start a process."""
-        command = [sys.executable, "-m", "gemnet_blocks.ablation.worker", *work.arguments(folder, token)]
+        command = [sys.executable, "-m", "gemnet_blocks.ablation.runs.worker", *work.arguments(folder, token)]
         command.append(f"--parent={os.getpid()}")
         environment = {**os.environ, **_threads(max(1, cores() // self.slots))}
         environment["PYTHONPATH"] = os.pathsep.join(module_paths())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gemnet_blocks.ablation.page import (
+from gemnet_blocks.ablation.report.page import (
     Block,
     Bullets,
     Facts,

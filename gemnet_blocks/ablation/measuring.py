@@ -13,15 +13,15 @@ from torch import Tensor
 
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import collate
-from gemnet_blocks.estimate import Estimate
-from gemnet_blocks.initialization import without_initial_values
-from gemnet_blocks.potential import Potential
+from gemnet_blocks.layers.initialization import without_initial_values
+from gemnet_blocks.model.estimate import Estimate
+from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.structures import Prediction, Structures
-from gemnet_blocks.training.feeding import Feed
+from gemnet_blocks.training.data_stream import Feed
+from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.options import TrainingConfig
-from gemnet_blocks.training.processes import Processes
 
 if TYPE_CHECKING:
     from gemnet_blocks.ablation.training_learner import TrainingLearner

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from types import CodeType, FunctionType
 from typing import Any
 
-from gemnet_blocks.ablation.work import imported
+from gemnet_blocks.ablation.runs.jobs import imported
 from gemnet_blocks.spec.schema import Spec
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))

@@ -11,9 +11,9 @@ from typing import Any
 
 from gemnet_blocks.ablation.costs import Cost, cost
 from gemnet_blocks.ablation.drawing import ACCENT, INK, PAPER, UNSURE, drawn
+from gemnet_blocks.ablation.report.formatting import Quantity, quantity
+from gemnet_blocks.ablation.report.tables import done_runs, middle, ordered
 from gemnet_blocks.ablation.results import StudyResults
-from gemnet_blocks.ablation.tables import done_runs, middle, ordered
-from gemnet_blocks.ablation.wording import Quantity, quantity
 
 SHOWN = ("inference_seconds", "matmul_flops_inference", "parameters", "training_seconds")
 """The costs against which the primary metric is drawn."""

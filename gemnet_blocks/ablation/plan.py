@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gemnet_blocks.ablation.keys import Fingerprints, run_key
-from gemnet_blocks.ablation.learners import Learner, Task
+from gemnet_blocks.ablation.learner import Learner, Task
 from gemnet_blocks.ablation.matching import control, width_at
 from gemnet_blocks.ablation.options import BASE
 from gemnet_blocks.ablation.planned_tasks import first_tasks, with_seed
-from gemnet_blocks.ablation.reading import StudyDocument
 from gemnet_blocks.ablation.results import Variant
-from gemnet_blocks.ablation.store import RunFolder
+from gemnet_blocks.ablation.runs.run_folder import RunFolder
+from gemnet_blocks.ablation.runs.run_key import Fingerprints, run_key
+from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.ablation.variants import Candidate, candidates
-from gemnet_blocks.atomic import check_folder
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.util.files import check_folder
 
 FINGERPRINTS = "fingerprints.json"
 """The file in a study's folder that remembers hashes of data files."""
@@ -170,7 +170,7 @@ def _unpaired(config: TrainingConfig, variants: Sequence[Candidate]) -> list[str
 
 
 def _opened(config: TrainingConfig) -> tuple[DataSplits | None, list[str]]:
-    from gemnet_blocks.training.feeding import open_parts
+    from gemnet_blocks.training.data_stream import open_parts
 
     try:
         data = open_parts(config)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from gemnet_blocks.ablation.learners import Learner, Task
+from gemnet_blocks.ablation.learner import Learner, Task
 from gemnet_blocks.ablation.options import BASE, BudgetOptions
-from gemnet_blocks.ablation.reading import StudyDocument
+from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.ablation.variants import Candidate
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.training.options import TrainingConfig

@@ -11,8 +11,8 @@ from typing import Any, final
 
 from gemnet_blocks.ablation.plan import PlannedRun
 from gemnet_blocks.ablation.results import RunResult
-from gemnet_blocks.ablation.store import RunFolder
-from gemnet_blocks.console import plain_console, replace_unencodable
+from gemnet_blocks.ablation.runs.run_folder import RunFolder
+from gemnet_blocks.util.console import plain_console, replace_unencodable
 
 MARKS: Mapping[str, str] = {"done": "✓", "failed": "✗", "running": "▶", "missing": "·"}
 COLORS: Mapping[str, str] = {"done": "green", "failed": "red", "running": "cyan", "missing": "dim"}

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gemnet_blocks.atomic import replacing
+from gemnet_blocks.util.files import replacing
 
 if TYPE_CHECKING:
     from os import PathLike

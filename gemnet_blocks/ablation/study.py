@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from gemnet_blocks.ablation.cluster import SubmititExecutor
-from gemnet_blocks.ablation.driver import Driver
-from gemnet_blocks.ablation.executors import Executor, HereExecutor
 from gemnet_blocks.ablation.files import read_json, write_json
-from gemnet_blocks.ablation.learners import Learner
+from gemnet_blocks.ablation.learner import Learner
 from gemnet_blocks.ablation.local_processes import ProcessExecutor
 from gemnet_blocks.ablation.notebooks import study_document
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
 from gemnet_blocks.ablation.plan import StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.planned_tasks import in_study
 from gemnet_blocks.ablation.progress import Progress
-from gemnet_blocks.ablation.reading import StudyDocument, read_study, study_of
 from gemnet_blocks.ablation.results import StudyResults
+from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor
+from gemnet_blocks.ablation.runs.jobs import Work
+from gemnet_blocks.ablation.runs.scheduler import Driver
+from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
-from gemnet_blocks.ablation.work import Work
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.catalog import Catalog
@@ -217,7 +217,7 @@ class Study:
             SpecError: one error with every problem.
             ImportError: matplotlib is not installed.
         """
-        from gemnet_blocks.ablation.report import write_report
+        from gemnet_blocks.ablation.report.report import write_report
 
         return write_report(self.results(), self.folder / "report" if folder is None else Path(folder))
 
@@ -238,7 +238,7 @@ class Study:
         """What machines of a cluster have, cannot be known here."""
         config = self._study.config
         if config is not None and self._learner.needs_data and executor.on_this_machine:
-            from gemnet_blocks.training.preparing import check_machine
+            from gemnet_blocks.training.setup import check_machine
 
             try:
                 check_machine(config)

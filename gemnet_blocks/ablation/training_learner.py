@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final, get_args
 
-from gemnet_blocks.ablation.learners import Fit, Learner, Task
+from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.options import Metric
 
 if TYPE_CHECKING:
@@ -42,11 +42,11 @@ class TrainingLearner(Learner):
         """Train from where it was stopped, if it was, then evaluate and measure."""
         from gemnet_blocks.ablation.measuring import measured
         from gemnet_blocks.evaluation.evaluate import evaluate
-        from gemnet_blocks.model_file import load_potential
+        from gemnet_blocks.potential.model_file import load_potential
         from gemnet_blocks.training import train
         from gemnet_blocks.training.checkpoints import FILE, KEY, read_checkpoint
-        from gemnet_blocks.training.feeding import open_parts
-        from gemnet_blocks.training.processes import Processes
+        from gemnet_blocks.training.data_stream import open_parts
+        from gemnet_blocks.training.distributed import Processes
 
         config = task.training
         path = train(config, folder)
@@ -82,7 +82,7 @@ class TrainingLearner(Learner):
         from gemnet_blocks.errors import SpecError, StructureError
         from gemnet_blocks.spec.build import build
         from gemnet_blocks.training.engine import require_lightning
-        from gemnet_blocks.training.preparing import check_config, check_data
+        from gemnet_blocks.training.setup import check_config, check_data
 
         require_lightning()
         problems: list[str] = []

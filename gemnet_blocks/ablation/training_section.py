@@ -8,7 +8,7 @@ from typing import Any
 from gemnet_blocks.spec.catalog import did_you_mean
 from gemnet_blocks.spec.document import Document, Problem, shown
 from gemnet_blocks.spec.schema import Spec
-from gemnet_blocks.training import reading
+from gemnet_blocks.training import config_file as reading
 from gemnet_blocks.training.options import TrainingConfig
 
 TRAINED = ("loss", "references", "scales", "optimizer", "schedule", "training")

@@ -9,8 +9,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from gemnet_blocks.ablation.options import BASE
-from gemnet_blocks.ablation.reading import StudyDocument
 from gemnet_blocks.ablation.results import Difference, Variant
+from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.build import Execution, build_shapes

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gemnet_blocks.graph.angles import CollinearRule
+from gemnet_blocks.geometry.angles import CollinearRule
 
 
 def frames(direction: Float[Tensor, "edges 3"]) -> Float[Tensor, "edges 3 3"]:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.angular.angular_sum import AngularSum, LinearMap
-from gemnet_blocks.precision import as_under_autocast
-from gemnet_blocks.recomputation import is_lean, remade, tidied
+from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap
+from gemnet_blocks.util.precision import as_under_autocast
+from gemnet_blocks.util.recompute import is_lean, remade, tidied
 
 Functions = tuple[Tensor, ...]
 """Functions of the angles in one group."""

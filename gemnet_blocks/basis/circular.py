@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gemnet_blocks.options import Options, whole_number
-from gemnet_blocks.precision import SinglePrecisionModule
+from gemnet_blocks.util.precision import SinglePrecisionModule
 
 
 class CircularBasis(SinglePrecisionModule, ABC):

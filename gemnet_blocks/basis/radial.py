@@ -13,7 +13,7 @@ from typing_extensions import override
 from gemnet_blocks.basis.bessel import spherical_bessel_zeros
 from gemnet_blocks.basis.envelopes import Envelope, Polynomial
 from gemnet_blocks.options import Options, positive_number, whole_number
-from gemnet_blocks.precision import SinglePrecisionModule
+from gemnet_blocks.util.precision import SinglePrecisionModule
 
 
 class RadialBasis(SinglePrecisionModule, ABC):

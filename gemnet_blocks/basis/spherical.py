@@ -13,9 +13,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from gemnet_blocks.basis.circular import Gaussian, Legendre
-from gemnet_blocks.graph.angles import Azimuth
+from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.options import Options, whole_number
-from gemnet_blocks.precision import SinglePrecisionModule
+from gemnet_blocks.util.precision import SinglePrecisionModule
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import silu
 
-from gemnet_blocks.derivatives import transforms_are_active
+from gemnet_blocks.util.derivatives import transforms_are_active
 
 Activation = Literal["silu", "siqu", "identity"]
 """silu: silu(x)/0.6, of unit variance for inputs of unit variance. siqu: x·silu(x). identity: x."""

@@ -8,19 +8,19 @@ from typing import Literal, final
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.angular.angular_sum import AngularSum
-from gemnet_blocks.basis.geometry import RadialValues
-from gemnet_blocks.blocks.dense import Activation, Dense, linear
-from gemnet_blocks.blocks.interaction import (
+from gemnet_blocks.aggregation.angular_sum import AngularSum
+from gemnet_blocks.blocks.triplet_sum import TripletSum
+from gemnet_blocks.graph.builder import MAIN, Graphs
+from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
     Interaction,
     InteractionGeometry,
     InteractionOptions,
 )
-from gemnet_blocks.blocks.message import Contraction, Message
-from gemnet_blocks.blocks.triplet_sum import TripletSum
-from gemnet_blocks.graph.edge_sets import MAIN, Graphs
+from gemnet_blocks.interactions.message import Contraction, Message
+from gemnet_blocks.layers.dense import Activation, Dense, linear
+from gemnet_blocks.layers.projection import RadialValues
 from gemnet_blocks.options import Size
 
 

@@ -7,8 +7,8 @@ from typing import final
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.dense import Activation, Dense
-from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.layers.dense import Activation, Dense
 
 AtEnds = tuple[Float[Tensor, "atoms edge_size"], Float[Tensor, "atoms edge_size"]]
 """What every atom adds to the edges that start at it, and to those that end at it."""

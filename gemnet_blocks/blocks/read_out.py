@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.dense import Activation
-from gemnet_blocks.blocks.interaction import Embeddings, Sizes
-from gemnet_blocks.geometry import Geometry
-from gemnet_blocks.initialization import OutputInitialization
+from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.interactions.interaction import Embeddings, Sizes
+from gemnet_blocks.layers.dense import Activation
+from gemnet_blocks.layers.initialization import OutputInitialization
+from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.options import Options
-from gemnet_blocks.sums import Sums
 
 
 class ReadOutOptions(Options):

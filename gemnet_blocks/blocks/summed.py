@@ -9,8 +9,6 @@ from typing import Literal, final
 
 from torch import nn
 
-from gemnet_blocks.blocks.interaction import Embeddings
-from gemnet_blocks.blocks.output import ConcatenatedOutputBlock, LastLinear
 from gemnet_blocks.blocks.read_out import (
     Contributions,
     Output,
@@ -20,7 +18,9 @@ from gemnet_blocks.blocks.read_out import (
     ReadOutOptions,
 )
 from gemnet_blocks.blocks.update import AtomUpdate, Projection, stack
-from gemnet_blocks.geometry import Geometry
+from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.model.geometry_encoder import Geometry
+from gemnet_blocks.model.readout import ConcatenatedOutputBlock, LastLinear
 from gemnet_blocks.options import Count
 
 

@@ -6,19 +6,19 @@ from typing import final
 
 from torch import nn
 
-from gemnet_blocks.angular.angular_sum import AngularSum, ExplicitAngularSum, SumOverEdges
+from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitAngularSum, SumOverEdges
+from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.aggregation.triplets import Over, TripletFunctions, TripletSumPerAtom
 from gemnet_blocks.angular.plan import EXPLICIT, AngularPlan
-from gemnet_blocks.angular.triplets import Over, TripletFunctions, TripletSumPerAtom
 from gemnet_blocks.basis.circular import CircularBasis
-from gemnet_blocks.basis.geometry import RadialAngularProjection, RadialValues, ScaledBasis
-from gemnet_blocks.blocks.interaction import BuildContext
-from gemnet_blocks.graph.angles import triplet_cosines
-from gemnet_blocks.graph.atom_groups import AtomGroups
-from gemnet_blocks.graph.edge_sets import Graphs
+from gemnet_blocks.geometry.angles import triplet_cosines
+from gemnet_blocks.graph.builder import Graphs
 from gemnet_blocks.graph.index_sets import AtomGroupRequest, IndexRequest, TripletRequest
+from gemnet_blocks.graph.padded import AtomGroups
 from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.graph.triplets import Triplets
-from gemnet_blocks.sums import Sums
+from gemnet_blocks.interactions.interaction import BuildContext
+from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
 
 
 @final

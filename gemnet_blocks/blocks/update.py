@@ -7,9 +7,9 @@ from typing import Literal, final
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.dense import Activation, Dense, linear, residuals
-from gemnet_blocks.scaling import ScaleFactor
-from gemnet_blocks.sums import Sums
+from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.layers.dense import Activation, Dense, linear, residuals
+from gemnet_blocks.layers.scaling import ScaleFactor
 
 Projection = Literal["if_needed", "always"]
 """Whether a stack of layers starts with a dense layer to its width when its input has that width already."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gemnet_blocks.errors import StateError, first_few
-from gemnet_blocks.torch_files import load_plain
+from gemnet_blocks.util.torch_files import load_plain
 
 _READ = ("state_dict", "normalizers", "elementrefs", "ema", "scale_dict", "config", "epoch", "step")
 """The sections that are read; all others are of use to training only."""

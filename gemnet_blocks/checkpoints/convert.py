@@ -17,14 +17,14 @@ from gemnet_blocks.checkpoints.checkpoint_file import SCALE, Checkpoint, number
 from gemnet_blocks.checkpoints.fairchem import LoadReport, energy_weights, load_fairchem_state
 from gemnet_blocks.checkpoints.normalizers import normalisation
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.initialization import without_initial_values
-from gemnet_blocks.model import GemNet
-from gemnet_blocks.potential import Potential
-from gemnet_blocks.references import StoredMeaning
+from gemnet_blocks.layers.initialization import without_initial_values
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.potential.potential import Potential
+from gemnet_blocks.potential.references import StoredMeaning
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.document import read_document
 from gemnet_blocks.spec.published import from_published
-from gemnet_blocks.weights import ordinary_tensors, without_wrappers
+from gemnet_blocks.util.weights import ordinary_tensors, without_wrappers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +165,7 @@ def _type_of(state: Mapping[str, Tensor]) -> torch.dtype:
 
 
 def _unfitted(model: GemNet) -> list[str]:
-    from gemnet_blocks.scaling import ScaleFactor
+    from gemnet_blocks.layers.scaling import ScaleFactor
 
     scales = [scale for scale in model.modules() if isinstance(scale, ScaleFactor)]
     count = sum(not scale.fitted for scale in scales)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.basis.geometry import RadialAngularProjection
-from gemnet_blocks.blocks.triplet import TripletInteraction
 from gemnet_blocks.checkpoints.fairchem_keys import GEMNET_T, published_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
-from gemnet_blocks.weights import no_key_fits, unwrapped, without_wrappers
+from gemnet_blocks.interactions.triplet import TripletInteraction
+from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.util.weights import no_key_fits, unwrapped, without_wrappers
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint, number
 from gemnet_blocks.errors import StateError
-from gemnet_blocks.references import References, StoredMeaning
+from gemnet_blocks.potential.references import References, StoredMeaning
 
 ENERGY = ("target", "energy")
 """What older and newer versions call the energy."""

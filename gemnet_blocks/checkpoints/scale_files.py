@@ -16,9 +16,9 @@ from torch import nn
 from gemnet_blocks.checkpoints.checkpoint_file import SCALE, reason_of
 from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError
-from gemnet_blocks.scaling import ScaleFactor
-from gemnet_blocks.torch_files import load_plain
-from gemnet_blocks.weights import without_wrappers
+from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.util.torch_files import load_plain
+from gemnet_blocks.util.weights import without_wrappers
 
 
 def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, float]:

@@ -17,8 +17,8 @@ from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
 from gemnet_blocks.cli.train import train
-from gemnet_blocks.console import plain_console, replace_unencodable
 from gemnet_blocks.errors import SpecError, StateError, StructureError, is_out_of_memory
+from gemnet_blocks.util.console import plain_console, replace_unencodable
 
 app = typer.Typer(
     help="GemNet-OC as independent layers, put together by a declarative spec.",

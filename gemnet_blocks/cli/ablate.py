@@ -52,9 +52,9 @@ def ablate(
     The exit code is 1 where runs failed.
     """
     from gemnet_blocks.ablation import Study
+    from gemnet_blocks.cli.tables import console, print_written
     from gemnet_blocks.profile_plot import require_matplotlib
     from gemnet_blocks.spec.resolve import parse_assignment
-    from gemnet_blocks.terminal import console, print_written
 
     changes = dict(map(parse_assignment, assignments or []))
     ablation = Study.from_file(study, changes, folder=output, allow_imports=allow_imports)
@@ -85,8 +85,8 @@ def _list(ablation: object) -> None:
     from rich.table import Table
 
     from gemnet_blocks.ablation import Study
+    from gemnet_blocks.cli.tables import console
     from gemnet_blocks.spec.document import shown
-    from gemnet_blocks.terminal import console
 
     assert isinstance(ablation, Study)
     plan, results = ablation.check(), ablation.results()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemnet_blocks.cli.loading import check_writable
-from gemnet_blocks.terminal import console, print_written
+from gemnet_blocks.cli.tables import console, print_written
 
 if TYPE_CHECKING:
     from gemnet_blocks.checkpoints.convert import Conversion
@@ -60,7 +60,7 @@ def convert(
     from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint, with_scales
     from gemnet_blocks.checkpoints.convert import convert_checkpoint, read_arguments
     from gemnet_blocks.checkpoints.scale_files import read_scale_file
-    from gemnet_blocks.model_file import save_potential
+    from gemnet_blocks.potential.model_file import save_potential
 
     check_writable(output)
     arguments = None if kwargs is None else read_arguments(kwargs)

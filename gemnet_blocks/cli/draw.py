@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemnet_blocks.cli.arguments import AllowImports, Assignments, DefaultTag, SpecPath
+from gemnet_blocks.cli.tables import console, print_written
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.terminal import console, print_written
 
 if TYPE_CHECKING:
     from gemnet_blocks.plotting import Picture

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from gemnet_blocks.cli.arguments import AllowImports
+from gemnet_blocks.cli.tables import console, print_written
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.locks import only_writer_to_folder
 from gemnet_blocks.spec.catalog import search_beside
-from gemnet_blocks.terminal import console, print_written
+from gemnet_blocks.util.locks import only_writer_to_folder
 
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
@@ -90,7 +90,7 @@ def evaluate(
     from gemnet_blocks.evaluation.evaluate import evaluate as run
     from gemnet_blocks.evaluation.report import write_report
     from gemnet_blocks.evaluation.tables import parts_table, summary_table
-    from gemnet_blocks.model_file import load_potential
+    from gemnet_blocks.potential.model_file import load_potential
     from gemnet_blocks.profile_plot import require_matplotlib
 
     if (plot or atoms) and output is None:
@@ -160,7 +160,7 @@ def _print_overlap(overlap: Overlap | None) -> None:
 def _of_config(path: Path, split: Split, allow_imports: bool) -> tuple[LabelledDataset, str]:
     """A part of the data that a training config names, and what their energies mean."""
     from gemnet_blocks.data.opening import open_data
-    from gemnet_blocks.training.reading import load_config
+    from gemnet_blocks.training.config_file import load_config
 
     config = load_config(path, allow_imports=allow_imports)
     splits = open_data(config.data, config.folder, charged="warn")
@@ -176,9 +176,9 @@ def _of_file(
     """The structures of a file, and what their energies mean."""
     from pydantic import ValidationError
 
+    from gemnet_blocks.data.leakage import survey
     from gemnet_blocks.data.opening import open_files
     from gemnet_blocks.data.options import DataOptions
-    from gemnet_blocks.data.survey import survey
     from gemnet_blocks.spec.resolve import parse_assignment
 
     if units is None or energy is None:

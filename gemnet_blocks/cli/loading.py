@@ -8,10 +8,10 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from gemnet_blocks.charges import QUANTITIES, described, unread_of_atoms
+from gemnet_blocks.cli.tables import console
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.frames import with_tag
-from gemnet_blocks.terminal import console
+from gemnet_blocks.util.ase_io import with_tag
+from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 
 
 def build_model(
@@ -32,7 +32,7 @@ def build_model(
         initial_values: whether weights need any.
         allow_imports: whether the spec may name parts by import path.
     """
-    from gemnet_blocks.initialization import without_initial_values
+    from gemnet_blocks.layers.initialization import without_initial_values
     from gemnet_blocks.spec import build, load_spec
     from gemnet_blocks.spec.resolve import parse_assignment
 

@@ -21,8 +21,8 @@ from gemnet_blocks.cli.arguments import (
     Weights,
 )
 from gemnet_blocks.cli.loading import batch_of, build_model, check_writable, frames_of, load_weights, warn_of_frames
-from gemnet_blocks.frames import output_format, write_frames
-from gemnet_blocks.terminal import console, predictions, print_costs, print_summary, print_written
+from gemnet_blocks.cli.tables import console, predictions, print_costs, print_summary, print_written
+from gemnet_blocks.util.ase_io import output_format, write_frames
 
 
 def summary(
@@ -103,9 +103,9 @@ def profile(
     allow_imports: AllowImports = False,
 ) -> None:
     """Measure seconds, operations and memory of each part, for the structures as one batch."""
+    from gemnet_blocks.model.profiler import profile as measure
     from gemnet_blocks.plotting.picture import format_of
     from gemnet_blocks.profile_plot import plot_profile, require_matplotlib
-    from gemnet_blocks.timing import profile as measure
 
     if plot is not None:
         require_matplotlib()

@@ -11,8 +11,8 @@ from rich.text import Text
 
 from gemnet_blocks.cli.arguments import AllowImports, DefaultTag, StructuresPath
 from gemnet_blocks.cli.loading import check_writable, frames_of, one_file
-from gemnet_blocks.locks import only_writer_of_file
-from gemnet_blocks.terminal import console, print_written
+from gemnet_blocks.cli.tables import console, print_written
+from gemnet_blocks.util.locks import only_writer_of_file
 
 
 class OptimizerChoice(str, Enum):
@@ -61,12 +61,12 @@ def relax(
     """Relax a structure with a trained potential. Stopped by Ctrl-C, it writes what it has."""
     import torch
 
-    from gemnet_blocks.calculator import GemNetCalculator
+    from gemnet_blocks.calculator.ase import GemNetCalculator
+    from gemnet_blocks.calculator.relaxation import RelaxationStep
+    from gemnet_blocks.calculator.relaxation import relax as run
     from gemnet_blocks.errors import SpecError, StructureError
-    from gemnet_blocks.frames import output_format, write_frames
-    from gemnet_blocks.relaxation import RelaxationStep
-    from gemnet_blocks.relaxation import relax as run
     from gemnet_blocks.steps_table import StepsTable
+    from gemnet_blocks.util.ase_io import output_format, write_frames
 
     structure = one_file(structure)
     output = Path(f"{structure.stem}-relaxed.xyz") if output is None else output

@@ -33,11 +33,11 @@ def train(
     allow_imports: AllowImports = False,
 ) -> None:
     """Train a potential. Stopped by Ctrl-C or anything else, the same command goes on where it was."""
+    from gemnet_blocks.cli.tables import console, print_written
     from gemnet_blocks.spec.resolve import parse_assignment
-    from gemnet_blocks.terminal import console, print_written
     from gemnet_blocks.training import Interrupted, load_config
     from gemnet_blocks.training import train as run
-    from gemnet_blocks.training.processes import Processes
+    from gemnet_blocks.training.distributed import Processes
 
     first = Processes.of_environment().rank == 0
     if first:
@@ -56,9 +56,9 @@ def train(
 
 def _closing_table(model: Path) -> Table:
     """The validation errors of the best model, the time, and the files of a run."""
-    from gemnet_blocks.model_file import read_model_file
-    from gemnet_blocks.progress_lines import clock
+    from gemnet_blocks.potential.model_file import read_model_file
     from gemnet_blocks.training.display import with_units
+    from gemnet_blocks.util.progress_lines import clock
 
     record = read_model_file(model.with_name("last.safetensors")).documents["record"]  # of the whole run
     table = Table("result", "value", box=SIMPLE_HEAD, title=f"{model.stem} model", title_justify="left")

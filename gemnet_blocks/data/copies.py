@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.survey import Survey
-from gemnet_blocks.graph.neighbors import neighbor_search
+from gemnet_blocks.data.leakage import Survey
+from gemnet_blocks.graph.neighbor_list import neighbor_search
 
 _ENERGY = 5e-5
 """Copies have energies that differ by less, in eV."""

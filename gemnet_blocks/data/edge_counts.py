@@ -11,11 +11,11 @@ import numpy.typing as npt
 import torch
 
 from gemnet_blocks.data.batching import BatchOptions
+from gemnet_blocks.data.cache_files import load_arrays, save_arrays, structure_hash
 from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.files import load_arrays, save_arrays, structure_hash
 from gemnet_blocks.data.labelled import collate
-from gemnet_blocks.graph.edge_sets import MAIN
-from gemnet_blocks.graph.neighbors import neighbor_search
+from gemnet_blocks.graph.builder import MAIN
+from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.structures import Structures
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from gemnet_blocks.data.ase_source import AseSource
-from gemnet_blocks.data.database_source import AseLmdbSource, SqliteSource
+from gemnet_blocks.data.databases import AseLmdbSource, SqliteSource
 from gemnet_blocks.data.lmdb_source import LmdbSource
 from gemnet_blocks.data.npz_source import NpzSource
 from gemnet_blocks.data.options import matching
+from gemnet_blocks.data.readers import AseSource
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
 from gemnet_blocks.data.xyz_source import XyzSource

@@ -13,12 +13,12 @@ import numpy.typing as npt
 import torch
 from ase.data import chemical_symbols
 
-from gemnet_blocks.charges import Quantity, Unread, described, refused, unread
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.stress import StressRule
 from gemnet_blocks.data.units import Units
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
+from gemnet_blocks.util.charges import Quantity, Unread, described, refused, unread
 
 Charged = Literal["refuse", "warn"]
 """What happens to structures with a total charge or spin: training refuses them, evaluation warns."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from gemnet_blocks.data.frame import Frame, array_of, as_text
 from gemnet_blocks.data.handles import LmdbHandle, unpacked
-from gemnet_blocks.data.pickle_stand_ins import Held, RefusedPickleError, Shell, plain
 from gemnet_blocks.data.restricted import load_restricted
+from gemnet_blocks.data.restricted_pickle import Held, RefusedPickleError, Shell, plain
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
 

@@ -11,10 +11,10 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
-from gemnet_blocks.charges import is_charge_or_spin
 from gemnet_blocks.data.frame import Frame, as_text
 from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
+from gemnet_blocks.util.charges import is_charge_or_spin
 
 POSITIONS = ("coords", "R", "positions")
 NUMBERS = ("nuclear_charges", "z", "numbers")

@@ -14,11 +14,11 @@ from gemnet_blocks.data.copies import Copies, find_copies
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.files_to_sources import open_sources
 from gemnet_blocks.data.frame import Charged, LabelRules
+from gemnet_blocks.data.leakage import Survey, check_periodicity, survey
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.data.stored import MemoryDataset, StreamedDataset
-from gemnet_blocks.data.survey import Survey, check_periodicity, survey
 from gemnet_blocks.errors import StructureError, first_few
-from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.potential.references import EnergyMeaning
 from gemnet_blocks.spec.schema import Spec
 
 _SAMPLE = 100

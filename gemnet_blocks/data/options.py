@@ -9,14 +9,14 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from gemnet_blocks.charges import Quantity
 from gemnet_blocks.data.batching import BatchOptions
 from gemnet_blocks.data.frame import Label
 from gemnet_blocks.data.splits import SplitOptions
 from gemnet_blocks.data.stress import StressOptions
 from gemnet_blocks.data.units import UnitsField
 from gemnet_blocks.options import Options
-from gemnet_blocks.references import EnergyMeaning
+from gemnet_blocks.potential.references import EnergyMeaning
+from gemnet_blocks.util.charges import Quantity
 
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 """Paths of files, or of folders of databases, relative to the file that names them; or patterns such as runs/*.xyz,

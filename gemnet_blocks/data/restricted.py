@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from gemnet_blocks.data import pickle_stand_ins as stand_ins
-from gemnet_blocks.data.pickle_stand_ins import RefusedPickleError
+from gemnet_blocks.data import restricted_pickle as stand_ins
+from gemnet_blocks.data.restricted_pickle import RefusedPickleError
 
 _SHELLS = (
     ("torch_geometric.data", "Data"),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.survey import Survey, structure_keys
+from gemnet_blocks.data.leakage import Survey, structure_keys
 from gemnet_blocks.structures import Structures
 
 Hashes = npt.NDArray[np.uint64]

@@ -20,12 +20,12 @@ from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
 from gemnet_blocks.evaluation.residuals import residuals
-from gemnet_blocks.progress_lines import ProgressLines
-from gemnet_blocks.references import AtomChoice, StoredMeaning
+from gemnet_blocks.potential.references import AtomChoice, StoredMeaning
 from gemnet_blocks.structures import Prediction
+from gemnet_blocks.util.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
-    from gemnet_blocks.potential import Potential
+    from gemnet_blocks.potential.potential import Potential
 
 DEFAULT_BATCH = BatchOptions(atoms=512)
 """Few enough atoms for any machine; more are faster on a GPU."""

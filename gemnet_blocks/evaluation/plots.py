@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.evaluation.evaluate import Evaluation
 from gemnet_blocks.evaluation.predictions import Array
 from gemnet_blocks.profile_plot import require_matplotlib
+from gemnet_blocks.util.files import replacing
 
 MANY = 2000
 """From so many points on, their density is drawn instead of each."""

@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.evaluate import Evaluation
+from gemnet_blocks.util.files import replacing
 
 SUMMARY, PREDICTIONS, ATOMS, PLOT = "summary.json", "predictions.csv", "atoms.csv", "parity.png"
 """The files of a report."""

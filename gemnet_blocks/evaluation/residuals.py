@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.references import AtomChoice
+from gemnet_blocks.potential.references import AtomChoice
 from gemnet_blocks.structures import Prediction
 
 

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from gemnet_blocks.graph.atom_groups import AtomGroups, atom_groups
-from gemnet_blocks.graph.edges import EdgeSet, pack_shift
+from gemnet_blocks.geometry.edges import EdgeSet, pack_shift
+from gemnet_blocks.graph.padded import AtomGroups, atom_groups
 from gemnet_blocks.graph.quadruplets import triplets_around_source
 from gemnet_blocks.graph.triplets import Triplets
 

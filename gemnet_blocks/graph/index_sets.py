@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, final
 
-from gemnet_blocks.graph.atom_groups import AtomGroups, atom_groups
+from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.graph.chains import Chains, chains
-from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.graph.padded import AtomGroups, atom_groups
 from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
 from gemnet_blocks.graph.triplets import Triplets, triplets
 

@@ -6,8 +6,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.derivatives import in_forward_mode
 from gemnet_blocks.graph.smooth_step import smooth_step, smooth_step_integral, smooth_step_slope
+from gemnet_blocks.util.derivatives import in_forward_mode
 
 HALVINGS = 60
 """Steps of the search for a radius: the interval shrinks to the last bit of double precision."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
-from gemnet_blocks.graph.edges import EdgeSet, pack_shift
+from gemnet_blocks.geometry.edges import EdgeSet, pack_shift
 from gemnet_blocks.graph.ragged import join
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.spec.build import build_shapes
 from gemnet_blocks.spec.schema import Spec
-from gemnet_blocks.summary import parameter_count
 
 Section = Literal["input", "edge sets", "bases", "shared projections", "embeddings", "block", "read-out", "heads"]
 """Parts of the drawing from top to bottom."""

@@ -15,7 +15,7 @@ from gemnet_blocks.basis.envelopes import Envelope
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.graph.edge_sets import MAIN
+from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.options import Options
 from gemnet_blocks.plotting.maps import draw_maps, map_rows
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure

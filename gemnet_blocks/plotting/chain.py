@@ -8,8 +8,8 @@ from itertools import product
 import numpy as np
 import torch
 
-from gemnet_blocks.graph.angles import collinear_rule, quadruplet_angles
-from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.geometry.angles import collinear_rule, quadruplet_angles
+from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.plotting.views import Array

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from typing import final
 
 from gemnet_blocks.plotting.architecture import Architecture, read_architecture
+from gemnet_blocks.plotting.canvas import Canvas
+from gemnet_blocks.plotting.diagram import Content, lay_out
 from gemnet_blocks.plotting.difference import Difference, compare, difference
-from gemnet_blocks.plotting.layout import Content, lay_out
 from gemnet_blocks.plotting.picture import Format, Picture
-from gemnet_blocks.plotting.shapes import Canvas
 from gemnet_blocks.plotting.svg import svg_text
 from gemnet_blocks.plotting.text import clean
 from gemnet_blocks.spec.schema import Spec

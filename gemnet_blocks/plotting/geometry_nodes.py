@@ -9,14 +9,14 @@ from torch import nn
 
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
-from gemnet_blocks.blocks.interaction import InteractionGeometry
-from gemnet_blocks.graph.edge_sets import EdgeSetOptions
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.graph.builder import EdgeSetOptions
+from gemnet_blocks.interactions.interaction import InteractionGeometry
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.options import Options
 from gemnet_blocks.plotting.architecture import Node
 from gemnet_blocks.plotting.text import clean
 from gemnet_blocks.spec.schema import Spec
-from gemnet_blocks.summary import parameter_count
 
 STRUCTURES, RADIAL, ANGULAR, CIRCULAR, SPHERICAL = "structures", "radial", "angular radial", "circular", "spherical"
 """Wires in front of the blocks."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from gemnet_blocks.basis.spherical import RealHarmonics, SphericalBasis
-from gemnet_blocks.graph.angles import Azimuth
+from gemnet_blocks.geometry.angles import Azimuth
 
 ROWS = 7
 """How many rows of maps are drawn at most."""

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder, Graphs, Selection
-from gemnet_blocks.graph.edges import pack_shift
-from gemnet_blocks.graph.neighbors import neighbor_search
+from gemnet_blocks.geometry.edges import pack_shift
+from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Graphs, Selection
+from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.spec.schema import Spec
 from gemnet_blocks.structures import Structures

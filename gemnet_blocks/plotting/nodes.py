@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.blocks.interaction import Interaction
-from gemnet_blocks.graph.edge_sets import MAIN
-from gemnet_blocks.heads import DirectForces
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.graph.builder import MAIN
+from gemnet_blocks.interactions.interaction import Interaction
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import DirectForces
+from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.plotting.architecture import ATOMS, EDGES, Node
 from gemnet_blocks.plotting.geometry_nodes import (
     RADIAL,
@@ -22,7 +23,6 @@ from gemnet_blocks.plotting.geometry_nodes import (
 )
 from gemnet_blocks.plotting.text import clean
 from gemnet_blocks.spec.schema import Spec
-from gemnet_blocks.summary import parameter_count
 
 FEATURES, NUMBERS, ENERGY, FORCES = "features", "numbers", "energy", "forces"
 """Wires behind the blocks."""

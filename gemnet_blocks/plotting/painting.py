@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from gemnet_blocks.plotting.canvas import Box, Canvas, Dot, Label, Line, Shape, arrow_head
 from gemnet_blocks.plotting.picture import FigurePicture
-from gemnet_blocks.plotting.shapes import Box, Canvas, Dot, Label, Line, Shape, arrow_head
 from gemnet_blocks.plotting.styles import BACKGROUND, STYLES, Style
 
 PIXEL = 1 / 96

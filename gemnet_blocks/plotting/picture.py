@@ -8,8 +8,8 @@ from os import PathLike
 from pathlib import Path
 from typing import Any, Literal, cast, final, get_args
 
-from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.util.files import replacing
 
 Format = Literal["svg", "png", "pdf"]
 """What pictures can be written as."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.graph.edge_sets import MAIN
+from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.plotting.chain import Chain, find_chain
 from gemnet_blocks.plotting.neighborhood import edge_sets_of
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure

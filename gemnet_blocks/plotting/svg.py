@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from xml.sax.saxutils import escape, quoteattr
 
-from gemnet_blocks.plotting.shapes import Box, Canvas, Dot, Label, Line, Shape, arrow_head
+from gemnet_blocks.plotting.canvas import Box, Canvas, Dot, Label, Line, Shape, arrow_head
 from gemnet_blocks.plotting.styles import FONT, STYLES, Style
 
 SCOPE = "gemnet-blocks"

@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import nn
 
-from gemnet_blocks.blocks.interaction import InteractionOptions
-from gemnet_blocks.blocks.quadruplet import QuadrupletOptions
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.graph.edge_sets import MAIN
+from gemnet_blocks.graph.builder import MAIN
+from gemnet_blocks.interactions.interaction import InteractionOptions
+from gemnet_blocks.interactions.quadruplet import QuadrupletOptions
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, options_class
 from gemnet_blocks.spec.document import Document, Problem, Route

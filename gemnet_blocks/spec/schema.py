@@ -9,15 +9,15 @@ from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 
-from gemnet_blocks.blocks.atom_embedding import ElementEmbeddingOptions
-from gemnet_blocks.blocks.block import BlockOptions
-from gemnet_blocks.blocks.dense import Activation
-from gemnet_blocks.blocks.interaction import InteractionOptions, Sizes
-from gemnet_blocks.blocks.triplet import TripletOptions
-from gemnet_blocks.graph.angles import RightAngleOptions, SmoothCollinearOptions
-from gemnet_blocks.graph.caps import CapRule
-from gemnet_blocks.graph.edge_sets import MAIN, EdgeSetOptions
-from gemnet_blocks.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
+from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
+from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
+from gemnet_blocks.graph.max_neighbors import CapRule
+from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
+from gemnet_blocks.interactions.triplet import TripletOptions
+from gemnet_blocks.layers.dense import Activation
+from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
+from gemnet_blocks.model.block import BlockOptions
+from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,

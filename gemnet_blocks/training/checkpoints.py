@@ -12,11 +12,11 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from gemnet_blocks.atomic import replacing
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.document import entries, shown
-from gemnet_blocks.torch_files import load_plain
+from gemnet_blocks.util.files import replacing
+from gemnet_blocks.util.torch_files import load_plain
 
 FILE = "checkpoint.ckpt"
 """The name of the file in a run's folder."""

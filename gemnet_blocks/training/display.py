@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, final
 
-from gemnet_blocks.progress_lines import ProgressLines, clock
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.validation import in_log_units
+from gemnet_blocks.util.progress_lines import ProgressLines, clock
 
 _SHOWN: Mapping[str, tuple[str, str]] = {
     "loss": ("loss", "{:.4g}"),

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gemnet_blocks.atomic import replacing
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import StateError, first_few
+from gemnet_blocks.util.files import replacing
 
 if TYPE_CHECKING:
     from gemnet_blocks.training.step import StepReport

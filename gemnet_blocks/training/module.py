@@ -9,7 +9,7 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.potential import Potential
+from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.structures import Prediction
 from gemnet_blocks.training.failures import NonFiniteError
 from gemnet_blocks.training.losses import Loss, Totals

@@ -9,7 +9,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.options import Options
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]

@@ -10,17 +10,17 @@ from pydantic import Field, PrivateAttr, WithJsonSchema, field_validator, model_
 
 from gemnet_blocks.angular.plan import AngularMethod
 from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.layers.scaling import Rows
 from gemnet_blocks.options import Options, Size
-from gemnet_blocks.precision import MatrixProducts
-from gemnet_blocks.references import ReferencesOptions
-from gemnet_blocks.scaling import Rows
+from gemnet_blocks.potential.references import ReferencesOptions
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.training.distributed import Device
 from gemnet_blocks.training.loss_options import LossOptions
 from gemnet_blocks.training.optimizer import OptimizerOptions
-from gemnet_blocks.training.processes import Device
 from gemnet_blocks.training.schedules import AnySchedule, Cosine
 from gemnet_blocks.training.validation import Metric
+from gemnet_blocks.util.precision import MatrixProducts
 
 Positive = Annotated[float, Field(gt=0)]
 """A number above 0."""

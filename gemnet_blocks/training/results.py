@@ -9,10 +9,10 @@ from typing import Any
 
 import gemnet_blocks
 from gemnet_blocks.data.trained_frames import TrainedFrames
-from gemnet_blocks.model_file import save_potential
-from gemnet_blocks.potential import Potential
-from gemnet_blocks.references import References
-from gemnet_blocks.training.log import TrainingLog
+from gemnet_blocks.potential.model_file import save_potential
+from gemnet_blocks.potential.potential import Potential
+from gemnet_blocks.potential.references import References
+from gemnet_blocks.training.logs import TrainingLog
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.starting import Source
 from gemnet_blocks.training.state import RunState

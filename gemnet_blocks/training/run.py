@@ -13,14 +13,12 @@ from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 
-from gemnet_blocks.atomic import remove_leftovers, replacing
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.locks import only_writer_to_folder
-from gemnet_blocks.references import References
+from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.document import dump
-from gemnet_blocks.training.averages import MeanWeights
+from gemnet_blocks.training.callback import Course
 from gemnet_blocks.training.checkpoints import (
     CHANGEABLE,
     CHECKED,
@@ -32,14 +30,16 @@ from gemnet_blocks.training.checkpoints import (
     filled,
     read_checkpoint,
 )
-from gemnet_blocks.training.course import Course
+from gemnet_blocks.training.data_stream import Feed, open_parts
+from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.earlier import CONFIG, HEADING, set_aside
+from gemnet_blocks.training.ema import MeanWeights
 from gemnet_blocks.training.extending import ENDS
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
-from gemnet_blocks.training.feeding import Feed, open_parts
 from gemnet_blocks.training.module import PotentialModule
 from gemnet_blocks.training.options import TrainingConfig
-from gemnet_blocks.training.preparing import (
+from gemnet_blocks.training.results import Results
+from gemnet_blocks.training.setup import (
     check_config,
     check_data,
     check_machine,
@@ -47,10 +47,10 @@ from gemnet_blocks.training.preparing import (
     initial_potential,
     prepare_scales,
 )
-from gemnet_blocks.training.processes import Processes
-from gemnet_blocks.training.results import Results
 from gemnet_blocks.training.starting import Source
 from gemnet_blocks.training.stream import TrainingStream
+from gemnet_blocks.util.files import remove_leftovers, replacing
+from gemnet_blocks.util.locks import only_writer_to_folder
 
 
 def run(config: TrainingConfig, folder: Path, resume: bool | None) -> Path:

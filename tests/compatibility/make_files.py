@@ -32,8 +32,8 @@ CONFIGS = ROOT / "paper_configs"
 
 MIXED = '''
 
-from gemnet_blocks.blocks.dense import Dense
-from gemnet_blocks.blocks.message import Message
+from gemnet_blocks.layers.dense import Dense
+from gemnet_blocks.interactions.message import Message
 
 
 class MixedOptions(InteractionOptions):

@@ -16,8 +16,8 @@ from torch import nn
 from gemnet_blocks import Structures
 from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
 from gemnet_blocks.checkpoints.convert import convert_checkpoint
-from gemnet_blocks.model_file import load_potential, save_potential
 from gemnet_blocks.potential import Potential, References
+from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec import build, load_spec
 
 CHECKPOINT_FILES = Path(__file__).parents[1] / "parity" / "checkpoints"

@@ -27,8 +27,8 @@ from gemnet_blocks import Structures
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
 from gemnet_blocks.checkpoints.convert import convert_checkpoint
-from gemnet_blocks.model_file import load_potential, save_potential
 from gemnet_blocks.potential import Potential, References
+from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec import Spec, build, load_spec
 
 TOLERANCE = {"torch.float64": 1e-10, "torch.float32": 1e-5}

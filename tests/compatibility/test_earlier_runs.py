@@ -12,7 +12,7 @@ from recording import VERSIONS, assert_close, read_json
 from typer.testing import CliRunner
 
 from gemnet_blocks.cli import app
-from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.training import load_config, train
 
 CONFIGS = [

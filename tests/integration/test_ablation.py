@@ -17,11 +17,11 @@ from typer.testing import CliRunner
 
 from gemnet_blocks.ablation import Study, StudyResults
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.spec import load_spec
-from gemnet_blocks.training.feeding import Feed, open_parts
-from gemnet_blocks.training.preparing import initial_potential
-from gemnet_blocks.training.processes import Processes
+from gemnet_blocks.training.data_stream import Feed, open_parts
+from gemnet_blocks.training.distributed import Processes
+from gemnet_blocks.training.setup import initial_potential
 
 MEASURED = {
     "parameters",
@@ -301,7 +301,7 @@ def test_what_cannot_be_measured_is_missing(folder: Path, tmp_path: Path, monkey
     def estimate(*_: object) -> None:
         raise RuntimeError("this part looks at values")
 
-    monkeypatch.setattr("gemnet_blocks.model.GemNet.estimate", estimate)
+    monkeypatch.setattr("gemnet_blocks.model.gemnet.GemNet.estimate", estimate)
     study = Study.from_file(folder / "study.yaml", {"seeds": 1, "budget.steps": 1}, folder=tmp_path)
     run = study.run("here", progress=False).runs[0]
     assert run.status == "done"

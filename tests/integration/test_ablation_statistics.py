@@ -9,8 +9,8 @@ import pytest
 from scipy.stats import binom
 from synthetic_studies import BROKEN, learned_study, study_of
 
-from gemnet_blocks.ablation.statistics import LEVEL
-from gemnet_blocks.ablation.tables import compare_study
+from gemnet_blocks.ablation.report.statistics import LEVEL
+from gemnet_blocks.ablation.report.tables import compare_study
 
 STUDIES = 200
 LEAST, MOST = binom.interval(0.95, STUDIES, LEVEL)

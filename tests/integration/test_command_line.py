@@ -16,8 +16,8 @@ from gemnet_blocks import Structures, cli
 from gemnet_blocks.checkpoints import fairchem_state
 from gemnet_blocks.demo import platinum_slab
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.locks import only_writer_of_file, only_writer_to_folder
 from gemnet_blocks.spec import build, load_spec
+from gemnet_blocks.util.locks import only_writer_of_file, only_writer_to_folder
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
 SMALL = ["--set", "sizes.atom=8", "--set", "sizes.edge=12", "--set", "blocks.count=1", "--set", "bases.radial.count=8"]

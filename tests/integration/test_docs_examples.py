@@ -103,7 +103,7 @@ def test_training(tmp_path: Path) -> None:
 def test_study(tmp_path: Path) -> None:
     """The files as they are are valid; with one step of two runs, the example in Python makes its report."""
     from gemnet_blocks.ablation import Study
-    from gemnet_blocks.ablation.reading import read_study
+    from gemnet_blocks.ablation.study_file import read_study
 
     write_frames(tmp_path, 15)
     study, extension = blocks_in(DOCS / "how-to/study.md", "yaml")

@@ -15,7 +15,7 @@ from training_runs import CONFIG
 from gemnet_blocks.ablation import Study
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.model_file import load_potential, save_potential
+from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.document import dump, parse_document
 from gemnet_blocks.training import load_config

@@ -25,7 +25,7 @@ from gemnet_blocks import (
     Structures,
 )
 from gemnet_blocks.errors import ArgumentError, SpecError, StructureError
-from gemnet_blocks.graph.edge_sets import EdgeSetOptions
+from gemnet_blocks.graph.builder import EdgeSetOptions
 from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.spec.published import REQUIRED, from_published
 

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from gemnet_blocks import GemNetT, Structures
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.scaling import fit_scales
+from gemnet_blocks.layers.scaling import fit_scales
+from gemnet_blocks.model.profiler import profile
+from gemnet_blocks.model.summary import layers, parameter_count
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.build import Execution
-from gemnet_blocks.summary import layers, parameter_count
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing.assertions import assert_forces_are_gradient, assert_symmetry
 from gemnet_blocks.testing.symmetries import Rotation
-from gemnet_blocks.timing import profile
 
 ARGUMENTS: dict[str, Any] = {
     **{"num_spherical": 3, "num_radial": 6, "num_blocks": 2, "emb_size_atom": 8, "emb_size_edge": 10},

@@ -22,7 +22,7 @@ from jaxtyping import config
 from potentials import REFERENCES, crystal, smooth_potential
 
 from gemnet_blocks.calculator import GemNetCalculator
-from gemnet_blocks.skin import KeptNeighbors
+from gemnet_blocks.graph.verlet_list import KeptNeighbors
 
 STRONG = replace(REFERENCES, scale=20.0)
 """A scale that gives untrained models forces of ordinary size."""

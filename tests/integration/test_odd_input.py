@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gemnet_blocks import GemNetOC, Structures
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.published import to_published
 

@@ -10,11 +10,11 @@ from ase.build import add_adsorbate, fcc111
 from torch import nn
 
 from gemnet_blocks.basis.radial import RadialBasis
-from gemnet_blocks.blocks.atom_embedding import AtomEmbedding
-from gemnet_blocks.blocks.dense import linear
-from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry, InteractionOptions
+from gemnet_blocks.layers.dense import linear
+from gemnet_blocks.layers.embeddings import AtomEmbedding
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec import Spec, build, load_spec, parse_assignment
 from gemnet_blocks.structures import Structures

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from gemnet_blocks import cli
 from gemnet_blocks.ablation import Study, StudyResults
-from gemnet_blocks.ablation.work import Work
+from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import load_spec
@@ -24,8 +24,8 @@ NAME = f"{MODULE}:Near"
 SOURCE = '''
 from pathlib import Path
 import torch
-from gemnet_blocks.blocks.dense import linear
-from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry, InteractionOptions
+from gemnet_blocks.layers.dense import linear
+from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry, InteractionOptions
 
 Path(__file__).with_suffix(".ran").touch()
 

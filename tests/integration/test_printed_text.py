@@ -20,8 +20,8 @@ from gemnet_blocks import cli
 from gemnet_blocks.ablation.options import BASE
 from gemnet_blocks.ablation.progress import Progress
 from gemnet_blocks.ablation.results import RunResult
-from gemnet_blocks.model_file import save_potential
-from gemnet_blocks.terminal import console
+from gemnet_blocks.cli.tables import console
+from gemnet_blocks.potential.model_file import save_potential
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
 SMALL = ("sizes.atom=8", "sizes.edge=12", "blocks.count=1", "bases.radial.count=8")

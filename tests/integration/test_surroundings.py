@@ -18,9 +18,9 @@ from training_runs import config
 
 from gemnet_blocks import Structures
 from gemnet_blocks.calculator import GemNetCalculator
-from gemnet_blocks.model_file import load_potential, save_potential
 from gemnet_blocks.plotting import draw_bases
 from gemnet_blocks.potential import Potential
+from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.training import train
 

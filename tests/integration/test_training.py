@@ -19,15 +19,15 @@ from typer.testing import CliRunner, Result
 
 from gemnet_blocks.cli import app
 from gemnet_blocks.errors import SpecError, StateError, StructureError
-from gemnet_blocks.model_file import load_potential, save_potential
-from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training import train
 from gemnet_blocks.training.checkpoints import read_checkpoint
-from gemnet_blocks.training.feeding import open_parts
+from gemnet_blocks.training.data_stream import open_parts
 from gemnet_blocks.training.module import PotentialModule
-from gemnet_blocks.training.preparing import initial_potential
+from gemnet_blocks.training.setup import initial_potential
 
 BRIEF: dict[str, Any] = {"steps": 3, "checkpoint": {"steps": None}, "log": {"every": 1}}
 
@@ -118,7 +118,7 @@ def test_learning_rates_follow_the_schedule(tmp_path: Path) -> None:
 
 def test_plateaus_are_of_the_chosen_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = iter({"loss": 1.0 / step, "energy_mae": 1.0, "forces_mae": 1.0 + step} for step in range(1, 9))
-    monkeypatch.setattr("gemnet_blocks.training.course.validate", lambda *_: next(results))
+    monkeypatch.setattr("gemnet_blocks.training.callback.validate", lambda *_: next(results))
     training = {**BRIEF, "steps": 4, "validate_every": {"steps": 1}}
     for metric, reductions in (("loss", [0, 0, 0, 0]), ("forces_mae", [0, 0, 1, 2])):
         schedule = {"type": "plateau", "metric": metric, "rate": 0.5, "patience": 0}

@@ -14,7 +14,7 @@ import pytest
 import torch
 from training_runs import assert_same_state, config, rows
 
-from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.training import train
 

@@ -19,11 +19,11 @@ from helpers import file_size_limit
 from training_runs import assert_same_state, config, rows, write_structures
 
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.locks import only_writer_to_folder
-from gemnet_blocks.model_file import load_potential
+from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.training import load_config, train
 from gemnet_blocks.training.checkpoints import FILE, KEY, read_checkpoint
+from gemnet_blocks.util.locks import only_writer_to_folder
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ from gemnet_blocks import (
 )
 from gemnet_blocks.angular.plan import AngularMethod
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
-from gemnet_blocks.dictionaries import graph_dictionary, index_dictionary
+from gemnet_blocks.published.dictionaries import graph_dictionary, index_dictionary
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.spec.published import from_published

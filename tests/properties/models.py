@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gemnet_blocks.angular.plan import AngularMethod
-from gemnet_blocks.model import GemNet
-from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build, load_spec
 from gemnet_blocks.spec.build import Execution
 

@@ -10,7 +10,7 @@ from properties.harness import holds_for
 
 from gemnet_blocks.basis import circular, radial, spherical
 from gemnet_blocks.basis.envelopes import Exponential, Polynomial
-from gemnet_blocks.graph.angles import Azimuth
+from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing.assertions import (
     assert_circular_basis,

@@ -9,12 +9,12 @@ import torch
 from hypothesis import strategies as st
 from properties.harness import holds_for
 
-from gemnet_blocks.graph.atom_groups import atom_groups
+from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions, GraphBuilder, Graphs
 from gemnet_blocks.graph.chains import chains
-from gemnet_blocks.graph.edge_sets import MAIN, EdgeSetOptions, GraphBuilder, Graphs
-from gemnet_blocks.graph.edges import EdgeSet
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
-from gemnet_blocks.graph.neighbors import neighbor_search
+from gemnet_blocks.graph.neighbor_list import neighbor_search
+from gemnet_blocks.graph.padded import atom_groups
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing import strategies as some

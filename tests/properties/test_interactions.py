@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from properties.harness import batches, holds_for
 from properties.models import INTERACTIONS, PLANS, alone, model_of, symmetric_spec
 
-from gemnet_blocks.blocks.interaction import Embeddings
+from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing import strategies as some

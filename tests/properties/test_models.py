@@ -23,7 +23,7 @@ from properties.models import (
 )
 
 from gemnet_blocks.angular.plan import AngularMethod
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.structures import Structures

@@ -14,7 +14,7 @@ from potentials import smooth_spec
 from torch import Tensor
 
 from gemnet_blocks import Structures
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Execution, build
 
 MODELS = [

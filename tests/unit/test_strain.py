@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gemnet_blocks.angular.plan import AngularMethod
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Execution
 from gemnet_blocks.strain import strained
 from gemnet_blocks.structures import Structures

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gemnet_blocks.errors import ArgumentError, SpecError
-from gemnet_blocks.initialization import OutputInitialization
+from gemnet_blocks.layers.initialization import OutputInitialization
 from gemnet_blocks.spec.catalog import did_you_mean
 from gemnet_blocks.spec.document import Route
 

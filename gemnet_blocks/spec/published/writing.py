@@ -7,7 +7,7 @@ from typing import Any
 
 from gemnet_blocks.blocks.summed import SummedOptions
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.heads import DirectForcesOptions, GradientForcesOptions
+from gemnet_blocks.model.heads import DirectForcesOptions, GradientForcesOptions
 from gemnet_blocks.spec.published import gemnet_t
 from gemnet_blocks.spec.published.arguments import CIRCULAR_NAMES, FIELD_NAMES, PUBLISHED_DEFAULTS, SPHERICAL_NAMES
 from gemnet_blocks.spec.published.reading import from_published

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
-from gemnet_blocks.graph.angles import Azimuth
+from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.testing.assertions.comparison import assert_close
 from gemnet_blocks.testing.assertions.functions import Functions, assert_functions, column_derivatives
 

@@ -11,9 +11,9 @@ import yaml
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.interaction import Interaction
-from gemnet_blocks.model import GemNet
-from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.interactions.interaction import Interaction
+from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION
 from gemnet_blocks.structures import Structures
@@ -25,7 +25,7 @@ from gemnet_blocks.testing.assertions.messages import (
     messages_of,
     weights_of,
 )
-from gemnet_blocks.testing.assertions.properties import Properties
+from gemnet_blocks.testing.assertions.models import Properties
 from gemnet_blocks.testing.assertions.repeatability import assert_copyable
 from gemnet_blocks.testing.assertions.search import search
 from gemnet_blocks.testing.assertions.smoothness import crossing

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.structures import Structures
 
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from gemnet_blocks.heads import DirectForces, GradientForces
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import DirectForces, GradientForces
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing.assertions.counterexample import Check, holds
-from gemnet_blocks.testing.assertions.properties import Properties
+from gemnet_blocks.testing.assertions.models import Properties
 from gemnet_blocks.testing.assertions.repeatability import assert_copyable
 from gemnet_blocks.testing.assertions.special import special_structures
 from gemnet_blocks.testing.assertions.tolerances import Tolerance

@@ -31,6 +31,17 @@ from gemnet_blocks.testing.oracles.bases import (
 )
 from gemnet_blocks.testing.oracles.caps import smooth_step, smooth_step_integral, smooth_weights, within_cap
 from gemnet_blocks.testing.oracles.dihedrals import Angles, angles
+from gemnet_blocks.testing.oracles.edge_sets import (
+    Ruling,
+    WeightedEdge,
+    displacement,
+    edge_sets,
+    length,
+    measured,
+    reach,
+    selection,
+    symmetrized,
+)
 from gemnet_blocks.testing.oracles.embeddings import atom_embedding, block, edge_embedding
 from gemnet_blocks.testing.oracles.graphs import (
     Edge,
@@ -73,17 +84,6 @@ from gemnet_blocks.testing.oracles.reading_out import (
     output_block,
     output_network,
     read_out,
-)
-from gemnet_blocks.testing.oracles.selection import (
-    Ruling,
-    WeightedEdge,
-    displacement,
-    edge_sets,
-    length,
-    measured,
-    reach,
-    selection,
-    symmetrized,
 )
 
 __all__ = [

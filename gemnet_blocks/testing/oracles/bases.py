@@ -13,8 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
-from gemnet_blocks.basis.geometry import ScaledBasis
-from gemnet_blocks.graph.angles import Azimuth
+from gemnet_blocks.geometry.angles import Azimuth
+from gemnet_blocks.layers.projection import ScaledBasis
 from gemnet_blocks.testing.oracles.layers import scaled
 
 Scalar = Float[Tensor, ""]

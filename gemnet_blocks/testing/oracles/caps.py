@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gemnet_blocks.graph.caps import Ties
-from gemnet_blocks.graph.neighbors import Pairs
+from gemnet_blocks.graph.max_neighbors import Ties
+from gemnet_blocks.graph.neighbor_list import Pairs
 from gemnet_blocks.testing.oracles.graphs import Neighbor, edges_of
 
 

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from gemnet_blocks.graph.angles import Azimuth, CollinearRule, RightAngle, SmoothCollinear
+from gemnet_blocks.geometry.angles import Azimuth, CollinearRule, RightAngle, SmoothCollinear
 
 Vector = Float[Tensor, "3"]
 Scalar = Float[Tensor, ""]

@@ -8,14 +8,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.basis.geometry import RadialValues
-from gemnet_blocks.blocks.atom_embedding import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
-from gemnet_blocks.blocks.block import Block
 from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
-from gemnet_blocks.blocks.interaction import Embeddings, Interaction
-from gemnet_blocks.geometry import GeometryEncoder
-from gemnet_blocks.graph.edge_sets import Graphs
-from gemnet_blocks.graph.edges import EdgeSet
+from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.interactions.interaction import Embeddings, Interaction
+from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.layers.projection import RadialValues
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.testing.oracles.graphs import edges_of
 from gemnet_blocks.testing.oracles.interactions import interaction
 from gemnet_blocks.testing.oracles.layers import dense, stacked, through

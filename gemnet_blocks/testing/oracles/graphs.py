@@ -9,8 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gemnet_blocks.graph.edges import EdgeSet
-from gemnet_blocks.graph.neighbors import Pairs
+from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.graph.neighbor_list import Pairs
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.structures import Structures
 

@@ -9,10 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.basis.geometry import RadialAngularProjection
-from gemnet_blocks.blocks.dense import Dense, Residual, ScaledSiLU, SiQU
-from gemnet_blocks.blocks.message import Contraction, Message, SymmetricUp
-from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
+from gemnet_blocks.layers.dense import Dense, Residual, ScaledSiLU, SiQU
+from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.testing.oracles.graphs import Edge, reverse
 
 

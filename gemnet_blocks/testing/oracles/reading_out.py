@@ -10,12 +10,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.interaction import Embeddings
-from gemnet_blocks.blocks.output import ConcatenatedOutputBlock, ConcatenatedReadOut, OutputNetwork
 from gemnet_blocks.blocks.read_out import Contributions, Output
 from gemnet_blocks.blocks.summed import SummedOutputBlock, SummedReadOut
 from gemnet_blocks.blocks.update import AtomUpdate
-from gemnet_blocks.graph.edges import EdgeSet, SymmetricEdges
+from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
+from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.model.readout import ConcatenatedOutputBlock, ConcatenatedReadOut, OutputNetwork
 from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
 from gemnet_blocks.testing.oracles.layers import scaled, stacked, through
 

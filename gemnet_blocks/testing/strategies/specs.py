@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gemnet_blocks.blocks.interaction import InteractionOptions
+from gemnet_blocks.interactions.interaction import InteractionOptions
 from gemnet_blocks.spec import Spec
 
 SMALL = """

@@ -10,7 +10,7 @@ import pytest
 from synthetic_learners import VARIANTS, SyntheticLearner, fits, small_spec, synthetic_study
 
 from gemnet_blocks.ablation import Fit, HereExecutor, Learner, StudyResults, Task
-from gemnet_blocks.ablation.store import slug
+from gemnet_blocks.ablation.runs.run_folder import slug
 from gemnet_blocks.errors import SpecError
 
 ALL = [f"{name}/{seed}" for seed in (0, 1) for name in ("base", *VARIANTS)]

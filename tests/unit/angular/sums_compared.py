@@ -11,7 +11,7 @@ from helpers import differentiable, graphs_of, radial_values
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from gemnet_blocks.angular.angular_sum import AngularSum
+from gemnet_blocks.aggregation.angular_sum import AngularSum
 from gemnet_blocks.structures import Structures
 
 FEATURES, OUT = 3, 4

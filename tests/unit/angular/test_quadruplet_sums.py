@@ -9,19 +9,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sums_compared import Case, assert_same_sums, case, derivatives, sharing_weights
 
+from gemnet_blocks.aggregation.scatter import TorchSums
 from gemnet_blocks.angular.plan import EXPLICIT, AngularPlan
 from gemnet_blocks.basis.circular import CircularBasis, Gaussian, Legendre
-from gemnet_blocks.basis.geometry import RadialAngularProjection, ScaledBasis
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics, SphericalBasis
-from gemnet_blocks.blocks.dense import linear
-from gemnet_blocks.blocks.quadruplet import SharedQuadrupletGeometry
-from gemnet_blocks.graph.angles import CollinearRule, RightAngle, SmoothCollinear
+from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear
 from gemnet_blocks.graph.index_sets import QuadrupletRequest
-from gemnet_blocks.recomputation import lean
+from gemnet_blocks.interactions.quadruplet import SharedQuadrupletGeometry
+from gemnet_blocks.layers.dense import linear
+from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.sums import TorchSums
 from gemnet_blocks.testing import strategies as some
 from gemnet_blocks.testing.symmetries import Rotation
+from gemnet_blocks.util.recompute import lean
 
 SIZE = 2
 RULES = (RightAngle(), SmoothCollinear(), SmoothCollinear(0.4))

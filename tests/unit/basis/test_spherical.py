@@ -14,7 +14,7 @@ from pydantic import ValidationError
 
 from gemnet_blocks.basis import circular, symbolic
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics, SphericalBasis
-from gemnet_blocks.graph.angles import Azimuth
+from gemnet_blocks.geometry.angles import Azimuth
 
 PHI, THETA = sympy.symbols("phi theta")
 CLASSES = [LegendreOuter, GaussianOuter, RealHarmonics]

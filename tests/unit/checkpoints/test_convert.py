@@ -19,8 +19,8 @@ from gemnet_blocks.checkpoints.checkpoint_file import Checkpoint, checkpoint_of,
 from gemnet_blocks.checkpoints.convert import convert_checkpoint, model_arguments, read_arguments
 from gemnet_blocks.cli.convert import convert
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.model_file import load_potential
 from gemnet_blocks.potential import Potential
+from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.structures import Structures
 
 FOLDER = ROOT / "tests" / "parity" / "checkpoints"

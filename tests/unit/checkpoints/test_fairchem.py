@@ -9,9 +9,9 @@ from helpers import set_random_scales, small_spec
 from torch import Tensor, nn
 
 from gemnet_blocks import GemNetOC, GemNetOCBackbone, GemNetOCEnergyAndGradForceHead, GemNetOCForceHead
-from gemnet_blocks.basis.geometry import RadialAngularProjection
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
 from gemnet_blocks.errors import StateError
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.published import from_published, to_published
 

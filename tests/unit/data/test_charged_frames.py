@@ -12,7 +12,7 @@ from ase.db import connect
 from data_files import molecules, opened, options, written
 
 from gemnet_blocks.data.batching import BudgetSampler, loader
-from gemnet_blocks.data.database_source import SqliteSource
+from gemnet_blocks.data.databases import SqliteSource
 from gemnet_blocks.data.frame import LabelRules
 from gemnet_blocks.data.opening import open_data
 from gemnet_blocks.data.stored import StreamedDataset

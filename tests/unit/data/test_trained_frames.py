@@ -12,12 +12,12 @@ from ase.build import bulk
 from data_files import crystals, opened, written
 from potentials import smooth_potential
 
-from gemnet_blocks.data.survey import structure_keys
+from gemnet_blocks.data.leakage import structure_keys
 from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.evaluate import evaluate
-from gemnet_blocks.model_file import load_potential, save_potential
 from gemnet_blocks.potential import Potential
+from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.structures import Structures
 
 

@@ -16,9 +16,9 @@ from typer.testing import CliRunner
 
 from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.model_file import save_potential
 from gemnet_blocks.potential import Potential
-from gemnet_blocks.references import References
+from gemnet_blocks.potential.model_file import save_potential
+from gemnet_blocks.potential.references import References
 from gemnet_blocks.structures import Structures
 
 

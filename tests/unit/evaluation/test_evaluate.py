@@ -19,7 +19,7 @@ from gemnet_blocks.evaluation.evaluate import evaluate
 from gemnet_blocks.evaluation.plots import plot_parity
 from gemnet_blocks.evaluation.tables import parts_table, summary_table
 from gemnet_blocks.potential import Potential
-from gemnet_blocks.references import References
+from gemnet_blocks.potential.references import References
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from ase import Atoms
 from helpers import KINDS, small_cell
 
 from gemnet_blocks.graph.coinciding import COINCIDING, coinciding_atoms, coinciding_pairs
-from gemnet_blocks.graph.neighbors import neighbor_search
+from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.structures import Structures
 
 CELL = np.array([[4.0, 0, 0], [1.0, 5.0, 0], [0.3, -0.4, 6.0]])

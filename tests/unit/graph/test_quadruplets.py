@@ -5,8 +5,8 @@ import torch
 from ase import Atoms
 from helpers import graphs_of
 
-from gemnet_blocks.graph.edges import EdgeSet, measure
-from gemnet_blocks.graph.neighbors import VesinSearch
+from gemnet_blocks.geometry.edges import EdgeSet, measure
+from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.structures import Structures

@@ -7,8 +7,8 @@ import pytest
 import torch
 from helpers import KINDS
 
-from gemnet_blocks.graph.caps import within_cap
-from gemnet_blocks.graph.neighbors import Pairs, VesinSearch
+from gemnet_blocks.graph.max_neighbors import within_cap
+from gemnet_blocks.graph.neighbor_list import Pairs, VesinSearch
 from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles

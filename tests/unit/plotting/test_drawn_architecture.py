@@ -5,14 +5,14 @@ import torch
 from drawings import CONFIGS, SYMMETRIC, assert_drawn
 from torch import nn
 
-from gemnet_blocks.blocks.interaction import Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry, InteractionOptions
+from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.plotting.architecture import read_architecture
 from gemnet_blocks.plotting.drawing import draw_architecture
 from gemnet_blocks.plotting.styles import STYLES
 from gemnet_blocks.plotting.wiring import wires
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.summary import parameter_count
 
 ALL = sorted((*CONFIGS.glob("*.yaml"), *CONFIGS.glob("bridge/*.yaml")))
 HOSTILE = "<script>alert('$x$')</script> & \"quotes\" \x00\x1b[31m"

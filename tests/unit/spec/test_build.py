@@ -10,22 +10,22 @@ from test_catalog import Step
 from torch import Tensor, nn
 
 from gemnet_blocks.basis.circular import CircularBasis
-from gemnet_blocks.basis.geometry import RadialValues
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
-from gemnet_blocks.blocks.block import Block
-from gemnet_blocks.blocks.interaction import (
+from gemnet_blocks.blocks.read_out import Contributions, Output, ReadOut, ReadOutContext, ReadOutOptions
+from gemnet_blocks.geometry.angles import Azimuth
+from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
     Interaction,
     InteractionGeometry,
     InteractionOptions,
 )
-from gemnet_blocks.blocks.output import ConcatenatedOutputBlock, OutputNetwork
-from gemnet_blocks.blocks.read_out import Contributions, Output, ReadOut, ReadOutContext, ReadOutOptions
-from gemnet_blocks.graph.angles import Azimuth
-from gemnet_blocks.graph.edge_sets import Graphs
-from gemnet_blocks.model import GemNet
+from gemnet_blocks.layers.projection import RadialValues
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.readout import ConcatenatedOutputBlock, OutputNetwork
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec import Execution, Spec, build
 from gemnet_blocks.structures import Structures
@@ -122,7 +122,7 @@ def test_normalisers_follow_from_what_is_there(
         seen.append(len(terms))
         return terms[0]
 
-    monkeypatch.setattr("gemnet_blocks.blocks.block.skip", skip)
+    monkeypatch.setattr("gemnet_blocks.model.block.skip", skip)
     build(small_spec(changes))(structures())
     assert seen[:2] == [edge_terms, atom_terms]
 
@@ -256,7 +256,7 @@ class Last(ReadOut):
 
     @classmethod
     def output_block(cls, options: Any, context: ReadOutContext) -> ConcatenatedOutputBlock:
-        from gemnet_blocks.blocks.output import ConcatenatedReadOut
+        from gemnet_blocks.model.readout import ConcatenatedReadOut
 
         return ConcatenatedReadOut.output_block(
             ConcatenatedReadOut.Options(layers=options.layers, after_atom=1, network=1), context

@@ -8,8 +8,8 @@ from small_specs import error_of
 
 from gemnet_blocks.basis.envelopes import Envelope, Exponential
 from gemnet_blocks.basis.radial import Gaussian, RadialBasis
-from gemnet_blocks.blocks.interaction import Interaction, InteractionOptions
-from gemnet_blocks.blocks.triplet import TripletInteraction, TripletOptions
+from gemnet_blocks.interactions.interaction import Interaction, InteractionOptions
+from gemnet_blocks.interactions.triplet import TripletInteraction, TripletOptions
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.catalog import BASE_CLASSES, BUILT_IN, ENVELOPE, INTERACTION, RADIAL, Catalog, did_you_mean
 
@@ -106,7 +106,7 @@ class Abstract(RadialBasis):
         (OptionsWithoutType, "with a field `type: str`"),
         (
             OtherOptions,
-            "needs an attribute `Options`: a subclass of gemnet_blocks.blocks.interaction.InteractionOptions",
+            "needs an attribute `Options`: a subclass of gemnet_blocks.interactions.interaction.InteractionOptions",
         ),
         (FixedType, "the field `type` of TripletOptions takes 'triplet' only, not 'mine': declare it as `type: str`"),
         (WritesNothing, "the class WritesNothing needs an attribute `writes`, 'edges' or 'atoms'"),

@@ -10,7 +10,7 @@ from small_specs import NAMES, PAPER_CONFIGS, SMALL, error_of, small_spec, write
 from test_catalog import Step
 
 from gemnet_blocks.basis.radial import SphericalBesselOptions
-from gemnet_blocks.heads import GradientForcesOptions
+from gemnet_blocks.model.heads import GradientForcesOptions
 from gemnet_blocks.spec import Spec, load_spec, parse_assignment
 
 

@@ -8,8 +8,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.graph.edges import EdgeSet, measure
-from gemnet_blocks.graph.neighbors import VesinSearch
+from gemnet_blocks.geometry.edges import EdgeSet, measure
+from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.structures import Prediction, Structures
 
 CUTOFF = 3.0

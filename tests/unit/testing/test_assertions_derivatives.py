@@ -20,8 +20,8 @@ from assertion_models import (
 from helpers import GRADIENT_FORCES, line, molecule, small_cell, small_model
 from torch import nn
 
-from gemnet_blocks.graph.edges import measure
-from gemnet_blocks.graph.neighbors import VesinSearch
+from gemnet_blocks.geometry.edges import measure
+from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.testing.assertions import (
     assert_copies,

@@ -26,7 +26,7 @@ from helpers import GRADIENT_FORCES, small_model
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.testing import strategies
 from gemnet_blocks.testing.assertions import CounterExample, assert_model
-from gemnet_blocks.testing.assertions.properties import Properties
+from gemnet_blocks.testing.assertions.models import Properties
 from gemnet_blocks.testing.models import CalculatorModel
 
 FEW = strategies.molecules(max_atoms=4, cutoff=CUTOFF, elements=(1, 8)) | strategies.tiny_cells(elements=(1, 8))

@@ -13,7 +13,7 @@ import torch
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from gemnet_blocks.blocks.triplet import TripletInteraction
+from gemnet_blocks.interactions.triplet import TripletInteraction
 from gemnet_blocks.spec import Spec
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing.assertions import Check, CounterExample, interaction_spec, search

@@ -12,8 +12,8 @@ from scipy import integrate, special, stats
 from torch import Tensor, nn
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
-from gemnet_blocks.basis.geometry import ScaledBasis
-from gemnet_blocks.graph.angles import Azimuth
+from gemnet_blocks.geometry.angles import Azimuth
+from gemnet_blocks.layers.projection import ScaledBasis
 from gemnet_blocks.testing import oracles
 
 POINTS = [0.0, 0.03, 0.4, 0.77, 0.999]

@@ -23,10 +23,10 @@ from helpers import (
 )
 from torch import Tensor
 
-from gemnet_blocks.graph.angles import RightAngle, SmoothCollinear
-from gemnet_blocks.graph.caps import CapRule
-from gemnet_blocks.graph.edge_sets import EdgeSetOptions, GraphBuilder
-from gemnet_blocks.graph.neighbors import VesinSearch
+from gemnet_blocks.geometry.angles import RightAngle, SmoothCollinear
+from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
+from gemnet_blocks.graph.max_neighbors import CapRule
+from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles

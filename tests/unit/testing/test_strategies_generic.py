@@ -13,7 +13,7 @@ from ase import Atoms
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 
-from gemnet_blocks.graph.neighbors import VesinSearch
+from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
 from gemnet_blocks.testing.strategies import (
     clusters,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.references import ReferencesOptions
+from gemnet_blocks.potential.references import ReferencesOptions
 from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, filled, read_checkpoint
 from gemnet_blocks.training.options import TrainingConfig, TrainingOptions
 from gemnet_blocks.training.schedules import Plateau

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from gemnet_blocks.scaling import ScaleFactor
+from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.resolve import load_spec
 from gemnet_blocks.structures import Structures

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gemnet_blocks.training.processes import Processes
+from gemnet_blocks.training.distributed import Processes
 
 SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_JOB_NAME": "train"}
 

@@ -1,0 +1,1 @@
+"""The report of a study: statistics, tables, figures and one page."""

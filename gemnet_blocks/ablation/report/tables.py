@@ -1,0 +1,228 @@
+"""A study's results as tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean, median, stdev
+from typing import Any
+
+from gemnet_blocks.ablation.comparison import Comparison, compare
+from gemnet_blocks.ablation.report.formatting import (
+    NONE,
+    clean,
+    percent,
+    plain,
+    probability,
+    quantity,
+)
+from gemnet_blocks.ablation.report.page import Table
+from gemnet_blocks.ablation.report.statistics import LEVEL
+from gemnet_blocks.ablation.results import RunResult, StudyResults
+
+
+def compare_study(results: StudyResults, metric: str | None = None) -> tuple[Comparison, ...]:
+    """Compare every variant of a study with its base.
+
+    Args:
+        results: of the study.
+        metric: None: the primary one.
+    """
+    name = metric or results.primary_metric
+    others = ordered(results)[1:]
+    return compare(
+        results.values(results.base_name, name),
+        {other: results.values(other, name) for other in others},
+        planned_seeds(results),
+        quantity(name).higher_is_better,
+    )
+
+
+def planned_seeds(results: StudyResults) -> tuple[int, ...]:
+    """The seeds of a study, from its runs if it does not name them."""
+    return results.seeds or tuple(sorted({run.seed for run in results.runs}))
+
+
+def metrics_of(results: StudyResults) -> tuple[str, ...]:
+    """The metrics that some run has, the primary one first."""
+    names = sorted({name for run in results.done() for name in run.metrics} - {results.primary_metric})
+    return (results.primary_metric, *names)
+
+
+def ordered(results: StudyResults) -> list[str]:
+    """The names of all variants, the base first."""
+    return list(dict.fromkeys([results.base_name, *(one.name for one in results.variants)]))
+
+
+def numbered(results: StudyResults, limit: int = 60) -> list[tuple[str, str]]:
+    """Number and name of every variant, the base first, with 0; figures have the numbers.
+
+    Args:
+        results: of the study.
+        limit: how long a name may be before it is cut.
+    """
+    return [(str(number), clean(name, limit)) for number, name in enumerate(ordered(results))]
+
+
+def changes_table(results: StudyResults) -> Table:
+    """What every variant changes, a row for each field."""
+    rows = []
+    for (index, shown), name in zip(numbered(results, 200), ordered(results), strict=True):
+        variant = next((one for one in results.variants if one.name == name), None)
+        identity = clean(variant.spec_hash[:12]) if variant else ""
+        differences = variant.differences if variant else ()
+        note = "base" if name == results.base_name else clean(variant.note, 400) if variant else ""
+        if variant and variant.control_of is not None:
+            note = f"control of {clean(variant.control_of)}" + (f"; {note}" if note else "")
+        if not differences:
+            nothing = NONE if name == results.base_name else "nothing"
+            rows.append((index, shown, nothing, NONE, NONE, note, identity))
+        for place, one in enumerate(differences):
+            first = place == 0
+            rows.append(
+                (
+                    index,
+                    shown if first else "″",
+                    clean(one.path),
+                    plain(one.base),
+                    plain(one.value),
+                    note if first else "",
+                    identity if first else "",
+                )
+            )
+    return Table(
+        "Fields of the specs",
+        ("#", "variant", "field", "base has", "variant has", "note", "spec"),
+        tuple(rows),
+        words=7,
+        note=f"{NONE}: nothing there. The last column begins the hash of the whole architecture.",
+    )
+
+
+def errors_table(results: StudyResults, metric: str) -> Table:
+    """One metric of every variant with every seed, with mean and standard deviation."""
+    shown = quantity(metric)
+    seeds = planned_seeds(results)
+    rows = []
+    for (index, label), name in zip(numbered(results), ordered(results), strict=True):
+        values = results.values(name, metric)
+        finite = [values[seed] for seed in seeds if math.isfinite(values.get(seed, math.nan))]
+        states = {run.seed: run.status for run in results.runs_of(name)}
+        cells = [
+            shown.show(values[seed])
+            if not math.isnan(values.get(seed, math.nan))
+            else states.get(seed, "missing").replace("done", "not a number")
+            for seed in seeds
+        ]
+        mean = shown.show(fmean(finite)) if finite else NONE
+        spread = shown.show(stdev(finite), 2) if len(finite) > 1 else NONE
+        rows.append((index, label, mean, spread, f"{len(finite)} of {len(seeds)}", *cells))
+    headings = ("#", "variant", "mean", "std. dev.", "seeds", *(f"seed {seed}" for seed in seeds))
+    return Table(shown.heading, headings, tuple(rows), words=2)
+
+
+def differences_table(results: StudyResults, metric: str) -> Table:
+    """Paired differences of every variant from the base, with intervals, p-values and, for the primary, verdicts."""
+    shown = quantity(metric)
+    primary = metric == results.primary_metric
+    rows = []
+    names = dict(zip(ordered(results), numbered(results), strict=True))
+    for one in compare_study(results, metric):
+        ends = (one.interval.low, one.interval.high) if one.interval else (math.nan, math.nan)
+        difference, low, high = shown.show_differences([one.mean, *ends])
+        cells = (
+            *names[one.variant],
+            *((one.verdict,) if primary else ()),
+            shown.show(one.base_mean),
+            shown.show(one.variant_mean),
+            difference,
+            f"{low} to {high}" if one.interval else NONE,
+            percent(one.relative),
+            f"{one.higher} of {len(one.seeds)}",
+            probability(one.p_value),
+            probability(one.corrected),
+            f"{len(one.seeds)} of {one.planned}",
+        )
+        rows.append(cells)
+    verdict = ("verdict",) if primary else ()
+    headings = (
+        *("#", "variant", *verdict, "base", "variant", "difference", f"{100 * (1 - LEVEL):.0f} % interval"),
+        *("relative", "higher with", "p", "p (Holm)", "pairs"),
+    )
+    return Table(
+        f"Differences from the base: {shown.heading}",
+        headings,
+        tuple(rows),
+        words=3 if primary else 2,
+        verdicts=2 if primary else None,
+        note="Means over complete pairs; difference = variant − base, negative is "
+        + ("worse." if shown.higher_is_better else "better."),
+    )
+
+
+def environment_table(results: StudyResults) -> Table:
+    """What the runs ran on; where runs differ, each value with the number of runs."""
+    flat = [dict(_flat(run.environment)) for run in sorted_runs(results)]
+    flat = [one for one in flat if one]
+    rows = []
+    for key in sorted({key for one in flat for key in one}):
+        values: dict[str, int] = {}
+        for one in flat:
+            value = one.get(key, NONE)
+            values[value] = values.get(value, 0) + 1
+        told = [value if len(values) == 1 else f"{value} ({count} runs)" for value, count in values.items()]
+        rows.append((clean(key), "; ".join(told)))
+    return Table("What the runs ran on", ("what", "value"), tuple(rows), words=2)
+
+
+def unfinished_table(results: StudyResults) -> Table:
+    """The runs that are not done, with the first line of their errors."""
+    names = dict(zip(ordered(results), numbered(results), strict=True))
+    rows = tuple(
+        (
+            *names.get(run.variant, (NONE, clean(run.variant, 60))),
+            str(run.seed),
+            run.status,
+            str(run.attempts),
+            clean(next(iter((run.error or "").strip().splitlines()), NONE)),
+        )
+        for run in sorted_runs(results)
+        if run.status != "done"
+    )
+    return Table(
+        "Runs that failed, are missing or still run",
+        ("#", "variant", "seed", "status", "attempts", "error"),
+        rows,
+        words=6,
+    )
+
+
+def middle(runs: Iterable[RunResult], name: str) -> float | None:
+    """The median of a cost over runs; None if none has it."""
+    values = finite(runs, name)
+    return median(values) if values else None
+
+
+def finite(runs: Iterable[RunResult], name: str) -> list[float]:
+    """A cost of all runs that have it."""
+    values = (run.cost.get(name) for run in runs)
+    return [float(value) for value in values if value is not None and math.isfinite(value)]
+
+
+def done_runs(results: StudyResults, name: str) -> list[RunResult]:
+    """The runs of a variant that are done, by seed."""
+    return [run for run in results.runs_of(name) if run.status == "done"]
+
+
+def sorted_runs(results: StudyResults) -> Sequence[RunResult]:
+    """All runs in the order of variants and seeds, however they came."""
+    places = {name: place for place, name in enumerate(ordered(results))}
+    return sorted(results.runs, key=lambda run: (places.get(run.variant, len(places)), run.seed))
+
+
+def _flat(data: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in data.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{start}{key}.")
+        else:
+            yield f"{start}{key}", plain(value)

@@ -1,0 +1,1 @@
+"""The runs of a study: their keys and folders, and the processes that train them."""

@@ -1,0 +1,253 @@
+"""Study files: read by the same machinery as training configs, one error that lists every problem with its line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from gemnet_blocks.ablation.options import BudgetOptions, MatchOptions, StudyOptions
+from gemnet_blocks.ablation.training_section import read_training
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import resolve
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
+from gemnet_blocks.spec.document import Document, Problem, Route, check_kind, read_document
+from gemnet_blocks.spec.explain import findings
+from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.training import config_file as reading
+from gemnet_blocks.training.options import TrainingConfig
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+_NEEDED: Mapping[Any, str] = {
+    ("budget",): "say what every variant may spend, such as {steps: 1000}",
+    ("variants",): "say what each changes, such as {deeper: {blocks.count: 6}}",
+}
+"""What a study cannot do without, and how it is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class StudyDocument:
+    """A study as it was read.
+
+    Attributes:
+        options: everything besides base and training.
+        base: the architecture.
+        config: how all variants are trained, with the base as model and a budget that means nothing; None where a
+            study has neither data nor training.
+        patches: what each variant changes, with the place of every entry.
+        folder: what paths are relative to.
+    """
+
+    options: StudyOptions
+    base: Spec
+    config: TrainingConfig | None
+    patches: Mapping[str, Document]
+    folder: Path
+
+
+def read_study(
+    path: str | PathLike[str], patches: Mapping[str, Any] | None = None, catalog: Catalog | None = None
+) -> StudyDocument:
+    """Read a study file. Nothing in it can run code, unless the catalog allows imports.
+
+    A file may start with `extends: other.yaml`, relative to itself, and then say only what differs: mappings are
+    merged, everything else replaces what was there. A budget replaces the whole budget, and null removes a variant.
+
+    Args:
+        path: a YAML file. Paths of specs are relative to the file that says them, paths of data to this one, also where
+            a file that it extends says them.
+        patches: changes by dotted path, such as `{"seeds": 8, "training.optimizer.learning_rate": 1e-3}`.
+        catalog: the parts that specs may name; None: those of the library. Where it allows imports, modules in the
+            folder of the file and in the current one are found, too.
+
+    Raises:
+        SpecError: one error with every problem: file, line, path, and what may have been meant.
+    """
+    path = Path(path)
+    if catalog is not None and catalog.allow_imports:
+        search_beside(path)
+    document = _with_extended(path, ())
+    base = resolve.NOTHING
+    if patches:
+        changes = resolve.as_document(patches)
+        if isinstance(changes.data.get("base"), Mapping):  # merged by the rules of specs
+            base = reading.section(changes, "base")
+            data = {key: value for key, value in changes.data.items() if key != "base"}
+            changes = Document(data, changes.places, changes.problems)
+        document = _overlaid(document, changes)
+    return study_of(document, path.parent, base_changes=base, catalog=catalog)
+
+
+def _with_extended(path: Path, below: Sequence[Path]) -> Document:
+    """A file on top of the files that it extends; `below` are the files that extend it."""
+    document = read_document(path)
+    check_kind(document, path, "a study")
+    if "extends" not in document.data:
+        return document
+    data = dict(document.data)
+    extended = data.pop("extends")
+    where = f"{document.place(('extends',))}: extends"
+    if not isinstance(extended, str):
+        raise SpecError(f"{where}: must be the path of one study file")
+    other, chain = path.parent / extended, [*below, path.resolve()]
+    if not other.is_file():
+        raise SpecError(f"{where}: {other} does not exist{resolve.near_file(other)}")
+    if other.resolve() in chain:
+        raise SpecError(f"{where}: {other} extends this file in turn: remove one")
+    below_it = _moved(_with_extended(other, chain), Path(extended).parent)
+    return _overlaid(below_it, Document(data, document.places, document.problems))
+
+
+def _moved(document: Document, folder: Path) -> Document:
+    """A study as one beside `folder` would say it: with the path of its base from there."""
+    base = document.data.get("base")
+    if isinstance(base, str):
+        return replace(document, data={**document.data, "base": str(folder / base)})
+    if isinstance(base, Mapping) and isinstance(base.get("extends"), str):
+        moved = {**base, "extends": str(folder / base["extends"])}
+        return replace(document, data={**document.data, "base": moved})
+    return document
+
+
+def _overlaid(below: Document, changes: Document) -> Document:
+    """A study with changes."""
+    data = dict(below.data)
+    budget, variants, changed = changes.data.get("budget"), data.get("variants"), changes.data.get("variants")
+    if isinstance(budget, Mapping) and any(value is not None for value in budget.values()):
+        data.pop("budget", None)  # exactly one kind of budget is given: two would not go together
+    if isinstance(variants, Mapping) and isinstance(changed, Mapping):
+        # in one form, so that dotted paths meet what they change
+        data["variants"] = {
+            name: resolve.as_document(patch).data if name in changed and isinstance(patch, Mapping) else patch
+            for name, patch in variants.items()
+            if changed.get(name, patch) is not None
+        }
+        kept = {name: patch for name, patch in changed.items() if patch is not None or name not in variants}
+        changes = replace(changes, data={**changes.data, "variants": kept})
+    return reading.overlaid(replace(below, data=data), changes)
+
+
+def study_of(
+    document: Document,
+    folder: Path,
+    spec: Spec | None = None,
+    base_changes: Document = resolve.NOTHING,
+    catalog: Catalog | None = None,
+) -> StudyDocument:
+    """The study that a document describes.
+
+    Args:
+        document: the whole study.
+        folder: what paths in it are relative to.
+        spec: the base, where the document does not say it.
+        base_changes: of the base.
+        catalog: the parts that a base in the document may name; None: those of the library.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
+    problems = [document.located(one) for one in (*document.problems, *document.impossible_numbers())]
+    own = Document({key: value for key, value in document.data.items() if key in StudyOptions.model_fields})
+    problems += [document.located(one) for one in _unknown(document)]
+    options = None
+    try:
+        options = StudyOptions.model_validate(own.data)
+    except ValidationError as error:
+        found = (_explained(detail, document) for detail in findings(error))
+        problems += [document.located(one) for one in found]
+    base: Spec | None = spec
+    read_config: TrainingConfig | None = None
+    if spec is None and "base" not in document.data:
+        problems.append(document.located(Problem((), "base: is missing: name a spec file, or write a spec")))
+    needs_config = "data" in document.data or "training" in document.data
+    if needs_config or (spec is None and "base" in document.data):
+        try:
+            base, read_config = _trained(document, folder, spec, base_changes, catalog or Catalog(), needs_config)
+        except SpecError as error:
+            problems += str(error).splitlines()
+    if base is not None and not problems:
+        resolve.check_known(base, base.catalog)
+    if problems or options is None or base is None:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    if read_config is not None:
+        read_config = read_config.model_copy(update={"model": base}).in_folder(folder)
+    patches = {name: _patch(document, name) for name in options.variants}
+    return StudyDocument(options, base, read_config, patches, folder)
+
+
+def _trained(
+    document: Document, folder: Path, spec: Spec | None, changes: Document, catalog: Catalog, with_config: bool
+) -> tuple[Spec, TrainingConfig | None]:
+    """Base and training, read as a training config whose model is the base."""
+    if not with_config:
+        return spec or _model(document, changes, catalog, folder), None
+    problems: list[str] = []
+    base = spec
+    if base is None and "base" in document.data:
+        try:
+            base = _model(document, changes, catalog, folder)
+        except SpecError as error:
+            problems.append(str(error))
+    config, found = read_training(document, base)
+    problems += found
+    if problems or config is None or base is None:
+        raise SpecError("\n".join(dict.fromkeys(problems)))
+    return base, config
+
+
+def _model(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec:
+    """The spec that `base` contains or names."""
+    moved = Document(
+        {"model": document.data["base"]},
+        {("model", *route[1:]): place for route, place in document.places.items() if route[:1] == ("base",)},
+    )
+    changed = {("model", *route): place for route, place in changes.places.items()}
+    patch = Document({"model": changes.data} if changes.data else {}, changed, changes.problems)
+    try:
+        spec = reading.spec_of(moved, patch, catalog, folder)
+    except SpecError as error:
+        renamed = re.sub(r"^(: )?model(?=[:.])|(?<=: )model(?=[:.])", "base", str(error), flags=re.MULTILINE)
+        raise SpecError(renamed) from None
+    if spec is None:
+        raise SpecError(document.located(Problem(("base",), "must be a spec or the path of one")))
+    return spec
+
+
+def _unknown(document: Document) -> list[Problem]:
+    names = ["base", "data", "training", *StudyOptions.model_fields]
+    return [
+        Problem((key,), f"unknown field{did_you_mean(key, names)}") for key in document.data if str(key) not in names
+    ]
+
+
+def _explained(error: ErrorDetails, document: Document) -> Problem:
+    """A finding of pydantic's in the words of a study."""
+    if error["type"] == "extra_forbidden":
+        route = tuple(str(key) for key in error["loc"])
+        sections: dict[str, type[BaseModel]] = {"budget": BudgetOptions, "match": MatchOptions}
+        known = list(sections[route[0]].model_fields) if route[0] in sections else []
+        return Problem(route, f"unknown field{did_you_mean(route[-1], known)}")
+    if error["type"] == "missing" and error["loc"] in _NEEDED:
+        return Problem((str(error["loc"][0]),), f"is missing: {_NEEDED[error['loc']]}")
+    return reading.explained(error, document)
+
+
+def _patch(document: Document, name: str) -> Document:
+    """What a variant changes, with dotted paths taken apart, and where each entry was written."""
+    nested = resolve.as_document(document.data["variants"][name])
+    places: dict[Route, str] = {}
+    for route, place in document.places.items():
+        if route[:2] == ("variants", name):
+            parts = tuple(part for key in route[2:] for part in key.split("."))
+            for length in range(len(parts) + 1):
+                places.setdefault(parts[:length], place)
+            places[parts] = place
+    return Document(nested.data, places, nested.problems)

@@ -1,0 +1,238 @@
+"""Sums over quadruplets from two sums over triplets, by circular harmonics around the middle edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from gemnet_blocks.aggregation.scatter import Sums, WeightedSum
+from gemnet_blocks.angular.azimuth import frames, harmonics, with_gate
+from gemnet_blocks.angular.parts import Functions, Part, SumInParts, Weights
+from gemnet_blocks.basis.spherical import AzimuthalSeries
+from gemnet_blocks.geometry.angles import CollinearRule, dot
+from gemnet_blocks.graph.chains import Chains
+from gemnet_blocks.graph.padded import AtomGroup
+from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.util.precision import Products
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class QuadrupletFunctions:
+    """What the weights of a sum over quadruplets are made of.
+
+    Attributes:
+        direction: directions u_ca of the outer edges, and u_db.
+        middle: directions u_ba.
+        radial: radial functions of the outer edges.
+        projection: from radial × spherical functions to embeddings, (radial, k, functions).
+        series: the spherical basis.
+        collinear: what becomes of collinear atoms.
+    """
+
+    direction: Float[Tensor, "edges 3"]
+    middle: Float[Tensor, "middle_edges 3"]
+    radial: Float[Tensor, "edges radial"]
+    projection: Float[Tensor, "radial size functions"]
+    series: AzimuthalSeries
+    collinear: CollinearRule
+
+
+@final
+class QuadrupletSumPerAtom(SumInParts):
+    r"""The sum over all quadruplets c→a←b←d without a list of them.
+
+    With a basis of products P_l(cos φ_cab) Σ_j C_jk cos jθ_cabd, and e_j = (cos jψ, sin jψ) of azimuths ψ around b→a,
+
+    $$T_{ba}[j, f] = \sum_d e_j(ψ_d)\, y_{dba}[f], \qquad
+    S_{ca}[j, l, f] = \sum_b P_l(\cos φ_{cab})\, e_j(ψ_c) \cdot T_{ba}[j, f], \qquad
+    X_{ca}[k, f] = \sum_{jl} G_{ca}[k, j, l]\, S_{ca}[j, l, f],$$
+    where G has the coefficients C folded into the projection. T needs the triplets d→b→a, S those c→a←b. What T has
+    too much, d = c, is subtracted: Σ_b U_ca[k, b] y_cba[f] with U the same functions of θ = 0.
+
+    Args:
+        chains: both kinds of triplets.
+        functions: what the weights are made of.
+        sums: how the sum over d is computed, and how matrices are multiplied.
+    """
+
+    def __init__(self, chains: Chains, functions: QuadrupletFunctions, sums: Sums) -> None:
+        groups = chains.around_target
+        self._groups = groups.groups
+        self._size = functions.projection.shape[1]
+        frame = frames(functions.middle)
+        series, rule = functions.series, functions.collinear
+        coefficients = with_gate(series.coefficients) if rule.gated else series.coefficients
+        self._multiples = coefficients.shape[0]
+        at_source = _at_source(chains, functions.direction, frame, series.count, rule)
+        self._to_middle: WeightedSum = sums.weighted(
+            at_source.to(functions.radial.dtype),
+            torch.arange(len(at_source), device=at_source.device),
+            segments(chains.around_source.outer, len(frame)),
+        )
+        self._inner = groups.inner
+        self._inner_sizes = [group.inner.numel() for group in groups.groups]
+        self._closing = torch.cat([self._inner[:0], *(closing.flatten().clamp(min=0) for closing in chains.closing)])
+        self._closing_sizes = [closing.numel() for closing in chains.closing]
+        if not len(at_source):  # no triplet d→b→a, and nothing to take in its place
+            super().__init__([], torch.zeros_like(groups.row_of_edge))
+            self._groups = ()
+            return
+        outer = groups.outer
+        outer_sizes = [group.outer.numel() for group in groups.groups]
+        shared = _Shared(_folded(functions.projection, coefficients), series, rule, sums.products)
+        parts = zip(
+            groups.groups,
+            (closing >= 0 for closing in chains.closing),
+            functions.direction.index_select(0, outer).split(outer_sizes),
+            functions.radial.index_select(0, outer).split(outer_sizes),
+            frame.index_select(0, self._inner).split(self._inner_sizes),
+            at_source.index_select(0, self._closing).split(self._closing_sizes),
+            strict=True,
+        )
+        super().__init__([_Quadruplets(shared, *part) for part in parts], groups.row_of_edge)
+
+    def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
+        """How long a row of the sums is."""
+        return self._size * values.shape[1]
+
+    def gather(self, values: Float[Tensor, "inputs features"]) -> list[tuple[Tensor, ...]]:
+        """T of the middle edges into each atom, and the values to be subtracted."""
+        if not self._groups:
+            return []
+        features = values.shape[1]
+        at_middle = self._to_middle(values).index_select(0, self._inner).split(self._inner_sizes)
+        closed = values.index_select(0, self._closing).split(self._closing_sizes)
+        return [
+            (
+                # (atoms, middle, j, ±, f) → (atoms · j, ± · middle, f)
+                t.view(*group.inner.shape, self._multiples, 2, features)
+                .permute(0, 2, 3, 1, 4)
+                .reshape(-1, 2 * group.inner.shape[1], features),
+                y.view(-1, group.inner.shape[1], features),
+            )
+            for group, t, y in zip(self._groups, at_middle, closed, strict=True)
+        ]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Shared:
+    """What all parts share.
+
+    Attributes:
+        projection: from radial functions to G.
+        series: the spherical basis.
+        collinear: what becomes of collinear atoms.
+        products: how matrices are multiplied.
+    """
+
+    projection: Float[Tensor, "radial size multiples polar"]
+    series: AzimuthalSeries
+    collinear: CollinearRule
+    products: Products
+
+    @property
+    def multiples(self) -> int:
+        """How many multiples j of the dihedral angle there are."""
+        return self.projection.shape[2]
+
+
+@final
+class _Quadruplets(Part):
+    """The quadruplets of some atoms a.
+
+    Args:
+        shared: what all parts share.
+        group: the edges into these.
+        closed: whether the outer edge c→a of each pair ends the chain of its middle edge b→a, c = d.
+        outer: directions u_ca.
+        radial: radial functions of the outer edges.
+        frame: of the middle edges.
+        at_source: e_j(ψ_d) of each pair that is closed.
+    """
+
+    def __init__(
+        self,
+        shared: _Shared,
+        group: AtomGroup,
+        closed: Tensor,
+        outer: Tensor,
+        radial: Tensor,
+        frame: Tensor,
+        at_source: Tensor,
+    ) -> None:
+        self._shared, self._group, self._closed = shared, group, closed
+        self._outer, self._radial, self._frame, self._at_source = outer, radial, frame, at_source
+
+    def functions(self) -> Functions:
+        """V = P_l(cos φ_cab) e_j(ψ_c), and P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c."""
+        shared = self._shared
+        polar, azimuthal = _at_target(self._group, self._outer, self._frame, shared.series, shared.collinear)
+        v = (polar[:, None, None] * azimuthal[..., None, :]).flatten(4).flatten(2, 3).flatten(0, 1)
+        of_closed = _of_closed(polar, azimuthal, self._at_source, self._closed)
+        return v.to(self._radial.dtype), of_closed.to(self._radial.dtype)
+
+    def weights(self, *functions: Tensor) -> Weights:
+        """V, G and U."""
+        v, of_closed = functions
+        product = self._shared.products.product
+        projected = product(self._radial, self._shared.projection.flatten(1)).unflatten(-1, (-1, of_closed.shape[1]))
+        return v, projected, product(projected, of_closed)
+
+    def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
+        """G V T - U y."""
+        v, projected, u = weights
+        t, closed = gathered
+        outer, features = len(projected) * self._shared.multiples // len(v), t.shape[2]
+        products = self._shared.products
+        s = products.product(v.transpose(1, 2), t)
+        # (atoms · j, l · outer, f) → (atoms · outer, j · l, f)
+        s = s.view(len(projected) // outer, -1, outer, features).transpose(1, 2).reshape(len(projected), -1, features)
+        return products.subtracted(products.product(projected, s), u, closed).flatten(1)
+
+
+def _folded(
+    projection: Float[Tensor, "radial size functions"], coefficients: Float[Tensor, "multiples azimuthal"]
+) -> Float[Tensor, "radial size multiples polar"]:
+    """The projection of products with cos jθ instead of the azimuthal functions that these make up."""
+    by_angle = projection.unflatten(2, (-1, coefficients.shape[1]))
+    return (by_angle @ coefficients.T.to(projection.dtype)).transpose(2, 3).contiguous()
+
+
+def _at_source(
+    chains: Chains, direction: Tensor, frame: Tensor, count: int, rule: CollinearRule
+) -> Float[Tensor, "source_triplets twice_multiples"]:
+    """e_j(ψ_d) of the triplets d→b→a."""
+    triplets = chains.around_source
+    u_db = direction.index_select(0, triplets.inner)
+    _, e_1, e_2 = frame.index_select(0, triplets.outer).unbind(1)
+    return torch.stack(harmonics(dot(u_db, e_1), dot(u_db, e_2), count, rule, side=1), dim=1)
+
+
+def _at_target(
+    group: AtomGroup, u_ca: Tensor, frame: Tensor, series: AzimuthalSeries, rule: CollinearRule
+) -> tuple[Float[Tensor, "atoms middle polar outer"], Float[Tensor, "atoms multiples two middle outer"]]:
+    """P_l(cos φ_cab), zero where c = b, and e_j(ψ_c) of the triplets c→a←b, the outer edges innermost."""
+    atoms, middle = group.inner.shape
+    in_frame = frame.view(atoms, 3 * middle, 3) @ u_ca.view(atoms, -1, 3).transpose(1, 2)
+    cosine, x, y = in_frame.unflatten(1, (middle, 3)).unbind(2)
+    polar = (series.polar(cosine) * group.pair.transpose(1, 2)[..., None]).transpose(2, 3).contiguous()
+    azimuthal = torch.stack(harmonics(x, y, series.count, rule, side=-1), dim=1)
+    return polar, azimuthal.unflatten(1, (-1, 2))
+
+
+def _of_closed(
+    polar: Float[Tensor, "atoms middle polar outer"],
+    azimuthal: Float[Tensor, "atoms multiples two middle outer"],
+    at_source: Float[Tensor, "closed twice_multiples"],
+    closed: Bool[Tensor, "atoms outer middle"],
+) -> Float[Tensor, "outer_edges multiples_polar middle"]:
+    """P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c: U_ca[k, b] is the sum over j and l of their products with G."""
+    at_target = azimuthal.permute(0, 4, 1, 2, 3)
+    at_source = at_source.view(*closed.shape, *azimuthal.shape[1:3]).permute(0, 1, 3, 4, 2)
+    product = (at_target * at_source).sum(dim=3) * closed[:, :, None]
+    functions = product[:, :, :, None] * polar.permute(0, 3, 2, 1)[:, :, None]
+    return functions.flatten(2, 3).flatten(0, 1)

@@ -1,0 +1,168 @@
+"""What commands print: models and predictions as tables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.columns import Columns
+from rich.table import Table
+
+from gemnet_blocks.model.estimate import Estimate
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.profiler import PartProfile, Profile, timed_prediction
+from gemnet_blocks.model.summary import execution, layers
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.charges import QUANTITIES
+from gemnet_blocks.util.console import plain_console
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+console = plain_console()
+if not console.is_terminal:
+    console = plain_console(width=150)  # files and pipes have no width of their own
+
+
+def print_written(*paths: Path) -> None:
+    """Print which files were written, on one line however long their names are."""
+    console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
+
+
+def print_summary(model: GemNet) -> None:
+    """Print the layers of a model, and how they are computed."""
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    for column, right in (
+        ("part", False),
+        ("layer", False),
+        ("kind", False),
+        ("×", True),
+        ("parameters", True),
+        ("reads", False),
+        ("writes", False),
+    ):
+        table.add_column(column, justify="right" if right else "left", no_wrap=right)
+    part = None
+    rows = layers(model)
+    for row in rows:
+        if part is not None and row.part != part:
+            table.add_section()
+        shown = row.part if row.part != part else ""
+        part = row.part
+        parameters = f"{row.parameters:,}" if row.parameters else ""
+        table.add_row(shown, row.name, row.kind, str(row.count), parameters, row.reads, row.writes)
+    table.add_section()
+    table.add_row("total", "", "", "", f"{sum(row.parameters for row in rows):,}", "", "")
+    console.print(table)
+    plan = Table(box=SIMPLE_HEAD, header_style="bold")
+    plan.add_column("how it is computed")
+    plan.add_column("")
+    for name, choice in execution(model).items():
+        plan.add_row(name, choice)
+    console.print(plan)
+
+
+def print_costs(costs: Estimate | Profile) -> None:
+    """Print what the parts of a model cost: seconds where they were measured, operations and memory."""
+    measured = isinstance(costs, Profile)
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    table.add_column("part")
+    seconds = ("seconds", "%") if measured else ()
+    for column in (*seconds, "GFLOP", "MB in use", "MB at the peak"):
+        table.add_column(column, justify="right")
+
+    def row(name: str, spent: float, flops: int, peak: int, held: int) -> None:
+        share = (f"{spent:.4f}", f"{100 * spent / max(total, 1e-9):.1f}") if measured else ()
+        table.add_row(name, *share, _number(flops / 1e9, 3), _number(peak / 1e6, 1), _number(held / 1e6, 1))
+
+    total = costs.seconds if isinstance(costs, Profile) else 0.0
+    for part in costs.parts:
+        spent = part.seconds if isinstance(part, PartProfile) else 0.0
+        row(part.name, spent, part.flops, part.peak_bytes, part.held_bytes)
+    table.add_section()
+    row("total", total, costs.flops, costs.peak_bytes, costs.peak_bytes)
+    counts = {name: f"{count:,}" for name, count in costs.counts.items()}
+    console.print(Columns([_two_columns("in the batch", counts), table], padding=(0, 4)))
+    console.print(
+        f"task: {costs.task}. GFLOP: products of matrices. MB: tensors besides {costs.weight_bytes / 1e6:,.1f} MB of "
+        "weights; in use while a part is computed, and what each part holds when most is in use.",
+        highlight=False,
+    )
+    if costs.task == "train":
+        console.print(f"An Adam optimiser holds {2 * costs.weight_bytes / 1e6:,.1f} MB besides.", highlight=False)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Predictions:
+    """The predictions of a model for frames of a file.
+
+    Attributes:
+        frames: copies that carry energies and forces.
+        tables: the results, and what they took, to be printed.
+    """
+
+    frames: list[Atoms]
+    tables: tuple[Table | Columns, ...]
+
+    def print(self) -> None:
+        """Print the tables."""
+        for table in self.tables:
+            console.print(table)
+
+
+def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
+    """Predict frames one after another.
+
+    Raises:
+        StructureError: names the first frame that cannot be computed; nothing is computed then.
+    """
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    model.trunk.graphs.check(Structures.from_ase(frames, ignore=QUANTITIES))
+    results = Table(box=SIMPLE_HEAD, header_style="bold")
+    for column in ("structure", "formula", "atoms", "energy", "mean |force|", "max |force|"):
+        results.add_column(column, justify="left" if column == "formula" else "right")
+    seconds: dict[str, float] = {}
+    counts: dict[str, list[int]] = {}
+    predicted = []
+    for number, frame in enumerate(frames):
+        timed = timed_prediction(model, Structures.from_ase(frame, ignore=QUANTITIES))
+        for part, spent in timed.seconds.items():
+            seconds[part] = seconds.get(part, 0.0) + spent
+        for name, count in timed.counts.items():
+            counts.setdefault(name, []).append(count)
+        energy, forces = float(timed.prediction.energy[0]), timed.prediction.forces
+        norms = ["–", "–"]
+        if forces is not None and len(frame):
+            norm = forces.norm(dim=-1)
+            norms = [f"{float(norm.mean()):.4f}", f"{float(norm.max()):.4f}"]
+        results.add_row(str(number), frame.get_chemical_formula(), str(len(frame)), f"{energy:.6f}", *norms)
+        frame = frame.copy()
+        values = {} if forces is None else {"forces": forces.double().cpu().numpy()}
+        frame.calc = SinglePointCalculator(frame, energy=energy, **values)
+        predicted.append(frame)
+    total = {**seconds, "total": sum(seconds.values())}
+    count_table = _two_columns("per structure", {name: _range(values) for name, values in counts.items()})
+    time_table = _two_columns("seconds", {part: f"{spent:.3f}" for part, spent in total.items()})
+    return Predictions(predicted, (results, Columns([count_table, time_table], padding=(0, 4))))
+
+
+def _two_columns(label: str, values: dict[str, str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, header_style="bold")
+    table.add_column("")
+    table.add_column(label, justify="right")
+    for name, value in values.items():
+        table.add_row(name, value)
+    return table
+
+
+def _number(value: float, digits: int) -> str:
+    """With so many digits; empty for nothing at all."""
+    return f"{value:,.{digits}f}" if value else ""
+
+
+def _range(values: list[int]) -> str:
+    low, high = min(values), max(values)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"

@@ -1,0 +1,244 @@
+"""One look at every structure of a dataset: labels, periodicity, and what tells copies from one another."""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import final
+
+import numpy as np
+import numpy.typing as npt
+from ase.data import chemical_symbols
+
+from gemnet_blocks.data.cache_files import structure_hash
+from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.labelled import LabelledStructures, collate
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.charges import Unread, UnreadError, refused
+
+_AT_ONCE = 256
+"""Structures that are searched together for coinciding atoms."""
+
+_ROUNDING = 1e-3
+"""Positions that differ by less, in Å, are the same."""
+
+_OFFSET = 0.137
+"""Added before rounding, so that coordinates with few digits, as those of perfect crystals, are not halfway."""
+
+_NOISE = 1e-7
+"""The relative error of coordinates in float32; added to it is that of 0.1 Å."""
+
+_DOUBTFUL_AT_MOST = 8
+"""Coordinates of a structure that are rounded both ways, of those near the boundary of two rounded values."""
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What was seen of some structures of a dataset.
+
+    Attributes:
+        dataset: what was looked at.
+        indices: which of its structures.
+        keys: equal for structures with equal atoms at equal places, in any order.
+        formulas: equal for structures with as many atoms of each element.
+        energies: in eV; empty without energies.
+        periodic: along each lattice vector.
+        atoms: how many, in all.
+        elements: atomic numbers.
+        force_rms: of all components, in eV/Å; NaN without forces.
+        free: how many atoms are not fixed.
+        content: differs where anything of the structures or their labels does, to the last bit.
+    """
+
+    dataset: LabelledDataset
+    indices: npt.NDArray[np.int64]
+    keys: list[bytes]
+    formulas: list[bytes]
+    energies: npt.NDArray[np.float64]
+    periodic: npt.NDArray[np.bool_]
+    atoms: int
+    elements: frozenset[int]
+    force_rms: float
+    free: int
+    content: bytes
+
+    @property
+    def complete(self) -> bool:
+        """Whether all structures were looked at."""
+        return len(self.indices) == len(self.dataset)
+
+    @property
+    def digest(self) -> str:
+        """Differs where structures or labels do, on any machine."""
+        return hashlib.sha256(repr((len(self.dataset), self.content)).encode()).hexdigest()
+
+    def open_place(self) -> str | None:
+        """File and frame of the first structure that is not periodic in all directions; None where all are."""
+        open_ones = np.flatnonzero(~self.periodic.all(axis=1))
+        return self.dataset.place(int(self.indices[open_ones[0]])) if len(open_ones) else None
+
+    def line(self) -> str:
+        """What it says, for reports."""
+        symbols = " ".join(chemical_symbols[number] for number in sorted(self.elements))
+        looked = "" if self.complete else f", {len(self.indices)} of them checked"
+        parts = [f"{len(self.dataset)} structures{looked}", f"{self.atoms} atoms of {symbols}", self._periodicity()]
+        if len(self.energies):
+            parts.append(f"energies {self.energies.min():.3f} to {self.energies.max():.3f} eV")
+        if not np.isnan(self.force_rms):
+            parts.append(f"force components {self.force_rms:.3f} eV/Å (root mean square)")
+        if repeated := len(self.keys) - len(set(self.keys)):
+            parts.append(f"{repeated} structures repeat others of it")
+        return "; ".join(part for part in parts if part)
+
+    def _periodicity(self) -> str:
+        """How many structures are periodic in which directions."""
+        kinds, counts = np.unique(self.periodic, axis=0, return_counts=True)
+        if len(kinds) == 1:
+            return _directions(kinds[0])
+        found = [f"{count} {_directions(kind)}" for kind, count in zip(kinds, counts.tolist(), strict=True)]
+        return f"mixed periodicity: {', '.join(found)}" if found else ""
+
+
+def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
+    """Read structures, which checks their labels, and remember what tells them apart.
+
+    Raises:
+        StructureError: a frame is wrong; names file and frame.
+    """
+    chosen = np.fromiter(indices, dtype=np.int64)
+    keys, formulas, energies, periodic = [], [], [], []
+    elements, atoms, free, squares = set[int](), 0, 0, 0.0
+    content = hashlib.sha256()
+    unread: dict[str, Sequence[Unread]] = {}
+    coinciding = _Coinciding(dataset)
+    for index in chosen.tolist():
+        try:
+            item = dataset[index]
+        except UnreadError as error:
+            unread |= error.found  # they are counted before they are refused
+            continue
+        coinciding.add(index, item)
+        numbers = item.structures.numbers.numpy()
+        keys.append(next(structure_keys(item.structures)))
+        formulas.append(np.sort(numbers).astype(np.uint8).tobytes())
+        periodic.append(item.structures.periodic[0].numpy())
+        elements.update(np.unique(numbers).tolist())
+        atoms += len(numbers)
+        free += int((~item.structures.fixed).sum())
+        if item.energy is not None:
+            energies.append(float(item.energy))
+        content.update(structure_hash(item.structures))
+        for value in (item.structures.tags, item.structures.fixed, item.energy, item.forces, item.stress):
+            content.update(b"none" if value is None else value.contiguous().numpy().tobytes())
+        squares += float("nan") if item.forces is None else float(item.forces.square().sum())
+    if unread:
+        raise refused(unread, len(chosen))
+    coinciding.warn(len(chosen))
+    return Survey(
+        dataset=dataset,
+        indices=chosen,
+        keys=keys,
+        formulas=formulas,
+        energies=np.array(energies if len(energies) == len(chosen) else []),
+        periodic=np.array(periodic, dtype=bool).reshape(-1, 3),
+        atoms=atoms,
+        elements=frozenset(elements),
+        force_rms=(squares / (3 * atoms)) ** 0.5 if atoms else float("nan"),
+        free=free,
+        content=content.digest(),
+    )
+
+
+@final
+class _Coinciding:
+    """Searches the structures of a dataset on disk for coinciding atoms; those kept in memory were searched before.
+
+    Args:
+        dataset: where they are from.
+    """
+
+    def __init__(self, dataset: LabelledDataset) -> None:
+        self._dataset = dataset
+        self._waiting: list[tuple[int, LabelledStructures]] = []
+        self._found: dict[str, str] = {}
+
+    def add(self, index: int, item: LabelledStructures) -> None:
+        """Take in one structure; many are searched at once, which is much faster."""
+        if self._dataset.streamed:
+            self._waiting.append((index, item))
+        if len(self._waiting) == _AT_ONCE:
+            self._search()
+
+    def warn(self, count: int) -> None:
+        """Warn of what was found among so many structures."""
+        self._search()
+        if self._found:
+            warnings.warn(coinciding_message(self._found, count), stacklevel=3)
+
+    def _search(self) -> None:
+        if self._waiting:
+            indices, items = zip(*self._waiting, strict=True)
+            structures = collate(items).structures
+            self._found |= coinciding_atoms(structures).by_structure(
+                structures, lambda which: self._dataset.place(indices[which])
+            )
+        self._waiting = []
+
+
+def check_periodicity(surveys: Iterable[Survey]) -> None:
+    """Check that all structures are periodic in the same directions.
+
+    Raises:
+        StructureError: names the first two frames that differ.
+    """
+    first: tuple[npt.NDArray[np.bool_], str] | None = None
+    for seen in surveys:
+        for index, periodic in zip(seen.indices.tolist(), seen.periodic, strict=True):
+            if first is None:
+                first = periodic, seen.dataset.place(index)
+            elif (periodic != first[0]).any():
+                raise StructureError(
+                    f"{seen.dataset.place(index)}: is {_directions(periodic)}, but {first[1]} is "
+                    f"{_directions(first[0])}: correct pbc in one of the files, or write `periodicity: mixed` if both "
+                    "are meant"
+                )
+
+
+def _directions(periodic: npt.NDArray[np.bool_]) -> str:
+    names = [name for name, on in zip(("first", "second", "third"), periodic.tolist(), strict=True) if on]
+    if not names:
+        return "not periodic"
+    if len(names) == 3:
+        return "periodic in all directions"
+    return f"periodic along its {' and '.join(names)} lattice vector only"
+
+
+def structure_keys(structures: Structures) -> Iterator[bytes]:
+    """Hash one structure: the same for equal elements, positions, cell and periodicity in any order of the atoms.
+
+    The first key is the one to remember. More keys follow where coordinates lie so near the boundary between two
+    rounded values that noise of float32 could move them across: one of them fits a file of other precision.
+
+    Args:
+        structures: a single structure on the CPU.
+    """
+    numbers, periodic = structures.numbers.numpy(), structures.periodic[0].numpy()
+    # the cell of what is not periodic means nothing
+    cell = structures.cells[0].numpy() * periodic[:, None]
+    values = np.concatenate([structures.positions.numpy(), cell]) / _ROUNDING + _OFFSET
+    nearest = np.rint(values)
+    other = nearest + np.sign(values - nearest)
+    doubtful = np.argwhere(0.5 - np.abs(values - nearest) < _NOISE * (np.abs(values) + 100))[:_DOUBTFUL_AT_MOST]
+    for choice in product((False, True), repeat=len(doubtful)):
+        rounded = nearest.copy()
+        places = tuple(doubtful[np.array(choice, dtype=bool)].T)
+        rounded[places] = other[places]
+        table = np.column_stack([numbers, rounded[:-3]]).astype(np.int64)
+        table = table[np.lexsort(table.T[::-1])]
+        content = table.tobytes() + rounded[-3:].astype(np.int64).tobytes() + periodic.tobytes()
+        yield hashlib.sha256(content).digest()

@@ -1,0 +1,94 @@
+"""The steps that interactions have in common: a message from embeddings and distances, a contraction, a projection."""
+
+from __future__ import annotations
+
+import math
+from typing import final
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from gemnet_blocks.aggregation.angular_sum import AngularSum
+from gemnet_blocks.layers.dense import Activation, Dense, linear
+from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.util.recompute import by_rows
+
+
+@final
+class Message(nn.Module):
+    """A message per edge: Dense_down(scale · (Dense(x) ⊙ lin(rad))).
+
+    Args:
+        in_size: features of the embeddings x.
+        radial_size: features of the projected radial functions rad.
+        down_size: features of the message.
+        activation: of the dense layers.
+    """
+
+    def __init__(self, in_size: int, radial_size: int, down_size: int, activation: Activation = "silu") -> None:
+        super().__init__()
+        self.dense = Dense(in_size, in_size, activation)
+        self.radial = linear(radial_size, in_size)
+        self.scale = ScaleFactor()
+        self.down = Dense(in_size, down_size, activation)
+
+    def forward(
+        self,
+        x: Float[Tensor, "rows in_size"],
+        radial: Float[Tensor, "edges radial_size"],
+        row: Int[Tensor, " edges"] | None = None,
+    ) -> Float[Tensor, "edges down_size"]:
+        """The messages; edge e reads the embedding `row[e]`, or e where `row` is None."""
+        if row is None:
+            return by_rows(lambda x, radial: self._of_edges(self.dense(x), radial), x, radial)
+        dense = by_rows(self.dense, x)
+        return by_rows(lambda row, radial: self._of_edges(dense.index_select(0, row), radial), row, radial)
+
+    def _of_edges(
+        self, x: Float[Tensor, "edges in_size"], radial: Float[Tensor, "edges radial_size"]
+    ) -> Float[Tensor, "edges down_size"]:
+        return self.down(self.scale.of_product(x, self.radial, radial))
+
+
+@final
+class Contraction(nn.Module):
+    """The learned half of the efficient bilinear layer: scale · lin(flatten(X)), with k outside and f inside.
+
+    Args:
+        basis_size: embeddings k of the basis.
+        down_size: features f that were summed.
+        up_size: features out.
+    """
+
+    def __init__(self, basis_size: int, down_size: int, up_size: int) -> None:
+        super().__init__()
+        self.linear = linear(basis_size * down_size, up_size)
+        self.scale = ScaleFactor()
+
+    def forward(
+        self, angular_sum: AngularSum, values: Float[Tensor, "inputs down_size"]
+    ) -> Float[Tensor, "rows up_size"]:
+        """The contraction of the sums of `values`, whose variance the scale factor keeps."""
+        return self.scale(angular_sum(values, self.linear), values)
+
+
+@final
+class SymmetricUp(nn.Module):
+    """A message to each edge from itself and its opposite: (Dense₁(x) + Dense₂(x)[reverse])/√2.
+
+    Args:
+        in_size: features in.
+        edge_size: features of edge embeddings.
+        activation: of the dense layers.
+    """
+
+    def __init__(self, in_size: int, edge_size: int, activation: Activation = "silu") -> None:
+        super().__init__()
+        self.same = Dense(in_size, edge_size, activation)
+        self.opposite = Dense(in_size, edge_size, activation)
+
+    def forward(
+        self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
+    ) -> Float[Tensor, "edges edge_size"]:
+        """(Dense₁(x) + Dense₂(x)[reverse])/√2."""
+        return (by_rows(self.same, x) + by_rows(self.opposite, x).index_select(0, reverse)) * math.sqrt(0.5)

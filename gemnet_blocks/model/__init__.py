@@ -1,0 +1,4 @@
+"""The model that a spec describes: blocks, readout, heads, and what it costs to compute.
+
+    structures → topology → geometry → bases → blocks → readout → heads → Prediction
+"""

@@ -1,0 +1,110 @@
+"""One block of a model: all interactions, residual layers, the atom update and the concatenation layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
+from gemnet_blocks.blocks.update import AtomUpdate, Projection
+from gemnet_blocks.interactions.interaction import Embeddings, Interaction, Sizes
+from gemnet_blocks.layers.dense import Activation, Dense, residuals, skip
+from gemnet_blocks.model.geometry_encoder import Geometry
+from gemnet_blocks.options import Count, Options
+from gemnet_blocks.util.recompute import by_rows, remade, tidied
+
+
+class BlockOptions(Options):
+    """How many blocks, and the layers of each besides its interactions."""
+
+    count: Count
+    """Blocks."""
+    before_skip: Count
+    """Residual layers on edges between the interactions and the skip connection."""
+    after_skip: Count
+    """Residual layers on edges behind the skip connection."""
+    concatenation: Count
+    """Residual layers on edges in the concatenation layer."""
+    update: Count
+    """Residual layers of the atom update."""
+    atom: Count = 0
+    """Residual layers on atoms between the interactions and the atom update."""
+    update_projection: Projection = "if_needed"
+    """Whether the atom update starts with a dense layer even when atom and edge embeddings are equally wide."""
+
+
+@final
+class Block(nn.Module):
+    """m, h ← all messages, residual layers, atom update, concatenation.
+
+    1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms;
+    2. x ← residuals(x), m ← residuals((m + x)/√2);
+    3. h ← residuals(h), h ← (h + update(m))/√2;
+    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2.
+
+    Args:
+        sizes: widths.
+        options: numbers of layers.
+        interactions: by name, in the order in which they are computed.
+        sums: how sums are computed.
+        activation: of all layers.
+    """
+
+    def __init__(
+        self,
+        sizes: Sizes,
+        options: BlockOptions,
+        interactions: Mapping[str, Interaction[Any]],
+        sums: Sums,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.dense = Dense(sizes.edge, sizes.edge, activation)
+        self.interactions = nn.ModuleDict(dict(interactions))
+        self.before_skip = residuals(options.before_skip, sizes.edge, activation)
+        self.after_skip = residuals(options.after_skip, sizes.edge, activation)
+        self.atom_layers = residuals(options.atom, sizes.atom, activation)
+        self.update = AtomUpdate(
+            sizes.edge, sizes.atom, sizes.radial, options.update, sums, activation, options.update_projection
+        )
+        self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
+        self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
+
+    def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
+        """The updated embeddings."""
+        h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
+        x = skip(by_rows(self.dense, m), *self._messages("edges", embeddings, geometry))
+        h = skip(h, *self._messages("atoms", embeddings, geometry))
+        m = by_rows(self._skipped, m, x)
+        update = remade(self.update, m, geometry.update_radial, edges.target, edges.atom_count)
+        h = skip(self.atom_layers(h), update)
+        of_atoms = self.concatenation.of_atoms(h)
+
+        def concatenated(m: Tensor, source: Tensor, target: Tensor) -> Tensor:
+            return skip(m, self.concatenation_layers(self.concatenation.of_edges(of_atoms, m, source, target)))
+
+        return Embeddings(h, by_rows(concatenated, m, edges.source, edges.target))
+
+    def _skipped(
+        self, m: Float[Tensor, "edges edge_size"], x: Float[Tensor, "edges edge_size"]
+    ) -> Float[Tensor, "edges edge_size"]:
+        return self.after_skip(skip(m, self.before_skip(x)))
+
+    def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
+        needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape
+        messages = []
+        for name, interaction in self.interactions.items():
+            if isinstance(interaction, Interaction) and interaction.writes == to:
+                arguments = embeddings, geometry.interactions[name]
+                message = interaction(*arguments) if interaction.in_steps else remade(interaction, *arguments)
+                if message.shape != needed:
+                    raise ValueError(
+                        f"interaction {name!r} writes to {to}: its message is of shape {tuple(message.shape)}, "
+                        f"{tuple(needed)} is needed"
+                    )
+                messages.append(tidied(message))
+        return messages

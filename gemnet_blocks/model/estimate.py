@@ -1,0 +1,109 @@
+"""What a model will cost, found without computing it: operations and memory of each part."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import torch
+from torch.func import functional_call
+
+from gemnet_blocks.model.gemnet import GemNet, check_structures, outside_inference
+from gemnet_blocks.model.ledger import Ledger
+from gemnet_blocks.model.shape_tracing import SymbolicBookkeeper
+from gemnet_blocks.parts import BACKWARD, REST, parts
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.symbolic_graphs import SymbolicGraphs
+from gemnet_blocks.tasks import Step, Task, named_numbers, weight_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class PartCost:
+    """What one part of a model costs.
+
+    Attributes:
+        name: the part.
+        flops: of its products of matrices; a multiplication and an addition are two.
+        peak_bytes: the most memory in use while it is computed, by whatever part.
+        held_bytes: how much of the whole's peak is memory that this part asked for.
+    """
+
+    name: str
+    flops: int
+    peak_bytes: int
+    held_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What a model will cost; memory is counted on top of that of the weights and structures.
+
+    Attributes:
+        task: what for.
+        counts: edges, triplets and quadruplets.
+        parts: in the order of computation; those that do nothing are left out.
+        peak_bytes: the most memory in use at any time.
+        weight_bytes: memory of the weights.
+    """
+
+    task: Task
+    counts: Mapping[str, int]
+    parts: tuple[PartCost, ...]
+    peak_bytes: int
+    weight_bytes: int
+
+    @property
+    def flops(self) -> int:
+        """Of all products of matrices; a multiplication and an addition are two."""
+        return sum(part.flops for part in self.parts)
+
+
+def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> Estimate:
+    """Find what a model will cost for structures that are computed as one batch.
+
+    Graphs are built, for the exact numbers of edges; everything else is followed with shapes in place of numbers.
+    Intermediate results are kept, whatever the memory budget of the model.
+    Listed quadruplets are counted, not listed.
+
+    Args:
+        model: the model.
+        structures: on the device of the model.
+        task: what the model is used for.
+
+    Raises:
+        StructureError: a structure cannot be computed.
+        ValueError: there is no such task.
+    """
+    check_structures(structures)
+    with torch.inference_mode(False):
+        return _estimate(model, outside_inference(structures), task)
+
+
+def _estimate(model: GemNet, structures: Structures, task: Task) -> Estimate:
+    ledger = Ledger()
+    bookkeeper = SymbolicBookkeeper(ledger, structures.positions.device)
+    graphs = SymbolicGraphs(model.trunk.graphs, structures, bookkeeper)
+    step = Step(model, task, ledger, graphs)
+    symbols = {name: bookkeeper.symbol(value) for name, value in named_numbers(step).items()}
+    symbolic = replace(
+        structures, positions=bookkeeper.symbol(structures.positions), cells=bookkeeper.symbol(structures.cells)
+    )
+    with ledger.watching(step.model), bookkeeper:
+        functional_call(step, symbols, (symbolic,))
+    return Estimate(
+        task=task,
+        counts=graphs.counts,
+        parts=part_costs(ledger, step.model),
+        peak_bytes=ledger.peak,
+        weight_bytes=weight_bytes(model),
+    )
+
+
+def part_costs(ledger: Ledger, model: GemNet) -> tuple[PartCost, ...]:
+    """The parts of a model that a ledger knows, in the order of computation."""
+    held = ledger.at_peak
+    costs = (
+        PartCost(name, ledger.flops.get(name, 0), ledger.peak_during.get(name, 0), held.get(name, 0))
+        for name in (*parts(model), BACKWARD, REST)
+    )
+    return tuple(cost for cost in costs if cost.peak_bytes or cost.flops)

@@ -1,0 +1,82 @@
+"""From graphs to what the blocks read: bases and shared projections, computed once per forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.geometry.edges import SymmetricEdges
+from gemnet_blocks.graph.builder import MAIN, Graphs
+from gemnet_blocks.interactions.interaction import InteractionGeometry
+from gemnet_blocks.layers.dense import linear
+from gemnet_blocks.layers.projection import RadialBases, RadialValues
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Geometry:
+    """What blocks read besides embeddings.
+
+    Attributes:
+        main: the edges that carry embeddings.
+        radial: raw radial functions of the main edges.
+        update_radial: their projections for atom updates.
+        output_radial: their projections for output blocks.
+        interactions: what the blocks of each interaction read, by the interaction's name.
+    """
+
+    main: SymmetricEdges
+    radial: Float[Tensor, "edges radial"]
+    update_radial: Float[Tensor, "edges radial_size"]
+    output_radial: Float[Tensor, "edges radial_size"]
+    interactions: Mapping[str, Any]
+
+
+@final
+class GeometryEncoder(nn.Module):
+    """Evaluate the bases and their shared projections.
+
+    Args:
+        bases: radial bases of the edge sets.
+        radial_count: radial functions of the main edges.
+        radial_size: features of their projections.
+        interactions: the shared part of each interaction.
+    """
+
+    def __init__(
+        self,
+        bases: RadialBases,
+        radial_count: int,
+        radial_size: int,
+        interactions: Mapping[str, InteractionGeometry[Any]],
+    ) -> None:
+        super().__init__()
+        self.bases = bases
+        self.update_radial = linear(radial_count, radial_size)
+        self.output_radial = linear(radial_count, radial_size)
+        self.interactions = nn.ModuleDict(dict(interactions))
+
+    def forward(self, graphs: Graphs) -> Geometry:
+        """What blocks read of these graphs."""
+        # bases are evaluated in the type of the distances, which is wider than weights in half precision
+        radial = self.bases(graphs).to(self.update_radial.weight.dtype)
+        main = radial.radial[MAIN]
+        return Geometry(
+            main=graphs.main,
+            radial=main,
+            update_radial=self.update_radial(main),
+            output_radial=self.output_radial(main),
+            interactions={name: self._shared(name, graphs, radial) for name in self.interactions},
+        )
+
+    def _shared(self, name: str, graphs: Graphs, radial: RadialValues) -> Any:
+        try:
+            return self.interactions[name](graphs, radial)
+        except KeyError as error:
+            raise KeyError(
+                f"the geometry of interaction {name!r} reads {error.args[0]!r}, which it does not declare: name it in "
+                "edge_sets, requests, radial_on or angular_radial_on"
+            ) from error

@@ -1,0 +1,179 @@
+"""GemNet-OC's reading out: the results of all output blocks side by side, read by one network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from gemnet_blocks.blocks.read_out import (
+    Contributions,
+    Output,
+    OutputBlock,
+    ReadOut,
+    ReadOutContext,
+    ReadOutOptions,
+)
+from gemnet_blocks.blocks.update import AtomUpdate
+from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.layers.dense import Activation, Dense, linear, residuals, skip
+from gemnet_blocks.layers.initialization import OutputInitialization, initialize_output_
+from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.model.geometry_encoder import Geometry
+from gemnet_blocks.options import Count
+
+
+class ConcatenatedOptions(ReadOutOptions):
+    """The results of all output blocks side by side, read by one network."""
+
+    type: Literal["concatenated"] = "concatenated"
+    """The kind of reading out."""
+    layers: Count
+    """Residual layers of each output block, on atoms and on edges."""
+    after_atom: Count
+    """Residual layers of each output block behind the sum with the atom embedding; with 0, there is no such sum."""
+    network: Count = 2
+    """Residual layers of the network that reads all results."""
+
+
+@final
+class ConcatenatedOutputBlock(OutputBlock):
+    """Reads atoms through an atom update, and edges through layers of their own.
+
+    x_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca)), then layers((x_a + h_a)/√2);
+    x_ca = scale · (layers(m_ca) ⊙ lin(rad_ca)).
+
+    Args:
+        update: the sum over edges and the first layers.
+        after_atom: the layers behind the sum with the atom embedding, or None for neither.
+        edge_layers: the layers on edges, or None where edges are not read.
+        edge_size: features of edge embeddings.
+        radial_size: features of projected radial functions.
+    """
+
+    def __init__(
+        self,
+        update: AtomUpdate,
+        after_atom: nn.Module | None,
+        edge_layers: nn.Module | None,
+        edge_size: int,
+        radial_size: int,
+    ) -> None:
+        super().__init__()
+        self.update = update
+        self.after_atom = after_atom
+        self.edge_layers = edge_layers
+        if edge_layers is not None:
+            self.edge_radial = linear(radial_size, edge_size)
+            self.edge_scale = ScaleFactor()
+
+    def forward(self, embeddings: Embeddings, geometry: Geometry) -> Output:
+        """What is read of the embeddings."""
+        edges = geometry.main.edges
+        x = self.update(embeddings.edges, geometry.output_radial, edges.target, edges.atom_count)
+        if self.after_atom is not None:
+            x = self.after_atom(skip(x, embeddings.atoms))
+        if self.edge_layers is None:
+            return Output(x, None)
+        y = self.edge_layers(embeddings.edges)
+        return Output(x, self.edge_scale.of_product(y, self.edge_radial, geometry.output_radial))
+
+
+@final
+class LastLinear(nn.Module):
+    """A bias-free linear map to one number, in float32 or wider whatever autocast says.
+
+    Args:
+        in_size: features in.
+        initialization: initial weights.
+    """
+
+    def __init__(self, in_size: int, initialization: OutputInitialization = "he_orthogonal") -> None:
+        super().__init__()
+        self.linear = nn.Linear(in_size, 1, bias=False)
+        initialize_output_(self.linear.weight, initialization)
+
+    def forward(self, x: Float[Tensor, "rows in_size"]) -> Float[Tensor, " rows"]:
+        """One number per row."""
+        with torch.autocast(x.device.type, enabled=False):
+            wide = torch.promote_types(x.dtype, torch.float32)
+            return (x.to(wide) @ self.linear.weight.to(wide).T)[:, 0]
+
+
+@final
+class OutputNetwork(nn.Module):
+    """From features side by side to one number per row: Dense, residual layers, linear.
+
+    Args:
+        in_size: features in.
+        size: features of the layers.
+        residual_count: residual layers.
+        activation: of the layers.
+        initialization: initial weights of the last layer.
+    """
+
+    def __init__(
+        self,
+        in_size: int,
+        size: int,
+        residual_count: int,
+        activation: Activation = "silu",
+        initialization: OutputInitialization = "he_orthogonal",
+    ) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(Dense(in_size, size, activation), *residuals(residual_count, size, activation))
+        self.last = LastLinear(size, initialization)
+
+    def forward(self, features: Sequence[Float[Tensor, "rows features"]]) -> Float[Tensor, " rows"]:
+        """One number per row."""
+        return self.last(self.layers(torch.cat(list(features), dim=-1)))
+
+
+@final
+class ConcatenatedReadOut(ReadOut):
+    """One number per atom, and per edge for direct forces, from the results of all output blocks side by side.
+
+    Args:
+        atoms: reads atoms.
+        edges: reads edges, or None without direct forces.
+    """
+
+    Options = ConcatenatedOptions
+
+    def __init__(self, atoms: OutputNetwork, edges: OutputNetwork | None = None) -> None:
+        super().__init__()
+        self.atoms = atoms
+        self.edges = edges
+
+    @classmethod
+    def output_block(cls, options: ConcatenatedOptions, context: ReadOutContext) -> ConcatenatedOutputBlock:
+        """Make one output block."""
+        sizes, activation = context.sizes, context.activation
+        return ConcatenatedOutputBlock(
+            AtomUpdate(sizes.edge, sizes.atom, sizes.radial, options.layers, context.sums, activation),
+            residuals(options.after_atom, sizes.atom, activation) if options.after_atom else None,
+            residuals(options.layers, sizes.edge, activation) if context.edges else None,
+            sizes.edge,
+            sizes.radial,
+        )
+
+    @classmethod
+    def from_options(cls, options: ConcatenatedOptions, context: ReadOutContext) -> ConcatenatedReadOut:
+        """Make the read-out."""
+
+        def network(size: int) -> OutputNetwork:
+            return OutputNetwork(
+                size * context.output_count, size, options.network, context.activation, options.initialization
+            )
+
+        return cls(network(context.sizes.atom), network(context.sizes.edge) if context.edges else None)
+
+    def forward(self, outputs: Sequence[Output]) -> Contributions:
+        """The numbers that heads read."""
+        edges = [output.edges for output in outputs if output.edges is not None]
+        return Contributions(
+            self.atoms([output.atoms for output in outputs]), None if self.edges is None else self.edges(edges)
+        )

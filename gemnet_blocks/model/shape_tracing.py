@@ -1,0 +1,137 @@
+"""Computing with shapes alone: floating-point numbers take no memory and no time, graphs are real."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import Tensor
+
+from gemnet_blocks.model.ledger import Bookkeeper, Ledger, tensors_in
+
+_VALUE = torch.ops.aten._local_scalar_dense
+_META = torch.device("meta")
+
+
+@final
+class Symbol(Tensor):
+    """A tensor of which everything is known but its numbers; for autograd and autocast, on the device of real ones.
+
+    Attributes:
+        meta: a tensor without numbers of the same kind. Views share its storage, which stands for their memory.
+    """
+
+    meta: Tensor
+    _bookkeeper: SymbolicBookkeeper
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    @staticmethod
+    def __new__(cls, meta: Tensor, device: torch.device, bookkeeper: SymbolicBookkeeper) -> Symbol:
+        """Stand for such a tensor on that device."""
+        made: Symbol = torch.Tensor._make_wrapper_subclass(
+            cls,
+            meta.size(),
+            strides=meta.stride(),
+            storage_offset=meta.storage_offset(),
+            dtype=meta.dtype,
+            layout=meta.layout,
+            device=device,
+        )
+        made.meta = meta
+        made._bookkeeper = bookkeeper
+        return made
+
+    @classmethod
+    def __torch_dispatch__(  # type: ignore[override]
+        cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """What torch asks of a tensor itself, as when it saves one for a backward pass."""
+        symbol = next(tensor for tensor in tensors_in((*args, *(kwargs or {}).values())) if isinstance(tensor, Symbol))
+        return symbol._bookkeeper.__torch_dispatch__(func, types, args, kwargs)
+
+
+@final
+class SymbolicBookkeeper(Bookkeeper):
+    """Enters operations into a ledger without computing those on floating-point numbers.
+
+    Integers and truth values that depend on no symbolic number are computed, as the shapes of the others depend on
+    them: indices and numbers of edges. What is asked of a symbolic truth value is true.
+
+    Args:
+        ledger: the ledger.
+        device: where real numbers would be.
+    """
+
+    def __init__(self, ledger: Ledger, device: torch.device) -> None:
+        super().__init__(ledger)
+        self._device = device
+        self._makes_symbols = True
+
+    @contextmanager
+    def real(self) -> Iterator[None]:
+        """Make real numbers here; operations on symbols stay symbolic."""
+        self._makes_symbols = False
+        try:
+            yield
+        finally:
+            self._makes_symbols = True
+
+    def symbol(self, tensor: Tensor) -> Tensor:
+        """A tensor of the same shape and type without numbers."""
+        with self.unseen():
+            return self._symbol(_without_numbers(tensor)).requires_grad_(tensor.requires_grad)
+
+    @contextmanager
+    def unseen(self) -> Iterator[None]:
+        """Compute real tensors here that go into no ledger."""
+        with torch.utils._python_dispatch._disable_current_modes():
+            yield
+
+    def memory(self, tensor: Tensor) -> Tensor:
+        """The tensor whose storage stands for that of another."""
+        return tensor.meta if isinstance(tensor, Symbol) else tensor
+
+    def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
+        """The result of one operation."""
+        tensors = tensors_in((*args, *kwargs.values()))
+        known = {id(tensor.meta): tensor for tensor in tensors if isinstance(tensor, Symbol)}
+        if known:
+            if func.overloadpacket is _VALUE:
+                return args[0].dtype == torch.bool or 1
+            return self._symbols(func(*_meta(args), **{name: _meta(value) for name, value in kwargs.items()}), known)
+        if not tensors and self._makes_symbols and any(one.name == "device" for one in func._schema.arguments):
+            made = func(*args, **{**kwargs, "device": _META})
+            if made.is_floating_point():
+                return self._symbol(made)
+        return func(*args, **kwargs)
+
+    def _symbol(self, meta: Tensor) -> Symbol:
+        return Symbol(meta, self._device, self)
+
+    def _symbols(self, result: Any, known: dict[int, Symbol]) -> Any:
+        """Symbols in place of tensors without numbers; those that an operation changed are what they were."""
+        if isinstance(result, Tensor):
+            return known[id(result)] if id(result) in known else self._symbol(result)
+        if isinstance(result, list | tuple):
+            return type(result)(self._symbols(one, known) for one in result)
+        return result
+
+
+def _meta(value: Any) -> Any:
+    """Tensors without numbers in place of all others, and their device in place of any."""
+    if isinstance(value, Symbol):
+        return value.meta
+    if isinstance(value, Tensor):
+        return _without_numbers(value)
+    if isinstance(value, torch.device):
+        return _META
+    if isinstance(value, list | tuple):
+        return type(value)(map(_meta, value))
+    return value
+
+
+def _without_numbers(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.size(), tensor.stride(), dtype=tensor.dtype, device=_META)

@@ -1,0 +1,149 @@
+"""A model as a table: its layers, their parameters, what they read and what they write."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
+from gemnet_blocks.graph.index_sets import AtomGroupRequest, ChainRequest
+from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import DirectForces
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One row of the table.
+
+    Attributes:
+        part: the part of the model that it belongs to.
+        name: its name.
+        kind: what it is.
+        count: how often it occurs, with weights of its own each time.
+        parameters: of all occurrences together.
+        reads: what it reads.
+        writes: what it writes.
+    """
+
+    part: str
+    name: str
+    kind: str
+    count: int
+    parameters: int
+    reads: str
+    writes: str
+
+
+def parameter_count(module: nn.Module) -> int:
+    """The number of parameters, scale factors included."""
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def execution(model: GemNet) -> dict[str, str]:
+    """How a model is computed, which changes no result: neighbor search, sums, products, memory, compilation."""
+    chosen = {"neighbor search": _words(type(model.trunk.graphs.search).__name__.removesuffix("Search"))}
+    chosen["sums over edges"] = _words(type(model.energy.sums).__name__.removesuffix("Sums"))
+    for name, shared in model.trunk.geometry.interactions.items():
+        assert isinstance(shared, InteractionGeometry)
+        if shared.method is not None:
+            chosen[f"sums of {name}"] = str(shared.method)
+        for request in shared.requests:
+            if isinstance(request, AtomGroupRequest | ChainRequest):
+                limit = request.atoms_at_most
+                chosen["atoms at once"] = "all that are alike" if limit is None else f"at most {limit}"
+    chosen["products of matrices"] = model.products.name
+    chosen["memory budget"] = "none" if model.memory_budget is None else f"{model.memory_budget / 1e6:,.0f} MB"
+    chosen["compiled layers"] = "residual and dense layers" if model.compiled else "none"
+    return chosen
+
+
+def _words(class_name: str) -> str:
+    """A class name in words: `TorchCluster` → torch cluster."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", class_name).lower()
+
+
+def layers(model: GemNet) -> list[Layer]:
+    """The layers of a model in the order of computation; their parameters add up to those of the model."""
+    trunk = model.trunk
+    geometry = trunk.geometry
+    rows = [*_graph_rows(trunk.graphs)]
+    for use, bases in (("", geometry.bases.radial), (", next to angles", geometry.bases.angular)):
+        for name, basis in bases.items():
+            kind = type(getattr(basis, "basis", basis)).__name__
+            rows.append(_row("bases", f"radial, {name}{use}", kind, [basis], "distances", "radial functions"))
+    for name, projection in (("update", geometry.update_radial), ("output", geometry.output_radial)):
+        rows.append(_row("shared projections", name, "Linear", [projection], "radial functions", f"{name} basis"))
+    for name, shared in geometry.interactions.items():
+        assert isinstance(shared, InteractionGeometry)
+        reads = "radial functions, angles" if shared.requests else "radial functions"
+        rows.append(_row("shared projections", name, type(shared).__name__, [shared], reads, f"{name} basis"))
+    kind = type(trunk.atom_embedding).__name__
+    rows.append(_row("embeddings", "atoms", kind, [trunk.atom_embedding], "atomic numbers", "atoms"))
+    reads = "atoms, radial functions of main"
+    rows.append(_row("embeddings", "edges", "EdgeEmbedding", [trunk.edge_embedding], reads, "edges"))
+    rows += _block_rows([block for block in trunk.blocks if isinstance(block, Block)])
+    if len(trunk.output_blocks):
+        outputs = list(trunk.output_blocks)
+        kind, reads = type(outputs[0]).__name__, "atoms, edges, output basis"
+        rows.append(_row("read-out", "output block", kind, outputs, reads, "features of atoms, edges"))
+    direct = isinstance(model.forces, DirectForces)
+    writes = "a number per atom and edge" if direct else "a number per atom"
+    kind = type(model.read_out).__name__
+    rows.append(_row("read-out", "network", kind, [model.read_out], "features of all output blocks", writes))
+    rows.append(_row("heads", "energy", f"Energy ({model.energy.reduce})", [], "a number per atom", "energy"))
+    if model.forces is not None:
+        reads = "a number per edge, directions" if direct else "energy, positions"
+        rows.append(_row("heads", "forces", type(model.forces).__name__, [], reads, "forces"))
+    return rows
+
+
+def _graph_rows(graphs: GraphBuilder) -> list[Layer]:
+    rows = []
+    for name, rule in graphs.rules.items():
+        reads = "positions" if rule.within is None else f"edges of {rule.within}"
+        writes = f"edges of {name}" if name in graphs.measured else "pairs"
+        rows.append(_row("graphs", name, _describe(rule), [], reads, writes))
+    return rows
+
+
+def _describe(rule: EdgeSetOptions) -> str:
+    parts = [f"{rule.cutoff:g} Å"]
+    if rule.max_neighbors is not None:
+        parts.append(f"{rule.max_neighbors} neighbors")
+    if rule.tags is not None:
+        parts.append(f"tags {', '.join(map(str, rule.tags))}")
+    if rule.symmetrize is not None:
+        parts.append(rule.symmetrize)
+    return ", ".join(parts)
+
+
+def _block_rows(blocks: list[Block]) -> list[Layer]:
+    if not blocks:
+        return []
+    rows = [_row("block", "dense", "Dense", [block.dense for block in blocks], "edges", "edges")]
+    for name, first in blocks[0].interactions.items():
+        assert isinstance(first, Interaction)
+        modules = [block.interactions[name] for block in blocks]
+        rows.append(_row("block", name, type(first).__name__, modules, first.reads, first.writes))
+    stacks: list[tuple[str, list[nn.Module], str, str]] = [
+        ("before skip", [block.before_skip for block in blocks], "edges", "edges"),
+        ("after skip", [block.after_skip for block in blocks], "edges", "edges"),
+        ("atom layers", [block.atom_layers for block in blocks], "atoms", "atoms"),
+        ("update", [block.update for block in blocks], "edges, update basis", "atoms"),
+        ("concatenation", [block.concatenation for block in blocks], "atoms, edges", "edges"),
+        ("concatenation layers", [block.concatenation_layers for block in blocks], "edges", "edges"),
+    ]
+    for name, modules, reads, writes in stacks:
+        kind = "Residual" if isinstance(modules[0], nn.Sequential) else type(modules[0]).__name__
+        if not isinstance(modules[0], nn.Sequential) or len(modules[0]):
+            rows.append(_row("block", name, kind, modules, reads, writes))
+    return rows
+
+
+def _row(part: str, name: str, kind: str, modules: list[Any], reads: str, writes: str) -> Layer:
+    return Layer(part, name, kind, max(len(modules), 1), sum(map(parameter_count, modules)), reads, writes)

@@ -1,0 +1,277 @@
+"""Graphs, index sets and bases as the dictionaries of tensors that published GemNet-OC models hand around.
+
+Edges run from `edge_index[0]` to `edge_index[1]` along `vector`; `cell_offset` is what is added to the difference of
+positions, in lattice vectors: the opposite of our `shift`. Of every list, the order is free.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from gemnet_blocks.geometry.angles import dot, quadruplet_angles
+from gemnet_blocks.geometry.edges import EdgeSet, safe_norm, vectors
+from gemnet_blocks.graph.index_sets import IndexSet
+from gemnet_blocks.graph.neighbor_list import Pairs
+from gemnet_blocks.graph.quadruplets import Quadruplets
+from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
+from gemnet_blocks.graph.translations import translations
+from gemnet_blocks.graph.triplets import Triplets
+from gemnet_blocks.model.geometry_encoder import GeometryEncoder
+from gemnet_blocks.structures import Structures
+
+Dictionary = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class GraphData:
+    """The edges of a batch, as `generate_graph` of published models returns them.
+
+    Attributes:
+        edge_index: source and target of each edge.
+        edge_distance: in Å.
+        edge_distance_vec: from the target to the source image, in Å.
+        cell_offsets: which image of the source, in lattice vectors.
+        offset_distances: where that image is relative to the source atom, in Å.
+        neighbors: the number of edges of each structure.
+        batch_full: the structure of each atom.
+        atomic_numbers_full: of each atom.
+        node_offset: of the atoms in a graph that is divided among processes; always 0.
+    """
+
+    edge_index: Int[Tensor, "2 edges"]
+    edge_distance: Float[Tensor, " edges"]
+    edge_distance_vec: Float[Tensor, "edges 3"]
+    cell_offsets: Int[Tensor, "edges 3"]
+    offset_distances: Float[Tensor, "edges 3"]
+    neighbors: Int[Tensor, " structures"]
+    batch_full: Int[Tensor, " atoms"]
+    atomic_numbers_full: Int[Tensor, " atoms"]
+    node_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SparseEntries:
+    """Entries of a sparse matrix, with the reading methods of torch-sparse's `SparseTensor`.
+
+    Attributes:
+        rows: the row of each entry, ascending.
+        columns: its column; several entries may have the same row and column.
+        values: the entries.
+        shape: rows and columns of the matrix.
+    """
+
+    rows: Int[Tensor, " entries"]
+    columns: Int[Tensor, " entries"]
+    values: Int[Tensor, " entries"]
+    shape: tuple[int, int]
+
+    @property
+    def storage(self) -> SparseEntries:
+        """The entries themselves."""
+        return self
+
+    def row(self) -> Int[Tensor, " entries"]:
+        """The row of each entry."""
+        return self.rows
+
+    def col(self) -> Int[Tensor, " entries"]:
+        """The column of each entry."""
+        return self.columns
+
+    def value(self) -> Int[Tensor, " entries"]:
+        """The entries."""
+        return self.values
+
+    def sparse_sizes(self) -> tuple[int, int]:
+        """Rows and columns of the matrix."""
+        return self.shape
+
+
+def graph_data(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> GraphData:
+    """The edges along pairs, whose distances are differentiable functions of positions and cells."""
+    vector = vectors(pairs, structures, torch.promote_types(structures.positions.dtype, dtype))
+    home = structures.structure.index_select(0, pairs.target)
+    return GraphData(
+        edge_index=torch.stack([pairs.source, pairs.target]),
+        edge_distance=safe_norm(vector).to(dtype),
+        edge_distance_vec=-vector.to(dtype),
+        cell_offsets=pairs.shift,
+        offset_distances=translations(pairs.shift, home, structures.cells).t().to(dtype),
+        neighbors=count_per_structure(pairs.target, structures.structure, len(structures)),
+        batch_full=structures.structure,
+        atomic_numbers_full=structures.numbers,
+    )
+
+
+def graph_dictionary(edges: EdgeSet, structures: Structures) -> Dictionary:
+    """A graph; `target_neighbor_idx` counts the edges into each atom."""
+    return {
+        "edge_index": torch.stack([edges.source, edges.target]),
+        "distance": edges.distance,
+        "vector": edges.direction,
+        "cell_offset": -edges.shift.to(edges.distance.dtype),
+        "num_neighbors": count_per_structure(edges.target, structures.structure, len(structures)),
+        "target_neighbor_idx": _position_in_run(edges.target),
+    }
+
+
+def pairs_of(graph: Mapping[str, Tensor]) -> Pairs:
+    """The edges of a graph, in its order."""
+    source, target = graph["edge_index"]
+    return Pairs(source, target, -graph["cell_offset"].long(), graph["distance"].detach().double())
+
+
+def chosen_edges(graph: Mapping[str, Tensor], rows: Tensor, structures: Structures) -> Dictionary:
+    """The graph of some edges of a graph."""
+    edge_index = graph["edge_index"][:, rows]
+    return {
+        "edge_index": edge_index,
+        **{key: graph[key][rows] for key in ("distance", "vector", "cell_offset")},
+        "num_neighbors": count_per_structure(edge_index[1], structures.structure, len(structures)),
+    }
+
+
+def symmetrized(graph: Mapping[str, Tensor], structure: Tensor, rule: Symmetrization) -> tuple[Dictionary, Tensor]:
+    """The graph in which every edge has its opposite, and the index of each edge's opposite."""
+    found = symmetrize(pairs_of(graph), rule)
+    vector = graph["vector"][found.origin]
+    dictionary = {
+        "edge_index": torch.stack([found.pairs.source, found.pairs.target]),
+        "distance": graph["distance"][found.origin],
+        "vector": torch.where(found.flipped[:, None], -vector, vector),
+        "cell_offset": -found.pairs.shift.to(graph["cell_offset"].dtype),
+        "num_neighbors": count_per_structure(found.pairs.target, structure),
+    }
+    return dictionary, found.reverse
+
+
+def index_dictionary(index: IndexSet | None, edge_sets: Mapping[str, EdgeSet]) -> Dictionary:
+    """Triplets or quadruplets; `out_agg` counts those of each outer edge. Empty for None.
+
+    `adj_edges` of the triplets d→b→a is a sparse matrix of the edges b→a and the atoms d whose entries number them.
+    """
+    if isinstance(index, Triplets):
+        return {"in": index.inner, "out": index.outer, "out_agg": _position_in_run(index.outer)}
+    if isinstance(index, Quadruplets):
+        return {
+            "triplet_in": {
+                "in": index.around_source.inner,
+                "out": index.around_source.outer,
+                "adj_edges": _numbered(index.around_source, edge_sets),
+            },
+            "triplet_out": {"in": index.around_target.inner, "out": index.around_target.outer},
+            "out": index.outer,
+            "trip_in_to_quad": index.source_triplet,
+            "trip_out_to_quad": index.target_triplet,
+            "out_agg": _position_in_run(index.outer),
+        }
+    return {}
+
+
+def _numbered(triplets: Triplets, edge_sets: Mapping[str, EdgeSet]) -> SparseEntries:
+    main, numbers = edge_sets["main"], torch.arange(triplets.count, device=triplets.outer.device)
+    shape = (edge_sets["quad"].count, main.atom_count)
+    return SparseEntries(triplets.outer, main.source.index_select(0, triplets.inner), numbers, shape)
+
+
+def quadruplets_of(index: Mapping[str, Any]) -> Quadruplets:
+    """The quadruplets that a dictionary lists."""
+    source, target = (Triplets(index[key]["out"], index[key]["in"]) for key in ("triplet_in", "triplet_out"))
+    return Quadruplets(source, target, index["trip_in_to_quad"], index["trip_out_to_quad"])
+
+
+def bases_of(
+    encoder: GeometryEncoder, graphs: Mapping[str, Dictionary], indices: Mapping[str, Dictionary], num_atoms: int
+) -> dict[str, Any]:
+    """What each interaction reads of its bases, by its name; `indices` are by the same names.
+
+    {"rad": …, "cir": …, "sph": …} with projected radial functions, and for circular and spherical functions the radial
+    half of their projection and the functions themselves, one column per triplet or quadruplet of an edge, the shorter
+    lists padded with zeros. Interactions from edges to atoms have atoms in place of edges there, and one column per
+    edge; the atom–atom interaction has projected radial functions alone.
+    """
+    shared: Mapping[str, Any] = dict(encoder.interactions.items())
+    radial, angular = (
+        {name: basis(graphs[name]["distance"]) for name, basis in bases.items() if graphs.get(name)}
+        for bases in (encoder.bases.radial, encoder.bases.angular)
+    )
+
+    def circular(name: str, outer: str, inner: str) -> list[Tensor]:
+        index, part = indices[name], shared[name].triplet_sum
+        cosine = dot(graphs[outer]["vector"][index["out"]], graphs[inner]["vector"][index["in"]])
+        functions = _columns(part.circular(cosine), index["out"], index["out_agg"], len(graphs[outer]["distance"]))
+        return [part.projection(angular[outer]), functions]
+
+    found: dict[str, Any] = {}
+    if "triplet" in shared:
+        found["triplet"] = {"rad": shared["triplet"].radial(radial["main"]), "cir": circular("triplet", "main", "main")}
+    if "quadruplet" in shared:
+        found["quadruplet"] = _quadruplet_bases(shared["quadruplet"], graphs, indices["quadruplet"], radial, angular)
+    if "atom_edge" in shared:
+        rad = shared["atom_edge"].radial(radial["atom_edge"])
+        found["atom_edge"] = {"rad": rad, "cir": circular("atom_edge", "main", "atom_edge")}
+    if "edge_atom" in shared:
+        to_edges, functions = circular("edge_atom", "atom_edge", "main")
+        to_atoms = _by_target(to_edges.transpose(1, 2), graphs["atom_edge"], num_atoms)
+        rad = shared["edge_atom"].radial(radial["main"])
+        found["edge_atom"] = {"rad": rad, "cir": [to_atoms, functions]}
+    if "atom_atom" in shared:
+        found["atom_atom"] = _by_target(shared["atom_atom"].radial(radial["atom"])[:, None], graphs["atom"], num_atoms)
+    return found
+
+
+def count_per_structure(target: Tensor, structure: Tensor, count: int | None = None) -> Tensor:
+    """The number of edges of each structure, from their targets and the structure of each atom.
+
+    Without a count of structures, the last one is that of the last atom.
+    """
+    if count is None:
+        count = int(structure[-1]) + 1 if len(structure) else 0
+    return torch.bincount(structure[target], minlength=count)
+
+
+def _quadruplet_bases(
+    part: Any,
+    graphs: Mapping[str, Dictionary],
+    index: Dictionary,
+    radial: Mapping[str, Tensor],
+    angular: Mapping[str, Tensor],
+) -> Dictionary:
+    quadruplets = quadruplets_of(index)
+    angles = quadruplet_angles(graphs["main"]["vector"], graphs["quad"]["vector"], quadruplets, part.collinear)
+    by_middle = part.circular_projection(angular["quad"])[quadruplets.around_source.outer]
+    functions = part.spherical(angles.cos_at_target[quadruplets.target_triplet], angles.dihedral)
+    edge_count = len(graphs["main"]["distance"])
+    return {
+        "rad": part.radial(radial["main"]),
+        "cir": (by_middle @ part.circular(angles.cos_at_source)[:, :, None])[:, :, 0],
+        "sph": [
+            part.spherical_projection(angular["main"]),
+            _columns(functions, index["out"], index["out_agg"], edge_count),
+        ],
+    }
+
+
+def _columns(values: Tensor, row: Tensor, column: Tensor, row_count: int) -> Tensor:
+    """(items, features) values as a padded matrix of items for each row: (rows, features, columns)."""
+    column_count = int(column.max()) + 1 if len(column) else 0
+    padded = values.new_zeros(row_count, column_count, values.shape[1])
+    return padded.index_put((row, column), values).transpose(1, 2)
+
+
+def _by_target(values: Tensor, graph: Dictionary, num_atoms: int) -> Tensor:
+    """(edges, l, k) values of each atom's edges side by side: (atoms, k, edges into the atom × l)."""
+    length, size = values.shape[1:]
+    columns = _columns(values.flatten(1), graph["edge_index"][1], graph["target_neighbor_idx"], num_atoms)
+    return columns.transpose(1, 2).reshape(num_atoms, columns.shape[2] * length, size).transpose(1, 2)
+
+
+def _position_in_run(ascending: Tensor) -> Tensor:
+    """The position of each item among those of its value."""
+    return torch.arange(len(ascending), device=ascending.device) - torch.searchsorted(ascending, ascending)

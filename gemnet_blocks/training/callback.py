@@ -1,0 +1,243 @@
+"""What happens around the steps of a run: rates, logs, validation, the end, and saving everything, in one order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import Any, final
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.model.heads import GradientForces
+from gemnet_blocks.potential.potential import Potential
+from gemnet_blocks.training.checkpoints import FILE, KEY
+from gemnet_blocks.training.display import Display
+from gemnet_blocks.training.ema import MeanWeights
+from gemnet_blocks.training.extending import extend
+from gemnet_blocks.training.logs import TrainingLog
+from gemnet_blocks.training.module import PotentialModule
+from gemnet_blocks.training.options import EveryOptions
+from gemnet_blocks.training.results import Results
+from gemnet_blocks.training.schedules import Plateau, PlateauWatch
+from gemnet_blocks.training.signals import stopping
+from gemnet_blocks.training.state import Means, RunState, random_state, restore_random_state
+from gemnet_blocks.training.step import StepReport
+from gemnet_blocks.training.stream import Place
+from gemnet_blocks.training.validation import in_log_units, named_errors, validate
+
+
+@final
+class Course(Callback):
+    """Runs from one state to the next.
+
+    A checkpoint is written when all that belongs to its step is done, so that a run that goes on from it repeats
+    nothing and leaves nothing out.
+
+    Args:
+        results: where everything goes.
+        validation: opens the share of the validation set that this process validates; None: there is none.
+        mean: the mean weights; None: the last ones are used.
+        saved: our part of the checkpoint to go on from; None: a new run.
+    """
+
+    def __init__(
+        self,
+        results: Results,
+        validation: Callable[[], Iterable[LabelledStructures]] | None,
+        mean: MeanWeights | None,
+        saved: dict[str, Any] | None = None,
+    ) -> None:
+        self.results = results
+        self.config = results.config
+        self.state = RunState.from_dict(saved["state"]) if saved else RunState()
+        if saved:
+            extend(self.state, saved["config"], self.config)
+        self.signal: int | None = None
+        self._validation = validation
+        self.mean = mean
+        self._saved = saved
+        schedule = self.config.schedule
+        self._plateau = PlateauWatch(schedule) if isinstance(schedule, Plateau) else None
+        if self._plateau is not None and saved:
+            self._plateau.load_state_dict(saved["plateau"])
+        self._log: TrainingLog | None = None
+        self._display = Display()
+        self._open = ExitStack()
+        self._started = time.monotonic()
+        self._seconds_before = self._saved_at = self.state.seconds
+
+    # -- Lightning's hooks --------------------------------------------------------------------------------------------
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the log, start the clock and listen to signals."""
+        module = _ours(pl_module)
+        if self._saved:
+            restore_random_state(self._saved["random"])
+            _loss_scale(module, self._saved["gradient_scale"])
+        if trainer.is_global_zero:
+            names = ("loss", *named_errors(module.errors, (0.0 for _ in module.errors.terms)))
+            self._log = self.results.open_log(list(names), self.state.step, self._validation is not None)
+            self._display = self._open.enter_context(Display.opened(self.config, self.fraction))
+
+        def wish(number: int) -> None:
+            self.signal, module.stop_wished = number, True
+
+        self._open.enter_context(stopping(wish))
+        self._started = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Set the learning rate."""
+        reductions = self._plateau.reductions if self._plateau is not None else 0
+        factor = self.config.schedule.factor(self.state.step, self.fraction, reductions)
+        for group in trainer.optimizers[0].param_groups:
+            group["lr"] = self.config.optimizer.learning_rate * factor
+        _ours(pl_module).seconds = self._seconds()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Log, validate, save and end, where it is due."""
+        module, report = _ours(pl_module), _ours(pl_module).report
+        assert report is not None
+        self._advance(report)
+        self.state.finished = self.fraction >= 1
+        row = self._training_row(module, report)
+        if self._validation is not None and self._due(self.config.training.validate_every, report.place):
+            row |= self._validate(trainer, module)
+        if row and self._log is not None:
+            self._log.write(self.state.step, {"epoch": report.place.epochs_done, "seconds": self._seconds(), **row})
+        self._display.show(self.fraction, self.state.step, row, self._seconds())
+        if self.state.finished and trainer.is_global_zero:  # before the checkpoint that says so
+            self.results.save("last", self._potential(module), self.state)
+        if self.state.finished or report.stop_wished or self._checkpoint_due(report):
+            self.save(trainer)
+        trainer.should_stop = self.state.finished or report.stop_wished
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add our part."""
+        checkpoint[KEY] = {
+            "config": self.config.to_dict(),
+            "processes": trainer.world_size,
+            "data": self.results.data_digest,
+            "references": self.results.references.to_dict(),
+            "start_from": self.results.source and asdict(self.results.source),
+            "state": {**self.state.to_dict(), "seconds": self._seconds()},
+            "plateau": self._plateau.state_dict() if self._plateau is not None else {},
+            "random": random_state(),
+            "gradient_scale": _loss_scale(_ours(pl_module)),
+        }
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Close everything."""
+        self.close()
+
+    # -- parts of a step ----------------------------------------------------------------------------------------------
+
+    @property
+    def fraction(self) -> float:
+        """How much of the budget is used, from 0 to 1; the same on all processes."""
+        return self.state.fraction(self.config.training)
+
+    def close(self) -> None:
+        """Close the log and stop listening to signals."""
+        self._open.close()
+        log, self._log = self._log, None
+        if log is not None:
+            log.close()
+
+    def save(self, trainer: Trainer) -> None:
+        """Write a checkpoint."""
+        if self._log is not None:
+            self._log.secure()
+        trainer.save_checkpoint(self.results.folder / FILE, weights_only=False)
+        self._saved_at = self.state.seconds
+
+    def _seconds(self) -> float:
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _advance(self, report: StepReport) -> None:
+        self.state.step += 1
+        self.state.place = report.place.next
+        self.state.seconds = report.seconds
+        self.state.means.add(report)
+
+    def _training_row(self, module: PotentialModule, report: StepReport) -> dict[str, float]:
+        """What a row of the log says about the steps since the one before, if it is due."""
+        if self.state.step % self.config.training.log.every and not self.state.finished:
+            return {}
+        means, self.state.means = self.state.means, Means()
+        errors = in_log_units(named_errors(module.errors, means.errors))
+        return {
+            "learning_rate": report.learning_rate,
+            "gradient_norm": report.gradient_norm,
+            "loss": means.loss / means.steps,
+            **errors,
+        }
+
+    def _due(self, every: EveryOptions, place: Place) -> bool:
+        at_step = every.steps is not None and self.state.step % every.steps == 0
+        at_epoch = every.epochs is not None and place.last and (place.epoch + 1) % every.epochs == 0
+        return at_step or at_epoch or self.state.finished
+
+    def _checkpoint_due(self, report: StepReport) -> bool:
+        rule = self.config.training.checkpoint
+        at_step = rule.steps is not None and self.state.step % rule.steps == 0
+        # by the clock of the first process, so that all agree
+        at_time = rule.minutes is not None and report.seconds - self._saved_at >= 60 * rule.minutes
+        return at_step or at_time
+
+    def _validate(self, trainer: Trainer, module: PotentialModule) -> dict[str, float]:
+        """Validate, keep the best model, and decide whether to end."""
+        assert self._validation is not None
+        potential = self._potential(module)
+        metrics = validate(
+            lambda batch: module.predict(batch, potential),
+            self._validation(),
+            module.loss,
+            module.errors,
+            module.device,
+            trainer.world_size,
+        )
+        state = self.state
+        state.validations.append({"step": state.step, "seconds": self._seconds(), **metrics})
+        if metrics["loss"] < state.best_loss:
+            state.best_loss, state.best_step = metrics["loss"], state.step
+            if trainer.is_global_zero:
+                self.results.save("best", potential, state)
+        if isinstance(self.config.schedule, Plateau) and self._plateau is not None:
+            self._plateau.observe(metrics[self.config.schedule.metric])
+        state.finished |= self._stops_early(metrics)
+        return {f"validation_{name}": value for name, value in in_log_units(metrics).items()}
+
+    def _potential(self, module: PotentialModule) -> Potential:
+        """What is validated and saved."""
+        return self.mean.potential if self.mean is not None else module.potential
+
+    def _stops_early(self, metrics: dict[str, float]) -> bool:
+        rule, state = self.config.training.stop_early, self.state
+        if rule is None:
+            return False
+        if metrics[rule.metric] < state.stop_best - rule.least_gain:
+            state.stop_best, state.stop_waited = metrics[rule.metric], 0
+            return False
+        state.stop_waited += 1
+        return state.stop_waited > rule.patience
+
+
+def _ours(module: LightningModule) -> PotentialModule:
+    assert isinstance(module, PotentialModule)
+    return module
+
+
+def _loss_scale(module: PotentialModule, state: list[float] | None = None) -> list[float]:
+    """The state of the scale that gradient forces in half precision are computed with, if they are; or set it."""
+    forces = module.potential.model.forces
+    scale = forces.scale if isinstance(forces, GradientForces) else None
+    if scale is None:
+        return []
+    if state:
+        scale.value, scale._good_steps = state[0], int(state[1])
+    return [scale.value, float(scale._good_steps)]

@@ -1,0 +1,60 @@
+"""The running mean of the weights, which is validated and saved instead of the last ones."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+from lightning.pytorch.callbacks import WeightAveraging
+from torch import Tensor
+
+from gemnet_blocks.potential.potential import Potential
+
+if TYPE_CHECKING:
+    from lightning.pytorch import LightningModule, Trainer
+
+
+@final
+class MeanWeights(WeightAveraging):
+    """θ̄ ← θ̄ + (1 - d)·(θ - θ̄) after each step n = 1, 2, ..., with d = min(decay, (1 + n)/(10 + n)).
+
+    The first steps count less than the decay says, so that the mean forgets the initial weights soon. Lightning makes
+    the copy, saves and restores it with checkpoints, and leaves it in the model at the end.
+
+    Args:
+        decay: how much of the mean is kept in each step.
+    """
+
+    def __init__(self, decay: float) -> None:
+        super().__init__(use_buffers=False)
+        self.decay = decay
+        self._means: list[Tensor] = []
+        self._weights: list[Tensor] = []
+
+    @property
+    def potential(self) -> Potential:
+        """The potential with mean weights."""
+        assert self._average_model is not None
+        potential = self._average_model.module.potential
+        assert isinstance(potential, Potential)
+        return potential
+
+    def kept(self, step: int) -> float:
+        """How much of the mean is kept in a step, the first being 1."""
+        return min(self.decay, (1 + step) / (10 + step))
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """List the weights once: looking them up takes longer than averaging those of a small model."""
+        assert self._average_model is not None
+        self._means = [weight.detach() for weight in self._average_model.module.parameters()]
+        self._weights = [weight.detach() for weight in pl_module.parameters()]
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Take the new weights into the mean."""
+        step = trainer.global_step
+        if step > self._latest_update_step:
+            torch._foreach_lerp_(self._means, self._weights, 1 - self.kept(step))
+            self._latest_update_step = step

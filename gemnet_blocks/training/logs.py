@@ -1,0 +1,137 @@
+"""The log of a run: a CSV file that resuming goes on with row by row, and TensorBoard's files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, final
+
+from gemnet_blocks.util.files import naming, replacing
+
+
+@final
+class TrainingLog:
+    """Rows of numbers by step, in `log.csv` and, if wanted, in the folder `tensorboard`.
+
+    Rows behind the step at which a run goes on are dropped: they are from steps that are taken again.
+
+    Args:
+        folder: where to write.
+        columns: names of the columns besides `step`.
+        step: the last step whose rows stay; 0 for a new run.
+        tensorboard: whether TensorBoard's files are written.
+
+    Raises:
+        OSError: a file cannot be written, here or later; it names the file.
+    """
+
+    def __init__(self, folder: Path, columns: list[str], step: int, tensorboard: bool) -> None:
+        self._columns = ["step", *columns]
+        self._path = folder / "log.csv"
+        self._keep(step)
+        with naming(self._path):
+            self._file = self._path.open("ab", buffering=0)
+        self._tensorboard = _TensorBoard(folder / "tensorboard", step) if tensorboard else None
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Add a row; columns that have no number stay empty."""
+        row = {"step": str(step), **{name: _text(value) for name, value in numbers.items()}}
+        self._append(_line([row.get(name, "") for name in self._columns]).encode())
+        if self._tensorboard is not None:
+            self._tensorboard.write(step, numbers)
+
+    def secure(self) -> None:
+        """Put everything on disk."""
+        with naming(self._path):
+            os.fsync(self._file.fileno())
+        if self._tensorboard is not None:
+            self._tensorboard.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        try:
+            self.secure()
+        finally:
+            self._file.close()
+            if self._tensorboard is not None:
+                self._tensorboard.close()
+
+    def _append(self, row: bytes) -> None:
+        """Add a whole row, or none of it."""
+        end = os.fstat(self._file.fileno()).st_size
+        with naming(self._path):
+            try:
+                while row:  # a disk that becomes full takes the beginning
+                    row = row[self._file.write(row) :]
+            except OSError:
+                self._file.truncate(end)
+                raise
+
+    def _keep(self, step: int) -> None:
+        """Leave only the heading and whole rows up to a step."""
+        lines = [_line(self._columns)]
+        if step > 0 and self._path.is_file():
+            text = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+            whole = [line for line in text[1:] if line.endswith("\n") and line.split(",", 1)[0].isdigit()]
+            lines += [line for line in whole if int(line.split(",", 1)[0]) <= step]
+        with replacing(self._path) as temporary:
+            temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def _line(values: list[str]) -> str:
+    buffer = io.StringIO(newline="")
+    csv.writer(buffer, lineterminator="\n").writerow(values)
+    return buffer.getvalue()
+
+
+def _text(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:.9g}"
+
+
+@final
+class _TensorBoard:
+    """TensorBoard's files.
+
+    Its writer has a thread of its own. When the thread cannot write, it ends with a traceback on the terminal, and the
+    next call raises the error: the traceback is left out.
+
+    Args:
+        folder: where to write.
+        step: the last step whose numbers stay.
+    """
+
+    def __init__(self, folder: Path, step: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._folder = folder
+        self._hook = threading.excepthook
+        with naming(folder):
+            self._writer: Any = SummaryWriter(str(folder), purge_step=step + 1)
+        threading.excepthook = self._without_own_thread
+
+    def write(self, step: int, numbers: Mapping[str, float]) -> None:
+        """Add numbers."""
+        with naming(self._folder):
+            for name, value in numbers.items():
+                self._writer.add_scalar(name, value, step)
+
+    def flush(self) -> None:
+        """Put everything on disk."""
+        with naming(self._folder):
+            self._writer.flush()
+
+    def close(self) -> None:
+        """Write what is left."""
+        try:
+            with naming(self._folder):
+                self._writer.close()
+        finally:
+            threading.excepthook = self._hook
+
+    def _without_own_thread(self, ended: Any) -> None:
+        if not type(ended.thread).__module__.startswith("tensorboard."):
+            self._hook(ended)

@@ -1,0 +1,1 @@
+"""Helpers that know nothing of models: files, precision of matrix products, recomputation of intermediate results."""

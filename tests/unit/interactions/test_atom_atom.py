@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from helpers import (
+    KINDS,
+    SMOOTH,
+    assert_close,
+    check_interaction_derivatives,
+    graphs_of,
+    interaction_matches,
+    radial_values,
+    random_embeddings,
+)
+
+from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction, SharedAtomAtomGeometry
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing import oracles
+
+
+def atom_atom_block() -> AtomAtomInteraction:
+    return AtomAtomInteraction(atom_size=5, down_size=3, up_size=4, radial_size=2)
+
+
+def shared_geometry(graph: str = "atom") -> SharedAtomAtomGeometry:
+    return SharedAtomAtomGeometry(graph, radial_count=3, radial_size=2, sums=TorchSums())
+
+
+def test_equals_the_oracle(any_structures: Structures) -> None:
+    interaction_matches(atom_atom_block(), shared_geometry(), oracles.atom_atom, any_structures)
+
+
+@pytest.mark.parametrize("graph", ["main", "quad"])
+@pytest.mark.parametrize("kind", SMOOTH)
+def test_equals_the_oracle_on_other_edge_sets(kind: str, graph: str) -> None:
+    interaction_matches(atom_atom_block(), shared_geometry(graph), oracles.atom_atom, KINDS[kind]())
+
+
+def test_derivatives() -> None:
+    check_interaction_derivatives(atom_atom_block(), shared_geometry())
+
+
+def test_an_atom_hears_of_its_neighbors_and_of_itself_only_through_images() -> None:
+    for kind, of_itself in (("molecules", False), ("small cell", True)):
+        block, shared = atom_atom_block().double(), shared_geometry().double()
+        graphs = graphs_of(KINDS[kind]())
+        embeddings = random_embeddings(graphs, 5, 6)
+        result = block(embeddings, shared(graphs, radial_values(graphs)))
+        neighbors = {(edge.target, edge.source) for edge in oracles.edges_of(graphs.edge_sets["atom"])}
+        for atom in range(len(result)):
+            (gradient,) = torch.autograd.grad(result[atom].sum(), embeddings.atoms, retain_graph=True)
+            heard = {b for b in range(len(result)) if gradient[b].abs().max() > 0}
+            assert heard == {b for b in range(len(result)) if (atom, b) in neighbors}
+            assert (atom in heard) == of_itself
+
+
+def test_without_edges_there_is_no_message() -> None:
+    block, shared = atom_atom_block().double(), shared_geometry().double()
+    graphs = graphs_of(KINDS["no edges"]())
+    result = block(random_embeddings(graphs, 5, 6), shared(graphs, radial_values(graphs)))
+    assert_close(result, torch.zeros(2, 5, dtype=torch.float64))
+
+
+def test_what_is_declared_is_what_is_read() -> None:
+    shared = shared_geometry("far")
+    assert shared.edge_sets == shared.radial_on == ("far",)
+    assert shared.requests == shared.angular_radial_on == ()
+    assert AtomAtomInteraction.writes == "atoms"

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+from helpers import (
+    FACTORISED,
+    KINDS,
+    SMOOTH,
+    assert_close,
+    check_interaction_derivatives,
+    executed,
+    graphs_of,
+    interaction_matches,
+    listed,
+    radial_values,
+    random_embeddings,
+)
+
+from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.angular.plan import EXPLICIT
+from gemnet_blocks.basis.circular import Legendre
+from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction, SharedEdgeAtomGeometry
+from gemnet_blocks.blocks.triplet_sum import TripletSum
+from gemnet_blocks.graph.index_sets import TripletRequest
+from gemnet_blocks.graph.symmetrize import Symmetrization
+from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.testing import oracles
+
+REQUEST = TripletRequest("atom_edge", "main")
+
+
+PLAN = EXPLICIT
+
+
+@pytest.fixture(params=[EXPLICIT, *FACTORISED], ids=str, autouse=True)
+def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(f"{__name__}.PLAN", request.param)
+    with executed(request.param):
+        yield
+
+
+def edge_atom_block() -> EdgeAtomInteraction:
+    return EdgeAtomInteraction(atom_size=5, edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2)
+
+
+def shared_geometry() -> SharedEdgeAtomGeometry:
+    projection = RadialAngularProjection(radial_count=4, angular_count=3, size=2)
+    return SharedEdgeAtomGeometry(
+        TripletSum(REQUEST, Legendre(3), projection, TorchSums(), "atoms", PLAN), radial_count=3, radial_size=2
+    )
+
+
+def test_equals_the_oracle(any_structures: Structures) -> None:
+    interaction_matches(edge_atom_block(), shared_geometry(), oracles.edge_atom, any_structures)
+
+
+@pytest.mark.parametrize("symmetrize", ["union", "lower_index"])
+@pytest.mark.parametrize("kind", SMOOTH)
+def test_equals_the_oracle_among_many_triplets(kind: str, symmetrize: Symmetrization) -> None:
+    graphs = interaction_matches(edge_atom_block(), shared_geometry(), oracles.edge_atom, KINDS[kind](), symmetrize)
+    assert listed(graphs) >= 24
+
+
+def test_derivatives() -> None:
+    check_interaction_derivatives(edge_atom_block(), shared_geometry())
+
+
+def test_an_atom_hears_of_the_main_edges_into_it() -> None:
+    block, shared = edge_atom_block().double(), shared_geometry().double()
+    graphs = graphs_of(KINDS["molecules"](), shared.requests)
+    embeddings = random_embeddings(graphs, 5, 6)
+    result = block(embeddings, shared(graphs, radial_values(graphs)))
+    targets = graphs.main.edges.target
+    for atom in range(len(result)):
+        (gradient,) = torch.autograd.grad(result[atom].sum(), embeddings.edges, retain_graph=True)
+        assert torch.equal(gradient.abs().amax(dim=1) > 0, targets == atom)
+
+
+def test_without_triplets_there_is_no_message() -> None:
+    block, shared = edge_atom_block().double(), shared_geometry().double()
+    graphs = graphs_of(KINDS["no triplets"](), shared.requests)
+    result = block(random_embeddings(graphs, 5, 6), shared(graphs, radial_values(graphs)))
+    assert_close(result, torch.zeros(2, 5, dtype=torch.float64))
+
+
+def test_what_is_declared_is_what_is_read() -> None:
+    shared = shared_geometry()
+    assert shared.edge_sets == ("atom_edge",)
+    assert [request.listed for request in shared.requests] == [REQUEST]
+    assert shared.radial_on == ("main",)
+    assert shared.angular_radial_on == ("atom_edge",)
+    assert EdgeAtomInteraction.writes == "atoms"

@@ -1,0 +1,229 @@
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from ase.build import bulk
+from helpers import KINDS, assert_close, small_spec
+from torch import Tensor, nn
+
+from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.interactions.triplet import TripletInteraction
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.ledger import Bookkeeper, Ledger
+from gemnet_blocks.spec import build
+from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.recompute import by_rows, fixed, is_lean, lean, remade, tidied, without_fragments
+
+
+@pytest.mark.parametrize("angular", ["factorised", "explicit"])
+@pytest.mark.parametrize("forces", ["direct", "gradient"])
+def test_a_memory_budget_changes_no_result(forces: str, angular: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemnet_blocks.util.recompute.VALUES_AT_ONCE", 256)  # many steps in a small structure
+    monkeypatch.setattr("gemnet_blocks.angular.parts.PARTS_UNTIL_TIDY", 2)
+    spec = small_spec(heads__forces={"type": forces})
+    model = build(spec, seed=0, execution=Execution(angular=angular, atoms_at_most=2)).double()
+    structures = KINDS["slab"]()
+    found = []
+    for budget in (None, 0):
+        with torch.no_grad():
+            alone = model(structures, memory_budget=budget)
+        trained = model(structures, memory_budget=budget)
+        weights = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        loss = trained.energy.sum() + trained.forces.square().sum()
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True)
+        given = [torch.zeros(()) if gradient is None else gradient for gradient in gradients]
+        found.append((alone.energy, alone.forces, trained.energy, trained.forces, *given))
+    for kept, made_anew in zip(*found, strict=True):
+        assert_close(made_anew, kept, 1e-10)
+
+
+def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch) -> None:
+    structures = KINDS["slab"]()
+    model = build(small_spec(), seed=0, execution=Execution(memory_budget=1e12)).double()
+    asked: list[bool] = []
+    model.trunk.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
+    estimates = []
+    estimate = type(model).estimate
+    monkeypatch.setattr(type(model), "estimate", lambda *arguments: estimates.append(1) or estimate(*arguments))
+    with torch.no_grad():
+        for budget in (None, 1, 0):
+            model(structures, memory_budget=budget)
+    # the estimate is a forward pass too, once for a structure; nothing is to be estimated where nothing suffices
+    assert asked == [False, False, True, True]
+    assert len(estimates) == 1
+    assert not is_lean()
+
+
+def short_of_memory(model: GemNet, structures: Structures) -> bool:
+    """Whether a prediction makes things anew."""
+    asked: list[bool] = []
+    # an estimate reads out too, before the prediction
+    handle = model.read_out.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
+    with torch.no_grad():
+        model(structures)
+    handle.remove()
+    return asked[-1]
+
+
+def copper(lattice_constant: float) -> Structures:
+    return Structures.from_ase(bulk("Cu", cubic=True, a=lattice_constant) * (2, 2, 2))
+
+
+def test_a_budget_holds_for_denser_structures_of_as_many_atoms() -> None:
+    spec = small_spec(heads__forces={"type": "gradient"})
+    model = build(spec, seed=0, execution=Execution(memory_budget=1e6))
+    assert not short_of_memory(model, copper(9.0))
+    assert short_of_memory(model, copper(3.6))
+
+
+def test_a_budget_holds_for_another_precision() -> None:
+    model, structures = build(small_spec(heads__forces={"type": "gradient"}), seed=0), copper(3.6)
+    least, most = (model.to(dtype).estimate(structures).peak_bytes for dtype in (torch.float32, torch.float64))
+    model.memory_budget = (least + most) / 2
+    assert not short_of_memory(model.float(), structures)
+    assert short_of_memory(model.double(), structures)
+
+
+@pytest.mark.parametrize("budget", ["8GB", -1, math.nan, True])
+def test_what_is_no_budget(budget: Any) -> None:
+    with pytest.raises(ValueError, match="memory_budget must be a number of bytes of at least 0, or None, got"):
+        Execution(memory_budget=budget)
+    with pytest.raises(ValueError, match="memory_budget must be a number of bytes"):
+        build(small_spec(), seed=0)(KINDS["slab"](), memory_budget=budget)
+
+
+@pytest.mark.parametrize("in_steps", [True, False])
+def test_an_interaction_that_is_not_in_steps_is_made_anew_as_a_whole(
+    in_steps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TripletInteraction, "in_steps", in_steps)
+    spec = small_spec(heads__forces={"type": "gradient"})
+    model = build(spec, seed=0).double()
+    calls: list[int] = []
+    for module in model.modules():
+        if isinstance(module, TripletInteraction):
+            module.register_forward_pre_hook(lambda *_: calls.append(1))
+    structures = KINDS["slab"]()
+    found = []
+    for budget in (None, 0):
+        calls.clear()
+        with torch.no_grad():
+            found.append(model(structures, memory_budget=budget))
+        assert len(calls) == spec.blocks.count * (1 if budget is None or in_steps else 2)
+    assert_close(found[1].forces, found[0].forces, 1e-10)
+
+
+def test_memory_grows_less_with_a_budget() -> None:
+    model = build(small_spec(heads__forces={"type": "gradient"}), seed=0, execution=Execution(atoms_at_most=8))
+    structures = Structures.from_ase(platinum_slab(2))
+    peaks = []
+    for budget in (None, 0):
+        ledger = Ledger()
+        with torch.no_grad(), Bookkeeper(ledger):
+            model(structures, memory_budget=budget)
+        peaks.append(ledger.peak)
+    assert peaks[1] < 0.5 * peaks[0]
+
+
+def function(x: Tensor) -> Tensor:
+    return x.sin().exp()
+
+
+def test_nothing_is_kept_where_it_is_made_anew() -> None:
+    calls = []
+
+    def noted(x: Tensor) -> Tensor:
+        calls.append(x)
+        return remade(function, x)  # within what is remade, nothing is a second time
+
+    x = torch.randn(3, dtype=torch.float64, requires_grad=True)
+    with lean():
+        remade(noted, x).sum().backward()
+        assert len(calls) == 2
+        with torch.no_grad():
+            remade(noted, x)
+        assert len(calls) == 3
+        with lean(False):
+            remade(noted, x).sum().backward()
+        assert len(calls) == 4
+        assert torch.autograd.gradgradcheck(lambda x: remade(function, x), (x,))
+
+
+def test_rows_are_mapped_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gemnet_blocks.util.recompute.VALUES_AT_ONCE", 8)
+    sizes = []
+
+    def noted(x: Tensor, factor: Tensor) -> Tensor:
+        sizes.append(len(x))
+        return function(x) * factor
+
+    x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
+    factor = torch.randn(5, 1, dtype=torch.float64, requires_grad=True)
+    expected = noted(x, factor)
+    with lean():
+        found = by_rows(noted, x, factor)
+        assert sizes == [5, 2, 2, 1]
+        torch.testing.assert_close(found, expected)
+        given = torch.autograd.grad(found.sum(), (x, factor))
+        torch.testing.assert_close(given, torch.autograd.grad(expected.sum(), (x, factor)))
+        assert torch.autograd.gradgradcheck(lambda *rows: by_rows(noted, *rows), (x, factor))
+        none = torch.zeros(0, 3, dtype=torch.float64, requires_grad=True)
+        assert by_rows(function, none).shape == (0, 3)
+    sizes.clear()
+    by_rows(noted, x, factor)
+    assert sizes == [5]
+
+
+@pytest.mark.parametrize("platform", ["linux", "darwin"])
+def test_memory_goes_back_forwards_and_backwards(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[int] = []
+
+    class Library:
+        def malloc_trim(self, _: int) -> None:
+            calls.append(1)
+
+    monkeypatch.setattr("sys.platform", platform)
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
+    x = torch.randn(3, requires_grad=True)
+    tidied(x.exp()).sum().backward()
+    assert not calls
+    with lean():
+        tidied(x.exp().detach())
+        assert len(calls) == (platform == "linux")
+        tidied(x.exp()).sum().backward()
+    assert len(calls) == 3 * (platform == "linux")
+
+
+def test_parameters_are_fixed_inside_and_trained_afterwards() -> None:
+    module = nn.Linear(2, 2)
+    module.bias.requires_grad_(False)
+    with fixed(module):
+        assert not module.weight.requires_grad
+    assert module.weight.requires_grad
+    assert not module.bias.requires_grad
+
+
+@pytest.mark.parametrize(("gradients", "expected"), [(False, [2**23, 2**28, 2**25]), (True, [2**20, 2**28])])
+def test_memory_goes_back_until_the_end_or_with_backward_passes_from_then_on(
+    gradients: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thresholds: list[int] = []
+
+    class Library:
+        def mallopt(self, option: int, value: int) -> None:
+            assert option == (-1 if value == 2**28 else -3)
+            thresholds.append(value)
+
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
+    with torch.set_grad_enabled(gradients):
+        with without_fragments(False):
+            pass
+        assert thresholds == []
+        with without_fragments(True):
+            assert thresholds == expected[:2]
+    assert thresholds == expected

@@ -1,0 +1,146 @@
+"""Weights survive inference mode, and are read from the states of wrapped models."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+from helpers import GRADIENT_FORCES, molecule, small_spec
+from potentials import REFERENCES
+from torch import nn
+
+from gemnet_blocks import GemNetOC, GemNetOCBackbone, GemNetOCEnergyAndGradForceHead, GemNetT, Structures
+from gemnet_blocks.calculator import GemNetCalculator
+from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
+from gemnet_blocks.checkpoints.checkpoint_file import checkpoint_of
+from gemnet_blocks.checkpoints.convert import convert_checkpoint
+from gemnet_blocks.errors import StateError
+from gemnet_blocks.layers.scaling import fit_scales
+from gemnet_blocks.potential import Potential
+from gemnet_blocks.spec import Spec, build
+from gemnet_blocks.spec.published import to_published
+from gemnet_blocks.util.weights import without_wrappers
+
+
+def spec() -> Spec:
+    return small_spec(blocks__count=1, graphs__atom__max_neighbors=20, **GRADIENT_FORCES)
+
+
+def structures() -> Structures:
+    return Structures.from_ase(molecule(4))
+
+
+def potential() -> Potential:
+    return Potential(build(spec(), seed=0), spec(), REFERENCES)
+
+
+def converted() -> Potential:
+    checkpoint = checkpoint_of({"state_dict": fairchem_state(build(spec(), seed=0))})
+    return convert_checkpoint(checkpoint, to_published(spec()), "total").potential
+
+
+def calculated() -> Potential:
+    atoms = molecule(4)
+    atoms.calc = GemNetCalculator(potential(), dtype=torch.float64)
+    atoms.get_forces()
+    return atoms.calc.potential
+
+
+def fitted() -> nn.Module:
+    model = build(spec(), seed=0)
+    fit_scales(model, [structures()])
+    return model
+
+
+def gemnet_t() -> GemNetT:
+    sizes = ("atom", "edge", "trip", "rbf", "cbf", "bil_trip")
+    layers = ("before_skip", "after_skip", "concat", "atom", "blocks")
+    return GemNetT(
+        num_spherical=2, num_radial=3, **{f"emb_size_{s}": 3 for s in sizes}, **{f"num_{n}": 1 for n in layers}
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: build(spec(), seed=0),
+        lambda: build(small_spec(blocks__count=1), seed=0).double(),
+        lambda: potential().to(dtype=torch.float64),
+        lambda: copy.deepcopy(potential()),
+        lambda: GemNetOC(**to_published(spec())),
+        gemnet_t,
+        converted,
+        calculated,
+        fitted,
+    ],
+    ids=["build", "to a type", "potential", "copy", "GemNetOC", "GemNetT", "converted", "calculator", "scales"],
+)
+def test_a_model_made_in_inference_mode_can_be_trained(make: Callable[[], nn.Module]) -> None:
+    with torch.inference_mode():
+        model = make()
+    found = model(structures())
+    energy, forces = (found["energy"], found["forces"]) if isinstance(found, dict) else (found.energy, found.forces)
+    (energy.sum() + forces.square().sum()).backward()
+    assert any(weight.grad is not None for weight in model.parameters())
+    with torch.no_grad():
+        next(model.parameters()).add_(1.0)
+
+
+def test_heads_have_gradient_forces_in_inference_mode() -> None:
+    with torch.inference_mode():
+        backbone = GemNetOCBackbone(**to_published(spec()))
+        head = GemNetOCEnergyAndGradForceHead(backbone, 1)
+    given = structures()
+    embeddings = backbone(given)
+    expected = head(given, backbone(given))["forces"]
+    with torch.inference_mode():
+        assert torch.allclose(head(given, embeddings)["forces"], expected)
+    assert expected.any()
+    expected.square().sum().backward()
+    assert head.out_energy.linear.weight.grad is not None
+
+
+def test_neighbors_found_in_inference_mode_serve_training() -> None:
+    model = potential()
+    with torch.inference_mode():
+        pairs = model.neighbors(structures())
+    model(structures(), given=pairs).forces.square().sum().backward()
+
+
+PREFIXES = ["_orig_mod.", "model.", "ema_model.module.", "module._orig_mod.model.", "model._orig_mod.module."]
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+def test_prefixes_of_wrappers_are_removed(prefix: str) -> None:
+    one, other, third = (build(spec(), seed=seed) for seed in range(3))
+    load_fairchem_state(other, {prefix + name: value for name, value in fairchem_state(one).items()})
+    third.load_state_dict({prefix + name: value for name, value in one.state_dict().items()})
+    for name, value in one.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value)
+        assert torch.equal(third.state_dict()[name], value)
+
+
+def test_averaged_and_compiled_parts_are_read() -> None:
+    one, other = (GemNetOC(**to_published(spec())) for _ in range(2))
+    other.load_state_dict(torch.optim.swa_utils.AveragedModel(one).state_dict())
+    assert torch.equal(other.out_energy.linear.weight, one.out_energy.linear.weight)
+    assert (
+        without_wrappers("module.int_blocks.0._orig_mod.dense_ca.linear.weight")
+        == "int_blocks.0.dense_ca.linear.weight"
+    )
+    assert without_wrappers("blocks.0.module.weight") == "blocks.0.module.weight"
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_a_state_of_which_no_key_fits_is_one_error(strict: bool) -> None:
+    model = GemNetOC(**to_published(spec()))
+    foreign = {"layers.0.weight": torch.zeros(1), "layers.1.weight": torch.zeros(1)}
+    message = r"no key of the state fits the model: expected keys such as .*found layers\.0\.weight, layers\.1\.weight"
+    with pytest.raises(StateError, match=message):
+        load_fairchem_state(model, foreign, strict=strict)
+    with pytest.raises(RuntimeError, match=message):
+        model.load_state_dict(foreign, strict=strict)
+    with pytest.raises(StateError, match=r"read with gemnet_blocks\.checkpoints\.load_fairchem_state"):
+        model.load_state_dict(fairchem_state(model), strict=strict)
