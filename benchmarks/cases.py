@@ -10,7 +10,7 @@ from typing import Any, Literal
 import ase.io
 from ase import Atoms
 
-from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.spec import load_spec
 from gemnet_blocks.spec.published import to_published
 

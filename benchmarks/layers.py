@@ -19,11 +19,11 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
-from gemnet_blocks.blocks.update import AtomUpdate
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.interactions.message import Message
 from gemnet_blocks.layers.dense import Dense, residuals
+from gemnet_blocks.layers.embeddings import EdgeEmbedding
+from gemnet_blocks.model.block import AtomUpdate
 
 RADIAL = 16
 DEGREE = 30

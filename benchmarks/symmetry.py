@@ -27,7 +27,7 @@ from ase.build import add_adsorbate, bcc110, bulk, diamond111, fcc111, hcp0001, 
 from gemnet_blocks import Structures
 from gemnet_blocks.spec import Spec, build, load_spec
 from gemnet_blocks.spec.published import to_published
-from gemnet_blocks.testing.models import to_ase
+from gemnet_blocks.structures import to_ase
 from gemnet_blocks.testing.strategies import concatenate
 from gemnet_blocks.testing.symmetries import CellChange, Permutation, Reordering, Rotation, Symmetry, Translation
 

@@ -8,6 +8,12 @@ from gemnet_blocks.published.gemnet_oc import (
 )
 from gemnet_blocks.published.gemnet_t import GemNetT
 from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.util.moved import find_moved_modules
+from gemnet_blocks.util.version import LIBRARY_VERSION
+
+find_moved_modules()
+
+__version__ = LIBRARY_VERSION
 
 __all__ = [
     "GemNetOC",
@@ -17,5 +23,5 @@ __all__ = [
     "GemNetT",
     "Prediction",
     "Structures",
+    "__version__",
 ]
-__version__ = "0.1.0"

@@ -65,3 +65,20 @@ def _slab(metal: str, adsorbate: str, site: str, height: float) -> Any:
     atoms.set_tags(np.where(layer == 0, 2, np.where(layer == 1, 1, 0)))
     atoms.set_constraint(FixAtoms(mask=layer == 3))
     return atoms
+
+
+def platinum_slab(size: int = 3, layers: int = 4) -> Any:
+    """A rattled Pt(111) slab with methanol on top; tags 0 below the surface, 1 surface, 2 adsorbate.
+
+    Args:
+        size: atoms along each side of a layer.
+        layers: atomic layers.
+    """
+    from ase.build import add_adsorbate, fcc111, molecule
+
+    atoms = fcc111("Pt", (size, size, layers), vacuum=10.0, periodic=True)
+    add_adsorbate(atoms, molecule("CH3OH"), 2.0, "ontop")
+    layer = atoms.get_tags()  # ASE counts layers from 1 at the top; 0 is the adsorbate
+    atoms.set_tags(np.where(layer == 0, 2, np.where(layer == 1, 1, 0)))
+    atoms.rattle(0.1, seed=1)
+    return atoms

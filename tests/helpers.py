@@ -16,8 +16,7 @@ from ase import Atoms
 from ase.build import fcc111
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap
-from gemnet_blocks.angular.plan import AngularPlan
+from gemnet_blocks.aggregation.angular_sum import AngularPlan, AngularSum, LinearMap
 from gemnet_blocks.basis.radial import Gaussian
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest

@@ -35,7 +35,7 @@ from results import machine  # noqa: E402
 
 from gemnet_blocks import Structures  # noqa: E402
 from gemnet_blocks.checkpoints import fairchem_state  # noqa: E402
-from gemnet_blocks.layers.scaling import fit_scales  # noqa: E402
+from gemnet_blocks.model.scale_fitting import fit_scales  # noqa: E402
 from gemnet_blocks.spec import build  # noqa: E402
 from gemnet_blocks.spec.published import from_published  # noqa: E402
 

@@ -26,16 +26,18 @@ sys.path.insert(0, str(FOLDER.parent))
 from results import machine  # noqa: E402
 
 from gemnet_blocks.cli.tables import console  # noqa: E402
-from gemnet_blocks.data.combined import Subset  # noqa: E402
-from gemnet_blocks.data.dataset import LabelledDataset  # noqa: E402
+from gemnet_blocks.data.dataset import LabelledDataset, Subset  # noqa: E402
 from gemnet_blocks.data.opening import DataSplits, open_data  # noqa: E402
 from gemnet_blocks.evaluation.evaluate import Evaluation, evaluate  # noqa: E402
-from gemnet_blocks.evaluation.plots import plot_parity  # noqa: E402
-from gemnet_blocks.evaluation.tables import parts_table, summary_table  # noqa: E402
+from gemnet_blocks.evaluation.report import (  # noqa: E402
+    parts_table,
+    plot_parity,
+    summary_table,
+)
 from gemnet_blocks.potential import Potential  # noqa: E402
 from gemnet_blocks.potential.model_file import load_potential  # noqa: E402
-from gemnet_blocks.potential.references import AtomChoice  # noqa: E402
 from gemnet_blocks.spec.resolve import parse_assignment  # noqa: E402
+from gemnet_blocks.structures import AtomChoice  # noqa: E402
 from gemnet_blocks.training import TrainingConfig, load_config, train  # noqa: E402
 
 PARTS = ("molecule", "crystal", "slab")

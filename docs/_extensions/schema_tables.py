@@ -1,6 +1,6 @@
 """The directive `schema`: every field of a file format, from the classes that read it.
 
-    ```{schema} gemnet_blocks.spec.schema:Spec
+    ```{schema} gemnet_blocks.spec.resolve:Spec
     :since: since.yaml
     ```
 

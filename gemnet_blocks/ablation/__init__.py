@@ -1,11 +1,9 @@
 """Ablation studies: change one thing, train with several seeds, and see whether the difference is real."""
 
-from gemnet_blocks.ablation.cluster import SubmititExecutor
 from gemnet_blocks.ablation.learner import Fit, Learner, Task
-from gemnet_blocks.ablation.local_processes import ProcessExecutor
-from gemnet_blocks.ablation.report.report import write_report
+from gemnet_blocks.ablation.report.content import write_report
 from gemnet_blocks.ablation.results import Difference, RunResult, StudyResults, Variant
-from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor
+from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
 from gemnet_blocks.ablation.study import Study
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import TrainingConfig
 
 if TYPE_CHECKING:

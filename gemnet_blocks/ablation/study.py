@@ -6,26 +6,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
-from gemnet_blocks.ablation.cluster import SubmititExecutor
-from gemnet_blocks.ablation.files import read_json, write_json
 from gemnet_blocks.ablation.learner import Learner
-from gemnet_blocks.ablation.local_processes import ProcessExecutor
-from gemnet_blocks.ablation.notebooks import study_document
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
-from gemnet_blocks.ablation.plan import StudyPlan, data_files, make_plan
-from gemnet_blocks.ablation.planned_tasks import in_study
-from gemnet_blocks.ablation.progress import Progress
 from gemnet_blocks.ablation.results import StudyResults
-from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor
+from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
 from gemnet_blocks.ablation.runs.jobs import Work
-from gemnet_blocks.ablation.runs.scheduler import Driver
-from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_of
+from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, in_study, make_plan
+from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
+from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_document, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.catalog import Catalog
-from gemnet_blocks.spec.resolve import validate
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec, validate
+from gemnet_blocks.util.files import read_json, write_json
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -217,7 +211,7 @@ class Study:
             SpecError: one error with every problem.
             ImportError: matplotlib is not installed.
         """
-        from gemnet_blocks.ablation.report.report import write_report
+        from gemnet_blocks.ablation.report.content import write_report
 
         return write_report(self.results(), self.folder / "report" if folder is None else Path(folder))
 

@@ -18,9 +18,8 @@ from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.verlet_list import KeptNeighbors
 from gemnet_blocks.potential.model_file import floating_type, load_potential
 from gemnet_blocks.potential.potential import Potential
-from gemnet_blocks.potential.references import StoredMeaning
 from gemnet_blocks.spec.build import Execution
-from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.structures import Prediction, StoredMeaning, Structures
 from gemnet_blocks.util.ase_io import with_tag
 from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 

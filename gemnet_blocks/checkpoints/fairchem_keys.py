@@ -12,7 +12,7 @@ from collections.abc import Collection
 
 from torch import nn
 
-from gemnet_blocks.blocks.summed import SummedOutputBlock
+from gemnet_blocks.model.readout import SummedOutputBlock
 
 Rule = tuple[str, str]
 """A regular expression that matches the whole of one of our names, and the published name."""

@@ -53,7 +53,7 @@ def ablate(
     """
     from gemnet_blocks.ablation import Study
     from gemnet_blocks.cli.tables import console, print_written
-    from gemnet_blocks.profile_plot import require_matplotlib
+    from gemnet_blocks.plotting.picture import require_matplotlib
     from gemnet_blocks.spec.resolve import parse_assignment
 
     changes = dict(map(parse_assignment, assignments or []))

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import warnings
+from contextlib import nullcontext
+from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+
+from gemnet_blocks.cli.tables import console
+from gemnet_blocks.errors import SpecError, StructureError
+from gemnet_blocks.util.ase_io import with_tag
+from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 
 SpecPath = Annotated[Path, typer.Argument(help="A spec file.", show_default=False)]
 Assignments = Annotated[
@@ -62,3 +70,105 @@ ExecutionAssignments = Annotated[
         "atoms_at_most=32, compile=true, ... (the fields of Execution). Repeatable.",
     ),
 ]
+
+
+def build_model(
+    spec: Path,
+    assignments: list[str] | None,
+    execution: list[str] | None,
+    seed: int,
+    initial_values: bool = True,
+    allow_imports: bool = False,
+) -> Any:
+    """The model of a spec file, in evaluation mode.
+
+    Args:
+        spec: the file.
+        assignments: what is changed in it.
+        execution: what is changed of how the model is computed.
+        seed: of the initial weights.
+        initial_values: whether weights need any.
+        allow_imports: whether the spec may name parts by import path.
+    """
+    from gemnet_blocks.layers.initialization import without_initial_values
+    from gemnet_blocks.spec import build, load_spec
+    from gemnet_blocks.spec.resolve import parse_assignment
+
+    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
+    chosen = execution_of(execution)
+    with nullcontext() if initial_values else without_initial_values():
+        return build(loaded, seed=seed, execution=chosen).eval()
+
+
+def execution_of(assignments: list[str] | None) -> Any:
+    """The execution that assignments such as `angular=explicit` describe."""
+    from gemnet_blocks.spec.build import Execution
+    from gemnet_blocks.spec.resolve import parse_assignment
+
+    values = dict(map(parse_assignment, assignments or []))
+    names = [field.name for field in fields(Execution)]
+    if unknown := [name for name in values if name not in names]:
+        raise SpecError(f"--execution {unknown[0]}: there is no such choice: choose one of {', '.join(names)}")
+    try:
+        return Execution(**values)
+    except (TypeError, ValueError) as error:
+        raise SpecError(f"--{error}") from error
+
+
+def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:
+    """Read frames of a file, or of all files that match a pattern; atoms without tags get the default, if given."""
+    from gemnet_blocks.data.opening import read_atoms
+
+    frames = read_atoms(structures, index)
+    return frames if default_tag is None else [with_tag(frame, default_tag) for frame in frames]
+
+
+def one_file(structure: Path) -> Path:
+    """The file that a path or pattern names.
+
+    Raises:
+        StructureError: several files match the pattern.
+    """
+    from gemnet_blocks.data.options import matching
+
+    found = matching(str(structure), Path())
+    if len(found) > 1:
+        raise StructureError(f"{structure}: expected one file, found {len(found)} that match: name one of them")
+    return Path(next(iter(found), structure))
+
+
+def batch_of(structures: Path, index: str, default_tag: int | None) -> Any:
+    """Frames of a file as one batch."""
+    from gemnet_blocks.structures import Structures
+
+    # charges that models do not read change nothing in what a model costs
+    return Structures.from_ase(frames_of(structures, index, default_tag), ignore=QUANTITIES)
+
+
+def warn_of_frames(frames: list[Any], structures: Path, index: str) -> None:
+    """Warn of frames of a file with a charge or spin that models do not read, and of those with coinciding atoms."""
+    from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
+    from gemnet_blocks.structures import Structures
+
+    def place(number: int) -> str:
+        return f"{structures}, frame {number}{'' if index == ':' else f' of those at index {index}'}"
+
+    if unread := {place(i): found for i, frame in enumerate(frames) if (found := unread_of_atoms(frame))}:
+        warnings.warn(described(unread, len(frames)), stacklevel=2)
+    batch = Structures.from_ase(frames, ignore=QUANTITIES)
+    if coinciding := coinciding_atoms(batch).by_structure(batch, place):
+        warnings.warn(coinciding_message(coinciding, len(frames)), stacklevel=2)
+
+
+def check_writable(path: Path) -> None:
+    """Raise before anything is computed if a file could not be written."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise StructureError(f"{path}: cannot be written: give a file in a folder that exists")
+
+
+def load_weights(model: Any, path: Path) -> None:
+    """Load a published state dictionary, read without running code, and say what became of its keys."""
+    from gemnet_blocks.checkpoints import load_fairchem_state
+    from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
+
+    console.print(f"weights: {path}: {load_fairchem_state(model, read_checkpoint(path).state)}", soft_wrap=True)

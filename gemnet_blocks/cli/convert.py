@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemnet_blocks.cli.loading import check_writable
+from gemnet_blocks.cli.arguments import check_writable
 from gemnet_blocks.cli.tables import console, print_written
 
 if TYPE_CHECKING:
@@ -57,9 +57,8 @@ def convert(
     all_keys: Annotated[bool, typer.Option("--all-keys", help="List the keys that were loaded, too.")] = False,
 ) -> None:
     """Turn a published checkpoint into a model file, with a report of every key."""
-    from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint, with_scales
+    from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint, read_scale_file, with_scales
     from gemnet_blocks.checkpoints.convert import convert_checkpoint, read_arguments
-    from gemnet_blocks.checkpoints.scale_files import read_scale_file
     from gemnet_blocks.potential.model_file import save_potential
 
     check_writable(output)

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from rich.text import Text
+
+from gemnet_blocks.cli.tables import console, predictions, print_summary
+from gemnet_blocks.data.opening import read_atoms
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.examples import platinum_slab
+from gemnet_blocks.spec import build, load_spec
+from gemnet_blocks.util.ase_io import with_tag
 
 
 def demo(
@@ -17,6 +26,111 @@ def demo(
     ] = None,
 ) -> None:
     """Build GemNet-OC and a variant without quadruplets from spec files, and run both."""
-    from gemnet_blocks.demo import run
+    from gemnet_blocks.cli.demo import run
 
     run(structures, specs)
+
+
+CONFIGS = Path("paper_configs")
+BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
+STUDY = Path("demo-study")
+"""Where the study goes, below the current folder."""
+
+TINY = {
+    "sizes": {"atom": 16, "edge": 16},
+    "blocks.count": 1,
+    "graphs": {"main": {"cutoff": 3.5}, "quad": {"cutoff": 3.0}},
+}
+"""Changes to the small model that make it train in seconds."""
+
+FRAMES = 4
+"""How many frames of a file are run at most."""
+
+
+def run(structures: Path | None, specs: Path | None) -> None:
+    """Build both models, print the first as a table, run both; without structures, end with a small ablation study.
+
+    Args:
+        structures: a file that ASE reads, or None for a slab.
+        specs: the folder of the published specs; None for `paper_configs` here, or else what was installed.
+
+    Raises:
+        SpecError: the folder does not hold them.
+        StructureError: the file cannot be read or computed.
+    """
+    specs = specs or _published()
+    for name in (BASE, VARIANT):
+        if not (specs / name).is_file():
+            raise SpecError(f"{specs / name}: there is no such file; give the folder of the published specs")
+    frames = _frames(structures)
+    for name in (BASE, VARIANT):
+        start = time.perf_counter()
+        spec = load_spec(specs / name)
+        model = build(spec, seed=0).eval()
+        seconds = time.perf_counter() - start
+        console.rule(Text(str(specs / name), "bold"))
+        if name == BASE:
+            print_summary(model)
+        else:
+            console.print("The whole file:")
+            console.print((specs / name).read_text(encoding="utf-8").strip(), style="cyan", highlight=False)
+        count = sum(parameter.numel() for parameter in model.parameters())
+        console.print(f"{count:,} parameters, built in {seconds:.1f} s, architecture {spec.content_hash[:12]}")
+        predictions(model, frames).print()
+    console.print("Initial weights (seed 0): these energies and forces mean nothing yet.", style="yellow")
+    if structures is None:
+        _ablate(_published() / "symmetric.yaml", STUDY)
+
+
+def _published() -> Path:
+    """The folder of the published specs: here, as it was installed, or in a checkout."""
+    package = Path(__file__).parent
+    return next((path for path in (CONFIGS, package / CONFIGS) if path.is_dir()), package.parent / CONFIGS)
+
+
+def _ablate(base: Path, folder: Path) -> None:
+    """Train a tiny model with and without quadruplets on slabs that are made here, and report the difference."""
+    console.rule(Text("An ablation study", "bold"))
+    try:
+        import lightning  # noqa: F401
+        import matplotlib  # noqa: F401
+    except ImportError:
+        console.print("It needs more packages: pip install 'gemnet_blocks[train,plot]'")
+        return
+    from gemnet_blocks.ablation import Study
+    from gemnet_blocks.examples import write_emt_slabs
+
+    folder.mkdir(exist_ok=True)
+    slabs = write_emt_slabs(folder / "slabs.extxyz", 40)
+    study = Study(
+        load_spec(base).patch(TINY),
+        {"no quadruplets": {"interactions.quadruplet": None}},
+        seeds=3,
+        data={
+            "files": [str(slabs)],
+            "units": "eV",
+            "energy": "total",
+            "split": {"type": "random", "validation": 6, "test": 10},
+            "batch": {"structures": 4},
+        },
+        training={"loss": {"energy": {"weight": 0.1}, "forces": {}}, "training": {"ema": 0.9}},
+        budget={"steps": 20},
+        folder=folder,
+        title="Quadruplets, on slabs by ASE's EMT potential",
+    )
+    study.run(executor="here")
+    console.print(f"report: {study.report()}", soft_wrap=True)
+    console.print("Three seeds and 20 steps show how a study works, and nothing about quadruplets.", style="yellow")
+
+
+def _frames(path: Path | None) -> list[Any]:
+    if path is None:
+        console.print("Structure: Pt(111) slab with methanol")
+        return [platinum_slab()]
+    frames = read_atoms(path)
+    if len(frames) > FRAMES:
+        console.print(f"{path}: the first {FRAMES} of {len(frames)} structures")
+    frames = frames[:FRAMES]
+    if not all(frame.has("tags") for frame in frames):
+        console.print(f"{path}: no tags; all atoms count as adsorbates (tag 2), with quadruplets around them")
+    return [with_tag(frame, 2) for frame in frames]

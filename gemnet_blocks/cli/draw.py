@@ -61,7 +61,7 @@ def draw(
     wanted = format_of(output)
     _check_combination(what, against, structures, atom)
     if what is not Subject.architecture or wanted != "svg":
-        from gemnet_blocks.profile_plot import require_matplotlib
+        from gemnet_blocks.plotting.picture import require_matplotlib
 
         require_matplotlib()
     loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
@@ -116,8 +116,8 @@ def _figure(
 
 
 def _structures(path: Path | None, index: str, default_tag: int | None) -> Structures:
-    from gemnet_blocks.cli.loading import batch_of
-    from gemnet_blocks.demo import platinum_slab
+    from gemnet_blocks.cli.arguments import batch_of
+    from gemnet_blocks.examples import platinum_slab
     from gemnet_blocks.structures import Structures
 
     if path is not None:
@@ -130,7 +130,7 @@ def _print_table(spec: Spec, structures: Structures) -> None:
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    from gemnet_blocks.plotting.neighbors import COLUMNS, neighbor_counts
+    from gemnet_blocks.plotting.edge_sets import COLUMNS, neighbor_counts
 
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for column in COLUMNS:

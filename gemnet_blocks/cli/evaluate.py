@@ -88,10 +88,9 @@ def evaluate(
     """Compare predictions with labels: errors of energies, forces and stresses; in tables, files and a plot."""
     from gemnet_blocks.data.batching import BatchOptions
     from gemnet_blocks.evaluation.evaluate import evaluate as run
-    from gemnet_blocks.evaluation.report import write_report
-    from gemnet_blocks.evaluation.tables import parts_table, summary_table
+    from gemnet_blocks.evaluation.report import parts_table, summary_table, write_report
+    from gemnet_blocks.plotting.picture import require_matplotlib
     from gemnet_blocks.potential.model_file import load_potential
-    from gemnet_blocks.profile_plot import require_matplotlib
 
     if (plot or atoms) and output is None:
         raise SpecError("--plot and --atoms need a folder to write to: give --output FOLDER")

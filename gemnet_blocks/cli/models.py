@@ -19,8 +19,13 @@ from gemnet_blocks.cli.arguments import (
     TaskName,
     TaskOption,
     Weights,
+    batch_of,
+    build_model,
+    check_writable,
+    frames_of,
+    load_weights,
+    warn_of_frames,
 )
-from gemnet_blocks.cli.loading import batch_of, build_model, check_writable, frames_of, load_weights, warn_of_frames
 from gemnet_blocks.cli.tables import console, predictions, print_costs, print_summary, print_written
 from gemnet_blocks.util.ase_io import output_format, write_frames
 
@@ -104,8 +109,7 @@ def profile(
 ) -> None:
     """Measure seconds, operations and memory of each part, for the structures as one batch."""
     from gemnet_blocks.model.profiler import profile as measure
-    from gemnet_blocks.plotting.picture import format_of
-    from gemnet_blocks.profile_plot import plot_profile, require_matplotlib
+    from gemnet_blocks.plotting.picture import format_of, plot_profile, require_matplotlib
 
     if plot is not None:
         require_matplotlib()

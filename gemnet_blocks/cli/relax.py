@@ -9,8 +9,7 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
-from gemnet_blocks.cli.arguments import AllowImports, DefaultTag, StructuresPath
-from gemnet_blocks.cli.loading import check_writable, frames_of, one_file
+from gemnet_blocks.cli.arguments import AllowImports, DefaultTag, StructuresPath, check_writable, frames_of, one_file
 from gemnet_blocks.cli.tables import console, print_written
 from gemnet_blocks.util.locks import only_writer_of_file
 
@@ -64,8 +63,8 @@ def relax(
     from gemnet_blocks.calculator.ase import GemNetCalculator
     from gemnet_blocks.calculator.relaxation import RelaxationStep
     from gemnet_blocks.calculator.relaxation import relax as run
+    from gemnet_blocks.cli.tables import StepsTable
     from gemnet_blocks.errors import SpecError, StructureError
-    from gemnet_blocks.steps_table import StepsTable
     from gemnet_blocks.util.ase_io import output_format, write_frames
 
     structure = one_file(structure)

@@ -57,7 +57,7 @@ def train(
 def _closing_table(model: Path) -> Table:
     """The validation errors of the best model, the time, and the files of a run."""
     from gemnet_blocks.potential.model_file import read_model_file
-    from gemnet_blocks.training.display import with_units
+    from gemnet_blocks.training.logs import with_units
     from gemnet_blocks.util.progress_lines import clock
 
     record = read_model_file(model.with_name("last.safetensors")).documents["record"]  # of the whole run

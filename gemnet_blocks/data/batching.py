@@ -53,7 +53,7 @@ class BatchOptions(Options):
 
         Args:
             dataset: the structures.
-            edge_counts: see `gemnet_blocks.data.edge_counts.edge_counts`; needed for a budget of edges.
+            edge_counts: see `gemnet_blocks.data.neighbor_cache.edge_counts`; needed for a budget of edges.
 
         Raises:
             ValueError: edges are budgeted and not counted.

@@ -11,10 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from gemnet_blocks.checksum import checksum
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.util.files import replacing
+from gemnet_blocks.util.files import checksum, replacing
 
 _CHECKSUM = "checksum"
 

@@ -2,20 +2,119 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import zlib
 from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, final
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
 
-from gemnet_blocks.data.frame import Frame
-from gemnet_blocks.data.handles import LmdbHandle, unpacked
+from gemnet_blocks.data.frame import Frame, FrameSource, array_of, as_text
 from gemnet_blocks.data.readers import atoms_of_row, frame_of
-from gemnet_blocks.data.sources import FrameSource
+from gemnet_blocks.data.restricted_pickle import Held, RefusedPickleError, Shell, load_restricted, plain
 from gemnet_blocks.errors import StructureError
+
+_BYTES_AT_MOST = 2**30
+"""An entry that unpacks to more is taken for a trap."""
+
+
+def unpacked(content: bytes) -> bytes:
+    """An entry that zlib has compressed.
+
+    Raises:
+        ValueError: it cannot be decompressed, or not to anything of a sensible size.
+    """
+    reader = zlib.decompressobj()
+    try:
+        whole = reader.decompress(content, _BYTES_AT_MOST)
+    except zlib.error as error:
+        raise ValueError(f"it cannot be decompressed: {error}") from None
+    if reader.unconsumed_tail:
+        raise ValueError(f"it unpacks to more than {_BYTES_AT_MOST} bytes")
+    return whole
+
+
+class _Opened:
+    """An LMDB environment, which closes itself when nobody uses it any more."""
+
+    def __init__(self, environment: Any) -> None:
+        self.environment, self.process = environment, os.getpid()
+
+
+_OPEN: WeakValueDictionary[Path, _Opened] = WeakValueDictionary()
+"""What is open now: a process can open an LMDB only once."""
+
+
+@final
+class LmdbHandle:
+    """An LMDB of a single file, which each process opens when it first needs it, and all users in it share.
+
+    It can be copied to worker processes, by forking or pickling: they open the file themselves.
+
+    Args:
+        path: the file.
+        name: what messages call it.
+    """
+
+    def __init__(self, path: Path, name: str) -> None:
+        self._path, self._name = path.resolve(), name
+        self._mine: _Opened | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_mine": None}
+
+    def get(self, key: str) -> bytes | None:
+        """The value of a key; None without one.
+
+        Raises:
+            StructureError: it is no LMDB.
+            ImportError: the package lmdb is not installed.
+        """
+        with self._environment().begin() as transaction:
+            value: bytes | None = transaction.get(key.encode())
+        return value
+
+    def entries(self) -> int:
+        """The number of entries, of any key."""
+        return int(self._environment().stat()["entries"])
+
+    def numbered(self) -> list[int]:
+        """All keys that are whole numbers, ascending."""
+        with self._environment().begin() as transaction:
+            keys = (bytes(key) for key in transaction.cursor().iternext(values=False))
+            return sorted(int(key) for key in keys if key.isdigit())
+
+    def _environment(self) -> Any:
+        if self._mine is None or self._mine.process != os.getpid():
+            opened = _OPEN.get(self._path)
+            if opened is not None and opened.process != os.getpid():
+                opened.environment.close()  # this process was forked; of the parent's, it closes only its own copy
+                opened = None
+            self._mine = _OPEN[self._path] = opened or _Opened(self._open())
+        return self._mine.environment
+
+    def _open(self) -> Any:
+        try:
+            import lmdb
+        except ImportError as error:
+            raise ImportError("LMDBs need the package lmdb: pip install 'gemnet_blocks[data]'") from error
+        try:
+            # without read-ahead, as frames are read in any order
+            environment = lmdb.open(str(self._path), subdir=False, readonly=True, lock=False, readahead=False)
+        except lmdb.Error as error:
+            raise StructureError(f"{self._name}: is no LMDB that can be read: {error}") from None
+        # the file is mapped into memory: to read behind its end would end the process
+        needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
+        size = self._path.stat().st_size
+        if size < needed:
+            environment.close()
+            raise StructureError(f"{self._name}: has {size} of its {needed} bytes: copy it again, whole")
+        return environment
 
 
 class DatabaseSource(FrameSource):
@@ -138,3 +237,102 @@ class AseLmdbSource(DatabaseSource):
 
 def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
+
+
+LABELS: Mapping[str, tuple[str, ...]] = {
+    "energy": ("energy", "y"),
+    "forces": ("forces", "force"),
+    "stress": ("stress",),
+}
+"""The names of labels, of all versions of the format. `y` is an adsorption energy in OC20 and a total one in OC22."""
+
+_NO_LABELS = ("pos", "cell", "natoms", "atomic_numbers", "tags", "fixed", "pbc", "edge_index", "cell_offsets")
+
+
+@final
+class LmdbSource(FrameSource):
+    """One file of numbered frames, read when they are needed; PyTorch Geometric is not used.
+
+    A frame without `pbc` is periodic in all directions, as all frames of OC20 and OC22 are; one without a cell is not.
+
+    Args:
+        path: the LMDB, a file.
+        keys: other names of energy, forces and stress.
+        name: what messages call it.
+
+    Raises:
+        StructureError: it is no LMDB.
+        ImportError: the package lmdb is not installed.
+    """
+
+    streamed: ClassVar[bool] = True
+
+    def __init__(self, path: Path, keys: Mapping[str, str], name: str) -> None:
+        self.name = name
+        self._keys = keys
+        self._handle = LmdbHandle(path, name)
+        self._indices: list[int] | None = None
+        self._length = self._find_length()
+
+    def __len__(self) -> int:
+        return self._length
+
+    def frame(self, index: int) -> Frame:
+        """Frame number `index`."""
+        number = self._indices[index] if self._indices is not None else index
+        content = self._handle.get(str(number))
+        if content is None:
+            raise StructureError(f"{self.place(index)}: there is no entry {number} in the LMDB")
+        try:
+            # some files compress each frame: that is zlib's first byte, and pickles begin with 0x80
+            loaded = load_restricted(unpacked(content) if content.startswith(b"x") else content)
+        except ValueError as error:
+            raise StructureError(f"{self.place(index)}: is refused: {error}") from None
+        if isinstance(loaded, Shell):
+            return self._frame(loaded.attributes(), index)
+        if isinstance(loaded, Mapping):
+            return self._frame(plain(loaded), index)
+        raise StructureError(f"{self.place(index)}: holds {type(loaded).__name__}, no data object of Open Catalyst")
+
+    def _frame(self, values: Mapping[str, Any], index: int) -> Frame:
+        for name in ("pos", "atomic_numbers"):
+            if name not in values:
+                raise StructureError(
+                    f"{self.place(index)}: has no {name}, so it is no frame of S2EF: it has {', '.join(sorted(values))}"
+                )
+        place, fixed = self.place(index), values.get("fixed")
+        cell = array_of(values.get("cell", np.zeros((3, 3))), "the cell", place)
+        return Frame(
+            positions=values["pos"],
+            numbers=values["atomic_numbers"],
+            cell=cell[0] if cell.shape == (1, 3, 3) else cell,
+            periodic=array_of(values.get("pbc", "cell" in values), "periodicity", place).reshape(-1),
+            tags=values.get("tags"),
+            fixed=None if fixed is None else array_of(fixed, "fixed atoms", place) != 0,
+            labels={label: self._label(values, label) for label in LABELS},
+            text=as_text(values),
+            available=sorted(set(values) - set(_NO_LABELS)),
+        )
+
+    def _label(self, values: Mapping[str, Any], label: str) -> Any:
+        names = (self._keys[label],) if label in self._keys else LABELS[label]
+        return next((values[name] for name in names if name in values), None)
+
+    def _find_length(self) -> int:
+        content = self._handle.get("length")
+        if content is None:  # some files do not say: count
+            self._indices = self._handle.numbered()
+            return len(self._indices)
+        try:
+            length = load_restricted(content)
+        except RefusedPickleError as error:
+            raise StructureError(f"{self.name}: its length is refused: {error}") from None
+        length = length.value.item() if isinstance(length, Held) else length
+        if not isinstance(length, int) or length < 0:
+            raise StructureError(f"{self.name}: its length is {length!r}: a whole number is needed")
+        if length > self._handle.entries():
+            raise StructureError(
+                f"{self.name}: says that it has {length} frames, and has no more than "
+                f"{self._handle.entries() - 1}: copy it again"
+            )
+        return length

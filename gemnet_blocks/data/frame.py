@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import reprlib
 import warnings
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -14,8 +15,7 @@ import torch
 from ase.data import chemical_symbols
 
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.data.stress import StressRule
-from gemnet_blocks.data.units import Units
+from gemnet_blocks.data.units import StressRule, Units
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
 from gemnet_blocks.util.charges import Quantity, Unread, described, refused, unread
@@ -307,3 +307,62 @@ def _missing(name: str, frame: Frame, rules: LabelRules) -> str:
         f"has no {name} (key {key!r}; {options}): say where it is with `keys: {{{name}: ...}}`, leave {name} out of "
         "`labels`, or remove the frame"
     )
+
+
+class FrameSource(ABC):
+    """The frames of a file or folder, in its units and unchecked.
+
+    Attributes:
+        name: the path, for messages.
+        streamed: whether frames are read one at a time when they are needed; otherwise all are kept in memory.
+        known_counts: the number of atoms of every frame; None where only reading all frames would tell.
+    """
+
+    streamed: ClassVar[bool] = False
+    name: str
+    known_counts: npt.NDArray[np.int64] | None = None
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """The number of frames."""
+
+    @abstractmethod
+    def frame(self, index: int) -> Frame:
+        """Frame number `index`, from 0.
+
+        Raises:
+            StructureError: it cannot be read; names the file and the frame.
+        """
+
+    def atoms(self, index: int) -> Any:
+        """Frame number `index` as ASE atoms, without labels; positions are taken to be in Å.
+
+        Raises:
+            StructureError: it cannot be read; names the file and the frame.
+        """
+        from ase import Atoms
+        from ase.constraints import FixAtoms
+
+        frame = self.frame(index)
+        valid = checked(frame, LabelRules(Units(), frozenset()), self.place(index))
+        return Atoms(
+            numbers=valid.numbers,
+            positions=valid.positions,
+            cell=valid.cell,
+            pbc=valid.periodic,
+            tags=None if frame.tags is None else valid.tags,
+            constraint=FixAtoms(mask=valid.fixed) if valid.fixed.any() else None,
+            info=dict(frame.text),
+        )
+
+    def frames(self) -> Iterator[Frame]:
+        """All frames in order."""
+        return (self.frame(index) for index in range(len(self)))
+
+    def atom_counts(self) -> npt.NDArray[np.int64] | None:
+        """The number of atoms of every frame, where it is known without reading all of them."""
+        return self.known_counts
+
+    def place(self, index: int) -> str:
+        """What messages call a frame."""
+        return f"{self.name}, frame {index}"

@@ -8,17 +8,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
+from gemnet_blocks.data.batching import BatchOptions
 from gemnet_blocks.data.cache_files import load_arrays, save_arrays, structure_hash
 from gemnet_blocks.data.dataset import Counts, LabelledDataset
-from gemnet_blocks.data.labelled import LabelledStructures
+from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.data.options import DataOptions, located
-from gemnet_blocks.graph.builder import GraphBuilder
+from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.files import check_folder
 
@@ -161,3 +164,74 @@ def with_kept_pairs(data: DataSplits, options: DataOptions, folder: Path, graphs
 
     train = CachedPairs(data.train, graphs, kept)
     return replace(data, train=train, validation=wrapped(data.validation), test=wrapped(data.test))
+
+
+_AT_ONCE = 32
+
+
+def edge_counts(
+    dataset: LabelledDataset,
+    cutoff: float,
+    max_neighbors: int | None = None,
+    periodic: bool = True,
+    folder: Path | None = None,
+) -> npt.NDArray[np.int64]:
+    """Count the ordered pairs of atoms within a cutoff, of each structure.
+
+    Args:
+        dataset: the structures.
+        cutoff: that of the model's main edges, in Å.
+        max_neighbors: the cap of the model's main edges; where it has one, an atom counts as many at most. Edges that
+            symmetrization adds are not counted.
+        periodic: whether structures repeat where they say so.
+        folder: where counts are kept for the next time; None: nowhere.
+    """
+    kept = None if folder is None else folder / f"edges-{_name(dataset, cutoff, max_neighbors, periodic)}.safetensors"
+    if kept is not None and (found := load_arrays(kept)) is not None:
+        return found["counts"].numpy()
+    search = neighbor_search("vesin")
+    counts: list[npt.NDArray[np.int64]] = []
+    for start in range(0, len(dataset), _AT_ONCE):
+        several = range(start, min(start + _AT_ONCE, len(dataset)))
+        structures = collate([dataset[index] for index in several]).structures
+        pairs = search(structures if periodic else _isolated(structures), cutoff)
+        per_atom = torch.bincount(pairs.target, minlength=structures.atom_count)
+        if max_neighbors is not None:
+            per_atom = per_atom.clamp(max=max_neighbors)
+        counts.append(
+            torch.zeros(len(structures), dtype=torch.long, device="cpu")
+            .index_add(0, structures.structure, per_atom)
+            .numpy()
+        )
+    total = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
+    if kept is not None:
+        save_arrays(kept, {"counts": torch.from_numpy(total)})
+    return total
+
+
+def edge_counts_for(
+    dataset: LabelledDataset, batch: BatchOptions, spec: Spec, folder: Path | None = None
+) -> npt.NDArray[np.int64] | None:
+    """What `BudgetSampler.of` needs to know of the edges of a model: nothing unless batches have a budget of edges.
+
+    Args:
+        dataset: the structures.
+        batch: the budget.
+        spec: the model.
+        folder: where counts are kept for the next time; None: nowhere.
+    """
+    if batch.edges is None:
+        return None
+    main = spec.graphs[MAIN]
+    return edge_counts(dataset, main.cutoff, main.max_neighbors, spec.neighbors.periodic, folder)
+
+
+def _isolated(structures: Structures) -> Structures:
+    return replace(structures, periodic=torch.zeros_like(structures.periodic))
+
+
+def _name(dataset: LabelledDataset, cutoff: float, max_neighbors: int | None, periodic: bool) -> str:
+    digest = hashlib.sha256(f"{cutoff!r} {max_neighbors} {periodic}".encode())
+    for index in range(len(dataset)):
+        digest.update(structure_hash(dataset[index].structures))
+    return digest.hexdigest()[:32]

@@ -12,10 +12,9 @@ from pydantic import Field, model_validator
 from gemnet_blocks.data.batching import BatchOptions
 from gemnet_blocks.data.frame import Label
 from gemnet_blocks.data.splits import SplitOptions
-from gemnet_blocks.data.stress import StressOptions
-from gemnet_blocks.data.units import UnitsField
+from gemnet_blocks.data.units import StressOptions, UnitsField
 from gemnet_blocks.options import Options
-from gemnet_blocks.potential.references import EnergyMeaning
+from gemnet_blocks.structures import EnergyMeaning
 from gemnet_blocks.util.charges import Quantity
 
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]

@@ -5,8 +5,10 @@ None of it can be changed by a pickle, and none of it does anything but keep num
 
 from __future__ import annotations
 
+import io
 import pickle
 import struct
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from typing import Any, NoReturn
@@ -15,6 +17,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from gemnet_blocks.data import restricted_pickle as stand_ins
 
 
 class RefusedPickleError(ValueError):
@@ -236,3 +240,53 @@ def storage(content: Any) -> Storage:
     return Storage(
         torch.frombuffer(numbers, dtype=key[1], count=count) if count else torch.zeros(0, dtype=key[1], device="cpu")
     )
+
+
+_SHELLS = (
+    ("torch_geometric.data", "Data"),
+    ("torch_geometric.data.data", "Data"),
+    ("torch_geometric.data.data", "DataEdgeAttr"),
+    ("torch_geometric.data.data", "DataTensorAttr"),
+    ("torch_geometric.data.storage", "BaseStorage"),
+    ("torch_geometric.data.storage", "GlobalStorage"),
+)
+
+_ALLOWED: dict[tuple[str, str], Any] = {
+    **dict.fromkeys(_SHELLS, stand_ins.Shell),
+    ("collections", "OrderedDict"): OrderedDict,
+    ("_codecs", "encode"): stand_ins.Call(stand_ins.encode),
+    ("torch._utils", "_rebuild_tensor"): stand_ins.Call(stand_ins.tensor),
+    ("torch._utils", "_rebuild_tensor_v2"): stand_ins.Call(stand_ins.tensor),
+    ("torch.storage", "_load_from_bytes"): stand_ins.Call(stand_ins.storage),
+    ("torch", "Size"): torch.Size,
+    ("numpy", "dtype"): stand_ins.Dtype,
+    ("numpy", "ndarray"): None,  # an argument of _reconstruct
+}
+for _core in ("core", "_core"):  # before numpy 2, and since
+    _ALLOWED |= {
+        (f"numpy.{_core}.multiarray", "_reconstruct"): stand_ins.Call(stand_ins.empty_array),
+        (f"numpy.{_core}.multiarray", "scalar"): stand_ins.Call(stand_ins.scalar),
+        (f"numpy.{_core}.numeric", "_frombuffer"): stand_ins.Call(stand_ins.array_from_buffer),
+    }
+
+
+class _Unpickler(pickle.Unpickler):
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return _ALLOWED[module, name]
+        except KeyError:
+            raise RefusedPickleError(f"it names {module}.{name}, which no data set of atoms needs") from None
+
+
+def load_restricted(content: bytes) -> Any:
+    """Read a pickle that names nothing but tensors, numbers and shells of PyTorch Geometric's objects.
+
+    Raises:
+        RefusedPickleError: it names something else, or is broken.
+    """
+    try:
+        return _Unpickler(io.BytesIO(content), encoding="latin1").load()
+    except RefusedPickleError:
+        raise
+    except Exception as error:  # broken pickles raise anything
+        raise RefusedPickleError(f"it is no pickle that can be read: {type(error).__name__}: {error}") from None

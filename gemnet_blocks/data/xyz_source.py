@@ -12,9 +12,8 @@ from typing import Any, final
 
 import numpy as np
 
-from gemnet_blocks.data.frame import Frame, periodic_directions
+from gemnet_blocks.data.frame import Frame, FrameSource, periodic_directions
 from gemnet_blocks.data.readers import frame_of
-from gemnet_blocks.data.sources import FrameSource
 from gemnet_blocks.errors import StructureError
 
 FORMATS = frozenset({"extxyz", "xyz"})

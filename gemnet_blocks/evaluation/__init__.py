@@ -1,1 +1,5 @@
 """How far predictions are from labels: metrics, tables and plots."""
+
+from gemnet_blocks.evaluation.evaluate import Evaluation, evaluate
+
+__all__ = ["Evaluation", "evaluate"]

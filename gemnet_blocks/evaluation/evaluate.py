@@ -17,11 +17,9 @@ from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
+from gemnet_blocks.evaluation.metrics import Errors, ErrorSums, residuals
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
-from gemnet_blocks.evaluation.residuals import residuals
-from gemnet_blocks.potential.references import AtomChoice, StoredMeaning
-from gemnet_blocks.structures import Prediction
+from gemnet_blocks.structures import AtomChoice, Prediction, StoredMeaning
 from gemnet_blocks.util.progress_lines import ProgressLines
 
 if TYPE_CHECKING:

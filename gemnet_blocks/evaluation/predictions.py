@@ -12,9 +12,8 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.evaluation.residuals import Residuals
-from gemnet_blocks.potential.references import StoredMeaning
-from gemnet_blocks.structures import Prediction
+from gemnet_blocks.evaluation.metrics import Residuals
+from gemnet_blocks.structures import Prediction, StoredMeaning
 from gemnet_blocks.util.files import replacing
 
 Array: TypeAlias = np.ndarray[Any, Any]

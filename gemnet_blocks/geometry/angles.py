@@ -11,8 +11,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor
 
-from gemnet_blocks.graph.quadruplets import Quadruplets
-from gemnet_blocks.graph.triplets import Triplets
+from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 from gemnet_blocks.options import Options
 
 COLLINEAR = 1e-9

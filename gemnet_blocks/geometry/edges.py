@@ -13,10 +13,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.pairs import Pairs, translations
 from gemnet_blocks.graph.ragged import row_pointers
 from gemnet_blocks.graph.smooth_step import smooth_step
-from gemnet_blocks.graph.translations import translations
 from gemnet_blocks.structures import Structures
 
 

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 
 from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges, measure, safe_norm, vectors
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
-from gemnet_blocks.graph.max_neighbors import CapRule, nearest_runs
+from gemnet_blocks.graph.max_neighbors import CapRule, either, nearest_runs, soft_weights
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.ragged import join
-from gemnet_blocks.graph.soft_caps import either, soft_weights
 from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symmetrize
 from gemnet_blocks.options import Options
 from gemnet_blocks.structures import Structures

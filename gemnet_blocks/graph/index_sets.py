@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from typing import Protocol, final
 
 from gemnet_blocks.geometry.edges import EdgeSet
-from gemnet_blocks.graph.chains import Chains, chains
-from gemnet_blocks.graph.padded import AtomGroups, atom_groups
-from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
-from gemnet_blocks.graph.triplets import Triplets, triplets
+from gemnet_blocks.graph.padded import AtomGroups, Chains, atom_groups, chains
+from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
 
 
 class IndexSet(Protocol):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gemnet_blocks.graph.cell_list import cell_list_candidates, first_direction, nearby_images
 from gemnet_blocks.graph.pairs import Pairs as Pairs
-from gemnet_blocks.graph.translations import translations
+from gemnet_blocks.graph.pairs import translations
 from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gemnet_blocks.geometry.edges import EdgeSet, pack_shift
-from gemnet_blocks.graph.ragged import join
+from gemnet_blocks.graph.ragged import Join, join, row_pointers
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,5 +38,68 @@ def triplets(outer: EdgeSet, inner: EdgeSet) -> Triplets:
     pairs = join(inner.first[outer.target], inner.degree[outer.target])
     same_atom = outer.source[pairs.row] == inner.source[pairs.item]
     same_image = pack_shift(outer.shift)[pairs.row] == pack_shift(inner.shift)[pairs.item]
+    keep = ~(same_atom & same_image)
+    return Triplets(pairs.row[keep], pairs.item[keep])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quadruplets:
+    """Edges c→a and d→b on either side of a middle edge b→a; d ≠ a, b ≠ c, d ≠ c, comparing atom and image.
+
+    Attributes:
+        around_source: the triplets d→b→a: `outer` is the middle edge b→a, `inner` the edge d→b.
+        around_target: the triplets c→a←b: `outer` is the edge c→a, `inner` the middle edge b→a.
+        source_triplet: index of each quadruplet's triplet d→b→a.
+        target_triplet: index of each quadruplet's triplet c→a←b, ascending.
+    """
+
+    around_source: Triplets
+    around_target: Triplets
+    source_triplet: Int[Tensor, " quadruplets"]
+    target_triplet: Int[Tensor, " quadruplets"]
+
+    @property
+    def count(self) -> int:
+        """The number of quadruplets."""
+        return self.source_triplet.shape[0]
+
+    @property
+    def outer(self) -> Int[Tensor, " quadruplets"]:
+        """Index of each quadruplet's edge c→a, ascending."""
+        return self.around_target.outer[self.target_triplet]
+
+
+def quadruplets(edges: EdgeSet, middle: EdgeSet) -> Quadruplets:
+    """All quadruplets with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`."""
+    around_target = triplets(edges, middle)
+    around_source = triplets_around_source(edges, middle)
+    first = row_pointers(around_source.outer, middle.count)
+    pairs = join(first[around_target.inner], first.diff()[around_target.inner])
+    kept = of_different_atoms(pairs, edges, middle, around_source, around_target).nonzero()[:, 0]
+    row, item = pairs.row, pairs.item
+    del pairs  # lists of quadruplets are the largest of all: none is kept longer than needed
+    target_triplet = row.index_select(0, kept)
+    del row
+    return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet)
+
+
+def of_different_atoms(
+    pairs: Join, edges: EdgeSet, middle: EdgeSet, around_source: Triplets, around_target: Triplets
+) -> Bool[Tensor, " pairs"]:
+    """Whether c and d differ, of pairs of triplets c→a←b (row) and d→b→a (item)."""
+    # d as seen from a: the image shift of d→b on top of that of b→a
+    edge_shift, middle_shift = pack_shift(edges.shift), pack_shift(middle.shift)
+    image_of_d = edge_shift[around_source.inner] + middle_shift[around_source.outer]
+    same_atom = edges.source[around_source.inner][pairs.item] == edges.source[around_target.outer][pairs.row]
+    same_image = image_of_d[pairs.item] == edge_shift[around_target.outer][pairs.row]
+    return ~(same_atom & same_image)
+
+
+def triplets_around_source(edges: EdgeSet, middle: EdgeSet) -> Triplets:
+    """For each middle edge b→a all edges d→b with d ≠ a."""
+    pairs = join(edges.first[middle.source], edges.degree[middle.source])
+    same_atom = edges.source[pairs.item] == middle.target[pairs.row]
+    # a as seen from b is the image opposite to b as seen from a
+    same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
     keep = ~(same_atom & same_image)
     return Triplets(pairs.row[keep], pairs.item[keep])

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
-from gemnet_blocks.graph.translations import translations
+from gemnet_blocks.graph.pairs import translations
 from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms
 from gemnet_blocks.options import positive_number
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from gemnet_blocks.aggregation.angular_sum import AngularPlan, Method
 from gemnet_blocks.aggregation.scatter import Sums
-from gemnet_blocks.angular.plan import AngularPlan, Method
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.geometry.angles import CollinearRule

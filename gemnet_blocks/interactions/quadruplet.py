@@ -9,19 +9,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitAngularSum
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan, AngularSum, ExplicitAngularSum
 from gemnet_blocks.aggregation.quadruplets import QuadrupletFunctions, QuadrupletSumPerAtom
 from gemnet_blocks.aggregation.scatter import Sums
-from gemnet_blocks.angular.plan import EXPLICIT, AngularPlan
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.geometry.angles import CollinearRule, dot, quadruplet_angles
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.graph.builder import MAIN, Graphs
-from gemnet_blocks.graph.chains import Chains
 from gemnet_blocks.graph.index_sets import ChainRequest, IndexRequest, QuadrupletRequest
-from gemnet_blocks.graph.quadruplets import Quadruplets
+from gemnet_blocks.graph.padded import Chains
 from gemnet_blocks.graph.ragged import by_segment, segments
+from gemnet_blocks.graph.triplets import Quadruplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,

@@ -6,11 +6,18 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum
-from gemnet_blocks.blocks.triplet_sum import TripletSum
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan, AngularSum, ExplicitAngularSum, SumOverEdges
+from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.aggregation.triplets import Over, TripletFunctions, TripletSumPerAtom
+from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.geometry.angles import triplet_cosines
 from gemnet_blocks.graph.builder import MAIN, Graphs
+from gemnet_blocks.graph.index_sets import AtomGroupRequest, IndexRequest, TripletRequest
+from gemnet_blocks.graph.padded import AtomGroups
+from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
@@ -19,9 +26,78 @@ from gemnet_blocks.interactions.interaction import (
     InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
-from gemnet_blocks.layers.dense import Activation, linear
-from gemnet_blocks.layers.projection import RadialValues
+from gemnet_blocks.layers.dense import Activation, Dense, linear
+from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
 from gemnet_blocks.options import Size
+
+
+@final
+class TripletSum(nn.Module):
+    """Make the sum X[c→a, k, f] = Σ_l B[c→a, k, l] Σ_b cir_l(φ_cab) x[b→a, f] with B from rad(d_ca).
+
+    Args:
+        request: which edges c→a and b→a.
+        circular: the circular basis.
+        projection: from radial × circular functions to embeddings k.
+        sums: how sums are computed.
+        over: edges: one sum per edge c→a; atoms: their sums Σ_c X[c→a] at each atom a.
+        plan: how the sum over triplets is computed.
+
+    Attributes:
+        requests: the index sets that it reads.
+        method: explicit, or factorised, and why explicit where that was not asked for.
+    """
+
+    def __init__(
+        self,
+        request: TripletRequest,
+        circular: CircularBasis | ScaledBasis,
+        projection: RadialAngularProjection,
+        sums: Sums,
+        over: Over = "edges",
+        plan: AngularPlan = EXPLICIT,
+    ) -> None:
+        super().__init__()
+        self.request = request
+        self.circular = circular
+        self.projection = projection
+        self.sums = sums
+        self.over: Over = over
+        self.plan = plan
+        self.method = plan.choose(SCALED if isinstance(circular, ScaledBasis) else None)
+        self.requests: tuple[IndexRequest, ...] = (request,)
+        if self.method.factorised:
+            self.requests = (AtomGroupRequest(request.outer, request.inner, plan.atoms_at_most),)
+
+    @classmethod
+    def from_context(cls, outer: str, inner: str, context: BuildContext, over: Over = "edges") -> TripletSum:
+        """Make it with the bases and sizes of a spec."""
+        projection = RadialAngularProjection(
+            context.angular_radial_count, context.circular_count, context.sizes.circular
+        )
+        request = TripletRequest(outer, inner)
+        return cls(request, context.circular_basis(), projection, context.sums, over, context.angular)
+
+    def forward(self, graphs: Graphs, radial: RadialValues) -> AngularSum:
+        """The sum on these graphs."""
+        outer, inner = graphs.edge_sets[self.request.outer], graphs.edge_sets[self.request.inner]
+        functions = radial.angular[self.request.outer]
+        indices = graphs.indices[self.requests[0]]
+        if isinstance(indices, AtomGroups):
+            weights = TripletFunctions(
+                outer.direction, inner.direction, functions, self.circular, self.projection.weight
+            )
+            return TripletSumPerAtom(indices, weights, self.over, self.sums.products)
+        assert isinstance(indices, Triplets)
+        values = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
+        by_outer = segments(indices.outer, outer.count)
+        projection, listed = self.projection(functions), self.sums.weighted(values, indices.inner, by_outer)
+        if self.over == "atoms":
+            return SumOverEdges(listed, projection, outer.target, outer.atom_count, self.sums)
+        return ExplicitAngularSum(listed, projection, self.sums.products)
+
+
+SCALED = "the scale factor of its basis is fitted on listed triplets"
 
 
 class TripletOptions(InteractionOptions):
@@ -130,3 +206,246 @@ class TripletInteraction(Interaction[TripletGeometry]):
         """The message to each main edge."""
         x = self.message(embeddings.edges, geometry.radial)
         return self.up(self.contraction(geometry.angular_sum, x), geometry.reverse)
+
+
+class AtomEdgeOptions(InteractionOptions):
+    """Atoms to edges: the main edge c→a hears of every atom b near a and of the angle between them."""
+
+    type: Literal["atom_edge"] = "atom_edge"
+    """The kind of interaction."""
+    graph: str = "atom_edge"
+    """The edge set of the edges b→a."""
+    down: Size
+    """Features that are summed over triplets."""
+    up: Size
+    """Features after the contraction with the basis."""
+
+    def edge_sets(self) -> dict[str, str]:
+        """The edge sets that the options name, by field."""
+        return {"graph": self.graph}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class AtomEdgeGeometry:
+    """What atom–edge interactions read.
+
+    Attributes:
+        radial: projected radial functions of the edges b→a.
+        source: the atom b of each of them.
+        angular_sum: from messages of the edges b→a to the main edges c→a.
+        reverse: the opposite of each main edge.
+    """
+
+    radial: Float[Tensor, "neighbor_edges radial_size"]
+    source: Int[Tensor, " neighbor_edges"]
+    angular_sum: AngularSum
+    reverse: Int[Tensor, " edges"]
+
+
+@final
+class SharedAtomEdgeGeometry(InteractionGeometry[AtomEdgeGeometry]):
+    """Project the distances and angles of triplets of a main edge and an edge to a neighbor.
+
+    Args:
+        triplet_sum: makes the sum over triplets.
+        radial_count: radial functions.
+        radial_size: their projections.
+    """
+
+    def __init__(self, triplet_sum: TripletSum, radial_count: int, radial_size: int) -> None:
+        super().__init__()
+        self.radial = linear(radial_count, radial_size)
+        self.triplet_sum = triplet_sum
+        self.graph = triplet_sum.request.inner
+        self.edge_sets = (self.graph,)
+        self.requests = triplet_sum.requests
+        self.method = triplet_sum.method
+        self.radial_on = (self.graph,)
+        self.angular_radial_on = (MAIN,)
+
+    def forward(self, graphs: Graphs, radial: RadialValues) -> AtomEdgeGeometry:
+        """What the blocks read."""
+        return AtomEdgeGeometry(
+            self.radial(radial.radial[self.graph]),
+            graphs.edge_sets[self.graph].source,
+            self.triplet_sum(graphs, radial),
+            graphs.main.reverse,
+        )
+
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+        """The edge b→a of every triplet c→a←b."""
+        return self.triplet_sum.request.build(graphs.edge_sets).inner
+
+
+@final
+class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):
+    """m_ca ← Σ_b of messages of the atoms b near a, weighted by rad(d_ca) cir(φ_cab).
+
+    As the triplet interaction, with Dense(h)_b in place of Dense(m)_ba and the edges b→a from an edge set of their own.
+    GemNet-OC (arXiv 2204.02782), atom–edge interaction.
+
+    Args:
+        atom_size: features of atom embeddings.
+        edge_size: features of edge embeddings.
+        down_size: features that are summed.
+        up_size: features after the contraction.
+        radial_size: features of projected radial functions.
+        circular_size: features of projected radial × circular functions.
+        activation: of the dense layers.
+    """
+
+    Options = AtomEdgeOptions
+    writes = "edges"
+    reads = "atoms, mixed triplets"
+    in_steps = True
+
+    def __init__(
+        self,
+        atom_size: int,
+        edge_size: int,
+        down_size: int,
+        up_size: int,
+        radial_size: int,
+        circular_size: int,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.message = Message(atom_size, radial_size, down_size, activation)
+        self.contraction = Contraction(circular_size, down_size, up_size)
+        self.up = SymmetricUp(up_size, edge_size, activation)
+
+    @classmethod
+    def shared_geometry(cls, options: AtomEdgeOptions, context: BuildContext) -> SharedAtomEdgeGeometry:
+        """Make the part that all blocks share."""
+        return SharedAtomEdgeGeometry(
+            TripletSum.from_context(MAIN, options.graph, context), context.radial_count, context.sizes.radial
+        )
+
+    @classmethod
+    def from_options(cls, options: AtomEdgeOptions, context: BuildContext) -> AtomEdgeInteraction:
+        """Make the interaction of one block."""
+        sizes = context.sizes
+        return cls(sizes.atom, sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
+
+    def forward(self, embeddings: Embeddings, geometry: AtomEdgeGeometry) -> Float[Tensor, "edges edge_size"]:
+        """The message to each main edge."""
+        x = self.message(embeddings.atoms, geometry.radial, geometry.source)
+        return self.up(self.contraction(geometry.angular_sum, x), geometry.reverse)
+
+
+class EdgeAtomOptions(InteractionOptions):
+    """Edges to atoms: a hears of every main edge b→a and of its angles with the edges c→a to neighbors."""
+
+    type: Literal["edge_atom"] = "edge_atom"
+    """The kind of interaction."""
+    graph: str = "atom_edge"
+    """The edge set of the edges c→a."""
+    down: Size
+    """Features that are summed over triplets."""
+    up: Size
+    """Features after the contraction with the basis."""
+
+    def edge_sets(self) -> dict[str, str]:
+        """The edge sets that the options name, by field."""
+        return {"graph": self.graph}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeAtomGeometry:
+    """What edge–atom interactions read.
+
+    Attributes:
+        radial: projected radial functions of the main edges b→a.
+        angular_sum: from messages of main edges to atoms.
+    """
+
+    radial: Float[Tensor, "edges radial_size"]
+    angular_sum: AngularSum
+
+
+@final
+class SharedEdgeAtomGeometry(InteractionGeometry[EdgeAtomGeometry]):
+    """Project the distances and angles of triplets of an edge to a neighbor and a main edge.
+
+    Args:
+        triplet_sum: makes the sum over triplets.
+        radial_count: radial functions.
+        radial_size: their projections.
+    """
+
+    def __init__(self, triplet_sum: TripletSum, radial_count: int, radial_size: int) -> None:
+        super().__init__()
+        self.radial = linear(radial_count, radial_size)
+        self.triplet_sum = triplet_sum
+        self.graph = triplet_sum.request.outer
+        self.edge_sets = (self.graph,)
+        self.requests = triplet_sum.requests
+        self.method = triplet_sum.method
+        self.radial_on = (MAIN,)
+        self.angular_radial_on = (self.graph,)
+
+    def forward(self, graphs: Graphs, radial: RadialValues) -> EdgeAtomGeometry:
+        """What the blocks read."""
+        return EdgeAtomGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial))
+
+    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+        """The edge b→a of every triplet c→a←b."""
+        return self.triplet_sum.request.build(graphs.edge_sets).inner
+
+
+@final
+class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
+    """h_a ← Σ_c Σ_b of messages of the main edges b→a, weighted by rad(d_ca) cir(φ_cab).
+
+    As the triplet interaction up to the contraction, x_a = scale·lin(flatten Σ_{c→a} Σ_l B[c→a, k, l]
+    Σ_b cir_l(φ_cab) x_ba); result = Dense(x_a). GemNet-OC (arXiv 2204.02782), edge–atom interaction.
+
+    Args:
+        atom_size: features of atom embeddings.
+        edge_size: features of edge embeddings.
+        down_size: features that are summed.
+        up_size: features after the contraction.
+        radial_size: features of projected radial functions.
+        circular_size: features of projected radial × circular functions.
+        activation: of the dense layers.
+    """
+
+    Options = EdgeAtomOptions
+    writes = "atoms"
+    reads = "edges, mixed triplets"
+    in_steps = True
+
+    def __init__(
+        self,
+        atom_size: int,
+        edge_size: int,
+        down_size: int,
+        up_size: int,
+        radial_size: int,
+        circular_size: int,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.message = Message(edge_size, radial_size, down_size, activation)
+        self.contraction = Contraction(circular_size, down_size, up_size)
+        self.up = Dense(up_size, atom_size, activation)
+
+    @classmethod
+    def shared_geometry(cls, options: EdgeAtomOptions, context: BuildContext) -> SharedEdgeAtomGeometry:
+        """Make the part that all blocks share."""
+        return SharedEdgeAtomGeometry(
+            TripletSum.from_context(options.graph, MAIN, context, over="atoms"),
+            context.radial_count,
+            context.sizes.radial,
+        )
+
+    @classmethod
+    def from_options(cls, options: EdgeAtomOptions, context: BuildContext) -> EdgeAtomInteraction:
+        """Make the interaction of one block."""
+        sizes = context.sizes
+        return cls(sizes.atom, sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
+
+    def forward(self, embeddings: Embeddings, geometry: EdgeAtomGeometry) -> Float[Tensor, "atoms atom_size"]:
+        """The message to each atom."""
+        x = self.message(embeddings.edges, geometry.radial)
+        return self.up(self.contraction(geometry.angular_sum, x))

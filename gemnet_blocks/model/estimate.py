@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch.func import functional_call
 
+from gemnet_blocks.model.costs import Estimate, PartCost, Task
 from gemnet_blocks.model.gemnet import GemNet, check_structures, outside_inference
-from gemnet_blocks.model.ledger import Ledger
-from gemnet_blocks.model.shape_tracing import SymbolicBookkeeper
-from gemnet_blocks.parts import BACKWARD, REST, parts
+from gemnet_blocks.model.ledger import BACKWARD, REST, Ledger, Step, named_numbers, parts, weight_bytes
+from gemnet_blocks.model.shape_tracing import SymbolicBookkeeper, SymbolicGraphs
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.symbolic_graphs import SymbolicGraphs
-from gemnet_blocks.tasks import Step, Task, named_numbers, weight_bytes
-
-
-@dataclass(frozen=True, slots=True)
-class PartCost:
-    """What one part of a model costs.
-
-    Attributes:
-        name: the part.
-        flops: of its products of matrices; a multiplication and an addition are two.
-        peak_bytes: the most memory in use while it is computed, by whatever part.
-        held_bytes: how much of the whole's peak is memory that this part asked for.
-    """
-
-    name: str
-    flops: int
-    peak_bytes: int
-    held_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What a model will cost; memory is counted on top of that of the weights and structures.
-
-    Attributes:
-        task: what for.
-        counts: edges, triplets and quadruplets.
-        parts: in the order of computation; those that do nothing are left out.
-        peak_bytes: the most memory in use at any time.
-        weight_bytes: memory of the weights.
-    """
-
-    task: Task
-    counts: Mapping[str, int]
-    parts: tuple[PartCost, ...]
-    peak_bytes: int
-    weight_bytes: int
-
-    @property
-    def flops(self) -> int:
-        """Of all products of matrices; a multiplication and an addition are two."""
-        return sum(part.flops for part in self.parts)
 
 
 def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> Estimate:

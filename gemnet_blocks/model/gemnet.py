@@ -2,34 +2,136 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from gemnet_blocks.blocks.read_out import ReadOut
-from gemnet_blocks.compilation import compile_layers
+from gemnet_blocks.errors import SpecError
+from gemnet_blocks.graph.builder import GraphBuilder, Graphs
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
+from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.layers.dense import Dense, Residual
+from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.costs import Estimate, Task
+from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, Energy, GradientForces
+from gemnet_blocks.model.readout import Output, OutputBlock, ReadOut
 from gemnet_blocks.options import byte_count
-from gemnet_blocks.strain import strained
-from gemnet_blocks.structures import Prediction, Structures
-from gemnet_blocks.trunk import Trunk as Trunk
-from gemnet_blocks.trunk import TrunkOutput as TrunkOutput
+from gemnet_blocks.structures import Prediction, Structures, strained
 from gemnet_blocks.util.derivatives import (
     check_gradient_forces_can_be_computed,
     check_not_in_forward_mode,
     without_graph,
 )
-from gemnet_blocks.util.precision import PLAIN, Products, at_least_single, multiply_with
-from gemnet_blocks.util.recompute import fixed, lean, without_fragments
+from gemnet_blocks.util.precision import PLAIN, Products, at_least_single, multiply_with, without_autocast
+from gemnet_blocks.util.recompute import fixed, lean, remade, without_fragments
 from gemnet_blocks.util.weights import WeightedModule
 
-if TYPE_CHECKING:
-    from gemnet_blocks.model.estimate import Estimate
-    from gemnet_blocks.tasks import Task
+Estimator = Callable[["GemNet", Structures, Task], Estimate]
+"""Finds what a model costs for structures without computing it, such as `gemnet_blocks.model.estimate.estimate`."""
+
+
+def compile_layers(model: nn.Module) -> None:
+    """Have the residual layers, and the dense layers outside them, compiled at their first use.
+
+    Layers are compiled one by one: their code is static and their shapes are few, so that all of a kind share it.
+    Sums over triplets and quadruplets are as many products as there are numbers of neighbors: they would be compiled
+    anew for every batch.
+
+    Raises:
+        SpecError: the model's forces are the gradient of its energy, which training differentiates twice.
+    """
+    if any(isinstance(module, GradientForces) for module in model.modules()):
+        raise SpecError(
+            "execution: compile is for models with direct forces or none: compiled layers have no second derivatives, "
+            "which gradient forces are trained with. Remove it, or set heads.forces.type to direct"
+        )
+    for layer in outermost(model):
+        layer.compile(dynamic=True)
+
+
+def outermost(module: nn.Module) -> list[nn.Module]:
+    """The residual layers, and the dense layers that are in none of them."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        found += [child] if isinstance(child, Residual | Dense) else outermost(child)
+    return found
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrunkOutput:
+    """What heads read.
+
+    Attributes:
+        graphs: the graphs of the structures.
+        outputs: the result of every output block.
+    """
+
+    graphs: Graphs
+    outputs: tuple[Output, ...]
+
+
+@final
+class Trunk(nn.Module):
+    """Everything in front of the read-out.
+
+    Args:
+        graphs: builds graphs.
+        geometry: evaluates bases and shared projections.
+        atom_embedding: the first embeddings of atoms.
+        edge_embedding: the first embeddings of main edges.
+        blocks: update the embeddings, one after another.
+        output_blocks: read the embeddings before the first block and behind each.
+    """
+
+    def __init__(
+        self,
+        graphs: GraphBuilder,
+        geometry: GeometryEncoder,
+        atom_embedding: AtomEmbedding,
+        edge_embedding: EdgeEmbedding,
+        blocks: Sequence[Block],
+        output_blocks: Sequence[OutputBlock],
+    ) -> None:
+        super().__init__()
+        self.graphs = graphs
+        self.geometry = geometry
+        self.atom_embedding = atom_embedding
+        self.edge_embedding = edge_embedding
+        self.blocks = nn.ModuleList(blocks)
+        self.output_blocks = nn.ModuleList(output_blocks)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the weights, and of embeddings; distances and angles are in float32 or wider."""
+        return self.edge_embedding.dense.linear.weight.dtype
+
+    def forward(self, structures: Structures, given: Pairs | Neighbors | None = None) -> TrunkOutput:
+        """Features of atoms and edges.
+
+        Args:
+            structures: the structures.
+            given: pairs or neighbors found before, see `GraphBuilder`.
+
+        Raises:
+            StructureError: a structure cannot be computed.
+        """
+        with without_autocast(structures.positions.device):
+            graphs = self.graphs(structures, at_least_single(self.dtype), given)
+            geometry = self.geometry(graphs)
+        h = self.atom_embedding(structures.numbers)
+        embeddings = Embeddings(h, remade(self.edge_embedding, h, geometry.radial, graphs.main.edges))
+        outputs = [remade(self.output_blocks[0], embeddings, geometry)]
+        for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
+            embeddings = block(embeddings, geometry)
+            outputs.append(remade(output_block, embeddings, geometry))
+        return TrunkOutput(graphs, tuple(outputs))
+
 
 NEIGHBORS_WITHIN = 0.05
 """By what part the number of neighbors may change before memory is estimated again."""
@@ -47,6 +149,7 @@ class GemNet(WeightedModule):
         memory_budget: in bytes, for predictions that do not say otherwise; None for no limit.
         products: how layers multiply matrices; sums over edges are given theirs when they are made.
         compiled: whether residual and dense layers are compiled, see `compile_layers`; in copies too.
+        estimator: finds the memory that a prediction needs, which memory budgets are compared with.
 
     Raises:
         SpecError: layers cannot be compiled for these forces.
@@ -61,6 +164,7 @@ class GemNet(WeightedModule):
         memory_budget: float | None = None,
         products: Products = PLAIN,
         compiled: bool = False,
+        estimator: Estimator | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
@@ -70,6 +174,7 @@ class GemNet(WeightedModule):
         self.memory_budget = memory_budget
         self.products = products
         self.compiled = compiled
+        self._estimator = estimator
         self._needed: dict[tuple[object, ...], _Needed] = {}
         multiply_with(self, products)
         if compiled:
@@ -175,10 +280,11 @@ class GemNet(WeightedModule):
 
         Raises:
             StructureError: a structure cannot be computed.
+            ValueError: the model was made without an estimator.
         """
-        from gemnet_blocks.model.estimate import estimate
-
-        return estimate(self, structures, task)
+        if self._estimator is None:
+            raise ValueError("this model was made without an estimator of costs: make it with spec.build")
+        return self._estimator(self, structures, task)
 
     def _with_gradient_forces(
         self, structures: Structures, given: Pairs | Neighbors | None, head: GradientForces, stress: bool

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.edges import SymmetricEdges
 from gemnet_blocks.options import Options
-from gemnet_blocks.strain import StrainedStructures
+from gemnet_blocks.structures import StrainedStructures
 
 
 class EnergyOptions(Options):

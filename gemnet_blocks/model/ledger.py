@@ -3,15 +3,113 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterable
-from typing import Any
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from copy import copy
+from typing import Any, TypeVar, final, get_args
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
+from torch.utils.hooks import RemovableHandle
 
-from gemnet_blocks.parts import Observer
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.costs import Task
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import GradientForces
+from gemnet_blocks.structures import Prediction, Structures
+
+REST = "everything else"
+"""What is computed outside of all parts."""
+
+ENERGY_GRADIENT = "gradient of the energy"
+"""The backward pass that makes forces."""
+
+BACKWARD = "backward pass"
+"""The backward pass of training, which goes through the forces' one where they are gradients."""
+
+
+def parts(model: GemNet) -> dict[str, list[nn.Module]]:
+    """The modules of each part, in the order of computation; a part may lie within another one."""
+    trunk = model.trunk
+    found: dict[str, list[nn.Module]] = {"graphs": [trunk.graphs], "bases and projections": [trunk.geometry]}
+    found |= {f"geometry of {name}": [shared] for name, shared in trunk.geometry.interactions.items()}
+    found["embeddings"] = [trunk.atom_embedding, trunk.edge_embedding]
+    for block in trunk.blocks:
+        assert isinstance(block, Block)
+        for name, interaction in block.interactions.items():
+            found.setdefault(f"interaction {name}", []).append(interaction)
+    found["dense layers of blocks"] = list(trunk.blocks)
+    found["output blocks"] = list(trunk.output_blocks)
+    found["read-out"] = [model.read_out]
+    found["heads"] = [model.energy]
+    if isinstance(model.forces, GradientForces):
+        found[ENERGY_GRADIENT] = [model.forces]
+    elif model.forces is not None:
+        found["heads"].append(model.forces)
+    return found
+
+
+class Observer(ABC):
+    """Somebody who is told which part of a model is being computed."""
+
+    def __init__(self) -> None:
+        self._within = [REST]
+
+    @property
+    def part(self) -> str:
+        """The innermost part that is being computed."""
+        return self._within[-1]
+
+    @abstractmethod
+    def before_change(self) -> None:
+        """Called before `part` changes."""
+
+    @contextmanager
+    def inside(self, part: str) -> Iterator[None]:
+        """Compute a part here."""
+        self._enter(part)
+        try:
+            yield
+        finally:
+            self._leave()
+
+    @contextmanager
+    def watching(self, model: GemNet) -> Iterator[None]:
+        """Follow the parts of a model."""
+        handles: list[RemovableHandle] = []
+        for name, modules in parts(model).items():
+            hook = _Hook(self, name)
+            for module in modules:
+                handles.append(module.register_forward_pre_hook(hook.enter))
+                handles.append(module.register_forward_hook(hook.leave, always_call=True))
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, part: str) -> None:
+        self.before_change()
+        self._within.append(part)
+
+    def _leave(self) -> None:
+        self.before_change()
+        self._within.pop()
+
+
+@final
+class _Hook:
+    def __init__(self, observer: Observer, part: str) -> None:
+        self._observer, self._part = observer, part
+
+    def enter(self, _module: nn.Module, _arguments: Any) -> None:
+        self._observer._enter(self._part)
+
+    def leave(self, _module: nn.Module, _arguments: Any, _result: Any) -> None:
+        self._observer._leave()
 
 
 class Ledger(Observer):
@@ -117,3 +215,68 @@ def tensors_in(values: Iterable[Any]) -> list[Tensor]:
         elif isinstance(value, list | tuple):
             found += tensors_in(value)
     return found
+
+
+AnyModule = TypeVar("AnyModule", bound=nn.Module)
+
+
+@final
+class Step(nn.Module):
+    """Do a task once; leaves the model as it was, gradients included.
+
+    Args:
+        model: the model.
+        task: what it is used for.
+        observer: is told of the backward pass.
+        graphs: stands in for the model's graph builder.
+
+    Raises:
+        ValueError: there is no such task.
+    """
+
+    def __init__(self, model: GemNet, task: Task, observer: Observer, graphs: nn.Module | None = None) -> None:
+        super().__init__()
+        if task not in get_args(Task):
+            raise ValueError(f"there is no task {task!r}: choose one of {', '.join(get_args(Task))}")
+        forces = None if task == "energy" else model.forces
+        if isinstance(forces, GradientForces):
+            forces = GradientForces(forces.scale is not None)  # a dynamic scale changes with every step
+        trunk = model.trunk if graphs is None else _variant(model.trunk, graphs=graphs)
+        self.model = _variant(model, trunk=trunk, forces=forces)
+        self.model.memory_budget = None  # what is asked for is what it takes to keep everything
+        self._task, self._observer = task, observer
+
+    def forward(self, structures: Structures) -> tuple[Prediction, tuple[Tensor | None, ...]]:
+        """The prediction, and the gradients of a loss to the weights when training."""
+        if self._task != "train":
+            with torch.no_grad():
+                return self.model(structures), ()
+        with torch.enable_grad():
+            return self._trained(structures)
+
+    def _trained(self, structures: Structures) -> tuple[Prediction, tuple[Tensor | None, ...]]:
+        prediction: Prediction = self.model(structures)
+        loss = prediction.energy.sum()
+        if prediction.forces is not None:
+            loss = loss + prediction.forces.square().sum()
+        weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        with self._observer.inside(BACKWARD):
+            return prediction, torch.autograd.grad(loss, weights, allow_unused=True)
+
+
+def _variant(module: AnyModule, **changes: nn.Module | None) -> AnyModule:
+    """The same module, weights included, with some of its submodules replaced."""
+    variant = copy(module)
+    variant._modules = {**module._modules, **changes}
+    return variant
+
+
+def weight_bytes(model: nn.Module) -> int:
+    """Memory of the weights, and of floating-point constants that are stored with them."""
+    return sum(value.numel() * value.element_size() for value in named_numbers(model).values())
+
+
+def named_numbers(module: nn.Module) -> dict[str, Tensor]:
+    """All weights and floating-point constants by name."""
+    named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
+    return {name: value for name, value in named.items() if value.is_floating_point()}

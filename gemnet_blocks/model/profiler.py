@@ -10,12 +10,11 @@ from typing import final
 import torch
 
 from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.model.costs import Task
 from gemnet_blocks.model.gemnet import GemNet, check_structures
-from gemnet_blocks.model.ledger import Bookkeeper, Ledger
+from gemnet_blocks.model.ledger import BACKWARD, REST, Bookkeeper, Ledger, Observer, Step, parts, weight_bytes
 from gemnet_blocks.options import whole_number
-from gemnet_blocks.parts import BACKWARD, REST, Observer, parts
 from gemnet_blocks.structures import Prediction, Structures
-from gemnet_blocks.tasks import Step, Task, weight_bytes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

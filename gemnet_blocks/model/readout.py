@@ -2,28 +2,107 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Literal, final
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from typing import Any, ClassVar, Literal, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.read_out import (
-    Contributions,
-    Output,
-    OutputBlock,
-    ReadOut,
-    ReadOutContext,
-    ReadOutOptions,
-)
-from gemnet_blocks.blocks.update import AtomUpdate
-from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.interactions.interaction import Embeddings, Sizes
 from gemnet_blocks.layers.dense import Activation, Dense, linear, residuals, skip
 from gemnet_blocks.layers.initialization import OutputInitialization, initialize_output_
 from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.model.block import AtomUpdate, Projection, stack
 from gemnet_blocks.model.geometry_encoder import Geometry
-from gemnet_blocks.options import Count
+from gemnet_blocks.options import Count, Options
+
+
+class ReadOutOptions(Options):
+    """What a spec says of reading out; the base of every kind's own options."""
+
+    type: str
+    """The kind of reading out."""
+    initialization: OutputInitialization = "he_orthogonal"
+    """Initial weights of the last layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadOutContext:
+    """What a spec says outside of the read-out's options.
+
+    Attributes:
+        sizes: widths.
+        activation: of all layers.
+        output_count: output blocks: one before the first block and one behind each.
+        edges: whether edges are read out too, for direct forces.
+        sums: how sums are computed.
+    """
+
+    sizes: Sizes
+    activation: Activation
+    output_count: int
+    edges: bool
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Output:
+    """The result of one output block.
+
+    Attributes:
+        atoms: features of each atom.
+        edges: features of each main edge; None without direct forces.
+    """
+
+    atoms: Float[Tensor, "atoms atom_out"]
+    edges: Float[Tensor, "edges edge_out"] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Contributions:
+    """What heads read.
+
+    Attributes:
+        atoms: one number per atom.
+        edges: one number per main edge; None without direct forces.
+    """
+
+    atoms: Float[Tensor, " atoms"]
+    edges: Float[Tensor, " edges"] | None
+
+
+class OutputBlock(nn.Module, ABC):
+    """Reads the embeddings before the first block or behind a block."""
+
+    @abstractmethod
+    def forward(self, embeddings: Embeddings, geometry: Geometry) -> Output:
+        """What is read of the embeddings."""
+
+
+class ReadOut(nn.Module, ABC):
+    """Makes one number per atom, and per edge for direct forces, of the results of all output blocks."""
+
+    Options: ClassVar[type[ReadOutOptions]]
+
+    @classmethod
+    @abstractmethod
+    def output_block(cls, options: Any, context: ReadOutContext) -> OutputBlock:
+        """Make one output block."""
+
+    @classmethod
+    @abstractmethod
+    def from_options(cls, options: Any, context: ReadOutContext) -> ReadOut:
+        """Make the read-out."""
+
+    @abstractmethod
+    def forward(self, outputs: Sequence[Output]) -> Contributions:
+        """The numbers that heads read."""
 
 
 class ConcatenatedOptions(ReadOutOptions):
@@ -176,4 +255,80 @@ class ConcatenatedReadOut(ReadOut):
         edges = [output.edges for output in outputs if output.edges is not None]
         return Contributions(
             self.atoms([output.atoms for output in outputs]), None if self.edges is None else self.edges(edges)
+        )
+
+
+class SummedOptions(ReadOutOptions):
+    """One number per atom and edge from every output block, added up."""
+
+    type: Literal["summed"] = "summed"
+    """The kind of reading out."""
+    layers: Count
+    """Residual layers of each output block, on atoms and on edges."""
+    projection: Projection = "always"
+    """Whether these stacks start with a dense layer even when their input is as wide as they are."""
+
+
+@final
+class SummedOutputBlock(OutputBlock):
+    """One number per atom, and per edge for direct forces: e_a = lin(x_a), f_ca = lin(x_ca).
+
+    Args:
+        features: makes the features x_a and x_ca.
+        atoms: from features of atoms to numbers.
+        edges: from features of edges to numbers, or None where edges are not read.
+    """
+
+    def __init__(self, features: OutputBlock, atoms: LastLinear, edges: LastLinear | None) -> None:
+        super().__init__()
+        self.features = features
+        self.atoms = atoms
+        self.edges = edges
+
+    def forward(self, embeddings: Embeddings, geometry: Geometry) -> Output:
+        """The numbers, as features of width one."""
+        found = self.features(embeddings, geometry)
+        edges = None if self.edges is None else self.edges(found.edges)[:, None]
+        return Output(self.atoms(found.atoms)[:, None], edges)
+
+
+@final
+class SummedReadOut(ReadOut):
+    """The numbers of all output blocks, added up: e_a = Σ_i e_a⁽ⁱ⁾, f_ca = Σ_i f_ca⁽ⁱ⁾.
+
+    GemNet (arXiv 2106.08903), as in GemNet-T and GemNet-dT.
+    """
+
+    Options = SummedOptions
+
+    @classmethod
+    def output_block(cls, options: SummedOptions, context: ReadOutContext) -> SummedOutputBlock:
+        """Make one output block."""
+        sizes, activation, layers, projection = context.sizes, context.activation, options.layers, options.projection
+        edge_layers: nn.Module | None = None
+        if context.edges:
+            edge_layers = stack(sizes.edge, sizes.edge, layers, activation, projection)
+        features = ConcatenatedOutputBlock(
+            AtomUpdate(sizes.edge, sizes.atom, sizes.radial, layers, context.sums, activation, projection),
+            None,
+            edge_layers,
+            sizes.edge,
+            sizes.radial,
+        )
+        return SummedOutputBlock(
+            features,
+            LastLinear(sizes.atom, options.initialization),
+            LastLinear(sizes.edge, options.initialization) if context.edges else None,
+        )
+
+    @classmethod
+    def from_options(cls, options: SummedOptions, context: ReadOutContext) -> SummedReadOut:
+        """Make the read-out."""
+        return cls()
+
+    def forward(self, outputs: Sequence[Output]) -> Contributions:
+        """The numbers that heads read."""
+        edges = [output.edges[:, 0] for output in outputs if output.edges is not None]
+        return Contributions(
+            reduce(add, [output.atoms[:, 0] for output in outputs]), reduce(add, edges) if edges else None
         )

@@ -11,10 +11,9 @@ Every function returns a picture that a notebook shows and that `save` writes as
 """
 
 from gemnet_blocks.plotting.bases import draw_bases, draw_circular, draw_envelope, draw_radial, draw_spherical
+from gemnet_blocks.plotting.diagram import draw_architecture
 from gemnet_blocks.plotting.difference import Change, Difference, compare
-from gemnet_blocks.plotting.drawing import draw_architecture
-from gemnet_blocks.plotting.edge_sets import draw_edge_sets
-from gemnet_blocks.plotting.neighbors import NeighborCounts, draw_neighbors, neighbor_counts
+from gemnet_blocks.plotting.edge_sets import NeighborCounts, draw_edge_sets, draw_neighbors, neighbor_counts
 from gemnet_blocks.plotting.picture import Picture
 from gemnet_blocks.plotting.quadruplet import draw_quadruplet
 

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from torch import nn
+
+from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.basis.spherical import SphericalBasis
+from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
+from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
+from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import DirectForces
 from gemnet_blocks.model.summary import parameter_count
+from gemnet_blocks.options import Options
+from gemnet_blocks.plotting.canvas import clean
 from gemnet_blocks.spec.build import build_shapes
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 
 Section = Literal["input", "edge sets", "bases", "shared projections", "embeddings", "block", "read-out", "heads"]
 """Parts of the drawing from top to bottom."""
@@ -70,7 +81,7 @@ def read_architecture(spec: Spec, extra: Mapping[str, type] | None = None, allow
     Raises:
         SpecError: the model cannot be built.
     """
-    from gemnet_blocks.plotting.nodes import all_nodes
+    from gemnet_blocks.plotting.architecture import all_nodes
 
     model = build_shapes(spec, extra=extra, allow_imports=allow_imports)
     return Architecture(
@@ -78,4 +89,265 @@ def read_architecture(spec: Spec, extra: Mapping[str, type] | None = None, allow
         blocks=len(model.trunk.blocks),
         parameters=parameter_count(model),
         content_hash=spec.content_hash,
+    )
+
+
+STRUCTURES, RADIAL, ANGULAR, CIRCULAR, SPHERICAL = "structures", "radial", "angular radial", "circular", "spherical"
+"""Wires in front of the blocks."""
+
+
+def options_text(options: Options | dict[str, Any], without: Sequence[str] = ("type",)) -> str:
+    """Options in words: `down 64, up 64`; those that are null or false are left out."""
+    values = options if isinstance(options, dict) else options.model_dump(mode="json")
+    shown = []
+    for name, value in values.items():
+        if name in without or value is None or value is False:
+            continue
+        if isinstance(value, dict):
+            value = f"({options_text(value, ())})"
+        label = clean(name).replace("_", " ")
+        shown.append(label if value is True else f"{label} {clean(_plain(value))}")
+    return ", ".join(shown)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return " ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def wire_of(edge_set: str) -> str:
+    """The wire of an edge set."""
+    return f"edges of {edge_set}"
+
+
+def edge_set_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
+    """The edge sets, also those that nothing reads."""
+    graphs = model.trunk.graphs
+    for name, rule in spec.graphs.items():
+        used = name in graphs.rules
+        reads = STRUCTURES if rule.within is None else wire_of(rule.within)
+        details = [_rule(rule)]
+        if not used:
+            details.append("nothing reads it")
+        elif name not in graphs.measured:
+            details.append("only selected from")
+        if rule.within is not None:
+            details.append(f"within {clean(rule.within)}")
+        writes = (wire_of(name),) if used else ()
+        yield Node(
+            f"graphs.{name}", "edge sets", clean(name), tuple(details), (reads,) if used else (), writes, used=used
+        )
+
+
+def _rule(rule: EdgeSetOptions) -> str:
+    """What belongs to an edge set, in words."""
+    parts = [f"up to {rule.cutoff:g} Å"]
+    if rule.max_neighbors is not None:
+        parts.append(f"the nearest {rule.max_neighbors}")
+    if rule.tags is not None:
+        parts.append(f"tags {', '.join(map(str, rule.tags))}")
+    if rule.symmetrize is not None:
+        parts.append(f"symmetrized by {rule.symmetrize}")
+    return ", ".join(parts)
+
+
+def _of(edge_sets: Sequence[str]) -> str:
+    return f"of {', '.join(map(clean, edge_sets))}"
+
+
+def basis_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
+    """The bases that something reads."""
+    bases, made = spec.bases, model.trunk.geometry.bases
+    envelope = f"times a {kind_of(bases.envelope)} envelope"
+    if text := options_text(bases.envelope):
+        envelope += f" ({text})"
+    scaled = ("with a fitted scale factor",) if bases.scale else ()
+    next_to_angles = bases.angular_radial if bases.angular_radial is not None else bases.radial
+    for wire, key, title, options, sets in (
+        (RADIAL, "radial", "radial", bases.radial, made.radial),
+        (ANGULAR, "angular_radial", "radial × angles", next_to_angles, made.angular),
+    ):
+        if len(sets):
+            yield Node(
+                f"bases.{key}",
+                "bases",
+                f"{title}: {kind_of(options)}",
+                (options_text(options), _of(list(sets)), envelope, *scaled),
+                tuple(map(wire_of, sets)),
+                (wire,),
+                parameter_count(sets),
+            )
+    shared = list(_shared(model).values())
+    for wire, circular in ((CIRCULAR, True), (SPHERICAL, False)):
+        readers = [part for part in shared if _angular_bases(part)[0 if circular else 1]]
+        angle_options = bases.circular if circular else bases.spherical
+        if readers and angle_options is not None:
+            sets_read = dict.fromkeys(name for part in readers for name in _requested(part, spec))
+            angles = "angles between edges" if circular else "angles and dihedral angles between edges"
+            yield Node(
+                f"bases.{wire}",
+                "bases",
+                f"{wire}: {kind_of(angle_options)}",
+                (options_text(angle_options), f"{angles} {_of(list(sets_read))}", *scaled),
+                tuple(map(wire_of, sets_read)),
+                (wire,),
+            )
+
+
+def kind_of(options: Any) -> str:
+    """The kind of part that options are of."""
+    return clean(options.type)
+
+
+def _shared(model: GemNet) -> dict[str, InteractionGeometry[Any]]:
+    found = model.trunk.geometry.interactions.items()
+    return {name: shared for name, shared in found if isinstance(shared, InteractionGeometry)}
+
+
+def _angular_bases(shared: nn.Module) -> tuple[bool, bool]:
+    """Whether there is a circular and a spherical basis in it; those that a spherical one is made of do not count."""
+    if isinstance(shared, CircularBasis | SphericalBasis):
+        return isinstance(shared, CircularBasis), isinstance(shared, SphericalBasis)
+    inner = [_angular_bases(child) for child in shared.children()]
+    return any(circular for circular, _ in inner), any(spherical for _, spherical in inner)
+
+
+def _requested(shared: InteractionGeometry[Any], spec: Spec) -> list[str]:
+    """The edge sets between which it needs angles."""
+    named = [getattr(request, name, None) for request in shared.requests for name in ("outer", "inner", "middle")]
+    return [name for name in dict.fromkeys(named) if name in spec.graphs]
+
+
+def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
+    """What is made of the bases once, for all blocks."""
+    geometry = model.trunk.geometry
+    for name, layer in (("update", geometry.update_radial), ("output", geometry.output_radial)):
+        details: tuple[str, ...] = (f"radial of main → {spec.sizes.radial}",)
+        wires = (RADIAL,), (f"projection of layer {name}",)
+        yield Node(f"projections.{name}", "shared projections", name, details, *wires, parameter_count(layer))
+    for name, shared in _shared(model).items():
+        circular, spherical = _angular_bases(shared)
+        bases = {
+            RADIAL: bool(shared.radial_on),
+            ANGULAR: bool(shared.angular_radial_on),
+            CIRCULAR: circular,
+            SPHERICAL: spherical,
+        }
+        sets = dict.fromkeys((*shared.edge_sets, *_requested(shared, spec)))
+        sets |= dict.fromkeys((*shared.radial_on, *shared.angular_radial_on))
+        details = tuple(
+            f"{text} {_of(edge_sets)}"
+            for text, edge_sets in (
+                ("radial", shared.radial_on),
+                ("radial × angles" if circular or spherical else "radial, next to angles,", shared.angular_radial_on),
+            )
+            if edge_sets
+        )
+        yield Node(
+            f"projections of interactions.{name}",
+            "shared projections",
+            clean(name),
+            details,
+            (*map(wire_of, sets), *(wire for wire, read in bases.items() if read)),
+            (f"projection of interaction {name}",),
+            parameter_count(shared),
+        )
+
+
+FEATURES, NUMBERS, ENERGY, FORCES = "features", "numbers", "energy", "forces"
+"""Wires behind the blocks."""
+
+
+def all_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
+    """The nodes in the order of computation."""
+    yield Node(STRUCTURES, "input", "structures", ("positions, atomic numbers, cells, tags",), (), (STRUCTURES,))
+    yield from edge_set_nodes(spec, model)
+    yield from basis_nodes(spec, model)
+    yield from projection_nodes(spec, model)
+    yield from _embeddings(spec, model)
+    yield from _block(spec, [block for block in model.trunk.blocks if isinstance(block, Block)])
+    yield from _read_out(spec, model)
+    yield from _heads(spec, model)
+
+
+def _embeddings(spec: Spec, model: GemNet) -> Iterator[Node]:
+    trunk, sizes = model.trunk, spec.sizes
+    details = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
+    count = parameter_count(trunk.atom_embedding)
+    yield Node("embeddings.atoms", "embeddings", "atoms", details, (STRUCTURES,), (ATOMS,), count)
+    reads, count = (wire_of(MAIN), RADIAL, ATOMS), parameter_count(trunk.edge_embedding)
+    details = (f"{sizes.edge} numbers from both atoms and the radial functions of main",)
+    yield Node("embeddings.edges", "embeddings", "edges", details, reads, (EDGES,), count)
+
+
+def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
+    if not blocks:
+        details: tuple[str, ...] = (
+            ("the interactions' projections are made and read by nothing",) if spec.interactions else ()
+        )
+        yield Node("blocks.none", "block", "no blocks", details)
+        return
+
+    def count(*names: str) -> int:
+        return sum(parameter_count(getattr(block, name)) for block in blocks for name in names)
+
+    for name, first in blocks[0].interactions.items():
+        assert isinstance(first, Interaction)
+        options = spec.interactions[name]
+        read = [part.strip() for part in str(first.reads).split(",")]
+        details = (options_text(options), f"reads {clean(first.reads)}; writes {first.writes}")
+        yield Node(
+            f"interactions.{name}",
+            "block",
+            clean(name) if name == kind_of(options) else f"{clean(name)}: {kind_of(options)}",
+            tuple(filter(None, details)),
+            (f"projection of interaction {name}", *(wire for wire in (ATOMS, EDGES) if wire in read)),
+            (first.writes,),
+            sum(parameter_count(block.interactions[name]) for block in blocks),
+        )
+    options = spec.blocks
+    layers = f"dense layer, plus messages; {options.before_skip} + {options.after_skip} residual layers"
+    parameters = count("dense", "before_skip", "after_skip")
+    yield Node("blocks.edges", "block", "edge layers", (layers,), (EDGES,), (EDGES,), parameters)
+    projection = f", projection {options.update_projection}" if options.update_projection != "if_needed" else ""
+    layers = f"sum over edges; residual layers: {options.update} of the sum, {options.atom} of the atoms{projection}"
+    reads, parameters = ("projection of layer update", EDGES, ATOMS), count("update", "atom_layers")
+    yield Node("blocks.atoms", "block", "atom update", (layers,), reads, (ATOMS,), parameters)
+    layers = f"dense layer of both atoms and the edge; {options.concatenation} residual layers"
+    parameters = count("concatenation", "concatenation_layers")
+    yield Node("blocks.concatenation", "block", "concatenation", (layers,), (ATOMS, EDGES), (EDGES,), parameters)
+
+
+def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
+    outputs, kind = model.trunk.output_blocks, kind_of(spec.read_out)
+    reads = ("projection of layer output", ATOMS, EDGES)
+    details: tuple[str, ...] = ("before the first block and behind each",) if len(outputs) > 1 else ()
+    yield Node(
+        "read_out.blocks",
+        "read-out",
+        f"output block × {len(outputs)}",
+        details,
+        reads,
+        (FEATURES,),
+        parameter_count(outputs),
+    )
+    direct = isinstance(model.forces, DirectForces)
+    details = (options_text(spec.read_out), f"writes a number per atom{' and edge' if direct else ''}")
+    parameters = parameter_count(model.read_out)
+    yield Node("read_out", "read-out", f"read-out: {kind}", details, (FEATURES,), (NUMBERS,), parameters)
+
+
+def _heads(spec: Spec, model: GemNet) -> Iterator[Node]:
+    details = (f"{'sum' if spec.heads.energy.reduce == 'sum' else 'mean'} over atoms",)
+    yield Node("heads.energy", "heads", "energy", details, (NUMBERS,), (ENERGY,))
+    forces = spec.heads.forces
+    if forces is None:
+        return
+    options = options_text(forces)
+    direct = isinstance(model.forces, DirectForces)
+    text = "numbers of edges times their directions" if direct else "minus the gradient of the energy"
+    reads = (NUMBERS, wire_of(MAIN)) if direct else (ENERGY, STRUCTURES)
+    yield Node(
+        "heads.forces", "heads", f"forces: {kind_of(forces)}", tuple(filter(None, (text, options))), reads, (FORCES,)
     )

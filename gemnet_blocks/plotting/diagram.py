@@ -3,14 +3,93 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Literal, final
 
-from gemnet_blocks.plotting.architecture import Node
-from gemnet_blocks.plotting.canvas import Box, Canvas, Dot, Label, Line, Shape
-from gemnet_blocks.plotting.difference import Mark
-from gemnet_blocks.plotting.styles import DETAIL, STYLES, TITLE, WIRES
-from gemnet_blocks.plotting.text import shortened, width, wrapped
-from gemnet_blocks.plotting.wiring import Side, Wire, wires
+from gemnet_blocks.plotting.architecture import ATOMS, EDGES, Architecture, Node, read_architecture
+from gemnet_blocks.plotting.canvas import (
+    DETAIL,
+    STYLES,
+    TITLE,
+    WIRES,
+    Box,
+    Canvas,
+    Dot,
+    Label,
+    Line,
+    Shape,
+    clean,
+    shortened,
+    svg_text,
+    width,
+    wrapped,
+)
+from gemnet_blocks.plotting.difference import Difference, Mark, compare, difference
+from gemnet_blocks.plotting.picture import Format, Picture
+from gemnet_blocks.spec.resolve import Spec
+
+Side = Literal["left", "right"]
+
+RIGHT = frozenset((ATOMS, EDGES, "features", "numbers", "energy", "forces"))
+"""Wires of embeddings and what is read of them; those of structures, edges and bases run on the left."""
+
+
+@dataclass(slots=True)
+class Wire:
+    """Something that one part writes and others read.
+
+    Attributes:
+        name: what it is.
+        color: the number of its colour.
+        writers: the numbers of the nodes that write it.
+        readers: the numbers of the nodes that read it.
+        lane: how far from the boxes it runs, from 0.
+    """
+
+    name: str
+    color: int
+    writers: list[int] = field(default_factory=list)
+    readers: list[int] = field(default_factory=list)
+    lane: int = 0
+
+    @property
+    def side(self) -> Side:
+        """Where it runs."""
+        return "right" if self.name in RIGHT else "left"
+
+    @property
+    def first(self) -> int:
+        """The number of the first node that it meets."""
+        return min(self.writers + self.readers)
+
+    @property
+    def last(self) -> int:
+        """The number of the last node that it meets."""
+        return max(self.writers + self.readers)
+
+
+def wires(nodes: Sequence[Node], colors: int) -> list[Wire]:
+    """The wires that something writes and something reads, in lanes; the shortest run next to the boxes."""
+    found: dict[str, Wire] = {}
+    for number, node in enumerate(nodes):
+        for name in dict.fromkeys(node.writes):
+            found.setdefault(name, Wire(name, 0)).writers.append(number)
+        for name in dict.fromkeys(node.reads):
+            found.setdefault(name, Wire(name, 0)).readers.append(number)
+    connected = [wire for wire in found.values() if wire.writers and wire.readers]
+    for number, wire in enumerate(connected):
+        wire.color = number % colors
+    taken: dict[tuple[Side, int], list[Wire]] = {}
+    for wire in sorted(connected, key=lambda wire: (wire.last - wire.first, wire.first)):
+        while any(_meet(wire, other) for other in taken.get((wire.side, wire.lane), [])):
+            wire.lane += 1
+        taken.setdefault((wire.side, wire.lane), []).append(wire)
+    return connected
+
+
+def _meet(wire: Wire, other: Wire) -> bool:
+    return wire.first <= other.last and other.first <= wire.last
+
 
 BOX_WIDTH = 350.0
 """Of the column of boxes, so that all of it fits a phone's screen."""
@@ -218,3 +297,126 @@ class _Layout:
         )
         place = met.index((0 if reads else 1, wire.lane, wire.name))
         return row.box.y + row.box.height * (place + 1) / (len(met) + 1)
+
+
+HASH_DIGITS = 12
+CHANGES_AT_MOST = 60
+"""How many changed fields are listed; the others are counted."""
+
+
+@final
+class DrawnArchitecture(Picture):
+    """An architecture as shapes.
+
+    Args:
+        canvas: the shapes.
+        changes: the fields that differ from the spec that it was drawn against.
+    """
+
+    def __init__(self, canvas: Canvas, changes: tuple[str, ...] = ()) -> None:
+        self.canvas = canvas
+        self.changes = changes
+
+    @property
+    def svg(self) -> str:
+        """The content of an SVG file."""
+        return svg_text(self.canvas)
+
+    def content(self, format: Format) -> bytes:
+        """The content of a file of that format."""
+        if format == "svg":
+            return self.svg.encode()
+        from gemnet_blocks.plotting.canvas import painted
+
+        return painted(self.canvas).content(format)
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+
+def draw_architecture(
+    spec: Spec,
+    against: Spec | None = None,
+    *,
+    title: str | None = None,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
+) -> DrawnArchitecture:
+    """Draw what reads what in the model of a spec, from structures at the top to energies and forces at the bottom.
+
+    Args:
+        spec: the architecture.
+        against: another one; what this spec removes, adds and changes in it is marked.
+        title: the line above; None: a general one.
+        extra: your own parts by the name that `type` gives them.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
+
+    Raises:
+        SpecError: a model cannot be built.
+    """
+    new = read_architecture(spec, extra, allow_imports)
+    if against is None:
+        return DrawnArchitecture(lay_out(_one(new, clean(title or "Architecture"))))
+    old = read_architecture(against, extra, allow_imports)
+    found = difference(old, new, compare(against, spec))
+    canvas = lay_out(_two(old, new, found, clean(title or "Difference of two architectures")))
+    return DrawnArchitecture(canvas, tuple(map(str, found.changes)))
+
+
+def _headings(architecture: Architecture) -> dict[str, str]:
+    sections = dict.fromkeys(node.section for node in architecture.nodes)
+    headings: dict[str, str] = {section: section for section in sections if section != "input"}
+    if "shared projections" in headings:
+        headings["shared projections"] = "shared projections, computed once"
+    headings["block"] = f"block × {architecture.blocks}" + (
+        ": all messages are added up" if architecture.blocks else ""
+    )
+    return headings
+
+
+def _one(architecture: Architecture, title: str) -> Content:
+    introduction = (
+        f"{architecture.parameters:,} parameters · architecture {architecture.content_hash[:HASH_DIGITS]}",
+        "Each part reads the wires with an arrow to it. On its right: its parameters.",
+    )
+    return Content(title, introduction, architecture.nodes, _headings(architecture), {}, {})
+
+
+def _two(old: Architecture, new: Architecture, found: Difference, title: str) -> Content:
+    same = old.content_hash == new.content_hash
+    introduction = (
+        f"parameters: {old.parameters:,} → {new.parameters:,}",
+        f"architecture: {old.content_hash[:HASH_DIGITS]} → " + ("the same" if same else new.content_hash[:HASH_DIGITS]),
+    )
+    changed = old.blocks != new.blocks
+    headings = {**_headings(old), **_headings(new)}
+    listed = tuple(clean(change) for change in found.changes[:CHANGES_AT_MOST])
+    if len(found.changes) > len(listed):
+        listed = (*listed, f"and {len(found.changes) - len(listed)} more")
+    return Content(
+        title,
+        introduction,
+        found.nodes,
+        headings | ({"block": f"block × {old.blocks} → {new.blocks}"} if changed else {}),
+        found.marks,
+        _notes(found),
+        "changed" if changed else None,
+        ("changed fields of the spec", *(listed or ("none",))),
+    )
+
+
+def _notes(found: Difference) -> dict[str, str]:
+    """What the changed parts were before."""
+    notes = {}
+    for node in found.nodes:
+        mark, before = found.marks.get(node.key), found.before.get(node.key)
+        if before is None:
+            continue
+        said = [before.title] if before.title != node.title else []
+        said += [detail for detail in before.details if detail and detail not in node.details]
+        said = [f"before: {' · '.join(said)}"] if said else []
+        if before.parameters != node.parameters and mark != "removed":
+            said.append(f"{before.parameters:,} → {node.parameters:,} parameters")
+        if said:
+            notes[node.key] = "; ".join(said)
+    return notes

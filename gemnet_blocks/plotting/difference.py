@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from gemnet_blocks.plotting.architecture import Architecture, Node
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 
 Mark = Literal["removed", "added", "changed", "resized"]
 """What became of a part; resized: it has another number of parameters, and nothing else is different."""

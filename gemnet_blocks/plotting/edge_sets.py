@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
-from gemnet_blocks.plotting.neighborhood import (
-    ADDED,
-    BEYOND,
-    FADING,
-    KEPT,
-    OTHER_TAGS,
-    REMOVED,
-    EdgeSets,
-    Neighborhood,
-    edge_sets_of,
-    neighborhood,
-)
+from gemnet_blocks.errors import StructureError
+from gemnet_blocks.geometry.edges import pack_shift
+from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Graphs, Selection
+from gemnet_blocks.graph.neighbor_list import neighbor_search
+from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure
 from gemnet_blocks.plotting.views import (
     Array,
+    as_structures,
     atom_colors,
     bare,
     chosen_atom,
@@ -31,11 +28,149 @@ from gemnet_blocks.plotting.views import (
     symbols,
     view_of,
 )
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Structures
 
 if TYPE_CHECKING:
     from ase import Atoms
+
+
+KEPT, FADING, ADDED, REMOVED, BEYOND, OTHER_TAGS = (
+    "neighbor",
+    "neighbor that fades out",
+    "added by symmetrization",
+    "removed by symmetrization",
+    "beyond the cap",
+    "other tags",
+)
+"""What can become of an atom within the cutoff."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeSets:
+    """The edge sets of structures with all that they were selected from.
+
+    Attributes:
+        builder: what selected them.
+        structures: as periodic as they count.
+        selected: before symmetrization.
+        graphs: afterwards.
+        candidates: the pairs within each set's cutoff, before its cap and tags.
+    """
+
+    builder: GraphBuilder
+    structures: Structures
+    selected: Mapping[str, Selection]
+    graphs: Graphs
+    candidates: Mapping[str, Pairs]
+
+    @property
+    def rules(self) -> Mapping[str, EdgeSetOptions]:
+        """What belongs to each set."""
+        return self.builder.rules
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Neighborhood:
+    """The atoms around one atom, for one edge set.
+
+    Attributes:
+        source: the index of each.
+        shift: which image.
+        status: what became of each.
+        weight: of each edge, from 0 to 1; 1 without smooth caps.
+        tied: whether it is as far away as the last one that the cap admits, where there are several.
+    """
+
+    source: Tensor
+    shift: Tensor
+    status: tuple[str, ...]
+    weight: Tensor
+    tied: Tensor
+
+
+def edge_sets_of(spec: Spec, structures: Structures) -> EdgeSets:
+    """Build the edge sets in use of a spec.
+
+    Raises:
+        StructureError: a structure cannot be computed.
+    """
+    used = spec.graphs_in_use()
+    names = [name for name in spec.graphs if name in used]
+    neighbors = spec.neighbors
+    builder = GraphBuilder(
+        spec.graphs,
+        measured=names,
+        requests=[],
+        search=neighbor_search("auto"),
+        ties=neighbors.ties,
+        tie_tolerance=neighbors.tie_tolerance,
+        fade_width=neighbors.fade_width,
+        periodic=neighbors.periodic,
+        element_count=spec.elements,
+    )
+    structures = builder.as_periodic(structures)
+    builder.check(structures)
+    with torch.no_grad():
+        selected = builder.select(structures)
+        graphs = builder.measure(structures, torch.float64, selected)
+        everything = builder.search(structures, builder.reach)
+    candidates = {}
+    for name, rule in builder.rules.items():
+        parent = everything if rule.within is None else selected[rule.within].pairs
+        candidates[name] = parent.select(parent.distance <= rule.cutoff)
+    return EdgeSets(builder, structures, selected, graphs, candidates)
+
+
+def neighborhood(found: EdgeSets, name: str, atom: int) -> Neighborhood:
+    """The atoms around one atom within the cutoff of an edge set, and those that symmetrization adds."""
+    rule, edges = found.rules[name], found.graphs.edge_sets[name]
+    candidates = found.candidates[name].select(found.candidates[name].target == atom)
+    chosen = found.selected[name].pairs
+    chosen = chosen.select(chosen.target == atom)
+    first, last = int(edges.first[atom]), int(edges.first[atom + 1])
+    final_source, final_shift = edges.source[first:last], edges.shift[first:last]
+    weights = edges.distance.new_ones(last - first) if edges.weight is None else edges.weight[first:last]
+    final = dict(zip(_keys(final_source, final_shift), weights.tolist(), strict=True))
+    among = _keys(candidates.source, candidates.shift)
+    selected = set(_keys(chosen.source, chosen.shift))
+    new = [number for number, key in enumerate(_keys(final_source, final_shift)) if key not in set(among)]
+    status = []
+    for key in among:
+        if key in final:
+            status.append(ADDED if key not in selected else KEPT if final[key] == 1 else FADING)
+        elif key in selected:
+            status.append(REMOVED)
+        else:
+            status.append(BEYOND if _fits(found.structures, rule, key[0], atom) else OTHER_TAGS)
+    every = [*among, *(_keys(final_source[new], final_shift[new]))]
+    tied = torch.zeros(len(every), dtype=torch.bool, device="cpu")
+    tied[: len(among)] = _tied(candidates.distance, rule, found.builder.tie_tolerance)
+    return Neighborhood(
+        source=torch.cat((candidates.source, final_source[new])),
+        shift=torch.cat((candidates.shift, final_shift[new])),
+        status=(*status, *(ADDED for _ in new)),
+        weight=torch.tensor([final.get(key, 0.0) for key in every], dtype=torch.float64, device="cpu"),
+        tied=tied,
+    )
+
+
+def _keys(source: Tensor, shift: Tensor) -> list[tuple[int, int]]:
+    return list(zip(source.tolist(), pack_shift(shift).tolist(), strict=True))
+
+
+def _fits(structures: Structures, rule: EdgeSetOptions, source: int, target: int) -> bool:
+    """Whether the tags of a pair are those that the rule keeps."""
+    return rule.tags is None or bool({int(structures.tags[source]), int(structures.tags[target])} & set(rule.tags))
+
+
+def _tied(distance: Tensor, rule: EdgeSetOptions, tolerance: float) -> Tensor:
+    """Which of the sorted distances are the same as the last one within the cap, where one beyond it is, too."""
+    cap = rule.max_neighbors
+    if not cap or len(distance) <= cap or distance[cap] - distance[cap - 1] > tolerance:
+        return torch.zeros_like(distance, dtype=torch.bool)
+    return (distance - distance[cap - 1]).abs() <= tolerance
+
 
 COLORS = {KEPT: "#1f5fbf", FADING: "#6fa0e8", ADDED: "#1a7f45", REMOVED: "#b3261e", BEYOND: "0.6", OTHER_TAGS: "0.6"}
 DASHES = {ADDED: (0, (5, 2)), REMOVED: (0, (1, 1.5))}
@@ -152,3 +287,107 @@ def _edges(axes: Any, structure: Structures, around: Neighborhood, places: Array
         )
         shown.setdefault(status, line)
         axes.scatter([x], [y], s=34, c=[colors[number]], edgecolors="0.25", linewidths=0.7, zorder=100.5 + depth)
+
+
+HISTOGRAM_WIDTH, HISTOGRAM_PANEL = 5.4, 1.9
+BINS = 40
+"""Bars of a histogram at most."""
+
+FREE = 3
+"""Numbers shown on both sides of those that occur."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class NeighborCounts:
+    """Numbers of neighbors in one edge set.
+
+    Attributes:
+        edge_set: its name.
+        cutoff: in Å.
+        cap: the greatest number of neighbors; None for no limit.
+        counts: neighbors of each atom, after symmetrization.
+        within_cutoff: of each atom, those that the cap chooses from.
+    """
+
+    edge_set: str
+    cutoff: float
+    cap: int | None
+    counts: Array
+    within_cutoff: Array
+
+    @property
+    def capped(self) -> float:
+        """The share of atoms with more neighbors within the cutoff than the cap admits."""
+        return 0.0 if self.cap is None or not len(self.counts) else float((self.within_cutoff > self.cap).mean())
+
+    def row(self) -> tuple[str, ...]:
+        """A row of a table: the set, cutoff, cap, mean, range, mean within the cutoff, share of capped atoms."""
+        cap = "none" if self.cap is None else str(self.cap)
+        low, high = int(self.counts.min()), int(self.counts.max())
+        return (
+            self.edge_set,
+            f"{self.cutoff:g} Å",
+            cap,
+            f"{self.counts.mean():.1f}",
+            f"{low} to {high}",
+            f"{self.within_cutoff.mean():.1f}",
+            f"{100 * self.capped:.0f} %",
+        )
+
+
+COLUMNS = ("edge set", "cutoff", "cap", "mean", "range", "within cutoff", "capped")
+"""Of the table of neighbors."""
+
+
+def neighbor_counts(spec: Spec, structures: Structures | Atoms | Sequence[Atoms]) -> list[NeighborCounts]:
+    """Count the neighbors of every atom in each edge set in use.
+
+    Raises:
+        StructureError: a structure cannot be computed, or there are no atoms.
+    """
+    batch = as_structures(structures)
+    if batch.atom_count == 0:
+        raise StructureError("the structures have no atoms: there are no neighbors to count")
+    found = edge_sets_of(spec, batch)
+    return [
+        NeighborCounts(
+            name,
+            rule.cutoff,
+            rule.max_neighbors,
+            found.graphs.edge_sets[name].degree.numpy(),
+            np.bincount(found.candidates[name].target.numpy(), minlength=batch.atom_count),
+        )
+        for name, rule in found.rules.items()
+    ]
+
+
+def draw_neighbors(spec: Spec, structures: Structures | Atoms | Sequence[Atoms]) -> FigurePicture:
+    """Draw how many atoms have how many neighbors, for each edge set in use, with its cap.
+
+    Raises:
+        StructureError: a structure cannot be computed, or there are no atoms.
+        ImportError: matplotlib is not installed.
+    """
+    counted = neighbor_counts(spec, structures)
+    figure = new_figure(HISTOGRAM_WIDTH, HISTOGRAM_PANEL * len(counted) + 0.6)
+    line = None
+    for axes, counts in zip(figure.subplots(len(counted), 1, squeeze=False)[:, 0], counted, strict=True):
+        low, high = int(counts.counts.min()), int(counts.counts.max())
+        if counts.cap is not None and counts.cap <= 2 * high:  # a cap far beyond is named in the title only
+            low, high = min(low, counts.cap), max(high, counts.cap)
+            line = axes.axvline(counts.cap, color="tab:red", linestyle="--", linewidth=1.5)
+        axes.set_xlim(max(low - FREE, -1), high + FREE)
+        step = max(1, -(-(high - low + 1) // BINS))
+        edges = np.arange(low - 0.5, high + step + 0.5, step)
+        axes.hist(counts.counts, bins=edges, color="tab:blue", edgecolor="white", linewidth=0.4)
+        _, cutoff, cap, mean, span, _, capped = counts.row()
+        name = counts.edge_set.replace("$", r"\$")
+        axes.set_title(f"{name} ({cutoff}, cap {cap}): mean {mean}, {span}; capped atoms: {capped}", fontsize=9.5)
+        axes.set_ylabel("atoms", fontsize=9)
+        axes.tick_params(labelsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.locator_params(axis="both", integer=True, nbins=7)
+    axes.set_xlabel("neighbors of an atom", fontsize=9)
+    if line is not None:
+        figure.legend([line], ["cap"], loc="outside lower right", frameon=False, fontsize=9)
+    return FigurePicture(figure)

@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.checksum import checksum
 from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.layers.initialization import without_initial_values
@@ -22,7 +21,8 @@ from gemnet_blocks.spec.build import Execution, build, build_shapes
 from gemnet_blocks.spec.catalog import Catalog, search_beside
 from gemnet_blocks.spec.document import Document, absent
 from gemnet_blocks.spec.resolve import validate
-from gemnet_blocks.util.files import replacing
+from gemnet_blocks.util.files import checksum, replacing
+from gemnet_blocks.util.version import LIBRARY_VERSION
 from gemnet_blocks.util.weights import ordinary_tensors
 
 FORMAT = "gemnet_blocks potential"
@@ -46,13 +46,11 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
     Raises:
         StateError: the file cannot be written.
     """
-    import gemnet_blocks
-
     references = potential.references
     texts = {
         "format": FORMAT,
         "format_version": str(VERSION),
-        "library_version": gemnet_blocks.__version__,
+        "library_version": LIBRARY_VERSION,
         "meaning": references.meaning,
         "spec": _json(potential.spec.to_dict()),
         "references": _json(references.to_dict()),

@@ -17,9 +17,9 @@ from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import GradientForces
-from gemnet_blocks.potential.references import References, StoredMeaning
-from gemnet_blocks.spec.schema import Spec
-from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.potential.references import References
+from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.structures import Prediction, StoredMeaning, Structures
 from gemnet_blocks.util.weights import WeightedModule, ordinary_tensors
 
 

@@ -3,57 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar, Literal, Protocol, get_args
+from dataclasses import dataclass
+from typing import Any, ClassVar, get_args
 
-import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
-from pydantic import Field
-from torch import Tensor
 
-from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.options import Options, positive_number
-
-EnergyMeaning = Literal["total", "adsorption", "atomisation"]
-"""What an energy is relative to: the code's own zero, a clean slab and a gas molecule, or isolated atoms."""
-
-StoredMeaning = EnergyMeaning | Literal["unknown"]
-"""What a potential's energy is relative to: unknown only of published weights, whose files do not say it."""
+from gemnet_blocks.options import positive_number
+from gemnet_blocks.structures import EnergyMeaning, StoredMeaning
 
 _MEANINGS = (*get_args(EnergyMeaning), "unknown")
-
-PerElement = Literal["least_squares", "none"] | dict[str | int, float]
-"""How references are found, or what they are."""
-
-Scale = Literal["force_rms"] | Annotated[float, Field(gt=0)]
-"""How the unit of a model's outputs is found, or that unit in eV."""
-
-AtomChoice = Literal["all", "free"]
-"""All atoms, or only those that no relaxation holds in place."""
-
-
-class ReferencesOptions(Options):
-    """How references and the unit of the model's outputs are found from the training set."""
-
-    per_element: PerElement = "least_squares"
-    """Energies that each atom of an element contributes: `least_squares` fits them to the training set's energies
-    without `mean`, `none` sets them to zero, a mapping such as `{Cu: -3.7, O: -4.9}` gives them in eV."""
-    mean: float = 0.0
-    """An energy in eV that each structure contributes, however many atoms it has: the mean of energies, which published
-    trainings subtract (OC20: `{per_element: none, mean: -0.755, scale: 2.887}`). Adsorption energies have a meaningful
-    mean; total energies grow with the number of atoms, which `per_element` describes and `mean` does not."""
-    scale: Scale = "force_rms"
-    """The energy that the model's output 1 stands for: `force_rms` takes the root mean square of the training set's
-    force components (in eV/Å), a number gives it in eV, such as the standard deviation of energies that published
-    trainings divide by. The same number in eV/Å is the scale of forces, also where these are direct outputs."""
-    atoms: AtomChoice = "all"
-    """The atoms whose forces count for `scale`: `all`, or `free` to leave fixed ones out."""
-    unseen: float | None = None
-    """The energy, in eV, of elements that the training set lacks; null: structures that contain them are refused. A
-    model has learned nothing of such elements: this is for measuring how far it is off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +69,7 @@ class References:
             raise ValueError(f"References: units {units} are not known, only ('eV', 'Å')")
         try:
             return cls(
-                per_element=_by_number(document["per_element"]),
+                per_element=by_number(document["per_element"]),
                 scale=float(document["scale"]),
                 meaning=document["meaning"],
                 offset=float(document.get("offset", 0.0)),
@@ -118,147 +78,7 @@ class References:
             raise ValueError(f"References: not what to_dict writes: {type(wrong).__name__}: {wrong}") from wrong
 
 
-class LabelledSource(Protocol):
-    """Anything that gives labelled structures by number: a `LabelledDataset`, or a list."""
-
-    def __len__(self) -> int:
-        """The number of items."""
-
-    def __getitem__(self, index: int, /) -> LabelledStructures:
-        """Item number `index`."""
-
-
-def fit_references(
-    dataset: LabelledSource,
-    meaning: EnergyMeaning,
-    per_element: PerElement | Mapping[int, float] = "least_squares",
-    scale: Scale = "force_rms",
-    atoms: AtomChoice = "all",
-    unseen: float | None = None,
-    mean: float = 0.0,
-) -> References:
-    """Find references and scale in one pass over a training set, which is read from disk item by item.
-
-    Least squares minimize Σ_structures (E − mean − Σ_Z count_Z · reference_Z)². Where compositions leave references
-    undetermined (all frames of one molecule have the same), those of least norm are taken: any choice predicts the
-    same energies for these compositions, and the smallest is the best conditioned one.
-
-    Args:
-        dataset: the training set, energies in eV and forces in eV/Å.
-        meaning: what its energies are relative to.
-        per_element: `least_squares`, `none` (zero for each element seen), or energies in eV by symbol or number.
-        scale: `force_rms`, or a number in eV. Without forces, or with none but zeros, `force_rms` falls back on the
-            root mean square, per atom, of the energy that the references leave.
-        atoms: whose forces count for `force_rms`.
-        unseen: the energy of all other elements in eV; None: they are unknown.
-        mean: an energy in eV that each structure contributes, however many atoms it has.
-
-    Raises:
-        SpecError: an element of the dataset is not in the mapping, a key is no element, the dataset is empty, or it
-            has no labels to fit to.
-        ValueError: the scale is not positive, or the mean is not finite.
-    """
-    seen = _Totals(mean)
-    for index in range(len(dataset)):
-        seen.add(dataset[index], atoms)
-    if not seen.elements:
-        raise SpecError("references: the training set is empty")
-    energies = _choose(per_element, seen)
-    if unseen is not None:
-        energies = {number: energies.get(number, unseen) for number in range(1, len(chemical_symbols))}
-    return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning, mean)
-
-
-@dataclass(slots=True)
-class _Energies:
-    """Count, mean and sum of squared deviations of the energies of one composition (Welford's update)."""
-
-    count: int = 0
-    mean: float = 0.0
-    squares: float = 0.0
-
-    def add(self, energy: float) -> None:
-        self.count += 1
-        step = energy - self.mean
-        self.mean += step / self.count
-        self.squares += step * (energy - self.mean)
-
-
-@dataclass(slots=True)
-class _Totals:
-    """What one pass over a dataset leaves; energies without the mean by composition, of which there are few."""
-
-    mean: float
-    elements: set[int] = field(default_factory=set)
-    compositions: dict[tuple[tuple[int, int], ...], _Energies] = field(default_factory=dict)
-    force_squares: float = 0.0
-    force_components: int = 0
-    fixed_components: int = 0
-
-    def add(self, item: LabelledStructures, atoms: AtomChoice) -> None:
-        structures = item.structures
-        self.elements.update(structures.numbers.unique().tolist())
-        if item.forces is not None:
-            forces = item.forces if atoms == "all" else item.forces[~structures.fixed]
-            self.force_squares += float(forces.double().square().sum())
-            self.force_components += forces.numel()
-            self.fixed_components += item.forces.numel() - forces.numel()
-        if item.energy is not None:
-            for index, energy in enumerate(item.energy.tolist()):
-                composition = _composition(structures.numbers[structures.structure == index])
-                self.compositions.setdefault(composition, _Energies()).add(energy - self.mean)
-
-    def least_squares(self) -> dict[int, float]:
-        """Reference energies; the mean of each composition, weighted by its frames, has the same minimum as all."""
-        if not self.compositions:
-            raise SpecError(
-                "references.per_element: least_squares needs energies, and the training set has none: "
-                "set it to none, or give energies by element"
-            )
-        elements = sorted(self.elements)
-        weights = np.sqrt([energies.count for energies in self.compositions.values()])
-        counts = np.array([[dict(key).get(number, 0) for number in elements] for key in self.compositions], float)
-        means = np.array([energies.mean for energies in self.compositions.values()])
-        solution = np.linalg.lstsq(counts * weights[:, None], means * weights, rcond=None)[0]
-        return dict(zip(elements, solution.tolist(), strict=True))
-
-    def force_rms(self, references: Mapping[int, float]) -> float:
-        """The scale in eV: of force components, or of energies per atom where forces say nothing."""
-        if self.force_squares > 0:
-            return math.sqrt(self.force_squares / self.force_components)
-        if self.fixed_components and not self.force_components:
-            raise SpecError(
-                "references.atoms: no atom of the training set is free: write all, or give references.scale in eV"
-            )
-        squares, count = 0.0, 0
-        for composition, energies in self.compositions.items():
-            atoms = sum(number for _, number in composition)
-            residual = energies.mean - sum(references[element] * number for element, number in composition)
-            squares += (energies.squares + energies.count * residual**2) / max(atoms, 1) ** 2
-            count += energies.count
-        # energies of one frame, or of equal ones, are fitted to rounding: such a scale would be noise
-        if count and math.sqrt(squares / count) > 1e-9:
-            return math.sqrt(squares / count)
-        raise SpecError(
-            "references.scale: the training set has no forces but zeros, and its references leave no energies to "
-            "take a scale from: give a number in eV"
-        )
-
-
-def _choose(per_element: PerElement | Mapping[int, float], seen: _Totals) -> dict[int, float]:
-    """Reference energies of at least the elements of a dataset."""
-    if per_element == "least_squares":
-        return seen.least_squares()
-    if per_element == "none":
-        return dict.fromkeys(sorted(seen.elements), 0.0)
-    given = _by_number(per_element)
-    missing = [chemical_symbols[number] for number in sorted(seen.elements - given.keys())]
-    if missing:
-        raise SpecError(f"references.per_element: no energy of {', '.join(missing)}, which the training set contains")
-    return given
-
-
-def _by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
+def by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
     """Energies by atomic number, from keys that are symbols, numbers, or numbers as text."""
     if not isinstance(energies, Mapping):
         raise SpecError(f"references.per_element: {energies!r} is neither least_squares nor none nor a mapping")
@@ -271,7 +91,3 @@ def _by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
             raise SpecError(f"references.per_element: {chemical_symbols[number]} is given by symbol and by number")
         found[number] = float(energy)
     return found
-
-
-def _composition(numbers: Tensor) -> tuple[tuple[int, int], ...]:
-    return tuple(sorted(Counter(numbers.tolist()).items()))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import sums
-from gemnet_blocks.checkpoints.scale_files import load_scales
+from gemnet_blocks.checkpoints.checkpoint_file import load_scales
 from gemnet_blocks.geometry.angles import RightAngle, quadruplet_angles
 from gemnet_blocks.geometry.edges import measure
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
@@ -34,6 +34,7 @@ from gemnet_blocks.published.dictionaries import (
     index_dictionary,
     pairs_of,
     quadruplets_of,
+    stored_pairs,
     symmetrized,
 )
 from gemnet_blocks.published.published_class import PublishedClass, nearest
@@ -48,7 +49,6 @@ from gemnet_blocks.spec.published import (
     neighbor_caps,
     output_initialization,
 )
-from gemnet_blocks.stored_graphs import stored_pairs
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.weights import WeightedModule, ordinary_tensors
 

@@ -9,15 +9,14 @@ from typing import Any, final
 
 from torch import Tensor
 
-from gemnet_blocks.checkpoints.scale_files import load_scales
+from gemnet_blocks.checkpoints.checkpoint_file import load_scales
 from gemnet_blocks.model.gemnet import Trunk
 from gemnet_blocks.options import plain
-from gemnet_blocks.published.dictionaries import Dictionary
+from gemnet_blocks.published.dictionaries import Dictionary, stored_pairs
 from gemnet_blocks.published.published_class import PublishedClass
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import from_published
 from gemnet_blocks.spec.published.gemnet_t import DEFAULTS, REQUIRED
-from gemnet_blocks.stored_graphs import stored_pairs
 
 _STORED = (
     "num_blocks",

@@ -12,11 +12,10 @@ from torch import Tensor, nn
 from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suffixes
 from gemnet_blocks.graph.max_neighbors import Ties, within_cap
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.published.dictionaries import GraphData, graph_data
-from gemnet_blocks.spec.schema import Spec
-from gemnet_blocks.stored_graphs import every_stored_pair
+from gemnet_blocks.model.gemnet import Trunk
+from gemnet_blocks.published.dictionaries import GraphData, every_stored_pair, graph_data
+from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.trunk import Trunk
 from gemnet_blocks.util.weights import WeightedModule
 
 _WITHOUT_DECAY = ("embedding", "frequencies", "bias")

@@ -10,24 +10,25 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
+from gemnet_blocks.aggregation.angular_sum import AngularMethod, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums, SumsName, sums
-from gemnet_blocks.angular.plan import AngularMethod, AngularPlan
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
-from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
-from gemnet_blocks.blocks.read_out import ReadOutContext
 from gemnet_blocks.errors import SpecError, is_out_of_memory
 from gemnet_blocks.geometry.angles import collinear_rule
 from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry
+from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import without_initial_values
 from gemnet_blocks.layers.projection import RadialBases, ScaledBasis
 from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import GemNet, Trunk
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
+from gemnet_blocks.model.readout import ReadOutContext
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
@@ -40,8 +41,7 @@ from gemnet_blocks.spec.catalog import (
     Catalog,
     did_you_mean,
 )
-from gemnet_blocks.spec.resolve import check_known, validate
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec, check_known, validate
 from gemnet_blocks.util.precision import MatrixProducts, products
 from gemnet_blocks.util.weights import ordinary_tensors
 
@@ -260,6 +260,7 @@ class _Builder:
             self.execution.memory_budget,
             self.products,
             self.execution.compile,
+            estimate,
         )
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:

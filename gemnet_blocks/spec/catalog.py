@@ -14,17 +14,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
-from gemnet_blocks.blocks.atom_edge import AtomEdgeInteraction
-from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction
-from gemnet_blocks.blocks.read_out import ReadOut
-from gemnet_blocks.blocks.summed import SummedReadOut
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction
 from gemnet_blocks.interactions.interaction import Interaction, InteractionOptions
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
-from gemnet_blocks.interactions.triplet import TripletInteraction
+from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
-from gemnet_blocks.model.readout import ConcatenatedReadOut
+from gemnet_blocks.model.readout import ConcatenatedReadOut, ReadOut, SummedReadOut
 from gemnet_blocks.options import Options
 
 INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READ_OUT = (

@@ -6,7 +6,7 @@ from typing import Any
 
 from gemnet_blocks.spec.catalog import INTERACTION
 from gemnet_blocks.spec.part import built_in_schemas
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 
 
 def json_schema() -> dict[str, Any]:

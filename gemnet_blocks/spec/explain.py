@@ -24,7 +24,7 @@ from gemnet_blocks.spec.catalog import (
     options_class,
 )
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.schema import SpecFields
 
 KIND_AT: Mapping[Route, str] = {
     ("bases", "radial"): RADIAL,
@@ -138,7 +138,7 @@ def _unknown_field(route: Route, document: Document, catalog: Catalog) -> str:
 
 def _fields_at(route: Route, data: Any, catalog: Catalog) -> list[str]:
     """The names of the fields of the options at a route."""
-    options: type[BaseModel] | None = Spec
+    options: type[BaseModel] | None = SpecFields
     for depth, key in enumerate(route, start=1):
         here, entry = route[:depth], _at(route[:depth], data)
         kind = kind_at(here)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, final
 
 from pydantic import BaseModel, ValidationError
 
@@ -27,7 +27,7 @@ from gemnet_blocks.spec.document import (
 from gemnet_blocks.spec.explain import KIND_AT, explain, findings, kind_at, part_options
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.schema import SpecFields
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -37,6 +37,39 @@ REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
 NOTHING = Document({})
 PATCH = "patch"
 """Where the entries of changes are written that no file says."""
+
+
+@final
+class Spec(SpecFields):
+    """A declarative description of an architecture.
+
+    Read it from a file with `load_spec`, change it with `patch`, turn it into a model with `build`.
+    """
+
+    @classmethod
+    def from_yaml(cls, text: str, *, extra: Mapping[str, type] | None = None, allow_imports: bool = False) -> Spec:
+        """Read what `to_yaml` writes.
+
+        Args:
+            text: a YAML document that extends no file.
+            extra: your own parts by the name that `type` gives them.
+            allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
+
+        Raises:
+            SpecError: one error with every problem.
+        """
+        return parse_spec(text, Catalog().plus(extra, allow_imports))
+
+    def patch(self, changes: Mapping[str, Any] | None = None, **more: Any) -> Spec:
+        """A copy with differences: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
+
+        Keys may be dotted paths; mappings are merged, everything else replaces what was there. None removes an
+        interaction or edge set, and is the value null elsewhere.
+
+        Raises:
+            SpecError: a path does not exist or the result is no valid spec.
+        """
+        return patched(self, {**(changes or {}), **more})
 
 
 def load_spec(

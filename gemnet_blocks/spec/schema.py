@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
+from typing_extensions import Self
 
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
@@ -81,11 +82,8 @@ class HeadOptions(Options):
     """How forces come about; null: no forces."""
 
 
-class Spec(Options):
-    """A declarative description of an architecture.
-
-    Read it from a file with `load_spec`, change it with `patch`, turn it into a model with `build`.
-    """
+class SpecFields(Options):
+    """The fields of a spec, and what follows from them; `Spec` adds reading and patching."""
 
     elements: Size = 83
     """The greatest atomic number that the model knows."""
@@ -156,7 +154,7 @@ class Spec(Options):
         self._places = (context or {}).get("places") or {}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Spec) and self.__dict__ == other.__dict__
+        return isinstance(other, SpecFields) and self.__dict__ == other.__dict__
 
     def __hash__(self) -> int:
         return hash(self.content_hash)
@@ -170,40 +168,11 @@ class Spec(Options):
         """Plain data that make the same spec again, and where each entry was written."""
         return Document(self.to_dict(), self._places)
 
-    def placed(self, places: Mapping[Route, str]) -> Spec:
+    def placed(self, places: Mapping[Route, str]) -> Self:
         """The same spec, of which errors say that its entries were written there."""
         copy = self.model_copy()
         copy._places = places
         return copy
-
-    @classmethod
-    def from_yaml(cls, text: str, *, extra: Mapping[str, type] | None = None, allow_imports: bool = False) -> Spec:
-        """Read what `to_yaml` writes.
-
-        Args:
-            text: a YAML document that extends no file.
-            extra: your own parts by the name that `type` gives them.
-            allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
-
-        Raises:
-            SpecError: one error with every problem.
-        """
-        from gemnet_blocks.spec.resolve import parse_spec
-
-        return parse_spec(text, Catalog().plus(extra, allow_imports))
-
-    def patch(self, changes: Mapping[str, Any] | None = None, **more: Any) -> Spec:
-        """A copy with differences: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
-
-        Keys may be dotted paths; mappings are merged, everything else replaces what was there. None removes an
-        interaction or edge set, and is the value null elsewhere.
-
-        Raises:
-            SpecError: a path does not exist or the result is no valid spec.
-        """
-        from gemnet_blocks.spec.resolve import patched
-
-        return patched(self, {**(changes or {}), **more})
 
     def to_dict(self) -> dict[str, Any]:
         """Plain mappings, lists and numbers that make the same spec again."""

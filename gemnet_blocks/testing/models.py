@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, final
 import torch
 from torch import Tensor
 
-from gemnet_blocks.structures import UNKNOWN_TAG, Prediction, Structures
+from gemnet_blocks.structures import Prediction, Structures, to_ase
 
 if TYPE_CHECKING:
-    from ase import Atoms
+    pass
 
 Model: TypeAlias = Callable[[Structures], Prediction | tuple[Tensor, Tensor | None] | Tensor]
 """Anything that predicts: a `Prediction`, energies and forces as a pair, or energies alone."""
@@ -69,31 +69,6 @@ class CalculatorModel:
         like = structures.positions.detach()
         energy = torch.tensor(energies, dtype=torch.float64).to(like)
         return Prediction(energy, torch.cat(forces).to(like) if with_forces else None)
-
-
-def to_ase(structures: Structures) -> list[Atoms]:
-    """The structures as ASE atoms: elements, positions, cells, periodicity, tags where any is known, and `FixAtoms`.
-
-    `Structures.from_ase` makes the same structures again.
-    """
-    from ase import Atoms
-    from ase.constraints import FixAtoms
-
-    many = []
-    for index in range(len(structures)):
-        one = structures[index].to("cpu")
-        atoms = Atoms(
-            numbers=one.numbers.numpy(),
-            positions=one.positions.detach().double().numpy(),
-            cell=one.cells[0].detach().double().numpy(),
-            pbc=one.periodic[0].numpy(),
-        )
-        if bool((one.tags != UNKNOWN_TAG).any()):
-            atoms.set_tags(one.tags.numpy())
-        if bool(one.fixed.any()):
-            atoms.set_constraint(FixAtoms(mask=one.fixed.numpy()))
-        many.append(atoms)
-    return many
 
 
 def _parts(returned: Any, name: str) -> tuple[Any, Any]:

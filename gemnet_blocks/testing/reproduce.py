@@ -21,8 +21,7 @@ from torch import Tensor
 
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.spec import Spec
-from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.models import to_ase
+from gemnet_blocks.structures import Structures, to_ase
 
 if TYPE_CHECKING:
     from ase import Atoms

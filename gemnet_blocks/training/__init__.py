@@ -1,8 +1,8 @@
 """Training: a config, what it minimises and how, and the engine that runs it and goes on where it was stopped."""
 
 from gemnet_blocks.training.config_file import json_schema, load_config, parse_config
-from gemnet_blocks.training.engine import train
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.run import train
 
 __all__ = ["Interrupted", "NonFiniteError", "TrainingConfig", "json_schema", "load_config", "parse_config", "train"]

@@ -14,19 +14,17 @@ from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.training.checkpoints import FILE, KEY
-from gemnet_blocks.training.display import Display
+from gemnet_blocks.training.data_stream import Place
+from gemnet_blocks.training.distributed import stopping
 from gemnet_blocks.training.ema import MeanWeights
 from gemnet_blocks.training.extending import extend
-from gemnet_blocks.training.logs import TrainingLog
+from gemnet_blocks.training.logs import Display, TrainingLog
+from gemnet_blocks.training.losses import in_log_units, named_errors, validate
 from gemnet_blocks.training.module import PotentialModule
+from gemnet_blocks.training.optimizer import Plateau, PlateauWatch
 from gemnet_blocks.training.options import EveryOptions
 from gemnet_blocks.training.results import Results
-from gemnet_blocks.training.schedules import Plateau, PlateauWatch
-from gemnet_blocks.training.signals import stopping
-from gemnet_blocks.training.state import Means, RunState, random_state, restore_random_state
-from gemnet_blocks.training.step import StepReport
-from gemnet_blocks.training.stream import Place
-from gemnet_blocks.training.validation import in_log_units, named_errors, validate
+from gemnet_blocks.training.state import Means, RunState, StepReport, random_state, restore_random_state
 
 
 @final

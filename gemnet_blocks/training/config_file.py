@@ -24,7 +24,7 @@ from gemnet_blocks.spec.document import (
 )
 from gemnet_blocks.spec.editor import json_schema as spec_schema
 from gemnet_blocks.spec.explain import WORDS, findings
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from gemnet_blocks.errors import StateError, first_few
 from gemnet_blocks.util.files import replacing
 
 if TYPE_CHECKING:
-    from gemnet_blocks.training.step import StepReport
+    from gemnet_blocks.training.state import StepReport
 
 
 class NonFiniteError(StateError):
@@ -63,7 +63,7 @@ def write_batch(batch: LabelledStructures, places: Sequence[str], path: Path) ->
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
 
-    from gemnet_blocks.testing.models import to_ase
+    from gemnet_blocks.structures import to_ase
 
     batch = batch.to("cpu")
     many = to_ase(batch.structures)

@@ -11,12 +11,12 @@ from torch import Tensor
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.structures import Prediction
+from gemnet_blocks.training.data_stream import PlacedBatch
 from gemnet_blocks.training.failures import NonFiniteError
 from gemnet_blocks.training.losses import Loss, Totals
 from gemnet_blocks.training.optimizer import divide_gradients, make_optimizer, shared_weights
 from gemnet_blocks.training.options import TrainingConfig
-from gemnet_blocks.training.step import StepReport
-from gemnet_blocks.training.stream import PlacedBatch
+from gemnet_blocks.training.state import StepReport
 
 
 @final

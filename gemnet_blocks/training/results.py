@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gemnet_blocks
 from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.potential.model_file import save_potential
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.potential.references import References
 from gemnet_blocks.training.logs import TrainingLog
+from gemnet_blocks.training.losses import in_log_units
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.starting import Source
 from gemnet_blocks.training.state import RunState
-from gemnet_blocks.training.validation import in_log_units
+from gemnet_blocks.util.version import LIBRARY_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +71,7 @@ class Results:
         return {
             "config": self.config.to_dict(),
             "versions": {
-                "gemnet_blocks": gemnet_blocks.__version__,
+                "gemnet_blocks": LIBRARY_VERSION,
                 "torch": torch.__version__,
                 "lightning": lightning.__version__,
                 "python": platform.python_version(),

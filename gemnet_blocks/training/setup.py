@@ -10,19 +10,21 @@ from torch import Tensor, nn
 
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StateError, first_few
-from gemnet_blocks.layers.scaling import ScaleFactor, fit_scales
+from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.potential.potential import Potential
-from gemnet_blocks.potential.references import References, fit_references
+from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.resolve import check_known
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.data_stream import Feed
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.initial_weights import weights_by_name
+from gemnet_blocks.training.losses import Metric
+from gemnet_blocks.training.optimizer import Plateau
 from gemnet_blocks.training.options import TrainingConfig
-from gemnet_blocks.training.schedules import Plateau
-from gemnet_blocks.training.validation import Metric
+from gemnet_blocks.training.references import fit_references
 
 
 def check_config(config: TrainingConfig) -> None:

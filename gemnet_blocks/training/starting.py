@@ -17,7 +17,7 @@ from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.potential.model_file import load_potential, misfits, read_model_file
 from gemnet_blocks.spec.document import entries
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import TrainingConfig
 
 

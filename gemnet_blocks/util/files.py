@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from gemnet_blocks.errors import SpecError
 
@@ -89,3 +95,38 @@ def remove_leftovers(folder: Path) -> None:
     for path in folder.iterdir():
         if re.fullmatch(r"\..+-[0-9a-f]{32}(\..*)?", path.name) and path.is_file():
             path.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write plain data; whatever was there is replaced at once."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """What a file holds; None where there is none, or one that cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+
+
+def checksum(arrays: Mapping[str, Tensor], texts: Mapping[str, str] | None = None) -> str:
+    """SHA-256 of all texts and arrays, in the order of their names.
+
+    Args:
+        arrays: on the CPU, contiguous.
+        texts: what else a file holds.
+    """
+    total = hashlib.sha256()
+    for name, text in sorted((texts or {}).items()):
+        total.update(_json([name, text]))
+    for name in sorted(arrays):
+        value = arrays[name]
+        total.update(_json([name, str(value.dtype), list(value.shape)]))
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
+
+
+def _json(value: object) -> bytes:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()

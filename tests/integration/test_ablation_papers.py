@@ -13,7 +13,7 @@ from gemnet_blocks import Structures
 from gemnet_blocks.ablation import Fit, Learner, Study, Task
 from gemnet_blocks.ablation.study_file import read_study
 from gemnet_blocks.ablation.variants import candidates
-from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.training.initial_weights import weights_by_name
 

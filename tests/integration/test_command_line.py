@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 
 from gemnet_blocks import Structures, cli
 from gemnet_blocks.checkpoints import fairchem_state
-from gemnet_blocks.demo import platinum_slab
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.util.locks import only_writer_of_file, only_writer_to_folder
 

@@ -10,11 +10,9 @@ from ase.build import fcc111
 from memory import Allocations
 from properties.models import INTERACTIONS, alone, published_spec, symmetric_spec
 
-from gemnet_blocks.angular.plan import AngularMethod
-from gemnet_blocks.graph.chains import Chains
-from gemnet_blocks.graph.padded import AtomGroups
-from gemnet_blocks.graph.quadruplets import Quadruplets
-from gemnet_blocks.graph.triplets import Triplets
+from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.graph.padded import AtomGroups, Chains
+from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.build import Execution

@@ -11,7 +11,7 @@ import torch
 from helpers import small_model, small_spec
 
 from gemnet_blocks.data.batching import BudgetSampler, loader
-from gemnet_blocks.data.edge_counts import edge_counts_for
+from gemnet_blocks.data.neighbor_cache import edge_counts_for
 from gemnet_blocks.data.opening import DataSplits, open_data
 from gemnet_blocks.data.options import DataOptions
 

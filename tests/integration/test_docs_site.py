@@ -123,7 +123,7 @@ def test_no_machine_is_mentioned(site: Path) -> None:
 
 def test_every_field_is_in_the_reference(site: Path) -> None:
     from gemnet_blocks.spec.catalog import BUILT_IN
-    from gemnet_blocks.spec.schema import Spec
+    from gemnet_blocks.spec.resolve import Spec
     from gemnet_blocks.training.options import TrainingConfig
 
     text = (site / "reference" / "spec.html").read_text(encoding="utf-8")

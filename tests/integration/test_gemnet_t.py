@@ -14,8 +14,8 @@ from torch import Tensor
 
 from gemnet_blocks import GemNetT, Structures
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.layers.scaling import fit_scales
 from gemnet_blocks.model.profiler import profile
+from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.model.summary import layers, parameter_count
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.build import Execution

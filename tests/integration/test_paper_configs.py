@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from gemnet_blocks import Structures
-from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.spec import Spec, build, load_spec
 from gemnet_blocks.spec.published import to_published
 

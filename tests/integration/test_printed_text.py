@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from gemnet_blocks import cli
 from gemnet_blocks.ablation.options import BASE
-from gemnet_blocks.ablation.progress import Progress
 from gemnet_blocks.ablation.results import RunResult
+from gemnet_blocks.ablation.runs.scheduler import Progress
 from gemnet_blocks.cli.tables import console
 from gemnet_blocks.potential.model_file import save_potential
 

@@ -7,7 +7,7 @@ import pytest
 from browser import Browser
 from synthetic_studies import full_study
 
-from gemnet_blocks.ablation.report.report import write_report
+from gemnet_blocks.ablation.report.content import write_report
 
 TELEPHONE, DESK = 390, 1280
 LONG = "a name without any space: " + "x" * 150

@@ -23,7 +23,7 @@ from gemnet_blocks import (
     GemNetT,
     Structures,
 )
-from gemnet_blocks.angular.plan import AngularMethod
+from gemnet_blocks.aggregation.angular_sum import AngularMethod
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
 from gemnet_blocks.published.dictionaries import graph_dictionary, index_dictionary
 from gemnet_blocks.spec import build

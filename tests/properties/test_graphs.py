@@ -11,10 +11,9 @@ from properties.harness import holds_for
 
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions, GraphBuilder, Graphs
-from gemnet_blocks.graph.chains import chains
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
 from gemnet_blocks.graph.neighbor_list import neighbor_search
-from gemnet_blocks.graph.padded import atom_groups
+from gemnet_blocks.graph.padded import atom_groups, chains
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing import strategies as some

@@ -12,12 +12,11 @@ from helpers import GRADIENT_FORCES, assert_close, slab, small_cell, small_model
 from potentials import crystals, smooth_potential
 from torch import Tensor
 
-from gemnet_blocks.angular.plan import AngularMethod
+from gemnet_blocks.aggregation.angular_sum import AngularMethod
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Execution
-from gemnet_blocks.strain import strained
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import Structures, strained
 
 COMPONENTS = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 

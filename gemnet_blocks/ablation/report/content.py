@@ -6,16 +6,25 @@ Nothing in it depends on when or where it is written: the same results make the 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from gemnet_blocks.ablation.caveats import caveats
-from gemnet_blocks.ablation.comparison import Comparison
-from gemnet_blocks.ablation.costs import cost, costs_table
-from gemnet_blocks.ablation.pareto import draw_pareto
-from gemnet_blocks.ablation.report.figures import curve_metric, draw_curves, draw_differences
-from gemnet_blocks.ablation.report.formatting import clean, clean_lines, number, percent, plain, probability, quantity
+from gemnet_blocks.ablation.report.figures import curve_metric, draw_curves, draw_differences, draw_pareto
+from gemnet_blocks.ablation.report.formatting import (
+    clean,
+    clean_lines,
+    number,
+    on_paper,
+    percent,
+    plain,
+    probability,
+    quantity,
+)
 from gemnet_blocks.ablation.report.page import (
+    FIGURES,
     Block,
+    Bullets,
     Facts,
     Finding,
     Findings,
@@ -25,10 +34,16 @@ from gemnet_blocks.ablation.report.page import (
     Picture,
     Section,
     Table,
+    to_html,
+    to_markdown,
 )
+from gemnet_blocks.ablation.report.statistics import LEVEL, MINIMUM_PAIRS, Comparison, pairs_needed, smallest_p_value
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
     compare_study,
+    cost,
+    costs_table,
+    differences_csv,
     differences_table,
     done_runs,
     environment_table,
@@ -37,10 +52,69 @@ from gemnet_blocks.ablation.report.tables import (
     middle,
     ordered,
     planned_seeds,
+    runs_csv,
     sorted_runs,
     unfinished_table,
 )
 from gemnet_blocks.ablation.results import StudyResults
+from gemnet_blocks.util.files import replacing
+
+
+def caveats(results: StudyResults, compared: Sequence[Comparison]) -> Bullets:
+    """What a reader must know, with the numbers of this study."""
+    seeds, count = len(planned_seeds(results)), len(compared)
+    shown = quantity(results.primary_metric)
+    items = [
+        f"“Worse” and “better” are about {shown.label} alone: the difference was tested by flipping the signs of the "
+        f"paired differences (two-sided), and corrected for {_variants(count)} after Holm. If no variant differed from "
+        f"the base, the chance of calling any of them different would be at most {100 * LEVEL:.0f} %.",
+        "“No difference shown” is not “no difference”: the interval says which differences remain possible.",
+        _attainable(seeds, count),
+        "The intervals (bootstrap, BCa) are too narrow when seeds are few: 95 % intervals hold the truth in about "
+        "87 % of cases with 6 pairs and 91 % with 10. An interval without zero is no verdict.",
+        "Seeds vary initial weights and the order of the data, the same for base and variants. They do not vary "
+        "training and test sets: nothing here says how much the result depends on those.",
+        "All variants had the same training budget and options. A variant that needs other options, or longer "
+        "training, may do better than it does here.",
+    ]
+    missing = [one for one in compared if one.missing]
+    if missing:
+        told = ", ".join(f"{clean(one.variant)}: {one.missing} of {one.planned}" for one in missing)
+        items.append(
+            f"Pairs are missing ({told}) because runs are not done or their errors are not finite. Only complete pairs "
+            "are compared. If a variant fails where it would do badly, the pairs that are left flatter it."
+        )
+    items.append(
+        "Times were measured on the machine named below, together with whatever else ran there: compare them with "
+        "their spread in mind. Peak memory is estimated, from the shapes of all tensors of one training step. FLOPs, "
+        "counts and memory do not depend on the machine."
+    )
+    return Bullets(tuple(items))
+
+
+def _attainable(seeds: int, count: int) -> str:
+    needed = pairs_needed(count)
+    least = min(1.0, max(count, 1) * smallest_p_value(seeds))
+    if seeds < MINIMUM_PAIRS:
+        return (
+            f"With {seeds} seeds nothing can be shown, and no p-values are given: even if a variant is worse with all "
+            f"of 5 seeds, p = 2/2⁵ = 0.0625 > {LEVEL}. {_variants(count).capitalize()} would need {needed} seeds."
+        )
+    text = (
+        f"With {seeds} seeds, the least p-value that can come out is {number(smallest_p_value(seeds), 2)}, after "
+        f"correction for {_variants(count)} {probability(least)}"
+    )
+    if least > LEVEL:
+        return f"{text}: no difference can be shown, however large. {needed} seeds are needed."
+    return (
+        f"{text}. With few seeds the test errs less often than its level says, and misses differences that some seeds "
+        "do not share."
+    )
+
+
+def _variants(count: int) -> str:
+    return "1 variant" if count == 1 else f"{count} variants"
+
 
 NO_ERROR = "no message"
 """In place of the error of a run that failed without one."""
@@ -191,3 +265,50 @@ def _environment(results: StudyResults) -> tuple[Block, ...]:
         rows = tuple((clean(str(key)), plain(value, 2000)) for key, value in results.settings.items())
         blocks.append(Table("The study", ("setting", "value"), rows, words=2))
     return tuple(blocks)
+
+
+HTML, MARKDOWN, RUNS, DIFFERENCES = "report.html", "report.md", "runs.csv", "differences.csv"
+"""The files of a report, beside its folder of figures."""
+
+
+def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
+    """Write the report of a study: one HTML page, Markdown with its figures, and CSV files.
+
+    Everything in it comes from the results: the same results make the same files. Nothing is written before all of it
+    is made, and every file is replaced as a whole, the page last. Other files of the folder stay as they are.
+
+    Args:
+        results: of the study, complete or not.
+        folder: where to; made if it does not exist.
+
+    Returns:
+        The HTML page, which needs none of the other files.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: the folder cannot be written.
+    """
+    target = Path(folder)
+    contents = report_files(results)
+    (target / FIGURES).mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        with replacing(target / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+    return target / HTML
+
+
+def report_files(results: StudyResults) -> Mapping[str, str]:
+    """The text of all files of a report by name, the page last.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+    """
+    made = page(results)
+    pictures = [block for section in made.sections for block in section.blocks if isinstance(block, Picture)]
+    return {
+        **{f"{FIGURES}/{one.name}.svg": on_paper(one.svg) for one in pictures},
+        RUNS: runs_csv(results),
+        DIFFERENCES: differences_csv(results),
+        MARKDOWN: to_markdown(made),
+        HTML: to_html(made),
+    }

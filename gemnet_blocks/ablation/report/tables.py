@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any
 
-from gemnet_blocks.ablation.comparison import Comparison, compare
 from gemnet_blocks.ablation.report.formatting import (
     NONE,
     clean,
+    clean_lines,
+    number,
     percent,
     plain,
     probability,
     quantity,
+    scaled,
 )
 from gemnet_blocks.ablation.report.page import Table
-from gemnet_blocks.ablation.report.statistics import LEVEL
+from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison, compare
 from gemnet_blocks.ablation.results import RunResult, StudyResults
 
 
@@ -226,3 +231,153 @@ def _flat(data: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, str]]
             yield from _flat(value, f"{start}{key}.")
         else:
             yield f"{start}{key}", plain(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """One kind of cost.
+
+    Attributes:
+        name: in results.
+        label: in words.
+        unit: of results: `s`, `B`, `FLOP`, empty for a count, which a table shows in full; None: shown with an
+            exponent.
+        spread: `range`: least and greatest over the seeds; else the name of another cost that measures it, or empty.
+    """
+
+    name: str
+    label: str
+    unit: str | None = ""
+    spread: str = ""
+
+    def scale(self, values: Sequence[float]) -> tuple[float, str]:
+        """The unit in which all these values are shown, by which they are divided, and the heading with it."""
+        if self.unit is None:
+            return 1.0, self.label
+        size, unit = scaled(max(map(abs, values), default=0.0), self.unit.replace("FLOP", ""))
+        return size, f"{self.label} ({unit})" if unit else self.label
+
+    def show(self, value: float) -> str:
+        """A value, already divided by the unit."""
+        if self.unit is None:
+            return f"{value:.1e}"
+        return f"{value:,.0f}" if value >= 100 else number(value, 3)
+
+
+COSTS = (
+    Cost("parameters", "parameters"),
+    Cost("matmul_flops_inference", "matmul FLOPs, inference", "FLOP"),
+    Cost("matmul_flops_training", "matmul FLOPs, training step", "FLOP"),
+    Cost("inference_seconds", "inference time", "s", spread="inference_spread"),
+    Cost("training_seconds", "training time", "s", spread="range"),
+    Cost("steps", "training steps", spread="range"),
+    Cost("peak_memory_bytes", "peak memory", "B", spread="range"),
+    Cost("edges", "edges"),
+    Cost("triplets", "triplets"),
+    Cost("quadruplets", "quadruplets"),
+    Cost("symmetry_error", "symmetry error", None, spread="range"),
+)
+"""In the order in which they are shown."""
+
+
+def cost(name: str) -> Cost:
+    """The cost of a name."""
+    return next(one for one in COSTS if one.name == name)
+
+
+def costs_table(results: StudyResults) -> Table:
+    """Medians over the seeds of everything that a variant costs, and multiples of the base's."""
+    runs = [done_runs(results, name) for name in ordered(results)]
+    columns = [_column(kind, runs) for kind in COSTS if any(finite(one, kind.name) for one in runs)]
+    rows = tuple(
+        (*label, *(column[place] for column in columns)) for place, label in enumerate(numbered(results), start=1)
+    )
+    return Table(
+        "Costs",
+        ("#", "variant", *(column[0] for column in columns)),
+        rows,
+        words=2,
+        note="Medians over the seeds. [a … b]: least and greatest over the seeds; ±: half the distance of the "
+        "quartiles of the repetitions; ×: multiples of the base. FLOP: of products of matrices. Peak memory: of a "
+        "training step, estimated. Edges, triplets and quadruplets: per structure.",
+    )
+
+
+def _column(kind: Cost, runs: list[list[RunResult]]) -> list[str]:
+    """The heading, and what every variant costs."""
+    values = [value for one in runs for value in finite(one, kind.name)]
+    size, heading = kind.scale(values) if kind.unit else (1.0, kind.label)
+    base = middle(runs[0], kind.name)
+    cells = [_cell(kind, runs[0], size)]
+    for one in runs[1:]:
+        value = middle(one, kind.name)
+        times = f" ({number(value / base, 2)}×)" if value is not None and base and kind.unit is not None else ""
+        cells.append(_cell(kind, one, size) + times)
+    return [heading, *cells]
+
+
+def _cell(kind: Cost, runs: list[RunResult], size: float) -> str:
+    value = middle(runs, kind.name)
+    if value is None:
+        return NONE
+    text = kind.show(value / size)
+    if kind.spread == "range":
+        values = finite(runs, kind.name)
+        low, high = kind.show(min(values) / size), kind.show(max(values) / size)
+        return f"{text} [{low} … {high}]" if low != high else text
+    width = middle(runs, kind.spread) if kind.spread else None
+    return text if width is None else f"{text} ± {number(width / size, 2)}"
+
+
+def runs_csv(results: StudyResults) -> str:
+    """One row for each run: variant, seed, key, status, error, then its metrics and costs, empty where unknown."""
+    metrics = sorted({name for run in results.runs for name in run.metrics})
+    costs = sorted({name for run in results.runs for name in run.cost})
+    headings = [
+        *("variant", "seed", "key", "status", "error"),
+        *(safe(clean(name)) for name in metrics),
+        *(safe(clean(name)) for name in costs),
+    ]
+    rows = (
+        [
+            *(safe(clean(run.variant)), run.seed, safe(clean(run.key)), run.status, safe(clean_lines(run.error or ""))),
+            *(run.metrics.get(name) for name in metrics),
+            *(run.cost.get(name) for name in costs),
+        ]
+        for run in sorted_runs(results)
+    )
+    return _written(headings, rows)
+
+
+def differences_csv(results: StudyResults) -> str:
+    """One row for each variant and metric: means over the pairs, difference, interval, p-values and verdict.
+
+    Only the primary metric has verdicts.
+    """
+    headings = [
+        *("metric", "variant", "pairs", "planned", "base_mean", "variant_mean", "difference", "low", "high"),
+        *("relative", "higher", "p", "p_holm", "verdict", "reason"),
+    ]
+    rows = []
+    for metric in metrics_of(results):
+        for one in compare_study(results, metric):
+            ends = (one.interval.low, one.interval.high) if one.interval else (None, None)
+            values = [one.base_mean, one.variant_mean, one.mean, *ends, one.relative]
+            known = [None if value is None or value != value else value for value in values]
+            judged = (one.verdict, one.reason) if metric == results.primary_metric else ("", "")
+            names = (safe(clean(metric)), safe(clean(one.variant)), len(one.seeds), one.planned)
+            rows.append([*names, *known, one.higher, one.p_value, one.corrected, *judged])
+    return _written(headings, rows)
+
+
+def safe(text: str) -> str:
+    """Text that no spreadsheet takes for a formula: one that starts like one gets a ' in front."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def _written(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(headings)
+    writer.writerows(rows)
+    return text.getvalue()

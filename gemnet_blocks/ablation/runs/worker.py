@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import signal
 import sys
 import threading
@@ -16,6 +17,7 @@ from typing import Any
 
 from gemnet_blocks.ablation.runs.jobs import imported
 from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.util.version import LIBRARY_VERSION
 
 BUSY = 75
 """The exit code where somebody else does the run."""
@@ -58,7 +60,7 @@ def work(
     Returns:
         An exit code: 0, `BUSY`, `FAILED`, or 128 and the signal that stopped it.
     """
-    from gemnet_blocks.ablation.claims import Claim
+    from gemnet_blocks.ablation.runs.run_folder import Claim
 
     claim = Claim.acquire(folder) if token is None else Claim.adopt(folder, token)
     if claim is None:
@@ -71,10 +73,9 @@ def work(
 
 
 def _run(folder: Path, learner_class: Any, catalog: Catalog) -> int:
-    from gemnet_blocks.ablation.claims import owner
-    from gemnet_blocks.ablation.environment import environment
     from gemnet_blocks.ablation.results import RunResult
-    from gemnet_blocks.ablation.runs.run_folder import RunFolder
+    from gemnet_blocks.ablation.runs.run_folder import RunFolder, owner
+    from gemnet_blocks.ablation.runs.worker import environment
     from gemnet_blocks.training.failures import Interrupted
 
     run = RunFolder(folder)
@@ -113,7 +114,7 @@ def _run(folder: Path, learner_class: Any, catalog: Catalog) -> int:
 @contextmanager
 def _heartbeat(claim: Any, parent: int | None) -> Iterator[None]:
     """Show that the run goes on, and stop it when it must not."""
-    from gemnet_blocks.ablation.claims import BEAT
+    from gemnet_blocks.ablation.runs.run_folder import BEAT
 
     over = threading.Event()
 
@@ -140,3 +141,37 @@ def _heartbeat(claim: Any, parent: int | None) -> Iterator[None]:
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def environment() -> dict[str, Any]:
+    """Versions, processor and threads of this process."""
+    import torch
+
+    return {
+        "gemnet_blocks": LIBRARY_VERSION,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "host": platform.node(),
+        "cpu": processor(),
+        "cores": cores(),
+        "threads": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+    }
+
+
+def processor() -> str:
+    """The name of the processor."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity is not None else os.cpu_count() or 1

@@ -25,8 +25,7 @@ from gemnet_blocks.spec.published.arguments import (
     translated,
 )
 from gemnet_blocks.spec.published.limits import cutoffs, neighbor_cap, neighbor_caps
-from gemnet_blocks.spec.resolve import validate
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec, validate
 
 
 def from_published(arguments: Mapping[str, Any]) -> Spec:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from gemnet_blocks.blocks.summed import SummedOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.model.heads import DirectForcesOptions, GradientForcesOptions
+from gemnet_blocks.model.readout import SummedOptions
 from gemnet_blocks.spec.published import gemnet_t
 from gemnet_blocks.spec.published.arguments import CIRCULAR_NAMES, FIELD_NAMES, PUBLISHED_DEFAULTS, SPHERICAL_NAMES
 from gemnet_blocks.spec.published.reading import from_published
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 
 
 def to_published(spec: Spec) -> dict[str, Any]:

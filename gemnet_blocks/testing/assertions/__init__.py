@@ -21,28 +21,40 @@ To look at what was found:
         print(to_ase(found.example["structures"]))  # from gemnet_blocks.testing.models
 """
 
-from gemnet_blocks.testing.assertions.balance import assert_momentum_balance, assert_torque_balance
 from gemnet_blocks.testing.assertions.bases import (
     assert_circular_basis,
     assert_radial_basis,
     assert_spherical_basis,
 )
-from gemnet_blocks.testing.assertions.comparison import assert_close, assert_same_function, gradients
-from gemnet_blocks.testing.assertions.counterexample import Check, CounterExample
+from gemnet_blocks.testing.assertions.comparison import (
+    TOLERANCES,
+    Tolerance,
+    assert_close,
+    assert_same_function,
+    gradients,
+    tolerance_of,
+)
+from gemnet_blocks.testing.assertions.counterexample import Check, CounterExample, search
 from gemnet_blocks.testing.assertions.derivatives import assert_forces_are_gradient, assert_second_derivatives
-from gemnet_blocks.testing.assertions.interactions import assert_interaction, interaction_spec
-from gemnet_blocks.testing.assertions.messages import assert_learning, assert_messages
-from gemnet_blocks.testing.assertions.objects import assert_model
-from gemnet_blocks.testing.assertions.repeatability import (
+from gemnet_blocks.testing.assertions.interactions import (
+    assert_interaction,
+    assert_learning,
+    assert_messages,
+    interaction_spec,
+)
+from gemnet_blocks.testing.assertions.models import assert_model
+from gemnet_blocks.testing.assertions.smoothness import assert_smooth, assert_smooth_at_cutoff, crossing
+from gemnet_blocks.testing.assertions.symmetry import (
     assert_copies,
     assert_copyable,
     assert_deterministic,
+    assert_finite,
+    assert_momentum_balance,
     assert_precision,
+    assert_symmetry,
+    assert_torque_balance,
+    energy_spread,
 )
-from gemnet_blocks.testing.assertions.search import search
-from gemnet_blocks.testing.assertions.smoothness import assert_smooth, assert_smooth_at_cutoff, crossing
-from gemnet_blocks.testing.assertions.symmetry import assert_finite, assert_symmetry, energy_spread
-from gemnet_blocks.testing.assertions.tolerances import TOLERANCES, Tolerance, tolerance_of
 
 __all__ = [
     "TOLERANCES",

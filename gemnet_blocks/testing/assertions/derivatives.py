@@ -10,9 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.assertions.paths import Path, along
+from gemnet_blocks.testing.assertions.comparison import Tolerance, as_tolerance
+from gemnet_blocks.testing.assertions.smoothness import Path, along
 from gemnet_blocks.testing.assertions.symmetry import finite_prediction
-from gemnet_blocks.testing.assertions.tolerances import Tolerance, as_tolerance
 from gemnet_blocks.testing.models import Model, predict
 
 DOUBLE_STEPS = (1e-3, 1e-4, 1e-5)

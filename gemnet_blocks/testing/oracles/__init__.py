@@ -29,7 +29,6 @@ from gemnet_blocks.testing.oracles.bases import (
     spherical_bessel,
     spherical_functions,
 )
-from gemnet_blocks.testing.oracles.caps import smooth_step, smooth_step_integral, smooth_weights, within_cap
 from gemnet_blocks.testing.oracles.dihedrals import Angles, angles
 from gemnet_blocks.testing.oracles.edge_sets import (
     Ruling,
@@ -42,7 +41,17 @@ from gemnet_blocks.testing.oracles.edge_sets import (
     selection,
     symmetrized,
 )
-from gemnet_blocks.testing.oracles.embeddings import atom_embedding, block, edge_embedding
+from gemnet_blocks.testing.oracles.embeddings import (
+    atom_embedding,
+    atom_update,
+    block,
+    direct_forces,
+    edge_embedding,
+    energy,
+    output_block,
+    output_network,
+    read_out,
+)
 from gemnet_blocks.testing.oracles.graphs import (
     Edge,
     Neighbor,
@@ -53,8 +62,12 @@ from gemnet_blocks.testing.oracles.graphs import (
     neighbors,
     quadruplets,
     reverse,
+    smooth_step,
+    smooth_step_integral,
+    smooth_weights,
     symmetrize,
     triplets,
+    within_cap,
 )
 from gemnet_blocks.testing.oracles.interactions import (
     atom_atom,
@@ -77,14 +90,6 @@ from gemnet_blocks.testing.oracles.layers import (
     to_both_directions,
 )
 from gemnet_blocks.testing.oracles.models import edge_sets_of, features, graphs_of, model, radial_values
-from gemnet_blocks.testing.oracles.reading_out import (
-    atom_update,
-    direct_forces,
-    energy,
-    output_block,
-    output_network,
-    read_out,
-)
 
 __all__ = [
     "Angles",

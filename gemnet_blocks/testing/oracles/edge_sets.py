@@ -15,8 +15,16 @@ from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.graph.max_neighbors import CapRule
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.oracles.caps import smooth_step, smooth_weights, within_cap
-from gemnet_blocks.testing.oracles.graphs import Edge, Neighbor, is_towards_higher, neighbors, symmetrize
+from gemnet_blocks.testing.oracles.graphs import (
+    Edge,
+    Neighbor,
+    is_towards_higher,
+    neighbors,
+    smooth_step,
+    smooth_weights,
+    symmetrize,
+    within_cap,
+)
 from gemnet_blocks.testing.oracles.layers import stacked
 
 Vector = Float[Tensor, "3"]

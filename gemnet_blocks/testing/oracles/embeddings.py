@@ -3,23 +3,122 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
-from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
-from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.graph.builder import Graphs
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction
-from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding, ElementEmbedding, PeriodicTableEmbedding
 from gemnet_blocks.layers.projection import RadialValues
-from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.block import AtomUpdate, Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
-from gemnet_blocks.testing.oracles.graphs import edges_of
+from gemnet_blocks.model.readout import (
+    ConcatenatedOutputBlock,
+    ConcatenatedReadOut,
+    Contributions,
+    Output,
+    OutputNetwork,
+    SummedOutputBlock,
+    SummedReadOut,
+)
+from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
 from gemnet_blocks.testing.oracles.interactions import interaction
-from gemnet_blocks.testing.oracles.layers import dense, stacked, through
-from gemnet_blocks.testing.oracles.reading_out import atom_update
+from gemnet_blocks.testing.oracles.layers import dense, scaled, stacked, through
+
+
+def atom_update(
+    module: AtomUpdate, m: Float[Tensor, "edges edge_size"], radial: Float[Tensor, "edges radial"], edges: EdgeSet
+) -> Float[Tensor, "atoms atom_size"]:
+    """g_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca))."""
+    terms = m * (radial @ module.radial.weight.T)
+    zeros = m.new_zeros(edges.atom_count, m.shape[1])
+    per_atom = list(zeros)
+    for i, ca in enumerate(edges_of(edges)):
+        per_atom[ca.target] = per_atom[ca.target] + terms[i]
+    return through(module.layers, scaled(module.scale, stacked(per_atom, zeros)))
+
+
+def output_block(
+    module: nn.Module, embeddings: Embeddings, radial: Float[Tensor, "edges radial"], edges: EdgeSet
+) -> Output:
+    """x_a as `atom_update`, then layers((x_a + h_a)/√2) where there are any; x_ca = scale · (layers(m) ⊙ lin(rad)).
+
+    Where numbers are summed, lin(x_a) and lin(x_ca) in their place.
+
+    Raises:
+        TypeError: the output block is not built in.
+    """
+    if isinstance(module, SummedOutputBlock):
+        found = output_block(module.features, embeddings, radial, edges)
+        atoms = found.atoms @ module.atoms.linear.weight.T
+        if found.edges is None or module.edges is None:
+            return Output(atoms, None)
+        return Output(atoms, found.edges @ module.edges.linear.weight.T)
+    if not isinstance(module, ConcatenatedOutputBlock):
+        raise TypeError(f"no oracle knows the output block {type(module).__name__}: write one")
+    x = atom_update(module.update, embeddings.edges, radial, edges)
+    if module.after_atom is not None:
+        x = through(module.after_atom, (x + embeddings.atoms) / math.sqrt(2))
+    if module.edge_layers is None:
+        return Output(x, None)
+    y = through(module.edge_layers, embeddings.edges)
+    return Output(x, scaled(module.edge_scale, y * (radial @ module.edge_radial.weight.T)))
+
+
+def output_network(
+    network: OutputNetwork, features: Sequence[Float[Tensor, "rows features"]]
+) -> Float[Tensor, " rows"]:
+    """lin(layers([x_0, x_1, …])), one number per row."""
+    return through(network.layers, torch.cat(list(features), dim=1)) @ network.last.linear.weight[0]
+
+
+def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
+    """One number per atom, and per edge for direct forces, from the results of all output blocks.
+
+    Raises:
+        TypeError: the read-out is not built in.
+    """
+    if isinstance(module, SummedReadOut):
+        total = outputs[0]
+        for one in outputs[1:]:
+            edges = None if total.edges is None or one.edges is None else total.edges + one.edges
+            total = Output(total.atoms + one.atoms, edges)
+        return Contributions(total.atoms[:, 0], None if total.edges is None else total.edges[:, 0])
+    if not isinstance(module, ConcatenatedReadOut):
+        raise TypeError(f"no oracle knows the read-out {type(module).__name__}: write one")
+    atoms = output_network(module.atoms, [output.atoms for output in outputs])
+    of_edges = [output.edges for output in outputs if output.edges is not None]
+    return Contributions(atoms, None if module.edges is None else output_network(module.edges, of_edges))
+
+
+def energy(
+    atoms: Float[Tensor, " atoms"], structure: Int[Tensor, " atoms"], count: int, reduce: Literal["sum", "mean"]
+) -> Float[Tensor, " structures"]:
+    """E_s = Σ_a e_a over the atoms of each of `count` structures, or their mean; 0 without atoms."""
+    zeros = atoms.new_zeros(count)
+    energies = list(zeros)
+    for s in range(count):
+        own = [atoms[a] for a, of_atom in enumerate(structure.tolist()) if of_atom == s]
+        energies[s] = sum(own, energies[s])
+        if reduce == "mean" and own:
+            energies[s] = energies[s] / len(own)
+    return stacked(energies, zeros)
+
+
+def direct_forces(magnitude: Float[Tensor, " edges"], main: SymmetricEdges, coupled: bool) -> Float[Tensor, "atoms 3"]:
+    """F_a = Σ_{c→a} f_ca u_ca; `coupled`: with the average of f over both directions of an edge."""
+    edges = edges_of(main.edges)
+    zeros = magnitude.new_zeros(main.edges.atom_count, 3)
+    forces = list(zeros)
+    for i, (ca, opposite) in enumerate(zip(edges, reverse(edges), strict=True)):
+        f = (magnitude[i] + magnitude[opposite]) / 2 if coupled else magnitude[i]
+        forces[ca.target] = forces[ca.target] + f * main.edges.direction[i]
+    return stacked(forces, zeros)
 
 
 def atom_embedding(module: AtomEmbedding, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:

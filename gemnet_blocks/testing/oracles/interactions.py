@@ -10,14 +10,19 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.atom_edge import AtomEdgeInteraction, SharedAtomEdgeGeometry
-from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction, SharedEdgeAtomGeometry
-from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.builder import Graphs
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction, SharedAtomAtomGeometry
 from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction, SharedQuadrupletGeometry
-from gemnet_blocks.interactions.triplet import SharedTripletGeometry, TripletInteraction
+from gemnet_blocks.interactions.triplet import (
+    AtomEdgeInteraction,
+    EdgeAtomInteraction,
+    SharedAtomEdgeGeometry,
+    SharedEdgeAtomGeometry,
+    SharedTripletGeometry,
+    TripletInteraction,
+    TripletSum,
+)
 from gemnet_blocks.layers.projection import RadialValues
 from gemnet_blocks.testing.oracles.bases import circular_functions, spherical_functions
 from gemnet_blocks.testing.oracles.dihedrals import angles

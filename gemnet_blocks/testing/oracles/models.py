@@ -9,7 +9,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.blocks.read_out import Output
 from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.graph.builder import MAIN, GraphBuilder, Graphs
 from gemnet_blocks.interactions.interaction import Embeddings
@@ -17,13 +16,21 @@ from gemnet_blocks.layers.projection import RadialBases, RadialValues
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet, Trunk
 from gemnet_blocks.model.heads import DirectForces
+from gemnet_blocks.model.readout import Output
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.testing.oracles.bases import radial_functions
 from gemnet_blocks.testing.oracles.edge_sets import Ruling, WeightedEdge, edge_sets, measured
-from gemnet_blocks.testing.oracles.embeddings import atom_embedding, block, edge_embedding
+from gemnet_blocks.testing.oracles.embeddings import (
+    atom_embedding,
+    block,
+    direct_forces,
+    edge_embedding,
+    energy,
+    output_block,
+    read_out,
+)
 from gemnet_blocks.testing.oracles.graphs import reverse
 from gemnet_blocks.testing.oracles.layers import stacked
-from gemnet_blocks.testing.oracles.reading_out import direct_forces, energy, output_block, read_out
 
 
 def model(gemnet: GemNet, structures: Structures) -> Prediction:

@@ -8,32 +8,42 @@ Importing this package makes hypothesis print structures and specs of falsifying
 """
 
 from gemnet_blocks.testing.reproduce import register_printers
-from gemnet_blocks.testing.strategies.arrangements import ELEMENTS
-from gemnet_blocks.testing.strategies.batches import batches, concatenate, structures
-from gemnet_blocks.testing.strategies.broken_specs import BrokenSpec, broken_specs
+from gemnet_blocks.testing.strategies.batches import (
+    batches,
+    cell_changes,
+    concatenate,
+    permutations,
+    reorderings,
+    rotations,
+    structures,
+    supercells,
+    symmetries,
+    translations,
+)
 from gemnet_blocks.testing.strategies.degenerate import (
     chains,
     coincident,
     degenerate_structures,
     empty,
     isolated,
+    perfect_crystals,
+    perfect_slabs,
     planar,
     shells,
     tiny_cells,
 )
-from gemnet_blocks.testing.strategies.generic import clusters, crystals, generic_structures, molecules, slabs
-from gemnet_blocks.testing.strategies.genericity import Margins, is_generic, margins
-from gemnet_blocks.testing.strategies.perfect import perfect_crystals, perfect_slabs
-from gemnet_blocks.testing.strategies.specs import small_spec, spec_patches, specs
-from gemnet_blocks.testing.strategies.symmetries import (
-    cell_changes,
-    permutations,
-    reorderings,
-    rotations,
-    supercells,
-    symmetries,
-    translations,
+from gemnet_blocks.testing.strategies.generic import (
+    ELEMENTS,
+    Margins,
+    clusters,
+    crystals,
+    generic_structures,
+    is_generic,
+    margins,
+    molecules,
+    slabs,
 )
+from gemnet_blocks.testing.strategies.specs import BrokenSpec, broken_specs, small_spec, spec_patches, specs
 
 __all__ = [
     "ELEMENTS",

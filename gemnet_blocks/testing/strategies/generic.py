@@ -5,26 +5,220 @@ On these, everything that a model computes is differentiable but for its own cut
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from hypothesis import reject
 from hypothesis import strategies as st
 
-from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.strategies.arrangements import (
-    ELEMENTS,
-    NO_CELLS,
-    PERIODIC_AXES,
-    Atom,
-    atoms_on_sites,
-    grid,
-    grid_side,
-    one_structure,
-    untagged,
+from gemnet_blocks.structures import UNKNOWN_TAG, Structures
+
+ELEMENTS = (1, 6, 7, 8, 13, 29, 78)
+"""H, C, N, O, Al, Cu and Pt."""
+
+PERIODIC_AXES = (
+    (True, True, True),
+    (True, True, False),
+    (True, False, True),
+    (False, True, True),
+    (True, False, False),
+    (False, True, False),
+    (False, False, True),
 )
-from gemnet_blocks.testing.strategies.genericity import LEAST_DISTANCE, Array, is_generic
+"""Every combination of periodic axes but none."""
+
+NO_CELLS = (
+    np.zeros((3, 3)),
+    np.diag([8.0, 9.0, 10.0]),
+    np.array([[500.0, 0, 0], [20.0, 600.0, 0], [0, -30.0, 700.0]]),
+    np.array([[5.0, 0, 0], [5.0, 0, 0], [0, 0, 0]]),
+)
+"""What cells say where nothing is periodic: nothing, a box, a huge one, something that spans no volume."""
+
+
+@dataclass(frozen=True, slots=True)
+class Atom:
+    """An atom on a site.
+
+    Attributes:
+        site: the number of its site; what the sites are is up to the structure.
+        number: atomic number.
+        tag: 0 below the surface, 1 surface, 2 adsorbate.
+    """
+
+    site: int
+    number: int
+    tag: int
+
+
+@st.composite
+def atoms_on_sites(
+    draw: st.DrawFn,
+    site_count: int,
+    elements: Sequence[int],
+    max_atoms: int,
+    min_atoms: int = 0,
+    unique: bool = True,
+) -> list[Atom]:
+    """Atoms on some of `site_count` sites, mostly few; every atom can be left out by itself when examples shrink."""
+    most = min(max_atoms, site_count) if unique else max_atoms
+    # lists alone would hardly ever be long; when examples shrink, this becomes 0 and frees the list
+    least = draw(st.sampled_from((0, 1, 2, 3, 5, 8, most // 4, most // 2)))
+    rows = draw(
+        st.lists(
+            st.tuples(st.integers(0, site_count - 1), st.sampled_from(tuple(elements)), st.sampled_from((0, 1, 2))),
+            min_size=min(max(min_atoms, least), most),
+            max_size=most,
+            unique_by=(lambda row: row[0]) if unique else None,
+        )
+    )
+    return [Atom(*row) for row in rows]
+
+
+def one_structure(
+    positions: Any,
+    atoms: Sequence[Atom],
+    cell: Any = None,
+    periodic: Sequence[bool] = (False, False, False),
+    tagged: bool = True,
+    held: bool = False,
+) -> Structures:
+    """One structure in float64.
+
+    Args:
+        positions: in Å, a row per atom.
+        atoms: their elements and tags.
+        cell: lattice vectors in Å, a row each; None for none.
+        periodic: whether it repeats along each.
+        tagged: whether tags are known.
+        held: whether atoms below the surface are fixed.
+    """
+    tags = [atom.tag for atom in atoms]
+    return Structures(
+        positions=torch.tensor(np.asarray(positions, dtype=np.float64).reshape(len(atoms), 3)),
+        numbers=torch.tensor([atom.number for atom in atoms], dtype=torch.long),
+        structure=torch.zeros(len(atoms), dtype=torch.long),
+        cells=torch.tensor(np.zeros((1, 3, 3)) if cell is None else np.asarray(cell, dtype=np.float64)[None]),
+        periodic=torch.tensor([list(periodic)], dtype=torch.bool),
+        tags=torch.tensor(tags if tagged else [UNKNOWN_TAG] * len(tags), dtype=torch.long),
+        fixed=torch.tensor([held and tag == 0 for tag in tags], dtype=torch.bool),
+    )
+
+
+def grid(site: int, sides: Sequence[int]) -> tuple[int, ...]:
+    """The whole coordinates of a site on a grid, the first one running fastest."""
+    coordinates = []
+    for side in sides:
+        site, coordinate = divmod(site, side)
+        coordinates.append(coordinate)
+    return tuple(coordinates)
+
+
+def grid_side(max_atoms: int) -> int:
+    """Sites along each side of a cubic grid with twice as many sites as atoms, so that sites are found quickly."""
+    return max(2, int(np.ceil((2 * max_atoms) ** (1 / 3))))
+
+
+@st.composite
+def untagged(draw: st.DrawFn, tags: bool) -> bool:
+    """Whether a structure has no tags; never if all must have some."""
+    return not tags and draw(st.booleans())
+
+
+Array = np.ndarray[Any, np.dtype[np.float64]]
+
+LEAST_DISTANCE = 0.7
+"""Atoms of generic structures are at least so far apart, in Å: less than any bond."""
+LEAST_DIFFERENCE = 1e-6
+"""Distances from the same atom differ by more, in Å: rounding must not decide which neighbor is nearer."""
+LEAST_SINE = 1e-3
+"""The sine of any angle between two neighbors is greater: derivatives of angles grow with its inverse."""
+
+
+@dataclass(frozen=True, slots=True)
+class Margins:
+    """The distance to the nearest special case among the neighbors of all atoms; infinite where there is none.
+
+    Attributes:
+        distance: the shortest distance of two atoms in Å.
+        difference: the smallest difference of two distances from the same atom in Å.
+        sine: the smallest sine of the angle between two neighbors of the same atom.
+        own_image: the shortest distance of an atom from an image of itself in Å.
+    """
+
+    distance: float
+    difference: float
+    sine: float
+    own_image: float
+
+
+def margins(structures: Structures, cutoff: float) -> Margins:
+    """Measure all structures together, with neighbors within a cutoff in Å."""
+    found = [_of_atom(vectors, own) for vectors, own in _neighbors(structures, cutoff)]
+    columns = zip(*found, strict=True) if found else [(math.inf,)] * 4
+    return Margins(*(min(column) for column in columns))
+
+
+def is_generic(structures: Structures, cutoff: float) -> bool:
+    """Whether no atom has neighbors at the same distance, in line with it, upon it or that are its own images.
+
+    Args:
+        structures: one or many.
+        cutoff: of neighbors, in Å.
+    """
+    found = margins(structures, cutoff)
+    return (
+        found.distance >= LEAST_DISTANCE
+        and found.difference > LEAST_DIFFERENCE
+        and found.sine > LEAST_SINE
+        and found.own_image == math.inf
+    )
+
+
+def _neighbors(structures: Structures, cutoff: float) -> Iterator[tuple[Array, Array]]:
+    """For each atom, the vectors to its neighbors, and whether each is its own image."""
+    for index in range(len(structures)):
+        one = structures[index]
+        positions = one.positions.detach().double().numpy()
+        translations = _translations(one, positions, cutoff)
+        atoms = np.arange(len(positions))
+        for atom in atoms:
+            vectors = positions[None] - positions[atom] + translations[:, None]
+            own = np.broadcast_to(atoms == atom, vectors.shape[:2])
+            itself = own & (translations == 0).all(axis=1, keepdims=True)
+            near = (np.einsum("tnc,tnc->tn", vectors, vectors) <= cutoff**2) & ~itself
+            yield vectors[near], own[near]
+
+
+def _translations(one: Structures, positions: Array, cutoff: float) -> Array:
+    """All lattice translations that may bring an image of an atom within the cutoff of another atom."""
+    cell: Array = one.cells[0][one.periodic[0]].detach().double().numpy()
+    if not len(cell) or not len(positions):
+        return np.zeros((1, 3))
+    reciprocal = np.linalg.pinv(cell)  # columns b_k with a_k · b_l = δ_kl, in the span of the lattice
+    reach = cutoff * np.linalg.norm(reciprocal, axis=0) + np.ptp(positions @ reciprocal, axis=0)
+    counts = [np.arange(-math.ceil(most), math.ceil(most) + 1) for most in reach]
+    return np.array(list(itertools.product(*counts))) @ cell
+
+
+def _of_atom(vectors: Array, own: Array) -> tuple[float, float, float, float]:
+    """The four margins of one atom."""
+    distances = np.linalg.norm(vectors, axis=1)
+    away = distances > 1e-9
+    units = vectors[away] / distances[away, None]
+    cosines = (units @ units.T)[np.triu_indices(len(units), k=1)]
+    return (
+        float(distances.min(initial=math.inf)),
+        float(np.diff(np.sort(distances)).min(initial=math.inf)),
+        float(np.sqrt(np.clip(1 - cosines**2, 0, None)).min(initial=math.inf)),
+        float(distances[own].min(initial=math.inf)),
+    )
+
 
 ATTEMPTS = 100
 """How many tables of jitters are tried before an example is given up."""

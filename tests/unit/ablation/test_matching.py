@@ -8,7 +8,7 @@ import pytest
 import torch
 from synthetic_learners import small_spec, synthetic_study
 
-from gemnet_blocks.ablation.matching import nearest_width
+from gemnet_blocks.ablation.variants import nearest_width
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import build
 

@@ -6,11 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from gemnet_blocks.angular.azimuth import frames, harmonics, with_gate
+from gemnet_blocks.aggregation.quadruplets import frames, harmonics, with_gate
 from gemnet_blocks.basis.spherical import LegendreOuter
 from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear
-from gemnet_blocks.graph.quadruplets import Quadruplets
-from gemnet_blocks.graph.triplets import Triplets
+from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 
 RULES = (RightAngle(), SmoothCollinear(), SmoothCollinear(0.4))
 COUNT = 5

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sums_compared import Case, assert_same_sums, case, derivatives, sharing_weights
 
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.angular.plan import EXPLICIT, AngularPlan
 from gemnet_blocks.basis.circular import CircularBasis, Gaussian, Legendre
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics, SphericalBasis
 from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear

@@ -7,12 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sums_compared import Case, assert_same_sums, case, derivatives, sharing_weights
 
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.scatter import TorchSums
 from gemnet_blocks.aggregation.triplets import Over
-from gemnet_blocks.angular.plan import EXPLICIT, AngularPlan
 from gemnet_blocks.basis.circular import CircularBasis, Gaussian, Legendre
-from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.index_sets import TripletRequest
+from gemnet_blocks.interactions.triplet import TripletSum
 from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import strategies as some

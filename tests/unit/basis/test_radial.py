@@ -12,9 +12,8 @@ from pydantic import ValidationError
 from scipy.special import spherical_jn
 
 from gemnet_blocks.basis import symbolic
-from gemnet_blocks.basis.bessel import spherical_bessel_zeros
 from gemnet_blocks.basis.envelopes import Envelope, Exponential, Polynomial
-from gemnet_blocks.basis.radial import Bernstein, Gaussian, RadialBasis, SphericalBessel
+from gemnet_blocks.basis.radial import Bernstein, Gaussian, RadialBasis, SphericalBessel, spherical_bessel_zeros
 
 X = sympy.Symbol("x")
 CUTOFF = 5.5

@@ -10,8 +10,8 @@ from data_files import crystals, opened, written
 from safetensors.torch import save
 
 from gemnet_blocks.data.batching import BatchOptions, BudgetSampler, loader
-from gemnet_blocks.data.edge_counts import edge_counts, edge_counts_for
 from gemnet_blocks.data.labelled import collate
+from gemnet_blocks.data.neighbor_cache import edge_counts, edge_counts_for
 
 COSTS = np.random.default_rng(0).integers(1, 9, 57)
 

@@ -13,9 +13,9 @@ from data_files import molecules, opened, options, written
 
 from gemnet_blocks.data.batching import BudgetSampler, loader
 from gemnet_blocks.data.databases import SqliteSource
+from gemnet_blocks.data.dataset import StreamedDataset
 from gemnet_blocks.data.frame import LabelRules
 from gemnet_blocks.data.opening import open_data
-from gemnet_blocks.data.stored import StreamedDataset
 from gemnet_blocks.data.units import Units
 from gemnet_blocks.errors import StructureError
 

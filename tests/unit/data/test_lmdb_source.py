@@ -203,7 +203,7 @@ def test_a_length_that_is_more_than_there_is(tmp_path: Path) -> None:
 
 
 def test_frames_that_unpack_to_much_more_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gemnet_blocks.data.handles._BYTES_AT_MOST", 10**5)
+    monkeypatch.setattr("gemnet_blocks.data.databases._BYTES_AT_MOST", 10**5)
     write(tmp_path / "a.lmdb", [zlib.compress(bytes(10**6))])
     with pytest.raises(StructureError, match=r"a.lmdb, frame 0: is refused: it unpacks to more than 100000 bytes"):
         opened(tmp_path, train=["a.lmdb"])

@@ -14,8 +14,7 @@ import pytest
 import torch
 from data_files import geometric_classes
 
-from gemnet_blocks.data.restricted import load_restricted
-from gemnet_blocks.data.restricted_pickle import Held, RefusedPickleError, Shell
+from gemnet_blocks.data.restricted_pickle import Held, RefusedPickleError, Shell, load_restricted
 
 VALUES = [
     torch.rand(4, 3),

@@ -11,8 +11,7 @@ from ase.io import write
 from data_files import crystals, molecules, npz, opened, options, written
 from numpy.testing import assert_allclose
 
-from gemnet_blocks.data.files_to_sources import read_atoms
-from gemnet_blocks.data.opening import open_files
+from gemnet_blocks.data.opening import open_files, read_atoms
 from gemnet_blocks.errors import StructureError
 
 

@@ -256,7 +256,7 @@ def test_rows_that_unpack_to_much_more_are_refused(tmp_path: Path, monkeypatch: 
     with connect(str(tmp_path / "cu.aselmdb"), type="aselmdb") as database:
         for _ in range(3):
             database.write(crystals(1)[0], data={"zeros": [0] * 10**4})
-    monkeypatch.setattr("gemnet_blocks.data.handles._BYTES_AT_MOST", 10**4)
+    monkeypatch.setattr("gemnet_blocks.data.databases._BYTES_AT_MOST", 10**4)
     with pytest.raises(StructureError, match=r"cu.aselmdb, frame 0 \(row 1\): .* unpacks to more than 10000 bytes"):
         opened(tmp_path, train=["cu.aselmdb"])
 

@@ -9,7 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from data_files import crystals, molecules, npz, opened, options, written
 from pydantic import ValidationError
 
-from gemnet_blocks.data.combined import Concatenation, Subset
+from gemnet_blocks.data.dataset import Concatenation, Subset
 from gemnet_blocks.data.opening import DataSplits, open_data, open_files
 from gemnet_blocks.errors import SpecError, StructureError
 

@@ -5,8 +5,7 @@ import pytest
 from data_files import opened, real
 from numpy.testing import assert_allclose
 
-from gemnet_blocks.data.stress import StressOptions, StressRule
-from gemnet_blocks.data.units import Units, stress_unit
+from gemnet_blocks.data.units import StressOptions, StressRule, Units, stress_unit
 from gemnet_blocks.errors import StructureError
 
 MATRIX = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])

@@ -9,8 +9,7 @@ import pytest
 from ase.io.extxyz import key_val_str_to_dict
 from data_files import opened, options
 
-from gemnet_blocks.data.files_to_sources import read_atoms
-from gemnet_blocks.data.opening import open_files
+from gemnet_blocks.data.opening import open_files, read_atoms
 from gemnet_blocks.data.xyz_source import XyzSource, _comment
 from gemnet_blocks.errors import StructureError
 

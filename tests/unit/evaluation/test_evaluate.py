@@ -16,8 +16,7 @@ from gemnet_blocks.data.batching import BatchOptions
 from gemnet_blocks.data.labelled import collate
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.evaluate import evaluate
-from gemnet_blocks.evaluation.plots import plot_parity
-from gemnet_blocks.evaluation.tables import parts_table, summary_table
+from gemnet_blocks.evaluation.report import parts_table, plot_parity, summary_table
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.potential.references import References
 

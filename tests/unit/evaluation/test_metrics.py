@@ -9,8 +9,7 @@ import torch
 from evaluation_data import item
 
 from gemnet_blocks.data.labelled import collate
-from gemnet_blocks.evaluation.metrics import Errors, ErrorSums
-from gemnet_blocks.evaluation.residuals import residuals
+from gemnet_blocks.evaluation.metrics import Errors, ErrorSums, residuals
 from gemnet_blocks.structures import Prediction
 
 

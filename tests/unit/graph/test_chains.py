@@ -6,10 +6,10 @@ from ase import Atoms
 from helpers import KINDS, graphs_of
 
 from gemnet_blocks.geometry.edges import EdgeSet, measure
-from gemnet_blocks.graph.chains import Chains, chains
 from gemnet_blocks.graph.neighbor_list import VesinSearch
-from gemnet_blocks.graph.quadruplets import quadruplets
+from gemnet_blocks.graph.padded import Chains, chains
 from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
+from gemnet_blocks.graph.triplets import quadruplets
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

@@ -4,8 +4,7 @@ import torch
 from helpers import KINDS, graphs_of
 
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
-from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
-from gemnet_blocks.graph.triplets import Triplets, triplets
+from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
 
 
 def test_equal_requests_are_one_key() -> None:

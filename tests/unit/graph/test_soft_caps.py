@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from gemnet_blocks.graph.max_neighbors import either, soft_weights
 from gemnet_blocks.graph.smooth_step import smooth_step, smooth_step_integral, smooth_step_slope
-from gemnet_blocks.graph.soft_caps import either, soft_weights
 
 CUTOFF, WIDTH = 5.0, 0.5
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from gemnet_blocks.graph.translations import translations
+from gemnet_blocks.graph.pairs import translations
 
 
 def random_pairs(count: int, largest: int, structures: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -18,13 +18,12 @@ from helpers import (
     random_embeddings,
 )
 
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.angular.plan import EXPLICIT
 from gemnet_blocks.basis.circular import Legendre
-from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction, SharedEdgeAtomGeometry
-from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
+from gemnet_blocks.interactions.triplet import EdgeAtomInteraction, SharedEdgeAtomGeometry, TripletSum
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles

@@ -23,8 +23,8 @@ from helpers import (
 )
 from torch import nn
 
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.angular.plan import EXPLICIT
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics
 from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear

@@ -20,13 +20,12 @@ from helpers import (
 )
 from torch import nn
 
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.angular.plan import EXPLICIT
 from gemnet_blocks.basis.circular import Gaussian, Legendre
-from gemnet_blocks.blocks.triplet_sum import TripletSum
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
-from gemnet_blocks.interactions.triplet import SharedTripletGeometry, TripletInteraction
+from gemnet_blocks.interactions.triplet import SharedTripletGeometry, TripletInteraction, TripletSum
 from gemnet_blocks.layers.dense import Activation
 from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
 from gemnet_blocks.structures import Structures

@@ -3,7 +3,7 @@ from __future__ import annotations
 import torch
 from helpers import KINDS, assert_same_function, graphs_of
 
-from gemnet_blocks.blocks.edge_embedding import EdgeEmbedding
+from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

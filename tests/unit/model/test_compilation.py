@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from gemnet_blocks.compilation import outermost
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model.gemnet import outermost
 from gemnet_blocks.model.summary import execution
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.build import Execution
 
-SPEC = Path(__file__).parents[2] / "paper_configs" / "triplets-only.yaml"
+SPEC = Path(__file__).parents[3] / "paper_configs" / "triplets-only.yaml"
 PATCH = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2}
 
 

@@ -10,17 +10,16 @@ from torch.profiler import ProfilerActivity
 from torch.utils.flop_counter import FlopCounterMode
 
 from gemnet_blocks import Structures
-from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.examples import platinum_slab
+from gemnet_blocks.model.costs import Task
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.model.ledger import Ledger
+from gemnet_blocks.model.ledger import BACKWARD, ENERGY_GRADIENT, REST, Ledger, Step
 from gemnet_blocks.model.profiler import profile
-from gemnet_blocks.parts import BACKWARD, ENERGY_GRADIENT, REST
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.build import Execution
-from gemnet_blocks.tasks import Step, Task
 
-CONFIGS = Path(__file__).parents[2] / "paper_configs"
+CONFIGS = Path(__file__).parents[3] / "paper_configs"
 SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 1, "bases.radial.count": 8}
 ACCEPTED = 0.25
 

@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from gemnet_blocks import Structures
-from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.examples import platinum_slab
+from gemnet_blocks.model.ledger import BACKWARD, ENERGY_GRADIENT, REST
 from gemnet_blocks.model.profiler import Profile, Stopwatch, profile, timed_prediction
-from gemnet_blocks.parts import BACKWARD, ENERGY_GRADIENT, REST
-from gemnet_blocks.profile_plot import plot_profile
+from gemnet_blocks.plotting.picture import plot_profile
 from gemnet_blocks.spec import build, load_spec
 
-CONFIGS = Path(__file__).parents[2] / "paper_configs"
+CONFIGS = Path(__file__).parents[3] / "paper_configs"
 SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2, "bases.radial.count": 8}
 
 

@@ -8,18 +8,19 @@ from helpers import KINDS, assert_close, assert_same_function, graphs_of, random
 from torch import Tensor
 
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.blocks.read_out import Output, ReadOutContext
-from gemnet_blocks.blocks.update import AtomUpdate
 from gemnet_blocks.graph.builder import Graphs
 from gemnet_blocks.interactions.interaction import Sizes
 from gemnet_blocks.layers.dense import residuals
+from gemnet_blocks.model.block import AtomUpdate
 from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.model.readout import (
     ConcatenatedOptions,
     ConcatenatedOutputBlock,
     ConcatenatedReadOut,
     LastLinear,
+    Output,
     OutputNetwork,
+    ReadOutContext,
 )
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles

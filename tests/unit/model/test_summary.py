@@ -8,7 +8,7 @@ from gemnet_blocks.model.summary import execution, layers, parameter_count
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.build import Execution
 
-CONFIGS = Path(__file__).parents[2] / "paper_configs"
+CONFIGS = Path(__file__).parents[3] / "paper_configs"
 SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2}
 
 

@@ -8,11 +8,16 @@ from helpers import assert_close, assert_same_function, graphs_of, random_embedd
 from torch import Tensor
 
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.blocks.read_out import Output, ReadOutContext
-from gemnet_blocks.blocks.summed import SummedOptions, SummedOutputBlock, SummedReadOut
 from gemnet_blocks.interactions.interaction import Sizes
 from gemnet_blocks.model.geometry_encoder import Geometry
-from gemnet_blocks.model.readout import ConcatenatedOutputBlock
+from gemnet_blocks.model.readout import (
+    ConcatenatedOutputBlock,
+    Output,
+    ReadOutContext,
+    SummedOptions,
+    SummedOutputBlock,
+    SummedReadOut,
+)
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

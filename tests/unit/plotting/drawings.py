@@ -4,9 +4,7 @@ import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
 
-from gemnet_blocks.plotting.canvas import Box, Label
-from gemnet_blocks.plotting.styles import STYLES
-from gemnet_blocks.plotting.text import width
+from gemnet_blocks.plotting.canvas import STYLES, Box, Label, width
 from gemnet_blocks.spec import load_spec
 
 CONFIGS = Path(__file__).parents[3] / "paper_configs"

@@ -9,9 +9,8 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.plotting.architecture import read_architecture
-from gemnet_blocks.plotting.drawing import draw_architecture
-from gemnet_blocks.plotting.styles import STYLES
-from gemnet_blocks.plotting.wiring import wires
+from gemnet_blocks.plotting.canvas import STYLES
+from gemnet_blocks.plotting.diagram import draw_architecture, wires
 from gemnet_blocks.spec import build, load_spec
 
 ALL = sorted((*CONFIGS.glob("*.yaml"), *CONFIGS.glob("bridge/*.yaml")))

@@ -13,7 +13,7 @@ from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarm
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
 from gemnet_blocks.plotting import draw_bases, draw_circular, draw_envelope, draw_radial, draw_spherical
-from gemnet_blocks.plotting.maps import map_rows
+from gemnet_blocks.plotting.bases import map_rows
 
 
 def lines(picture, panel=0):

@@ -3,8 +3,8 @@
 from drawings import CONFIGS, SYMMETRIC, assert_drawn
 
 from gemnet_blocks.plotting.architecture import read_architecture
+from gemnet_blocks.plotting.diagram import draw_architecture
 from gemnet_blocks.plotting.difference import compare, difference
-from gemnet_blocks.plotting.drawing import draw_architecture
 from gemnet_blocks.spec import load_spec
 
 BASE = SYMMETRIC

@@ -11,8 +11,7 @@ from helpers import KINDS
 
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.plotting import draw_edge_sets, draw_neighbors, draw_quadruplet, neighbor_counts
-from gemnet_blocks.plotting.chain import find_chain
-from gemnet_blocks.plotting.neighborhood import (
+from gemnet_blocks.plotting.edge_sets import (
     ADDED,
     BEYOND,
     FADING,
@@ -22,6 +21,7 @@ from gemnet_blocks.plotting.neighborhood import (
     edge_sets_of,
     neighborhood,
 )
+from gemnet_blocks.plotting.quadruplet import find_chain
 from gemnet_blocks.spec import build
 from gemnet_blocks.structures import Structures
 

@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 from test_potential import assert_identical
 
 from gemnet_blocks.basis.radial import SphericalBessel
-from gemnet_blocks.checksum import checksum
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.files import checksum
 
 FRAMES = [molecule(5), small_cell(), slab(), Atoms("H", positions=[[0, 0, 0]])]
 

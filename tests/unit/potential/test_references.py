@@ -12,8 +12,9 @@ from pydantic import ValidationError
 
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.potential.references import References, ReferencesOptions, fit_references
+from gemnet_blocks.potential.references import References
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.training.references import ReferencesOptions, fit_references
 
 H, C, O = 1, 6, 8  # noqa: E741
 TRUE = {H: -13.6, C: -1026.8, O: -2041.2}

@@ -12,7 +12,6 @@ from torch import Tensor, nn
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
-from gemnet_blocks.blocks.read_out import Contributions, Output, ReadOut, ReadOutContext, ReadOutOptions
 from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.graph.builder import Graphs
 from gemnet_blocks.interactions.interaction import (
@@ -25,7 +24,15 @@ from gemnet_blocks.interactions.interaction import (
 from gemnet_blocks.layers.projection import RadialValues
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.model.readout import ConcatenatedOutputBlock, OutputNetwork
+from gemnet_blocks.model.readout import (
+    ConcatenatedOutputBlock,
+    Contributions,
+    Output,
+    OutputNetwork,
+    ReadOut,
+    ReadOutContext,
+    ReadOutOptions,
+)
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec import Execution, Spec, build
 from gemnet_blocks.structures import Structures

@@ -32,7 +32,7 @@ from gemnet_blocks.testing.assertions import (
     assert_second_derivatives,
     assert_torque_balance,
 )
-from gemnet_blocks.testing.assertions.special import special_structures
+from gemnet_blocks.testing.assertions.smoothness import special_structures
 
 BATCH = Structures.from_ase([molecule(5), small_cell(), Atoms()])
 MOLECULES = Structures.from_ase([molecule(5), molecule(3, seed=1)])

@@ -7,18 +7,16 @@ import textwrap
 import pytest
 import torch
 
-from gemnet_blocks.blocks.atom_edge import AtomEdgeInteraction
-from gemnet_blocks.blocks.edge_atom import EdgeAtomInteraction
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
-from gemnet_blocks.interactions.triplet import TripletInteraction
+from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 from gemnet_blocks.layers.dense import linear
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.options import Size
+from gemnet_blocks.structures import to_ase
 from gemnet_blocks.testing.assertions import CounterExample, assert_interaction, interaction_spec
-from gemnet_blocks.testing.models import to_ase
 
 
 class GatedOptions(InteractionOptions):

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.testing.assertions import assert_smooth, assert_smooth_at_cutoff, crossing
-from gemnet_blocks.testing.assertions.jumps import largest_jump
+from gemnet_blocks.testing.assertions.smoothness import largest_jump
 
 PAIR = Structures.from_ase([molecule(2)])
 ALONG_X = torch.tensor([[0.0, 0, 0], [1.0, 0, 0]], dtype=torch.float64)

@@ -13,8 +13,8 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from hypothesis import given, settings
 
-from gemnet_blocks.structures import Prediction, Structures
-from gemnet_blocks.testing.models import CalculatorModel, predict, to_ase
+from gemnet_blocks.structures import Prediction, Structures, to_ase
+from gemnet_blocks.testing.models import CalculatorModel, predict
 from gemnet_blocks.testing.strategies import batches, structures
 
 PAIR = Structures.from_ase([Atoms("CO", [[0, 0, 0], [0, 0, 1.1]]), Atoms("H")])

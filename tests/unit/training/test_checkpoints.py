@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.potential.references import ReferencesOptions
 from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, filled, read_checkpoint
+from gemnet_blocks.training.data_stream import Place
+from gemnet_blocks.training.optimizer import Plateau
 from gemnet_blocks.training.options import TrainingConfig, TrainingOptions
-from gemnet_blocks.training.schedules import Plateau
+from gemnet_blocks.training.references import ReferencesOptions
 from gemnet_blocks.training.state import Means, RunState
-from gemnet_blocks.training.stream import Place
 
 
 class Harmful:

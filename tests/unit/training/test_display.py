@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from gemnet_blocks.training.display import Display
+from gemnet_blocks.training.logs import Display
 from gemnet_blocks.util.progress_lines import ProgressLines
 
 TRAINED = {"loss": 0.5, "learning_rate": 1e-3, "energy_mae_mev_per_atom": 20.0, "forces_mae_mev_per_angstrom": 300.0}

@@ -8,7 +8,7 @@ from helpers import small_spec
 from torch import nn
 
 from gemnet_blocks.spec import build
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.initial_weights import weights_by_name
 
 SEED = 3

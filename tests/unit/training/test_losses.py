@@ -7,8 +7,8 @@ import torch
 from labelled_batches import labelled, predicted
 
 from gemnet_blocks.structures import Prediction
-from gemnet_blocks.training.loss_options import LossOptions
 from gemnet_blocks.training.losses import EnergyTerm, ForcesTerm, Loss, Measure, StressTerm, Totals, norms
+from gemnet_blocks.training.options import LossOptions
 
 UNIT = 0.5
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from gemnet_blocks.training.schedules import (
+from gemnet_blocks.training.optimizer import (
     Constant,
     Cosine,
     Exponential,

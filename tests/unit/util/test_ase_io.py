@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
-from gemnet_blocks.data.files_to_sources import read_atoms
+from gemnet_blocks.data.opening import read_atoms
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.util.ase_io import output_format, write_frames
 

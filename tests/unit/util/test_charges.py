@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.calculator.relaxation import relax
 from gemnet_blocks.cli import app
-from gemnet_blocks.data.files_to_sources import read_atoms
+from gemnet_blocks.data.opening import read_atoms
 from gemnet_blocks.potential.model_file import save_potential
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.charges import unread

@@ -9,7 +9,7 @@ from ase.build import bulk
 from helpers import KINDS, assert_close, small_spec
 from torch import Tensor, nn
 
-from gemnet_blocks.demo import platinum_slab
+from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.interactions.triplet import TripletInteraction
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.ledger import Bookkeeper, Ledger
@@ -23,7 +23,7 @@ from gemnet_blocks.util.recompute import by_rows, fixed, is_lean, lean, remade, 
 @pytest.mark.parametrize("forces", ["direct", "gradient"])
 def test_a_memory_budget_changes_no_result(forces: str, angular: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemnet_blocks.util.recompute.VALUES_AT_ONCE", 256)  # many steps in a small structure
-    monkeypatch.setattr("gemnet_blocks.angular.parts.PARTS_UNTIL_TIDY", 2)
+    monkeypatch.setattr("gemnet_blocks.aggregation.triplets.PARTS_UNTIL_TIDY", 2)
     spec = small_spec(heads__forces={"type": forces})
     model = build(spec, seed=0, execution=Execution(angular=angular, atoms_at_most=2)).double()
     structures = KINDS["slab"]()

@@ -17,7 +17,7 @@ from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
 from gemnet_blocks.checkpoints.checkpoint_file import checkpoint_of
 from gemnet_blocks.checkpoints.convert import convert_checkpoint
 from gemnet_blocks.errors import StateError
-from gemnet_blocks.layers.scaling import fit_scales
+from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.published import to_published

@@ -14,17 +14,15 @@ import pytest
 from markdown_it import MarkdownIt
 from synthetic_studies import failed_run, full_study, study_of
 
-from gemnet_blocks.ablation import drawing
-from gemnet_blocks.ablation.costs import costs_table
-from gemnet_blocks.ablation.pareto import Point, front
-from gemnet_blocks.ablation.report.content import page
-from gemnet_blocks.ablation.report.figures import curve_metric, draw_curves
+from gemnet_blocks.ablation.report import formatting as drawing
+from gemnet_blocks.ablation.report.content import page, report_files, write_report
+from gemnet_blocks.ablation.report.figures import Point, curve_metric, draw_curves, front
 from gemnet_blocks.ablation.report.formatting import clean, number, quantity, scaled
 from gemnet_blocks.ablation.report.page import Table
-from gemnet_blocks.ablation.report.report import report_files, write_report
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
     compare_study,
+    costs_table,
     differences_table,
     environment_table,
     errors_table,
@@ -410,7 +408,7 @@ def test_any_number_of_variants(count):
 def test_nothing_is_replaced_when_the_report_cannot_be_made(study, tmp_path, monkeypatch):
     write_report(study, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
-    monkeypatch.setattr("gemnet_blocks.ablation.report.report.to_html", lambda made: 1 / 0)
+    monkeypatch.setattr("gemnet_blocks.ablation.report.content.to_html", lambda made: 1 / 0)
 
     with pytest.raises(ZeroDivisionError):
         write_report(full_study(), tmp_path)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from gemnet_blocks.ablation.comparison import compare
-from gemnet_blocks.ablation.report.report import statistics
+from gemnet_blocks.ablation.report import statistics
 from gemnet_blocks.ablation.report.statistics import (
     Interval,
     bootstrap_interval,
+    compare,
     holm,
     pairs_needed,
     sign_flip_test,

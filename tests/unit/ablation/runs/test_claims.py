@@ -9,13 +9,13 @@ import sys
 import time
 from pathlib import Path
 
-from gemnet_blocks.ablation.claims import FILE, STALE, Claim, owner, process_start
+from gemnet_blocks.ablation.runs.run_folder import FILE, STALE, Claim, owner, process_start
 
 # claims the folder as soon as a file says so, then waits
 OWNER = """
 import sys, time
 from pathlib import Path
-from gemnet_blocks.ablation.claims import Claim
+from gemnet_blocks.ablation.runs.run_folder import Claim
 print("ready", flush=True)
 while not Path(sys.argv[2]).exists():
     pass

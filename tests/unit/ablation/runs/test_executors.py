@@ -9,9 +9,9 @@ import pytest
 from synthetic_learners import synthetic_study
 
 from gemnet_blocks.ablation import Executor, ProcessExecutor
-from gemnet_blocks.ablation.claims import FILE, owner, process_start
 from gemnet_blocks.ablation.runs.executors import Handle
 from gemnet_blocks.ablation.runs.jobs import Work
+from gemnet_blocks.ablation.runs.run_folder import FILE, owner, process_start
 
 
 @pytest.mark.parametrize(
@@ -20,8 +20,8 @@ from gemnet_blocks.ablation.runs.jobs import Work
 def test_no_more_processes_than_runs_share_the_cores(
     monkeypatch: pytest.MonkeyPatch, processes: int | None, runs: int | None, slots: int
 ) -> None:
-    monkeypatch.setattr("gemnet_blocks.ablation.local_processes.cores", lambda: 6)
-    monkeypatch.setattr("gemnet_blocks.ablation.local_processes._gpus", list)
+    monkeypatch.setattr("gemnet_blocks.ablation.runs.executors.cores", lambda: 6)
+    monkeypatch.setattr("gemnet_blocks.ablation.runs.executors._gpus", list)
     assert ProcessExecutor(processes, runs).slots == slots
 
 

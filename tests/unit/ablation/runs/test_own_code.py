@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from synthetic_learners import small_spec
 
-from gemnet_blocks.ablation.own_code import code_hash, own_parts
-from gemnet_blocks.ablation.runs.run_key import run_key
+from gemnet_blocks.ablation.runs.run_key import code_hash, own_parts, run_key
 from gemnet_blocks.spec import Spec
 from gemnet_blocks.spec.document import dump
 
@@ -96,7 +95,9 @@ def test_only_own_parts_that_are_used_count() -> None:
 def test_it_is_the_same_in_every_process(tmp_path: Path) -> None:
     """Also where sets are in another order."""
     (tmp_path / "my_parts.py").write_text(SOURCE)
-    script = "from gemnet_blocks.ablation.own_code import code_hash; from my_parts import Own; print(code_hash(Own))"
+    script = (
+        "from gemnet_blocks.ablation.runs.run_key import code_hash; from my_parts import Own; print(code_hash(Own))"
+    )
     found = {
         subprocess.run(
             [sys.executable, "-c", script],

@@ -15,9 +15,9 @@ import numpy as np
 
 from gemnet_blocks.ablation import Fit, Learner, Study, Task
 from gemnet_blocks.spec import load_spec
-from gemnet_blocks.spec.schema import Spec
+from gemnet_blocks.spec.resolve import Spec
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[1]
 
 
 def small_spec(**patches: Any) -> Spec:
