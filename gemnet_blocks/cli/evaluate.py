@@ -146,12 +146,12 @@ def evaluate(
 
 def _print_overlap(overlap: Overlap | None) -> None:
     """Say how many structures the model has seen before."""
-    text = str(overlap)
-    if overlap is None:
-        text = (
-            "The model file does not record its training structures, so that an overlap with the evaluated structures "
-            "cannot be checked."
-        )
+    text = (
+        "The model file does not record its training structures, so that an overlap with the evaluated structures "
+        "cannot be checked."
+        if overlap is None
+        else f"{overlap}. {overlap.limits}."
+    )
     fine = overlap is not None and overlap.complete and not overlap.first
     console.print(text, style=None if fine else "yellow", highlight=False)
 

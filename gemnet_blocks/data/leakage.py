@@ -17,6 +17,7 @@ from ase.data import chemical_symbols
 
 from gemnet_blocks.data.cache_files import structure_hash
 from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.fingerprints import Hashes, fingerprints
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
@@ -24,8 +25,8 @@ from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.charges import Unread, UnreadError, refused
 
-_AT_ONCE = 256
-"""Structures that are searched together for coinciding atoms."""
+_ATOMS_AT_ONCE = 2000
+"""Atoms, of several structures, whose pairs are searched for together."""
 
 _ROUNDING = 1e-3
 """Positions that differ by less, in Å, are the same."""
@@ -48,6 +49,7 @@ class Survey:
         dataset: what was looked at.
         indices: which of its structures.
         keys: equal for structures with equal atoms at equal places, in any order.
+        fingerprints: equal for structures with the same distances between atoms.
         formulas: equal for structures with as many atoms of each element.
         energies: in eV; empty without energies.
         periodic: along each lattice vector.
@@ -61,6 +63,7 @@ class Survey:
     dataset: LabelledDataset
     indices: npt.NDArray[np.int64]
     keys: list[bytes]
+    fingerprints: Hashes
     formulas: list[bytes]
     energies: npt.NDArray[np.float64]
     periodic: npt.NDArray[np.bool_]
@@ -118,14 +121,14 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
     elements, atoms, free, squares = set[int](), 0, 0, 0.0
     content = hashlib.sha256()
     unread: dict[str, Sequence[Unread]] = {}
-    coinciding = _Coinciding(dataset)
+    pairs = _PairSearch(dataset)
     for index in chosen.tolist():
         try:
             item = dataset[index]
         except UnreadError as error:
             unread |= error.found  # they are counted before they are refused
             continue
-        coinciding.add(index, item)
+        pairs.add(index, item)
         numbers = item.structures.numbers.numpy()
         keys.append(next(structure_keys(item.structures)))
         formulas.append(np.sort(numbers).astype(np.uint8).tobytes())
@@ -141,11 +144,12 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
         squares += float("nan") if item.forces is None else float(item.forces.square().sum())
     if unread:
         raise refused(unread, len(chosen))
-    coinciding.warn(len(chosen))
+    pairs.finish(len(chosen))
     return Survey(
         dataset=dataset,
         indices=chosen,
         keys=keys,
+        fingerprints=np.concatenate([np.zeros(0, np.uint64), *pairs.fingerprints]),
         formulas=formulas,
         energies=np.array(energies if len(energies) == len(chosen) else []),
         periodic=np.array(periodic, dtype=bool).reshape(-1, 3),
@@ -158,39 +162,46 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
 
 
 @final
-class _Coinciding:
-    """Searches the structures of a dataset on disk for coinciding atoms; those kept in memory were searched before.
+class _PairSearch:
+    """Search many structures at once, which is much faster, for what pairs of atoms tell.
+
+    These are fingerprints, and coinciding atoms of datasets on disk; those kept in memory were searched before.
 
     Args:
-        dataset: where they are from.
+        dataset: where the structures are from.
     """
 
     def __init__(self, dataset: LabelledDataset) -> None:
+        self.fingerprints: list[Hashes] = []
         self._dataset = dataset
         self._waiting: list[tuple[int, LabelledStructures]] = []
-        self._found: dict[str, str] = {}
+        self._atoms = 0
+        self._coinciding: dict[str, str] = {}
 
     def add(self, index: int, item: LabelledStructures) -> None:
-        """Take in one structure; many are searched at once, which is much faster."""
-        if self._dataset.streamed:
-            self._waiting.append((index, item))
-        if len(self._waiting) == _AT_ONCE:
+        """Take in one structure."""
+        self._waiting.append((index, item))
+        self._atoms += item.structures.atom_count
+        if self._atoms >= _ATOMS_AT_ONCE:
             self._search()
 
-    def warn(self, count: int) -> None:
-        """Warn of what was found among so many structures."""
+    def finish(self, count: int) -> None:
+        """Search the last structures, and warn of coinciding atoms among so many structures."""
         self._search()
-        if self._found:
-            warnings.warn(coinciding_message(self._found, count), stacklevel=3)
+        if self._coinciding:
+            warnings.warn(coinciding_message(self._coinciding, count), stacklevel=3)
 
     def _search(self) -> None:
-        if self._waiting:
-            indices, items = zip(*self._waiting, strict=True)
-            structures = collate(items).structures
-            self._found |= coinciding_atoms(structures).by_structure(
+        if not self._waiting:
+            return
+        indices, items = zip(*self._waiting, strict=True)
+        self._waiting, self._atoms = [], 0
+        structures = collate(items).structures
+        self.fingerprints.append(fingerprints(structures))
+        if self._dataset.streamed:
+            self._coinciding |= coinciding_atoms(structures).by_structure(
                 structures, lambda which: self._dataset.place(indices[which])
             )
-        self._waiting = []
 
 
 def check_periodicity(surveys: Iterable[Survey]) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from gemnet_blocks.data.batching import BudgetSampler
 from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.fingerprints import Hashes, possible_fingerprints
+from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.data.leakage import Survey, structure_keys
-from gemnet_blocks.structures import Structures
 
-Hashes = npt.NDArray[np.uint64]
+_VERSION = 2
+"""The version of the hashes that are written: fingerprints. Version 1, which is read too, had hashes of positions."""
 
-_VERSION = 1
-"""The version of the hashes; records of another one are not read."""
+_ATOMS_AT_ONCE = 2000
+"""Atoms, of several structures, whose pairs are searched for together."""
 
 _AT_MOST = 2_000_000
 """Hashes kept of one part, 16 MB: of larger sets the smallest hashes stand for all."""
@@ -34,6 +36,7 @@ class Overlap:
         validated_on: how many others it was validated on, that is chosen by.
         complete: whether the model's record has all of its training and validation structures.
         first: the place of the first one; None without any.
+        moved: whether structures of the record are recognized at other positions.
     """
 
     structures: int
@@ -41,6 +44,7 @@ class Overlap:
     validated_on: int
     complete: bool
     first: str | None = None
+    moved: bool = True
 
     def __str__(self) -> str:
         least = "" if self.complete else "at least "
@@ -48,6 +52,19 @@ class Overlap:
         return (
             f"{least}{self.trained_on} of {self.structures} evaluated structures were trained on, {self.validated_on} "
             f"validated on{such}"
+        )
+
+    @property
+    def limits(self) -> str:
+        """Say which structures are recognized, as those that are not found may be in the record all the same."""
+        if self.moved:
+            return (
+                "Structures are recognized if they were rotated, shifted, wrapped, renumbered or rounded to 0.0001 Å, "
+                "but not if they were changed further, strained or repeated"
+            )
+        return (
+            "The model file is of an earlier release: structures are recognized at the same positions only, not if "
+            "they were rotated, shifted, wrapped or rounded"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -59,24 +76,30 @@ class Overlap:
 class TrainedFrames:
     """Hashes of the structures that a model was trained and validated on, 8 bytes each.
 
-    A hash depends on elements, positions, periodic lattice vectors and periodicity, rounded to 0.001 Å. It does not
-    depend on labels, the order of atoms, or files.
+    Hashes are fingerprints, which depend on elements and interatomic distances. They do not depend on labels, files,
+    the order of atoms, or how a structure is placed and its lattice chosen.
 
     Attributes:
         train: hashes of the training set, ascending.
         validation: hashes of the validation set, ascending.
         complete: whether these are all of both sets.
+        moved: whether all hashes are fingerprints; those of earlier releases depend on positions and lattice vectors,
+            rounded to 0.001 Å.
     """
 
     train: Hashes
     validation: Hashes
     complete: bool
+    moved: bool = True
 
     @classmethod
     def of(cls, surveys: Mapping[str, Survey]) -> TrainedFrames:
         """Make the record of a run from what was seen of the parts of its data."""
         parts = [surveys[name] for name in ("train", "validation") if name in surveys]
-        train, validation = (_hashes(surveys[name].keys if name in surveys else []) for name in ("train", "validation"))
+        train, validation = (
+            np.sort(surveys[name].fingerprints) if name in surveys else np.zeros(0, np.uint64)
+            for name in ("train", "validation")
+        )
         complete = all(seen.complete for seen in parts) and max(len(train), len(validation)) <= _AT_MOST
         return cls(train[:_AT_MOST], validation[:_AT_MOST], complete)
 
@@ -91,7 +114,7 @@ class TrainedFrames:
         train = np.union1d(self.train, source.train)
         validation = np.union1d(self.validation, source.validation)
         complete = self.complete and source.complete and max(len(train), len(validation)) <= _AT_MOST
-        return TrainedFrames(train[:_AT_MOST], validation[:_AT_MOST], complete)
+        return TrainedFrames(train[:_AT_MOST], validation[:_AT_MOST], complete, self.moved and source.moved)
 
     def overlap(self, dataset: LabelledDataset) -> Overlap:
         """Count the structures of a dataset that are in this record; reads all of them.
@@ -101,18 +124,20 @@ class TrainedFrames:
         """
         found = {"train": 0, "validation": 0}
         first = None
-        for index in range(len(dataset)):
-            part = self._part(dataset[index].structures)
-            if part is not None:
-                found[part] += 1
-                first = first or dataset.place(index)
-        return Overlap(len(dataset), found["train"], found["validation"], self.complete, first)
+        for indices in BudgetSampler(dataset.atom_counts, _ATOMS_AT_ONCE):
+            items = [dataset[index] for index in indices]
+            for index, hashes in zip(indices, self._possible_hashes(items), strict=True):
+                part = self._part(hashes)
+                if part is not None:
+                    found[part] += 1
+                    first = first or dataset.place(index)
+        return Overlap(len(dataset), found["train"], found["validation"], self.complete, first, self.moved)
 
     def to_text(self) -> str:
         """The record as text for a file."""
         parts = {"train": self.train, "validation": self.validation}
         texts = {name: base64.b64encode(hashes.astype("<u8").tobytes()).decode() for name, hashes in parts.items()}
-        return json.dumps({"version": _VERSION, "complete": self.complete, **texts})
+        return json.dumps({"version": _VERSION, "complete": self.complete, "moved": self.moved, **texts})
 
     @classmethod
     def from_text(cls, text: str) -> TrainedFrames | None:
@@ -126,27 +151,28 @@ class TrainedFrames:
             isinstance(record.get(name), str) for name in ("train", "validation")
         ):
             raise ValueError("expected a mapping with the texts train and validation")
-        if record.get("version") != _VERSION:
+        if record.get("version") not in (1, _VERSION):
             return None
         train, validation = (
             np.frombuffer(base64.b64decode(record[name], validate=True), dtype="<u8").astype(np.uint64)
             for name in ("train", "validation")
         )
-        return cls(np.sort(train), np.sort(validation), record.get("complete") is True)
+        return cls(np.sort(train), np.sort(validation), record.get("complete") is True, record.get("moved") is True)
 
-    def _part(self, structures: Structures) -> str | None:
-        """The part that has a structure."""
-        for hash_ in map(_hash, structure_keys(structures)):
-            for name, hashes in (("train", self.train), ("validation", self.validation)):
-                place = np.searchsorted(hashes, hash_)
-                if place < len(hashes) and hashes[place] == hash_:
-                    return name
+    def _possible_hashes(self, items: Sequence[LabelledStructures]) -> Iterator[Hashes]:
+        """The hashes by which each structure may be in this record."""
+        for item, hashes in zip(items, possible_fingerprints(collate(items).structures), strict=True):
+            if self.moved:
+                yield hashes
+            else:
+                keys = b"".join(key[:8] for key in structure_keys(item.structures))
+                yield np.concatenate([hashes, np.frombuffer(keys, dtype="<u8").astype(np.uint64)])
+
+    def _part(self, hashes: Hashes) -> str | None:
+        """The part that has a structure with one of these hashes."""
+        for name, known in (("train", self.train), ("validation", self.validation)):
+            places = np.searchsorted(known, hashes)
+            within = places < len(known)
+            if (known[places[within]] == hashes[within]).any():
+                return name
         return None
-
-
-def _hashes(keys: list[bytes]) -> Hashes:
-    return np.sort(np.frombuffer(b"".join(key[:8] for key in keys), dtype="<u8").astype(np.uint64))
-
-
-def _hash(key: bytes) -> np.uint64:
-    return np.uint64(int.from_bytes(key[:8], "little"))

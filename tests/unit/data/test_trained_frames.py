@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from data_files import crystals, opened, written
+from data_files import crystals, labelled, opened, written
 from potentials import smooth_potential
 
 from gemnet_blocks.data.leakage import structure_keys
@@ -67,6 +69,37 @@ def test_overlap_is_counted_by_part(tmp_path: Path) -> None:
         "2 of 5 evaluated structures were trained on, 1 validated on (the first is mixed.xyz, frame 1)"
     )
     assert record.overlap(opened(tmp_path, files=["new.xyz"]).train).first is None
+
+
+def test_structures_are_counted_however_they_are_written(tmp_path: Path) -> None:
+    record = recorded(tmp_path)
+    seen, new = crystals(8)[1], crystals(8)[6]
+    rewritten = []
+    for atoms in (seen, new):
+        atoms.positions += [3.1, 0, -2]
+        atoms.wrap()
+        atoms.positions = np.round(atoms.positions, 4)
+        atoms.rotate(90, "z", rotate_cell=True)
+        rewritten.append(labelled(atoms))
+    written(tmp_path / "rewritten.xyz", rewritten)
+    overlap = record.overlap(opened(tmp_path, files=["rewritten.xyz"]).train)
+    assert (overlap.trained_on, overlap.first) == (1, "rewritten.xyz, frame 0")
+    assert "rounded to 0.0001 Å, but not if" in overlap.limits
+
+
+def test_records_of_earlier_releases_are_read_and_added_to(tmp_path: Path) -> None:
+    later = recorded(tmp_path)
+    keys = b"".join(first_key(Structures.from_ase(atoms))[:8] for atoms in crystals(8)[6:7])
+    text = {"version": 1, "complete": True, "train": base64.b64encode(keys).decode(), "validation": ""}
+    earlier = TrainedFrames.from_text(json.dumps(text))
+    assert earlier is not None
+    both = TrainedFrames.from_text(later.and_of_source(earlier).to_text())
+    assert both is not None
+    for record, trained_on in ((earlier, 1), (both, 3)):
+        overlap = record.overlap(opened(tmp_path, files=["mixed.xyz"]).train)
+        assert (overlap.trained_on, overlap.complete) == (trained_on, True)
+        assert "same positions only" in overlap.limits
+    assert TrainedFrames.from_text(json.dumps({**text, "version": 3})) is None
 
 
 def test_a_copied_model_file_knows_its_structures(tmp_path: Path) -> None:
