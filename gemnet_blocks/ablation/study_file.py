@@ -16,7 +16,7 @@ from gemnet_blocks.ablation.options import BudgetOptions, MatchOptions, StudyOpt
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
-from gemnet_blocks.spec.document import Document, Problem, Route, check_kind, read_document, shown
+from gemnet_blocks.spec.document import Document, Problem, Route, absent, check_kind, read_document, shown
 from gemnet_blocks.spec.explain import findings
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training import config_file as reading
@@ -163,7 +163,7 @@ def read_study(
 
 def _with_extended(path: Path, below: Sequence[Path]) -> Document:
     """A file on top of the files that it extends; `below` are the files that extend it."""
-    document = read_document(path)
+    document = read_document(path, "a study")
     check_kind(document, path, "a study")
     if "extends" not in document.data:
         return document
@@ -174,7 +174,8 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
         raise SpecError(f"{where}: must be the path of one study file")
     other, chain = path.parent / extended, [*below, path.resolve()]
     if not other.is_file():
-        raise SpecError(f"{where}: {other} does not exist{resolve.near_file(other)}")
+        missing = absent(other) if other.is_symlink() else "does not exist"
+        raise SpecError(f"{where}: {other} {missing}{resolve.near_file(other)}")
     if other.resolve() in chain:
         raise SpecError(f"{where}: {other} extends this file in turn: remove one")
     below_it = _moved(_with_extended(other, chain), Path(extended).parent)

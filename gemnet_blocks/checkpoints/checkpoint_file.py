@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError, first_few
 from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.util.file_kinds import mistaken
 from gemnet_blocks.util.torch_files import load_plain
 from gemnet_blocks.util.weights import without_wrappers
 
@@ -70,6 +71,11 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
     path = Path(path)
     if not path.is_file():
         raise StateError(f"{path}: is a folder" if path.is_dir() else f"{path}: there is no such file")
+    found = mistaken(path, "a checkpoint") or (
+        "is text in JSON: give it with --scales" if path.suffix == ".json" else ""
+    )
+    if found:
+        raise StateError(f"{path}: expected a published checkpoint, but this {found}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=False) if trust else load_plain(path)
     except StateError:
@@ -104,11 +110,18 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
     """
     if not isinstance(content, Mapping):
         raise StateError(f"{name}: holds {type(content).__name__}, no dictionary of weights by name or of sections")
+    if {"gemnet_blocks", "state_dict"} <= content.keys():
+        raise StateError(
+            f"{name}: is the checkpoint of a training run of gemnet_blocks, which has model files of its own: name "
+            "best.safetensors or last.safetensors of its output folder"
+        )
     sections: Section = content if "state_dict" in content else {"state_dict": content}
     for section in ("normalizers", "elementrefs", "ema", "scale_dict"):
         if sections.get(section) is not None and not isinstance(sections[section], Mapping):
             raise StateError(f"{name}: its section {section} is {type(sections[section]).__name__}, no dictionary")
     state = sections["state_dict"]
+    if state is content and state and all(_is_single_number(value) for value in state.values()):
+        raise StateError(f"{name}: holds single numbers, such as scale factors, but no weights: give it with --scales")
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise StateError(f"{name}: holds no dictionary of weights by name")
     problems = {str(key): what for key, value in state.items() if (what := _problem(value))}
@@ -164,6 +177,10 @@ def number(values: Section, key: str, place: str) -> float:
     if not math.isfinite(found):
         raise StateError(f"{place}: {key} is {found}: it must be finite")
     return found
+
+
+def _is_single_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, Tensor) and value.numel() == 1)
 
 
 def _sections(sections: Section, which: str, name: str) -> dict[str, Section]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,10 +14,16 @@ from gemnet_blocks.cli.arguments import AllowImports
 from gemnet_blocks.cli.tables import console, print_written
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.catalog import search_beside
+from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.explain import findings
+from gemnet_blocks.util.file_kinds import mistaken
 from gemnet_blocks.util.locks import only_writer_to_folder
 
 if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
+
     from gemnet_blocks.data.dataset import LabelledDataset
+    from gemnet_blocks.data.options import DataOptions
     from gemnet_blocks.data.trained_frames import Overlap
 
 
@@ -37,7 +45,9 @@ class Meaning(str, Enum):
 
 def evaluate(
     context: typer.Context,
-    model: Annotated[Path, typer.Argument(help="A model file (.safetensors).", show_default=False)],
+    model: Annotated[
+        Path, typer.Argument(help="A model file (.safetensors), or the folder of a training run.", show_default=False)
+    ],
     data: Annotated[
         Path,
         typer.Argument(
@@ -45,15 +55,18 @@ def evaluate(
             show_default=False,
         ),
     ],
-    split: Annotated[Split, typer.Option(help="Which part of a training config's data.")] = Split.test,
+    split: Annotated[
+        Split | None, typer.Option(help="Which part of a training config's data; by default the test part.")
+    ] = None,
     units: Annotated[str | None, typer.Option(help="Unit of energy of a file of structures: eV, kcal/mol, ...")] = None,
-    length: Annotated[str, typer.Option(help="Unit of length of a file of structures.")] = "Å",
+    length: Annotated[str | None, typer.Option(help="Unit of length of a file of structures; by default Å.")] = None,
     energy: Annotated[
         Meaning | None, typer.Option(help="What energies of a file of structures are relative to.")
     ] = None,
     labels: Annotated[
-        str, typer.Option(help="Labels of a file of structures: energy, forces, stress.")
-    ] = "energy,forces",
+        str | None,
+        typer.Option(help="Labels of a file of structures: energy, forces, stress; by default energy,forces."),
+    ] = None,
     key: Annotated[
         list[str] | None,
         typer.Option(help="Under which name a file of structures has a label: energy=REF_energy. Repeatable."),
@@ -92,6 +105,9 @@ def evaluate(
     from gemnet_blocks.plotting.picture import require_matplotlib
     from gemnet_blocks.potential.model_file import load_potential
 
+    described = _Described(units, length, None if energy is None else energy.value, labels, key or [], stress or [])
+    if group_pattern is not None and group is None:
+        raise SpecError("--group-pattern needs a key whose values it is matched with: give --group KEY")
     if (plot or atoms) and output is None:
         raise SpecError("--plot and --atoms need a folder to write to: give --output FOLDER")
     if output is not None and output.exists() and not output.is_dir():
@@ -105,11 +121,15 @@ def evaluate(
     potential = load_potential(model, device=device, allow_imports=allow_imports)
     allowed: bool | Literal["validation"] = allow_overlap
     if data.suffix in (".yaml", ".yml"):
-        dataset, meaning = _of_config(data, split, allow_imports)
+        if given := described.given():
+            raise SpecError(f"{data}: {given} is for files of structures: the `data` of a training config say this")
+        dataset, meaning = _of_config(data, split or Split.test, allow_imports)
         # who asks for a part by name wants its errors
         allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
-        dataset, meaning = _of_file(data, units, length, energy, labels, key or [], stress or [])
+        if split is not None:
+            raise SpecError(f"{data}: --split is for training configs: all structures of a file are evaluated")
+        dataset, meaning = _of_file(data, described)
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"{model} predicts {potential.meaning} energies and those of {data} are {meaning} energies: they cannot be "
@@ -169,38 +189,77 @@ def _of_config(path: Path, split: Split, allow_imports: bool) -> tuple[LabelledD
     return chosen, splits.meaning
 
 
-def _of_file(
-    path: Path, units: str | None, length: str, energy: Meaning | None, labels: str, keys: list[str], stress: list[str]
-) -> tuple[LabelledDataset, str]:
-    """The structures of a file, and what their energies mean."""
-    from pydantic import ValidationError
+@dataclass(frozen=True, slots=True)
+class _Described:
+    """The options that say what the numbers in a file of structures mean, as they were given."""
 
+    units: str | None
+    length: str | None
+    energy: str | None
+    labels: str | None
+    key: Sequence[str]
+    stress: Sequence[str]
+
+    def given(self) -> str:
+        """The first option that was given; empty if none was."""
+        return next((f"--{field.name}" for field in fields(self) if getattr(self, field.name)), "")
+
+    def options(self, path: Path) -> DataOptions:
+        """The same as data options.
+
+        Raises:
+            SpecError: an option is missing, or has another value than it may have; names it.
+        """
+        from pydantic import ValidationError
+
+        from gemnet_blocks.data.options import DataOptions
+        from gemnet_blocks.spec.resolve import parse_assignment
+
+        if self.units is None or self.energy is None:
+            raise SpecError(
+                f"{path}: say what its numbers mean, which is never guessed: --units eV (or kcal/mol, ...) and "
+                "--energy total (or adsorption, atomisation)"
+            )
+        data = {
+            "files": [str(path)],
+            "units": {"energy": self.units, "length": self.length or "Å"},
+            "energy": self.energy,
+            "keys": dict(map(parse_assignment, self.key)),
+            "stress": dict(map(parse_assignment, self.stress)),
+            "labels": [name.strip() for name in (self.labels or "energy,forces").split(",")],
+            "periodicity": "mixed",
+            "batch": {"structures": 1},
+        }
+        try:
+            return DataOptions.model_validate(data)
+        except ValidationError as error:
+            problems = [_named(detail, data) for detail in findings(error)]
+            raise SpecError("\n".join(dict.fromkeys(problems))) from error
+
+
+_OPTIONS = {("units", "length"): "length", ("units",): "units", ("keys",): "key"}
+"""The options that set fields of the data options of another name."""
+
+
+def _named(error: ErrorDetails, data: Mapping[str, Any]) -> str:
+    """A finding of pydantic's in the words of the command line."""
+    from gemnet_blocks.training.config_file import explained
+
+    problem = explained({**error, "loc": ("data", *error["loc"])}, Document({"data": dict(data)}))
+    route = problem.route[1:]
+    option = _OPTIONS.get(route[:2]) or _OPTIONS.get(route[:1]) or route[0]
+    inside = f" {route[1]}" if option in ("key", "stress") and len(route) > 1 else ""
+    return f"--{option}{inside}: {problem.message}"
+
+
+def _of_file(path: Path, described: _Described) -> tuple[LabelledDataset, str]:
+    """The structures of a file, and what their energies mean."""
     from gemnet_blocks.data.leakage import survey
     from gemnet_blocks.data.opening import open_files
-    from gemnet_blocks.data.options import DataOptions
-    from gemnet_blocks.spec.resolve import parse_assignment
 
-    if units is None or energy is None:
-        raise SpecError(
-            f"{path}: say what its numbers mean, which is never guessed: --units eV (or kcal/mol, ...) and --energy "
-            "total (or adsorption, atomisation)"
-        )
-    described = {
-        "files": [str(path)],
-        "units": {"energy": units, "length": length},
-        "energy": energy.value,
-        "keys": dict(map(parse_assignment, keys)),
-        "stress": dict(map(parse_assignment, stress)),
-        "labels": [name.strip() for name in labels.split(",")],
-        "periodicity": "mixed",
-        "batch": {"structures": 1},
-    }
-    try:
-        options = DataOptions.model_validate(described)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = ".".join(map(str, first["loc"]))
-        raise SpecError(f"{path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
+    if other := mistaken(path, "a file of structures"):
+        raise SpecError(f"{path}: expected a training config or structures, but this {other}")
+    options = described.options(path)
     dataset = open_files([str(path)], options, Path(), charged="warn")
     print(f"{path}: {survey(dataset, range(len(dataset))).line()}")
     return dataset, options.energy

@@ -20,8 +20,10 @@ from gemnet_blocks.data.readers import AseSource, NpzSource
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
 from gemnet_blocks.data.xyz_source import XyzSource
 from gemnet_blocks.errors import StructureError, first_few
+from gemnet_blocks.spec.document import absent
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import EnergyMeaning
+from gemnet_blocks.util.file_kinds import mistaken
 
 DATABASES = (".lmdb", ".aselmdb", ".db")
 """Endings of the files that a folder may hold."""
@@ -85,7 +87,7 @@ def _opened(path: Path, name: str, keys: Mapping[str, str], format: str | None) 
     """The frames of a file, or those of all databases in a folder."""
     if not path.exists():
         if path.is_symlink():
-            raise StructureError(f"{name}: is a symbolic link to {path.readlink()}, which does not exist: correct it")
+            raise StructureError(f"{name}: {absent(path, 'symbolic link')}")
         raise StructureError(f"{name}: there is no such file (looked for {path.absolute()})")
     sources = _folder(path, name, keys) if path.is_dir() else [_file(path, name, keys, format)]
     for source in sources:
@@ -104,6 +106,8 @@ def _file(path: Path, name: str, keys: Mapping[str, str], format: str | None) ->
             return SqliteSource(path, keys, name)
         if path.suffix == ".aselmdb":
             return AseLmdbSource(path, keys, name)
+        if other := mistaken(path, "a file of structures"):
+            raise StructureError(f"{name}: expected structures, but this {other}")
     found = format or _format(path, name)
     if found in REFUSED_FORMATS:
         raise StructureError(

@@ -21,11 +21,11 @@ from gemnet_blocks.spec.build import Execution, build, build_shapes
 from gemnet_blocks.spec.catalog import Catalog, search_beside
 from gemnet_blocks.spec.document import Document, absent
 from gemnet_blocks.spec.resolve import validate
+from gemnet_blocks.util.file_kinds import MODEL_FORMAT, MODELS_OF_RUNS, mistaken, models_of_run
 from gemnet_blocks.util.files import checksum, replacing
 from gemnet_blocks.util.version import LIBRARY_VERSION
 from gemnet_blocks.util.weights import ordinary_tensors
 
-FORMAT = "gemnet_blocks potential"
 VERSION = 1
 """The version of the format that is written; older ones are read, newer ones refused."""
 
@@ -48,7 +48,7 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
     """
     references = potential.references
     texts = {
-        "format": FORMAT,
+        "format": MODEL_FORMAT,
         "format_version": str(VERSION),
         "library_version": LIBRARY_VERSION,
         "meaning": references.meaning,
@@ -97,7 +97,7 @@ def load_potential(
     """Read a potential that `save_potential` wrote. Reading runs no code and needs nothing but the file.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a training run, whose best.safetensors is read, else last.safetensors.
         execution: how the model is computed.
         dtype: the floating-point type of the weights, or its name; None: that of the file.
         device: where to; None: the CPU.
@@ -106,11 +106,12 @@ def load_potential(
             Modules in the folder of the file and in the current one are found, too.
 
     Raises:
-        StateError: the file is none, is damaged, of a newer version, or its weights do not fit its spec; or there is no
-            such device.
+        StateError: the file is not a model file, is damaged, of a newer version, or its weights do not fit its spec; or
+            there is no such device.
         SpecError: the spec has parts that are not known, or that would have to be imported, or memory does not suffice.
     """
     dtype = floating_type(dtype)
+    path = model_path(path)
     content = read_model_file(path)
     if allow_imports:
         search_beside(Path(path))
@@ -157,20 +158,27 @@ class ModelFile:
     frames: TrainedFrames | None
 
 
+def model_path(path: str | os.PathLike[str]) -> Path:
+    """Name the model file that a path means: itself, or the best model, else the last one, in the folder of a run."""
+    return next(iter(models_of_run(Path(path))), Path(path))
+
+
 def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     """Read a model file and check that it is complete, without building the model.
 
     Args:
-        path: the file.
+        path: the file; see `model_path`.
 
     Raises:
         StateError: the file is missing, is not a model file, is damaged, or of a newer version.
     """
     from safetensors import safe_open
 
-    path = Path(path)
+    path = model_path(path)
+    if path.is_dir():
+        raise StateError(f"{path}: is a folder without {' and '.join(MODELS_OF_RUNS)}: name a model file")
     if not path.is_file():
-        raise StateError(f"{path}: {'is a folder' if path.is_dir() else absent(path)}")
+        raise StateError(f"{path}: {absent(path)}")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             texts = dict(file.metadata() or {})
@@ -180,7 +188,8 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     except StateError:
         raise
     except Exception as error:  # safetensors and torch raise anything
-        raise StateError(f"{path}: cannot be read as a model file; it is none, or is damaged: {error}") from error
+        found = mistaken(path, "a model file") or f"is not one, or is damaged: {error}"
+        raise StateError(f"{path}: cannot be read as a model file: it {found}") from error
     if texts.pop("checksum", None) != checksum(weights, texts):
         raise StateError(f"{path}: is damaged: its content is not what was written. Copy it again or save it anew")
     try:
@@ -191,7 +200,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
 
 
 def _check_format(texts: Mapping[str, str], path: Path) -> None:
-    if texts.get("format") != FORMAT:
+    if texts.get("format") != MODEL_FORMAT:
         raise StateError(
             f"{path}: is a safetensors file, but no model file: make one with save_potential, or with "
             "`gemnet-blocks convert` from a published checkpoint"

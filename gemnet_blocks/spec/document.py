@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, NoReturn
 import yaml
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.util.file_kinds import KINDS, kind_of_document, mistaken
 
 Route = tuple[str, ...]
 """The keys that lead to an entry, from the top."""
@@ -21,31 +23,6 @@ _NULL = ("", "~", "null", "Null", "NULL")
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
-
-
-@dataclass(frozen=True, slots=True)
-class Kind:
-    """A kind of document.
-
-    Attributes:
-        keys: which no other kind has.
-        use: what it is for.
-    """
-
-    keys: frozenset[str]
-    use: str
-
-
-KINDS: Mapping[str, Kind] = {
-    "a spec": Kind(
-        frozenset({"sizes", "graphs", "bases", "blocks", "interactions", "read_out", "heads"}),
-        "`gemnet-blocks summary` shows its model; name it as `model` in a training config, or as `base` in a study",
-    ),
-    "a training config": Kind(
-        frozenset({"model", "loss", "optimizer", "schedule", "scales"}), "`gemnet-blocks train` takes it"
-    ),
-    "a study": Kind(frozenset({"base", "variants", "budget"}), "`gemnet-blocks ablate` takes it"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,11 +78,15 @@ class Document:
                 yield Problem(route, f"must be below 2^63, got {shown(value)}")
 
 
-def read_document(path: Path) -> Document:
+def read_document(path: Path, wanted: str = "a spec") -> Document:
     """Read a YAML file of plain data. Nothing in it can run code; tags, anchors' aliases and merge keys are refused.
 
+    Args:
+        path: the file.
+        wanted: `a spec`, `a training config` or `a study`, for errors.
+
     Raises:
-        SpecError: the file cannot be read or is no YAML mapping; names the file and the line.
+        SpecError: the file cannot be read or is not a YAML mapping; names the file and the line.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -123,15 +104,33 @@ def read_document(path: Path) -> Document:
     except IsADirectoryError:
         raise SpecError(f"{path}: is a directory: name a file in it") from None
     except OSError as error:
-        raise SpecError(f"{path}: cannot be read: {error.strerror or error}") from error
-    return parse_document(text, str(path))
+        reason = absent(path) if error.errno == errno.ELOOP else f"cannot be read: {error.strerror or error}"
+        raise SpecError(f"{path}: {reason}") from error
+    try:
+        return parse_document(text, str(path), wanted)
+    except SpecError:
+        if text and (found := mistaken(path, "a YAML file")) is not None and path.suffix not in (".yaml", ".yml"):
+            raise SpecError(f"{path}: expected {wanted}, but this {found}") from None
+        raise
 
 
-def absent(path: Path) -> str:
-    """Describe why a file cannot be found, for errors."""
+def absent(path: Path, link: str = "link") -> str:
+    """Describe why a file cannot be found, for errors; `link` is what they call symbolic links."""
     if path.is_symlink():
-        return f"is a link to {path.readlink()}, which does not exist: mend the link"
+        target = f"is a {link} to {path.readlink()}"
+        if _leads_to_itself(path):
+            return f"{target}, which leads back to this link: link to the file itself"
+        return f"{target}, which does not exist: mend the link"
     return "there is no such file"
+
+
+def _leads_to_itself(link: Path) -> bool:
+    """Whether following links from one never ends."""
+    try:
+        link.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def check_kind(document: Document, path: Path, wanted: str) -> None:
@@ -145,18 +144,19 @@ def check_kind(document: Document, path: Path, wanted: str) -> None:
     Raises:
         SpecError: it is; says what it is, and which command takes it.
     """
-    if not KINDS[wanted].keys & document.data.keys():
-        for name, kind in KINDS.items():
-            if kind.keys & document.data.keys():
-                raise SpecError(f"{path}: is {name}, not {wanted}: {kind.use}")
+    if not document.data.keys() & KINDS[wanted].keys:
+        found = kind_of_document(document.data.keys())
+        if found is not None:
+            raise SpecError(f"{path}: is {found}, not {wanted}: {KINDS[found].use}")
 
 
-def parse_document(text: str, name: str) -> Document:
+def parse_document(text: str, name: str, wanted: str = "a spec") -> Document:
     """Read YAML text as `read_document` reads a file.
 
     Args:
         text: the YAML document.
         name: what errors call it.
+        wanted: what it should be.
 
     Raises:
         SpecError: it is no YAML mapping; names the line.
@@ -164,9 +164,10 @@ def parse_document(text: str, name: str) -> Document:
     places: dict[Route, str] = {(): name}
     data = _Reader(name, places).read(text)
     if data is None:
-        raise SpecError(f"{name}: is empty: write a spec, or `extends: other.yaml` and what differs")
+        extending = "" if wanted == "a training config" else ", or `extends: other.yaml` and what differs"
+        raise SpecError(f"{name}: is empty: write {wanted}{extending}")
     if not isinstance(data, dict):
-        raise SpecError(f"{name}: must be a mapping of fields, such as `sizes:`, not {shown(data)}")
+        raise SpecError(f"{name}: must be a mapping of fields, such as `{KINDS[wanted].keys[0]}:`, not {shown(data)}")
     return Document(data, places)
 
 

@@ -218,7 +218,8 @@ def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Docu
         raise SpecError(f"{where}: must be the path of one spec file")
     base_path, chain = path.parent / base, [*below, path.resolve()]
     if not base_path.is_file():
-        reason = "is a directory" if base_path.is_dir() else f"does not exist{near_file(base_path)}"
+        missing = absent(base_path) if base_path.is_symlink() else "does not exist"
+        reason = "is a directory" if base_path.is_dir() else f"{missing}{near_file(base_path)}"
         raise SpecError(f"{where}: {base_path} {reason}")
     if base_path.resolve() in chain:
         circle = [*chain[chain.index(base_path.resolve()) :], base_path]
@@ -227,7 +228,9 @@ def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Docu
 
 
 def near_file(path: Path) -> str:
-    """A hint at the spec file in the same folder that may be meant, or nothing."""
+    """Suggest the spec file in the same folder that may be meant instead of one that is missing, not of a link."""
+    if path.is_symlink():
+        return ""
     names = [file.name for file in path.parent.glob("*") if file.suffix in (".yaml", ".yml") and file != path]
     return near(path.name, names)
 

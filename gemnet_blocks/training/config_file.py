@@ -53,7 +53,7 @@ def load_config(
     path = Path(path)
     if allow_imports:
         search_beside(path)
-    document = read_document(path)
+    document = read_document(path, "a training config")
     check_kind(document, path, "a training config")
     return _read(document, patches, path.parent, Catalog().plus(extra, allow_imports))
 

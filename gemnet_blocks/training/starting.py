@@ -15,7 +15,7 @@ from gemnet_blocks.data.options import located
 from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.potential.model_file import load_potential, misfits, read_model_file
+from gemnet_blocks.potential.model_file import load_potential, misfits, model_path, read_model_file
 from gemnet_blocks.spec.document import entries
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import TrainingConfig
@@ -46,10 +46,7 @@ class Source:
         if config.training.start_from is None:
             return None
         place = located(config.training.start_from, config.folder)
-        path = place
-        if place.is_dir():
-            found = [place / f"{name}.safetensors" for name in ("best", "last")]
-            path = next((one for one in found if one.is_file()), place)
+        path = model_path(place)
         try:
             content = path.read_bytes()
         except OSError as error:
@@ -57,7 +54,10 @@ class Source:
             raise SpecError(
                 f"training.start_from: expected a model file, or the folder of a run with one; {place}: {reason}"
             ) from error
-        frames = read_model_file(path).frames
+        try:
+            frames = read_model_file(path).frames
+        except StateError as error:
+            raise StateError(f"training.start_from: {error}") from error
         record = None if frames is None else frames.to_text()
         return cls(str(path.resolve()), hashlib.sha256(content).hexdigest(), record)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,18 @@ import pytest
 import torch
 from ablation_studies import study_file
 from potentials import smooth_potential
-from training_runs import CONFIG
+from training_runs import CONFIG, write_structures
+from typer.testing import CliRunner
 
 from gemnet_blocks.ablation import Study
 from gemnet_blocks.calculator import GemNetCalculator
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.cli import app
+from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.document import dump, parse_document
 from gemnet_blocks.training import load_config
+from gemnet_blocks.training.starting import Source
 
 READERS: dict[str, Callable[[Path], Any]] = {"spec": load_spec, "config": load_config, "study": Study.from_file}
 
@@ -112,3 +116,80 @@ def test_types_of_numbers_by_name(files: dict[str, Path]) -> None:
     for wrong in ("int64", "flot32", torch.int8, 64):
         with pytest.raises(ValueError, match="dtype: expected a floating-point type such as"):
             GemNetCalculator(files["model"], dtype=wrong)  # type: ignore[arg-type]
+
+
+CALLS = {
+    "evaluate base.yaml train.yaml": "base.yaml: cannot be read as a model file: it is a spec: `gemnet-blocks summary`",
+    "evaluate frames.xyz model.safetensors": "frames.xyz: cannot be read as a model file: it is a file of structures",
+    "evaluate run/checkpoint.ckpt train.yaml": "it is the checkpoint of a training run: .*run/best.safetensors",
+    "evaluate run/weights.pt train.yaml": "it is a checkpoint: `gemnet-blocks convert`",
+    "evaluate empty train.yaml": "empty: is a folder without best.safetensors and last.safetensors",
+    "evaluate model.safetensors model.safetensors": "expected a training config or structures, .* is a model file",
+    "evaluate model.safetensors run": "expected a training config or structures, .* is the folder of a training run",
+    "relax train.yaml frames.xyz": "train.yaml: cannot be read as a model file: it is a training config",
+    "relax model.safetensors study.yaml": "study.yaml: expected structures, but this is a study",
+    "predict frames.xyz base.yaml": "base.yaml: expected structures, but this is a spec",
+    "predict base.yaml frames.xyz --weights model.safetensors": "expected a published checkpoint, .* is a model file",
+    "estimate base.yaml run/checkpoint.ckpt": "expected structures, but this is the checkpoint of a training run",
+    "convert model.safetensors out": "model.safetensors: expected a published checkpoint, but this is a model file",
+    "convert run/checkpoint.ckpt out": "this is the checkpoint of a training run: name .*best.safetensors",
+    "convert copied.ckpt out": "is the checkpoint of a training run of gemnet_blocks",
+    "convert scales.pt out": "scales.pt: holds single numbers, such as scale factors, but no weights: .*--scales",
+    "convert scales.json out": "scales.json: expected a published checkpoint, .*--scales",
+    "summary frames.xyz": "expected a spec, but this is a file of structures: .*`data` of a config",
+    "train frames.xyz": "expected a training config, but this is a file of structures",
+    "ablate frames.xyz": "expected a study, but this is a file of structures",
+    "train nothing.yaml": "nothing.yaml: is empty: write a training config$",
+    "ablate nothing.yaml": "nothing.yaml: is empty: write a study, or `extends: other.yaml`",
+    "train list.yaml": "must be a mapping of fields, such as `model:`",
+    "summary loop.yaml": "loop.yaml: is a link to loop.yaml, which leads back to this link: link to the file itself$",
+    "train loop.yaml": "loop.yaml: is a link to loop.yaml, which leads back",
+    "predict base.yaml loop.yaml": "loop.yaml: is a symbolic link to loop.yaml, which leads back",
+    "evaluate loop.yaml train.yaml": "loop.yaml: is a link to loop.yaml, which leads back",
+}
+"""Commands with a file of the wrong kind, and their errors."""
+
+
+@pytest.fixture(scope="module")
+def folder(files: dict[str, Path]) -> Path:
+    """The files, with a run, checkpoints, structures and a link to itself beside them."""
+    folder = files["config"].parent
+    (folder / "run").mkdir()
+    (folder / "empty").mkdir()
+    save_potential(smooth_potential(), folder / "run/best.safetensors")
+    weights = {"weight": torch.zeros(2)}
+    torch.save(weights, folder / "run/weights.pt")
+    for path in ("run/checkpoint.ckpt", "copied.ckpt"):
+        torch.save({"state_dict": weights, "gemnet_blocks": {}}, folder / path)
+    torch.save({"block.scale": torch.tensor(2.0), "other": 1.5}, folder / "scales.pt")
+    (folder / "scales.json").write_text('{"block.scale": 2.0}')
+    write_structures(folder / "frames.xyz", count=2)
+    (folder / "nothing.yaml").write_text("")
+    (folder / "list.yaml").write_text("- 1")
+    (folder / "loop.yaml").symlink_to("loop.yaml")
+    return folder
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_commands_say_what_a_file_of_the_wrong_kind_is(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    monkeypatch.chdir(folder)
+    result = CliRunner().invoke(app, call.split())
+    assert isinstance(result.exception, (SpecError, StateError, StructureError)), result.output
+    assert re.search(CALLS[call], str(result.exception)), str(result.exception)
+    assert not (folder / "out").exists()
+
+
+def test_training_starts_from_model_files_only(folder: Path) -> None:
+    for name, kind in (
+        ("train.yaml", "a training config"),
+        ("run/checkpoint.ckpt", "the checkpoint of a training run"),
+    ):
+        config = load_config(folder / "train.yaml", {"training.start_from": name})
+        with pytest.raises(StateError, match=f"training.start_from: .*{name}: .* it is {kind}"):
+            Source.of(config)
+
+
+def test_the_folder_of_a_run_stands_for_its_best_model(folder: Path) -> None:
+    assert load_potential(folder / "run").spec == load_potential(folder / "run/best.safetensors").spec

@@ -142,6 +142,14 @@ def test_stresses_mean_what_is_said(model, potential, tmp_path):
     assert row.startswith(f"0,{tmp_path / 'frames.extxyz'},0,")
 
 
+@pytest.mark.parametrize(
+    "option", ["units=eV", "length=Å", "energy=total", "key=energy=E", "labels=energy", "stress=unit=GPa"]
+)
+def test_a_training_config_says_what_its_numbers_mean(model, config, option):
+    with pytest.raises(SpecError, match=rf"--{option.partition('=')[0]} is for files of structures: the `data` of"):
+        call(model, config, f"--{option}")
+
+
 def test_unknown_elements_are_named_by_file_and_frame(model, frames):
     several = ase.io.read(frames, ":")
     labels = several[1].calc.results
@@ -180,9 +188,18 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         (["--units", "eV"], "never guessed"),
         (["--units", "eV", "--energy", "adsorption"], "predicts total energies"),
         (["--units", "eV", "--energy", "total", "--key", "energy=REF"], "has no energy .key 'REF'"),
-        (["--units", "eV", "--energy", "total", "--key", "power=REF"], "keys.power"),
+        (["--units", "eV", "--energy", "total", "--key", "power=REF"], "--key power: unknown field; known: energy"),
+        (["--units", "eV", "--energy", "total", "--key", "enrgy=E"], "--key enrgy: .*did you mean 'energy'"),
+        (
+            ["--units", "eV", "--energy", "total", "--labels", "energy,force"],
+            "--labels: .*'force'; did you mean 'forces'",
+        ),
+        (["--units", "eV", "--energy", "total", "--stress", "sign=tensle"], "--stress sign: .*did you mean 'tensile'"),
+        (["--units", "eV", "--energy", "total", "--length", "mile"], "--length: 'mile' is no unit of length"),
+        (["--units", "eV", "--energy", "total", "--split", "test"], "--split is for training configs"),
+        (["--units", "eV", "--energy", "total", "--group-pattern", "a"], "--group-pattern needs .*--group"),
         (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is no assignment"),
-        (["--units", "eV", "--energy", "total", "--stress", "unit=furlong"], "stress.unit: 'furlong' is no unit"),
+        (["--units", "eV", "--energy", "total", "--stress", "unit=furlong"], "--stress unit: 'furlong' is no unit"),
         (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
         (["--units", "eV", "--energy", "total", "--plot"], "give --output"),
         (["--units", "eV", "--energy", "total", "--output", __file__], "is a file: give a folder"),
