@@ -51,3 +51,8 @@ def first_few(items: Collection[str], limit: int = 5, separator: str = "; ") -> 
     """Join the first few of many items for a message, and count the others: `a; b; c and 4 more`."""
     shown = separator.join(islice(items, limit))
     return f"{shown} and {len(items) - limit} more" if len(items) > limit else shown
+
+
+def told(error: BaseException) -> str:
+    """Describe an error of another library for a message: its type and its text, which may be missing."""
+    return f"{type(error).__name__}: {error}" if str(error).strip() else f"{type(error).__name__} without a message"

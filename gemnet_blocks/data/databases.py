@@ -17,7 +17,7 @@ import numpy.typing as npt
 from gemnet_blocks.data.frame import Frame, FrameSource, array_of, as_text
 from gemnet_blocks.data.readers import atoms_of_row, frame_of
 from gemnet_blocks.data.restricted_pickle import Held, RefusedPickleError, Shell, load_restricted, plain
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import StructureError, told
 
 _BYTES_AT_MOST = 2**30
 """An entry that unpacks to more is taken for a trap."""
@@ -167,7 +167,7 @@ class DatabaseSource(FrameSource):
         except StructureError:
             raise
         except Exception as error:  # backends raise anything
-            raise StructureError(f"{place}: the row cannot be read: {type(error).__name__}: {error}") from error
+            raise StructureError(f"{place}: the row cannot be read: {told(error)}") from error
 
     def place(self, index: int) -> str:
         """What messages call a frame."""

@@ -15,11 +15,11 @@ from gemnet_blocks.data.databases import AseLmdbSource, LmdbSource, SqliteSource
 from gemnet_blocks.data.dataset import Concatenation, LabelledDataset, MemoryDataset, StreamedDataset, Subset
 from gemnet_blocks.data.frame import Charged, FrameSource, LabelRules
 from gemnet_blocks.data.leakage import Copies, Survey, check_periodicity, find_copies, survey
-from gemnet_blocks.data.options import DataOptions, matching
+from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.data.readers import AseSource, NpzSource
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
 from gemnet_blocks.data.xyz_source import XyzSource
-from gemnet_blocks.errors import StructureError, first_few
+from gemnet_blocks.errors import StructureError, first_few, told
 from gemnet_blocks.spec.document import absent
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import EnergyMeaning
@@ -123,7 +123,7 @@ def _format(path: Path, name: str) -> str:
     try:
         found: str = filetype(str(path))
     except Exception as error:  # what decompresses and guesses raises anything
-        raise StructureError(f"{name}: ASE cannot read it: {type(error).__name__}: {error}") from error
+        raise StructureError(f"{name}: ASE cannot read it: {told(error)}") from error
     return found
 
 
@@ -257,11 +257,29 @@ def open_files(
         ignore=frozenset(options.ignore),
         charged=charged,
     )
-    datasets: list[LabelledDataset] = []
-    for name in files:
-        for source in open_sources(name, folder, options.keys.given(), options.format):
-            datasets.append(StreamedDataset(source, rules) if source.streamed else MemoryDataset(source, rules))
+    sources = [source for name in files for source in open_sources(name, folder, options.keys.given(), options.format)]
+    _warn_of_repeated_files([source.name for source in sources], folder)
+    datasets: list[LabelledDataset] = [
+        StreamedDataset(source, rules) if source.streamed else MemoryDataset(source, rules) for source in sources
+    ]
     return datasets[0] if len(datasets) == 1 else Concatenation(datasets)
+
+
+def _warn_of_repeated_files(names: Sequence[str], folder: Path) -> None:
+    """Warn of files that are listed twice: under two names, in a pattern or folder too, or by a link."""
+    known: dict[Path, str] = {}
+    repeated = []
+    for name in names:
+        path = located(name, folder).resolve()
+        if path in known:
+            repeated.append(name if name == known[path] else f"{name}, which is {known[path]}")
+        known.setdefault(path, name)
+    if repeated:
+        listed = first_few(repeated)
+        warnings.warn(
+            f"data: files are listed twice, so that their structures count twice: {listed}. List each once",
+            stacklevel=3,
+        )
 
 
 def _looked_at(dataset: LabelledDataset, options: DataOptions) -> Sequence[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 import warnings
 import zipfile
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gemnet_blocks.data.frame import Frame, FrameSource, as_text, periodic_directions
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import StructureError, told
 from gemnet_blocks.util.ase_io import fixed_atoms
 from gemnet_blocks.util.charges import is_charge_or_spin
 
@@ -67,7 +68,7 @@ class AseSource(FrameSource):
             raise
         except Exception as error:  # ASE's readers raise anything
             raise StructureError(
-                f"{self.name}, frame {count}: ASE cannot read it: {type(error).__name__}: {error}"
+                f"{self.name}, frame {count}: ASE cannot read it: {told(error)}{_byte_order_mark(self._path)}"
             ) from error
 
     def _images(self) -> Iterator[tuple[Any, Mapping[str, Any]]]:
@@ -83,6 +84,17 @@ class AseSource(FrameSource):
         for index, row in enumerate(connect(str(self._path), type="json").select()):
             more = {**row.data, **row.key_value_pairs}
             yield atoms_of_row(row, more, self.place(index)), more
+
+
+def _byte_order_mark(path: Path) -> str:
+    """The end of an error about a file that begins with a byte-order mark, as editors on Windows write it."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(3)
+    except OSError:
+        return ""
+    marked = start.startswith((codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return ". It begins with a byte-order mark: save it as UTF-8 without one" if marked else ""
 
 
 def atoms_of_row(row: Any, more: Mapping[str, Any], place: str) -> Any:

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from gemnet_blocks.data import restricted_pickle as stand_ins
+from gemnet_blocks.errors import told
 
 
 class RefusedPickleError(ValueError):
@@ -289,4 +290,4 @@ def load_restricted(content: bytes) -> Any:
     except RefusedPickleError:
         raise
     except Exception as error:  # broken pickles raise anything
-        raise RefusedPickleError(f"it is no pickle that can be read: {type(error).__name__}: {error}") from None
+        raise RefusedPickleError(f"it is no pickle that can be read: {told(error)}") from None

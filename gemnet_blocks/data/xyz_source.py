@@ -14,7 +14,7 @@ import numpy as np
 
 from gemnet_blocks.data.frame import Frame, FrameSource, periodic_directions
 from gemnet_blocks.data.readers import frame_of
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import StructureError, told
 
 FORMATS = frozenset({"extxyz", "xyz"})
 """ASE's names of the formats that are read here."""
@@ -101,8 +101,7 @@ class XyzSource(FrameSource):
             raise
         except Exception as error:  # ASE's readers raise anything
             raise StructureError(
-                f"{self.place(index)} ({self._blocks[index].described()}): ASE cannot read it: "
-                f"{type(error).__name__}: {error}"
+                f"{self.place(index)} ({self._blocks[index].described()}): ASE cannot read it: {told(error)}"
             ) from error
 
 

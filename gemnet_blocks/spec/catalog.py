@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import SpecError, told
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction
 from gemnet_blocks.interactions.interaction import Interaction, InteractionOptions
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
@@ -199,4 +199,4 @@ def _import(path: str) -> Any:
     except Exception as error:  # importing runs somebody's code, which may raise anything
         absent = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
         hint = ": put it beside the file, into the current folder or on PYTHONPATH" if absent else ""
-        raise SpecError(f"{path} cannot be imported: {type(error).__name__}: {error}{hint}") from error
+        raise SpecError(f"{path} cannot be imported: {told(error)}{hint}") from error

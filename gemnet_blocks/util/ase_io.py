@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from gemnet_blocks.errors import StructureError
+from gemnet_blocks.errors import StructureError, told
 from gemnet_blocks.util.files import replacing
 
 _WITH_RESULTS = ("extxyz", "traj", "json", "db")
@@ -65,7 +65,7 @@ def write_frames(path: Path, frames: Sequence[Any]) -> None:
         raise StructureError(f"{path}: cannot be written: {getattr(error, 'strerror', None) or error}") from error
     except Exception as error:  # ASE's writers raise anything
         raise StructureError(
-            f"{path}: ASE cannot write it as {format}: {type(error).__name__}: {error}: choose a name in .extxyz"
+            f"{path}: ASE cannot write it as {format}: {told(error)}: choose a name in .extxyz"
         ) from error
 
 

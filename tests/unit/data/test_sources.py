@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from pathlib import Path
 
+import ase.io
 import ase.units
 import numpy as np
 import pytest
@@ -314,3 +315,46 @@ def test_real_open_catalyst_frame() -> None:
     assert data.atom_counts.tolist() == [34]
     assert data[0].structures.fixed.sum() == 24
     assert float(data[0].energy) == pytest.approx(-135.66393572)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        (["a.xyz", "a.xyz"], r"twice: a\.xyz\."),
+        (["a.xyz", "./a.xyz"], r"twice: \./a\.xyz, which is a\.xyz\."),
+        (["b.xyz", "*.xyz"], r"twice: b\.xyz\."),
+        (["a.xyz", "link.xyz", "b.xyz"], r"twice: link\.xyz, which is a\.xyz\."),
+        (["sub/../a.xyz", "a.xyz"], r"twice: a\.xyz, which is sub/\.\./a\.xyz\."),
+        (["sub", "sub/c.db"], r"twice: sub/c\.db\."),
+    ],
+)
+def test_files_that_are_listed_twice_are_named(tmp_path: Path, files: list[str], said: str) -> None:
+    for name in ("a.xyz", "b.xyz"):
+        written(tmp_path / name, crystals(3))
+    (tmp_path / "sub").mkdir()
+    ase.io.write(tmp_path / "sub/c.db", crystals(1))
+    if "link.xyz" in files:
+        (tmp_path / "link.xyz").symlink_to("a.xyz")
+    with pytest.warns(UserWarning, match=f"count {said} List each once"):
+        opened(tmp_path, train=files)
+    with pytest.warns(UserWarning, match=f"count {said} List each once"):
+        opened(tmp_path, files=files, split={"type": "random", "test": 1}, leakage="ignore")
+
+
+@pytest.mark.parametrize(
+    "mark", [pytest.param(b"\xef\xbb\xbf", id="UTF-8"), pytest.param(b"\xff\xfe", id="UTF-16"), b""]
+)
+def test_errors_of_ase_without_a_message_are_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mark: bytes
+) -> None:
+    ase.io.write(tmp_path / "a.cif", crystals(1)[0])
+    (tmp_path / "a.cif").write_bytes(mark + (tmp_path / "a.cif").read_bytes())
+    if not mark:
+        monkeypatch.setattr("ase.io.iread", iter_of_assertion)
+    advice = r"\. It begins with a byte-order mark: save it as UTF-8 without one$" if mark else " without a message$"
+    with pytest.raises(StructureError, match=rf"a\.cif, frame 0: ASE cannot read it: \w+Error.*{advice}"):
+        opened(tmp_path, files=["a.cif"], labels=["energy"])
+
+
+def iter_of_assertion(*_: object, **__: object) -> None:
+    raise AssertionError

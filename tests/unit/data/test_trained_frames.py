@@ -143,7 +143,8 @@ def test_a_model_trained_further_remembers_the_structures_of_its_source(tmp_path
 def test_repeated_structures_are_counted(tmp_path: Path) -> None:
     frames = crystals(3)
     written(tmp_path / "a.xyz", frames)
-    report = opened(tmp_path, train=["a.xyz", "a.xyz"]).report
+    with pytest.warns(UserWarning, match="listed twice"):
+        report = opened(tmp_path, train=["a.xyz", "a.xyz"]).report
     assert "6 structures" in report
     assert "3 structures repeat others of it" in report
 
