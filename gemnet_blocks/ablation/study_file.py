@@ -68,7 +68,7 @@ def _as_config(document: Document) -> Document:
     data["training"] = {**inner, "steps": 1} if isinstance(inner, dict) else inner
     if "data" in document.data:
         data["data"] = document.data["data"]
-    places = {route: place for route, place in document.places.items() if route[:1] == ("data",)}
+    places = {route: place for route, place in document.places.items() if route[:1] in ((), ("data",))}
     places |= {route[1:]: place for route, place in document.places.items() if route[:1] == ("training",)}
     return Document(data, places)
 

@@ -147,7 +147,7 @@ def evaluate(
         potential,
         dataset,
         BatchOptions(atoms=batch_atoms),
-        groups=None if group is None else dataset.groups(group, group_pattern),
+        groups=None if group is None else _groups(dataset, group, group_pattern),
         atoms="free" if free_atoms else "all",
         keep_atoms=plot or atoms,
         progress=True,
@@ -162,6 +162,15 @@ def evaluate(
         console.print(parts_table(evaluation, "group"))
     for path in written:
         print_written(path)
+
+
+def _groups(dataset: LabelledDataset, key: str, pattern: str | None) -> list[str]:
+    """The group of each structure; errors name the option."""
+    try:
+        return dataset.groups(key, pattern)
+    except SpecError as error:
+        text = str(error)
+        raise SpecError(f"--group{text.removeprefix('key') if text.startswith('key') else f'-{text}'}") from None
 
 
 def _print_overlap(overlap: Overlap | None) -> None:
@@ -182,7 +191,8 @@ def _of_config(path: Path, split: Split, allow_imports: bool) -> tuple[LabelledD
     from gemnet_blocks.training.config_file import load_config
 
     config = load_config(path, allow_imports=allow_imports)
-    splits = open_data(config.data, config.folder, charged="warn")
+    with config.naming_places():
+        splits = open_data(config.data, config.folder, charged="warn")
     chosen: LabelledDataset | None = getattr(splits, split.value)
     if chosen is None:
         raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")

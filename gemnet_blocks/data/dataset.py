@@ -18,6 +18,7 @@ from gemnet_blocks.data.frame import Frame, FrameSource, LabelRules, checked, pa
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
+from gemnet_blocks.spec.catalog import near
 from gemnet_blocks.structures import Structures
 
 Counts = npt.NDArray[np.int64]
@@ -82,17 +83,21 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
             pattern: a regular expression; the group is what its first parenthesis, or all of it, matches at the start.
 
         Raises:
-            SpecError: a structure has no such key, or its value does not match.
+            SpecError: a structure has no such key, or its value does not match; begins with `key` or `pattern`.
         """
         compiled = None if pattern is None else _compiled(pattern)  # before anything is read
-        values = [self.value(index, key) for index in range(len(self))]
+        try:
+            values = [self.value(index, key) for index in range(len(self))]
+        except SpecError as error:
+            raise SpecError(f"key: {error}") from None
         return values if compiled is None else [self._matched(i, value, compiled) for i, value in enumerate(values)]
 
     def _matched(self, index: int, value: str, pattern: re.Pattern[str]) -> str:
         match = pattern.match(value)
         found = match and match.group(1 if pattern.groups else 0)
         if found is None:
-            raise SpecError(f"{self.place(index)}: {value!r} does not match the pattern {pattern.pattern!r} of groups")
+            where = self.place(index)
+            raise SpecError(f"pattern: {where}: {value!r} does not match the pattern {pattern.pattern!r} of groups")
         return found
 
 
@@ -100,7 +105,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise SpecError(f"the pattern {pattern!r} of groups is no regular expression: {error}") from None
+        raise SpecError(f"pattern: the pattern {pattern!r} of groups is no regular expression: {error}") from None
 
 
 def formula(numbers: npt.NDArray[np.int64]) -> str:
@@ -373,5 +378,5 @@ def _value(text: Mapping[str, str], key: str, file: str, place: str) -> str:
         return text[key]
     if key == FILE:
         return file
-    keys = ", ".join(sorted({*text, FILE, FORMULA}))
-    raise SpecError(f"{place}: has nothing named {key!r} to group by: there are {keys}")
+    keys = sorted({*text, FILE, FORMULA})
+    raise SpecError(f"{place}: has nothing named {key!r} to group by: there are {', '.join(keys)}{near(key, keys)}")

@@ -19,7 +19,8 @@ from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.data.readers import AseSource, NpzSource
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
 from gemnet_blocks.data.xyz_source import XyzSource
-from gemnet_blocks.errors import StructureError, first_few, told
+from gemnet_blocks.errors import SpecError, StructureError, first_few, told
+from gemnet_blocks.spec.catalog import near
 from gemnet_blocks.spec.document import absent
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import EnergyMeaning
@@ -211,7 +212,7 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None, cha
             if len(indices) or name == "train":
                 opened[name] = Subset(whole, indices)
     if len(opened["train"]) == 0:
-        raise StructureError("split: no structure is left to train on")
+        raise StructureError("data.split: no structure is left to train on")
     surveys = {part: survey(dataset, _looked_at(dataset, options)) for part, dataset in opened.items()}
     if options.periodicity == "same":
         check_periodicity(surveys.values())
@@ -247,6 +248,7 @@ def open_files(
     Raises:
         StructureError: a file or frame that cannot be used; names file and frame.
     """
+    _check_format(options.format)
     rules = LabelRules(
         units=options.units.factors(options.stress.unit),
         required=frozenset(options.labels),
@@ -263,6 +265,21 @@ def open_files(
         StreamedDataset(source, rules) if source.streamed else MemoryDataset(source, rules) for source in sources
     ]
     return datasets[0] if len(datasets) == 1 else Concatenation(datasets)
+
+
+def _check_format(format: str | None) -> None:
+    """Check that ASE knows a format.
+
+    Raises:
+        SpecError: it does not; suggests a format.
+    """
+    from ase.io.formats import ioformats
+
+    if format is not None and format not in ioformats:
+        raise SpecError(
+            f"data.format: expected ASE's name of a format, such as extxyz or vasp-out, got {format!r}"
+            f"{near(format, ioformats)}"
+        )
 
 
 def _warn_of_repeated_files(names: Sequence[str], folder: Path) -> None:
@@ -321,7 +338,7 @@ def _without_leaks(opened: dict[str, LabelledDataset], surveys: dict[str, Survey
 def _dropped(dataset: LabelledDataset, indices: Sequence[int]) -> tuple[LabelledDataset, int]:
     kept = np.setdiff1d(np.arange(len(dataset)), indices)
     if len(kept) == 0:
-        raise StructureError("leakage: every structure to train on is also held out: nothing is left")
+        raise StructureError("data.leakage: every structure to train on is also held out: nothing is left")
     return Subset(dataset, kept), len(dataset) - len(kept)
 
 

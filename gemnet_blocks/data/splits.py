@@ -102,7 +102,7 @@ class RandomSplitOptions(Options):
             train = max(1, _number(self.train + sum(others), count) - rounded)
         if train < 0 or train + validation + test > count:
             raise SpecError(
-                f"split: {max(train, 0)} + {validation} + {test} structures are asked for and there are {count}: "
+                f"data.split: {max(train, 0)} + {validation} + {test} structures are asked for and there are {count}: "
                 "lower train, validation or test"
             )
         order = np.random.default_rng(self.seed).permutation(count)
@@ -139,13 +139,16 @@ class GroupSplitOptions(Options):
             SpecError: a group does not exist or is named twice, nothing is left to train on, or fewer groups than asked
                 for can be held out so that each of their elements is left.
         """
-        groups = dataset.groups(self.key, self.pattern)
+        try:
+            groups = dataset.groups(self.key, self.pattern)
+        except SpecError as error:
+            raise SpecError(f"data.split.{error}") from None
         names = sorted(set(groups))
         for part in (self.validation, self.test):
             _check_names(part, names)
         validation, test = _named(self.validation), _named(self.test)
         if twice := validation & test:
-            raise SpecError(f"split: the group {min(twice)!r} is in validation and in test: remove it from one")
+            raise SpecError(f"data.split: the group {min(twice)!r} is in validation and in test: remove it from one")
         free = [name for name in names if name not in validation | test]
         order = [free[i] for i in np.random.default_rng(self.seed).permutation(len(free))]
         sizes = Counter(groups)
@@ -155,7 +158,7 @@ class GroupSplitOptions(Options):
         validation |= _drawn(self.validation, [name for name in order if name not in test], sizes, elements)
         parts = [2 if group in test else 1 if group in validation else 0 for group in groups]
         if 0 not in parts:
-            raise SpecError(f"split: no group of {len(names)} is left to train on: hold fewer out")
+            raise SpecError(f"data.split: no group of {len(names)} is left to train on: hold fewer out")
         train, held, last = (np.flatnonzero(np.array(parts) == part) for part in range(3))
         return SplitIndices(train, held, last)
 
@@ -173,7 +176,7 @@ def _check_names(part: tuple[str, ...] | int | float, names: Sequence[str]) -> N
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:20])}"
-            raise SpecError(f"split: there is no group {name!r}; {hint}")
+            raise SpecError(f"data.split: there is no group {name!r}; {hint}")
 
 
 def _named(part: tuple[str, ...] | int | float) -> set[str]:
@@ -214,7 +217,7 @@ def _drawn(
     if elements and reached < wanted:
         what = "groups" if isinstance(part, int) else "structures"
         raise SpecError(
-            f"split: {wanted:g} {what} are to be held out, but only {reached} can be so that each of their elements is "
-            "left to train on: lower validation or test, or remove keep_elements"
+            f"data.split: {wanted:g} {what} are to be held out, but only {reached} can be so that each of their "
+            "elements is left to train on: lower validation or test, or remove keep_elements"
         )
     return drawn

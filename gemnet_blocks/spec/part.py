@@ -51,7 +51,8 @@ class PartOf:
             _refuse((), f"must be a mapping, {example}{removal}, got {shown(value)}", value)
         name = value.get("type")
         if not isinstance(name, str):
-            _refuse(("type",) if "type" in value else (), f"needs a `type`, {example}", name)
+            given = f"; got {shown(name)}, which is not a name" if name is not None else ""
+            _refuse(("type",) if "type" in value else (), f"needs a `type`, {example}{given}", name)
         try:
             part = catalog.find(self.kind, name)
         except SpecError as error:

@@ -194,7 +194,7 @@ def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None
     problems = [*rest.problems, *rest.impossible_numbers()]
     data = rest.data if model is None else {**rest.data, "model": model}
     try:
-        return TrainingConfig.model_validate(data), problems
+        return TrainingConfig.model_validate(data).with_places(rest.places), problems
     except ValidationError as error:
         known = {problem.route for problem in problems}
         found = list(_joined(explained(detail, rest) for detail in findings(error)))

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -10,9 +13,11 @@ from pydantic import Field, PrivateAttr, WithJsonSchema, field_validator, model_
 
 from gemnet_blocks.aggregation.angular_sum import AngularMethod
 from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.document import Document, Route
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.distributed import Device
 from gemnet_blocks.training.losses import AtomChoice, EnergyTerm, ForcesTerm, Loss, Measure, Metric, StressTerm, Term
@@ -253,6 +258,13 @@ class TrainingOptions(Options):
         return self
 
 
+@dataclass(frozen=True, slots=True)
+class _Origin:
+    """Where the entries of a config were written, which makes no config differ from another."""
+
+    places: Mapping[Route, str] = field(default_factory=dict, compare=False)
+
+
 class TrainingConfig(Options):
     """Everything that defines a training run.
 
@@ -280,6 +292,7 @@ class TrainingConfig(Options):
     """The folder for everything that a run writes; must be given here or to `train`."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
+    _origin: _Origin = PrivateAttr(default_factory=_Origin)
 
     @property
     def folder(self) -> Path:
@@ -291,6 +304,33 @@ class TrainingConfig(Options):
         copy = self.model_copy()
         copy._folder = folder
         return copy
+
+    def with_places(self, places: Mapping[Route, str]) -> TrainingConfig:
+        """The same with the file and line of every entry, for errors that are found later."""
+        copy = self.model_copy()
+        copy._origin = _Origin(places)
+        return copy
+
+    @contextmanager
+    def naming_places(self) -> Iterator[None]:
+        """Add file and line to errors that begin with the path of an entry, such as `data.split: ...`.
+
+        Raises:
+            SpecError, StateError, StructureError: as raised inside, with places.
+        """
+        try:
+            yield
+        except (SpecError, StateError, StructureError) as error:
+            text = "\n".join(map(self._located, str(error).split("\n")))
+            if text == str(error):
+                raise
+            raise type(error)(text) from error
+
+    def _located(self, line: str) -> str:
+        """A line of an error with the place of the entry that it begins with."""
+        route = tuple(line.partition(": ")[0].split("."))
+        place = Document({}, self._origin.places).place(route) if route[0] in type(self).model_fields else ""
+        return f"{place}: {line}" if place else line
 
     def moved_to(self, folder: Path) -> TrainingConfig:
         """The same in a folder where its results are: its paths are relative to that folder, which is its output."""

@@ -60,11 +60,14 @@ from gemnet_blocks.util.locks import only_writer_to_folder
 
 def run(config: TrainingConfig, folder: Path, resume: bool | None) -> Path:
     """Prepare a run and complete it, as the only one that writes to its folder; see `train`."""
-    check_config(config)
-    check_machine(config)
+    with config.naming_places():
+        check_config(config)
+        check_machine(config)
     first = Processes.of_environment().rank == 0  # for all processes of the run
     with only_writer_to_folder(folder, "output") if first else nullcontext():
-        return Run.prepared(config, folder, resume).completed()
+        with config.naming_places():
+            prepared = Run.prepared(config, folder, resume)
+        return prepared.completed()
 
 
 @dataclass(frozen=True, slots=True, eq=False)

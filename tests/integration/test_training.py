@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.io import read, write
-from training_runs import config, rows
+from training_runs import CONFIG, config, rows, write_structures
 from typer.testing import CliRunner, Result
 
 from gemnet_blocks.cli import app
@@ -23,7 +23,7 @@ from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.training import train
+from gemnet_blocks.training import load_config, train
 from gemnet_blocks.training.checkpoints import read_checkpoint
 from gemnet_blocks.training.data_stream import open_parts
 from gemnet_blocks.training.module import PotentialModule
@@ -391,3 +391,46 @@ def test_evaluation_with_another_split_counts_the_training_structures(tmp_path: 
     save_potential(potential, tmp_path / "old.safetensors")
     old = CliRunner().invoke(app, ["evaluate", str(tmp_path / "old.safetensors"), paths[1]])
     assert "does not record its training structures" in old.output
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("validation: 6", "validation: 1000", r"train.yaml:\d+: data.split: 24 \+ 1000 \+ 0 structures are asked for"),
+        ("type: random, train: 24", "type: group, key: fomula", r"train.yaml:\d+: data.split.key: .*mean 'formula'"),
+        (
+            "type: random, train: 24",
+            "type: group, key: formula, pattern: X",
+            r"train.yaml:\d+: data.split.pattern: structures.xyz, frame 0: .* does not match",
+        ),
+        (
+            "train: 24, validation: 6",
+            "test: 30",
+            r"train.yaml:\d+: data.split: no structure is left to train on",
+        ),
+        ("units: eV", "units: eV\n  format: extxyzz", r"train.yaml:\d+: data.format: .*did you mean 'extxyz'"),
+        (
+            "scales:",
+            "references: {per_element: {Ni: 1}}\nscales:",
+            r"train.yaml:\d+: references.per_element: no",
+        ),
+        (
+            "scales:",
+            "references: {per_element: {Xx: 1}}\nscales:",
+            r"train.yaml:\d+: references.per_element: 'Xx'",
+        ),
+        ("loss: {", "loss: {stress: {}, ", r"train.yaml:\d+: loss.stress: data.labels has only energy, forces"),
+        (
+            "scales:",
+            "schedule: {type: plateau, metric: stress_mae}\nscales:",
+            r"train.yaml:\d+: schedule.metric: stresses are validated only",
+        ),
+        ("steps: 40", "steps: 40\n  start_from: none", r"train.yaml:\d+: training.start_from: expected a model file"),
+        ("steps: 40", "steps: 40\n  start_from: train.yaml", r"train.yaml:\d+: training.start_from: .*training config"),
+    ],
+)
+def test_errors_found_after_reading_name_file_line_and_entry(tmp_path: Path, old: str, new: str, message: str) -> None:
+    write_structures(tmp_path / "structures.xyz")
+    (tmp_path / "train.yaml").write_text(CONFIG.replace(old, new).replace("labels: [energy, forces, stress]", ""))
+    with pytest.raises((SpecError, StateError, StructureError), match=message):
+        train(load_config(tmp_path / "train.yaml"))

@@ -3,11 +3,14 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import pytest
+from helpers import ROOT
 from pydantic import ValidationError
 from test_catalog import Step
 
 from gemnet_blocks.basis.envelopes import ExponentialOptions, PolynomialOptions
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
+from gemnet_blocks.spec import load_spec
 from gemnet_blocks.spec.catalog import ENVELOPE, Catalog
 from gemnet_blocks.spec.part import PartOf, Unresolved, built_in_schemas
 
@@ -75,3 +78,9 @@ def test_schemas() -> None:
     assert [one["properties"]["type"]["const"] for one in named] == ["polynomial", "exponential"]
     assert all("type" in one["required"] for one in (*named, own))
     assert own["properties"]["type"]["not"] == {"enum": ["polynomial", "exponential"]}
+
+
+@pytest.mark.parametrize("name", ["bases.spherical", "bases.radial", "bases.envelope", "interactions.triplet"])
+def test_a_type_that_is_not_a_name_is_shown(name: str) -> None:
+    with pytest.raises(SpecError, match=rf"{name}.type: needs a `type`, .*; got \['?/x'?\], which is not"):
+        load_spec(ROOT / "paper_configs/symmetric.yaml", {f"{name}.type": ["/x"]})
