@@ -121,7 +121,9 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
             raise StateError(f"{name}: its section {section} is {type(sections[section]).__name__}, no dictionary")
     state = sections["state_dict"]
     if state is content and state and all(_is_single_number(value) for value in state.values()):
-        raise StateError(f"{name}: holds single numbers, such as scale factors, but no weights: give it with --scales")
+        raise StateError(
+            f"{name}: expected weights by name, found single numbers, such as scale factors: give these with --scales"
+        )
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
         raise StateError(f"{name}: holds no dictionary of weights by name")
     problems = {str(key): what for key, value in state.items() if (what := _problem(value))}
