@@ -205,7 +205,7 @@ def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str
         if name == "comment" and not isinstance(value, int | float):
             continue  # older files have one
         try:
-            factors[without_wrappers(str(name)).removesuffix(SCALE)] = number = float(value)
+            factors[str(name).removesuffix(SCALE)] = number = float(value)
         except (TypeError, ValueError, RuntimeError) as error:
             raise StateError(f"scale factor {name} is no number: {value!r}") from error
         if not math.isfinite(number):
@@ -221,18 +221,19 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
     Raises:
         StateError: the file cannot be read, or lacks a factor that the model needs; nothing is changed then.
     """
-    factors = read_scale_file(source)
     suffixes = shared_suffixes(module)
     places = [
         (scale, scale_names(f"{key}.factor", suffixes))
         for key, scale in module.named_modules()
         if isinstance(scale, ScaleFactor)
     ]
+    known = {name for _, names in places for name in names}
+    found = read_scale_file(source)
+    factors = {name: found[key] for key, name in without_wrappers(found, known).items()}
     # a factor with several names needs only the one that is there
     missing = [names[0] for _, names in places if names and not any(name in factors for name in names)]
     if missing:
         raise StateError(f"the scale file lacks {len(missing)} factors of this model: {', '.join(missing)}")
-    known = {name for _, names in places for name in names}
     unused = unused_prefixes(module)
     unexpected = [name for name in factors if name not in known and not name.startswith(unused)]
     if unexpected:

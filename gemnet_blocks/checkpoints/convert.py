@@ -23,7 +23,7 @@ from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.document import read_document
 from gemnet_blocks.spec.published import from_published
 from gemnet_blocks.structures import StoredMeaning
-from gemnet_blocks.util.weights import ordinary_tensors, without_wrappers
+from gemnet_blocks.util.weights import ordinary_tensors
 
 ENERGY = ("target", "energy")
 """What older and newer versions call the energy."""
@@ -238,7 +238,7 @@ def _mapping(value: Any, place: str) -> Mapping[str, Any]:
 def _with_scales(checkpoint: Checkpoint) -> dict[str, Tensor]:
     """The weights, with scale factors that are stored apart from them."""
     scales = {
-        f"{without_wrappers(str(name)).removesuffix(SCALE)}{SCALE}": torch.tensor(
+        f"{str(name).removesuffix(SCALE)}{SCALE}": torch.tensor(
             number(checkpoint.scales, name, "scale_dict"), device="cpu"
         )
         for name in checkpoint.scales

@@ -89,8 +89,8 @@ class _Place:
 def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> LoadReport:
     """Load weights stored under the names of published models.
 
-    Prefixes of wrappers are removed from keys, such as `module.`, `_orig_mod.`, `model.`, `ema_model.module.`,
-    `backbone.` and `output_heads.<name>.`, repeated and in any order. Nothing is changed when the state does not fit.
+    Keys lose the prefixes of wrappers, such as `module.`, `_orig_mod.`, `net.`, `ema_model.module.`, `backbone.` and
+    `heads.energy.`: whichever prefix makes the most keys fit. Nothing is changed when the state does not fit.
 
     Args:
         module: a model made from a spec, one of the façade classes or one of its heads. Interactions and edge sets
@@ -106,9 +106,9 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
         StateError: lists exactly the keys that are missing, unexpected or of the wrong shape; or the keys that are
             there twice, with different prefixes; or no key is known, whether strict or not.
     """
-    state = unwrapped(state_dict)
     places = _places(module)
     by_name = {name: place for place in places for name in place.names}
+    state = unwrapped(state_dict, by_name)
     # a weight with several names needs only the one that is there
     missing = [place.names[0] for place in places if not any(name in state for name in place.names)]
     unused = unused_prefixes(module)
@@ -165,8 +165,7 @@ def trained_keys(module: nn.Module, state_dict: Mapping[str, Tensor]) -> list[tu
     """
     by_name = {name: place.tensor for place in _places(module) for name in place.names}
     groups: dict[object, list[str]] = {}
-    for key in state_dict:
-        name = without_wrappers(key)
+    for key, name in without_wrappers(state_dict, by_name).items():
         tensor = by_name.get(name)
         for prefix in unused_prefixes(module):  # a basis that is not used is trained by name
             if tensor is None and name.startswith(prefix):

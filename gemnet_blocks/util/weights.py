@@ -1,11 +1,11 @@
-"""The common ground of models, potentials and published classes: what their weights survive."""
+"""The base class of models, potentials and published classes, which keeps their weights trainable and readable."""
 
 from __future__ import annotations
 
 import copy
 import re
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
@@ -14,20 +14,8 @@ from torch import Tensor, nn
 
 from gemnet_blocks.errors import StateDictError, StateError, first_few
 
-_WRAPPERS = (
-    "module",
-    "model",
-    "ema",
-    "ema_model",
-    "_orig_mod",
-    "_forward_module",
-    "_fsdp_wrapped_module",
-    "_checkpoint_wrapped_module",
-    "backbone",
-    r"output_heads\.\w+",
-)
-_PREFIXES = re.compile(rf"^(({'|'.join(_WRAPPERS)})\.)+")
-_INSIDE = re.compile(r"(?<=\.)(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+_WRAPPERS = re.compile(r"^(module\.)+|(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
+"""Wrappers of torch: `DataParallel` in front of a key; `compile`, FSDP and activation checkpointing anywhere in it."""
 _COUNTERS = ("n_averaged",)
 """What torch's `AveragedModel` stores besides weights."""
 
@@ -42,22 +30,47 @@ def ordinary_tensors() -> Iterator[None]:
         yield
 
 
-def without_wrappers(key: str) -> str:
-    """The name of a weight without what wrappers put in front of it, repeated and in any order.
+def _trainable(value: Any) -> Any:
+    """Copy a tensor that was made in inference mode; every other value stays as it is."""
+    return value.clone() if isinstance(value, Tensor) and value.is_inference() else value
 
-    Wrappers are those of torch (`DataParallel`, `compile`, `AveragedModel`, FSDP), attributes of training loops such as
-    `model` and `ema_model`, and models of a backbone and heads.
+
+def without_wrappers(keys: Iterable[str], expected: Collection[str]) -> dict[str, str]:
+    """Find the weight's name behind each key of a state dictionary, without the prefixes of wrappers.
+
+    Wrappers (`DataParallel`, `compile`, `AveragedModel`, the attributes of training loops) put a prefix of their choice
+    in front of all names of a model; models of a backbone and heads have one for each part. Of all prefixes that a key
+    can be read with, it loses the one that makes the most keys fit, and the shortest of these.
+
+    Args:
+        keys: the keys of the state dictionary.
+        expected: the names that the model knows.
+
+    Returns:
+        The name for each key; a key stays as it is if no key with its prefixes fits.
     """
-    return _PREFIXES.sub("", _INSIDE.sub("", key))
+    splits = {key: list(_prefixes(_WRAPPERS.sub("", key))) for key in keys}
+    known = set(expected)
+    fits = Counter(prefix for found in splits.values() for prefix, name in found if name in known)
+    # `max` takes the first, thus shortest, of several prefixes with the same count
+    return {key: max(found, key=lambda split: fits[split[0]])[1] for key, found in splits.items()}
 
 
-def unwrapped(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A state dictionary whose keys are `without_wrappers`, without the counters of averages.
+def _prefixes(key: str) -> Iterator[tuple[str, str]]:
+    """Split a key at each of its dots, first without a prefix."""
+    yield "", key
+    for dot in re.finditer(r"\.", key):
+        yield key[: dot.end()], key[dot.end() :]
+
+
+def unwrapped(state: Mapping[str, Tensor], expected: Collection[str]) -> dict[str, Tensor]:
+    """Rename the weights of a state dictionary by `without_wrappers`, and leave out the counters of averages.
 
     Raises:
         StateError: the state has a weight twice, with different prefixes.
     """
-    names = {key: name for key in state if (name := without_wrappers(key)) not in _COUNTERS}
+    weights = [key for key in state if key in expected or key.rpartition(".")[2] not in _COUNTERS]
+    names = without_wrappers(weights, expected)
     count = Counter(names.values())
     twice = [key for key, name in names.items() if count[name] > 1]
     if twice:
@@ -80,7 +93,7 @@ def no_key_fits(expected: Collection[str], found: Collection[str], advice: str =
 class WeightedModule(nn.Module):
     """A module whose weights can be trained wherever it is moved or copied, inference mode included.
 
-    State dictionaries are read with any of the prefixes that `without_wrappers` knows.
+    State dictionaries are read with any prefix that wrappers put in front of the names.
     """
 
     def _apply(self: Self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
@@ -94,24 +107,33 @@ class WeightedModule(nn.Module):
             other.__setstate__(copy.deepcopy(self.__getstate__(), memo))
         return other
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if torch.is_inference_mode_enabled():  # the tensors have just been unpickled, and could not be trained
+            with ordinary_tensors():
+                state = copy.deepcopy(state)
+        super().__setstate__(state)
+
+    @ordinary_tensors()
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Copy weights of a state dictionary into the module, whatever wrapper they were saved from.
 
         Args:
             state_dict: weights under the names of `state_dict()`; for published names see `load_fairchem_state`.
             strict: raise when keys are missing or unexpected.
-            assign: take the tensors themselves instead of their values.
+            assign: take the tensors themselves instead of their values; those made in inference mode are copied.
 
         Raises:
-            StateError: no key is known, or a weight is there twice with different prefixes.
+            StateError: no key fits, or the state has a weight twice with different prefixes.
             RuntimeError: keys are missing or unexpected, or shapes differ.
         """
         own = self.state_dict()
         if not state_dict.keys() <= own.keys():
-            names = {without_wrappers(name): name for name in own}
-            renamed = {names.get(name, name): value for name, value in unwrapped(state_dict).items()}
-            if own and renamed and not renamed.keys() & own.keys():
+            names = {name.removeprefix("model."): name for name in own}
+            found = unwrapped(state_dict, names)
+            if own and found and not found.keys() & names.keys():
                 advice = "Weights under published names are read with gemnet_blocks.checkpoints.load_fairchem_state"
                 raise StateDictError(no_key_fits(own, state_dict, advice))
-            state_dict = renamed
+            state_dict = {names.get(name, name): value for name, value in found.items()}
+        if assign:
+            state_dict = {name: _trainable(value) for name, value in state_dict.items()}
         return super().load_state_dict(state_dict, strict=strict, assign=assign)
