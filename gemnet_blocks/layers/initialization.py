@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,8 @@ evenly in the exponent.
 """
 
 
+Module = TypeVar("Module", bound=nn.Module)
+
 _left_out: ContextVar[bool] = ContextVar("initial values are left out", default=False)
 
 
@@ -32,6 +34,25 @@ def without_initial_values() -> Iterator[None]:
         yield
     finally:
         _left_out.reset(token)
+
+
+def with_single_precision_draws(make: Callable[[], Module]) -> Module:
+    """Make a module whose initial weights do not depend on torch's default floating-point type.
+
+    Random numbers of different types differ. So weights are drawn in float32, and converted to the default type.
+
+    Args:
+        make: makes the module; called once.
+    """
+    wanted = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32)
+    try:
+        module = make()
+    finally:
+        torch.set_default_dtype(wanted)
+    if wanted == torch.float32:
+        return module
+    return module._apply(lambda tensor: tensor.to(wanted) if tensor.dtype == torch.float32 else tensor)
 
 
 @torch.no_grad()

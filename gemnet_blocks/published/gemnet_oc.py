@@ -21,6 +21,7 @@ from gemnet_blocks.geometry.edges import measure
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
 from gemnet_blocks.graph.neighbor_list import Pairs
+from gemnet_blocks.layers.initialization import with_single_precision_draws
 from gemnet_blocks.model.gemnet import GemNet, Trunk, TrunkOutput, differentiable
 from gemnet_blocks.model.heads import DirectForces, DynamicScale, Energy, GradientForces
 from gemnet_blocks.model.readout import OutputNetwork
@@ -671,4 +672,5 @@ class GemNetOCForceHead(WeightedModule):
 def _network(backbone: GemNetOCBackbone, size: int, residual_count: int, output_init: str) -> OutputNetwork:
     in_size = size * (backbone.num_blocks + 1)
     count = whole_number("head", "num_global_out_layers", residual_count, least=0)
-    return OutputNetwork(in_size, size, count, backbone.spec.activation, output_initialization(output_init))
+    activation, initialization = backbone.spec.activation, output_initialization(output_init)
+    return with_single_precision_draws(lambda: OutputNetwork(in_size, size, count, activation, initialization))

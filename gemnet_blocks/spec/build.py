@@ -21,7 +21,7 @@ from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
-from gemnet_blocks.layers.initialization import without_initial_values
+from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
 from gemnet_blocks.layers.projection import RadialBases, ScaledBasis
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
@@ -107,7 +107,7 @@ def build(
     execution: Execution | None = None,
     seed: int | None = None,
 ) -> GemNet:
-    """Make the model that a spec describes, with initial weights.
+    """Make the model that a spec describes, with initial weights of torch's default floating-point type.
 
     Args:
         spec: the architecture.
@@ -115,7 +115,8 @@ def build(
             `CircularBasis`, `SphericalBasis`, `Envelope` or `ReadOut`.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
         execution: how it is computed.
-        seed: makes the initial weights reproducible without touching torch's global generator; None draws from it.
+        seed: makes the initial weights reproducible, whatever torch's default type is, without touching torch's global
+            generator; None draws from it.
 
     Raises:
         SpecError: a part is unknown, or does not fit the others, or memory does not suffice.
@@ -132,10 +133,10 @@ def build(
     builder = _Builder(spec, catalog, execution or Execution())
     try:
         if seed is None:
-            return builder.model()
+            return with_single_precision_draws(builder.model)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return builder.model()
+            return with_single_precision_draws(builder.model)
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise

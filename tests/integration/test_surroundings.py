@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,20 +14,32 @@ import torch
 from ase import Atoms
 from helpers import GRADIENT_FORCES, molecule, slab, small_cell, small_spec
 from potentials import REFERENCES, smooth_spec
-from torch import Tensor
+from torch import Tensor, nn
 from training_runs import config
 
-from gemnet_blocks import Structures
+from gemnet_blocks import GemNetOC, GemNetOCBackbone, GemNetOCEnergyAndGradForceHead, GemNetOCForceHead, Structures
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.plotting import draw_bases
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.spec import Execution, build
+from gemnet_blocks.spec.published import to_published
 from gemnet_blocks.training import train
 
 
 def potential() -> Potential:
     return Potential(build(smooth_spec(), seed=0), smooth_spec(), REFERENCES).double()
+
+
+def published() -> GemNetOC:
+    torch.manual_seed(0)
+    return GemNetOC(**to_published(small_spec(blocks__count=1)))
+
+
+def heads() -> nn.ModuleList:
+    torch.manual_seed(0)
+    backbone = GemNetOCBackbone(**to_published(small_spec(blocks__count=1)))
+    return nn.ModuleList([GemNetOCEnergyAndGradForceHead(backbone, 1), GemNetOCForceHead(backbone, 1)])
 
 
 @pytest.fixture
@@ -64,16 +77,45 @@ def test_files_calculators_drawings_and_training_are_on_the_cpu(tmp_path: Path) 
     train(config(tmp_path, training=short, data={"cache": "neighbors"}))
 
 
+@contextmanager
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16])
 def test_results_do_not_depend_on_the_default_type(dtype: torch.dtype) -> None:
     model, given = potential(), Structures.from_ase([slab(), small_cell()])
     expected = model(given).forces
-    torch.set_default_dtype(dtype)
-    try:
+    with default_type(dtype):
         assert torch.equal(model(given).forces, expected)
         assert torch.equal(Structures.from_ase([slab(), small_cell()]).positions, given.positions)
-    finally:
-        torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: build(smooth_spec(), seed=0), published, heads], ids=["spec", "class", "heads"]
+)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_initial_weights_do_not_depend_on_the_default_type(make: Callable[[], nn.Module], dtype: torch.dtype) -> None:
+    expected = make().state_dict()
+    with default_type(dtype):
+        found = make().state_dict()
+    for name, value in found.items():
+        assert value.dtype == (dtype if expected[name].dtype == torch.float32 else expected[name].dtype), name
+        assert torch.equal(value, expected[name].to(value.dtype)), name
+
+
+def test_training_does_not_depend_on_the_default_type(tmp_path: Path) -> None:
+    short = {"steps": 2, "validate_every": {"steps": 1}}
+    train(config(tmp_path, training=short, output=str(tmp_path / "single")))
+    with default_type(torch.float64):
+        train(config(tmp_path, training=short, output=str(tmp_path / "double")))
+    single, double = (load_potential(tmp_path / run / "best.safetensors") for run in ("single", "double"))
+    for one, other in zip(single.state_dict().values(), double.state_dict().values(), strict=True):
+        assert torch.equal(one, other)
 
 
 def rewritten(atoms: Atoms, matrix: list[list[int]]) -> Atoms:
