@@ -38,7 +38,7 @@ from gemnet_blocks.published.dictionaries import (
     stored_pairs,
     symmetrized,
 )
-from gemnet_blocks.published.published_class import PublishedClass, nearest
+from gemnet_blocks.published.published_class import PublishedClass, geometry_part, nearest
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import (
     DEFAULTS,
@@ -90,6 +90,29 @@ class PublishedModel(PublishedClass):
     forces_coupled: bool
     force_scaler: DynamicScale
     """The dynamic scale of gradient forces; disabled unless `scale_backprop_forces` is set."""
+
+    radial_basis_aint = geometry_part("bases.radial.atom")
+    cbf_basis_tint = geometry_part("bases.angular.main", "interactions.triplet.triplet_sum.circular")
+    cbf_basis_aeint = geometry_part("bases.angular.main", "interactions.atom_edge.triplet_sum.circular")
+    cbf_basis_eaint = geometry_part("bases.angular.atom_edge", "interactions.edge_atom.triplet_sum.circular")
+    cbf_basis_qint = geometry_part("bases.angular.quad", "interactions.quadruplet.circular")
+    sbf_basis_qint = geometry_part("bases.angular.main", "interactions.quadruplet.spherical")
+    mlp_rbf_tint = geometry_part("interactions.triplet.radial")
+    mlp_cbf_tint = geometry_part("interactions.triplet.triplet_sum.projection")
+    mlp_rbf_aeint = geometry_part("interactions.atom_edge.radial")
+    mlp_cbf_aeint = geometry_part("interactions.atom_edge.triplet_sum.projection")
+    mlp_rbf_eaint = geometry_part("interactions.edge_atom.radial")
+    mlp_cbf_eaint = geometry_part("interactions.edge_atom.triplet_sum.projection")
+    mlp_rbf_aint = geometry_part("interactions.atom_atom.radial")
+    mlp_rbf_qint = geometry_part("interactions.quadruplet.radial")
+    mlp_cbf_qint = geometry_part("interactions.quadruplet.circular_projection")
+    mlp_sbf_qint = geometry_part("interactions.quadruplet.spherical_projection")
+
+    @property
+    def radial_basis_aeaint(self) -> nn.Module:
+        """The radial basis of atom–edge interactions; without these, published models have it but do not use it."""
+        kind = "radial" if self.atom_edge_interaction else "angular"
+        return self.trunk.geometry.get_submodule(f"bases.{kind}.atom_edge")
 
     def __init__(
         self,

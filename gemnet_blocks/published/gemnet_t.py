@@ -13,7 +13,7 @@ from gemnet_blocks.checkpoints.checkpoint_file import load_scales
 from gemnet_blocks.model.gemnet import Trunk
 from gemnet_blocks.options import plain
 from gemnet_blocks.published.dictionaries import Dictionary, stored_pairs
-from gemnet_blocks.published.published_class import PublishedClass
+from gemnet_blocks.published.published_class import PublishedClass, geometry_part
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import from_published
 from gemnet_blocks.spec.published.gemnet_t import DEFAULTS, REQUIRED
@@ -73,6 +73,10 @@ class GemNetT(PublishedClass):
         SpecError: an argument has no valid value.
         StateError: the scale file does not fit.
     """
+
+    cbf_basis3 = geometry_part("bases.angular.main", "interactions.triplet.triplet_sum.circular")
+    mlp_rbf3 = geometry_part("interactions.triplet.radial")
+    mlp_cbf3 = geometry_part("interactions.triplet.triplet_sum.projection")
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suffixes
+from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.graph.max_neighbors import Ties, within_cap
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.model.gemnet import Trunk
@@ -20,6 +21,48 @@ from gemnet_blocks.util.weights import WeightedModule
 
 _WITHOUT_DECAY = ("embedding", "frequencies", "bias")
 """Published models exclude weights from weight decay whose names contain one of these."""
+
+
+class RadialAngularBasis(nn.Module):
+    """A radial basis and a circular or spherical one, which published models hold in one layer.
+
+    Args:
+        radial_basis: of distances.
+        angular_basis: of the cosine of an angle; spherical bases also of a dihedral angle.
+    """
+
+    def __init__(self, radial_basis: nn.Module, angular_basis: nn.Module) -> None:
+        super().__init__()
+        self.radial_basis = radial_basis
+        self.angular_basis = angular_basis
+
+    def forward(self, distance: Tensor, cosine: Tensor, *dihedral: Tensor) -> tuple[Tensor, Tensor]:
+        """Evaluate both bases.
+
+        Args:
+            distance: of each edge, in Å.
+            cosine: cos φ of each triplet or quadruplet.
+            dihedral: θ of each quadruplet in radians, for spherical bases.
+        """
+        azimuths = [Azimuth(angle.cos(), angle.sin()) for angle in dihedral]
+        return self.radial_basis(distance), self.angular_basis(cosine, *azimuths)
+
+
+def geometry_part(*paths: str) -> Any:
+    """Give a published name to a basis or a projection that all blocks share.
+
+    The attribute is missing where the model does not have the interaction, as in published models. State dictionaries
+    do not contain it, since the geometry stores the weights.
+
+    Args:
+        paths: of the module in the geometry, or those of a radial and an angular basis.
+    """
+
+    def part(model: PublishedClass) -> nn.Module:
+        found = [model.trunk.geometry.get_submodule(path) for path in paths]
+        return found[0] if len(found) == 1 else RadialAngularBasis(*found)
+
+    return property(part)
 
 
 class PublishedClass(WeightedModule, ABC):
@@ -85,20 +128,9 @@ class PublishedClass(WeightedModule, ABC):
         """The output blocks."""
         return self.trunk.output_blocks
 
-    @property
-    def radial_basis(self) -> nn.Module:
-        """The radial basis of the main edges."""
-        return self.trunk.geometry.bases.radial["main"]
-
-    @property
-    def mlp_rbf_h(self) -> nn.Module:
-        """The projection of radial functions for atom updates."""
-        return self.trunk.geometry.update_radial
-
-    @property
-    def mlp_rbf_out(self) -> nn.Module:
-        """The projection of radial functions for output blocks."""
-        return self.trunk.geometry.output_radial
+    radial_basis = geometry_part("bases.radial.main")
+    mlp_rbf_h = geometry_part("update_radial")
+    mlp_rbf_out = geometry_part("output_radial")
 
     def generate_graph(
         self,

@@ -205,6 +205,43 @@ def test_parts() -> None:
     assert model.num_params == sum(value.numel() for value in model.parameters()) == backbone.num_params + read_out
 
 
+PARTS = {
+    "triplet": ("cbf_basis_tint", "mlp_rbf_tint", "mlp_cbf_tint"),
+    "quad_interaction": ("cbf_basis_qint", "sbf_basis_qint", "mlp_rbf_qint", "mlp_cbf_qint", "mlp_sbf_qint"),
+    "atom_edge_interaction": ("radial_basis_aeaint", "cbf_basis_aeint", "mlp_rbf_aeint", "mlp_cbf_aeint"),
+    "edge_atom_interaction": ("radial_basis_aeaint", "cbf_basis_eaint", "mlp_rbf_eaint", "mlp_cbf_eaint"),
+    "atom_interaction": ("radial_basis_aint", "mlp_rbf_aint"),
+}
+"""The published names of the bases and projections of each interaction."""
+
+
+@pytest.mark.parametrize("kind", [GemNetOC, GemNetOCBackbone])
+@pytest.mark.parametrize("on", [(), *((one,) for one in INTERACTIONS), INTERACTIONS])
+def test_bases_and_projections_have_their_published_names_where_the_interaction_is_on(
+    kind: type, on: tuple[str, ...]
+) -> None:
+    model = kind(**{**ARGUMENTS, **dict.fromkeys(INTERACTIONS, False), **dict.fromkeys(on, True)})
+    keys, weights = list(model.state_dict()), set(map(id, model.parameters()))
+    expected = {name for interaction in ("triplet", *on) for name in PARTS[interaction]}
+    assert {name for names in PARTS.values() for name in names if hasattr(model, name)} == expected
+    for name in expected:
+        assert {id(weight) for weight in getattr(model, name).parameters()} <= weights
+        assert name.startswith("mlp_") == (list(getattr(model, name).parameters()) != [])
+    assert list(model.state_dict()) == keys
+
+
+def test_bases_under_their_published_names_return_radial_and_angular_functions() -> None:
+    model = facade(cbf={"name": "gaussian"}, sbf={"name": "spherical_harmonics"}, scale_basis=True)
+    distance, cosine, angle = torch.rand(3, 4, dtype=torch.float64)
+    for name in ("tint", "aeint", "eaint", "qint"):
+        radial, circular = getattr(model, f"cbf_basis_{name}")(distance, cosine)
+        assert (radial.shape, circular.shape) == ((4, 6), (4, 3))
+    radial, spherical = model.sbf_basis_qint(distance, cosine, angle)
+    assert (radial.shape, spherical.shape) == ((4, 6), (4, 9))
+    assert torch.equal(radial, model.cbf_basis_tint.radial_basis(distance))
+    assert model.mlp_sbf_qint(radial).shape == (4, 3, 9)
+
+
 def test_an_unused_basis_is_counted() -> None:
     """Published models store it; a scale factor and Bessel frequencies are parameters."""
     changes = {"atom_edge_interaction": False, "scale_basis": True, "rbf": {"name": "spherical_bessel"}}

@@ -109,6 +109,8 @@ def test_attributes() -> None:
     assert (model.num_blocks, model.cutoff, model.max_neighbors, model.otf_graph) == (2, 4.0, 8, True)
     assert (model.direct_forces, model.regress_forces, model.use_pbc, model.extensive) == (True, True, True, True)
     assert model.num_params == parameter_count(model.model)
+    radial, circular = model.cbf_basis3(torch.ones(2).double(), torch.zeros(2).double())
+    assert len(model.mlp_rbf3(radial)) == len(model.mlp_cbf3(radial)) == len(circular) == 2
 
 
 def test_copies() -> None:
