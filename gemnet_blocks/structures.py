@@ -92,15 +92,11 @@ class Structures:
         warning, as models do not read it.
 
         Args:
-            atoms: one or many.
-            dtype: the floating-point type of positions and cells.
-            device: where to put them.
-            ignore: `charge` or `spin`, of which no warning is given.
-
-        Args:
             atoms: one or many structures.
             dtype: the floating-point type of positions and cells.
-            device: where to; None: torch's default device, but the CPU where that is "meta", which holds no numbers.
+            device: where to put the tensors; None: torch's default device, but the CPU where that is "meta", which
+                holds no numbers.
+            ignore: `charge` or `spin`, of which no warning is given.
 
         Raises:
             StructureError: positions or cells that are not finite, an atomic number below 1, or lattice vectors that
@@ -265,7 +261,7 @@ class Prediction:
 
 
 def tensor_of(value: Any, name: str) -> Tensor:
-    """An array of numbers as a tensor; lists keep double precision, and are put on the CPU.
+    """Convert an array of numbers to a dense tensor; lists keep double precision, and are put on the CPU.
 
     Args:
         value: a tensor, a NumPy array, a number, or nested lists of numbers.
@@ -275,11 +271,27 @@ def tensor_of(value: Any, name: str) -> Tensor:
         StructureError: the value is not an array of numbers.
     """
     if isinstance(value, Tensor):
+        _check_dense(value, name)
         return value
     try:
         return torch.from_numpy(np.array(value))
     except (TypeError, ValueError, RuntimeError) as error:
         raise StructureError(f"{name} is not an array of numbers: {error}") from error
+
+
+def _check_dense(value: Tensor, name: str) -> None:
+    """Refuse tensors that torch cannot compute with like with ordinary ones."""
+    if value.is_nested or value.is_quantized or value.layout != torch.strided:
+        kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
+        raise StructureError(
+            f"{name} must be a dense tensor of ordinary numbers, got one that is {kind}: convert it first, for example "
+            "with to_dense() or dequantize()"
+        )
+    if value.is_floating_point() and value.element_size() < 2:
+        raise StructureError(
+            f"{name} must be of a type from 16 to 64 bits, got {value.dtype}: convert the tensor first, for example "
+            "with double()"
+        )
 
 
 def _as_real(name: str, value: Tensor) -> Tensor:
@@ -351,9 +363,7 @@ def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
     Raises:
         StructureError: an attribute is missing, is not an array of numbers, or does not fit the others.
     """
-    positions = _tensor(batch, "pos", None, required=True)
-    if not positions.is_floating_point():
-        positions = positions.double()
+    positions = _as_real("the batch's pos", _tensor(batch, "pos", None, required=True))
     device, atoms = positions.device, positions.shape[0]
     if positions.shape != (atoms, 3):
         raise StructureError(f"the batch's pos is of shape {tuple(positions.shape)}: (atoms, 3) is needed")

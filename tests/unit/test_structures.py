@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from types import SimpleNamespace
 from typing import Any
@@ -261,6 +262,46 @@ def test_atomic_numbers_may_be_floating_point_as_in_open_catalyst_data() -> None
 def test_attributes_that_are_missing_or_do_not_fit(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(StructureError, match=message):
         Structures.from_batch(batch_of(MANY, **changes))
+
+
+@pytest.mark.parametrize("name", ["pos", "cell", "atomic_numbers", "tags"])
+@pytest.mark.parametrize(
+    ("convert", "message"),
+    [
+        (lambda value: value.to(torch.float8_e4m3fn), "must be of a type from 16 to 64 bits, got torch.float8_e4m3fn"),
+        (lambda value: value.to(torch.float8_e5m2), "must be of a type from 16 to 64 bits, got torch.float8_e5m2"),
+        (lambda value: value.to_sparse(), "must be a dense tensor of ordinary numbers, got .* torch.sparse_coo"),
+        (
+            lambda value: value.reshape(len(value), -1).to_sparse_csr(),
+            "must be a dense tensor of ordinary numbers, got .* torch.sparse_csr",
+        ),
+        (
+            lambda value: torch.quantize_per_tensor(value.float(), 0.1, 0, torch.qint8),
+            "must be a dense tensor of ordinary numbers, got .* torch.qint8",
+        ),
+        (
+            lambda value: torch.nested.nested_tensor(list(value.reshape(len(value), -1))),
+            "must be a dense tensor of ordinary numbers, got .* nested",
+        ),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch's kinds of tensors are prototypes
+def test_tensors_that_torch_cannot_compute_with_are_refused(
+    name: str, convert: Callable[[Tensor], Tensor], message: str
+) -> None:
+    batch = batch_of(MANY)
+    setattr(batch, name, convert(getattr(batch, name)))
+    with pytest.raises(StructureError, match=f"the batch's {name} {message}"):
+        Structures.from_batch(batch)
+
+
+def test_positions_of_a_narrow_type_are_refused_wherever_they_come_from() -> None:
+    with pytest.raises(StructureError, match="positions must be of a type from 16 to 64 bits"):
+        Structures.from_ase(MANY, dtype=torch.float8_e5m2)
+    with pytest.raises(StructureError, match="positions must be of a type from 16 to 64 bits"):
+        Structures.from_ase(MANY).to(dtype=torch.float8_e4m3fn)
+    with pytest.raises(StructureError, match="pos must be real numbers"):
+        Structures.from_batch(batch_of(MANY, pos=torch.zeros(11, 3, dtype=torch.complex128)))
 
 
 # -- validation -------------------------------------------------------------------------------------------------------
