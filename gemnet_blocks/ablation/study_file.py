@@ -9,15 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
-from gemnet_blocks.ablation.options import BudgetOptions, MatchOptions, StudyOptions
+from gemnet_blocks.ablation.options import StudyOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import Document, Problem, Route, absent, check_kind, read_document, shown
-from gemnet_blocks.spec.explain import findings
+from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training import config_file as reading
 from gemnet_blocks.training.options import TrainingConfig
@@ -101,7 +100,7 @@ def _named(rest: Document, problem: Problem) -> str:
     return ": ".join(part for part in (place, route, problem.message) if part)
 
 
-_NEEDED: Mapping[Any, str] = {
+_NEEDED: Mapping[Route, str] = {
     ("budget",): "say what every variant may spend, such as {steps: 1000}",
     ("variants",): "say what each changes, such as {deeper: {blocks.count: 6}}",
 }
@@ -237,8 +236,8 @@ def study_of(
     try:
         options = StudyOptions.model_validate(own.data)
     except ValidationError as error:
-        found = (_explained(detail, document) for detail in findings(error))
-        problems += [document.located(one) for one in found]
+        found = problems_of(error, document, OptionsTree(StudyOptions))
+        problems += [document.located(_with_advice(one)) for one in found]
     base: Spec | None = spec
     read_config: TrainingConfig | None = None
     if spec is None and "base" not in document.data:
@@ -304,16 +303,10 @@ def _unknown(document: Document) -> list[Problem]:
     ]
 
 
-def _explained(error: ErrorDetails, document: Document) -> Problem:
-    """A finding of pydantic's in the words of a study."""
-    if error["type"] == "extra_forbidden":
-        route = tuple(str(key) for key in error["loc"])
-        sections: dict[str, type[BaseModel]] = {"budget": BudgetOptions, "match": MatchOptions}
-        known = list(sections[route[0]].model_fields) if route[0] in sections else []
-        return Problem(route, f"unknown field{did_you_mean(route[-1], known)}")
-    if error["type"] == "missing" and error["loc"] in _NEEDED:
-        return Problem((str(error["loc"][0]),), f"is missing: {_NEEDED[error['loc']]}")
-    return reading.explained(error, document)
+def _with_advice(problem: Problem) -> Problem:
+    """Say how to write what a study cannot do without."""
+    advice = _NEEDED.get(problem.route)
+    return replace(problem, message=f"is missing: {advice}") if advice and problem.message == "is missing" else problem
 
 
 def _patch(document: Document, name: str) -> Document:

@@ -14,8 +14,8 @@ from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.build import Execution, build_shapes
-from gemnet_blocks.spec.catalog import did_you_mean
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
+from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import ExecutionOptions
 
@@ -118,9 +118,9 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
     except SpecError as error:
         problems += str(error).splitlines()
     try:
-        execution = _execution(base_execution, given)
+        execution = _execution(base_execution, given, document)
     except SpecError as error:
-        problems += [document.located(Problem((EXECUTION,), line)) for line in str(error).splitlines()]
+        problems += str(error).splitlines()
     if problems:
         raise SpecError("\n".join(problems))
     before = {**base.to_dict(), EXECUTION: base_execution.model_dump(mode="json")}
@@ -137,20 +137,26 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
         raise SpecError(document.located(Problem((), str(error)))) from error
 
 
-def _execution(base: ExecutionOptions, changes: Any) -> ExecutionOptions:
+def _execution(base: ExecutionOptions, changes: Any, document: Document) -> ExecutionOptions:
+    """Change how a model is computed.
+
+    Args:
+        base: the options of the base.
+        changes: the section `execution` of a patch.
+        document: the patch, with the place of every entry.
+
+    Raises:
+        SpecError: one error with every problem.
+    """
     if not isinstance(changes, Mapping):
-        raise SpecError(f"must be a mapping such as {{angular: explicit}}, got {shown(changes)}")
+        message = f"must be a mapping such as {{angular: explicit}}, got {shown(changes)}"
+        raise SpecError(document.located(Problem((EXECUTION,), message)))
     try:
         return ExecutionOptions.model_validate({**base.model_dump(), **changes})
     except ValidationError as error:
-        raise SpecError("\n".join(_said(one) for one in error.errors(include_url=False))) from None
-
-
-def _said(error: Any) -> str:
-    route = ".".join(str(key) for key in error["loc"][:1])
-    if error["type"] == "extra_forbidden":
-        return f"{route}: unknown field{did_you_mean(route, list(ExecutionOptions.model_fields))}"
-    return f"{route}: {error['msg'].replace('Input should be', 'must be', 1)}, got {shown(error['input'])}"
+        found = problems_of(error, Document(dict(changes)), OptionsTree(ExecutionOptions))
+        located = [document.located(replace(one, route=(EXECUTION, *one.route))) for one in found]
+        raise SpecError("\n".join(located)) from None
 
 
 def _idle(patch: Mapping[str, Any], before: Any, after: Any, route: Route) -> Iterator[Problem]:

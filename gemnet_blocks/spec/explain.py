@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -36,11 +36,6 @@ KIND_AT: Mapping[Route, str] = {
     ("read_out",): READ_OUT,
 }
 FORCES: Route = ("heads", "forces")
-CHOICES: Mapping[Route, tuple[str, ...]] = {
-    FORCES: ("direct", "gradient"),
-    ("bases", "collinear"): ("smooth", "right_angle"),
-}
-"""Where a `type` chooses between options that are no parts."""
 
 WORDS: Mapping[str, str] = {
     "bool_type": "must be true or false",
@@ -69,46 +64,120 @@ def kind_at(route: Route) -> str | None:
     return INTERACTION if len(route) == 2 and route[0] == "interactions" else KIND_AT.get(route)
 
 
-def findings(error: ValidationError) -> list[ErrorDetails]:
-    """What pydantic found, without complaints of too few entries where entries are wrong."""
-    found = error.errors(include_url=False)
+@dataclass(frozen=True, slots=True)
+class OptionsTree:
+    """The options that may stand at each route of a document.
 
-    def follows(one: ErrorDetails) -> bool:
-        length = len(one["loc"])
-        return any(len(other["loc"]) > length and other["loc"][:length] == one["loc"] for other in found)
+    Attributes:
+        root: the options of the whole document.
+        part: the options of the part at a route, given the entry there; None where there is no part.
+    """
 
-    return [one for one in found if one["type"] != "too_short" or not follows(one)]
+    root: type[BaseModel]
+    part: Callable[[Route, Any], type[BaseModel] | None] = lambda route, entry: None
+
+    def at(self, route: Route, data: Any) -> list[type[BaseModel]]:
+        """Find the options that may be at a route; of alternatives, the one that `type` chooses, if it is there."""
+        options: list[type[BaseModel]] = [self.root]
+        for depth, key in enumerate(route, start=1):
+            data = data.get(key) if isinstance(data, Mapping) else None
+            if (part := self.part(route[:depth], data)) is not None:
+                options = [part]
+                continue
+            fields = [one.model_fields[key] for one in options if key in one.model_fields]
+            # a name that is not a field is one of the entries of a mapping of options
+            found = [one for field in fields for one in _options_in([field.annotation, *field.metadata])]
+            options = found if fields else options
+            chosen = data.get("type") if isinstance(data, Mapping) else None
+            options = [one for one in options if chosen is not None and chosen in _kinds(one, "type")] or options
+        return options
+
+    def fields(self, route: Route, data: Any) -> list[str]:
+        """The names of the fields of the options at a route."""
+        return list(dict.fromkeys(name for one in self.at(route, data) for name in one.model_fields))
+
+    def kinds(self, route: Route, data: Any, tag: str) -> list[str]:
+        """The kinds that the field `tag` of the options at a route may name."""
+        return sorted(kind for one in self.at(route, data) for kind in _kinds(one, tag))
 
 
-def explain(error: ErrorDetails, document: Document, catalog: Catalog) -> Problem:
-    """A finding of pydantic's as a problem of the document."""
-    route = tuple(str(key) for key in error["loc"])
-    if route[2:3] and route[2] in CHOICES.get(route[:2], ()):
-        route = route[:2] + route[3:]  # the chosen type is no key of the document
-    kind, given = error["type"], error["input"]
-    if kind == "part":
-        # the type of an interaction is its name where it is not given
-        implied = route[-1:] == ("type",) and route not in document.places and not _exists(route, document.data)
-        return Problem(route[:-1] if implied else route, error["msg"])
+def spec_options(catalog: Catalog) -> OptionsTree:
+    """The options of a spec, whose parts are those of a catalog."""
+
+    def part(route: Route, entry: Any) -> type[BaseModel] | None:
+        kind = kind_at(route)
+        name = entry.get("type", route[-1]) if isinstance(entry, Mapping) else route[-1]
+        return part_options(catalog, kind, name) if kind is not None else None
+
+    return OptionsTree(SpecFields, part)
+
+
+def problems_of(error: ValidationError, document: Document, options: OptionsTree) -> list[Problem]:
+    """Translate what pydantic found into problems of a document.
+
+    Args:
+        error: what pydantic raised for the document's data.
+        document: with the data, and where each entry was written.
+        options: that the data were validated against.
+
+    Returns:
+        One problem for each entry. Where entries of a mapping or list are wrong, those are named instead of the whole;
+        where several alternatives refuse a value, it must be one or the other.
+    """
+    by_route: dict[Route, list[str]] = {}
+    for detail in error.errors(include_url=False):
+        problem = explain(detail, document, options)
+        by_route.setdefault(problem.route, []).append(problem.message)
+    wrong_inside = {route[:length] for route in by_route for length in range(1, len(route))}
+    return [
+        Problem(route, message)
+        for route, messages in by_route.items()
+        if route not in wrong_inside
+        for message in _joined(messages)
+    ]
+
+
+def _joined(messages: Sequence[str]) -> Iterator[str]:
+    """Join what alternatives say of the same value."""
+    parts = [message.partition(", got ") for message in messages]
+    if not all(wanted.startswith("must be ") and given for wanted, _, given in parts):
+        yield from messages
+        return
+    wanted = dict.fromkeys(wanted.removeprefix("must be ") for wanted, _, _ in parts)
+    given = max((given for _, _, given in parts), key=len)  # the longest suggests a correction
+    yield f"must be {' or '.join(wanted)}, got {given}"
+
+
+def explain(error: ErrorDetails, document: Document, options: OptionsTree) -> Problem:
+    """Translate one finding of pydantic."""
+    kind, given, context = error["type"], error["input"], error.get("ctx", {})
+    route = tuple(_route(error["loc"], document.data, kind == "missing"))
     if kind == "extra_forbidden":
-        return Problem(route, _unknown_field(route, document, catalog))
+        return Problem(route, _unknown_field(route, document, options))
     if kind == "missing":
         return Problem(route, "is missing")
-    if kind == "union_tag_not_found":
-        return Problem(route, f"needs a `type`, {_either(route)}")
-    if kind == "union_tag_invalid":
-        chosen = _at((*route, "type"), document.data)
-        return Problem(
-            (*route, "type"), f"must be {_either(route)}, got {shown(chosen)}{near(str(chosen), CHOICES[route])}"
-        )
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        tag = str(context.get("discriminator", "type")).strip("'")
+        kinds = options.kinds(route, document.data, tag)
+        listed = " or ".join(part for part in (", ".join(map(repr, kinds[:-1])), repr(kinds[-1])) if part)
+        if kind == "union_tag_not_found":
+            return Problem(route, f"needs a `{tag}`, {listed}")
+        chosen = given.get(tag) if isinstance(given, Mapping) else None
+        return Problem((*route, tag), f"must be one of {listed}, got {shown(chosen)}{near(str(chosen), kinds)}")
     if kind not in WORDS:
         return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
-    message = f"{WORDS[kind].format(**error.get('ctx', {}))}, got {shown(given)}"
-    return Problem(route, message + _hint(route, kind, given, error.get("ctx", {})))
+    return Problem(route, f"{WORDS[kind].format(**context)}, got {shown(given)}{_hint(route, kind, given, context)}")
 
 
-def _either(route: Route) -> str:
-    return " or ".join(map(repr, CHOICES[route]))
+def _route(location: Sequence[int | str], data: Any, missing: bool) -> Iterator[str]:
+    """The keys of the document that lead to a finding; pydantic puts names of alternatives in between."""
+    for index, key in enumerate(location):
+        in_list = isinstance(data, Sequence) and isinstance(key, int) and key < len(data)
+        if in_list or (isinstance(data, Mapping) and key in data):
+            data = data[key]
+        elif not (missing and index == len(location) - 1):
+            continue
+        yield str(key)
 
 
 def _hint(route: Route, kind: str, given: Any, context: Mapping[str, Any]) -> str:
@@ -121,33 +190,15 @@ def _hint(route: Route, kind: str, given: Any, context: Mapping[str, Any]) -> st
         return "; remove the quotes"
     if isinstance(given, list) and kind in ("tuple_type", "set_type"):  # files know neither
         return "; declare the field with Field(strict=False), so that it takes one"
-    if isinstance(given, str) and kind == "literal_error":
-        choices = str(context.get("expected", "")).split("'")[1::2]
-        near = difflib.get_close_matches(given, choices, n=1)
-        return f"; did you mean {near[0]!r}?" if near else ""
-    return ""
+    return near(str(given), str(context.get("expected", "")).split("'")[1::2]) if kind == "literal_error" else ""
 
 
-def _unknown_field(route: Route, document: Document, catalog: Catalog) -> str:
+def _unknown_field(route: Route, document: Document, options: OptionsTree) -> str:
     if "." in route[-1]:
         return "is no field: dotted paths are for patches; in a file, write one mapping inside the other"
     if route == ("extends",):
         return "is no field of a spec: only files extend files"
-    return f"unknown field{did_you_mean(route[-1], _fields_at(route[:-1], document.data, catalog))}"
-
-
-def _fields_at(route: Route, data: Any, catalog: Catalog) -> list[str]:
-    """The names of the fields of the options at a route."""
-    options: type[BaseModel] | None = SpecFields
-    for depth, key in enumerate(route, start=1):
-        here, entry = route[:depth], _at(route[:depth], data)
-        kind = kind_at(here)
-        if kind is not None:
-            name = entry.get("type", key) if isinstance(entry, Mapping) else key
-            options = part_options(catalog, kind, name)
-        elif here not in (("graphs",), ("interactions",)):
-            options = _options_of_field(options, "graphs" if here[0] == "graphs" else key, entry)
-    return list(options.model_fields) if options is not None else []
+    return f"unknown field{did_you_mean(route[-1], options.fields(route[:-1], document.data))}"
 
 
 def part_options(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:
@@ -159,27 +210,16 @@ def part_options(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | No
     return options_class(part) if part is not None else None
 
 
-def _options_of_field(owner: type[BaseModel] | None, name: str, entry: Any) -> type[BaseModel] | None:
-    """The options class of a field, looked up in its annotation; of several, the one that `type` chooses."""
-    if owner is None or name not in owner.model_fields:
-        return None
-    pending, found = [owner.model_fields[name].annotation], []
+def _options_in(annotations: Iterable[Any]) -> Iterator[type[BaseModel]]:
+    """The options that annotations name."""
+    pending = list(annotations)
     while pending:
         annotation = pending.pop()
         if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            found.append(annotation)
+            yield annotation
         pending.extend(getattr(annotation, "__args__", ()))
-    chosen = entry.get("type") if isinstance(entry, Mapping) else None
-    fitting = [one for one in found if "type" in one.model_fields and one.model_fields["type"].default == chosen]
-    return next(iter((*fitting, *found)), None)
 
 
-def _at(route: Route, data: Any) -> Any:
-    for key in route:
-        data = data.get(key) if isinstance(data, Mapping) else None
-    return data
-
-
-def _exists(route: Route, data: Any) -> bool:
-    parent = _at(route[:-1], data)
-    return isinstance(parent, Mapping) and route[-1] in parent
+def _kinds(options: type[BaseModel], tag: str) -> tuple[Any, ...]:
+    field = options.model_fields.get(tag)
+    return () if field is None else get_args(field.annotation)

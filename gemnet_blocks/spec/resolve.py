@@ -24,7 +24,7 @@ from gemnet_blocks.spec.document import (
     read_document,
     shown,
 )
-from gemnet_blocks.spec.explain import KIND_AT, explain, findings, kind_at, part_options
+from gemnet_blocks.spec.explain import KIND_AT, kind_at, part_options, problems_of, spec_options
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
@@ -143,7 +143,7 @@ def validate(document: Document, catalog: Catalog) -> Spec:
     try:
         spec = Spec.model_validate(document.data, context={"catalog": catalog, "places": document.places})
     except ValidationError as error:
-        found = [explain(detail, document, catalog) for detail in findings(error)]
+        found = problems_of(error, document, spec_options(catalog))
         problems += [problem for problem in found if problem.route not in known]
     if problems or spec is None:
         raise SpecError("\n".join(dict.fromkeys(document.located(problem) for problem in problems)))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ValidationError
-from pydantic_core import ErrorDetails
+from pydantic import ValidationError
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
-from gemnet_blocks.spec.catalog import Catalog, did_you_mean, near, search_beside
+from gemnet_blocks.spec.catalog import Catalog, search_beside
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -23,12 +22,15 @@ from gemnet_blocks.spec.document import (
     shown,
 )
 from gemnet_blocks.spec.editor import json_schema as spec_schema
-from gemnet_blocks.spec.explain import WORDS, findings
+from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
 
 if TYPE_CHECKING:
     from os import PathLike
+
+OPTIONS = OptionsTree(TrainingConfig)
+"""The options that may stand at each route of a config."""
 
 
 def load_config(
@@ -183,7 +185,7 @@ def _shared_fields(old: Mapping[str, Any], new: Mapping[str, Any], route: Route)
     data = dict(new)
     for key in reversed(route):
         data = {key: data}
-    known = _fields_at(route, data)
+    known = OPTIONS.fields(route, data)
     if new["type"] == old.get("type") or not known:
         return old
     return {name: value for name, value in old.items() if name in known}
@@ -197,92 +199,7 @@ def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None
         return TrainingConfig.model_validate(data).with_places(rest.places), problems
     except ValidationError as error:
         known = {problem.route for problem in problems}
-        found = list(_joined(explained(detail, rest) for detail in findings(error)))
+        found = problems_of(error, rest, OPTIONS)
         # a model that could not be read has been complained of already
         told = known | ({("model",)} if "model" in {route[0] for route in rest.places if route} else set())
         return None, [*problems, *(problem for problem in found if problem.route not in told)]
-
-
-def _joined(problems: Iterable[Problem]) -> Iterator[Problem]:
-    """The problems with one for each value that several alternatives refuse: it must be one or the other."""
-    by_route: dict[Route, list[str]] = {}
-    for problem in problems:
-        by_route.setdefault(problem.route, []).append(problem.message)
-    for route, messages in by_route.items():
-        parts = [message.partition(", got ") for message in messages]
-        if not all(wanted.startswith("must be ") and given for wanted, _, given in parts):
-            yield from (Problem(route, message) for message in messages)
-            continue
-        wanted = dict.fromkeys(wanted.removeprefix("must be ") for wanted, _, _ in parts)
-        given = max((given for _, _, given in parts), key=len)  # the longest suggests a correction
-        yield Problem(route, f"must be {' or '.join(wanted)}, got {given}")
-
-
-def explained(error: ErrorDetails, document: Document) -> Problem:
-    """A finding of pydantic's in the words of a config."""
-    route = tuple(_route(error["loc"], document.data, error["type"] == "missing"))
-    kind, given, context = error["type"], error["input"], error.get("ctx", {})
-    if kind == "extra_forbidden":
-        return Problem(route, f"unknown field{did_you_mean(route[-1], _fields_at(route[:-1], document.data))}")
-    if kind == "missing":
-        return Problem(route, "is missing")
-    if kind in ("union_tag_invalid", "union_tag_not_found"):
-        tag = str(context.get("discriminator", "type")).strip("'")
-        chosen = given.get(tag) if isinstance(given, Mapping) else None
-        kinds = _kinds_at(route, document.data, tag)
-        listed = f"{', '.join(map(repr, kinds[:-1]))} or {kinds[-1]!r}"
-        if kind == "union_tag_not_found":
-            return Problem(route, f"needs a `{tag}`, {listed}")
-        return Problem((*route, tag), f"must be one of {listed}, got {shown(chosen)}{near(str(chosen), kinds)}")
-    if kind not in WORDS:
-        return Problem(route, error["msg"].removeprefix("Value error, ").replace("Input should be", "must be", 1))
-    hint = near(str(given), str(context.get("expected", "")).split("'")[1::2]) if kind == "literal_error" else ""
-    return Problem(route, f"{WORDS[kind].format(**context)}, got {shown(given)}{hint}")
-
-
-def _route(location: tuple[int | str, ...], data: Any, missing: bool) -> Iterator[str]:
-    """The keys of the document that lead to a finding; pydantic puts names of alternatives in between."""
-    for index, key in enumerate(location):
-        in_list = isinstance(data, list) and isinstance(key, int) and key < len(data)
-        if in_list or (isinstance(data, Mapping) and key in data):
-            data = data[key]
-        elif not (missing and index == len(location) - 1):
-            continue
-        yield str(key)
-
-
-def _fields_at(route: Route, data: Any) -> list[str]:
-    """The names of the fields of the options at a route; of alternatives, those of the one that `type` chooses."""
-    return sorted({name for one in _options_at(route, data) for name in one.model_fields})
-
-
-def _kinds_at(route: Route, data: Any, tag: str) -> list[str]:
-    """The kinds that the `type` of the options at a route may name."""
-    options = [one for one in _options_at(route, data) if tag in one.model_fields]
-    return sorted(kind for one in options for kind in get_args(one.model_fields[tag].annotation))
-
-
-def _options_at(route: Route, data: Any) -> list[type[BaseModel]]:
-    """The options that may be at a route; of alternatives, the one that `type` chooses, if it is one of them."""
-    options: list[type[BaseModel]] = [TrainingConfig]
-    for key in route:
-        data = data.get(key) if isinstance(data, Mapping) else None
-        fields = [one.model_fields[key] for one in options if key in one.model_fields]
-        options = [found for field in fields for found in _options_in([field.annotation, *field.metadata])]
-        chosen = data.get("type") if isinstance(data, Mapping) else None
-        fitting = [
-            one
-            for one in options
-            if "type" in one.model_fields and chosen in get_args(one.model_fields["type"].annotation)
-        ]
-        options = fitting or options
-    return options
-
-
-def _options_in(annotations: list[Any]) -> Iterator[type[BaseModel]]:
-    pending = list(annotations)
-    while pending:
-        annotation = pending.pop()
-        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-            yield annotation
-        pending.extend(getattr(annotation, "__args__", ()))

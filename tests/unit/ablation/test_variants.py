@@ -52,8 +52,17 @@ def test_differences_are_listed(tmp_path: Path) -> None:
         ({"graphs.quad": None}, "variants.wrong: "),
         ({"neighbors.fade_width": 0.7}, "variants.wrong: computes the same as 'base': what differs is not used"),
         ({"execution": 3}, "variants.wrong: execution: must be a mapping"),
-        ({"execution.angluar": "explicit"}, "execution: angluar: unknown field; did you mean 'angular'?"),
-        ({"execution.angular": "fast"}, "execution: angular: must be"),
+        ({"execution.angluar": "explicit"}, "execution.angluar: unknown field; did you mean 'angular'?"),
+        (
+            {"execution.angular": "fast"},
+            "variants.wrong: execution.angular: must be 'auto', 'factorised' or 'explicit' or a mapping of fields, got "
+            "'fast'",
+        ),
+        (
+            {"execution.angular": {"triplet": "fast"}},
+            "variants.wrong: execution.angular.triplet: must be 'auto', 'factorised' or 'explicit', got 'fast'",
+        ),
+        ({"execution.memory_budget": -1}, "variants.wrong: execution.memory_budget: must be greater than 0, got -1"),
         ({"execution.angular": "auto"}, "execution.angular: is auto in the base already"),
         ({"execution.angular": {"quadrplet": "explicit"}}, "angular names the interaction 'quadrplet'"),
     ],

@@ -144,8 +144,8 @@ def test_from_yaml_extends_nothing() -> None:
                 "or a mapping such as {type: direct}"
             ],
         ),
-        ({"heads.forces.type": "dirct"}, ["heads.forces.type: must be 'direct' or 'gradient', got 'dirct'"]),
-        ({"heads.forces.type": None}, ["heads.forces.type: must be 'direct' or 'gradient', got null"]),
+        ({"heads.forces.type": "dirct"}, ["heads.forces.type: must be one of 'direct' or 'gradient', got 'dirct'"]),
+        ({"heads.forces.type": None}, ["heads.forces.type: must be one of 'direct' or 'gradient', got null"]),
         ({"heads.forces.coupled": 1}, ["heads.forces.coupled: must be true or false, got 1"]),
         # unknown keys
         ({"size": {}}, ["size: unknown field; did you mean 'sizes'?"]),

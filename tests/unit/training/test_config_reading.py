@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import pytest
@@ -85,7 +86,7 @@ def test_another_type_keeps_the_fields_that_it_has_too(tmp_path: Path) -> None:
 
 def test_unknown_fields_of_a_chosen_type_are_not_taken_for_known_ones(tmp_path: Path) -> None:
     path = write(tmp_path, TEXT.replace("  batch:", "  split: {type: group, key: name, train: 20}\n  batch:"))
-    known = "keep_elements, key, pattern, seed, test, type, validation"
+    known = "type, key, pattern, validation, test, seed, keep_elements"
     assert f"data.split.train: unknown field; known: {known}" in message(path)
 
 
@@ -138,6 +139,27 @@ def test_problems(tmp_path: Path, before: str, after: str, told: str) -> None:
 
     found = message(write(tmp_path, TEXT.replace(before, after)))
     assert re.search(told, found), found
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"references.per_element": {"Cu": "a", "Ni": 1}}, "references.per_element.Cu: must be a number, got 'a'"),
+        (
+            {"training.execution.angular": {"triplet": "fast"}},
+            "training.execution.angular.triplet: must be 'auto', 'factorised' or 'explicit', got 'fast'",
+        ),
+        ({"data.files": [1, "b.xyz"]}, "data.files.0: must be text, got 1"),
+        ({"training.validate_every": {"steps": "3"}}, "validate_every.steps: must be a whole number, got '3'; remove"),
+    ],
+)
+def test_a_wrong_entry_of_a_mapping_or_list_is_the_only_problem(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SpecError) as caught:
+        load_config(write(tmp_path), changes)
+    assert told in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
 
 
 def test_a_missing_model_is_told(tmp_path: Path) -> None:
