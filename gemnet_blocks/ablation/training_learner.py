@@ -96,16 +96,18 @@ class TrainingLearner(Learner):
     def check(self, task: Task, data: DataSplits | None) -> Sequence[str]:
         """What `train` would complain of, and what a comparison needs besides."""
         from gemnet_blocks.ablation.training_learner import first_batches
-        from gemnet_blocks.errors import SpecError, StructureError
+        from gemnet_blocks.errors import SpecError, StateError, StructureError
         from gemnet_blocks.spec.build import build
         from gemnet_blocks.training.run import require_lightning
         from gemnet_blocks.training.setup import check_config, check_data
+        from gemnet_blocks.training.starting import check_start
 
         require_lightning()
         problems: list[str] = []
         try:
             check_config(task.training)
-        except SpecError as error:
+            check_start(task.training)
+        except (SpecError, StateError) as error:
             problems += str(error).splitlines()
         if data is None or problems:
             return problems

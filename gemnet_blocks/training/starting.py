@@ -16,6 +16,8 @@ from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.potential.model_file import load_potential, misfits, model_path, read_model_file
+from gemnet_blocks.potential.potential import Potential
+from gemnet_blocks.spec.build import build_shapes
 from gemnet_blocks.spec.document import entries
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import TrainingConfig
@@ -100,6 +102,22 @@ class Source:
         """Add the structures that the model was trained on before to the record of a run."""
         return frames.and_of_source(None if self.frames is None else TrainedFrames.from_text(self.frames))
 
+    def fitting(self, model: GemNet, spec: Spec) -> Potential:
+        """Read the trained model, whose weights fit into a model of a spec.
+
+        Raises:
+            SpecError: weights are missing, have no place in the model, or are of other shapes; lists them.
+            StateError: the file is not a model file, or is damaged.
+        """
+        trained = load_potential(self.path, extra=spec.catalog.extra, allow_imports=spec.catalog.allow_imports)
+        places = model.state_dict()
+        if problems := misfits(places, trained.model.state_dict(), places):
+            raise SpecError(
+                f"training.start_from: the weights of {self.path} do not fit `model`: {problems}. Give `model` the "
+                f"architecture of that file, from which it differs in {_differing(trained.spec, spec)}"
+            )
+        return trained
+
     def fill(self, model: GemNet, spec: Spec, elements: frozenset[int]) -> None:
         """Put the weights into a model.
 
@@ -114,18 +132,9 @@ class Source:
             SpecError: weights are missing, have no place in the model, or are of other shapes; lists them.
             StateError: the file is not a model file, or is damaged.
         """
-        trained = load_potential(self.path, extra=spec.catalog.extra, allow_imports=spec.catalog.allow_imports)
-        there, here = dict(entries(trained.spec.to_dict())), dict(entries(spec.to_dict()))
-        names = [name for name in dict.fromkeys((*here, *there)) if here.get(name) != there.get(name)]
-        differing = first_few(names, 10, ", ")
-        weights, places = trained.model.state_dict(), model.state_dict()
-        if problems := misfits(places, weights, places):
-            raise SpecError(
-                f"training.start_from: the weights of {self.path} do not fit `model`: {problems}. Give `model` the "
-                f"architecture of that file, from which it differs in {differing}"
-            )
-        model.load_state_dict(weights)
-        if differing:
+        trained = self.fitting(model, spec)
+        model.load_state_dict(trained.model.state_dict())
+        if differing := _differing(trained.spec, spec):
             warnings.warn(
                 f"training.start_from: the weights of {self.path} fit, but were trained with another `model`, which "
                 f"differs in {differing}",
@@ -139,3 +148,21 @@ class Source:
                 "are random",
                 stacklevel=2,
             )
+
+
+def check_start(config: TrainingConfig) -> None:
+    """Check that the weights that training begins with fit the model, of which only the shapes are made.
+
+    Raises:
+        SpecError: the file is missing, or its weights do not fit.
+        StateError: the file is not a model file, or is damaged.
+    """
+    source = Source.of(config)
+    if source is not None:
+        source.fitting(build_shapes(config.model), config.model)
+
+
+def _differing(there: Spec, here: Spec) -> str:
+    """The fields in which two specs differ, up to ten of them."""
+    one, other = dict(entries(there.to_dict())), dict(entries(here.to_dict()))
+    return first_few([name for name in dict.fromkeys((*other, *one)) if one.get(name) != other.get(name)], 10, ", ")

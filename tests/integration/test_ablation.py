@@ -17,8 +17,8 @@ from typer.testing import CliRunner
 
 from gemnet_blocks.ablation import Study, StudyResults
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.potential.model_file import load_potential
-from gemnet_blocks.spec import load_spec
+from gemnet_blocks.potential import Potential, References, load_potential, save_potential
+from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.training.data_stream import Feed, open_parts
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.setup import initial_potential
@@ -312,3 +312,20 @@ def test_what_cannot_be_measured_is_missing(folder: Path, tmp_path: Path, monkey
         SpecError, match=r"budget\.flops: what a step of 'base' takes is not known \(RuntimeError: this"
     ):
         Study.from_file(folder / "study.yaml", {"budget.flops": 1e9}, folder=tmp_path).check()
+
+
+def test_a_variant_that_the_weights_to_start_from_do_not_fit_is_refused_by_the_check(tmp_path: Path) -> None:
+    path = study_file(tmp_path, "\n  wider: {sizes.edge: 12}\n  far: {graphs.main.cutoff: 3.6}\n")
+    spec = load_spec(tmp_path / "base.yaml")
+    save_potential(
+        Potential(build(spec, seed=0), spec, References({29: 0.0}, 1.0, "total")), tmp_path / "start.safetensors"
+    )
+    start = {"training.training.start_from": "start.safetensors"}
+    with pytest.raises(SpecError) as caught:
+        Study.from_file(path, start).check()
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("variants.wider: training.training.start_from: the weights of ")
+    assert line.endswith("from which it differs in sizes.edge")
+    Study.from_file(path, {**start, "variants.wider": None}).check()
+    with pytest.raises(SpecError, match=r"base: training\.training\.start_from: expected a model file"):
+        Study.from_file(path, {"training.training.start_from": "absent.safetensors"}).check()

@@ -13,7 +13,7 @@ from gemnet_blocks.ablation.options import BASE, BudgetOptions
 from gemnet_blocks.ablation.results import Variant
 from gemnet_blocks.ablation.runs.run_folder import RunFolder
 from gemnet_blocks.ablation.runs.run_key import Fingerprints, run_key
-from gemnet_blocks.ablation.study_file import StudyDocument
+from gemnet_blocks.ablation.study_file import TRAINED, StudyDocument
 from gemnet_blocks.ablation.variants import Candidate, candidates, control, width_at
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StructureError
@@ -70,7 +70,7 @@ def _about(line: str, variant: str) -> str:
 
 def in_study(line: str) -> str:
     """A problem of a training config, with the path that its field has in a study."""
-    return re.sub(r"^(loss|training|schedule)\.", r"training.\1.", line)
+    return re.sub(rf"^({'|'.join(TRAINED)})(?=[.:])", r"training.\1", line)
 
 
 def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:
