@@ -52,7 +52,7 @@ def ablate(
     The exit code is 1 where runs failed.
     """
     from gemnet_blocks.ablation import Study
-    from gemnet_blocks.cli.tables import console, print_written
+    from gemnet_blocks.cli.tables import console, print_differences, print_written
     from gemnet_blocks.plotting.picture import require_matplotlib
     from gemnet_blocks.spec.resolve import parse_assignment
 
@@ -71,6 +71,7 @@ def ablate(
             console.print("stopped; what is done is saved: run the same again to go on")
             raise typer.Exit(130) from None
         failed = len(results.failed())
+    print_differences(ablation.results())
     page = ablation.report()
     if failed:
         console.print(Text(f"{failed} of {len(results.runs)} runs failed", "red"), "; the report says why", sep="")

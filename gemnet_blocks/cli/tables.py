@@ -11,6 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from gemnet_blocks.calculator.relaxation import RelaxationStep
 from gemnet_blocks.model.costs import Estimate
@@ -25,6 +26,8 @@ from gemnet_blocks.util.progress_lines import ProgressLines
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from gemnet_blocks.ablation.results import StudyResults
+
 
 console = plain_console()
 if not console.is_terminal:
@@ -34,6 +37,21 @@ if not console.is_terminal:
 def print_written(*paths: Path) -> None:
     """Print which files were written, on one line however long their names are."""
     console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
+
+
+def print_differences(results: StudyResults) -> None:
+    """Print the differences of a study's variants from its base, with intervals, in the primary metric."""
+    from gemnet_blocks.ablation.report.tables import differences_table
+
+    found = differences_table(results, results.primary_metric)
+    shown = [place for place, heading in enumerate(found.headings) if heading not in ("#", "p", "higher with")]
+    table = Table(box=SIMPLE_HEAD, title=found.caption, title_justify="left")
+    for place in shown:
+        table.add_column(found.headings[place], justify="left" if place < found.words else "right")
+    for row in found.rows:
+        table.add_row(*(Text(row[place]) for place in shown))
+    console.print(table)
+    console.print(found.note, highlight=False)
 
 
 def print_summary(model: GemNet) -> None:

@@ -17,6 +17,9 @@ from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.util.files import naming, replacing
 from gemnet_blocks.util.progress_lines import ProgressLines, clock
 
+FILE = "log.csv"
+"""The name of the log in a run's folder."""
+
 
 @final
 class TrainingLog:
@@ -36,7 +39,7 @@ class TrainingLog:
 
     def __init__(self, folder: Path, columns: list[str], step: int, tensorboard: bool) -> None:
         self._columns = ["step", *columns]
-        self._path = folder / "log.csv"
+        self._path = folder / FILE
         self._keep(step)
         with naming(self._path):
             self._file = self._path.open("ab", buffering=0)
@@ -85,6 +88,26 @@ class TrainingLog:
             lines += [line for line in whole if int(line.split(",", 1)[0]) <= step]
         with replacing(self._path) as temporary:
             temporary.write_text("".join(lines), encoding="utf-8")
+
+
+def last_rows(folder: Path) -> list[dict[str, float]]:
+    """Read the last rows of a log, which may be growing; empty without a log that has steps and seconds.
+
+    Args:
+        folder: of the run.
+    """
+    try:
+        with (folder / FILE).open("rb") as file:
+            names = file.readline().decode().strip().split(",")
+            begin = file.tell()
+            cut = file.seek(max(begin, os.fstat(file.fileno()).st_size - 65536)) > begin
+            lines = file.read().decode(errors="replace").splitlines(keepends=True)[cut:]
+        whole = [line for line in lines if line.endswith("\n")]
+        rows = [dict(zip(names, line.strip().split(","), strict=True)) for line in whole]
+        numbers = [{name: float(text) for name, text in row.items() if text} for row in rows]
+        return [row for row in numbers if {"step", "seconds"} <= row.keys()]
+    except (OSError, ValueError):
+        return []
 
 
 def _line(values: list[str]) -> str:
@@ -192,9 +215,7 @@ class Display:
             return
         if "learning_rate" in row:
             self._rate = f"{row['learning_rate']:.3g}"
-        for name, (short, form) in _SHOWN.items():
-            if name in row:
-                self._shown[short] = form.format(row[name])
+        self._shown.update(shown_errors(row))
         text = ", ".join(f"{name} {value}" for name, value in self._shown.items())
         if row and self._lines is not None:
             begin = f"step {step:,} ({fraction:.1%}), {clock(seconds)}, learning rate {self._rate}"
@@ -207,5 +228,9 @@ class Display:
 
 def with_units(metrics: Mapping[str, float]) -> dict[str, str]:
     """The loss and the errors of a validation as text, with units."""
-    row = in_log_units(metrics)
+    return shown_errors(in_log_units(metrics))
+
+
+def shown_errors(row: Mapping[str, float]) -> dict[str, str]:
+    """Format the errors of a row of the log, with units, by the names that people read."""
     return {short: form.format(row[name]) for name, (short, form) in _SHOWN.items() if name in row}

@@ -260,6 +260,9 @@ def test_the_command(folder: Path, tmp_path: Path, results: StudyResults) -> Non
     assert "2 of 2" in listed.output
     told = CliRunner().invoke(app, [str(folder / "study.yaml"), "--report-only", "--set", "title=Of triplets"])
     assert told.exit_code == 0, told.output
+    assert re.search(
+        r"Differences from the base: forces MAE.*\n(.*\n)*.*no triplets +inconclusive .* 2 of 2", told.output
+    )
     report = (folder / "study" / "report" / "report.html").read_text()
     assert "Of triplets" in report
     assert re.search(r"train: 24 structures[^<]*; validation: 6 structures", report)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, final
 
@@ -13,12 +13,20 @@ from gemnet_blocks.ablation.results import RunResult
 from gemnet_blocks.ablation.runs.executors import Executor, Handle
 from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.ablation.runs.plan import PlannedRun
-from gemnet_blocks.ablation.runs.run_folder import Claim, RunFolder
+from gemnet_blocks.ablation.runs.run_folder import Claim
 from gemnet_blocks.ablation.runs.worker import BUSY
+from gemnet_blocks.training.logs import last_rows, shown_errors
 from gemnet_blocks.util.console import plain_console, replace_unencodable
+from gemnet_blocks.util.progress_lines import clock
 
 MARKS: Mapping[str, str] = {"done": "✓", "failed": "✗", "running": "▶", "missing": "·"}
 COLORS: Mapping[str, str] = {"done": "green", "failed": "red", "running": "cyan", "missing": "dim"}
+
+PAUSE = 0.1
+"""Seconds between two looks at what goes on."""
+
+LOOK = 1.0
+"""Seconds between two looks at what others do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +48,8 @@ def look(run: PlannedRun, state: RunResult) -> Now:
     """How far a run is, by its log."""
     if state.status == "done":
         return Now(state, 1.0, int(state.cost.get("steps", 0)))
-    step, seconds = _last_row(run.folder)
+    rows = last_rows(run.folder.path)
+    step, seconds = _step(rows), rows[-1]["seconds"] if rows else 0.0
     config = run.task.config
     fraction = 0.0
     if config is not None and config.training.steps:
@@ -48,6 +57,10 @@ def look(run: PlannedRun, state: RunResult) -> Now:
     elif config is not None and config.training.minutes:
         fraction = seconds / 60 / config.training.minutes
     return Now(state, min(fraction, 1.0), step)
+
+
+def _step(rows: Sequence[Mapping[str, float]]) -> int:
+    return int(rows[-1]["step"]) if rows else 0
 
 
 @final
@@ -68,6 +81,9 @@ class Progress:
         self._page = not self._silent and (self._console.is_terminal or self._console.is_jupyter)
         self._live: Any = None
         self._before: dict[str, str] = {}
+        self._told = {run.name: _step(last_rows(run.folder.path)) for run in runs}
+        self._lock, self._ended = threading.Lock(), threading.Event()
+        self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._first: float | None = None
         self._started = self._looked = time.monotonic()
 
@@ -78,6 +94,8 @@ class Progress:
 
             self._live = Live(console=self._console, refresh_per_second=4, transient=False)
             self._live.__enter__()
+        elif not self._silent:
+            self._watcher.start()
         return self
 
     def __exit__(
@@ -85,6 +103,27 @@ class Progress:
     ) -> None:
         if self._live is not None:
             self._live.__exit__(kind, error, trace)
+        elif not self._silent:
+            self._ended.set()
+            self._watcher.join()
+
+    def _watch(self) -> None:
+        """Tell of validations while runs go on, also of a run in this process, during which nobody calls `update`."""
+        while not self._ended.wait(LOOK):
+            self._validations()
+
+    def _validations(self) -> None:
+        """Print a line for each validation since the last look."""
+        with self._lock:
+            for run in self._runs:
+                rows = last_rows(run.folder.path)
+                self._told[run.name] = min(self._told[run.name], _step(rows))  # a run may begin again
+                for row in rows:
+                    if "validation_loss" in row and row["step"] > self._told[run.name]:
+                        self._told[run.name] = int(row["step"])
+                        errors = ", ".join(f"{name} {value}" for name, value in shown_errors(row).items())
+                        line = f"{run.name}: step {int(row['step']):,}, {clock(row['seconds'])}, {errors}"
+                        self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def update(self, states: Mapping[str, RunResult], last: bool = False) -> None:
         """Show what is known now.
@@ -102,6 +141,9 @@ class Progress:
             self._live.update(self._table([look(run, states[run.name]) for run in self._runs]), refresh=True)
 
     def _lines(self, states: Mapping[str, RunResult]) -> None:
+        if all(self._before.get(name, "missing") == state.status for name, state in states.items()):
+            return
+        self._validations()  # those of a run come before its end
         done = sum(one.status == "done" for one in states.values())
         for name, state in states.items():
             if self._before.get(name, "missing") != state.status:
@@ -151,26 +193,6 @@ def _cell(one: Now) -> Any:
         text += f" {one.fraction:.0%} ({one.step})" if one.step else " …"
     return Text(text, style=COLORS[status])
 
-
-def _last_row(folder: RunFolder) -> tuple[int, float]:
-    """Step and seconds of the last row of the log."""
-    path: Path = folder.path / "log.csv"
-    try:
-        with path.open("rb") as file:
-            heading = file.readline().decode().strip().split(",")
-            file.seek(max(file.tell(), path.stat().st_size - 4096))
-            rows = [line for line in file.read().decode(errors="replace").splitlines() if line.count(",") >= 1]
-        values = dict(zip(heading, rows[-1].split(","), strict=False))
-        return int(values["step"]), float(values["seconds"])
-    except (OSError, ValueError, KeyError, IndexError):
-        return 0, 0.0
-
-
-PAUSE = 0.1
-"""Seconds between two looks at what goes on."""
-
-LOOK = 1.0
-"""Seconds between two looks at what others do."""
 
 PATIENCE = 60.0
 """Seconds that a worker has to save its state when the study is stopped."""
