@@ -134,7 +134,7 @@ CALLS = {
     "convert model.safetensors out": "model.safetensors: expected a published checkpoint, but this is a model file",
     "convert run/checkpoint.ckpt out": "this is the checkpoint of a training run: name .*best.safetensors",
     "convert copied.ckpt out": "is the checkpoint of a training run of gemnet_blocks",
-    "convert scales.pt out": "scales.pt: expected weights by name, found single numbers, such as scale factors: .*--scales",
+    "convert scales.pt out": "scales.pt: expected weights by name, found single numbers, .*--scales",
     "convert scales.json out": "scales.json: expected a published checkpoint, .*--scales",
     "summary frames.xyz": "expected a spec, but this is a file of structures: .*`data` of a config",
     "train frames.xyz": "expected a training config, but this is a file of structures",
