@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 from ase.data import chemical_symbols
+from ase.geometry import minkowski_reduce
 from jaxtyping import Int
 from torch import Tensor
 
@@ -109,7 +110,8 @@ def coinciding_atoms(structures: Structures) -> CoincidingAtoms:
     key, atom = _boxes(atoms)
     key, order = key.sort()
     atom = atom[order]
-    first, second = [atom[:0]], [atom[:0]]
+    with_own_image = _with_own_image(atoms)
+    first, second = [with_own_image], [with_own_image]
     step = 1
     # the neighbors in the sorted list first, then those two places away where three atoms share a box, and so on
     while step < min(len(key), _PLACES_AT_MOST) and bool((same := key[step:] == key[:-step]).any()):
@@ -152,6 +154,15 @@ def _boxes(atoms: WrappedAtoms) -> tuple[Tensor, Tensor]:
         key = torch.cat([key + lower[atom], key[divided] + upper[atom[divided]]])
         atom = torch.cat([atom, atom[divided]])
     return key, atom
+
+
+def _with_own_image(atoms: WrappedAtoms) -> Tensor:
+    """Find the atoms that coincide with an image of their own, as a lattice vector of their structure is so short."""
+    # no lattice vector out of a plane is shorter than the distance of the lattice planes
+    flat = ((atoms.heights < COINCIDING) & atoms.periodic).any(dim=-1).nonzero()[:, 0].tolist()
+    reduced = {index: minkowski_reduce(atoms.cells[index].cpu(), atoms.periodic[index].cpu())[0] for index in flat}
+    short = [index for index, vectors in reduced.items() if (vectors**2).sum(axis=1).min() < COINCIDING**2]
+    return torch.isin(atoms.structure, atoms.structure.new_tensor(short)).nonzero()[:, 0]
 
 
 def _near(atoms: WrappedAtoms, one: Tensor, other: Tensor) -> Tensor:

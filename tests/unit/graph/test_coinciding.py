@@ -35,6 +35,33 @@ def test_atoms_a_lattice_vector_apart_coincide_where_the_cell_repeats(shift: np.
         assert len(coinciding_atoms(Structures.from_ase(pair(list(shift), kind)))) == expected
 
 
+SHORT = [
+    Atoms("Cu", cell=[0.005, 5, 5], pbc=True),
+    Atoms("CuAu", [[0, 0, 0], [1, 2, 0]], cell=[5, 5, 0.005], pbc=[False, False, True]),
+    Atoms("Cu", cell=[[5, 0, 0], [5.004, 0.001, 0], [0, 0, 5]], pbc=True),  # the difference of two vectors
+    Atoms("Cu", cell=[[5, 0, 0], [5.004, 0.001, 0], [0, 0, 0]], pbc=[True, True, False]),
+]
+
+
+@pytest.mark.parametrize("atoms", SHORT, ids=["cubic", "chain", "skewed", "skewed layer"])
+def test_atoms_that_coincide_with_their_own_images_are_found(atoms: Atoms) -> None:
+    structures = Structures.from_ase([small_cell(), atoms])
+    first = len(small_cell())
+    for found in (
+        coinciding_atoms(structures),
+        coinciding_pairs(structures, neighbor_search("torch")(structures, 0.1)),
+    ):
+        assert found.first.tolist() == found.second.tolist() == list(range(first, first + len(atoms)))
+        symbol = atoms.symbols[0]
+        assert found.by_structure(structures, str) == {"1": f"atom 0 ({symbol}) and its own image"}
+
+
+def test_flat_cells_and_directions_that_do_not_repeat_are_not_taken_for_short_lattice_vectors() -> None:
+    skewed = Atoms("Cu", cell=[[5, 0, 0], [3.14, 1e-3, 0], [0, 0, 5]], pbc=True)
+    open_direction = Atoms("Cu", cell=[0.005, 5, 5], pbc=[False, True, True])
+    assert len(coinciding_atoms(Structures.from_ase([skewed, open_direction]))) == 0
+
+
 def test_both_ways_of_finding_them_agree_with_all_distances() -> None:
     random = np.random.default_rng(0)
     many = []
