@@ -115,18 +115,23 @@ _FRAMES: Mapping[str, str] = {
     "vasp-out": r"POSITION +TOTAL-FORCE()",
     "vasp-xml": r"<calculation>()",
     "proteindatabank": r"^MODEL\b()",
-    "castep-md": r"<-- +E\s*$()",
-    "castep-geom": r"<-- +E\s*$()",
+    "castep-md": r"<-- +h\s*\n(?!.*<-- +h)()",  # after the cell
+    "castep-geom": r"<-- +h\s*\n(?!.*<-- +h)()",  # after the cell
     "runnerdata": r"^\s*begin\b()",
+    "xsf": r"^\s*(?:PRIMCOORD\b.*\n\s*|ATOMS\b)(\d*)",
 }
-"""What begins a frame, and its number of atoms where it follows, in formats of which ASE leaves out frames silently."""
+"""Text that each frame contains once, and its number of atoms where it follows, in formats of which ASE leaves out or splits
+frames silently."""
+
+_OF_ONE_SYSTEM = ("castep-md", "castep-geom")
+"""Formats whose frames all have the same number of atoms, and of which ASE splits frames at blank lines."""
 
 _OF_RUNS = ("vasp-out", "vasp-xml")
 """Formats that programs write while they run, and that end within a frame when they are killed."""
 
 
 def _check_complete(path: Path, format: str, counts: Sequence[int], name: str) -> None:
-    """Check that ASE has read all frames of a text file; the last one of a VASP run that was killed gives a warning.
+    """Check that ASE has read all frames of a text file whole; a VASP run that was killed gives a warning.
 
     Args:
         path: the file.
@@ -135,7 +140,7 @@ def _check_complete(path: Path, format: str, counts: Sequence[int], name: str) -
         name: the file's name in messages.
 
     Raises:
-        StructureError: there are more frames, or atoms, in the file.
+        StructureError: the file contains another number of frames or atoms than ASE reads.
     """
     from ase.io.formats import open_with_compression
 
@@ -145,11 +150,13 @@ def _check_complete(path: Path, format: str, counts: Sequence[int], name: str) -
         promised = re.findall(_FRAMES[format], file.read().decode(errors="replace"), re.MULTILINE)
     if format in _OF_RUNS and len(counts) == len(promised) - 1:
         warnings.warn(f"{name}: frame {len(counts)}, the last one, is incomplete and is left out", stacklevel=3)
-    elif len(counts) < len(promised):
+    elif len(counts) < len(promised) or (len(counts) > len(promised) and format in _OF_ONE_SYSTEM):
         raise StructureError(
-            f"{name}: has {len(promised)} frames, of which ASE ({format}) reads {len(counts)}: remove frames that are "
-            "cut off, and blank or foreign lines between frames"
+            f"{name}: has {len(promised)} frames, but ASE ({format}) reads {len(counts)}: remove frames that are cut "
+            "off, and blank or foreign lines within and between frames"
         )
+    if format in _OF_ONE_SYSTEM:
+        promised = [str(max(counts, default=0))] * len(counts)
     for index, (count, wanted) in enumerate(zip(counts, promised, strict=False)):
         if wanted and count != int(wanted):
             raise StructureError(

@@ -111,8 +111,43 @@ def test_formats_whose_frames_would_vanish(tmp_path: Path, name: str, format: st
     third = [index for index, line in enumerate(lines) if line.startswith(("Cu\n", "MODEL"))][2]
     rest = ["\n", *lines[third:]] if name == "XDATCAR" else lines[third:-3]
     (tmp_path / name).write_text("".join([*lines[:third], *rest]))
-    with pytest.raises(StructureError, match=rf"{name}: has 4 frames, of which ASE \({format}\) reads [23]"):
+    with pytest.raises(StructureError, match=rf"{name}: has 4 frames, but ASE \({format}\) reads [23]"):
         read_atoms(tmp_path / name)
+
+
+def trajectory_lines(path: Path, format: str) -> list[str]:
+    """Write four frames of four atoms; returns the lines of the file."""
+    write(path, crystals(7)[::2], format=format)
+    assert [len(frame) for frame in read_atoms(path)] == [4] * 4
+    return path.read_text().splitlines(keepends=True)
+
+
+@pytest.mark.parametrize("format", ["castep-geom", "castep-md"])
+def test_blank_lines_split_no_frame_of_a_castep_run(tmp_path: Path, format: str) -> None:
+    path = tmp_path / f"a.{format[7:]}"
+    lines = trajectory_lines(path, format)
+    atoms = [number for number, line in enumerate(lines) if line.rstrip().endswith("<-- R")]
+    for number in (atoms[1], atoms[2], atoms[-1]):
+        path.write_text("".join([*lines[:number], "\n", *lines[number:]]))
+        with pytest.raises(StructureError, match=rf"a\.{format[7:]}"):
+            read_atoms(path)
+
+
+def test_frames_of_a_castep_run_have_equally_many_atoms(tmp_path: Path) -> None:
+    path = tmp_path / "a.geom"
+    lines = trajectory_lines(path, "castep-geom")
+    second = [number for number, line in enumerate(lines) if line.rstrip().endswith("<-- R")][4]
+    path.write_text("".join([*lines[:second], *lines[second + 1 :]]))
+    with pytest.raises(StructureError, match=r"a\.geom, frame 1: has 3 of its 4 atoms"):
+        read_atoms(path)
+
+
+def test_an_xsf_file_that_does_not_announce_its_frames(tmp_path: Path) -> None:
+    path = tmp_path / "a.xsf"
+    lines = trajectory_lines(path, "xsf")
+    path.write_text("".join(lines[1:]))
+    with pytest.raises(StructureError, match=r"a\.xsf: has 4 frames, but ASE \(xsf\) reads 1"):
+        read_atoms(path)
 
 
 def test_dumps_that_are_cut_off(tmp_path: Path) -> None:
