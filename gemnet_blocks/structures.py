@@ -16,6 +16,7 @@ from torch import Tensor
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.util.ase_io import fixed_atoms
 from gemnet_blocks.util.charges import described, unread_of_atoms
+from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -362,14 +363,16 @@ def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
 
     Raises:
         StructureError: an attribute is missing, is not an array of numbers, or does not fit the others.
+        NotImplementedError: torch.func transforms positions or cells, or they are traced.
     """
     positions = _as_real("the batch's pos", _tensor(batch, "pos", None, required=True))
     device, atoms = positions.device, positions.shape[0]
+    cell, pbc = _tensor(batch, "cell", device), _tensor(batch, "pbc", device)
+    check_graphs_can_be_built(positions, positions if cell is None else cell)
     if positions.shape != (atoms, 3):
         raise StructureError(f"the batch's pos is of shape {tuple(positions.shape)}: (atoms, 3) is needed")
     counts = _atom_counts(batch, device, atoms)
     count = len(counts)
-    cell, pbc = _tensor(batch, "cell", device), _tensor(batch, "pbc", device)
     cells = positions.new_zeros(count, 3, 3) if cell is None else _rows("cell", cell, count, 3, 3)
     if pbc is None:
         periodic = torch.full((count, 3), cell is not None, device=device)

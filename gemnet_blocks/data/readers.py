@@ -120,8 +120,8 @@ _FRAMES: Mapping[str, str] = {
     "runnerdata": r"^\s*begin\b()",
     "xsf": r"^\s*(?:PRIMCOORD\b.*\n\s*|ATOMS\b)(\d*)",
 }
-"""Text that each frame contains once, and its number of atoms where it follows, in formats of which ASE leaves out or splits
-frames silently."""
+"""Text that each frame contains once, and its number of atoms where it follows, in formats of which ASE leaves out or
+splits frames silently."""
 
 _OF_ONE_SYSTEM = ("castep-md", "castep-geom")
 """Formats whose frames all have the same number of atoms, and of which ASE splits frames at blank lines."""

@@ -20,6 +20,7 @@ from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Prediction, StoredMeaning, Structures
+from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 from gemnet_blocks.util.weights import WeightedModule, ordinary_tensors
 
 
@@ -106,7 +107,9 @@ class Potential(WeightedModule):
             StructureError: a structure cannot be computed, has an element without reference energy, or no volume to
                 divide a stress by.
             ValueError: stresses of a model without gradient forces.
+            NotImplementedError: torch.func transforms the model, or it is traced.
         """
+        check_graphs_can_be_built(structures.positions, structures.cells)
         references = self._of_atoms(structures)
         predicted: Prediction = self.model(
             structures, None if given is None else Neighbors(given), memory_budget, stress

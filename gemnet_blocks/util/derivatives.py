@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
+from torch._C import _get_dispatch_mode, _TorchDispatchModeKey
+from torch._subclasses import FakeTensor
 from torch.autograd import forward_ad
 
 SUPPORTED = (
@@ -24,20 +26,33 @@ def transforms_are_active() -> bool:
 
 
 def check_graphs_can_be_built(positions: Tensor, cells: Tensor) -> None:
-    """Check that torch.func leaves positions and cells, and what is computed from them, as ordinary tensors.
+    """Check that the values of positions and cells can be read.
 
-    Graphs depend on the values of positions, which torch.func hides. `vmap` over weights alone leaves them as they are.
+    Transforms of torch.func and tracing hide them; `vmap` over weights alone does not.
 
     Raises:
-        NotImplementedError: it does not; names the supported ways of differentiating.
+        NotImplementedError: they are hidden; names the supported ways of differentiating.
     """
-    if not torch._C._are_functorch_transforms_active():
-        return
-    if torch._C._functorch.is_functorch_wrapped_tensor(positions.sum() + cells.sum()):
+    if _are_traced(positions, cells) or _are_transformed(positions, cells):
         raise NotImplementedError(
-            "torch.func (grad, jvp, vmap, jacrev, hessian, ...) cannot go through graphs, which are built from the "
-            f"values of positions: {SUPPORTED}"
+            "torch.func (grad, jvp, linearize, vmap, jacrev, hessian, ...), make_fx and fake tensors cannot go through "
+            f"graphs, which are built from the values of positions: {SUPPORTED}"
         )
+
+
+def _are_traced(*tensors: Tensor) -> bool:
+    """Whether operations are recorded instead of computed, as in torch.func.linearize, or tensors have only shapes."""
+    modes = (_TorchDispatchModeKey.PROXY, _TorchDispatchModeKey.FAKE)
+    return any(_get_dispatch_mode(mode) is not None for mode in modes) or any(
+        isinstance(one, FakeTensor) for one in tensors
+    )
+
+
+def _are_transformed(positions: Tensor, cells: Tensor) -> bool:
+    """Whether a transform of torch.func wraps positions, cells, or all that is computed from them."""
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    return torch._C._functorch.is_functorch_wrapped_tensor(positions.sum() + cells.sum())
 
 
 def check_gradient_forces_can_be_computed() -> None:

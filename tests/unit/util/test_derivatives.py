@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,9 @@ from ase.build import bulk
 from helpers import GRADIENT_FORCES, KINDS, small_model, small_spec
 from potentials import crystal, smooth_potential
 from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
 from torch.autograd import forward_ad
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from gemnet_blocks import Structures
 from gemnet_blocks.spec import Execution, build
@@ -129,6 +133,10 @@ TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor], Tensor], Any]] = {
     "jacfwd": lambda f, x: torch.func.jacfwd(f)(x),
     "hessian": lambda f, x: torch.func.hessian(f)(x),
     "vmap": lambda f, x: torch.func.vmap(f)(x[None]),
+    "linearize": lambda f, x: torch.func.linearize(f, x),
+    "make_fx": lambda f, x: make_fx(f)(x),
+    "make_fx with fake tensors": lambda f, x: make_fx(f, tracing_mode="fake")(x),
+    "fake tensors": lambda f, x: f(FakeTensorMode(allow_non_fake_inputs=True).from_tensor(x)),
 }
 
 
@@ -144,6 +152,23 @@ def test_transforms_of_positions_are_refused_with_the_way_out(kind: str) -> None
     for transform in TRANSFORMS.values():
         with pytest.raises(NotImplementedError, match=way_out):
             transform(energy, structures.positions)
+
+
+def test_batch_objects_with_transformed_positions_or_cells_are_refused() -> None:
+    model, structures = small_model(heads__forces=None), Structures.from_ase(crystal())
+
+    def energy(positions: Tensor, cells: Tensor) -> Tensor:
+        batch = SimpleNamespace(pos=positions, cell=cells, atomic_numbers=structures.numbers)
+        found: Tensor = model(Structures.from_batch(batch)).energy.sum()
+        return found
+
+    for transform in TRANSFORMS.values():
+        for function, argument in (
+            (lambda positions: energy(positions, structures.cells), structures.positions),
+            (lambda cells: energy(structures.positions, cells), structures.cells),
+        ):
+            with pytest.raises(NotImplementedError, match=r"torch\.func .*torch\.autograd\.grad"):
+                transform(function, argument)
 
 
 def test_transforms_of_cells_weights_and_graphs_are_refused() -> None:
@@ -163,8 +188,10 @@ def test_transforms_of_cells_weights_and_graphs_are_refused() -> None:
     for transformed, argument in (
         (torch.func.grad(of_weights), weights),
         (torch.func.vmap(of_weights), stacked),
+        (partial(torch.func.linearize, of_weights), weights),
         (torch.func.grad(of_cells), structures.cells),
         (torch.func.vmap(of_cells), structures.cells[None]),
+        (partial(torch.func.linearize, of_cells), structures.cells),
     ):
         with pytest.raises(NotImplementedError, match=r"torch\.func .*torch\.autograd\.grad"):
             transformed(argument)
