@@ -200,6 +200,9 @@ CELLS = ("cells", "cell", "lattice")
 PERIODIC = ("pbc",)
 """The names under which archives have them: those of rMD17, of MD17, and plain ones."""
 
+LETTERS = {"Q": "charge (Q)", "S": "spin (S)"}
+"""The total charge and spin in archives with R, E and F, as of PhysNet and SpookyNet."""
+
 
 @final
 class NpzSource(FrameSource):
@@ -231,8 +234,11 @@ class NpzSource(FrameSource):
             raise StructureError(f"{name}: atomic numbers: the shape is {numbers.shape}, {shape[1:]} is needed")
         self._numbers = np.broadcast_to(numbers, shape)
         self._arrays = {key: array for key, array in arrays.items() if array.shape[:1] == shape[:1]}
+        named = dict(arrays)
+        if {"R", "Q"} <= arrays.keys() and not arrays.keys().isdisjoint(("E", "F")):
+            named |= {name: arrays[key] for key, name in LETTERS.items() if _are_whole(arrays.get(key))}
         # also in a column, or one for all frames
-        for key, array in arrays.items():
+        for key, array in named.items():
             if is_charge_or_spin(key) and array.size in (1, shape[0]):
                 self._arrays[key] = np.broadcast_to(array.reshape(-1), shape[:1])
         self._labels = {
@@ -294,6 +300,11 @@ class NpzSource(FrameSource):
                 f"{self.name}: {found}: the shape is {values.shape}, a row for each of {len(self)} frames is needed"
             )
         return values
+
+
+def _are_whole(values: npt.NDArray[Any] | None) -> bool:
+    """Whether an array may hold total charges or numbers of electrons."""
+    return values is not None and values.dtype.kind in "iuf" and bool((np.abs(values - np.rint(values)) < 0.01).all())
 
 
 _UNREADABLE = (

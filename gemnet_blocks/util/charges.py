@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -16,18 +17,18 @@ Quantity = Literal["charge", "spin"]
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
-_CHARGES = ("charge", "totalcharge", "netcharge", "molecularcharge", "moleculecharge", "systemcharge")
-_SPINS = ("spin", "totalspin")
-_MULTIPLICITIES = ("spinmultiplicity", "multiplicity")
-_UNPAIRED = ("unpairedelectrons", "nunpairedelectrons", "numunpairedelectrons")
-_NEUTRAL: dict[str, tuple[Quantity, frozenset[float]]] = {
-    **{name: ("charge", frozenset({0.0})) for name in _CHARGES},
+_LABELS = "(?:ref|reference|dft|qm|label|target|tot|total|net|mol|molecule|molecular|sys|system|formal)*"
+_ELECTRONS = "(?:n|num|number|numberof)?unpaired(?:electrons?)?"
+_MEANINGS: tuple[tuple[re.Pattern[str], Quantity, frozenset[float]], ...] = (
+    (re.compile(f"{_LABELS}(?:charge|chargestate){_LABELS}"), "charge", frozenset({0.0})),
     # a spin S of 0, or a multiplicity 2S + 1 of 1, which OMol25 stores under the name `spin`
-    **{name: ("spin", frozenset({0.0, 1.0})) for name in _SPINS},
-    **{name: ("spin", frozenset({1.0})) for name in _MULTIPLICITIES},
-    **{name: ("spin", frozenset({0.0})) for name in _UNPAIRED},
-}
-"""The quantity that a name stands for, in lower case without separators, and its values in neutral closed shells."""
+    (re.compile(f"{_LABELS}spin{_LABELS}"), "spin", frozenset({0.0, 1.0})),
+    (re.compile(f"{_LABELS}(?:spin)?mult(?:iplicity)?{_LABELS}"), "spin", frozenset({1.0})),
+    (re.compile(f"{_LABELS}(?:n?uhf|{_ELECTRONS}){_LABELS}"), "spin", frozenset({0.0})),
+)
+"""Names in lower case without separators, the quantity that each stands for, and its values in neutral closed shells.
+
+A magnetization is not among them: like a dipole, it is a result of a calculation and not a choice of its state."""
 
 _ROUNDING = 0.01
 """Sums of charges of atoms differ from whole numbers by less."""
@@ -67,8 +68,8 @@ class UnreadError(StructureError):
 
 
 def is_charge_or_spin(name: str) -> bool:
-    """Whether a name stands for the total charge or spin of a structure, in any spelling such as `totalCharge`."""
-    return _plain(name) in _NEUTRAL
+    """Whether a name stands for the total charge or spin of a structure, in any spelling such as `REF_totalCharge`."""
+    return _meaning(name) is not None
 
 
 def unread(info: Mapping[str, Any], ignore: Collection[str] = (), initial_charges: Any = None) -> list[Unread]:
@@ -82,15 +83,15 @@ def unread(info: Mapping[str, Any], ignore: Collection[str] = (), initial_charge
         ignore: quantities that may be passed over.
         initial_charges: a charge per atom, in elementary charges; None without any.
     """
-    found, names = [], {key: _plain(key) for key in info if isinstance(key, str)}
-    for key, name in names.items():
-        value = _single(info[key]) if name in _NEUTRAL else None
-        if value is None:
+    found: list[Unread] = []
+    known = {key: meaning for key in info if isinstance(key, str) and (meaning := _meaning(key)) is not None}
+    for key, (quantity, neutral) in known.items():
+        value = _single(info[key])
+        if value is None or quantity in ignore or any(abs(_number(value) - one) < _ROUNDING for one in neutral):
             continue
-        quantity, neutral = _NEUTRAL[name]
-        if quantity not in ignore and not any(abs(_number(value) - one) < _ROUNDING for one in neutral):
-            found.append(Unread(quantity, key, value))
-    if initial_charges is not None and "charge" not in ignore and not set(names.values()) & set(_CHARGES):
+        found.append(Unread(quantity, key, value))
+    has_charge = any(quantity == "charge" for quantity, _ in known.values())
+    if initial_charges is not None and "charge" not in ignore and not has_charge:
         total = float(np.sum(initial_charges))
         # partial charges add up to zero but for rounding
         if abs(total) >= 0.5:
@@ -128,8 +129,10 @@ def described(found: Mapping[str, Sequence[Unread]], count: int) -> str:
     )
 
 
-def _plain(name: str) -> str:
-    return "".join(character for character in name.lower() if character.isalnum())
+def _meaning(name: str) -> tuple[Quantity, frozenset[float]] | None:
+    """The quantity that a name stands for, and its values in neutral closed shells; a unit in brackets is ignored."""
+    plain = re.sub(r"[\W_]", "", re.sub(r"\(.*\)|\[.*\]", "", name.lower()))
+    return next(((quantity, neutral) for names, quantity, neutral in _MEANINGS if names.fullmatch(plain)), None)
 
 
 def _single(value: Any) -> Any:

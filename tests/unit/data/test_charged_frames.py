@@ -101,6 +101,24 @@ def test_one_charge_for_all_frames_of_an_archive_counts(tmp_path: Path) -> None:
         opened(tmp_path, files=["ion.npz"])
 
 
+def test_charges_and_spins_of_archives_that_name_them_by_letters(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    arrays = {"R": random.normal(size=(8, 3, 3)), "z": np.array([8, 1, 1]), "E": np.zeros(8), "F": np.zeros((8, 3, 3))}
+    charge = np.array([0, 1, 0, 0, -1, 0, 0, 0])
+    for name, more, message in (
+        ("a.npz", {"Q": charge}, r"2 of 8 .*frame 1 \(charge \(Q\): 1\)"),
+        ("b.npz", {"Q": charge[:, None].astype(float)}, r"2 of 8 .*frame 4 \(charge \(Q\): -1\.0\)"),
+        ("c.npz", {"Q": 0 * charge, "S": 2 * charge**2}, r"2 of 8 .*frame 1 \(spin \(S\): 2\)"),
+    ):
+        np.savez(tmp_path / name, **arrays, **more)
+        with pytest.raises(StructureError, match=message):
+            opened(tmp_path, files=[name])
+    # neutral, of atoms, or no charge at all
+    for number, q in enumerate((0.0 * charge, random.normal(size=(8, 3)), random.normal(size=8))):
+        np.savez(tmp_path / f"{number}.npz", **arrays, Q=q)
+        opened(tmp_path, files=[f"{number}.npz"])
+
+
 def test_initial_charges_are_warned_of_and_not_refused(tmp_path: Path) -> None:
     frames = molecules(2)
     frames[1].set_initial_charges([1, 0, 0, 0, 0, 0])

@@ -36,6 +36,22 @@ CHARGED: list[dict[str, Any]] = [
     {"spin_multiplicity": 3},
     {"multiplicity": "2"},
     {"unpaired_electrons": 1},
+    {"tot_charge": 1},
+    {"charge_total": 1},
+    {"mol_charge": 1},
+    {"DFT_charge": -1},
+    {"dft_total_charge": 1},
+    {"REF_charge": 1},
+    {"formal_charge": 1},
+    {"charge_state": 2},
+    {"charge [e]": 1},
+    {"REF_spin": 2},
+    {"n_unpaired": 2},
+    {"number_of_unpaired_electrons": 2},
+    {"unpaired": 1},
+    {"uhf": 1},
+    {"mult": 3},
+    {"dft_multiplicity": 2},
 ]
 
 NEUTRAL: list[dict[str, Any]] = [
@@ -47,6 +63,11 @@ NEUTRAL: list[dict[str, Any]] = [
     {"charge": None},
     {"charge": np.array([0.3, -0.2])},
     {"charges": 3, "charge_model": "DDEC6", "magmom": 2.0},
+    {"REF_charge": np.array([0.3, -0.2]), "nuclear_charge": 6, "partial_charge": 0.4},
+    {"uhf": 0, "mult": 1, "n_unpaired": 0, "total_charge": 0},
+    # results of a calculation, as of every ferromagnet
+    {"total_magnetization": 2.2, "tot_magnetization": 2.0},
+    {"spin_polarized": True, "nspin": 2, "multiplier": 3, "Q": 1, "S": 2},
 ]
 
 
