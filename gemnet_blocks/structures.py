@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.util.ase_io import fixed_atoms
-from gemnet_blocks.util.charges import described, unread_of_atoms
+from gemnet_blocks.util.charges import described, unread_of_atoms, unread_of_batch
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 
 if TYPE_CHECKING:
@@ -122,15 +122,13 @@ class Structures:
         return structures
 
     @classmethod
-    def from_batch(cls, batch: Any, use_pbc: bool = True) -> Structures:
-        """Read any batch object with `pos`, `atomic_numbers`, `batch`, `natoms`; see `batches.read_batch`.
+    def from_batch(cls, batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -> Structures:
+        """Read any batch object with `pos`, `atomic_numbers`, `batch`, `natoms`; see `read_batch`.
 
         Raises:
             StructureError: an attribute is missing or does not fit the others.
         """
-        from gemnet_blocks.structures import read_batch
-
-        return read_batch(batch, use_pbc)
+        return read_batch(batch, use_pbc, ignore)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Structures:
         """The same structures on another device or with positions and cells of another floating-point type.
@@ -350,16 +348,18 @@ def _singular(cells: Tensor, periodic: Tensor) -> Tensor:
     return (squared_volume < 1e-12) | missing.any(dim=-1)
 
 
-def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
+def read_batch(batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -> Structures:
     """Read any object with `pos` (N, 3), `atomic_numbers` (N), and `natoms` (S) or `batch` (N).
 
     Without the last two it is one structure. Where present, `cell` (S, 3, 3) in Å, `pbc` (S, 3), `tags` (N) and `fixed`
     (N) are read too; structures with a cell and without `pbc` are periodic along all three lattice vectors. Tensors,
-    arrays and lists will do; gradients to positions and cells stay.
+    arrays and lists will do; gradients to positions and cells stay. A warning names structures with a total charge or
+    spin, such as `charge` (S), as models do not read it.
 
     Args:
         batch: the object; PyTorch Geometric's batches fit.
         use_pbc: False makes every structure non-periodic, whatever the batch says.
+        ignore: `charge` or `spin`, of which no warning is given.
 
     Raises:
         StructureError: an attribute is missing, is not an array of numbers, or does not fit the others.
@@ -376,10 +376,9 @@ def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
     cells = positions.new_zeros(count, 3, 3) if cell is None else _rows("cell", cell, count, 3, 3)
     if pbc is None:
         periodic = torch.full((count, 3), cell is not None, device=device)
-    elif not bool(((pbc == 0) | (pbc == 1)).all()):
-        raise StructureError(f"the batch's pbc: expected truth values, found {pbc.flatten()[:9].tolist()}")
     else:
-        periodic = _rows("pbc", pbc if pbc.numel() != 3 else pbc.reshape(1, 3).expand(count, 3), count, 3).bool()
+        pbc = _truth_values("pbc", pbc)
+        periodic = _rows("pbc", pbc if pbc.numel() != 3 else pbc.reshape(1, 3).expand(count, 3), count, 3)
     tags, fixed = _per_atom(batch, "tags", device, atoms), _per_atom(batch, "fixed", device, atoms)
     structures = Structures(
         positions=positions,
@@ -388,10 +387,18 @@ def read_batch(batch: Any, use_pbc: bool = True) -> Structures:
         cells=cells.to(torch.promote_types(cells.dtype, positions.dtype)),
         periodic=periodic if use_pbc else torch.zeros_like(periodic),
         tags=torch.full((atoms,), UNKNOWN_TAG, device=device) if tags is None else tags,
-        fixed=torch.zeros(atoms, dtype=torch.bool, device=device) if fixed is None else fixed.bool(),
+        fixed=torch.zeros(atoms, dtype=torch.bool, device=device) if fixed is None else _truth_values("fixed", fixed),
     )
     structures.validate()
+    if unread := unread_of_batch(batch, count, "structure", ignore):
+        warnings.warn(described(unread, count), stacklevel=3)
     return structures
+
+
+def _truth_values(name: str, value: Tensor) -> Tensor:
+    if value.dtype != torch.bool and not bool(((value == 0) | (value == 1)).all()):
+        raise StructureError(f"the batch's {name}: expected truth values, found {value.flatten()[:9].tolist()}")
+    return value.bool()
 
 
 def _tensor(batch: Any, name: str, device: torch.device | None, required: bool = False) -> Any:
@@ -413,6 +420,10 @@ def _per_atom(batch: Any, name: str, device: torch.device, atoms: int, required:
         return None
     if value.numel() != atoms:
         raise StructureError(f"the batch's {name} is of shape {tuple(value.shape)}: one per atom, {atoms}, is needed")
+    return _whole(name, value)
+
+
+def _whole(name: str, value: Tensor) -> Tensor:
     value = value.reshape(-1)
     whole = value.long()
     if value.is_floating_point() and not torch.equal(whole.to(value.dtype), value):
@@ -427,7 +438,7 @@ def _atom_counts(batch: Any, device: torch.device, atoms: int) -> Tensor:
         raise StructureError("the batch's `batch` is not ascending: put the atoms of a structure one after another")
     if natoms is None:
         return torch.tensor([atoms], device=device) if index is None else torch.bincount(index)
-    counts = natoms.reshape(-1).long()
+    counts = _whole("natoms", natoms)
     if int(counts.sum()) != atoms:
         raise StructureError(f"the batch's natoms add up to {int(counts.sum())}, but pos has {atoms} rows")
     if index is not None and not torch.equal(torch.bincount(index, minlength=len(counts)), counts):

@@ -17,7 +17,7 @@ from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.verlet_list import KeptNeighbors
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
-from gemnet_blocks.util.charges import QUANTITIES, Unread, described, unread
+from gemnet_blocks.util.charges import described, unread_of_batch
 
 try:
     from torch_sim.models.interface import ModelInterface  # type: ignore[import-untyped]
@@ -130,7 +130,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
     def _warn(self, state: SimState | dict[str, Any], structures: Structures, pairs: Pairs) -> None:
         """Warn of charges and spins that are not read and of coinciding atoms, once each instead of in each step."""
         messages: dict[str, str] = {}
-        unread = _unread(state, len(structures)) if "unread" not in self._warned else {}
+        unread = unread_of_batch(state, len(structures), "system") if "unread" not in self._warned else {}
         if unread:
             messages["unread"] = described(unread, len(structures))
         if "coinciding" not in self._warned:
@@ -161,14 +161,3 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         )
         structures.validate()
         return structures
-
-
-def _unread(state: SimState | dict[str, Any], count: int) -> dict[str, list[Unread]]:
-    """Charges and spins of systems, which newer versions of TorchSim have, except those of neutral closed shells."""
-    values: dict[str, list[float]] = {}
-    for name in QUANTITIES:
-        value = state.get(name) if isinstance(state, dict) else getattr(state, name, None)
-        if value is not None:
-            values[name] = torch.as_tensor(value).reshape(-1).expand(count).tolist()
-    every = {f"system {i}": unread({name: value[i] for name, value in values.items()}) for i in range(count)}
-    return {place: found for place, found in every.items() if found}

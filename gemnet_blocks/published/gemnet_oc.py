@@ -51,6 +51,7 @@ from gemnet_blocks.spec.published import (
     output_initialization,
 )
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.charges import QUANTITIES
 from gemnet_blocks.util.weights import WeightedModule, ordinary_tensors
 
 INDICES = (
@@ -626,7 +627,7 @@ class GemNetOCEnergyAndGradForceHead(WeightedModule):
 
     def forward(self, data: Any, emb: Dictionary) -> dict[str, Tensor]:
         """{"energy": (S,)} and, with gradient forces, {"forces": (N, 3)}."""
-        structures = data if isinstance(data, Structures) else Structures.from_batch(data, use_pbc=False)
+        structures = data if isinstance(data, Structures) else Structures.from_batch(data, False, QUANTITIES)
         create_graph = torch.is_grad_enabled()
         gradient = self.regress_forces and not self.direct_forces
         with torch.inference_mode(torch.is_inference_mode_enabled() and not gradient):

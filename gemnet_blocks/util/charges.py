@@ -104,6 +104,33 @@ def unread_of_atoms(atoms: Any, ignore: Collection[str] = ()) -> list[Unread]:
     return unread(atoms.info, ignore, atoms.arrays.get("initial_charges"))
 
 
+def unread_of_batch(batch: Any, count: int, kind: str, ignore: Collection[str] = ()) -> dict[str, list[Unread]]:
+    """Find the charges and spins of the structures of a batch, as `unread` does.
+
+    Args:
+        batch: a mapping, or an object with attributes such as PyTorch Geometric's batches; an entry per structure
+            or one for all is a total charge, other entries are charges of atoms.
+        count: the number of structures.
+        kind: what places call a structure.
+        ignore: quantities that may be passed over.
+
+    Returns:
+        What was found, by the place of the structure.
+    """
+    keys = getattr(batch, "keys", ())  # `dir` leaves out what PyTorch Geometric's batches store
+    names = {*(keys() if callable(keys) else keys), *([] if isinstance(batch, Mapping) else dir(batch))}
+    values: dict[str, Sequence[Any]] = {}
+    for name in sorted(name for name in names if isinstance(name, str) and is_charge_or_spin(name)):
+        entries = _per_structure(batch[name] if isinstance(batch, Mapping) else getattr(batch, name), count)
+        if entries is not None:
+            values[name] = entries
+    found = {}
+    for index in range(count if values else 0):
+        if several := unread({name: entries[index] for name, entries in values.items()}, ignore):
+            found[f"{kind} {index}"] = several
+    return found
+
+
 def refused(found: Mapping[str, Sequence[Unread]], count: int) -> UnreadError:
     """The error of structures to train on that have a charge or spin; see `described`."""
     present = {one.quantity for several in found.values() for one in several}
@@ -141,6 +168,14 @@ def _single(value: Any) -> Any:
         return value
     array = np.asarray(value, dtype=object if isinstance(value, (list, tuple)) else None)
     return _single(array.item()) if array.size == 1 else None
+
+
+def _per_structure(value: Any, count: int) -> Sequence[Any] | None:
+    """An entry for each structure of a batch; None for charges of atoms, which are not copied from their device."""
+    if callable(value) or math.prod(getattr(value, "shape", ())) not in (1, count):
+        return None
+    entries = np.asarray(value.tolist() if hasattr(value, "tolist") else value, dtype=object).reshape(-1).tolist()
+    return entries * count if len(entries) == 1 else entries if len(entries) == count else None
 
 
 def _number(value: Any) -> float:

@@ -415,6 +415,16 @@ def test_backbone_and_heads_are_the_single_model(changes: dict[str, Any]) -> Non
         assert_close(found[name], value)
 
 
+def test_charges_and_spins_of_a_batch_are_warned_of_once() -> None:
+    backbone, given = facade(GemNetOCBackbone), as_batch(structures(), charge=torch.tensor([0, 1]), spin=[1, 2])
+    head = GemNetOCEnergyAndGradForceHead(backbone, 2).double()
+    with pytest.warns(UserWarning, match=r"1 of 2 structures .*structure 1 \(charge: 1, spin: 2\)") as caught:
+        head(given, backbone(given))
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match=r"structure 1 \(charge: 1, spin: 2\)"):
+        facade()(given)
+
+
 @pytest.mark.parametrize("direct", [True, False])
 def test_embeddings(direct: bool) -> None:
     backbone, given = facade(GemNetOCBackbone, direct_forces=direct), structures()

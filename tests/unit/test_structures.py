@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import FrozenInstanceError, replace
 from types import SimpleNamespace
@@ -217,6 +218,59 @@ def test_rows_that_batching_has_joined_are_taken_apart() -> None:
     assert_equal(Structures.from_batch(batch), Structures.from_ase(many))
 
 
+@pytest.mark.parametrize("name", ["charge", "total_charge", "REF_charge"])
+@pytest.mark.parametrize(
+    "charge",
+    [[0, 1, -1], torch.tensor([0, 1, -1]), torch.tensor([[0.0], [1.0], [-1.0]]), np.array([0, 1, -1])],
+    ids=type,
+)
+def test_charges_of_batches_are_left_behind_with_a_warning(name: str, charge: Any) -> None:
+    batch = batch_of(MANY, **{name: charge})
+    with pytest.warns(UserWarning, match=rf"2 of 3 structures .* structure 1 \({name}: 1[.0]*\); structure 2"):
+        assert_equal(Structures.from_batch(batch), Structures.from_ase(MANY))
+
+
+class Stored:
+    """A batch that keeps its attributes in a store, as PyTorch Geometric's do."""
+
+    def __init__(self, stored: dict[str, Any], callable_keys: bool) -> None:
+        self.__dict__["_store"] = stored
+        self.__dict__["keys"] = stored.keys if callable_keys else list(stored)  # a property in older versions
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._store:
+            raise AttributeError(name)
+        return self._store[name]
+
+
+@pytest.mark.parametrize("callable_keys", [True, False])
+def test_spins_of_batches_with_stores_and_one_value_for_all(callable_keys: bool) -> None:
+    batch = Stored(vars(batch_of(MANY, spin=torch.tensor(3))), callable_keys)
+    with pytest.warns(UserWarning, match=r"3 of 3 structures .* structure 0 \(spin: 3\)"):
+        Structures.from_batch(batch)
+
+
+def test_neutral_batches_and_charges_of_atoms_give_no_warning() -> None:
+    atoms = sum(map(len, MANY))
+    neutral = {"charge": torch.zeros(3), "spin": torch.ones(3, dtype=torch.long), "spin_multiplicity": [1, 1, 1]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for more in (
+            neutral,
+            {"charge": torch.ones(atoms)},
+            {"charge": [[0.5]] * atoms},
+            {"charge": [[1, 2], [1, 2, 3], [0, 0]]},
+        ):
+            Structures.from_batch(batch_of(MANY, **more))
+        Structures.from_batch(batch_of(MANY, charge=[1, 1, 1], mult=[2, 2, 2]), ignore=["charge", "spin"])
+
+
+@pytest.mark.parametrize("fixed", [torch.arange(11), torch.full((11,), -1.0), np.full(11, 2)])
+def test_fixed_atoms_of_a_batch_are_truth_values(fixed: Any) -> None:
+    with pytest.raises(StructureError, match="fixed: expected truth values, found"):
+        Structures.from_batch(batch_of(MANY, fixed=fixed))
+
+
 def test_positions_keep_their_graph_and_type() -> None:
     batch = batch_of(MANY)
     batch.pos = batch.pos.float().requires_grad_()
@@ -240,6 +294,7 @@ def test_atomic_numbers_may_be_floating_point_as_in_open_catalyst_data() -> None
         ({"atomic_numbers": None}, "no attribute atomic_numbers:"),
         ({"pos": None, "atomic_numbers": None}, "no attribute pos:"),
         ({"atomic_numbers": torch.ones(3)}, r"atomic_numbers is of shape \(3,\): one per atom, 11"),
+        ({"natoms": torch.tensor([4.5, 5.0, 2.0])}, "natoms must be whole numbers"),
         ({"natoms": torch.tensor([4, 5, 3]), "batch": None}, "natoms add up to 12, but pos has 11 rows"),
         ({"cell": torch.eye(3)[None]}, r"cell is of shape \(1, 3, 3\): \(3, 3, 3\) is needed"),
         ({"cell": torch.ones(3, 3)}, r"cell is of shape \(3, 3\): \(3, 3, 3\) is needed"),
