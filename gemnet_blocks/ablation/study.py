@@ -20,6 +20,7 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.spec.resolve import Spec, validate
 from gemnet_blocks.util.files import read_json, write_json
+from gemnet_blocks.util.locks import one_of_several_writers_to_folder
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -158,7 +159,7 @@ class Study:
             Everything that was found, runs that failed included; also in `results.json`.
 
         Raises:
-            SpecError: one error with every problem, before anything is trained.
+            SpecError: one error with every problem, before anything is trained; or a training writes to the folder.
             ImportError: a package is missing.
         """
         plan = self.check()
@@ -166,14 +167,15 @@ class Study:
         work = Work.of(self._learner, self._study.base.catalog)
         chosen.check(work)
         self._check_machine(chosen)
-        write_json(self.folder / ABOUT, {"data": plan.data})
         options = self._study.options
-        try:
-            with Progress(plan.runs, options.title, options.primary, progress) as shown:
-                Driver(plan.runs, chosen, work, options.retries, shown).complete()
-        finally:
-            results = self.results()
-            results.save(self.folder / RESULTS)
+        with one_of_several_writers_to_folder(self.folder, "output"):
+            write_json(self.folder / ABOUT, {"data": plan.data})
+            try:
+                with Progress(plan.runs, options.title, options.primary, progress) as shown:
+                    Driver(plan.runs, chosen, work, options.retries, shown).complete()
+            finally:
+                results = self.results()
+                results.save(self.folder / RESULTS)
         return results
 
     def results(self) -> StudyResults:

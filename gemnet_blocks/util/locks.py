@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import uuid
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -17,7 +18,8 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.util.files import check_folder
 
 LOCK = ".lock"
-"""The lock file of a folder; the process that holds the lock removes it at the end."""
+"""The lock file of a folder, and the beginning of the names of those of several writers; the process that holds a lock
+removes its file at the end."""
 
 
 @contextmanager
@@ -34,15 +36,31 @@ def only_writer_to_folder(folder: Path, entry: str) -> Iterator[None]:
     Raises:
         SpecError: another process writes there, or the folder cannot be written to.
     """
-    new = not folder.exists()
-    check_folder(folder, entry)
-    try:
-        with _only_writer(folder / LOCK, f"{entry}: {folder}"):
-            yield
-    finally:
-        if new:
-            with suppress(OSError):  # it holds something
-                folder.rmdir()
+    protected = f"{entry}: {folder}"
+    with _folder(folder, entry), _only_writer(folder / LOCK, protected):
+        for shared in folder.glob(f"{LOCK}-*"):
+            with _only_writer(shared, protected):
+                pass  # its process was killed
+        yield
+
+
+@contextmanager
+def one_of_several_writers_to_folder(folder: Path, entry: str) -> Iterator[None]:
+    """Write to a folder inside the block, as others of the same kind may, but no `only_writer_to_folder`.
+
+    Args:
+        folder: where results go.
+        entry: the entry of a config, or the option, that names the folder.
+
+    Raises:
+        SpecError: a process is the only writer there, or the folder cannot be written to.
+    """
+    protected = f"{entry}: {folder}"
+    with _folder(folder, entry), _only_writer(folder / f"{LOCK}-{uuid.uuid4().hex[:16]}", protected):
+        if (folder / LOCK).exists():
+            with held(folder / LOCK, protected, wait=1):  # others look at the same time
+                pass
+        yield
 
 
 @contextmanager
@@ -99,6 +117,19 @@ def held(path: Path, protected: str, wait: float = 0.0) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+@contextmanager
+def _folder(folder: Path, entry: str) -> Iterator[None]:
+    """Make a folder if need be, and remove it if it was made and is still empty at the end."""
+    new = not folder.exists()
+    check_folder(folder, entry)
+    try:
+        yield
+    finally:
+        if new:
+            with suppress(OSError):  # it holds something
+                folder.rmdir()
 
 
 @contextmanager

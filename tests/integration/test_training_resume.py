@@ -23,7 +23,7 @@ from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.training import load_config, train
 from gemnet_blocks.training.checkpoints import FILE, KEY, read_checkpoint
-from gemnet_blocks.util.locks import only_writer_to_folder
+from gemnet_blocks.util.locks import one_of_several_writers_to_folder, only_writer_to_folder
 
 
 @pytest.fixture(scope="module")
@@ -157,12 +157,13 @@ def test_resuming_needs_a_checkpoint(folder: Path, tmp_path: Path) -> None:
         train(config(folder), folder / "whole", resume=False)
 
 
-def test_a_second_training_in_the_folder_of_one_that_runs_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_training_in_the_folder_of_a_running_training_or_study_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(folder / "whole")
-    with only_writer_to_folder(folder / "whole", "output"):
-        for name in (folder / "whole", tmp_path / "link"):
-            with pytest.raises(SpecError, match=f"is in use by process {os.getpid()} on "):
-                train(config(folder), name)
+    for writer in (only_writer_to_folder, one_of_several_writers_to_folder):  # a training, or a study
+        with writer(folder / "whole", "output"):
+            for name in (folder / "whole", tmp_path / "link"):
+                with pytest.raises(SpecError, match=f"is in use by process {os.getpid()} on "):
+                    train(config(folder), name)
     train(config(folder), tmp_path / "link")
     assert not list((folder / "whole").glob(".*"))
 

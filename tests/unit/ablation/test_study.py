@@ -12,6 +12,7 @@ from synthetic_learners import VARIANTS, SyntheticLearner, fits, small_spec, syn
 from gemnet_blocks.ablation import Fit, HereExecutor, Learner, StudyResults, Task
 from gemnet_blocks.ablation.runs.run_folder import slug
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.util.locks import only_writer_to_folder
 
 ALL = [f"{name}/{seed}" for seed in (0, 1) for name in ("base", *VARIANTS)]
 
@@ -104,6 +105,24 @@ def test_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match="cannot be written to"):
         synthetic_study(tmp_path / "file" / "study").check()
+
+
+def test_a_study_and_a_training_do_not_write_to_one_folder(tmp_path: Path) -> None:
+    class Training(Learner):
+        needs_data = False
+
+        def fit(self, task: Task, folder: Path) -> Fit:
+            with only_writer_to_folder(folder.parents[2], "output"):
+                return Fit({"forces_mae": 0.0})
+
+    variants = {"fewer": {"bases.circular.count": 2}}
+    failed = run(tmp_path, variants, 1, Training(), retries=0).failed()
+    assert [f"{tmp_path} is in use by process" in str(one.error) for one in failed] == [True, True]
+    assert not list(tmp_path.glob(".lock*"))
+    before = sorted(tmp_path.rglob("*"))
+    with only_writer_to_folder(tmp_path, "output"), pytest.raises(SpecError, match=r"output: .* is in use by process"):
+        run(tmp_path, variants, 1)
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_names_become_folders_that_differ() -> None:

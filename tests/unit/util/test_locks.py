@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.util.locks import only_writer_of_file, only_writer_to_folder
+from gemnet_blocks.util.locks import one_of_several_writers_to_folder, only_writer_of_file, only_writer_to_folder
 
 Lock = Callable[[Path, str], AbstractContextManager[None]]
 LOCKS = [only_writer_to_folder, only_writer_of_file]
+ALL_LOCKS = [*LOCKS, one_of_several_writers_to_folder]
 
 
 @pytest.mark.parametrize("lock", LOCKS)
@@ -56,7 +57,7 @@ def test_the_lock_of_a_killed_process_vanishes(tmp_path: Path, lock: Lock) -> No
 
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", ALL_LOCKS)
 def test_where_nothing_can_be_locked_a_warning_says_so(
     tmp_path: Path, lock: Lock, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -80,11 +81,41 @@ def test_a_holder_that_cannot_be_read_is_another_process(tmp_path: Path) -> None
             pass
 
 
-@pytest.mark.parametrize("lock", LOCKS)
+@pytest.mark.parametrize("lock", ALL_LOCKS)
 def test_an_output_below_a_file_is_refused(tmp_path: Path, lock: Lock) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SpecError, match=r"output: .* cannot be written to"), lock(tmp_path / "file" / "run", "output"):
         pass
+
+
+def test_several_writers_share_a_folder_but_not_with_an_only_one(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    in_use = rf"output: {folder} is in use by process {os.getpid()} on"
+    with one_of_several_writers_to_folder(folder, "output"):
+        with (
+            one_of_several_writers_to_folder(folder, "output"),
+            pytest.raises(SpecError, match=in_use),
+            only_writer_to_folder(folder, "output"),
+        ):
+            pass
+        with pytest.raises(SpecError, match=in_use), only_writer_to_folder(folder, "output"):
+            pass
+    with only_writer_to_folder(folder, "output"):
+        with pytest.raises(SpecError, match=in_use), one_of_several_writers_to_folder(folder, "output"):
+            pass
+        with one_of_several_writers_to_folder(folder / "study", "output"):
+            pass
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_shared_lock_of_a_killed_process_vanishes(tmp_path: Path) -> None:
+    (tmp_path / ".lock-0123456789abcdef").touch()
+    (tmp_path / ".lock").touch()
+    with one_of_several_writers_to_folder(tmp_path, "output"):
+        pass
+    with only_writer_to_folder(tmp_path, "output"):
+        pass
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_with_results_stays(tmp_path: Path) -> None:
