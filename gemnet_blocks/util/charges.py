@@ -111,11 +111,11 @@ def unread_of_batch(batch: Any, count: int, kind: str, ignore: Collection[str] =
         batch: a mapping, or an object with attributes such as PyTorch Geometric's batches; an entry per structure
             or one for all is a total charge, other entries are charges of atoms.
         count: the number of structures.
-        kind: what places call a structure.
+        kind: the word for a structure in messages.
         ignore: quantities that may be passed over.
 
     Returns:
-        What was found, by the place of the structure.
+        Charges and spins by the place of the structure, such as `structure 2`.
     """
     keys = getattr(batch, "keys", ())  # `dir` leaves out what PyTorch Geometric's batches store
     names = {*(keys() if callable(keys) else keys), *([] if isinstance(batch, Mapping) else dir(batch))}

@@ -46,7 +46,7 @@ def only_writer_to_folder(folder: Path, entry: str) -> Iterator[None]:
 
 @contextmanager
 def one_of_several_writers_to_folder(folder: Path, entry: str) -> Iterator[None]:
-    """Write to a folder inside the block, as others of the same kind may, but no `only_writer_to_folder`.
+    """Write to a folder inside the block; other processes may do so in the same way, but not as the only writer.
 
     Args:
         folder: where results go.
