@@ -35,8 +35,8 @@ class GraphBuilding(Task):
     @torch.no_grad()
     def outputs(self) -> dict[str, Any]:
         """Edges of each set."""
-        edge_sets = self.graphs(self.structures, self.structures.positions.dtype).edge_sets
-        return {"edges": {name: edge_set.count for name, edge_set in edge_sets.items()}}
+        topology = self.graphs(self.structures, self.structures.positions.dtype)
+        return {"edges": {name: edges.count for name, edges in topology.edges.items()}}
 
 
 class QuadrupletAlone(Task):

@@ -18,11 +18,14 @@ from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.angular_sum import AngularPlan, AngularSum, LinearMap
 from gemnet_blocks.basis.radial import Gaussian
-from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Graphs
+from gemnet_blocks.geometry.graphs import Graphs, measured_graphs
+from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.max_neighbors import Ties
 from gemnet_blocks.graph.neighbor_list import VesinSearch
+from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.symmetrize import Symmetrization
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction, InteractionGeometry
 from gemnet_blocks.layers.projection import RadialBases, RadialValues
 from gemnet_blocks.layers.scaling import ScaleFactor
@@ -123,8 +126,24 @@ def graphs_of(
     ties: Ties = "strict",
 ) -> Graphs:
     """All four edge sets and the index sets asked for."""
-    builder = GraphBuilder(edge_set_rules(symmetrize), list(CUTOFFS), requests, VesinSearch(), ties)
-    return builder(structures, torch.float64)
+    return measured_graphs(structures, topology_of(structures, requests, symmetrize, ties), torch.float64)
+
+
+def topology_of(
+    structures: Structures,
+    requests: Sequence[IndexRequest] = (),
+    symmetrize: Symmetrization = "union",
+    ties: Ties = "strict",
+) -> Topology:
+    """The topology of all four edge sets and the index sets asked for."""
+    return GraphBuilder(edge_set_rules(symmetrize), list(CUTOFFS), requests, VesinSearch(), ties)(
+        structures, torch.float64
+    )
+
+
+def graphs_by(builder: GraphBuilder, structures: Structures, given: Pairs | None = None) -> Graphs:
+    """The measured graphs of a builder, in double precision."""
+    return measured_graphs(structures, builder(structures, torch.float64, given), torch.float64)
 
 
 def radial_values(graphs: Graphs, count: int = 3, angular_count: int = 4) -> RadialValues:

@@ -14,7 +14,6 @@ from gemnet_blocks.aggregation.triplets import Functions, Part, SumInParts, Weig
 from gemnet_blocks.basis.spherical import AzimuthalSeries
 from gemnet_blocks.geometry.angles import CollinearRule, dot
 from gemnet_blocks.graph.padded import AtomGroup, Chains
-from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.util.precision import Products
 
 
@@ -37,7 +36,8 @@ def frames(direction: Float[Tensor, "edges 3"]) -> Float[Tensor, "edges 3 3"]:
 
 
 def _axis(like: Float[Tensor, "edges 3"], number: Tensor) -> Float[Tensor, "edges 3"]:
-    return torch.nn.functional.one_hot(number, 3).to(like.dtype)
+    # one_hot would wait for the device to check its input
+    return (number[:, None] == torch.arange(3, device=like.device)).to(like.dtype)
 
 
 def harmonics(
@@ -128,10 +128,11 @@ class QuadrupletSumPerAtom(SumInParts):
         coefficients = with_gate(series.coefficients) if rule.gated else series.coefficients
         self._multiples = coefficients.shape[0]
         at_source = _at_source(chains, functions.direction, frame, series.count, rule)
+        assert chains.around_source.by_outer is not None
         self._to_middle: WeightedSum = sums.weighted(
             at_source.to(functions.radial.dtype),
             torch.arange(len(at_source), device=at_source.device),
-            segments(chains.around_source.outer, len(frame)),
+            chains.around_source.by_outer,
         )
         self._inner = groups.inner
         self._inner_sizes = [group.inner.numel() for group in groups.groups]

@@ -1,8 +1,6 @@
-"""Edges between atoms: the sign conventions of the library, once.
+"""Distances and directions of edges, as differentiable functions of positions and cells.
 
-An edge runs from the *source* image, at `positions[source] + shift @ cell`, to the *target* atom, at
-`positions[target]`. Its direction is the unit vector from source to target. Edges are sorted by target, then by
-distance, so that the edges into an atom are one contiguous run.
+`graph.edge_index` has the sign conventions; the direction of an edge is the unit vector from source to target.
 """
 
 from __future__ import annotations
@@ -13,8 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.graph.pairs import Pairs, translations
-from gemnet_blocks.graph.ragged import row_pointers
+from gemnet_blocks.graph.edge_index import EdgeIndex, edge_index
+from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.smooth_step import smooth_step
 from gemnet_blocks.structures import Structures
 
@@ -80,39 +78,43 @@ COINCIDENT = 1e-4
 """Atoms at most so far apart, in Å, are at the same place: their distance has no slope but rounding noise."""
 
 
-def measure(
-    pairs: Pairs, structures: Structures, dtype: torch.dtype, weight: Float[Tensor, " pairs"] | None = None
+def measure(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> EdgeSet:
+    """Edges along `pairs`, see `measured`."""
+    return measured(edge_index(pairs, structures), structures, dtype)
+
+
+def measured(
+    edges: EdgeIndex, structures: Structures, dtype: torch.dtype, weight: Float[Tensor, " edges"] | None = None
 ) -> EdgeSet:
-    """Edges along `pairs`, with distances and directions as differentiable functions of positions and cells.
+    """Edges with distances and directions as differentiable functions of positions and cells.
 
     The difference of positions is taken in the wider of the positions' type and `dtype`, then rounded to `dtype`.
     """
-    vector = vectors(pairs, structures, torch.promote_types(structures.positions.dtype, dtype))
+    vector = vectors(edges, structures, torch.promote_types(structures.positions.dtype, dtype))
     distance = safe_norm(vector)
     fading = smooth_step(distance / NEARLY_COINCIDENT)
     scale = fading / torch.where(distance > 0, distance, torch.ones_like(distance))
     # the product, laid out in memory pair by pair like the zeros, is faster so than by transposing it
     direction = torch.addcmul(vector.new_zeros(vector.shape), vector, scale[:, None])
     return EdgeSet(
-        source=pairs.source,
-        target=pairs.target,
-        shift=pairs.shift,
+        source=edges.source,
+        target=edges.target,
+        shift=edges.shift,
         distance=distance.to(dtype),
         direction=direction.to(dtype),
-        first=row_pointers(pairs.target, structures.atom_count),
+        first=edges.first,
         weight=None if weight is None else weight.to(dtype),
     )
 
 
-def vectors(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> Float[Tensor, "pairs 3"]:
-    """r_t - r_s - shift·cell of each pair, in Å, as a differentiable function of positions and cells.
+def vectors(edges: EdgeIndex, structures: Structures, dtype: torch.dtype) -> Float[Tensor, "edges 3"]:
+    """r_t - r_s - shift·cell of each edge, in Å, as a differentiable function of positions and cells.
 
-    A component of all pairs lies together in memory.
+    A component of all edges lies together in memory.
     """
-    home = structures.structure.index_select(0, pairs.target)
-    offset = translations(pairs.shift, home, structures.cells.to(dtype))
+    offset = edges.translations.in_cells(structures.cells.to(dtype))
     components = structures.positions.to(dtype).t().contiguous()
-    difference = components.index_select(1, pairs.target).sub_(components.index_select(1, pairs.source))
+    difference = components.index_select(1, edges.target).sub_(components.index_select(1, edges.source))
     return difference.sub_(offset).t()
 
 
@@ -123,14 +125,3 @@ def safe_norm(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
     apart = square > COINCIDENT**2
     root = torch.where(apart, square, torch.ones_like(square)).sqrt()
     return torch.where(apart, root, square.detach().sqrt())
-
-
-SHIFT_BITS = 21
-
-
-def pack_shift(shift: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
-    """One integer per image shift, additive: pack(s) + pack(t) = pack(s + t), pack(-s) = -pack(s).
-
-    Different shifts have different integers as long as no component exceeds 2²⁰ lattice vectors.
-    """
-    return shift[..., 0] + (shift[..., 1] << SHIFT_BITS) + (shift[..., 2] << 2 * SHIFT_BITS)

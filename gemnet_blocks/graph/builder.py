@@ -1,4 +1,4 @@
-"""From structures to graphs: one neighbor search, the edge sets selected from it, and their index sets."""
+"""From structures to their topology: one neighbor search, the edge sets selected from it, and their index sets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges, measure, safe_norm, vectors
-from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
-from gemnet_blocks.graph.max_neighbors import CapRule, either, nearest_runs, soft_weights
+from gemnet_blocks.graph.edge_index import edge_index
+from gemnet_blocks.graph.index_sets import IndexRequest
+from gemnet_blocks.graph.max_neighbors import CapRule, nearest_runs, soft_weights
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.ragged import join
 from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symmetrize
+from gemnet_blocks.graph.topology import BothDirections, Fading, Topology
 from gemnet_blocks.options import Options
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
@@ -50,46 +51,32 @@ class Selection:
 
     Attributes:
         pairs: sorted by target and distance.
-        weight: from 0 to 1 where the cap lets neighbors fade out, as a function of positions; None for 1.
         reach: no pair is longer, in Å.
+        weight: from 0 to 1 if neighbors fade out; None for 1.
+        origin: the pair, among those that this selection was made from, that each one is; None for the same ones.
+        fading: how the weights follow from distances, if neighbors fade out.
     """
 
     pairs: Pairs
-    weight: Float[Tensor, " pairs"] | None = None
     reach: float = math.inf
+    weight: Float[Tensor, " pairs"] | None = None
+    origin: Int[Tensor, " pairs"] | None = None
+    fading: Fading | None = None
 
     def select(self, which: Bool[Tensor, " pairs"] | Int[Tensor, " chosen"]) -> Selection:
         """The pairs that a mask or indices choose, in their order."""
         if which.dtype == torch.bool:
             which = which.nonzero()[:, 0]
-        weight = None if self.weight is None else self.weight.index_select(0, which)
-        return Selection(self.pairs.select(which), weight, self.reach)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Graphs:
-    """Everything that interactions read of the structures.
-
-    Attributes:
-        structures: what the graphs were built from.
-        main: the symmetric edges that carry embeddings.
-        edge_sets: all measured edge sets by name, `main` among them.
-        indices: the index sets by request.
-    """
-
-    structures: Structures
-    main: SymmetricEdges
-    edge_sets: Mapping[str, EdgeSet]
-    indices: Mapping[IndexRequest, IndexSet]
-
-    def counts(self) -> dict[str, int]:
-        """Edges of each set and members of each index set, for tables."""
-        edges = {f"edges of {name}": edge_set.count for name, edge_set in self.edge_sets.items()}
-        return edges | {request.name: index_set.count for request, index_set in self.indices.items()}
+        return replace(
+            self,
+            pairs=self.pairs.select(which),
+            weight=None if self.weight is None else self.weight.index_select(0, which),
+            origin=None if self.origin is None else self.origin.index_select(0, which),
+        )
 
 
 class GraphBuilder(nn.Module):
-    """Build the edge sets and index sets that a model names, and nothing else.
+    """Build the topology of structures: the edge sets and index sets that a model names, and nothing else.
 
     One search with the widest cutoff finds all pairs. Each set keeps those within its cutoff, then the nearest
     `max_neighbors` of each target, then those with a fitting tag; `main` is symmetrized last.
@@ -131,21 +118,28 @@ class GraphBuilder(nn.Module):
         self.periodic = periodic
         self.element_count = element_count
 
-    def forward(self, structures: Structures, dtype: torch.dtype, given: Pairs | Neighbors | None = None) -> Graphs:
-        """Build all graphs.
+    @torch.no_grad()
+    def forward(
+        self,
+        structures: Structures,
+        dtype: torch.dtype,
+        given: Pairs | Neighbors | None = None,
+        low_memory: bool = False,
+    ) -> Topology:
+        """Build the topology.
 
         Args:
-            structures: distances and directions carry gradients to their positions and cells.
-            dtype: the floating-point type of distances and directions.
+            structures: a batch of structures.
+            dtype: the floating-point type of the model.
             given: pairs that stand for the sets within no other, as they are; or neighbors that stand for a search.
+            low_memory: whether atoms are grouped for a model that recomputes intermediate results.
 
         Raises:
             StructureError: a structure cannot be computed.
         """
         structures = self.as_periodic(structures)
         self.check(structures)
-        selected = self.select(structures, given)
-        return self.measure(structures, dtype, selected)
+        return self.topology(structures, self.select(structures, given), dtype, low_memory)
 
     def check(self, structures: Structures) -> None:
         """Check that graphs of these structures can be built.
@@ -191,28 +185,34 @@ class GraphBuilder(nn.Module):
                 selected[name] = Selection(given) if isinstance(given, Pairs) else self._keep(name, found, structures)
         return selected
 
-    def measure(self, structures: Structures, dtype: torch.dtype, selected: Mapping[str, Selection]) -> Graphs:
-        """Distances, directions and index sets of selected pairs, `main` symmetrized."""
+    def topology(
+        self, structures: Structures, selected: Mapping[str, Selection], dtype: torch.dtype, low_memory: bool = False
+    ) -> Topology:
+        """The topology of selected pairs, `main` symmetrized."""
         symmetric = symmetrize(selected[MAIN].pairs, self.rules[MAIN].symmetrize or "union")
-        selected = {**selected, MAIN: Selection(symmetric.pairs, _of_both_directions(selected[MAIN].weight, symmetric))}
-        edge_sets = {
-            name: measure(selected[name].pairs, structures, dtype, selected[name].weight) for name in self.measured
-        }
-        with torch.no_grad():
-            indices = {request: request.build(edge_sets) for request in self.requests}
-        return Graphs(structures, SymmetricEdges(edge_sets[MAIN], symmetric.reverse), edge_sets, indices)
+        pairs = {name: selected[name].pairs for name in self.measured} | {MAIN: symmetric.pairs}
+        edges = {name: edge_index(pairs[name], structures) for name in self.measured}
+        return Topology(
+            edges=edges,
+            reverse=symmetric.reverse,
+            indices={request: request.suited(dtype, low_memory).build(edges) for request in self.requests},
+            fading={name: one.fading for name, one in selected.items() if one.fading is not None},
+            both_directions=None if selected[MAIN].fading is None else _both_directions(symmetric),
+        )
 
     def _keep(self, name: str, within: Selection, structures: Structures) -> Selection:
         rule = self.rules[name]
-        kept = within
+        fades = self.ties == "smooth" and (rule.max_neighbors is not None or within.weight is not None)
+        everything = torch.arange(len(within.pairs), device=within.pairs.source.device) if fades else None
+        kept = candidates = replace(within, origin=everything, fading=None)
         if rule.cutoff < within.reach:
-            kept = replace(within.select(within.pairs.distance <= rule.cutoff), reach=rule.cutoff)
+            kept = candidates = replace(kept.select(kept.pairs.distance <= rule.cutoff), reach=rule.cutoff)
         if rule.max_neighbors is not None:
             kept = self._capped(kept, name, rule.max_neighbors, structures)
         if rule.tags is not None:
             fits = torch.isin(structures.tags, torch.tensor(rule.tags, device=structures.tags.device))
             kept = kept.select(fits.index_select(0, kept.pairs.source) | fits.index_select(0, kept.pairs.target))
-        return kept
+        return replace(kept, fading=self._fading(name, within, candidates, kept, structures)) if fades else kept
 
     def _capped(self, kept: Selection, name: str, max_neighbors: int, structures: Structures) -> Selection:
         pairs = kept.pairs
@@ -221,7 +221,7 @@ class GraphBuilder(nn.Module):
             nearest = nearest_runs(pairs, structures.atom_count, max_neighbors, self.ties, self.tie_tolerance, squared)
             return kept if nearest.complete else kept.select(join(nearest.start, nearest.length).item)
         weight = soft_weights(
-            safe_norm(vectors(pairs, structures, torch.float64)),
+            pairs.distance,
             pairs.target,
             structures.atom_count,
             max_neighbors,
@@ -229,7 +229,25 @@ class GraphBuilder(nn.Module):
             self.fade_width,
             kept.weight,
         )
-        return replace(kept, weight=weight).select(weight > 0)
+        everything = torch.arange(len(pairs), device=pairs.source.device)
+        return replace(kept, weight=weight, origin=everything).select(weight > 0)
+
+    def _fading(
+        self, name: str, within: Selection, candidates: Selection, kept: Selection, structures: Structures
+    ) -> Fading:
+        rule = self.rules[name]
+        assert candidates.origin is not None
+        assert kept.origin is not None
+        own = rule.max_neighbors is not None
+        return Fading(
+            parent=rule.within if within.weight is not None else None,
+            in_parent=candidates.origin if own else kept.origin,
+            candidates=edge_index(candidates.pairs, structures) if own else None,
+            kept=kept.origin if own else None,
+            max_neighbors=rule.max_neighbors or 0,
+            reach=_reach(name, self.rules),
+            width=self.fade_width,
+        )
 
 
 def _reach(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
@@ -238,13 +256,9 @@ def _reach(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
     return rule.cutoff if rule.within is None else min(rule.cutoff, _reach(rule.within, rules))
 
 
-def _of_both_directions(weight: Tensor | None, symmetric: SymmetricPairs) -> Tensor | None:
-    """The weights of symmetrized pairs, from those of the pairs that were selected."""
-    if weight is None:
-        return None
+def _both_directions(symmetric: SymmetricPairs) -> BothDirections:
     kept = (symmetric.place >= 0).nonzero()[:, 0]
-    one_way = weight.new_zeros(len(symmetric.pairs)).index_copy(0, symmetric.place[kept], weight.index_select(0, kept))
-    return either(one_way, one_way.index_select(0, symmetric.reverse))
+    return BothDirections(kept, symmetric.place.index_select(0, kept))
 
 
 def _with_parents(names: Sequence[str], rules: Mapping[str, EdgeSetOptions]) -> set[str]:

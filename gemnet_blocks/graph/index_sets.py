@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, final
 
-from gemnet_blocks.geometry.edges import EdgeSet
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.padded import AtomGroups, Chains, atom_groups, chains
+from gemnet_blocks.graph.ragged import Segments, segments
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
 
 
@@ -27,15 +32,19 @@ class IndexRequest(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """What is counted, for tables."""
+        """The name of what is counted, for tables; empty for index sets that no table shows."""
 
     @abstractmethod
-    def build(self, edge_sets: Mapping[str, EdgeSet]) -> IndexSet:
+    def build(self, edge_sets: Mapping[str, EdgeIndex]) -> IndexSet:
         """List the combinations."""
 
     @property
     def listed(self) -> IndexRequest:
         """The request for a list of the same combinations."""
+        return self
+
+    def suited(self, dtype: torch.dtype, low_memory: bool) -> IndexRequest:
+        """The request for the same combinations in the form that a precision and a memory limit call for."""
         return self
 
 
@@ -52,7 +61,7 @@ class TripletRequest(IndexRequest):
         """What is counted, for tables."""
         return "triplets" if self.outer == self.inner else f"triplets {self.inner} to {self.outer}"
 
-    def build(self, edge_sets: Mapping[str, EdgeSet]) -> Triplets:
+    def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Triplets:
         """List the triplets."""
         return triplets(edge_sets[self.outer], edge_sets[self.inner])
 
@@ -70,7 +79,7 @@ class QuadrupletRequest(IndexRequest):
         """What is counted, for tables."""
         return f"quadruplets through {self.middle}"
 
-    def build(self, edge_sets: Mapping[str, EdgeSet]) -> Quadruplets:
+    def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Quadruplets:
         """List the quadruplets."""
         return quadruplets(edge_sets[self.outer], edge_sets[self.middle])
 
@@ -94,7 +103,11 @@ class AtomGroupRequest(IndexRequest):
         """The request for a list of the same triplets."""
         return TripletRequest(self.outer, self.inner)
 
-    def build(self, edge_sets: Mapping[str, EdgeSet]) -> AtomGroups:
+    def suited(self, dtype: torch.dtype, low_memory: bool) -> AtomGroupRequest:
+        """The same, in small groups if memory is short."""
+        return replace(self, atoms_at_most=_few(self.atoms_at_most)) if low_memory else self
+
+    def build(self, edge_sets: Mapping[str, EdgeIndex]) -> AtomGroups:
         """Group the atoms."""
         return atom_groups(edge_sets[self.outer], edge_sets[self.inner], self.atoms_at_most)
 
@@ -102,11 +115,15 @@ class AtomGroupRequest(IndexRequest):
 @final
 @dataclass(frozen=True, slots=True)
 class ChainRequest(IndexRequest):
-    """The quadruplets c→a←b←d of `QuadrupletRequest`, as two kinds of triplets instead of a list."""
+    """The quadruplets c→a←b←d of `QuadrupletRequest`, as two kinds of triplets instead of a list.
+
+    With `listed_in_double`, models in double precision list them all the same.
+    """
 
     outer: str
     middle: str
     atoms_at_most: int | None = None
+    listed_in_double: bool = False
 
     @property
     def name(self) -> str:
@@ -118,6 +135,61 @@ class ChainRequest(IndexRequest):
         """The request for a list of the same quadruplets."""
         return QuadrupletRequest(self.outer, self.middle)
 
-    def build(self, edge_sets: Mapping[str, EdgeSet]) -> Chains:
+    def suited(self, dtype: torch.dtype, low_memory: bool) -> IndexRequest:
+        """A list in double precision if asked for; otherwise the same, in small groups if memory is short."""
+        if self.listed_in_double and dtype == torch.float64:
+            return self.listed
+        return replace(self, atoms_at_most=_few(self.atoms_at_most)) if low_memory else self
+
+    def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Chains:
         """List the triplets around b and group the atoms a."""
         return chains(edge_sets[self.outer], edge_sets[self.middle], self.atoms_at_most)
+
+
+@final
+@dataclass(frozen=True, slots=True, eq=False)
+class AtomPairs:
+    """Pairs of atoms that at least one edge connects, sorted by the target; images of an atom make one pair.
+
+    Attributes:
+        source: the source atom of each pair.
+        by_target: the pairs of each target atom.
+        of_edge: the pair of each edge.
+    """
+
+    source: Int[Tensor, " pairs"]
+    by_target: Segments
+    of_edge: Int[Tensor, " edges"]
+
+    @property
+    def count(self) -> int:
+        """The number of pairs."""
+        return self.source.shape[0]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class AtomPairRequest(IndexRequest):
+    """The pairs of atoms that the edges of the edge set `graph` connect."""
+
+    graph: str
+
+    @property
+    def name(self) -> str:
+        """Empty: tables show the edges."""
+        return ""
+
+    def build(self, edge_sets: Mapping[str, EdgeIndex]) -> AtomPairs:
+        """List the pairs."""
+        edges = edge_sets[self.graph]
+        pairs, of_edge = torch.unique(edges.target * edges.atom_count + edges.source, return_inverse=True)
+        atom_count = max(edges.atom_count, 1)
+        return AtomPairs(pairs % atom_count, segments(pairs // atom_count, edges.atom_count), of_edge)
+
+
+ATOMS_IN_LOW_MEMORY = 32
+"""Atoms of a group if memory is short: few enough for the memory of one group's arrays to serve the next."""
+
+
+def _few(atoms_at_most: int | None) -> int:
+    return min(atoms_at_most or ATOMS_IN_LOW_MEMORY, ATOMS_IN_LOW_MEMORY)

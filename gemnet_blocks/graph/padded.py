@@ -13,12 +13,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gemnet_blocks.geometry.edges import EdgeSet, pack_shift
+from gemnet_blocks.graph.edge_index import EdgeIndex
+from gemnet_blocks.graph.pairs import pack_shift
 from gemnet_blocks.graph.triplets import Triplets, triplets_around_source
-from gemnet_blocks.util.recompute import is_lean
-
-ATOMS_WHERE_LEAN = 32
-"""Atoms of a group where memory is short: few enough for the memory of one group's arrays to serve the next."""
 
 
 @final
@@ -71,14 +68,13 @@ class AtomGroups:
         return torch.cat([self.row_of_edge[:0], *(group.inner.flatten() for group in self.groups)])
 
 
-def atom_groups(outer: EdgeSet, inner: EdgeSet, atoms_at_most: int | None = None) -> AtomGroups:
+def atom_groups(outer: EdgeIndex, inner: EdgeIndex, atoms_at_most: int | None = None) -> AtomGroups:
     """Group all atoms that outer and inner edges end at.
 
     Args:
         outer: the edges c→a.
         inner: the edges b→a.
-        atoms_at_most: how many atoms a group may have, to bound the memory of what is computed for one group; where
-            memory is short, no more than `ATOMS_WHERE_LEAN`.
+        atoms_at_most: the greatest number of atoms of a group, which bounds the memory of what is computed for one.
     """
     outer_degree, inner_degree = outer.degree, inner.degree
     atoms = ((outer_degree > 0) & (inner_degree > 0)).nonzero()[:, 0]
@@ -89,8 +85,6 @@ def atom_groups(outer: EdgeSet, inner: EdgeSet, atoms_at_most: int | None = None
     first_row = torch.full_like(outer_degree, -1)  # of the outer edges into each atom
     row_of_atom = torch.full_like(outer_degree, len(atoms))
     row_of_atom[atoms[order]] = torch.arange(len(atoms), device=atoms.device)
-    if is_lean():
-        atoms_at_most = min(atoms_at_most or ATOMS_WHERE_LEAN, ATOMS_WHERE_LEAN)
     groups: list[AtomGroup] = []
     rows = 0
     for members in atoms[order].split(sizes):
@@ -155,7 +149,7 @@ class Chains:
         return combinations - sum(int((closing >= 0).sum()) for closing in self.closing)
 
 
-def chains(edges: EdgeSet, middle: EdgeSet, atoms_at_most: int | None = None) -> Chains:
+def chains(edges: EdgeIndex, middle: EdgeIndex, atoms_at_most: int | None = None) -> Chains:
     """All chains with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`.
 
     Args:
@@ -177,7 +171,7 @@ def chains(edges: EdgeSet, middle: EdgeSet, atoms_at_most: int | None = None) ->
 class _Finder:
     """Finds the triplet d→b→a of an edge c→a and a middle edge b→a for which d = c."""
 
-    def __init__(self, edges: EdgeSet, middle: EdgeSet, around_source: Triplets) -> None:
+    def __init__(self, edges: EdgeIndex, middle: EdgeIndex, around_source: Triplets) -> None:
         self._source, self._middle_shift = edges.source, pack_shift(middle.shift)
         self._shift = pack_shift(edges.shift)
         # d as seen from a: the image shift of d→b on top of that of b→a. Shifts are numbered, so that middle edge,

@@ -132,39 +132,79 @@ def _sorted(values: Int[Tensor, " values"]) -> Int[Tensor, " values"]:
     return values.sort().values
 
 
-_PAIRS_PER_ENTRY = 32  # of a table of translations that is worth to be made
+_PAIRS_PER_ENTRY = 32
+"""Pairs per translation from which a table of translations is cheaper than one translation for each pair."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Translations:
+    """The distinct translations n·A of a list of pairs, each computed once and looked up by every pair that has it.
+
+    Attributes:
+        shift: n of each distinct translation, in lattice vectors; one row per component.
+        structure: the structure whose cell A it refers to.
+        of_pair: the translation of each pair.
+    """
+
+    shift: Int[Tensor, "3 translations"]
+    structure: Int[Tensor, " translations"]
+    of_pair: Int[Tensor, " pairs"] | None
+
+    def in_cells(self, cells: Float[Tensor, "structures 3 3"]) -> Float[Tensor, "3 pairs"]:
+        """The components of n·A in Å, as differentiable functions of the cells A, a lattice vector per row.
+
+        Term by term, and in a fixed order, which a matrix product does not promise: equal shifts have equal
+        translations to the last bit, and opposite shifts opposite ones.
+        """
+        steps = self.shift.to(cells.dtype)
+        first, second, third = (
+            steps[vector] * cells[:, vector].t().contiguous().index_select(1, self.structure) for vector in range(3)
+        )
+        distinct = first + second + third
+        return distinct if self.of_pair is None else distinct.index_select(1, self.of_pair)
+
+
+def distinct_translations(
+    shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], structure_count: int
+) -> Translations:
+    """Find the distinct translations of pairs.
+
+    If pairs are many and their shifts few, all shifts up to the largest make a table, without a sort; otherwise every
+    pair has an entry of its own.
+
+    Args:
+        shift: n of each pair, in lattice vectors.
+        home: the structure of each pair.
+        structure_count: the number of structures.
+    """
+    components = shift.t()
+    largest = max(abs(int(limit)) for limit in components.aminmax()) if len(shift) else 0
+    width = 2 * largest + 1
+    if _PAIRS_PER_ENTRY * structure_count * width**3 > len(shift):
+        return Translations(components, home, None)
+    x, y, z = components
+    place = torch.add(z, y, alpha=width).add_(x, alpha=width**2).add_(home, alpha=width**3)
+    steps = torch.arange(-largest, largest + 1, device=shift.device)
+    return Translations(
+        shift=torch.cartesian_prod(steps, steps, steps).repeat(structure_count, 1).t(),
+        structure=torch.arange(structure_count, device=shift.device).repeat_interleave(width**3),
+        of_pair=place.add_(largest * (1 + width + width**2)),
+    )
 
 
 def translations(
     shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], cells: Float[Tensor, "structures 3 3"]
 ) -> Float[Tensor, "3 pairs"]:
-    """The components of n·A in Å, as differentiable functions of the cells A.
+    """The components of n·A in Å of each pair, see `Translations.in_cells`."""
+    return distinct_translations(shift, home, len(cells)).in_cells(cells)
 
-    Term by term, and in a fixed order, which a matrix product does not promise: equal shifts have equal translations to
-    the last bit, and opposite shifts opposite ones. Where pairs are many and their shifts few, each translation is
-    computed once and then looked up.
 
-    Args:
-        shift: n in lattice vectors.
-        home: the structure of each pair.
-        cells: A, a lattice vector in Å per row.
+SHIFT_BITS = 21
+
+
+def pack_shift(shift: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
+    """One integer per image shift, additive: pack(s) + pack(t) = pack(s + t), pack(-s) = -pack(s).
+
+    Different shifts have different integers as long as no component exceeds 2²⁰ lattice vectors.
     """
-    components = shift.t()
-    largest = max(abs(int(limit)) for limit in components.aminmax()) if len(shift) else 0
-    width = 2 * largest + 1
-    if _PAIRS_PER_ENTRY * len(cells) * width**3 > len(shift):
-        return _products(components, home, cells)
-    x, y, z = components
-    place = torch.add(z, y, alpha=width).add_(x, alpha=width**2).add_(home, alpha=width**3)
-    steps = torch.arange(-largest, largest + 1, device=shift.device)
-    all_shifts = torch.cartesian_prod(steps, steps, steps).repeat(len(cells), 1).t()
-    all_homes = torch.arange(len(cells), device=shift.device).repeat_interleave(width**3)
-    return _products(all_shifts, all_homes, cells).index_select(1, place.add_(largest * (1 + width + width**2)))
-
-
-def _products(shift: Int[Tensor, "3 pairs"], home: Tensor, cells: Tensor) -> Float[Tensor, "3 pairs"]:
-    steps = shift.to(cells.dtype)
-    first, second, third = (
-        steps[vector] * cells[:, vector].t().contiguous().index_select(1, home) for vector in range(3)
-    )
-    return first + second + third
+    return shift[..., 0] + (shift[..., 1] << SHIFT_BITS) + (shift[..., 2] << 2 * SHIFT_BITS)

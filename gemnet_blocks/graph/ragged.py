@@ -54,12 +54,14 @@ class Segments:
         first: where each segment starts; one more entry than there are segments.
         buckets: the segments that are not empty, by length.
         place: where each segment stands in the concatenation of the buckets; empty ones behind the last.
+        row_of_item: where each item stands in the concatenation of the buckets' items.
     """
 
     segment: Int[Tensor, " items"]
     first: Int[Tensor, " segments_plus_1"]
     buckets: tuple[Bucket, ...]
     place: Int[Tensor, " all_segments"]
+    row_of_item: Int[Tensor, " items"]
 
     @property
     def count(self) -> int:
@@ -84,7 +86,8 @@ def segments(segment: Int[Tensor, " items"], count: int) -> Segments:
     longest = int(length.max()) if len(length) else 0
     place = torch.full_like(length, 0)
     buckets: list[Bucket] = []
-    placed, shorter = 0, 0
+    row_of_item = torch.zeros_like(segment)
+    placed, shorter, rows = 0, 0, 0
     while shorter < longest:
         width = min(longest, max(shorter + 4, shorter * 3 // 2))
         members = ((length > shorter) & (length <= width)).nonzero()[:, 0]
@@ -92,11 +95,14 @@ def segments(segment: Int[Tensor, " items"], count: int) -> Segments:
         if not len(members):
             continue
         column = torch.arange(width, device=first.device)
-        items = torch.where(column < length[members, None], first[:-1][members, None] + column, item_count)
+        there = column < length[members, None]
+        items = torch.where(there, first[:-1][members, None] + column, item_count)
+        row_of_item[items[there]] = there.flatten().nonzero()[:, 0] + rows
+        rows += items.numel()
         place[members] = torch.arange(placed, placed + len(members), device=first.device)
         placed += len(members)
         buckets.append(Bucket(members, items))
-    return Segments(segment, first, tuple(buckets), torch.where(length > 0, place, placed))
+    return Segments(segment, first, tuple(buckets), torch.where(length > 0, place, placed), row_of_item)
 
 
 def by_segment(
@@ -110,13 +116,8 @@ def by_segment(
         of: the division of the items.
     """
     padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
-    rows = torch.zeros_like(of.segment)
-    products, count = [matrices.new_zeros(0, matrices.shape[1])], 0
+    products = [matrices.new_zeros(0, matrices.shape[1])]
     for bucket in of.buckets:
-        items = bucket.items.flatten()
-        there = (items < of.item_count).nonzero()[:, 0]
-        rows[items[there]] = there + count
-        count += len(items)
-        chosen = padded.index_select(0, items).unflatten(0, bucket.items.shape)
+        chosen = padded.index_select(0, bucket.items.flatten()).unflatten(0, bucket.items.shape)
         products.append((chosen @ matrices.index_select(0, bucket.segments).transpose(1, 2)).flatten(0, 1))
-    return torch.cat(products).index_select(0, rows)
+    return torch.cat(products).index_select(0, of.row_of_item)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from gemnet_blocks.geometry.edges import EdgeSet, pack_shift
-from gemnet_blocks.graph.ragged import Join, join, row_pointers
+from gemnet_blocks.graph.edge_index import EdgeIndex
+from gemnet_blocks.graph.pairs import pack_shift
+from gemnet_blocks.graph.ragged import Join, Segments, join, row_pointers, segments
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -18,10 +19,12 @@ class Triplets:
     Attributes:
         outer: index of c→a among the outer edges, ascending.
         inner: index of b→a among the inner edges.
+        by_outer: the triplets of each outer edge, for sums over them; None if they are only listed.
     """
 
     outer: Int[Tensor, " triplets"]
     inner: Int[Tensor, " triplets"]
+    by_outer: Segments | None = None
 
     @property
     def count(self) -> int:
@@ -29,7 +32,7 @@ class Triplets:
         return self.outer.shape[0]
 
 
-def triplets(outer: EdgeSet, inner: EdgeSet) -> Triplets:
+def triplets(outer: EdgeIndex, inner: EdgeIndex) -> Triplets:
     """For each outer edge c→a all inner edges b→a with b ≠ c, comparing atom and image.
 
     With the same edges twice, these are the triplets of an edge-to-edge interaction; with two edge sets, the mixed
@@ -39,7 +42,8 @@ def triplets(outer: EdgeSet, inner: EdgeSet) -> Triplets:
     same_atom = outer.source[pairs.row] == inner.source[pairs.item]
     same_image = pack_shift(outer.shift)[pairs.row] == pack_shift(inner.shift)[pairs.item]
     keep = ~(same_atom & same_image)
-    return Triplets(pairs.row[keep], pairs.item[keep])
+    kept = pairs.row[keep]
+    return Triplets(kept, pairs.item[keep], segments(kept, outer.count))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,12 +55,14 @@ class Quadruplets:
         around_target: the triplets c→a←b: `outer` is the edge c→a, `inner` the middle edge b→a.
         source_triplet: index of each quadruplet's triplet d→b→a.
         target_triplet: index of each quadruplet's triplet c→a←b, ascending.
+        by_outer: the quadruplets of each edge c→a, for sums over them; None if they are only listed.
     """
 
     around_source: Triplets
     around_target: Triplets
     source_triplet: Int[Tensor, " quadruplets"]
     target_triplet: Int[Tensor, " quadruplets"]
+    by_outer: Segments | None = None
 
     @property
     def count(self) -> int:
@@ -69,7 +75,7 @@ class Quadruplets:
         return self.around_target.outer[self.target_triplet]
 
 
-def quadruplets(edges: EdgeSet, middle: EdgeSet) -> Quadruplets:
+def quadruplets(edges: EdgeIndex, middle: EdgeIndex) -> Quadruplets:
     """All quadruplets with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`."""
     around_target = triplets(edges, middle)
     around_source = triplets_around_source(edges, middle)
@@ -80,11 +86,12 @@ def quadruplets(edges: EdgeSet, middle: EdgeSet) -> Quadruplets:
     del pairs  # lists of quadruplets are the largest of all: none is kept longer than needed
     target_triplet = row.index_select(0, kept)
     del row
-    return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet)
+    by_outer = segments(around_target.outer.index_select(0, target_triplet), edges.count)
+    return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet, by_outer)
 
 
 def of_different_atoms(
-    pairs: Join, edges: EdgeSet, middle: EdgeSet, around_source: Triplets, around_target: Triplets
+    pairs: Join, edges: EdgeIndex, middle: EdgeIndex, around_source: Triplets, around_target: Triplets
 ) -> Bool[Tensor, " pairs"]:
     """Whether c and d differ, of pairs of triplets c→a←b (row) and d→b→a (item)."""
     # d as seen from a: the image shift of d→b on top of that of b→a
@@ -95,11 +102,12 @@ def of_different_atoms(
     return ~(same_atom & same_image)
 
 
-def triplets_around_source(edges: EdgeSet, middle: EdgeSet) -> Triplets:
+def triplets_around_source(edges: EdgeIndex, middle: EdgeIndex) -> Triplets:
     """For each middle edge b→a all edges d→b with d ≠ a."""
     pairs = join(edges.first[middle.source], edges.degree[middle.source])
     same_atom = edges.source[pairs.item] == middle.target[pairs.row]
     # a as seen from b is the image opposite to b as seen from a
     same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
     keep = ~(same_atom & same_image)
-    return Triplets(pairs.row[keep], pairs.item[keep])
+    kept = pairs.row[keep]
+    return Triplets(kept, pairs.item[keep], segments(kept, middle.count))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, final
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.aggregation.angular_sum import AngularSum, RadialSum
 from gemnet_blocks.aggregation.scatter import Sums
-from gemnet_blocks.graph.builder import Graphs
-from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.geometry.graphs import Graphs
+from gemnet_blocks.graph.index_sets import AtomPairRequest, AtomPairs
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
@@ -71,21 +71,20 @@ class SharedAtomAtomGeometry(InteractionGeometry[AtomAtomGeometry]):
         self.sums = sums
         self.graph = graph
         self.edge_sets = (graph,)
+        self.requests = (AtomPairRequest(graph),)
         self.radial_on = (graph,)
 
     def forward(self, graphs: Graphs, radial: RadialValues) -> AtomAtomGeometry:
         """What the blocks read."""
-        edges = graphs.edge_sets[self.graph]
+        pairs = graphs.indices[self.requests[0]]
+        assert isinstance(pairs, AtomPairs)
         # the images of one atom have one embedding, so that their functions can be added up first
-        key = edges.target * edges.atom_count + edges.source
-        pairs, pair = torch.unique(key, return_inverse=True)
-        target, source = pairs // max(edges.atom_count, 1), pairs % max(edges.atom_count, 1)
-        functions = self.radial(self.sums.by_index(radial.radial[self.graph], pair, len(pairs)))
-        return AtomAtomGeometry(RadialSum(self.sums.weighted(functions, source, segments(target, edges.atom_count))))
+        functions = self.radial(self.sums.by_index(radial.radial[self.graph], pairs.of_edge, pairs.count))
+        return AtomAtomGeometry(RadialSum(self.sums.weighted(functions, pairs.source, pairs.by_target)))
 
-    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+    def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
         """The atom b of every edge b→a."""
-        return graphs.edge_sets[self.graph].source
+        return topology.edges[self.graph].source
 
 
 @final

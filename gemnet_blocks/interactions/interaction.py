@@ -14,8 +14,9 @@ from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.geometry.angles import CollinearRule
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.layers.dense import Activation
 from gemnet_blocks.layers.projection import RadialValues, ScaledBasis
 from gemnet_blocks.options import Options, Size
@@ -120,7 +121,7 @@ class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
     def forward(self, graphs: Graphs, radial: RadialValues) -> GeometryValue:
         """What the interaction's blocks read, with gradients to the positions."""
 
-    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"] | None:
+    def gathered(self, topology: Topology) -> Int[Tensor, " terms"] | None:
         """Which row of the summed values each term of the sum reads; None where nothing is summed over neighbors."""
         return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -16,10 +15,12 @@ from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.geometry.angles import CollinearRule, dot, quadruplet_angles
 from gemnet_blocks.geometry.edges import EdgeSet
-from gemnet_blocks.graph.builder import MAIN, Graphs
+from gemnet_blocks.geometry.graphs import Graphs
+from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.graph.index_sets import ChainRequest, IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.padded import Chains
-from gemnet_blocks.graph.ragged import by_segment, segments
+from gemnet_blocks.graph.ragged import by_segment
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.graph.triplets import Quadruplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
@@ -111,13 +112,15 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         self.graph = graph
         self.plan = plan
         self.method = plan.choose(_obstacle(circular, spherical))
-        self._listed_in_double = self.method.factorised and collinear.gated and plan.method == "auto"
-        if self._listed_in_double:
+        # In a plane, the published clamp of θ acts on both ends of a nearly straight chain together: no factor of
+        # each. That changes energies by up to 10⁻⁷, which double precision is expected to show.
+        listed_in_double = self.method.factorised and collinear.gated and plan.method == "auto"
+        if listed_in_double:
             self.method = replace(self.method, reason="explicit in double precision, where the clamp of θ shows")
         self.edge_sets = (graph,)
         self.requests: tuple[IndexRequest, ...] = (QuadrupletRequest(MAIN, graph),)
         if self.method.factorised:
-            self.requests = (ChainRequest(MAIN, graph, plan.atoms_at_most),)
+            self.requests = (ChainRequest(MAIN, graph, plan.atoms_at_most, listed_in_double),)
         self.radial_on = (MAIN,)
         self.angular_radial_on = (MAIN, graph)
 
@@ -126,11 +129,8 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         main, middle = graphs.main.edges, graphs.edge_sets[self.graph]
         indices = graphs.indices[self.requests[0]]
         assert isinstance(indices, Chains | Quadruplets)
-        if self._listed_in_double and main.direction.dtype == torch.float64:
-            # In a plane, the published clamp of θ acts on both ends of a nearly straight chain together: no factor of
-            # each. That changes energies by up to 10⁻⁷, which double precision is expected to show.
-            indices = QuadrupletRequest(MAIN, self.graph).build(graphs.edge_sets)
         triplets = indices.around_source
+        assert triplets.by_outer is not None
         if isinstance(indices, Chains):
             angular_sum = self._factorised(indices, graphs, radial)
         else:
@@ -138,21 +138,22 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         by_middle = self.circular_projection(radial.angular[self.graph])
         cosines = dot(main.direction.index_select(0, triplets.inner), middle.direction.index_select(0, triplets.outer))
         of_angles = self.circular(cosines).to(by_middle.dtype)
-        circular = by_segment(by_middle, of_angles, segments(triplets.outer, middle.count))
+        circular = by_segment(by_middle, of_angles, triplets.by_outer)
         return QuadrupletGeometry(
             self.radial(radial.radial[MAIN]), circular, triplets.inner, angular_sum, graphs.main.reverse
         )
 
-    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+    def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
         """The triplet d→b→a of every quadruplet c→a←b←d."""
-        return QuadrupletRequest(MAIN, self.graph).build(graphs.edge_sets).source_triplet
+        return QuadrupletRequest(MAIN, self.graph).build(topology.edges).source_triplet
 
     def _explicit(self, quadruplets: Quadruplets, main: EdgeSet, middle: EdgeSet, radial: RadialValues) -> AngularSum:
         angles = quadruplet_angles(main.direction, middle.direction, quadruplets, self.collinear)
         weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)
-        by_outer = segments(quadruplets.outer, main.count)
+        assert quadruplets.by_outer is not None
+        weights = weights.to(radial.angular[MAIN].dtype)
         return ExplicitAngularSum(
-            self.sums.weighted(weights.to(radial.angular[MAIN].dtype), quadruplets.source_triplet, by_outer),
+            self.sums.weighted(weights, quadruplets.source_triplet, quadruplets.by_outer),
             self.spherical_projection(radial.angular[MAIN]),
             self.sums.products,
         )

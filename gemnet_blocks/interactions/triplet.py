@@ -13,10 +13,11 @@ from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.aggregation.triplets import Over, TripletFunctions, TripletSumPerAtom
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.geometry.angles import triplet_cosines
-from gemnet_blocks.graph.builder import MAIN, Graphs
+from gemnet_blocks.geometry.graphs import Graphs
+from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.graph.index_sets import AtomGroupRequest, IndexRequest, TripletRequest
 from gemnet_blocks.graph.padded import AtomGroups
-from gemnet_blocks.graph.ragged import segments
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
@@ -90,8 +91,8 @@ class TripletSum(nn.Module):
             return TripletSumPerAtom(indices, weights, self.over, self.sums.products)
         assert isinstance(indices, Triplets)
         values = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
-        by_outer = segments(indices.outer, outer.count)
-        projection, listed = self.projection(functions), self.sums.weighted(values, indices.inner, by_outer)
+        assert indices.by_outer is not None
+        projection, listed = self.projection(functions), self.sums.weighted(values, indices.inner, indices.by_outer)
         if self.over == "atoms":
             return SumOverEdges(listed, projection, outer.target, outer.atom_count, self.sums)
         return ExplicitAngularSum(listed, projection, self.sums.products)
@@ -149,9 +150,9 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         """What the blocks read."""
         return TripletGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial), graphs.main.reverse)
 
-    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+    def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
         """The edge b→a of every triplet c→a←b."""
-        return self.triplet_sum.request.build(graphs.edge_sets).inner
+        return self.triplet_sum.request.build(topology.edges).inner
 
 
 @final
@@ -272,9 +273,9 @@ class SharedAtomEdgeGeometry(InteractionGeometry[AtomEdgeGeometry]):
             graphs.main.reverse,
         )
 
-    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+    def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
         """The edge b→a of every triplet c→a←b."""
-        return self.triplet_sum.request.build(graphs.edge_sets).inner
+        return self.triplet_sum.request.build(topology.edges).inner
 
 
 @final
@@ -388,9 +389,9 @@ class SharedEdgeAtomGeometry(InteractionGeometry[EdgeAtomGeometry]):
         """What the blocks read."""
         return EdgeAtomGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial))
 
-    def gathered(self, graphs: Graphs) -> Int[Tensor, " terms"]:
+    def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
         """The edge b→a of every triplet c→a←b."""
-        return self.triplet_sum.request.build(graphs.edge_sets).inner
+        return self.triplet_sum.request.build(topology.edges).inner
 
 
 @final

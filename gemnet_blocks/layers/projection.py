@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.geometry.edges import EdgeSet
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.layers.initialization import he_orthogonal_
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.util.precision import PLAIN, Products

@@ -10,7 +10,7 @@ from torch.func import functional_call
 from gemnet_blocks.model.costs import Estimate, PartCost, Task
 from gemnet_blocks.model.gemnet import GemNet, check_structures, outside_inference
 from gemnet_blocks.model.ledger import BACKWARD, REST, Ledger, Step, named_numbers, parts, weight_bytes
-from gemnet_blocks.model.shape_tracing import SymbolicBookkeeper, SymbolicGraphs
+from gemnet_blocks.model.shape_tracing import CountedTopology, SymbolicBookkeeper
 from gemnet_blocks.structures import Structures
 
 
@@ -38,7 +38,7 @@ def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> E
 def _estimate(model: GemNet, structures: Structures, task: Task) -> Estimate:
     ledger = Ledger()
     bookkeeper = SymbolicBookkeeper(ledger, structures.positions.device)
-    graphs = SymbolicGraphs(model.trunk.graphs, structures, bookkeeper)
+    graphs = CountedTopology(model.trunk.graphs, structures, bookkeeper)
     step = Step(model, task, ledger, graphs)
     symbols = {name: bookkeeper.symbol(value) for name, value in named_numbers(step).items()}
     symbolic = replace(

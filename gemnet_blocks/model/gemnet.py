@@ -1,4 +1,4 @@
-"""The model: structures → graphs → geometry → blocks → read-out → heads."""
+"""The model: structures → topology → geometry → blocks → readout → heads."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.graph.builder import GraphBuilder, Graphs
+from gemnet_blocks.geometry.edges import SymmetricEdges
+from gemnet_blocks.graph.builder import GraphBuilder
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.layers.dense import Dense, Residual
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding
@@ -68,11 +70,11 @@ class TrunkOutput:
     """What heads read.
 
     Attributes:
-        graphs: the graphs of the structures.
+        main: the edges that carry embeddings.
         outputs: the result of every output block.
     """
 
-    graphs: Graphs
+    main: SymmetricEdges
     outputs: tuple[Output, ...]
 
 
@@ -81,7 +83,7 @@ class Trunk(nn.Module):
     """Everything in front of the read-out.
 
     Args:
-        graphs: builds graphs.
+        graphs: builds topologies.
         geometry: evaluates bases and shared projections.
         atom_embedding: the first embeddings of atoms.
         edge_embedding: the first embeddings of main edges.
@@ -111,26 +113,30 @@ class Trunk(nn.Module):
         """The floating-point type of the weights, and of embeddings; distances and angles are in float32 or wider."""
         return self.edge_embedding.dense.linear.weight.dtype
 
-    def forward(self, structures: Structures, given: Pairs | Neighbors | None = None) -> TrunkOutput:
+    def topology(
+        self, structures: Structures, given: Pairs | Neighbors | None = None, low_memory: bool = False
+    ) -> Topology:
+        """The topology of structures, see `GraphBuilder`; usable for gradients even if made in inference mode."""
+        with torch.inference_mode(False):
+            found: Topology = self.graphs(structures, at_least_single(self.dtype), given, low_memory)
+        return found
+
+    def forward(self, structures: Structures, topology: Topology) -> TrunkOutput:
         """Features of atoms and edges.
 
         Args:
             structures: the structures.
-            given: pairs or neighbors found before, see `GraphBuilder`.
-
-        Raises:
-            StructureError: a structure cannot be computed.
+            topology: of these structures.
         """
         with without_autocast(structures.positions.device):
-            graphs = self.graphs(structures, at_least_single(self.dtype), given)
-            geometry = self.geometry(graphs)
+            geometry = self.geometry(structures, topology)
         h = self.atom_embedding(structures.numbers)
-        embeddings = Embeddings(h, remade(self.edge_embedding, h, geometry.radial, graphs.main.edges))
+        embeddings = Embeddings(h, remade(self.edge_embedding, h, geometry.radial, geometry.main.edges))
         outputs = [remade(self.output_blocks[0], embeddings, geometry)]
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
             embeddings = block(embeddings, geometry)
             outputs.append(remade(output_block, embeddings, geometry))
-        return TrunkOutput(graphs, tuple(outputs))
+        return TrunkOutput(geometry.main, tuple(outputs))
 
 
 NEIGHBORS_WITHIN = 0.05
@@ -186,10 +192,28 @@ class GemNet(WeightedModule):
         if self.compiled:
             compile_layers(self)
 
+    def topology(
+        self, structures: Structures, given: Pairs | Neighbors | None = None, low_memory: bool = False
+    ) -> Topology:
+        """Find who is next to whom: all searching, sorting and waiting for the device of a prediction.
+
+        A topology belongs to one batch of structures and to this model's edge sets and interactions.
+
+        Args:
+            structures: on the device of the model.
+            given: pairs that stand for the edge sets within no other, as they are; or neighbors found before.
+            low_memory: whether it is for a prediction that recomputes intermediate results.
+
+        Raises:
+            StructureError: a structure cannot be computed.
+        """
+        check_structures(structures)
+        return self.trunk.topology(structures, given, low_memory)
+
     def forward(
         self,
         structures: Structures,
-        given: Pairs | Neighbors | None = None,
+        topology: Topology | Pairs | Neighbors | None = None,
         memory_budget: float | None = None,
         stress: bool = False,
     ) -> Prediction:
@@ -200,7 +224,8 @@ class GemNet(WeightedModule):
 
         Args:
             structures: on the device of the model.
-            given: pairs that stand for the edge sets within no other, as they are; or neighbors found before.
+            topology: of these structures, or pairs or neighbors to build it from, see `topology`; None: it is built
+                from a neighbor search.
             memory_budget: in bytes; where more would be needed, intermediate results are made anew, some atoms at a
                 time, instead of being kept: less memory for more time. None: that of the model, which has none unless
                 it was built with one.
@@ -218,18 +243,20 @@ class GemNet(WeightedModule):
             self.check_stress()
         memory_budget = byte_count("predictions", "memory_budget", memory_budget)
         memory_budget = self.memory_budget if memory_budget is None else memory_budget
-        if memory_budget and given is None:  # what it takes depends on how many neighbors there are
-            given = self.trunk.graphs.neighbors(structures)
-        short = self._exceeds(memory_budget, structures, given)
+        if memory_budget and topology is None:  # what it takes depends on how many neighbors there are
+            topology = self.trunk.graphs.neighbors(structures)
+        short = self._exceeds(memory_budget, structures, topology)
+        if not isinstance(topology, Topology):
+            topology = self.topology(structures, topology, short)
         with without_fragments(short), lean(short):
             if isinstance(self.forces, GradientForces):
-                return self._with_gradient_forces(structures, given, self.forces, stress)
-            features = self.trunk(structures, given)
+                return self._with_gradient_forces(structures, topology, self.forces, stress)
+            features = self.trunk(structures, topology)
             contributions = self.read_out(features.outputs)
             prediction = self._energies(contributions.atoms, structures)
             if self.forces is None or contributions.edges is None:
                 return prediction
-            return replace(prediction, forces=self.forces(contributions.edges, features.graphs.main))
+            return replace(prediction, forces=self.forces(contributions.edges, features.main))
 
     def check_stress(self) -> None:
         """Check that the model has stresses.
@@ -252,16 +279,18 @@ class GemNet(WeightedModule):
         arguments = (atoms, structures.structure, len(structures))
         return Prediction(self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments))
 
-    def _exceeds(self, memory_budget: float | None, structures: Structures, given: Pairs | Neighbors | None) -> bool:
+    def _exceeds(
+        self, memory_budget: float | None, structures: Structures, topology: Topology | Pairs | Neighbors | None
+    ) -> bool:
         """Whether a prediction that keeps its intermediate results needs more memory.
 
         It is estimated anew where there are other atoms or neighbors, so that molecular dynamics need not wait for it.
         """
         if memory_budget is None:
             return False
-        if given is None or memory_budget == 0:
+        if topology is None or memory_budget == 0:
             return True  # nothing is to be estimated where nothing suffices
-        pairs = (given.pairs if isinstance(given, Neighbors) else given).source.shape[0]
+        pairs = _pair_count(topology)
         task: Task = "train" if torch.is_grad_enabled() else "predict"
         autocast = torch.is_autocast_enabled(structures.positions.device.type)
         key = (task, structures.atom_count, len(structures), self.trunk.dtype, autocast)
@@ -287,13 +316,13 @@ class GemNet(WeightedModule):
         return self._estimator(self, structures, task)
 
     def _with_gradient_forces(
-        self, structures: Structures, given: Pairs | Neighbors | None, head: GradientForces, stress: bool
+        self, structures: Structures, topology: Topology, head: GradientForces, stress: bool
     ) -> Prediction:
         create_graph = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad(), nullcontext() if create_graph else fixed(self):
             structures = differentiable(structures)
             deformed = strained(structures) if stress else None
-            features = self.trunk(structures if deformed is None else deformed.structures, given)
+            features = self.trunk(structures if deformed is None else deformed.structures, topology)
             prediction = self._energies(self.read_out(features.outputs).atoms, structures)
             if deformed is None:
                 found = {"forces": head(prediction.energy, structures.positions, create_graph)}
@@ -311,6 +340,13 @@ class _Needed:
 
     pairs: int
     peak_bytes: int
+
+
+def _pair_count(found: Topology | Pairs | Neighbors) -> int:
+    """A number that grows with the neighbors of each atom."""
+    if isinstance(found, Topology):
+        return sum(edges.count for edges in found.edges.values())
+    return len(found.pairs if isinstance(found, Neighbors) else found)
 
 
 def check_structures(structures: object) -> None:

@@ -1,4 +1,4 @@
-"""From graphs to what the blocks read: bases and shared projections, computed once per forward pass."""
+"""From a topology to what the blocks read: distances, bases and shared projections, computed once per forward pass."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.geometry.edges import SymmetricEdges
-from gemnet_blocks.graph.builder import MAIN, Graphs
+from gemnet_blocks.geometry.graphs import Graphs, measured_graphs
+from gemnet_blocks.graph.builder import MAIN
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.layers.dense import linear
 from gemnet_blocks.layers.projection import RadialBases, RadialValues
+from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.precision import at_least_single
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,8 +63,14 @@ class GeometryEncoder(nn.Module):
         self.output_radial = linear(radial_count, radial_size)
         self.interactions = nn.ModuleDict(dict(interactions))
 
-    def forward(self, graphs: Graphs) -> Geometry:
-        """What blocks read of these graphs."""
+    def forward(self, structures: Structures, topology: Topology) -> Geometry:
+        """Everything that blocks read besides embeddings.
+
+        Args:
+            structures: distances and directions carry gradients to their positions and cells.
+            topology: of these structures.
+        """
+        graphs = measured_graphs(structures, topology, at_least_single(self.update_radial.weight.dtype))
         # bases are evaluated in the type of the distances, which is wider than weights in half precision
         radial = self.bases(graphs).to(self.update_radial.weight.dtype)
         main = radial.radial[MAIN]

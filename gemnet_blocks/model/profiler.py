@@ -9,7 +9,7 @@ from typing import final
 
 import torch
 
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.model.costs import Task
 from gemnet_blocks.model.gemnet import GemNet, check_structures
 from gemnet_blocks.model.ledger import BACKWARD, REST, Bookkeeper, Ledger, Observer, Step, parts, weight_bytes
@@ -117,10 +117,10 @@ def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
         StructureError: a structure cannot be computed.
     """
     watch = Stopwatch(structures.positions.device)
-    seen: list[Graphs] = []
+    seen: list[Topology] = []
 
-    def keep(_module: object, _arguments: object, graphs: Graphs) -> None:
-        seen.append(graphs)
+    def keep(_module: object, _arguments: object, topology: Topology) -> None:
+        seen.append(topology)
 
     handle = model.trunk.graphs.register_forward_hook(keep)
     try:
@@ -156,8 +156,8 @@ def profile(model: GemNet, structures: Structures, task: Task = "predict", repea
     step = Step(model, task, ledger)
     counts: dict[str, int] = {}
 
-    def count(_module: object, _arguments: object, graphs: Graphs) -> None:
-        counts.update(graphs.counts())
+    def count(_module: object, _arguments: object, topology: Topology) -> None:
+        counts.update(topology.counts())
 
     handle = model.trunk.graphs.register_forward_hook(count)
     try:

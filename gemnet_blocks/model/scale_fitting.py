@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.interactions.message import Contraction
 from gemnet_blocks.layers.scaling import ScaleFactor
@@ -30,7 +30,7 @@ class GatheredRows:
         encoders = [part for part in model.modules() if isinstance(part, GeometryEncoder)]
         blocks = [part for part in model.modules() if isinstance(part, Block)]
         self._encoder = encoders[0] if encoders else None
-        self._graphs: Graphs | None = None
+        self._topology: Topology | None = None
         self._interaction = {
             part.scale: name
             for block in blocks
@@ -41,29 +41,29 @@ class GatheredRows:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside, the graphs that the model computes are those that `counts` is about."""
+        """Within this context, remember the topology of the last forward pass, which `counts` is about."""
         if self._encoder is None:
             yield
             return
 
         def note(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            self._graphs = arguments[0]
+            self._topology = arguments[1]
 
         handle = self._encoder.register_forward_pre_hook(note)
         try:
             yield
         finally:
             handle.remove()
-            self._graphs = None
+            self._topology = None
 
     def counts(self, scale: ScaleFactor, row_count: int) -> Int[Tensor, " rows"] | None:
         """How often each row of the reference of a scale factor is gathered; None where rows are not gathered."""
         name = self._interaction.get(scale)
-        if name is None or self._encoder is None or self._graphs is None:
+        if name is None or self._encoder is None or self._topology is None:
             return None
         shared = self._encoder.interactions[name]
         assert isinstance(shared, InteractionGeometry)
-        rows = shared.gathered(self._graphs)
+        rows = shared.gathered(self._topology)
         return None if rows is None else torch.bincount(rows, minlength=row_count)
 
 

@@ -12,12 +12,13 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from gemnet_blocks.geometry.edges import EdgeSet
-from gemnet_blocks.graph.builder import GraphBuilder, Graphs, Selection
+from gemnet_blocks.graph.builder import GraphBuilder
+from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.index_sets import IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.padded import chains
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
-from gemnet_blocks.graph.ragged import Join, row_pointers
+from gemnet_blocks.graph.ragged import Join, row_pointers, segments
+from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.graph.triplets import Quadruplets, of_different_atoms, triplets, triplets_around_source
 from gemnet_blocks.model.ledger import Bookkeeper, Ledger, tensors_in
 from gemnet_blocks.structures import Structures
@@ -149,12 +150,12 @@ def _without_numbers(tensor: Tensor) -> Tensor:
 
 
 @final
-class SymbolicGraphs(nn.Module):
-    """Builds the graphs of given structures, as if from symbols.
+class CountedTopology(nn.Module):
+    """Builds the topology of given structures, with listed quadruplets counted instead of listed.
 
     Args:
-        builder: how graphs are built.
-        structures: the structures.
+        builder: builds topologies.
+        structures: with numbers, in place of those that the model computes with symbols.
         bookkeeper: makes the symbols.
 
     Attributes:
@@ -163,28 +164,26 @@ class SymbolicGraphs(nn.Module):
 
     def __init__(self, builder: GraphBuilder, structures: Structures, bookkeeper: SymbolicBookkeeper) -> None:
         super().__init__()
-        self._structures = builder.as_periodic(structures)
+        self._builder = builder
+        self._structures = structures
         self._bookkeeper = bookkeeper
-        self._requests = {request: _counted(request, bookkeeper) for request in builder.requests}
-        self._builder = copy(builder)
-        self._builder.requests = tuple(self._requests.values())
         self.counts: dict[str, int] = {}
 
-    def forward(self, structures: Structures, dtype: torch.dtype, given: Pairs | Neighbors | None = None) -> Graphs:
-        """The graphs; of `structures` positions and cells are read, which may be symbols."""
-        builder = self._builder
-        with self._bookkeeper.real(), torch.no_grad():
-            builder.check(self._structures)
-            selected = builder.select(self._structures, given)
-        symbolic = {name: self._symbolic(selection) for name, selection in selected.items()}
-        graphs = builder.measure(builder.as_periodic(structures), dtype, symbolic)
-        self.counts = graphs.counts()
-        indices = {request: graphs.indices[counted] for request, counted in self._requests.items()}
-        return replace(graphs, indices=indices)
-
-    def _symbolic(self, selection: Selection) -> Selection:
-        weight = selection.weight
-        return selection if weight is None else replace(selection, weight=self._bookkeeper.symbol(weight))
+    def forward(
+        self,
+        structures: Structures,
+        dtype: torch.dtype,
+        given: Pairs | Neighbors | None = None,
+        low_memory: bool = False,
+    ) -> Topology:
+        """The topology; `structures` may be symbols."""
+        builder = copy(self._builder)
+        requests = {one: _counted(one.suited(dtype, low_memory), self._bookkeeper) for one in builder.requests}
+        builder.requests = tuple(requests.values())
+        with self._bookkeeper.real():
+            found = builder(self._structures, dtype, given, low_memory)
+        self.counts = found.counts()
+        return replace(found, indices={one: found.indices[counted] for one, counted in requests.items()})
 
 
 def _counted(request: IndexRequest, bookkeeper: SymbolicBookkeeper) -> IndexRequest:
@@ -204,7 +203,7 @@ class _CountedQuadruplets(IndexRequest):
         """What is counted, for tables."""
         return self.request.name
 
-    def build(self, edge_sets: Mapping[str, EdgeSet]) -> Quadruplets:
+    def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Quadruplets:
         """Count the quadruplets; what listing them takes is entered into the ledger too."""
         edges, middle = edge_sets[self.request.outer], edge_sets[self.request.middle]
         with self.bookkeeper.unseen():
@@ -219,10 +218,11 @@ class _CountedQuadruplets(IndexRequest):
         first = row_pointers(around_target.outer, edges.count)[:-1]
         target_triplet = torch.repeat_interleave(first, count)
         kept = number.repeat(len(target_triplet))
-        return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet)
+        by_outer = segments(around_target.outer.index_select(0, target_triplet), edges.count)
+        return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet, by_outer)
 
 
-def _per_edge(edges: EdgeSet, middle: EdgeSet) -> Int[Tensor, " edges"]:
+def _per_edge(edges: EdgeIndex, middle: EdgeIndex) -> Int[Tensor, " edges"]:
     """The number of quadruplets c→a←b←d of each edge c→a."""
     found = chains(edges, middle)
     count = torch.zeros_like(edges.source)

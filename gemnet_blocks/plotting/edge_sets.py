@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.geometry.edges import pack_shift
-from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Graphs, Selection
+from gemnet_blocks.geometry.graphs import Graphs, measured_graphs
+from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Selection
 from gemnet_blocks.graph.neighbor_list import neighbor_search
-from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.pairs import Pairs, pack_shift
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure
 from gemnet_blocks.plotting.views import (
     Array,
@@ -113,7 +113,8 @@ def edge_sets_of(spec: Spec, structures: Structures) -> EdgeSets:
     builder.check(structures)
     with torch.no_grad():
         selected = builder.select(structures)
-        graphs = builder.measure(structures, torch.float64, selected)
+        topology = builder.topology(structures, selected, torch.float64)
+        graphs = measured_graphs(structures, topology, torch.float64)
         everything = builder.search(structures, builder.reach)
     candidates = {}
     for name, rule in builder.rules.items():

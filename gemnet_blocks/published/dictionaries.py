@@ -16,10 +16,10 @@ from torch import Tensor
 
 from gemnet_blocks.geometry.angles import dot, quadruplet_angles
 from gemnet_blocks.geometry.edges import EdgeSet, measure, safe_norm, vectors
+from gemnet_blocks.graph.edge_index import edge_index
 from gemnet_blocks.graph.index_sets import IndexSet
 from gemnet_blocks.graph.max_neighbors import CapRule, within_cap
-from gemnet_blocks.graph.neighbor_list import Pairs
-from gemnet_blocks.graph.pairs import translations
+from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
@@ -95,14 +95,14 @@ class SparseEntries:
 
 def graph_data(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> GraphData:
     """The edges along pairs, whose distances are differentiable functions of positions and cells."""
-    vector = vectors(pairs, structures, torch.promote_types(structures.positions.dtype, dtype))
-    home = structures.structure.index_select(0, pairs.target)
+    edges = edge_index(pairs, structures)
+    vector = vectors(edges, structures, torch.promote_types(structures.positions.dtype, dtype))
     return GraphData(
         edge_index=torch.stack([pairs.source, pairs.target]),
         edge_distance=safe_norm(vector).to(dtype),
         edge_distance_vec=-vector.to(dtype),
         cell_offsets=pairs.shift,
-        offset_distances=translations(pairs.shift, home, structures.cells).t().to(dtype),
+        offset_distances=edges.translations.in_cells(structures.cells).t().to(dtype),
         neighbors=count_per_structure(pairs.target, structures.structure, len(structures)),
         batch_full=structures.structure,
         atomic_numbers_full=structures.numbers,

@@ -18,6 +18,7 @@ from gemnet_blocks.aggregation.scatter import sums
 from gemnet_blocks.checkpoints.checkpoint_file import load_scales
 from gemnet_blocks.geometry.angles import RightAngle, quadruplet_angles
 from gemnet_blocks.geometry.edges import measure
+from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
 from gemnet_blocks.graph.neighbor_list import Pairs
@@ -346,7 +347,8 @@ class PublishedModel(PublishedClass):
         the three interactions with atoms is on.
         """
         structures = self._structures(data)
-        graphs = self._every_graph()(structures, self.trunk.dtype, self._given(data, structures))
+        topology = self._every_graph()(structures, self.trunk.dtype, self._given(data, structures))
+        graphs = measured_graphs(structures, topology, self.trunk.dtype)
         sets = {name: graph_dictionary(edges, structures) for name, edges in graphs.edge_sets.items()}
         return (
             *(sets.get(name, {}) for name in ("main", "atom", "atom_edge", "quad")),
@@ -568,21 +570,22 @@ class GemNetOCBackbone(GemNetOC):
             StructureError: a structure cannot be computed.
         """
         structures = self._structures(data)
+        topology = self.trunk.topology(structures, self._given(data, structures))
         if self.direct_forces or not self.regress_forces:
-            return self._embeddings(self.trunk(structures, self._given(data, structures)), structures)
+            return self._embeddings(self.trunk(structures, topology), structures)
         with torch.inference_mode(False), torch.enable_grad():
             structures = differentiable(structures)
-            return self._embeddings(self.trunk(structures, self._given(data, structures)), structures)
+            return self._embeddings(self.trunk(structures, topology), structures)
 
     def _embeddings(self, features: TrunkOutput, structures: Structures) -> Dictionary:
-        edges = features.graphs.main.edges
+        edges = features.main.edges
         return {
             "xs_E": [output.atoms for output in features.outputs],
             "xs_F": [output.edges for output in features.outputs],
             "edge_vec": edges.direction,
             "edge_idx": edges.target,
             "num_neighbors": count_per_structure(edges.target, structures.structure, len(structures)),
-            "edge_reverse": features.graphs.main.reverse,
+            "edge_reverse": features.main.reverse,
             "positions": structures.positions,
         }
 

@@ -98,8 +98,8 @@ def test_the_others_need_one(plan: Any, spec: Spec) -> None:
 
 def test_index_sets_are_those_of_the_plan() -> None:
     structures = slab(2, 2)
-    fast = model_with("factorised").trunk.graphs(structures, torch.float32).indices
-    slow = model_with("explicit").trunk.graphs(structures, torch.float32).indices
+    fast = model_with("factorised").topology(structures).indices
+    slow = model_with("explicit").topology(structures).indices
     assert {type(found) for found in fast.values()} == {AtomGroups, Chains}
     assert {type(found) for found in slow.values()} == {Triplets, Quadruplets}
     counts = [{request.listed: found.count for request, found in indices.items()} for indices in (fast, slow)]
@@ -156,6 +156,6 @@ def test_memory_is_at_most_linear_in_the_number_of_middle_edges() -> None:
 
     structures = slab(3, 3)
     few, more = model(8), model(16)
-    counts = [one.trunk.graphs(structures, torch.float32).edge_sets["quad"].count for one in (few, more)]
+    counts = [one.topology(structures).edges["quad"].count for one in (few, more)]
     assert counts == [8 * 27, 16 * 27]
     assert peak(more, structures) <= 2 * peak(few, structures)

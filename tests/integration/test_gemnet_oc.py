@@ -780,7 +780,7 @@ def test_bases_sum_to_what_interactions_compute() -> None:
     found = model.get_graphs_and_indices(given)
     main, atom, middle, quad, _, triplets, mixed, to_middle, quadruplets = found
     *_, quad_bases, edge_bases, mixed_bases, atom_bases, radial = model.get_bases(*found[:4], *found[5:], num_atoms=7)
-    shared = model.trunk.geometry(model.trunk.graphs(given, torch.float64)).interactions
+    shared = model.trunk.geometry(given, model.trunk.topology(given)).interactions
     edge_count = len(main["distance"])
     edges, atoms = (torch.randn(count, 4, dtype=torch.float64) for count in (edge_count, given.atom_count))
 

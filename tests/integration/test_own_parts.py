@@ -229,8 +229,8 @@ def test_counted(path: Path) -> None:
     # per block: gate 6 → h, down 8 → h, up h → 8
     assert weights_of(model, "near") == 2 * (6 + 8 + 8) * 5
     assert weights_of(model, "far") == 2 * (6 + 8 + 8) * 3
-    graphs = model.trunk.graphs(structures(), torch.float32)
-    assert graphs.edge_sets["far"].count > graphs.edge_sets["main"].count > 0
+    edges = model.topology(structures()).edges
+    assert edges["far"].count > edges["main"].count > 0
 
 
 def test_mistakes_in_own_options(path: Path) -> None:

@@ -25,6 +25,7 @@ from gemnet_blocks import (
 )
 from gemnet_blocks.aggregation.angular_sum import AngularMethod
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
+from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.published.dictionaries import graph_dictionary, index_dictionary
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
@@ -172,7 +173,7 @@ def published_graphs(recorded: Recorded) -> tuple[Any, ...]:
         return model.get_graphs_and_indices(batch)
     builder = build(model.spec, execution=Execution(angular="explicit")).trunk.graphs
     structures = Structures.from_batch(batch)
-    graphs = builder(structures, torch.float64)
+    graphs = measured_graphs(structures, builder(structures, torch.float64), torch.float64)
     (triplets,) = (index_dictionary(index, graphs.edge_sets) for index in graphs.indices.values())
     return graph_dictionary(graphs.main.edges, structures), {}, {}, {}, graphs.main.reverse, triplets, {}, {}, {}
 

@@ -6,11 +6,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from helpers import graphs_by
 from hypothesis import strategies as st
 from properties.harness import holds_for
 
 from gemnet_blocks.geometry.edges import EdgeSet
-from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions, GraphBuilder, Graphs
+from gemnet_blocks.geometry.graphs import Graphs
+from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.graph.padded import atom_groups, chains
@@ -68,7 +70,7 @@ def built(structures: Structures, data: Any) -> tuple[Graphs, GraphBuilder]:
         ties=data.draw(st.sampled_from(("inclusive", "strict", "inclusive_next", "smooth"))),
         fade_width=data.draw(st.sampled_from((0.5, 0.1, 1.5))),
     )
-    return builder(structures, torch.float64), builder
+    return graphs_by(builder, structures), builder
 
 
 @holds_for(SMALL | some.tiny_cells(), quick=80)
@@ -87,7 +89,7 @@ def test_caps_that_split_an_image_from_its_opposite(structures: Structures, data
 
 def assert_edge_sets(structures: Structures, builder: GraphBuilder) -> None:
     structures = replace(structures, positions=structures.positions.clone().requires_grad_())
-    graphs = builder(structures, torch.float64)
+    graphs = graphs_by(builder, structures)
     expected = oracles.graphs_of(oracles.edge_sets_of(builder, structures), structures, torch.float64)
     for name, fast in graphs.edge_sets.items():
         slow = expected.edge_sets[name]
@@ -152,7 +154,7 @@ def test_quadruplets_among_few_images(structures: Structures, data: Any) -> None
     """Where many images of a neighbor are no neighbors."""
     near = EdgeSetOptions(cutoff=3.0, max_neighbors=data.draw(st.sampled_from((2, 1, 3))))
     builder = GraphBuilder({MAIN: near}, [MAIN], [], neighbor_search("auto"), ties="strict")
-    edges = builder(structures, torch.float64).main.edges
+    edges = graphs_by(builder, structures).main.edges
     assert_not_listed(edges, edges, None)
 
 

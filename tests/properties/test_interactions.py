@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from properties.harness import batches, holds_for
 from properties.models import INTERACTIONS, PLANS, alone, model_of, symmetric_spec
 
+from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -34,7 +35,7 @@ def test_definition(interaction: str) -> None:
         spec = symmetric_spec(**(alone(interaction) | {"blocks.count": 1} | rules))
         trunk = model_of(spec, plan=data.draw(PLANS)).trunk
         structures = replace(structures, positions=structures.positions.clone().requires_grad_())
-        graphs = trunk.graphs(structures, torch.float64)
+        graphs = measured_graphs(structures, trunk.topology(structures), torch.float64)
         radial = trunk.geometry.bases(graphs)
         generator = torch.Generator().manual_seed(data.draw(st.integers(0, 9)))
 

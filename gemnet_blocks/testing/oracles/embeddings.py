@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding, ElementEmbedding, PeriodicTableEmbedding
 from gemnet_blocks.layers.projection import RadialValues

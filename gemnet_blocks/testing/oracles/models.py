@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
-from gemnet_blocks.graph.builder import MAIN, GraphBuilder, Graphs
+from gemnet_blocks.geometry.graphs import Graphs
+from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.layers.projection import RadialBases, RadialValues
 from gemnet_blocks.model.block import Block

@@ -15,7 +15,7 @@ from gemnet_blocks.geometry.angles import (
     quadruplet_angles,
     triplet_cosines,
 )
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles

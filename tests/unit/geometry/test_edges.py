@@ -8,8 +8,9 @@ import torch
 from helpers import KINDS, assert_close, differentiable
 from torch import Tensor
 
-from gemnet_blocks.geometry.edges import EdgeSet, measure, pack_shift, safe_norm
+from gemnet_blocks.geometry.edges import EdgeSet, measure, safe_norm
 from gemnet_blocks.graph.neighbor_list import Pairs, VesinSearch
+from gemnet_blocks.graph.pairs import pack_shift
 from gemnet_blocks.structures import Structures
 
 CUTOFF = 4.0

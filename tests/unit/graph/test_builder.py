@@ -6,11 +6,12 @@ from typing import Any
 import pytest
 import torch
 from ase import Atoms
-from helpers import CUTOFFS, KINDS, edge_set_rules, graphs_of
+from helpers import CUTOFFS, KINDS, edge_set_rules, graphs_by, graphs_of
 from pydantic import ValidationError
 
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.geometry.edges import EdgeSet
+from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import IndexRequest, QuadrupletRequest, TripletRequest
 from gemnet_blocks.graph.neighbor_list import NeighborSearch, Pairs, VesinSearch
@@ -54,8 +55,8 @@ def test_a_set_is_cut_off_then_capped_and_main_is_symmetrized_last(any_structure
 def test_a_set_within_another_is_selected_from_it_before_symmetrization() -> None:
     structures = KINDS["molecules"]()
     rules = {"main": options(max_neighbors=2, symmetrize="union"), "quad": options(max_neighbors=5, within="main")}
-    graphs = builder(rules)(structures, torch.float64)
-    independent = builder({"main": rules["main"], "quad": options(max_neighbors=5)})(structures, torch.float64)
+    graphs = graphs_by(builder(rules), structures)
+    independent = graphs_by(builder({"main": rules["main"], "quad": options(max_neighbors=5)}), structures)
     quad = as_set(graphs.edge_sets["quad"])
     # the cap of main limits quad, too; the opposites that symmetrization adds are not in it
     assert quad < as_set(graphs.edge_sets["main"])
@@ -65,8 +66,8 @@ def test_a_set_within_another_is_selected_from_it_before_symmetrization() -> Non
 
 def test_tags_select_edges_with_a_fitting_end_after_the_cap() -> None:
     structures = KINDS["slab"]()
-    without = builder({"main": options(), "quad": options(max_neighbors=3)})(structures, torch.float64)
-    tagged = builder({"main": options(), "quad": options(max_neighbors=3, tags=[2])})(structures, torch.float64)
+    without = graphs_by(builder({"main": options(), "quad": options(max_neighbors=3)}), structures)
+    tagged = graphs_by(builder({"main": options(), "quad": options(max_neighbors=3, tags=[2])}), structures)
     adsorbate = int((structures.tags == 2).nonzero())
     expected = {edge for edge in as_set(without.edge_sets["quad"]) if adsorbate in (edge.source, edge.target)}
     assert as_set(tagged.edge_sets["quad"]) == expected
@@ -84,7 +85,7 @@ def test_tolerances_are_squared_only_where_published_models_square_them() -> Non
             "main": options(2.5),
             "capped": options(2.5, max_neighbors=1 if ties == "inclusive" else 0, within=within),
         }
-        return int(builder(rules, ties=ties)(structures, torch.float64).edge_sets["capped"].degree[0])
+        return int(graphs_by(builder(rules, ties=ties), structures).edge_sets["capped"].degree[0])
 
     assert degree("inclusive", None) == degree("inclusive", "atom") == degree("inclusive_next", "atom") == 2
     assert degree("inclusive_next", None) == 1
@@ -93,12 +94,11 @@ def test_tolerances_are_squared_only_where_published_models_square_them() -> Non
 def test_without_periodicity_structures_do_not_repeat() -> None:
     structures = KINDS["small cell"]()
     rules = {"main": options()}
-    isolated = builder(rules, periodic=False)(structures, torch.float64)
+    isolated = graphs_by(builder(rules, periodic=False), structures)
     assert isolated.main.edges.count == 2
     assert (isolated.main.edges.shift == 0).all()
-    assert not isolated.structures.periodic.any()
     assert structures.periodic.all()
-    assert builder(rules)(structures, torch.float64).main.edges.count > 2
+    assert graphs_by(builder(rules), structures).main.edges.count > 2
 
 
 def test_structures_of_a_batch_share_no_edges_and_do_not_influence_each_other() -> None:
@@ -129,7 +129,7 @@ def test_main_is_symmetric_and_the_same_object_among_the_edge_sets(any_structure
 def test_only_what_is_named_is_built() -> None:
     request = TripletRequest("main", "atom_edge")
     some = GraphBuilder(edge_set_rules(), ["atom_edge"], [request, request], VesinSearch())
-    graphs = some(KINDS["molecules"](), torch.float64)
+    graphs = graphs_by(some, KINDS["molecules"]())
     assert set(graphs.edge_sets) == {"main", "atom_edge"}
     assert set(some.rules) == {"main", "atom_edge", "atom"}  # both are within atom
     assert list(graphs.indices) == [request]
@@ -152,25 +152,26 @@ def test_given_pairs_stand_for_the_search() -> None:
     structures = KINDS["molecules"]()
     rules = {"main": options(max_neighbors=1), "near": options(1.5, within="main")}
     given = VesinSearch()(structures, 2.0)
-    graphs = builder(rules)(structures, torch.float64, given)
+    graphs = graphs_by(builder(rules), structures, given)
     assert as_set(graphs.main.edges) == as_set(given)  # caps and cutoffs of top-level sets were the giver's to apply
     assert as_set(graphs.edge_sets["near"]) == as_set(given.select(given.distance <= 1.5))
 
 
 def test_counts_name_everything_that_was_built() -> None:
     requests = (TripletRequest("main", "main"), QuadrupletRequest("main", "quad"))
-    graphs = builder(edge_set_rules(), requests)(KINDS["molecules"](), torch.float64)
-    counts = graphs.counts()
-    assert counts["edges of main"] == graphs.main.edges.count
-    assert counts[requests[0].name] == graphs.indices[requests[0]].count
-    assert counts[requests[1].name] == graphs.indices[requests[1]].count
+    topology = builder(edge_set_rules(), requests)(KINDS["molecules"](), torch.float64)
+    counts = topology.counts()
+    assert counts["edges of main"] == topology.edges["main"].count
+    assert counts[requests[0].name] == topology.indices[requests[0]].count
+    assert counts[requests[1].name] == topology.indices[requests[1]].count
     assert len(counts) == 6
 
 
 def test_distances_carry_gradients_and_have_the_type_asked_for() -> None:
     structures = KINDS["slab"]()
     structures = replace(structures, positions=structures.positions.requires_grad_())
-    graphs = builder(edge_set_rules())(structures, torch.float32)
+    topology = builder(edge_set_rules())(structures, torch.float32)
+    graphs = measured_graphs(structures, topology, torch.float32)
     assert graphs.main.edges.distance.dtype == torch.float32
     assert graphs.main.edges.direction.requires_grad
 

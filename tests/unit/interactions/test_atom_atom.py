@@ -14,6 +14,7 @@ from helpers import (
 )
 
 from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.graph.index_sets import AtomPairRequest
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction, SharedAtomAtomGeometry
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -44,7 +45,7 @@ def test_derivatives() -> None:
 def test_an_atom_hears_of_its_neighbors_and_of_itself_only_through_images() -> None:
     for kind, of_itself in (("molecules", False), ("small cell", True)):
         block, shared = atom_atom_block().double(), shared_geometry().double()
-        graphs = graphs_of(KINDS[kind]())
+        graphs = graphs_of(KINDS[kind](), shared.requests)
         embeddings = random_embeddings(graphs, 5, 6)
         result = block(embeddings, shared(graphs, radial_values(graphs)))
         neighbors = {(edge.target, edge.source) for edge in oracles.edges_of(graphs.edge_sets["atom"])}
@@ -57,7 +58,7 @@ def test_an_atom_hears_of_its_neighbors_and_of_itself_only_through_images() -> N
 
 def test_without_edges_there_is_no_message() -> None:
     block, shared = atom_atom_block().double(), shared_geometry().double()
-    graphs = graphs_of(KINDS["no edges"]())
+    graphs = graphs_of(KINDS["no edges"](), shared.requests)
     result = block(random_embeddings(graphs, 5, 6), shared(graphs, radial_values(graphs)))
     assert_close(result, torch.zeros(2, 5, dtype=torch.float64))
 
@@ -65,5 +66,6 @@ def test_without_edges_there_is_no_message() -> None:
 def test_what_is_declared_is_what_is_read() -> None:
     shared = shared_geometry("far")
     assert shared.edge_sets == shared.radial_on == ("far",)
-    assert shared.requests == shared.angular_radial_on == ()
+    assert shared.requests == (AtomPairRequest("far"),)
+    assert shared.angular_radial_on == ()
     assert AtomAtomInteraction.writes == "atoms"

@@ -15,6 +15,7 @@ from helpers import (
     edge_set_rules,
     executed,
     gradients,
+    graphs_by,
     graphs_of,
     interaction_matches,
     listed,
@@ -152,7 +153,7 @@ def test_the_edges_of_a_chain_hear_of_each_other() -> None:
     rules = edge_set_rules() | {"main": edge_set_rules()["main"].model_copy(update={"cutoff": 2.1})}
     block, shared = quadruplet_block().double(), shared_geometry().double()
     builder = GraphBuilder(rules, ["atom", "atom_edge", "quad"], shared.requests, VesinSearch())
-    graphs = builder(Structures.from_ase(chain), torch.float64)
+    graphs = graphs_by(builder, Structures.from_ase(chain))
     edges = oracles.edges_of(graphs.main.edges)
     embeddings = random_embeddings(graphs, 5, 6)
     result = block(embeddings, shared(graphs, radial_values(graphs)))

@@ -196,8 +196,7 @@ def test_gathered_rows_count_once_per_term_of_the_sum() -> None:
     for name, scale in model.named_modules():
         if isinstance(scale, ScaleFactor):
             scale.factor.data.fill_(found[0][name])
-    graphs = model.trunk.graphs(batches()[0], torch.float64)
-    triplets = TripletRequest("main", "main").build({"main": graphs.main.edges})
+    triplets = TripletRequest("main", "main").build(model.topology(batches()[0]).edges)
     seen: list[tuple[Tensor, Tensor]] = []
     contraction = model.trunk.blocks[0].interactions["triplet"].contraction
     contraction.scale.register_forward_hook(lambda _, inputs, output: seen.append((inputs[1], output)))

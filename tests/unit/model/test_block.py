@@ -9,7 +9,7 @@ from helpers import KINDS, assert_close, assert_same_function, graphs_of, random
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.model.block import Block, BlockOptions
 from gemnet_blocks.model.geometry_encoder import Geometry

@@ -50,24 +50,27 @@ def mixed() -> list[Atoms]:
 def test_the_forward_pass_is_its_parts_one_after_another() -> None:
     model, structures = small_model(blocks__count=1, heads__forces={"type": "direct", "coupled": True}), KINDS["slab"]()
     trunk = model.trunk
-    graphs = trunk.graphs(structures, torch.float64)
-    geometry = trunk.geometry(graphs)
+    geometry = trunk.geometry(structures, trunk.topology(structures))
     h = trunk.atom_embedding(structures.numbers)
-    embeddings = Embeddings(h, trunk.edge_embedding(h, geometry.radial, graphs.main.edges))
+    embeddings = Embeddings(h, trunk.edge_embedding(h, geometry.radial, geometry.main.edges))
     before = trunk.output_blocks[0](embeddings, geometry)
     after = trunk.output_blocks[1](trunk.blocks[0](embeddings, geometry), geometry)
     numbers = model.read_out([before, after])
     assert isinstance(model.forces, DirectForces)
     prediction = model(structures)
     assert torch.equal(prediction.energy, model.energy(numbers.atoms, structures.structure, 1))
-    assert torch.equal(forces_of(prediction), model.forces(numbers.edges, graphs.main))
+    assert torch.equal(forces_of(prediction), model.forces(numbers.edges, geometry.main))
 
 
 def test_one_output_block_before_the_blocks_and_one_behind_each() -> None:
     for count in (0, 1, 3):
         model = small_model(blocks__count=count)
         assert len(model.trunk.blocks) == count
-        assert len(model.trunk(KINDS["slab"]()).outputs) == len(model.trunk.output_blocks) == count + 1
+        assert (
+            len(model.trunk(KINDS["slab"](), model.topology(KINDS["slab"]())).outputs)
+            == len(model.trunk.output_blocks)
+            == count + 1
+        )
 
 
 def test_without_forces_there_are_none() -> None:

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import torch
-from helpers import CUTOFFS, KINDS, assert_close, graphs_of, radial_values, small_model
+from helpers import CUTOFFS, KINDS, assert_close, graphs_of, radial_values, small_model, topology_of
 from torch import Tensor, nn
 
 from gemnet_blocks.basis.radial import Gaussian
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.layers.initialization import he_orthogonal_
 from gemnet_blocks.layers.projection import RadialAngularProjection, RadialBases, RadialValues, ScaledBasis
@@ -29,10 +29,12 @@ def encoder(**interactions: InteractionGeometry[int]) -> GeometryEncoder:
 
 
 def test_the_encoder_gives_raw_and_projected_radial_functions_of_main_edges() -> None:
-    graphs, module = graphs_of(KINDS["slab"]()), encoder()
-    geometry = module(graphs)
+    structures, module = KINDS["slab"](), encoder()
+    graphs = graphs_of(structures)
+    geometry = module(structures, topology_of(structures))
     raw = Gaussian(CUTOFFS["main"], 5)(graphs.main.edges.distance)
-    assert geometry.main is graphs.main
+    assert torch.equal(geometry.main.edges.distance, graphs.main.edges.distance)
+    assert torch.equal(geometry.main.reverse, graphs.main.reverse)
     assert_close(geometry.radial, raw)
     assert_close(geometry.update_radial, torch.einsum("en,kn->ek", raw, module.update_radial.weight))
     assert_close(geometry.output_radial, torch.einsum("en,kn->ek", raw, module.output_radial.weight))
@@ -41,8 +43,9 @@ def test_the_encoder_gives_raw_and_projected_radial_functions_of_main_edges() ->
 
 def test_each_interaction_is_asked_once_and_answers_under_its_name() -> None:
     one, other = Counted(), Counted()
-    graphs = graphs_of(KINDS["slab"]())
-    geometry = encoder(one=one, other=other)(graphs)
+    structures = KINDS["slab"]()
+    graphs = graphs_of(structures)
+    geometry = encoder(one=one, other=other)(structures, topology_of(structures))
     assert geometry.interactions == {"one": graphs.main.edges.count, "other": graphs.main.edges.count}
     assert one.calls == other.calls == 1
 

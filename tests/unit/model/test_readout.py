@@ -8,7 +8,7 @@ from helpers import KINDS, assert_close, assert_same_function, graphs_of, random
 from torch import Tensor
 
 from gemnet_blocks.aggregation.scatter import TorchSums
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Sizes
 from gemnet_blocks.layers.dense import residuals
 from gemnet_blocks.model.block import AtomUpdate

@@ -46,12 +46,12 @@ def statuses(spec, name, atom, atoms=None):
 def test_edges_are_those_of_the_model(ties, symmetrize, name):
     spec = CAPPED.patch({"neighbors.ties": ties, "graphs.main.symmetrize": symmetrize})
     structures = Structures.from_ase(copper())
-    graphs = build(spec).trunk.graphs(structures, structures.positions.dtype)
+    topology = build(spec).double().topology(structures)
     for atom in (0, 5, 11):
         found, around = statuses(spec, name, atom)
         counted = Counter(around.status)
         drawn = counted[KEPT] + counted[FADING] + counted[ADDED]
-        assert drawn == int(graphs.edge_sets[name].degree[atom])
+        assert drawn == int(topology.edges[name].degree[atom])
         selected = int((found.selected[name].pairs.target == atom).sum())
         assert counted[KEPT] + counted[FADING] + counted[REMOVED] == selected
 

@@ -13,7 +13,7 @@ from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.geometry.angles import Azimuth
-from gemnet_blocks.graph.builder import Graphs
+from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
@@ -111,9 +111,9 @@ def test_only_what_is_named_is_built() -> None:
     assert list(model.trunk.graphs.rules) == ["atom", "main"]
     assert list(model.trunk.geometry.interactions) == ["triplet"]
     assert list(model.trunk.geometry.bases.angular) == ["main"]
-    graphs = model.trunk.graphs(structures(), torch.float32)
-    assert list(graphs.edge_sets) == ["main"]
-    assert len(graphs.indices) == 1
+    topology = model.topology(structures())
+    assert list(topology.edges) == ["main"]
+    assert len(topology.indices) == 1
 
 
 @pytest.mark.parametrize(

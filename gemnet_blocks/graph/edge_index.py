@@ -1,0 +1,63 @@
+"""Directed edges as integers: the sign conventions of the library, once.
+
+An edge runs from the *source* image, at `positions[source] + shift @ cell`, to the *target* atom, at
+`positions[target]`. Edges are sorted by target, then by distance, so that the edges into an atom are one contiguous
+run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from jaxtyping import Int
+from torch import Tensor
+
+from gemnet_blocks.graph.pairs import Pairs, Translations, distinct_translations
+from gemnet_blocks.graph.ragged import row_pointers
+from gemnet_blocks.structures import Structures
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EdgeIndex:
+    """Which atoms the edges of one set connect.
+
+    Attributes:
+        source: index of the source atom s.
+        target: index of the target atom t, ascending.
+        shift: which image of the source, in lattice vectors.
+        first: the edges into atom a are those from `first[a]` up to `first[a + 1]`.
+        translations: how far the images are from their atoms.
+    """
+
+    source: Int[Tensor, " edges"]
+    target: Int[Tensor, " edges"]
+    shift: Int[Tensor, "edges 3"]
+    first: Int[Tensor, " atoms_plus_1"]
+    translations: Translations
+
+    @property
+    def count(self) -> int:
+        """The number of edges."""
+        return self.source.shape[0]
+
+    @property
+    def atom_count(self) -> int:
+        """The number of atoms that the edges are among."""
+        return self.first.shape[0] - 1
+
+    @property
+    def degree(self) -> Int[Tensor, " atoms"]:
+        """The number of edges into each atom."""
+        return self.first.diff()
+
+
+def edge_index(pairs: Pairs, structures: Structures) -> EdgeIndex:
+    """The edges along `pairs`, in their order."""
+    home = structures.structure.index_select(0, pairs.target)
+    return EdgeIndex(
+        source=pairs.source,
+        target=pairs.target,
+        shift=pairs.shift,
+        first=row_pointers(pairs.target, structures.atom_count),
+        translations=distinct_translations(pairs.shift, home, len(structures)),
+    )

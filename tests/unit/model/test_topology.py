@@ -1,0 +1,132 @@
+"""Topology is a value: what follows it neither waits for the device nor has shapes that depend on data."""
+
+from __future__ import annotations
+
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, fcc111
+from helpers import ROOT
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from gemnet_blocks.geometry.graphs import measured_graphs
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.spec import Execution, build, load_spec
+from gemnet_blocks.structures import Structures
+
+WAITING = {
+    "_local_scalar_dense",
+    "bincount",
+    "equal",
+    "is_nonzero",
+    "masked_select",
+    "nonzero",
+    "repeat_interleave",
+    "unique_consecutive",
+    "unique_dim",
+    "_unique",
+    "_unique2",
+}
+"""Operations of torch whose result has a shape that depends on data, or that hand a number to Python."""
+
+SMALL = {
+    "sizes.edge": 12,
+    "sizes.atom": 10,
+    "blocks.count": 2,
+    "graphs.main.max_neighbors": 6,
+}
+VARIANTS = {
+    "direct forces": {},
+    "gradient forces": {"heads.forces.type": "gradient"},
+    "fading neighbors": {"heads.forces.type": "gradient", "neighbors.ties": "smooth"},
+    "lower index": {"graphs.main.symmetrize": "lower_index"},
+    "harmonics": {"bases.spherical.type": "real_harmonics", "bases.circular.type": "gaussian"},
+    "outer product": {"bases.spherical.type": "gaussian_outer", "bases.radial.type": "spherical_bessel"},
+    "scaled bases": {"bases.scale": True},
+    "summed readout": {"read_out": {"type": "summed", "layers": 1}},
+}
+
+
+class WaitRecorder(TorchDispatchMode):
+    """Count the operations that wait for the device or have data-dependent shapes, by the line that calls them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        waits = name in WAITING
+        if name in ("index", "index_put", "index_put_", "_unsafe_index"):
+            waits = any(index is not None and index.dtype == torch.bool for index in args[1])
+        if waits:
+            ours = [frame for frame in traceback.extract_stack() if "gemnet_blocks" in frame.filename]
+            self.found[f"{name} in {ours[-1].filename}:{ours[-1].lineno}" if ours else name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def crystals() -> Structures:
+    """Two periodic structures, in which caps of neighbors bind."""
+    salt = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    slab = fcc111("Pt", (2, 2, 2), vacuum=6.0, periodic=True)
+    for seed, atoms in enumerate((salt, slab)):
+        atoms.rattle(0.1, seed=seed)
+        atoms.set_tags(1)
+    return Structures.from_ase([salt, slab])
+
+
+def model_of(variant: str, angular: Any) -> GemNet:
+    """A small GemNet-OC with all interactions."""
+    spec = load_spec(ROOT / "paper_configs/gemnet-oc.yaml").patch({**SMALL, **VARIANTS[variant]})
+    return build(spec, seed=0, execution=Execution(angular=angular))
+
+
+@pytest.mark.parametrize("angular", ["explicit", "factorised"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_what_follows_the_topology_never_waits(variant: str, angular: str) -> None:
+    model, structures = model_of(variant, angular), crystals()
+    topology = model.topology(structures)
+    with WaitRecorder() as recorder:
+        model(structures, topology)
+    assert not recorder.found
+
+
+def test_the_recorder_finds_what_waits() -> None:
+    numbers = torch.tensor([1.0, -1.0])
+    waiting: list[Callable[[], Any]] = [
+        lambda: numbers.sum().item(),
+        lambda: numbers[numbers > 0],
+        lambda: bool(numbers.all()),
+        numbers.unique,
+        numbers.nonzero,
+    ]
+    for operation in waiting:
+        with WaitRecorder() as recorder:
+            operation()
+        assert recorder.found
+
+
+def test_a_prediction_from_a_topology_equals_one_without() -> None:
+    model, structures = model_of("gradient forces", "auto"), crystals()
+    topology = model.topology(structures)
+    found, expected = model(structures, topology), model(structures)
+    torch.testing.assert_close(found.energy, expected.energy, rtol=0, atol=0)
+    torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=0)
+
+
+def test_a_topology_holds_integers_and_its_graphs_carry_gradients() -> None:
+    atoms = Atoms("CO", positions=[[0, 0, 0], [0, 0, 1.1]], tags=[2, 2])
+    model, structures = model_of("direct forces", "auto"), Structures.from_ase(atoms)
+    structures.positions.requires_grad_()
+    topology = model.topology(structures)
+    assert not topology.edges["main"].source.is_floating_point()
+    distance = measured_graphs(structures, topology, torch.float64).main.edges.distance
+    (slope,) = torch.autograd.grad(distance.sum(), structures.positions)
+    torch.testing.assert_close(slope, torch.tensor([[0.0, 0, -2], [0, 0, 2]], dtype=slope.dtype))
