@@ -1,9 +1,13 @@
-# Two commands: `make demo` and `make test`. Both make and share the environment .venv, from the pinned versions in
+# The two commands to start with are `make demo` and `make test`. Both make and share the environment .venv, from the pinned versions in
 # constraints.txt; they need Python 3.10 or newer and the package index, nothing else.
 #
 #   make demo                      build GemNet-OC and a variant from spec files, run both on a slab; a small ablation
 #   make demo STRUCTURES=file      ... on any file that ASE reads
-#   make test                      lint, types and all tests
+#   make test                      lint, types, and the unit, property, parity, compatibility and integration tests
+#   make check                     lint, types, import contracts and the quickest unit tests, while you write code
+#   make test-docs                 the documentation site, the long examples of its pages, and all notebooks
+#   make test-slow                 the tests that take half a minute or more each
+#   make test-all                  the three together
 #   make test-lowest               unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
 #   make test-lowest TORCH=2.13.0  ... but with this torch: the lowest is, on Linux, a CUDA build of several gigabytes
 #   make properties                every property on 10,000 structures (about an hour); writes docs/properties.md
@@ -23,6 +27,8 @@ BIN := $(VENV)/bin
 WHEELS ?= ../shared/wheels
 STRUCTURES ?=
 PYTEST_ARGS ?=
+# The unit tests of `make check`: of the parts that all others build on, and of specs.
+QUICK := $(addprefix tests/unit/,graph geometry aggregation layers spec test_structures.py)
 # The version of torch in `make test-lowest`, instead of the lowest.
 TORCH ?=
 LOWEST := build/lowest
@@ -30,14 +36,29 @@ LOWEST := build/lowest
 REPORT := build/properties
 # An interpreter that has the published implementation, for comparisons.
 REFERENCE ?=
+# Tests start many Python processes: each compiles all of its modules again unless the compiled ones may be kept.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-lowest properties mutations symmetry benchmarks docs links lint format clean
+.PHONY: demo test check test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks docs links lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
 
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: $(VENV)/.installed-dev lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	$(PYTEST) -m "not docs and not slow" $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-dev lint
+	JAXTYPING_DISABLE=1 $(PYTEST) -m "not slow" $(QUICK)
+
+test-docs: $(VENV)/.installed-dev
+	$(PYTEST) -m docs --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) tests/integration notebooks
+
+test-slow: $(VENV)/.installed-dev
+	$(PYTEST) -m slow $(PYTEST_ARGS)
+
+test-all: test test-docs test-slow
 
 test-lowest:
 	$(PYTHON) -m venv $(LOWEST)

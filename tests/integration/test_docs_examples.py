@@ -18,6 +18,7 @@ from documentation import DOCS, ROOT, blocks, blocks_in, commands, needs_what_bu
 pytestmark = needs_what_builds_it
 
 
+@pytest.mark.docs
 def test_start_in_an_empty_folder(tmp_path: Path) -> None:
     """Files are saved under the names in their first lines; commands and examples are run in their order."""
     shutil.copytree(ROOT / "paper_configs", tmp_path / "paper_configs")
@@ -79,6 +80,7 @@ def test_no_example_is_only_shown() -> None:
     assert {source.stem for source in written_pages() if blocks_in(source, "python")} == PAGES_WHOSE_PYTHON_RUNS
 
 
+@pytest.mark.docs
 def test_training(tmp_path: Path) -> None:
     """The config as it is but for the widths and the budget, the commands, and the calculator."""
     write_frames(tmp_path, 155)
@@ -100,6 +102,7 @@ def test_training(tmp_path: Path) -> None:
     assert list((tmp_path / "runs/first/test").rglob("*.png"))
 
 
+@pytest.mark.docs
 def test_study(tmp_path: Path) -> None:
     """The files as they are are valid; with one step of two runs, the example in Python makes its report."""
     from gemnet_blocks.ablation import Study
@@ -121,6 +124,7 @@ def test_study(tmp_path: Path) -> None:
     assert "inconclusive" in (tmp_path / "quadruplets/report/report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.docs
 def test_a_checkpoint_is_moved(tmp_path: Path) -> None:
     from ase.build import fcc111
     from ase.io import write

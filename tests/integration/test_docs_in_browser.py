@@ -9,7 +9,7 @@ import pytest
 from browser import Browser
 from documentation import needs_what_builds_it
 
-pytestmark = needs_what_builds_it
+pytestmark = [pytest.mark.docs, needs_what_builds_it]
 
 TELEPHONE, DESK = 390, 1280
 LOOKED_AT = ("*.html", "how-to/*.html", "mathematics/*.html", "reference/*.html", "generated/[!a]*/*.html")

@@ -9,9 +9,10 @@ from pathlib import Path
 from tempfile import gettempdir
 from urllib.parse import unquote, urlsplit
 
+import pytest
 from documentation import DOCS, ROOT, needs_what_builds_it, written_pages
 
-pytestmark = needs_what_builds_it
+pytestmark = [pytest.mark.docs, needs_what_builds_it]
 
 
 class Page(HTMLParser):

@@ -1,4 +1,4 @@
-"""What every notebook shows is there and fit to be seen. That they run, nbmake tests (see pyproject.toml)."""
+"""What every notebook shows is there and fit to be seen. `make test-docs` runs them."""
 
 from __future__ import annotations
 

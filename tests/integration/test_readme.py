@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import numpy as np
+import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import write
@@ -30,6 +31,7 @@ def test_the_specs_are_valid(tmp_path: Path):
     assert spec.patch({"interactions.quadruplet": None}) == without
 
 
+@pytest.mark.docs
 def test_the_training_config_trains_a_calculator(tmp_path: Path, monkeypatch):
     config = tmp_path / "train.yaml"
     config.write_text(blocks("yaml")[2].replace("paper_configs", str(ROOT / "paper_configs")))
