@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -14,14 +14,12 @@ from gemnet_blocks.cli.arguments import AllowImports
 from gemnet_blocks.cli.tables import console, print_written
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.catalog import search_beside
-from gemnet_blocks.spec.document import Document
-from gemnet_blocks.spec.explain import findings
+from gemnet_blocks.spec.document import Document, Problem
+from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.util.file_kinds import mistaken
 from gemnet_blocks.util.locks import only_writer_to_folder
 
 if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
-
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.data.options import DataOptions
     from gemnet_blocks.data.trained_frames import Overlap
@@ -243,20 +241,17 @@ class _Described:
         try:
             return DataOptions.model_validate(data)
         except ValidationError as error:
-            problems = [_named(detail, data) for detail in findings(error)]
-            raise SpecError("\n".join(dict.fromkeys(problems))) from error
+            problems = problems_of(error, Document(data), OptionsTree(DataOptions))
+            raise SpecError("\n".join(dict.fromkeys(map(_named, problems)))) from error
 
 
 _OPTIONS = {("units", "length"): "length", ("units",): "units", ("keys",): "key"}
 """The options that set fields of the data options of another name."""
 
 
-def _named(error: ErrorDetails, data: Mapping[str, Any]) -> str:
-    """A finding of pydantic's in the words of the command line."""
-    from gemnet_blocks.training.config_file import explained
-
-    problem = explained({**error, "loc": ("data", *error["loc"])}, Document({"data": dict(data)}))
-    route = problem.route[1:]
+def _named(problem: Problem) -> str:
+    """A problem of the data options in the words of the command line."""
+    route = problem.route
     option = _OPTIONS.get(route[:2]) or _OPTIONS.get(route[:1]) or route[0]
     inside = f" {route[1]}" if option in ("key", "stress") and len(route) > 1 else ""
     return f"--{option}{inside}: {problem.message}"

@@ -81,7 +81,10 @@ def test_a_link_to_no_model_file(files: dict[str, Path]) -> None:
         ({"data.split": {"type": None}}, "split.type: must be one of 'group' or 'random'"),
         ({"schedule.type": "cosin"}, "'linear', 'plateau' or 'steps', got 'cosin'; did you mean 'cosine'"),
         ({"schedule.warmup": 3}, "schedule: needs a `type`, 'constant', 'cosine', "),
-        ({"model.heads.forces.type": "gradiant"}, "must be one of 'direct' or 'gradient', got 'gradiant'; did you mean"),
+        (
+            {"model.heads.forces.type": "gradiant"},
+            "must be one of 'direct' or 'gradient', got 'gradiant'; did you mean",
+        ),
     ],
 )
 def test_kinds_of_options_are_listed(files: dict[str, Path], changes: dict[str, Any], message: str) -> None:
