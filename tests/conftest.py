@@ -16,6 +16,7 @@ UNIT_TESTS = Path(__file__).parent / "unit"
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from helpers import KINDS  # noqa: E402
+from shape_checks import Checked  # noqa: E402
 
 from gemnet_blocks.structures import Structures  # noqa: E402
 
@@ -26,7 +27,7 @@ torch.set_num_threads(1)
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Check shapes in the tests of single parts only; others call the same functions thousands of times."""
-    shape_checking.update("jaxtyping_disable", SWITCHED_OFF or UNIT_TESTS not in item.path.parents)
+    Checked.begin(not SWITCHED_OFF and UNIT_TESTS in item.path.parents)
 
 
 @pytest.fixture(autouse=True)

@@ -5,12 +5,36 @@ A module of its own, because it must be importable while gemnet_blocks itself is
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from beartype import beartype
 from jaxtyping import AbstractArray
+from jaxtyping import config as shape_checking
+
+CALLS_PER_TEST = 1000
+"""How many calls one test checks; loops call the same functions so often that checks would take most of the time."""
+
+
+class Checked:
+    """Counter of the calls checked since the current test began."""
+
+    calls = 0
+
+    @classmethod
+    def begin(cls, enabled: bool) -> None:
+        """Start counting for a test, with checks enabled or disabled."""
+        cls.calls = 0
+        shape_checking.update("jaxtyping_disable", not enabled)
+
+    @classmethod
+    def count(cls) -> None:
+        """Count a call; disable checks once a test has had enough of them."""
+        cls.calls += 1
+        if cls.calls >= CALLS_PER_TEST:
+            shape_checking.update("jaxtyping_disable", True)
 
 
 def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -18,7 +42,14 @@ def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
     function.__annotations__ = {
         name: hint if is_shape(hint) else Any for name, hint in function.__annotations__.items()
     }
-    return beartype(function)
+    checked = beartype(function)
+
+    @functools.wraps(checked)
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        Checked.count()
+        return checked(*args, **kwargs)
+
+    return counted
 
 
 def is_shape(hint: Any) -> bool:
