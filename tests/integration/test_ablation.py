@@ -113,6 +113,7 @@ def test_nothing_is_trained_twice(folder: Path, results: StudyResults, monkeypat
     assert Study.from_file(folder / "study.yaml").run("here", progress=False) == results
 
 
+@pytest.mark.slow
 def test_equal_flops(folder: Path, tmp_path: Path) -> None:
     """A cheaper variant takes more steps; products of matrices in all are nearly equal, and no more than allowed."""
     budget = 2.2e7
@@ -224,6 +225,7 @@ def test_data_that_change_are_seen(folder: Path, tmp_path: Path) -> None:
     assert {run.task.key for run in study.check().runs}.isdisjoint(run.task.key for run in plan.runs)
 
 
+@pytest.mark.slow
 def test_killed_training_goes_on_and_ends_with_the_same_results(folder: Path, tmp_path: Path) -> None:
     study = study_file(tmp_path, steps=40)
     whole = Study.from_file(study, {"seeds": 1}, folder=tmp_path / "whole").run("here", progress=False)

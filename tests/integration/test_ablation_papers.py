@@ -20,6 +20,8 @@ from gemnet_blocks.training.initial_weights import weights_by_name
 STUDIES = Path(__file__).parents[2] / "paper_configs" / "studies"
 BRIDGES = ("from-gemnet-dt", "from-gemnet-t")
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem not in ("common", *BRIDGES))
+QUICK = ("angular-basis", "factorised", "interactions")
+"""Studies that also run at toy size in `make test`; the others take longer and run in `make test-slow`."""
 TOY = {
     "base.sizes.atom": 8,
     "base.sizes.edge": 12,
@@ -108,7 +110,9 @@ def test_every_variant_builds_at_its_published_size(name: str) -> None:
     assert counts == COUNTS[name]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_every_study_runs_at_toy_size(name: str, tmp_path: Path) -> None:
     changes: dict[str, Any] = {**TOY}
     if name == "angular-basis":  # which would be as many as the toy has

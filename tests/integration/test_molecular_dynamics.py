@@ -105,6 +105,7 @@ def resident_bytes() -> int:
     return int(status.read_text().split()[1]) * resource.getpagesize() if status.is_file() else 0
 
 
+@pytest.mark.slow
 def test_a_thousand_steps_leak_no_memory() -> None:
     small = {f"interactions__{name}": None for name in ("quadruplet", "atom_edge", "edge_atom", "atom_atom")}
     atoms = molecule(3)

@@ -69,6 +69,7 @@ def test_two_processes_equal_one_with_double_batches(tmp_path: Path) -> None:
         torch.testing.assert_close(two[name], value, rtol=1e-6, atol=1e-8)
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_where_they_were_told_to_stop(tmp_path: Path) -> None:
     settings = config(tmp_path, data={"batch": {"structures": 2}})
     run_two(tmp_path, tmp_path / "whole", settings)

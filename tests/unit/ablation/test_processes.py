@@ -44,6 +44,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
     return synthetic_study(folder, learner=SyntheticLearner(seconds=0.5)).run("here", progress=False)
 
 
+@pytest.mark.slow
 def test_killed_drivers_are_taken_over_from(tmp_path: Path, whole: StudyResults) -> None:
     """Killed at random points, twice; then two at once end with what one would have."""
     chance = random.Random(0)

@@ -44,6 +44,7 @@ torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 """
 
 
+@pytest.mark.slow
 def test_compiled_layers_change_no_result():
     if shutil.which("g++") is None:
         pytest.skip("torch.compile needs a C++ compiler")

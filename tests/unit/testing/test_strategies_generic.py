@@ -30,7 +30,7 @@ KINDS = [molecules, clusters, crystals, slabs]
 Kind = Callable[..., st.SearchStrategy[Structures]]
 
 
-def all_examples(strategy: st.SearchStrategy[Structures], count: int = 60) -> list[Structures]:
+def all_examples(strategy: st.SearchStrategy[Structures], count: int = 30) -> list[Structures]:
     seen: list[Structures] = []
 
     @quick(max_examples=count)
