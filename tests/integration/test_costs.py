@@ -61,7 +61,7 @@ def nothing_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("triplets", "quadruplets"):
         monkeypatch.setattr(f"gemnet_blocks.graph.index_sets.{name}", refuse)
-        monkeypatch.setattr(f"gemnet_blocks.graph.{name}.{name}", refuse)
+        monkeypatch.setattr(f"gemnet_blocks.graph.triplets.{name}", refuse)
 
 
 @pytest.mark.usefixtures("nothing_listed")

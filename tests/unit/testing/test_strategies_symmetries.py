@@ -22,7 +22,7 @@ from gemnet_blocks.testing.strategies import (
     supercells,
     translations,
 )
-from gemnet_blocks.testing.strategies import batches as symmetries
+from gemnet_blocks.testing.strategies import symmetries
 from gemnet_blocks.testing.symmetries import (
     Alone,
     CellChange,

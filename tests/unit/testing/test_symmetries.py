@@ -25,7 +25,7 @@ from gemnet_blocks.testing.strategies import (
     rotations,
     supercells,
 )
-from gemnet_blocks.testing.strategies import batches as symmetries
+from gemnet_blocks.testing.strategies import symmetries
 from gemnet_blocks.testing.symmetries import (
     Alone,
     CellChange,
