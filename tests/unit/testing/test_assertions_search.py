@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from gemnet_blocks.interactions.triplet import TripletInteraction
 from gemnet_blocks.spec import Spec
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.testing.assertions import Check, CounterExample, interaction_spec
-from gemnet_blocks.testing.assertions import search
+from gemnet_blocks.testing.assertions import Check, CounterExample, interaction_spec, search
 from gemnet_blocks.testing.strategies import generic_structures
 
 

@@ -13,8 +13,7 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.catalog import BUILT_IN, options_class
 from gemnet_blocks.spec.document import dump
-from gemnet_blocks.testing.strategies import BrokenSpec, small_spec, spec_patches, specs
-from gemnet_blocks.testing.strategies import broken_specs
+from gemnet_blocks.testing.strategies import BrokenSpec, broken_specs, small_spec, spec_patches, specs
 from gemnet_blocks.testing.strategies.specs import mistakes, plant
 
 quick = partial(settings, derandomize=True, deadline=None, database=None, phases=(Phase.generate, Phase.shrink))

@@ -20,9 +20,9 @@ from gemnet_blocks.testing.strategies import (
     rotations,
     structures,
     supercells,
+    symmetries,
     translations,
 )
-from gemnet_blocks.testing.strategies import symmetries
 from gemnet_blocks.testing.symmetries import (
     Alone,
     CellChange,

@@ -24,8 +24,8 @@ from gemnet_blocks.testing.strategies import (
     generic_structures,
     rotations,
     supercells,
+    symmetries,
 )
-from gemnet_blocks.testing.strategies import symmetries
 from gemnet_blocks.testing.symmetries import (
     Alone,
     CellChange,
