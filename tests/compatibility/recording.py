@@ -117,8 +117,9 @@ def _parameters(command: Any) -> dict[str, Any]:
 
 
 def _choices(hint: Any) -> list[str]:
-    kinds = [hint, *get_args(hint)]
-    return [f"={choice.value}" for kind in kinds if isinstance(kind, EnumMeta) for choice in kind]
+    if isinstance(hint, EnumMeta):
+        return [f"={choice.value}" for choice in hint]
+    return [choice for inner in get_args(hint) for choice in _choices(inner)]
 
 
 @contextmanager
