@@ -102,6 +102,8 @@ class Run:
             remove_leftovers(folder)
         saved = _saved(folder / FILE, config, processes.world, resume)
         source = Source.of(config) if saved is None else Source.of_resumed(saved, config, folder / FILE)
+        if saved is None and source is not None:
+            source = source.with_frames()
         data = open_parts(config)
         check_data(config, data)
         if saved is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,6 @@ class Source:
 
         Raises:
             SpecError: the file or folder is missing, the folder has no model, or the file cannot be read.
-            StateError: the file is not a model file, or is damaged.
         """
         if config.training.start_from is None:
             return None
@@ -56,12 +55,19 @@ class Source:
             raise SpecError(
                 f"training.start_from: expected a model file, or the folder of a run with one; {place}: {reason}"
             ) from error
+        return cls(str(path.resolve()), hashlib.sha256(content).hexdigest())
+
+    def with_frames(self) -> Source:
+        """Read the record of the structures that the model was trained on.
+
+        Raises:
+            StateError: the file is not a model file, or is damaged.
+        """
         try:
-            frames = read_model_file(path).frames
+            frames = read_model_file(self.path).frames
         except StateError as error:
             raise StateError(f"training.start_from: {error}") from error
-        record = None if frames is None else frames.to_text()
-        return cls(str(path.resolve()), hashlib.sha256(content).hexdigest(), record)
+        return replace(self, frames=None if frames is None else frames.to_text())
 
     @classmethod
     def of_resumed(cls, saved: Mapping[str, Any], config: TrainingConfig, checkpoint: Path) -> Source | None:
@@ -88,7 +94,7 @@ class Source:
             )
         try:
             now = cls.of(config)
-        except (SpecError, StateError):  # the file was removed or overwritten, and is not needed anymore
+        except SpecError:  # the file was removed, and is not needed anymore
             return before
         # the file that the run began with may have changed since
         if now is not None and now.path != before.path and now.sha256 != before.sha256:

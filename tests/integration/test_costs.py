@@ -11,6 +11,7 @@ from memory import Allocations
 from properties.models import INTERACTIONS, alone, published_spec, symmetric_spec
 
 from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.graph.index_sets import AtomPairs
 from gemnet_blocks.graph.padded import AtomGroups, Chains
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 from gemnet_blocks.model.gemnet import GemNet
@@ -100,8 +101,8 @@ def test_index_sets_are_those_of_the_plan() -> None:
     structures = slab(2, 2)
     fast = model_with("factorised").topology(structures).indices
     slow = model_with("explicit").topology(structures).indices
-    assert {type(found) for found in fast.values()} == {AtomGroups, Chains}
-    assert {type(found) for found in slow.values()} == {Triplets, Quadruplets}
+    assert {type(found) for found in fast.values()} == {AtomGroups, AtomPairs, Chains}
+    assert {type(found) for found in slow.values()} == {AtomPairs, Triplets, Quadruplets}
     counts = [{request.listed: found.count for request, found in indices.items()} for indices in (fast, slow)]
     assert counts[0] == counts[1]
     assert len(counts[0]) == len(INTERACTIONS) - 1
