@@ -190,8 +190,10 @@ def test_training_starts_from_model_files_only(folder: Path) -> None:
         ("run/checkpoint.ckpt", "the checkpoint of a training run"),
     ):
         config = load_config(folder / "train.yaml", {"training.start_from": name})
+        source = Source.of(config)
+        assert source is not None
         with pytest.raises(StateError, match=f"training.start_from: .*{name}: .* it is {kind}"):
-            Source.of(config)
+            source.with_frames()
 
 
 def test_the_folder_of_a_run_stands_for_its_best_model(folder: Path) -> None:
