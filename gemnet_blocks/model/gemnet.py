@@ -216,6 +216,7 @@ class GemNet(WeightedModule):
         topology: Topology | Pairs | Neighbors | None = None,
         memory_budget: float | None = None,
         stress: bool = False,
+        given: Pairs | Neighbors | None = None,
     ) -> Prediction:
         """Predict energies and forces.
 
@@ -230,6 +231,7 @@ class GemNet(WeightedModule):
                 time, instead of being kept: less memory for more time. None: that of the model, which has none unless
                 it was built with one.
             stress: whether stresses are computed too, in the backward pass of gradient forces.
+            given: the earlier name of `topology`, for pairs and neighbors.
 
         Raises:
             StructureError: a structure cannot be computed, or has no volume to divide a stress by.
@@ -243,6 +245,7 @@ class GemNet(WeightedModule):
             self.check_stress()
         memory_budget = byte_count("predictions", "memory_budget", memory_budget)
         memory_budget = self.memory_budget if memory_budget is None else memory_budget
+        topology = given if topology is None else topology
         if memory_budget and topology is None:  # what it takes depends on how many neighbors there are
             topology = self.trunk.graphs.neighbors(structures)
         short = self._exceeds(memory_budget, structures, topology)
