@@ -17,6 +17,7 @@ from helpers import (
     assert_same_function,
     differentiable,
     edge_set_rules,
+    graphs_by,
     molecule,
     slab,
     small_cell,
@@ -101,7 +102,7 @@ def test_edge_sets_are_those_that_models_use(kind: str, ties: CapRule, symmetriz
     rules = edge_set_rules(symmetrization)
     # wider than what it is within
     rules["quad"] = EdgeSetOptions(cutoff=CUTOFFS["atom"], max_neighbors=2, tags=(1, 2), within="main")
-    graphs = GraphBuilder(rules, list(CUTOFFS), [], VesinSearch(), ties)(structures, torch.float64)
+    graphs = graphs_by(GraphBuilder(rules, list(CUTOFFS), [], VesinSearch(), ties), structures)
     slow = oracles.edge_sets(rules, structures, oracles.Ruling(ties))
     inputs = [structures.positions, structures.cells]
     for name, edges in slow.items():
