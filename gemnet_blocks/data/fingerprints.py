@@ -16,6 +16,9 @@ from gemnet_blocks.structures import Structures
 
 Hashes = npt.NDArray[np.uint64]
 
+ATOMS_AT_ONCE = 2000
+"""Atoms, of several structures, whose fingerprints are best made together."""
+
 _WAVES, _FIRST, _SPACING = 10, 130.0, 3.7
 """The number of wave numbers q, the smallest one, and the difference between them, in 1/Å: where a distance changes by
 0.01 Å, the phases q·d become others; rounding to 0.0001 Å hardly changes them."""

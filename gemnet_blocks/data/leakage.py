@@ -17,16 +17,13 @@ from ase.data import chemical_symbols
 
 from gemnet_blocks.data.cache_files import structure_hash
 from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.fingerprints import Hashes, fingerprints
+from gemnet_blocks.data.fingerprints import ATOMS_AT_ONCE, Hashes, fingerprints
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.charges import Unread, UnreadError, refused
-
-_ATOMS_AT_ONCE = 2000
-"""Atoms, of several structures, whose pairs are searched for together."""
 
 _ROUNDING = 1e-3
 """Positions that differ by less, in Å, are the same."""
@@ -182,7 +179,7 @@ class _PairSearch:
         """Take in one structure."""
         self._waiting.append((index, item))
         self._atoms += item.structures.atom_count
-        if self._atoms >= _ATOMS_AT_ONCE:
+        if self._atoms >= ATOMS_AT_ONCE:
             self._search()
 
     def finish(self, count: int) -> None:

@@ -12,15 +12,12 @@ import numpy as np
 
 from gemnet_blocks.data.batching import BudgetSampler
 from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.fingerprints import Hashes, possible_fingerprints
+from gemnet_blocks.data.fingerprints import ATOMS_AT_ONCE, Hashes, possible_fingerprints
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.data.leakage import Survey, structure_keys
 
 _VERSION = 2
 """The version of the hashes that are written: fingerprints. Version 1, which is read too, had hashes of positions."""
-
-_ATOMS_AT_ONCE = 2000
-"""Atoms, of several structures, whose pairs are searched for together."""
 
 _AT_MOST = 2_000_000
 """Hashes kept of one part, 16 MB: of larger sets the smallest hashes stand for all."""
@@ -124,7 +121,7 @@ class TrainedFrames:
         """
         found = {"train": 0, "validation": 0}
         first = None
-        for indices in BudgetSampler(dataset.atom_counts, _ATOMS_AT_ONCE):
+        for indices in BudgetSampler(dataset.atom_counts, ATOMS_AT_ONCE):
             items = [dataset[index] for index in indices]
             for index, hashes in zip(indices, self._possible_hashes(items), strict=True):
                 part = self._part(hashes)
