@@ -114,22 +114,24 @@ class TripletOptions(InteractionOptions):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TripletGeometry:
-    """What triplet interactions read.
+    """Projected distances and angles of the triplets c→a←b, shared by all blocks.
 
     Attributes:
-        radial: projected radial functions of the main edges.
-        angular_sum: from messages of main edges to main edges.
+        radial: projected radial functions of the edges b→a.
+        source: the atom b of each of them.
+        angular_sum: from messages of the edges b→a to the edges c→a, or to the atoms a.
         reverse: the opposite of each main edge.
     """
 
-    radial: Float[Tensor, "edges radial_size"]
+    radial: Float[Tensor, "inner_edges radial_size"]
+    source: Int[Tensor, " inner_edges"]
     angular_sum: AngularSum
     reverse: Int[Tensor, " edges"]
 
 
 @final
 class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
-    """Project the distances and angles of triplets.
+    """Project the distances and angles of triplets c→a←b of two edge sets, which may be the same.
 
     Args:
         triplet_sum: makes the sum over triplets.
@@ -141,14 +143,28 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         super().__init__()
         self.radial = linear(radial_count, radial_size)
         self.triplet_sum = triplet_sum
+        outer, inner = triplet_sum.request.outer, triplet_sum.request.inner
+        self.inner = inner
+        self.edge_sets = tuple(name for name in (outer, inner) if name != MAIN)
         self.requests = triplet_sum.requests
         self.method = triplet_sum.method
-        self.radial_on = (MAIN,)
-        self.angular_radial_on = (MAIN,)
+        self.radial_on = (inner,)
+        self.angular_radial_on = (outer,)
+
+    @classmethod
+    def from_context(cls, outer: str, inner: str, context: BuildContext, over: Over = "edges") -> SharedTripletGeometry:
+        """Make it with the bases and sizes of a spec."""
+        triplet_sum = TripletSum.from_context(outer, inner, context, over)
+        return cls(triplet_sum, context.radial_count, context.sizes.radial)
 
     def forward(self, graphs: Graphs, radial: RadialValues) -> TripletGeometry:
         """What the blocks read."""
-        return TripletGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial), graphs.main.reverse)
+        return TripletGeometry(
+            self.radial(radial.radial[self.inner]),
+            graphs.edge_sets[self.inner].source,
+            self.triplet_sum(graphs, radial),
+            graphs.main.reverse,
+        )
 
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
         """The edge b→a of every triplet c→a←b."""
@@ -193,9 +209,7 @@ class TripletInteraction(Interaction[TripletGeometry]):
     @classmethod
     def shared_geometry(cls, options: TripletOptions, context: BuildContext) -> SharedTripletGeometry:
         """Make the part that all blocks share."""
-        return SharedTripletGeometry(
-            TripletSum.from_context(MAIN, MAIN, context), context.radial_count, context.sizes.radial
-        )
+        return SharedTripletGeometry.from_context(MAIN, MAIN, context)
 
     @classmethod
     def from_options(cls, options: TripletOptions, context: BuildContext) -> TripletInteraction:
@@ -226,60 +240,8 @@ class AtomEdgeOptions(InteractionOptions):
         return {"graph": self.graph}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class AtomEdgeGeometry:
-    """What atom–edge interactions read.
-
-    Attributes:
-        radial: projected radial functions of the edges b→a.
-        source: the atom b of each of them.
-        angular_sum: from messages of the edges b→a to the main edges c→a.
-        reverse: the opposite of each main edge.
-    """
-
-    radial: Float[Tensor, "neighbor_edges radial_size"]
-    source: Int[Tensor, " neighbor_edges"]
-    angular_sum: AngularSum
-    reverse: Int[Tensor, " edges"]
-
-
 @final
-class SharedAtomEdgeGeometry(InteractionGeometry[AtomEdgeGeometry]):
-    """Project the distances and angles of triplets of a main edge and an edge to a neighbor.
-
-    Args:
-        triplet_sum: makes the sum over triplets.
-        radial_count: radial functions.
-        radial_size: their projections.
-    """
-
-    def __init__(self, triplet_sum: TripletSum, radial_count: int, radial_size: int) -> None:
-        super().__init__()
-        self.radial = linear(radial_count, radial_size)
-        self.triplet_sum = triplet_sum
-        self.graph = triplet_sum.request.inner
-        self.edge_sets = (self.graph,)
-        self.requests = triplet_sum.requests
-        self.method = triplet_sum.method
-        self.radial_on = (self.graph,)
-        self.angular_radial_on = (MAIN,)
-
-    def forward(self, graphs: Graphs, radial: RadialValues) -> AtomEdgeGeometry:
-        """What the blocks read."""
-        return AtomEdgeGeometry(
-            self.radial(radial.radial[self.graph]),
-            graphs.edge_sets[self.graph].source,
-            self.triplet_sum(graphs, radial),
-            graphs.main.reverse,
-        )
-
-    def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
-        """The edge b→a of every triplet c→a←b."""
-        return self.triplet_sum.request.build(topology.edges).inner
-
-
-@final
-class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):
+class AtomEdgeInteraction(Interaction[TripletGeometry]):
     """m_ca ← Σ_b of messages of the atoms b near a, weighted by rad(d_ca) cir(φ_cab).
 
     As the triplet interaction, with Dense(h)_b in place of Dense(m)_ba and the edges b→a from an edge set of their own.
@@ -316,11 +278,9 @@ class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):
         self.up = SymmetricUp(up_size, edge_size, activation)
 
     @classmethod
-    def shared_geometry(cls, options: AtomEdgeOptions, context: BuildContext) -> SharedAtomEdgeGeometry:
+    def shared_geometry(cls, options: AtomEdgeOptions, context: BuildContext) -> SharedTripletGeometry:
         """Make the part that all blocks share."""
-        return SharedAtomEdgeGeometry(
-            TripletSum.from_context(MAIN, options.graph, context), context.radial_count, context.sizes.radial
-        )
+        return SharedTripletGeometry.from_context(MAIN, options.graph, context)
 
     @classmethod
     def from_options(cls, options: AtomEdgeOptions, context: BuildContext) -> AtomEdgeInteraction:
@@ -328,7 +288,7 @@ class AtomEdgeInteraction(Interaction[AtomEdgeGeometry]):
         sizes = context.sizes
         return cls(sizes.atom, sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
 
-    def forward(self, embeddings: Embeddings, geometry: AtomEdgeGeometry) -> Float[Tensor, "edges edge_size"]:
+    def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
         """The message to each main edge."""
         x = self.message(embeddings.atoms, geometry.radial, geometry.source)
         return self.up(self.contraction(geometry.angular_sum, x), geometry.reverse)
@@ -351,51 +311,8 @@ class EdgeAtomOptions(InteractionOptions):
         return {"graph": self.graph}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class EdgeAtomGeometry:
-    """What edge–atom interactions read.
-
-    Attributes:
-        radial: projected radial functions of the main edges b→a.
-        angular_sum: from messages of main edges to atoms.
-    """
-
-    radial: Float[Tensor, "edges radial_size"]
-    angular_sum: AngularSum
-
-
 @final
-class SharedEdgeAtomGeometry(InteractionGeometry[EdgeAtomGeometry]):
-    """Project the distances and angles of triplets of an edge to a neighbor and a main edge.
-
-    Args:
-        triplet_sum: makes the sum over triplets.
-        radial_count: radial functions.
-        radial_size: their projections.
-    """
-
-    def __init__(self, triplet_sum: TripletSum, radial_count: int, radial_size: int) -> None:
-        super().__init__()
-        self.radial = linear(radial_count, radial_size)
-        self.triplet_sum = triplet_sum
-        self.graph = triplet_sum.request.outer
-        self.edge_sets = (self.graph,)
-        self.requests = triplet_sum.requests
-        self.method = triplet_sum.method
-        self.radial_on = (MAIN,)
-        self.angular_radial_on = (self.graph,)
-
-    def forward(self, graphs: Graphs, radial: RadialValues) -> EdgeAtomGeometry:
-        """What the blocks read."""
-        return EdgeAtomGeometry(self.radial(radial.radial[MAIN]), self.triplet_sum(graphs, radial))
-
-    def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
-        """The edge b→a of every triplet c→a←b."""
-        return self.triplet_sum.request.build(topology.edges).inner
-
-
-@final
-class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
+class EdgeAtomInteraction(Interaction[TripletGeometry]):
     """h_a ← Σ_c Σ_b of messages of the main edges b→a, weighted by rad(d_ca) cir(φ_cab).
 
     As the triplet interaction up to the contraction, x_a = scale·lin(flatten Σ_{c→a} Σ_l B[c→a, k, l]
@@ -432,13 +349,9 @@ class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
         self.up = Dense(up_size, atom_size, activation)
 
     @classmethod
-    def shared_geometry(cls, options: EdgeAtomOptions, context: BuildContext) -> SharedEdgeAtomGeometry:
+    def shared_geometry(cls, options: EdgeAtomOptions, context: BuildContext) -> SharedTripletGeometry:
         """Make the part that all blocks share."""
-        return SharedEdgeAtomGeometry(
-            TripletSum.from_context(options.graph, MAIN, context, over="atoms"),
-            context.radial_count,
-            context.sizes.radial,
-        )
+        return SharedTripletGeometry.from_context(options.graph, MAIN, context, over="atoms")
 
     @classmethod
     def from_options(cls, options: EdgeAtomOptions, context: BuildContext) -> EdgeAtomInteraction:
@@ -446,7 +359,7 @@ class EdgeAtomInteraction(Interaction[EdgeAtomGeometry]):
         sizes = context.sizes
         return cls(sizes.atom, sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
 
-    def forward(self, embeddings: Embeddings, geometry: EdgeAtomGeometry) -> Float[Tensor, "atoms atom_size"]:
+    def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "atoms atom_size"]:
         """The message to each atom."""
         x = self.message(embeddings.edges, geometry.radial)
         return self.up(self.contraction(geometry.angular_sum, x))

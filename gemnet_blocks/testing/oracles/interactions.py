@@ -17,8 +17,6 @@ from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction, SharedQ
 from gemnet_blocks.interactions.triplet import (
     AtomEdgeInteraction,
     EdgeAtomInteraction,
-    SharedAtomEdgeGeometry,
-    SharedEdgeAtomGeometry,
     SharedTripletGeometry,
     TripletInteraction,
     TripletSum,
@@ -72,14 +70,14 @@ def triplet(
 
 def atom_edge(
     block: AtomEdgeInteraction,
-    shared: SharedAtomEdgeGeometry,
+    shared: SharedTripletGeometry,
     embeddings: Embeddings,
     graphs: Graphs,
     radial: RadialValues,
 ) -> Float[Tensor, "edges edge_size"]:
     """The atom–edge interaction, atoms to edges: as `triplet`, from Dense(h)_b on an edge set of its own."""
-    atoms_b = dense(block.message.dense, embeddings.atoms)[graphs.edge_sets[shared.graph].source]
-    x = message(block.message, atoms_b, _linear(shared.radial, radial, shared.graph))
+    atoms_b = dense(block.message.dense, embeddings.atoms)[graphs.edge_sets[shared.inner].source]
+    x = message(block.message, atoms_b, _linear(shared.radial, radial, shared.inner))
     sums = sum_over_triplets(shared.triplet_sum, graphs, x)
     z = contract(block.contraction, project(shared.triplet_sum.projection, radial.angular["main"]), sums)
     return to_both_directions(block.up, z, edges_of(graphs.main.edges))
@@ -87,7 +85,7 @@ def atom_edge(
 
 def edge_atom(
     block: EdgeAtomInteraction,
-    shared: SharedEdgeAtomGeometry,
+    shared: SharedTripletGeometry,
     embeddings: Embeddings,
     graphs: Graphs,
     radial: RadialValues,
@@ -98,10 +96,11 @@ def edge_atom(
     """
     x = message(block.message, dense(block.message.dense, embeddings.edges), _linear(shared.radial, radial, "main"))
     sums = sum_over_triplets(shared.triplet_sum, graphs, x)
-    projection = project(shared.triplet_sum.projection, radial.angular[shared.graph])
+    outer = shared.triplet_sum.request.outer
+    projection = project(shared.triplet_sum.projection, radial.angular[outer])
     zeros = x.new_zeros(len(embeddings.atoms), projection.shape[1], x.shape[1])
     per_atom = list(zeros)
-    for i, ca in enumerate(edges_of(graphs.edge_sets[shared.graph])):
+    for i, ca in enumerate(edges_of(graphs.edge_sets[outer])):
         per_atom[ca.target] = per_atom[ca.target] + projection[i] @ sums[i]
     return dense(block.up, linear_of_flattened(block.contraction, stacked(per_atom, zeros)))
 
@@ -165,9 +164,9 @@ def interaction(
         return triplet(block, shared, embeddings, graphs, radial)
     if isinstance(block, QuadrupletInteraction) and isinstance(shared, SharedQuadrupletGeometry):
         return quadruplet(block, shared, embeddings, graphs, radial)
-    if isinstance(block, AtomEdgeInteraction) and isinstance(shared, SharedAtomEdgeGeometry):
+    if isinstance(block, AtomEdgeInteraction) and isinstance(shared, SharedTripletGeometry):
         return atom_edge(block, shared, embeddings, graphs, radial)
-    if isinstance(block, EdgeAtomInteraction) and isinstance(shared, SharedEdgeAtomGeometry):
+    if isinstance(block, EdgeAtomInteraction) and isinstance(shared, SharedTripletGeometry):
         return edge_atom(block, shared, embeddings, graphs, radial)
     if isinstance(block, AtomAtomInteraction) and isinstance(shared, SharedAtomAtomGeometry):
         return atom_atom(block, shared, embeddings, graphs, radial)

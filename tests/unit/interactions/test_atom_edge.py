@@ -23,7 +23,7 @@ from gemnet_blocks.aggregation.scatter import TorchSums
 from gemnet_blocks.basis.circular import Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
-from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, SharedAtomEdgeGeometry, TripletSum
+from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, SharedTripletGeometry, TripletSum
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -45,9 +45,9 @@ def atom_edge_block() -> AtomEdgeInteraction:
     return AtomEdgeInteraction(atom_size=5, edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2)
 
 
-def shared_geometry() -> SharedAtomEdgeGeometry:
+def shared_geometry() -> SharedTripletGeometry:
     projection = RadialAngularProjection(radial_count=4, angular_count=3, size=2)
-    return SharedAtomEdgeGeometry(
+    return SharedTripletGeometry(
         TripletSum(REQUEST, Legendre(3), projection, TorchSums(), plan=PLAN), radial_count=3, radial_size=2
     )
 

@@ -23,7 +23,7 @@ from gemnet_blocks.aggregation.scatter import TorchSums
 from gemnet_blocks.basis.circular import Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
-from gemnet_blocks.interactions.triplet import EdgeAtomInteraction, SharedEdgeAtomGeometry, TripletSum
+from gemnet_blocks.interactions.triplet import EdgeAtomInteraction, SharedTripletGeometry, TripletSum
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -45,9 +45,9 @@ def edge_atom_block() -> EdgeAtomInteraction:
     return EdgeAtomInteraction(atom_size=5, edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2)
 
 
-def shared_geometry() -> SharedEdgeAtomGeometry:
+def shared_geometry() -> SharedTripletGeometry:
     projection = RadialAngularProjection(radial_count=4, angular_count=3, size=2)
-    return SharedEdgeAtomGeometry(
+    return SharedTripletGeometry(
         TripletSum(REQUEST, Legendre(3), projection, TorchSums(), "atoms", PLAN), radial_count=3, radial_size=2
     )
 
