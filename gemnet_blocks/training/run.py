@@ -102,16 +102,18 @@ class Run:
             remove_leftovers(folder)
         saved = _saved(folder / FILE, config, processes.world, resume)
         source = Source.of(config) if saved is None else Source.of_resumed(saved, config, folder / FILE)
+        trained = None
         if saved is None and source is not None:
-            source = source.with_frames()
+            trained = source.trained(config.model)
+            source = source.with_frames_of(trained)
         data = open_parts(config)
         check_data(config, data)
         if saved is not None:
             check_same_data(folder / FILE, saved.get("data", data.digest), data.digest)
         references = References.from_dict(saved["references"]) if saved else None
         potential = initial_potential(config, data, references)
-        if saved is None and source is not None:
-            source.fill(potential.model, config.model, data.surveys["train"].elements)
+        if trained is not None and source is not None:
+            source.fill(trained, potential.model, config.model, data.surveys["train"].elements)
         feed = Feed(data.train, config, processes)
         if saved is None:
             prepare_scales(config, feed, potential.model.to(processes.device(config.training.device)))

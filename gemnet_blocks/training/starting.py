@@ -15,7 +15,7 @@ from gemnet_blocks.data.options import located
 from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.potential.model_file import load_potential, misfits, model_path, read_model_file
+from gemnet_blocks.potential.model_file import load_potential, misfits, model_path
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import build_shapes
 from gemnet_blocks.spec.document import entries
@@ -57,18 +57,6 @@ class Source:
             ) from error
         return cls(str(path.resolve()), hashlib.sha256(content).hexdigest())
 
-    def with_frames(self) -> Source:
-        """Read the record of the structures that the model was trained on.
-
-        Raises:
-            StateError: the file is not a model file, or is damaged.
-        """
-        try:
-            frames = read_model_file(self.path).frames
-        except StateError as error:
-            raise StateError(f"training.start_from: {error}") from error
-        return replace(self, frames=None if frames is None else frames.to_text())
-
     @classmethod
     def of_resumed(cls, saved: Mapping[str, Any], config: TrainingConfig, checkpoint: Path) -> Source | None:
         """The model file that a run began with, which may be gone by now.
@@ -108,37 +96,53 @@ class Source:
         """Add the structures that the model was trained on before to the record of a run."""
         return frames.and_of_source(None if self.frames is None else TrainedFrames.from_text(self.frames))
 
-    def fitting(self, model: GemNet, spec: Spec) -> Potential:
-        """Read the trained model, whose weights fit into a model of a spec.
+    def trained(self, spec: Spec) -> Potential:
+        """Read the trained model.
+
+        Args:
+            spec: of the model to train; the file may name the custom components that it was read with.
+
+        Raises:
+            StateError: the file is not a model file, or is damaged.
+            SpecError: the model of the file cannot be built.
+        """
+        try:
+            return load_potential(self.path, extra=spec.catalog.extra, allow_imports=spec.catalog.allow_imports)
+        except StateError as error:
+            raise StateError(f"training.start_from: {error}") from error
+
+    def with_frames_of(self, trained: Potential) -> Source:
+        """Keep the record of the structures that the model was trained on."""
+        return replace(self, frames=None if trained.frames is None else trained.frames.to_text())
+
+    def check_fit(self, trained: Potential, model: GemNet, spec: Spec) -> None:
+        """Check that the weights of the trained model fit into a model of a spec.
 
         Raises:
             SpecError: weights are missing, have no place in the model, or are of other shapes; lists them.
-            StateError: the file is not a model file, or is damaged.
         """
-        trained = load_potential(self.path, extra=spec.catalog.extra, allow_imports=spec.catalog.allow_imports)
         places = model.state_dict()
         if problems := misfits(places, trained.model.state_dict(), places):
             raise SpecError(
                 f"training.start_from: the weights of {self.path} do not fit `model`: {problems}. Give `model` the "
                 f"architecture of that file, from which it differs in {_differing(trained.spec, spec)}"
             )
-        return trained
 
-    def fill(self, model: GemNet, spec: Spec, elements: frozenset[int]) -> None:
+    def fill(self, trained: Potential, model: GemNet, spec: Spec, elements: frozenset[int]) -> None:
         """Put the weights into a model.
 
         A warning tells of a spec that differs although the weights fit, and of elements that the source never saw.
 
         Args:
+            trained: the trained model.
             model: the model; its weights become those of the source, in its own type of numbers.
             spec: what it was built from.
             elements: atomic numbers in the data.
 
         Raises:
             SpecError: weights are missing, have no place in the model, or are of other shapes; lists them.
-            StateError: the file is not a model file, or is damaged.
         """
-        trained = self.fitting(model, spec)
+        self.check_fit(trained, model, spec)
         model.load_state_dict(trained.model.state_dict())
         if differing := _differing(trained.spec, spec):
             warnings.warn(
@@ -165,7 +169,7 @@ def check_start(config: TrainingConfig) -> None:
     """
     source = Source.of(config)
     if source is not None:
-        source.fitting(build_shapes(config.model), config.model)
+        source.check_fit(source.trained(config.model), build_shapes(config.model), config.model)
 
 
 def _differing(there: Spec, here: Spec) -> str:

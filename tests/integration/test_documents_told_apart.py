@@ -193,7 +193,7 @@ def test_training_starts_from_model_files_only(folder: Path) -> None:
         source = Source.of(config)
         assert source is not None
         with pytest.raises(StateError, match=f"training.start_from: .*{name}: .* it is {kind}"):
-            source.with_frames()
+            source.trained(config.model)
 
 
 def test_the_folder_of_a_run_stands_for_its_best_model(folder: Path) -> None:
