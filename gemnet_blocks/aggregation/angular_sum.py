@@ -105,7 +105,7 @@ class SumOverEdges(AngularSum):
         return self._sums.by_index(of_edges, self._target, self._atom_count)
 
 
-AngularMethod = Literal["auto", "factorised", "explicit"]
+AngularMethod = Literal["auto", "factorized", "explicit"]
 """explicit: triplets and quadruplets are listed, the definition. factorised: products of matrices per atom, of which no
 list is made. auto: factorised where possible."""
 

@@ -36,7 +36,7 @@ from gemnet_blocks.spec.catalog import (
     ENVELOPE,
     INTERACTION,
     RADIAL,
-    READ_OUT,
+    READOUT,
     SPHERICAL,
     Catalog,
     did_you_mean,
@@ -76,11 +76,12 @@ class Execution:
     def __post_init__(self) -> None:
         for name in ("angular", "atoms_at_most", "memory_budget", "compile"):
             object.__setattr__(self, name, plain(getattr(self, name)))
+        object.__setattr__(self, "angular", current_spelling(self.angular))
         methods = self.angular.values() if isinstance(self.angular, Mapping) else (self.angular,)
         for field, values, allowed in (
             ("search", (self.search,), ("auto", "vesin", "torch", "torch_cluster")),
             ("sums", (self.sums,), ("torch", "torch_scatter")),
-            ("angular", methods, ("auto", "factorised", "explicit")),
+            ("angular", methods, ("auto", "factorized", "explicit")),
             ("matmul", (self.matmul,), ("float32", "bfloat16")),
         ):
             for value in values:
@@ -96,6 +97,13 @@ class Execution:
         """How the sums of one interaction are computed."""
         method = self.angular.get(interaction, "auto") if isinstance(self.angular, Mapping) else self.angular
         return AngularPlan(method, self.atoms_at_most)
+
+
+def current_spelling(angular: Any) -> Any:
+    """Replace `factorised`, the earlier spelling, in the method of all interactions or in methods by interaction."""
+    if isinstance(angular, Mapping):
+        return {name: current_spelling(method) for name, method in angular.items()}
+    return "factorized" if angular == "factorised" else angular
 
 
 @ordinary_tensors()
@@ -243,11 +251,11 @@ class _Builder:
         ]
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
-        read_out_context = ReadOutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
-        read_out_class = self.find(READ_OUT, spec.read_out)
-        with _named("read_out"):
-            output_blocks = [read_out_class.output_block(spec.read_out, read_out_context) for _ in (None, *blocks)]
-            read_out = read_out_class.from_options(spec.read_out, read_out_context)
+        context = ReadOutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
+        readout_class = self.find(READOUT, spec.readout)
+        with _named("readout"):
+            output_blocks = [readout_class.output_block(spec.readout, context) for _ in (None, *blocks)]
+            readout = readout_class.from_options(spec.readout, context)
         head: DirectForces | GradientForces | None = None
         if isinstance(forces, DirectForcesOptions):
             head = DirectForces(forces.coupled, self.sums)
@@ -255,7 +263,7 @@ class _Builder:
             head = GradientForces(forces.dynamic_scaling)
         return GemNet(
             Trunk(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
-            read_out,
+            readout,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
             self.execution.memory_budget,

@@ -23,14 +23,14 @@ from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, Per
 from gemnet_blocks.model.readout import ConcatenatedReadOut, ReadOut, SummedReadOut
 from gemnet_blocks.options import Options
 
-INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READ_OUT = (
+INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT = (
     "interaction",
     "atom embedding",
     "radial basis",
     "envelope",
     "circular basis",
     "spherical basis",
-    "read-out",
+    "readout",
 )
 
 BASE_CLASSES: Mapping[str, type] = {
@@ -40,7 +40,7 @@ BASE_CLASSES: Mapping[str, type] = {
     ENVELOPE: envelopes.Envelope,
     CIRCULAR: circular.CircularBasis,
     SPHERICAL: spherical.SphericalBasis,
-    READ_OUT: ReadOut,
+    READOUT: ReadOut,
 }
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
@@ -64,7 +64,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian_outer": spherical.GaussianOuter,
         "real_harmonics": spherical.RealHarmonics,
     },
-    READ_OUT: {"concatenated": ConcatenatedReadOut, "summed": SummedReadOut},
+    READOUT: {"concatenated": ConcatenatedReadOut, "summed": SummedReadOut},
 }
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from gemnet_blocks.spec.catalog import INTERACTION
 from gemnet_blocks.spec.part import built_in_schemas
-from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.resolve import RENAMED, Spec
 
 
 def json_schema() -> dict[str, Any]:
@@ -23,13 +23,26 @@ def json_schema() -> dict[str, Any]:
         "if": {"required": ["extends"]},
         "then": {"$ref": "#/$defs/differences"},
         "else": {"$ref": "#/$defs/complete"},
-        "$defs": {"complete": _complete("#/$defs/complete"), "differences": _differences("#/$defs/differences")},
+        "$defs": {
+            "complete": {
+                **_complete("#/$defs/complete"),
+                "allOf": [{"oneOf": [{"required": [old]}, {"required": [new]}]} for old, new in RENAMED.items()],
+            },
+            "differences": {
+                **_differences("#/$defs/differences"),
+                "allOf": [{"not": {"required": [old, new]}} for old, new in RENAMED.items()],
+            },
+        },
     }
 
 
 def _complete(address: str) -> dict[str, Any]:
     """Of files that stand alone. The type of an interaction is its name where it is not given."""
     schema = Spec.model_json_schema(ref_template=f"{address}/$defs/{{model}}")
+    for old, new in RENAMED.items():
+        earlier = {"description": f"The earlier name of `{new}`.", "deprecated": True}
+        schema["properties"][old] = {**schema["properties"][new], **earlier}
+        schema["required"].remove(new)
     interactions = schema["properties"]["interactions"]
     schema["$defs"]["interaction"] = interactions["additionalProperties"]
 

@@ -16,7 +16,7 @@ from gemnet_blocks.spec.catalog import (
     ENVELOPE,
     INTERACTION,
     RADIAL,
-    READ_OUT,
+    READOUT,
     SPHERICAL,
     Catalog,
     did_you_mean,
@@ -33,7 +33,7 @@ KIND_AT: Mapping[Route, str] = {
     ("bases", "circular"): CIRCULAR,
     ("bases", "spherical"): SPHERICAL,
     ("atom_embedding",): ATOM_EMBEDDING,
-    ("read_out",): READ_OUT,
+    ("readout",): READOUT,
 }
 FORCES: Route = ("heads", "forces")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, near, search_beside
+from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -25,6 +26,7 @@ from gemnet_blocks.spec.document import (
     shown,
 )
 from gemnet_blocks.spec.explain import KIND_AT, kind_at, part_options, problems_of, spec_options
+from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
 """Sections whose entries null removes."""
 NOTHING = Document({})
+RENAMED: Mapping[str, str] = {"read_out": "readout"}
+"""Sections of specs by the names that they had in earlier versions, which are still read."""
 PATCH = "patch"
 """Where the entries of changes are written that no file says."""
 
@@ -86,7 +90,7 @@ def load_spec(
     of a part changes, it keeps the fields that the new type has too. Reading a spec runs no code.
 
     Args:
-        path: a YAML file.
+        path: a YAML file, or the name of a spec that the library ships, such as `gemnet-oc`; see `list_specs`.
         patches: further changes, by (dotted) path, as `Spec.patch` takes them.
         extra: your own parts by the name that `type` gives them; may also be given to `build` only.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported already here; modules in the
@@ -96,7 +100,7 @@ def load_spec(
         SpecError: one error with every problem: file, line, path, and what may have been meant.
     """
     catalog = Catalog().plus(extra, allow_imports)
-    path = Path(path)
+    path = find_spec(path)
     if not path.exists():
         raise SpecError(f"{path}: {absent(path)}{near_file(path)}")
     if allow_imports:
@@ -137,6 +141,7 @@ def validate(document: Document, catalog: Catalog) -> Spec:
     Raises:
         SpecError: one error with every problem.
     """
+    document = with_current_names(document)
     problems = [*document.problems, *document.impossible_numbers(), *problems_with_names(document, catalog)]
     known = {problem.route for problem in problems}
     spec = None
@@ -171,9 +176,29 @@ def merge(base: Document, changes: Document, catalog: Catalog) -> Document:
     Where a change names another `type` of part, of the base's fields only those that the new type has are kept.
     Removing an interaction or edge set that does not exist becomes a problem of the result.
     """
+    base, changes = with_current_names(base), with_current_names(changes)
     problems = [*base.problems, *changes.problems]
     data = _merge(base.data, changes.data, (), catalog, problems)
     return Document(data, merged_places(base, changes), tuple(problems))
+
+
+def with_current_names(spec: Document) -> Document:
+    """Rename the sections that a spec calls by their earlier names; both names of one section are a problem."""
+    for old, new in RENAMED.items():
+        if old in spec.data and new in spec.data:
+            problem = Problem((old,), f"is the earlier name of {new!r}, which is given too: remove one")
+            spec = replace(spec, problems=(*spec.problems, problem))
+        elif old in spec.data:
+            spec = Document(
+                {new if key == old else key: value for key, value in spec.data.items()},
+                {_renamed(route, old, new): place for route, place in spec.places.items()},
+                tuple(replace(one, route=_renamed(one.route, old, new)) for one in spec.problems),
+            )
+    return spec
+
+
+def _renamed(route: Route, old: str, new: str) -> Route:
+    return (new, *route[1:]) if route[:1] == (old,) else route
 
 
 def _merge(
@@ -216,23 +241,11 @@ def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Docu
     where = f"{document.place(('extends',))}: extends"
     if not isinstance(base, str):
         raise SpecError(f"{where}: must be the path of one spec file")
-    base_path, chain = path.parent / base, [*below, path.resolve()]
-    if not base_path.is_file():
-        missing = absent(base_path) if base_path.is_symlink() else "does not exist"
-        reason = "is a directory" if base_path.is_dir() else f"{missing}{near_file(base_path)}"
-        raise SpecError(f"{where}: {base_path} {reason}")
+    base_path, chain = existing_spec(base, path.parent, where), [*below, path.resolve()]
     if base_path.resolve() in chain:
         circle = [*chain[chain.index(base_path.resolve()) :], base_path]
         raise SpecError(f"{where}: files extend each other: {' → '.join(link.name for link in circle)}")
     return merge(read_with_bases(base_path, catalog, chain), changes, catalog)
-
-
-def near_file(path: Path) -> str:
-    """Suggest the spec file in the same folder that may be meant instead of one that is missing, not of a link."""
-    if path.is_symlink():
-        return ""
-    names = [file.name for file in path.parent.glob("*") if file.suffix in (".yaml", ".yml") and file != path]
-    return near(path.name, names)
 
 
 def as_document(changes: Mapping[str, Any]) -> Document:

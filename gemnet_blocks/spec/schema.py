@@ -27,7 +27,7 @@ from gemnet_blocks.spec.catalog import (
     ENVELOPE,
     INTERACTION,
     RADIAL,
-    READ_OUT,
+    READOUT,
     SPHERICAL,
     Catalog,
 )
@@ -104,8 +104,8 @@ class SpecFields(Options):
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
     """The interactions of every block by name; `type` is the name where it is not given. The same kind may appear twice
     under two names, each with weights of its own, on edge sets of its own where it names any."""
-    read_out: Annotated[Options, PartOf(READ_OUT)]
-    """What is made of the embeddings before the first block and behind each."""
+    readout: Annotated[Options, PartOf(READOUT)]
+    """How the embeddings before the first block and after each block become one number per atom and per edge."""
     heads: HeadOptions
     """What the model predicts."""
 
@@ -160,6 +160,11 @@ class SpecFields(Options):
         return hash(self.content_hash)
 
     @property
+    def read_out(self) -> Options:
+        """The earlier name of `readout`."""
+        return self.readout
+
+    @property
     def catalog(self) -> Catalog:
         """The parts that the spec was read with: the built-in ones, and those that the caller passed."""
         return self._catalog
@@ -199,6 +204,7 @@ class SpecFields(Options):
             del content["neighbors"]["fade_width"]
         if isinstance(self.atom_embedding, ElementEmbeddingOptions):
             del content["atom_embedding"]  # specs had no such field once, and keep their names
+        content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 

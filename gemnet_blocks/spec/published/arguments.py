@@ -114,8 +114,8 @@ ROUTES: Mapping[str, Route] = {
     "emb_size_quad_out": ("interactions", "quadruplet", "up"),
     "emb_size_aint_in": ("interactions", "atom_atom", "down"),
     "emb_size_aint_out": ("interactions", "atom_atom", "up"),
-    "num_output_afteratom": ("read_out", "after_atom"),
-    "num_global_out_layers": ("read_out", "network"),
+    "num_output_afteratom": ("readout", "after_atom"),
+    "num_global_out_layers": ("readout", "network"),
 }
 """Where arguments stand in a spec, so that errors can name them."""
 

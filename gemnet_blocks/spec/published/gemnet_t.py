@@ -51,7 +51,7 @@ def is_gemnet_t(arguments: Mapping[str, Any]) -> bool:
 
 
 def as_gemnet_oc(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of GemNet-OC that describe the same model, but for what `with_summed_read_out` changes.
+    """Arguments of GemNet-OC that describe the same model, but for what `with_summed_readout` changes.
 
     Args:
         arguments: all those of GemNet-T.
@@ -67,13 +67,13 @@ def as_gemnet_oc(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def with_summed_read_out(data: Mapping[str, Any]) -> dict[str, Any]:
+def with_summed_readout(data: Mapping[str, Any]) -> dict[str, Any]:
     """A spec of GemNet-OC, as plain mappings, with the reading-out of GemNet-T."""
-    old = data["read_out"]
+    old = data["readout"]
     return {
         **data,
         "blocks": {**data["blocks"], "update_projection": "always"},
-        "read_out": {"type": "summed", "layers": old["layers"], "initialization": old["initialization"]},
+        "readout": {"type": "summed", "layers": old["layers"], "initialization": old["initialization"]},
     }
 
 

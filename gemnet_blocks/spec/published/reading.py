@@ -42,7 +42,7 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
     arguments = {name: plain(value) for name, value in arguments.items()}
     if gemnet_t.is_gemnet_t(arguments):
         given = _complete(arguments, gemnet_t.REQUIRED, gemnet_t.DEFAULTS, "GemNet-T")
-        data = gemnet_t.with_summed_read_out(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
+        data = gemnet_t.with_summed_readout(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
         names = {theirs: ours for ours, theirs in gemnet_t.NAMES.items()}
     else:
         data, names = _data(_complete(arguments, REQUIRED, DEFAULTS, "GemNet-OC")), {}
@@ -94,7 +94,7 @@ def _data(given: Mapping[str, Any]) -> dict[str, Any]:
             "atom": given["num_atom_emb_layers"],
         },
         "interactions": _interactions(given),
-        "read_out": {
+        "readout": {
             "type": "concatenated",
             "layers": given["num_atom"],
             "after_atom": given["num_output_afteratom"],

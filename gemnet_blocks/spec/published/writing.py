@@ -26,10 +26,10 @@ def to_published(spec: Spec) -> dict[str, Any]:
     quad_widths = interactions.get("quadruplet", triplet)
     atom_widths = interactions.get("atom_atom", triplet)
     graphs, forces = spec.graphs, spec.heads.forces
-    read_out = spec.read_out.model_dump()
-    summed = isinstance(spec.read_out, SummedOptions)
+    readout = spec.readout.model_dump()
+    summed = isinstance(spec.readout, SummedOptions)
     if summed:
-        read_out |= {"after_atom": 0, "network": 0}
+        readout |= {"after_atom": 0, "network": 0}
     bases = spec.bases.model_dump()
     try:
         arguments = {
@@ -51,9 +51,9 @@ def to_published(spec: Spec) -> dict[str, Any]:
             "num_after_skip": spec.blocks.after_skip,
             "num_concat": spec.blocks.concatenation,
             "num_atom": spec.blocks.update,
-            "num_output_afteratom": read_out["after_atom"],
+            "num_output_afteratom": readout["after_atom"],
             "num_atom_emb_layers": spec.blocks.atom,
-            "num_global_out_layers": read_out["network"],
+            "num_global_out_layers": readout["network"],
             "regress_forces": forces is not None,
             "direct_forces": isinstance(forces, DirectForcesOptions),
             "use_pbc": spec.neighbors.periodic,
@@ -69,8 +69,8 @@ def to_published(spec: Spec) -> dict[str, Any]:
             "extensive": spec.heads.energy.reduce == "sum",
             "forces_coupled": isinstance(forces, DirectForcesOptions) and forces.coupled,
             "output_init": "HeOrthogonal"
-            if read_out["initialization"] == "he_orthogonal"
-            else read_out["initialization"],
+            if readout["initialization"] == "he_orthogonal"
+            else readout["initialization"],
             "activation": None if spec.activation == "identity" else spec.activation,
             "quad_interaction": "quadruplet" in interactions,
             "atom_edge_interaction": "atom_edge" in interactions,

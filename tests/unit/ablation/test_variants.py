@@ -55,12 +55,12 @@ def test_differences_are_listed(tmp_path: Path) -> None:
         ({"execution.angluar": "explicit"}, "execution.angluar: unknown field; did you mean 'angular'?"),
         (
             {"execution.angular": "fast"},
-            "variants.wrong: execution.angular: must be 'auto', 'factorised' or 'explicit' or a mapping of fields, got "
+            "variants.wrong: execution.angular: must be 'auto', 'factorized' or 'explicit' or a mapping of fields, got "
             "'fast'",
         ),
         (
             {"execution.angular": {"triplet": "fast"}},
-            "variants.wrong: execution.angular.triplet: must be 'auto', 'factorised' or 'explicit', got 'fast'",
+            "variants.wrong: execution.angular.triplet: must be 'auto', 'factorized' or 'explicit', got 'fast'",
         ),
         ({"execution.memory_budget": -1}, "variants.wrong: execution.memory_budget: must be greater than 0, got -1"),
         ({"execution.angular": "auto"}, "execution.angular: is auto in the base already"),

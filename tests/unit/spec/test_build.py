@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from ase.build import add_adsorbate, fcc111, molecule
 from small_specs import NAMES, SMALL, error_of, small_spec
 from test_catalog import Step
@@ -284,7 +285,7 @@ OWN: dict[str, tuple[type, dict[str, Any]]] = {
     "bases.circular": (Cosines, {"count": 4}),
     "bases.spherical": (Products, {"count": 3}),
     "bases.envelope": (Step, {}),
-    "read_out": (Last, {"layers": 2}),
+    "readout": (Last, {"layers": 2}),
 }
 
 
@@ -381,3 +382,10 @@ def test_complaints_of_own_parts_name_them(changes: dict[str, Any], message: str
 )
 def test_weights_that_do_not_fit_in_memory_are_told(changes: dict[str, int]) -> None:
     assert "the weights do not fit in memory: lower elements, sizes" in error_of(build, small_spec(changes))
+
+
+@pytest.mark.parametrize("angular", ["factorised", {"triplet": "factorised", "quadruplet": "explicit"}])
+def test_the_earlier_spelling_of_factorized_is_read(angular: Any) -> None:
+    spelled = yaml.safe_load(yaml.safe_dump(angular).replace("factorised", "factorized"))
+    assert Execution(angular=angular) == Execution(angular=spelled)
+    assert Execution(angular=angular).plan("triplet").method == "factorized"

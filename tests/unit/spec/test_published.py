@@ -250,7 +250,7 @@ def test_missing_arguments_are_listed() -> None:
         ({"bases.collinear": {"type": "smooth"}}, "bases.collinear.type"),
         ({"activation": "siqu"}, "activation"),
         ({"interactions.triplet": None}, "'down'"),
-        ({"blocks.update": 2}, "read_out.layers"),
+        ({"blocks.update": 2}, "readout.layers"),
     ],
 )
 def test_specs_that_published_arguments_cannot_say(changes: dict[str, Any], field: str) -> None:

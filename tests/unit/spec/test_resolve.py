@@ -11,7 +11,7 @@ from test_catalog import Step
 
 from gemnet_blocks.basis.radial import SphericalBesselOptions
 from gemnet_blocks.model.heads import GradientForcesOptions
-from gemnet_blocks.spec import Spec, load_spec, parse_assignment
+from gemnet_blocks.spec import Spec, list_specs, load_spec, parse_assignment
 
 
 def test_a_file_alone(tmp_path: Path) -> None:
@@ -313,3 +313,57 @@ def test_no_assignments(text: str) -> None:
 )
 def test_values_that_are_none(text: str, message: str) -> None:
     assert error_of(parse_assignment, text) == message
+
+
+EARLIER = SMALL.replace("readout:", "read_out:")
+
+
+def test_the_earlier_name_of_the_readout_is_read_everywhere(tmp_path: Path) -> None:
+    spec = small_spec({"readout.layers": 2})
+    write(
+        tmp_path,
+        old=EARLIER,
+        new="extends: old.yaml\nreadout: {layers: 2}\n",
+        older="extends: new.yaml\nread_out: {network: 2}\n",
+    )
+    found = {
+        "text and patch": Spec.from_yaml(EARLIER).patch({"readout.layers": 2}),
+        "patch of a mapping": small_spec({"read_out": {"layers": 2}}),
+        "file that extends": load_spec(tmp_path / "new.yaml"),
+        "files and patch": load_spec(tmp_path / "older.yaml", {"read_out.network": 1}),
+        "assignment": load_spec(tmp_path / "old.yaml", dict([parse_assignment("read_out.layers=2")])),
+    }
+    for name, one in found.items():
+        assert (one, one.content_hash, one.read_out) == (spec, spec.content_hash, spec.readout), name
+
+
+def test_errors_of_an_earlier_name_point_to_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, old=EARLIER.replace("layers: 1", "layers: -1"))
+    assert error_of(load_spec, path) == "old.yaml:21: readout.layers: must be at least 0, got -1"
+    for null in ({"read_out": None}, {"readout": None}):
+        assert "readout: must be a mapping" in error_of(small_spec, null)
+
+
+def test_both_names_of_a_section_are_refused(tmp_path: Path) -> None:
+    message = "read_out: is the earlier name of 'readout', which is given too: remove one"
+    path = write(tmp_path, both=f"{SMALL}read_out: {{layers: 2}}\n")
+    assert error_of(load_spec, path) == f"both.yaml:25: {message}"
+    assert error_of(small_spec, {"read_out.layers": 2, "readout.network": 2}) == f"patch: {message}"
+    assert error_of(load_spec, tmp_path / "small.yaml", {"read_out": None, "readout.network": 2}) == f"patch: {message}"
+
+
+def test_specs_that_the_library_ships_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    published = {path.stem: load_spec(path) for path in PAPER_CONFIGS if path.stem in ("gemnet-oc", "symmetric")}
+    assert load_spec("gemnet-oc") == published["gemnet-oc"]
+    path = write(tmp_path, extending="extends: symmetric\nsizes: {edge: 8}\n")
+    assert load_spec(path) == published["symmetric"].patch({"sizes.edge": 8})
+    (tmp_path / "symmetric").write_text(SMALL)  # a file of this name comes first
+    assert load_spec("symmetric") == small_spec()
+    assert error_of(load_spec, "gemnet-co") == "gemnet-co: there is no such file; did you mean 'gemnet-oc'?"
+
+
+def test_shipped_specs_are_listed() -> None:
+    assert {path.stem for path in PAPER_CONFIGS} <= set(list_specs())
+    assert list_specs("bridge/[01]*") == ["bridge/0-gemnet-dt", "bridge/1-read-out"]
+    assert list_specs("studies/*") == list_specs("nothing") == []

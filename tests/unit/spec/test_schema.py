@@ -102,7 +102,7 @@ def test_from_yaml_extends_nothing() -> None:
     )
     assert error_of(Spec.from_yaml, "elements: 3").splitlines() == [
         f"spec: {name}: is missing"
-        for name in ("sizes", "graphs", "bases", "blocks", "interactions", "read_out", "heads")
+        for name in ("sizes", "graphs", "bases", "blocks", "interactions", "readout", "heads")
     ]
 
 
@@ -136,7 +136,7 @@ def test_from_yaml_extends_nothing() -> None:
                 "or null to leave it out, got 'none'"
             ],
         ),
-        ({"read_out": "sum"}, ["read_out: must be a mapping, such as {type: concatenated, ...}"]),
+        ({"readout": "sum"}, ["readout: must be a mapping, such as {type: concatenated, ...}"]),
         (
             {"heads.forces": "off"},
             [
@@ -210,7 +210,7 @@ def test_no_message_speaks_of_pydantic() -> None:
         "heads": {"forces": 3},
         "blocks.count": "a",
         "graphs.quad.tags": "12",
-        "read_out.layers": -1,
+        "readout.layers": -1,
     }
     text = error_of(small_spec, changes)
     assert len(text.splitlines()) == 5

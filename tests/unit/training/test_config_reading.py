@@ -147,7 +147,7 @@ def test_problems(tmp_path: Path, before: str, after: str, told: str) -> None:
         ({"references.per_element": {"Cu": "a", "Ni": 1}}, "references.per_element.Cu: must be a number, got 'a'"),
         (
             {"training.execution.angular": {"triplet": "fast"}},
-            "training.execution.angular.triplet: must be 'auto', 'factorised' or 'explicit', got 'fast'",
+            "training.execution.angular.triplet: must be 'auto', 'factorized' or 'explicit', got 'fast'",
         ),
         ({"data.files": [1, "b.xyz"]}, "data.files.0: must be text, got 1"),
         ({"training.validate_every": {"steps": "3"}}, "validate_every.steps: must be a whole number, got '3'; remove"),
