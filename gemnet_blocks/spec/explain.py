@@ -39,8 +39,8 @@ FORCES: Route = ("heads", "forces")
 
 WORDS: Mapping[str, str] = {
     "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
     "float_type": "must be a number",
     "string_type": "must be text",
     "list_type": "must be a list",

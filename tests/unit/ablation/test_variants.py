@@ -47,7 +47,7 @@ def test_differences_are_listed(tmp_path: Path) -> None:
         ({"sizes": {"edge": 8, "atom": 9}}, "sizes.edge: is 8 in the base already"),
         ({"sizes.egde": 9}, "variants.wrong: sizes.egde: unknown field; did you mean 'edge'?"),
         ({"interactions.quadrplet": None}, "nothing of this name to remove; did you mean 'quadruplet'?"),
-        ({"interactions.quadruplet.down": "many"}, "interactions.quadruplet.down: must be a whole number"),
+        ({"interactions.quadruplet.down": "many"}, "interactions.quadruplet.down: must be an integer"),
         ({"bases.spherical": None}, "variants.wrong: "),
         ({"graphs.quad": None}, "variants.wrong: "),
         ({"neighbors.fade_width": 0.7}, "variants.wrong: computes the same as 'base': what differs is not used"),

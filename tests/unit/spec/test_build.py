@@ -194,7 +194,7 @@ def test_weights_do_not_depend_on_the_order_in_a_file() -> None:
 
 @pytest.mark.parametrize("atoms", [0, 1.5, True, "8"])
 def test_what_is_no_number_of_atoms(atoms: Any) -> None:
-    with pytest.raises(ValueError, match="execution: atoms_at_most must be a whole number of at least 1, got"):
+    with pytest.raises(ValueError, match="execution: atoms_at_most must be an integer of at least 1, got"):
         Execution(atoms_at_most=atoms)
 
 

@@ -116,11 +116,11 @@ def test_one_error_lists_every_problem(tmp_path: Path) -> None:
         "in a file, write one mapping inside the other",
         "lab.yaml:4: graphs.quad.within: there is no edge set 'atm'; did you mean 'atom'?",
         "mine.yaml:9: interactions.quadruplet.graph: there is no edge set 'quat'; did you mean 'quad'?",
-        "mine.yaml:2: sizes.atom: must be a whole number, got '12'; remove the quotes",
+        "mine.yaml:2: sizes.atom: must be an integer, got '12'; remove the quotes",
         "patch: activation: must be 'silu', 'siqu' or 'identity', got 'relu'",
         "mine.yaml:4: bases.radial.type: unknown radial basis 'gausian' (if it is a class of your own, "
         "write `type: module:Class` and allow imports, or pass extra={'gausian': ...}); did you mean 'gaussian'?",
-        "mine.yaml:6: blocks.count: must be a whole number, got 2.5",
+        "mine.yaml:6: blocks.count: must be an integer, got 2.5",
         "mine.yaml:9: interactions.quadruplet.dwn: unknown field; did you mean 'down'?",
         "lab.yaml:5: heads.forces.copled: unknown field; did you mean 'coupled'?",
         "lab.yaml:2: size: unknown field; did you mean 'sizes'?",
@@ -254,7 +254,7 @@ def test_options_as_values() -> None:
         ({"sizes.atom": 1, "sizes": {"atom": 2}}, "patch: sizes.atom: is changed twice: remove one"),
         ({"sizes": 1, "sizes.atom": 2}, "patch: sizes: is changed twice: remove one"),
         ({"interaction.quadruplet": None}, "patch: interaction: unknown field; did you mean 'interactions'?"),
-        ({"sizes.atom.x": 1}, "patch: sizes.atom: must be a whole number, got {x: 1}"),
+        ({"sizes.atom.x": 1}, "patch: sizes.atom: must be an integer, got {x: 1}"),
         (
             {"interactions.mine": {"function": len, "place": Path("x")}},
             "patch: interactions.mine.function: must be a number, text, list or mapping, got <built-in function len>",

@@ -110,10 +110,10 @@ def test_from_yaml_extends_nothing() -> None:
     ("changes", "messages"),
     [
         # wrong types
-        ({"sizes.atom": "12"}, ["sizes.atom: must be a whole number, got '12'; remove the quotes"]),
-        ({"sizes.atom": 12.0}, ["sizes.atom: must be a whole number, got 12.0"]),
-        ({"sizes.atom": True}, ["sizes.atom: must be a whole number, got true"]),
-        ({"sizes.atom": None}, ["sizes.atom: must be a whole number, got null"]),
+        ({"sizes.atom": "12"}, ["sizes.atom: must be an integer, got '12'; remove the quotes"]),
+        ({"sizes.atom": 12.0}, ["sizes.atom: must be an integer, got 12.0"]),
+        ({"sizes.atom": True}, ["sizes.atom: must be an integer, got true"]),
+        ({"sizes.atom": None}, ["sizes.atom: must be an integer, got null"]),
         ({"sizes.atom": 0}, ["sizes.atom: must be at least 1, got 0"]),
         ({"sizes.atom": 10**30}, ["sizes.atom: must be below 2^63, got 1000000000000000000000000000000"]),
         ({"graphs.main.cutoff": True}, ["graphs.main.cutoff: must be a number, got true"]),
@@ -122,7 +122,7 @@ def test_from_yaml_extends_nothing() -> None:
         ({"graphs.main.cutoff": float("inf")}, ["graphs.main.cutoff: must be finite, got inf"]),
         ({"graphs.main.cutoff": float("nan")}, ["graphs.main.cutoff: must be finite, got nan"]),
         ({"graphs.quad.tags": 1}, ["graphs.quad.tags: must be a list, got 1"]),
-        ({"graphs.quad.tags": [0, True]}, ["graphs.quad.tags.1: must be a whole number, got true"]),
+        ({"graphs.quad.tags": [0, True]}, ["graphs.quad.tags.1: must be an integer, got true"]),
         ({"graphs.quad.tags": [-1]}, ["graphs.quad.tags.0: must be at least 0, got -1"]),
         ({"neighbors.periodic": "yes"}, ["neighbors.periodic: must be true or false, got 'yes'"]),
         ({"activation": "sil"}, ["activation: must be 'silu', 'siqu' or 'identity', got 'sil'; did you mean 'silu'?"]),

@@ -133,7 +133,7 @@ def test_mistakes_are_of_many_kinds() -> None:
         "unknown field",
         "is missing",
         "must be text",
-        "must be a whole number",
+        "must be an integer",
         "must be a mapping",
         "must be finite",
         "must be below 2^63",
