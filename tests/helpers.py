@@ -164,9 +164,9 @@ def random_embeddings(graphs: Graphs, atom_size: int, edge_size: int) -> Embeddi
 
 
 FACTORISED = (
-    AngularPlan("factorised", None),
-    AngularPlan("factorised", atoms_at_most=2),
-    AngularPlan("factorised", atoms_at_most=3),
+    AngularPlan("factorized", None),
+    AngularPlan("factorized", atoms_at_most=2),
+    AngularPlan("factorized", atoms_at_most=3),
 )
 """Factorised sums of all atoms at once, and of a few; the last one is `executed` where memory is short."""
 

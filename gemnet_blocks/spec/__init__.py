@@ -1,4 +1,4 @@
-"""Declarative specs: read them, patch them, build models from them."""
+"""Declarative specs of architectures: reading, patching, and building models."""
 
 from gemnet_blocks.spec.build import Execution, build
 from gemnet_blocks.spec.editor import json_schema

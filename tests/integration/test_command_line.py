@@ -139,7 +139,7 @@ def test_summary_says_how_it_is_computed():
     ("arguments", "message"),
     [
         (["summary", "nowhere.yaml"], "nowhere.yaml"),
-        (["summary", CONFIGS / "gemnet-oc.yaml", "--set", "sizes.edge"], "is no assignment"),
+        (["summary", CONFIGS / "gemnet-oc.yaml", "--set", "sizes.edge"], "is not an assignment"),
         (
             ["summary", CONFIGS / "gemnet-oc.yaml", "--set", "interactions.quadruplett=null"],
             "did you mean 'quadruplet'",

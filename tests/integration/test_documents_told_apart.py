@@ -49,8 +49,8 @@ TOLD = {
     "spec": "is a spec, not .*gemnet-blocks summary",
     "config": "is a training config, not .*gemnet-blocks train",
     "study": "is a study, not .*gemnet-blocks ablate",
-    "model": "is a binary file and no YAML",
-    "picture": "is a binary file and no YAML",
+    "model": "expected a YAML file, but this is a binary file",
+    "picture": "expected a YAML file, but this is a binary file",
     "dangling": "is a link to nowhere.yaml, which does not exist",
 }
 

@@ -1,4 +1,4 @@
-"""The published keyword arguments that describe a spec."""
+"""Translation of specs to published keyword arguments."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from gemnet_blocks.spec.resolve import Spec
 
 
 def to_published(spec: Spec) -> dict[str, Any]:
-    """The published keyword arguments that describe the same architecture: of GemNet-T where read-outs are summed.
+    """Translate a spec to published keyword arguments: those of GemNet-T for summed readouts, else of GemNet-OC.
 
     Raises:
-        SpecError: there are none: the spec has what published models have not.
+        SpecError: the published models do not have a feature of the spec.
     """
     interactions = {name: options.model_dump() for name, options in spec.interactions.items()}
     triplet = interactions.get("triplet", {})
-    # the widths of an absent interaction mean nothing; any will do
+    # the sizes of an absent interaction have no effect
     quad_widths = interactions.get("quadruplet", triplet)
     atom_widths = interactions.get("atom_atom", triplet)
     graphs, forces = spec.graphs, spec.heads.forces
@@ -90,18 +90,18 @@ def to_published(spec: Spec) -> dict[str, Any]:
         tags = graphs["quad"].tags if "quadruplet" in interactions else None
         arguments["qint_tags"] = tags and list(tags)
     except KeyError as error:
-        raise SpecError(f"no published arguments describe this spec: it has no {error.args[0]!r}") from error
+        raise SpecError(f"published arguments cannot describe this spec, which has no {error.args[0]!r}") from error
     if summed:
         arguments = gemnet_t.from_gemnet_oc(arguments)
     again = from_published(arguments)
-    if "quadruplet" not in interactions:  # nothing reads dihedral angles then
+    if "quadruplet" not in interactions:  # no layer reads dihedral angles
         unread: dict[str, Any] = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
         if summed:
             unread["sizes.spherical"] = 1
         again, spec = (one.patch(unread) for one in (again, spec))
     if again.content_hash != spec.content_hash:
         differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))
-        raise SpecError(f"no published arguments describe this spec; they have no way to say: {differences}")
+        raise SpecError(f"published arguments cannot describe this spec, because they do not include {differences}")
     return arguments
 
 

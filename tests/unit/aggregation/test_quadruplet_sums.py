@@ -99,7 +99,7 @@ def test_derivatives(plan: AngularPlan, rule: CollinearRule) -> None:
 
 @BOTH_RULES
 def test_what_is_made_anew_is_the_same(any_structures: Structures, rule: CollinearRule) -> None:
-    part, on = made(AngularPlan("factorised", 2), rule=rule).double(), case(any_structures, SIZE)
+    part, on = made(AngularPlan("factorized", 2), rule=rule).double(), case(any_structures, SIZE)
     kept = derivatives(part, on)
     with lean():
         anew = derivatives(part, on)

@@ -91,7 +91,7 @@ def test_derivatives(over: Over, plan: AngularPlan) -> None:
 
 @pytest.mark.parametrize("over", ["edges", "atoms"])
 def test_what_is_made_anew_is_the_same(any_structures: Structures, over: Over) -> None:
-    part, on = made(AngularPlan("factorised", 2), over=over).double(), case(any_structures, SIZE)
+    part, on = made(AngularPlan("factorized", 2), over=over).double(), case(any_structures, SIZE)
     kept = derivatives(part, on)
     with lean():
         anew = derivatives(part, on)

@@ -158,11 +158,11 @@ def test_the_same_kind_twice_on_another_graph(kind: str) -> None:
 def test_an_import_path_is_not_followed() -> None:
     spec = small_spec({"interactions.mine.type": "antigravity:Block", "bases.envelope.type": "step"})
     assert error_of(build, spec).splitlines() == [
-        "patch: bases.envelope.type: unknown envelope 'step' (if it is a class of your own, write "
+        "patch: bases.envelope.type: unknown envelope 'step' (for a custom class, write "
         "`type: module:Class` and allow imports, or pass extra={'step': ...}); known: polynomial, exponential",
-        "patch: interactions.mine.type: antigravity:Block would import code, from the module antigravity: if you trust "
-        "whoever wrote this file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the "
-        "class, extra={'antigravity:Block': ...}",
+        "patch: interactions.mine.type: antigravity:Block would import code from the module antigravity: if you trust "
+        "the author of this file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the "
+        "class with extra={'antigravity:Block': ...}",
     ]
 
 
@@ -363,12 +363,12 @@ def test_an_edge_set_with_radial_functions_is_measured() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "interactions.far: there is no edge set 'far'; known: atom, main, atom_edge, quad"),
-        ({"interactions.far.graph": "atm"}, "interactions.far: there is no edge set 'atm'; did you mean 'atom'?"),
+        ({}, "interactions.far: unknown edge set 'far'; known: atom, main, atom_edge, quad"),
+        ({"interactions.far.graph": "atm"}, "interactions.far: unknown edge set 'atm'; did you mean 'atom'?"),
         ({"interactions.far.needs": "luck"}, "interactions.far: no luck"),
         (
             {"interactions": {"far.needs": "spherical", "quadruplet": None}, "bases.spherical": None},
-            "interactions.far: needs bases.spherical, which is not given",
+            "interactions.far: needs bases.spherical, which is missing",
         ),
     ],
 )

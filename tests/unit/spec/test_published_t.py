@@ -132,7 +132,7 @@ def test_missing_arguments_are_listed() -> None:
 )
 def test_specs_that_published_arguments_cannot_say(changes: dict[str, Any], field: str) -> None:
     message = error_of(to_published, from_published(SMALL).patch(changes))
-    assert "no published arguments describe this spec" in message
+    assert "published arguments cannot describe this spec" in message
     assert field in message
 
 

@@ -141,8 +141,8 @@ def test_mistakes_are_of_many_kinds() -> None:
         "must be greater than 0",
         "got true",
         "did you mean",
-        "there is no edge set 'nowhere'",
+        "unknown edge set 'nowhere'",
         "edge sets are within each other",
-        "is no name",
+        "is not a name",
     ):
         assert words in together, words
