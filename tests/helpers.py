@@ -263,7 +263,7 @@ def small_spec(**changes: Any) -> Spec:
             "interactions": {
                 name: {"down": 4, "up": 5} for name in ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
             },
-            "read_out": {"layers": 1, "after_atom": 1, "network": 1},
+            "readout": {"layers": 1, "after_atom": 1, "network": 1},
         }
     )
     return spec.patch({name.replace("__", "."): value for name, value in changes.items()})
