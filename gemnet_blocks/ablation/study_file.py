@@ -229,7 +229,7 @@ def _overlaid(below: Document, changes: Document) -> Document:
 
 
 def _with_current_names(study: Document) -> Document:
-    """Convert base and patches to nested keys with current names, so that changes match the entries that they change."""
+    """Convert base and patches to nested keys with current names, so that changes match existing entries."""
     data = dict(study.data)
     if isinstance(base := data.get("base"), Mapping):
         data["base"] = resolve.with_current_names(Document(dict(base))).data
