@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -14,11 +15,13 @@ from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, Proces
 from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
-from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_document, study_of
+from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.document import Document, Problem, Route
 from gemnet_blocks.spec.resolve import Spec, validate
 from gemnet_blocks.training.setup import check_machine
 from gemnet_blocks.util.files import read_json, write_json
@@ -83,7 +86,7 @@ class Study:
         if unknown:
             raise TypeError(f"Study has no argument {', '.join(unknown)}")
         given = {"seeds": seeds, "budget": budget, "data": data, "training": training, **options}
-        document = study_document(base, patches, given)
+        document = _study_document(base, patches, given)
         spec, catalog = None, Catalog().plus(extra, allow_imports)
         if isinstance(base, Spec):  # validated again with the classes of `extra`
             spec = validate(base.document(), base.catalog.plus(extra, allow_imports))
@@ -248,3 +251,39 @@ class Study:
         trained = {name: value for name, value in rest.items() if name not in ("model", "data", "output")}
         data = {"data": rest["data"], "training": trained} if rest else {}
         return {**study.options.model_dump(mode="json"), "base": study.base.to_dict(), **data}
+
+
+def _study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Document:
+    """Build the document of a study from Python arguments: mappings with dotted paths, options, numpy numbers, paths.
+
+    Args:
+        base: a mapping, a path, or a spec, which the document leaves out.
+        patches: changes by the name of each variant.
+        given: the other fields; None for those that are not given.
+    """
+    document = resolve.as_document({name: value for name, value in given.items() if value is not None})
+    data, problems = dict(document.data), list(document.problems)
+    places: dict[Route, str] = {}
+    if isinstance(base, Mapping):
+        mapping = resolve.as_document(base)
+        data["base"], places = mapping.data, {("base",): "base"}
+        problems += [Problem(("base", *one.route), one.message) for one in mapping.problems]
+    elif base is not None and not isinstance(base, Spec):
+        data["base"] = os.fspath(base) if isinstance(base, os.PathLike) else base
+    named = isinstance(patches, Mapping)
+    data["variants"] = (
+        {name: _patch_of_object(name, one, problems) for name, one in patches.items()} if named else patches
+    )
+    return Document(data, places, tuple(problems))
+
+
+def _patch_of_object(name: Any, patch: Any, problems: list[Problem]) -> Any:
+    if isinstance(patch, Spec):
+        message = 'must contain only the changes of the base, such as {"blocks.count": 6}, got a whole spec'
+        problems.append(Problem(("variants", str(name)), message))
+        return {}
+    if not isinstance(patch, Mapping):
+        return patch
+    document = resolve.as_document(patch)
+    problems += [Problem(("variants", str(name), *one.route), one.message) for one in document.problems]
+    return document.data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -351,39 +350,3 @@ def _patch(document: Document, name: str) -> Document:
                 places.setdefault(parts[:length], place)
             places[parts] = place
     return resolve.with_current_names(Document(nested.data, places, nested.problems))
-
-
-def study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Document:
-    """Build the document of a study from Python arguments: mappings with dotted paths, options, numpy numbers, paths.
-
-    Args:
-        base: a mapping, a path, or a spec, which the document leaves out.
-        patches: changes by the name of each variant.
-        given: the other fields; None for those that are not given.
-    """
-    document = resolve.as_document({name: value for name, value in given.items() if value is not None})
-    data, problems = dict(document.data), list(document.problems)
-    places: dict[Route, str] = {}
-    if isinstance(base, Mapping):
-        mapping = resolve.as_document(base)
-        data["base"], places = mapping.data, {("base",): "base"}
-        problems += [Problem(("base", *one.route), one.message) for one in mapping.problems]
-    elif base is not None and not isinstance(base, Spec):
-        data["base"] = os.fspath(base) if isinstance(base, os.PathLike) else base
-    named = isinstance(patches, Mapping)
-    data["variants"] = (
-        {name: _patch_of_object(name, one, problems) for name, one in patches.items()} if named else patches
-    )
-    return Document(data, places, tuple(problems))
-
-
-def _patch_of_object(name: Any, patch: Any, problems: list[Problem]) -> Any:
-    if isinstance(patch, Spec):
-        message = 'must contain only the changes of the base, such as {"blocks.count": 6}, got a whole spec'
-        problems.append(Problem(("variants", str(name)), message))
-        return {}
-    if not isinstance(patch, Mapping):
-        return patch
-    document = resolve.as_document(patch)
-    problems += [Problem(("variants", str(name), *one.route), one.message) for one in document.problems]
-    return document.data

@@ -239,7 +239,7 @@ def test_packages_and_devices_that_are_missing(folder: Path, tmp_path: Path, mon
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     study = Study.from_file(folder / "study.yaml", {"training.training.device": "cuda"}, folder=tmp_path)
     study.check()  # another machine may have one
-    with pytest.raises(SpecError, match=r"^training\.training\.device: torch finds no CUDA device here"):
+    with pytest.raises(SpecError, match=r"^patch: training\.training\.device: torch finds no CUDA device here"):
         study.run("here", progress=False)
     monkeypatch.setitem(sys.modules, "lightning", None)
     with pytest.raises(ImportError, match="train"):

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gemnet_blocks.ablation.report.csv_files import differences_csv, runs_csv
 from gemnet_blocks.ablation.report.figures import curve_metric, draw_curves, draw_differences, draw_pareto
 from gemnet_blocks.ablation.report.formatting import (
     clean,
@@ -40,7 +41,6 @@ from gemnet_blocks.ablation.report.tables import (
     compare_study,
     cost,
     costs_table,
-    differences_csv,
     differences_table,
     done_runs,
     environment_table,
@@ -49,7 +49,6 @@ from gemnet_blocks.ablation.report.tables import (
     metrics_of,
     ordered,
     planned_seeds,
-    runs_csv,
     sorted_runs,
     unfinished_table,
 )
