@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import codecs
-import re
-import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
+from gemnet_blocks.data.completeness import check_counts, check_frame_marks
 from gemnet_blocks.data.frame import Frame, FrameSource, as_text, periodic_directions
 from gemnet_blocks.errors import StructureError, told
 from gemnet_blocks.util.ase_io import fixed_atoms
@@ -43,7 +42,7 @@ class AseSource(FrameSource):
         self.name = name
         self._path, self._keys, self._format = path, keys, format
         self._found = list(self._read())
-        _check_complete(path, format, [len(atoms) for atoms, _ in self._found], name)
+        check_counts(path, format, [len(atoms) for atoms, _ in self._found], name)
 
     def __len__(self) -> int:
         return len(self._found)
@@ -61,6 +60,7 @@ class AseSource(FrameSource):
         """Atoms and what else the file says of them."""
         count = 0
         try:
+            check_frame_marks(self._path, self._format, self.name)
             for found in self._rows() if self._format == "json" else self._images():
                 yield found
                 count += 1
@@ -75,7 +75,8 @@ class AseSource(FrameSource):
         from ase.io import iread
 
         for atoms in iread(self._path, ":", self._format, do_not_split_by_at_sign=True):
-            yield atoms, {}
+            if len(atoms) or self._format != "proteindatabank":  # ASE takes END behind ENDMDL for an empty frame
+                yield atoms, {}
 
     def _rows(self) -> Iterator[tuple[Any, Mapping[str, Any]]]:
         """Those of a database in JSON, of which `iread` leaves out key-value pairs and data."""
@@ -107,61 +108,6 @@ def atoms_of_row(row: Any, more: Mapping[str, Any], place: str) -> Any:
     atoms = row.toatoms()
     atoms.info |= {key: value for key, value in more.items() if is_charge_or_spin(key)}
     return atoms
-
-
-_FRAMES: Mapping[str, str] = {
-    "lammps-dump-text": r"^ITEM: NUMBER OF ATOMS\s*\n\s*(\d+)",
-    "vasp-xdatcar": r"^\s*Direct configuration=()",
-    "vasp-out": r"POSITION +TOTAL-FORCE()",
-    "vasp-xml": r"<calculation>()",
-    "proteindatabank": r"^MODEL\b()",
-    "castep-md": r"<-- +h\s*\n(?!.*<-- +h)()",  # after the cell
-    "castep-geom": r"<-- +h\s*\n(?!.*<-- +h)()",  # after the cell
-    "runnerdata": r"^\s*begin\b()",
-    "xsf": r"^\s*(?:PRIMCOORD\b.*\n\s*|ATOMS\b)(\d*)",
-}
-"""Text that each frame contains once, and its number of atoms where it follows, in formats of which ASE leaves out or
-splits frames silently."""
-
-_OF_ONE_SYSTEM = ("castep-md", "castep-geom")
-"""Formats whose frames all have the same number of atoms, and of which ASE splits frames at blank lines."""
-
-_OF_RUNS = ("vasp-out", "vasp-xml")
-"""Formats that programs write while they run, and that end within a frame when they are killed."""
-
-
-def _check_complete(path: Path, format: str, counts: Sequence[int], name: str) -> None:
-    """Check that ASE has read all frames of a text file whole; a VASP run that was killed gives a warning.
-
-    Args:
-        path: the file.
-        format: ASE's name of the format.
-        counts: the numbers of atoms of the frames that ASE has read.
-        name: the file's name in messages.
-
-    Raises:
-        StructureError: the file contains another number of frames or atoms than ASE reads.
-    """
-    from ase.io.formats import open_with_compression
-
-    if format not in _FRAMES:
-        return
-    with open_with_compression(str(path), "rb") as file:
-        promised = re.findall(_FRAMES[format], file.read().decode(errors="replace"), re.MULTILINE)
-    if format in _OF_RUNS and len(counts) == len(promised) - 1:
-        warnings.warn(f"{name}: frame {len(counts)}, the last one, is incomplete and is left out", stacklevel=3)
-    elif len(counts) < len(promised) or (len(counts) > len(promised) and format in _OF_ONE_SYSTEM):
-        raise StructureError(
-            f"{name}: has {len(promised)} frames, but ASE ({format}) reads {len(counts)}: remove frames that are cut "
-            "off, and blank or foreign lines within and between frames"
-        )
-    if format in _OF_ONE_SYSTEM:
-        promised = [str(max(counts, default=0))] * len(counts)
-    for index, (count, wanted) in enumerate(zip(counts, promised, strict=False)):
-        if wanted and count != int(wanted):
-            raise StructureError(
-                f"{name}, frame {index}: has {count} of its {wanted} atoms: remove the frame if it is cut off"
-            )
 
 
 def frame_of(
