@@ -148,7 +148,7 @@ def _next_number(text: str, largest: int | None, place: str) -> int | None:
         return largest
     if largest is not None and int(text) > largest + 1:
         raise StructureError(
-            f"{place}: expected atom {largest + 1}, found atom {text}: restore the missing lines, or renumber the atoms "
-            "if none is missing"
+            f"{place}: expected atom {largest + 1}, found atom {text}: restore the missing lines, or renumber the "
+            "atoms if none is missing"
         )
     return max(int(text), largest or 0)

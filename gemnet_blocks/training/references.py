@@ -6,21 +6,27 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor
 
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
-from gemnet_blocks.potential.references import References, by_number
+from gemnet_blocks.potential.references import References, by_number, element_number
 from gemnet_blocks.structures import AtomChoice, EnergyMeaning
 
-PerElement = Literal["least_squares", "none"] | dict[str | int, float]
-"""How references are found, or what they are."""
+
+def _element(key: str | int) -> str | int:
+    element_number(key)
+    return key
+
+
+PerElement = Literal["least_squares", "none"] | dict[Annotated[str | int, AfterValidator(_element)], float]
+"""How atomic reference energies are found, or their values in eV."""
 
 
 Scale = Literal["force_rms"] | Annotated[float, Field(gt=0)]
@@ -46,6 +52,15 @@ class ReferencesOptions(Options):
     unseen: float | None = None
     """The energy, in eV, of elements that the training set lacks; null: structures that contain them are refused. A
     model has learned nothing of such elements: this is for measuring how far it is off."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _elements_are_inside(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields and len(str(key)) <= 2:
+                element_number(key)
+                raise ValueError(f"energies of elements belong under per_element: write per_element: {{{key}: ...}}")
+        return data
 
 
 class LabelledSource(Protocol):
@@ -84,7 +99,7 @@ def fit_references(
         mean: an energy in eV that each structure contributes, however many atoms it has.
 
     Raises:
-        SpecError: an element of the dataset is not in the mapping, a key is no element, the dataset is empty, or it
+        SpecError: an element of the dataset is not in the mapping, a key is not an element, the dataset is empty, or it
             has no labels to fit to.
         ValueError: the scale is not positive, or the mean is not finite.
     """

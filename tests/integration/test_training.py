@@ -417,7 +417,7 @@ def test_evaluation_with_another_split_counts_the_training_structures(tmp_path: 
         (
             "scales:",
             "references: {per_element: {Xx: 1}}\nscales:",
-            r"train.yaml:\d+: references.per_element: 'Xx'",
+            r"train.yaml:\d+: references.per_element.Xx: expected the symbol of an element",
         ),
         ("loss: {", "loss: {stress: {}, ", r"train.yaml:\d+: loss.stress: data.labels has only energy, forces"),
         (
