@@ -22,7 +22,7 @@ from gemnet_blocks.util.locks import only_writer_to_folder
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.data.options import DataOptions
-    from gemnet_blocks.data.trained_frames import Overlap
+    from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
 
 
 class Split(str, Enum):
@@ -118,6 +118,7 @@ def evaluate(
         search_beside(data)  # a config, beside which its model's own parts are
     potential = load_potential(model, device=device, allow_imports=allow_imports)
     allowed: bool | Literal["validation"] = allow_overlap
+    overlap: Overlap | None = None
     if data.suffix in (".yaml", ".yml"):
         if given := described.given():
             raise SpecError(f"{data}: {given} is for files of structures: the `data` of a training config say this")
@@ -127,7 +128,7 @@ def evaluate(
     else:
         if split is not None:
             raise SpecError(f"{data}: --split is for training configs: all structures of a file are evaluated")
-        dataset, meaning = _of_file(data, described)
+        dataset, meaning, overlap = _of_file(data, described, potential.frames)
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"{model} predicts {potential.meaning} energies and those of {data} are {meaning} energies: they cannot be "
@@ -150,6 +151,7 @@ def evaluate(
         keep_atoms=plot or atoms,
         progress=True,
         allow_overlap=allowed,
+        overlap=overlap,
     )
     about = {"model": str(model), "data": str(data)}
     written = [] if output is None else write_report(evaluation, output, about, plot, atoms)
@@ -257,14 +259,19 @@ def _named(problem: Problem) -> str:
     return f"--{option}{inside}: {problem.message}"
 
 
-def _of_file(path: Path, described: _Described) -> tuple[LabelledDataset, str]:
-    """The structures of a file, and what their energies mean."""
-    from gemnet_blocks.data.leakage import survey
+def _of_file(
+    path: Path, described: _Described, frames: TrainedFrames | None
+) -> tuple[LabelledDataset, str, Overlap | None]:
+    """The structures of a file, the reference of their energies, and their overlap with the training of a model."""
+    from gemnet_blocks.data.leakage import summarize
     from gemnet_blocks.data.opening import open_files
+    from gemnet_blocks.data.trained_frames import OverlapCounter
 
     if other := mistaken(path, "a file of structures"):
         raise SpecError(f"{path}: expected a training config or structures, but this {other}")
     options = described.options(path)
     dataset = open_files([str(path)], options, Path(), charged="warn")
-    print(f"{path}: {survey(dataset, range(len(dataset))).line()}")
-    return dataset, options.energy
+    counter = None if frames is None else OverlapCounter(frames, dataset)
+    summary = summarize(dataset, range(len(dataset)), None if counter is None else counter.add)
+    print(f"{path}: {summary.line()}")
+    return dataset, options.energy, None if counter is None else counter.overlap()

@@ -77,6 +77,7 @@ def evaluate(
     workers: int = 0,
     progress: bool = False,
     allow_overlap: bool | Literal["validation"] = False,
+    overlap: Overlap | None = None,
 ) -> Evaluation:
     """Predict every structure of a dataset and compare with the labels that it has.
 
@@ -94,6 +95,8 @@ def evaluate(
         progress: tell log files twice a minute how many structures are predicted.
         allow_overlap: whether structures that the potential was trained or validated on may be among them; `validation`
             allows the latter alone. Model files of training runs know these structures.
+        overlap: the count of these structures, if an `OverlapCounter` found it while the dataset was read for another
+            purpose; None: it is counted here, which reads the dataset once more.
 
     Raises:
         StructureError: there are such structures, and they are not allowed; says how many.
@@ -102,7 +105,11 @@ def evaluate(
     """
     if groups is not None and len(groups) != len(dataset):
         raise ValueError(f"{len(groups)} groups of {len(dataset)} structures: a group for each is needed")
-    overlap = _overlap(potential, dataset, allow_overlap)
+    frames: TrainedFrames | None = getattr(potential, "frames", None)  # potentials of other kinds have none
+    if overlap is None and frames is not None:
+        overlap = frames.overlap(dataset)
+    if overlap is not None:
+        _check_overlap(overlap, allow_overlap)
     sampler = BudgetSampler(batch.costs(dataset), batch.budget)  # in the order of the dataset
     run = _Run(potential, dataset, groups, atoms, keep_atoms)
     training = potential.training
@@ -120,19 +127,13 @@ def evaluate(
     return replace(run.evaluation(), overlap=overlap)
 
 
-def _overlap(potential: Potential, dataset: LabelledDataset, allowed: bool | Literal["validation"]) -> Overlap | None:
-    """Count the structures that the potential has seen in its training, and check that they are allowed."""
-    frames: TrainedFrames | None = getattr(potential, "frames", None)  # potentials of other kinds have none
-    if frames is None:
-        return None
-    found = frames.overlap(dataset)
-    if allowed is not True and (found.trained_on or (found.validated_on and not allowed)):
+def _check_overlap(overlap: Overlap, allowed: bool | Literal["validation"]) -> None:
+    if allowed is not True and (overlap.trained_on or (overlap.validated_on and not allowed)):
         raise StructureError(
-            f"{found}: errors on these do not tell errors on new structures. Evaluate others, such as the test part of "
+            f"{overlap}: their errors are lower than those of new structures. Evaluate others, such as the test part of "
             "the config that the model was trained with, or allow these with allow_overlap=True (command line: "
             "--allow-overlap)"
         )
-    return found
 
 
 class _Run:

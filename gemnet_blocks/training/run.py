@@ -113,11 +113,11 @@ class Run:
         references = References.from_dict(saved["references"]) if saved else None
         potential = initial_potential(config, data, references)
         if trained is not None and source is not None:
-            source.fill(trained, potential.model, config.model, data.surveys["train"].elements)
+            source.fill(trained, potential.model, config.model, data.summaries["train"].elements)
         feed = Feed(data.train, config, processes)
         if saved is None:
             prepare_scales(config, feed, potential.model.to(processes.device(config.training.device)))
-        frames = TrainedFrames.of(data.surveys)
+        frames = TrainedFrames.of(data.summaries)
         if source is not None:
             frames = source.and_its_frames(frames)
         results = Results(

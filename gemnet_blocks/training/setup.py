@@ -96,7 +96,7 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
         SpecError: one error with every problem.
     """
     problems = []
-    fitted = {part: seen for part, seen in data.surveys.items() if part != "test"}
+    fitted = {part: seen for part, seen in data.summaries.items() if part != "test"}
     if config.loss.stress is not None:
         problems += [
             f"loss.stress: {place} is not periodic in all directions, so that it has no stress: remove loss.stress or "
@@ -143,7 +143,7 @@ def check_elements(data: DataSplits, references: References) -> None:
         SpecError: one error with every part that has others.
     """
     problems = []
-    for part, seen in data.surveys.items():
+    for part, seen in data.summaries.items():
         if unknown := sorted(seen.elements - references.per_element.keys()):
             names = ", ".join(chemical_symbols[number] for number in unknown)
             problems.append(

@@ -186,7 +186,7 @@ def test_files_that_run_code_are_refused(tmp_path: Path) -> None:
         (pickle.dumps({"pos": torch.zeros(2, 3)}), "has no atomic_numbers"),
         (pickle.dumps([1, 2]), "holds list"),
         (b"x but not zlib", "cannot be decompressed"),
-        (pickle.dumps({**values(0), "force": torch.zeros(2, 3)}), "forces: the shape is 2 × 3"),
+        (pickle.dumps({**values(0), "force": torch.zeros(2, 3)}), "forces: expected the shape 3 × 3, found 2 × 3"),
         (pickle.dumps({key: value for key, value in values(0).items() if key != "y"}), "has no energy"),
     ],
 )

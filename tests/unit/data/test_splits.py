@@ -114,9 +114,9 @@ def test_groups_that_alone_have_an_element_can_be_kept(tmp_path: Path) -> None:
         ({"test": ["B_11"]}, "no group 'B_11'; did you mean 'B_1'"),
         ({"test": ["A_0"], "validation": ["A_0"]}, "'A_0' is in validation and in test"),
         ({"test": 6}, "no group of 6 is left"),
-        ({"key": "run"}, "nothing named 'run' .* file, formula, name"),
+        ({"key": "run"}, "expected a key to group by, one of file, formula, name, got 'run'"),
         ({"pattern": "C_"}, "cu.xyz, frame 0: 'A_0' does not match"),
-        ({"pattern": "("}, r"the pattern '\(' of groups is no regular expression"),
+        ({"pattern": "("}, r"the pattern '\(' of groups is not a regular expression"),
     ],
 )
 def test_wrong_groups_are_named(tmp_path: Path, split: dict[str, object], message: str) -> None:

@@ -15,6 +15,8 @@ from helpers import GRADIENT_FORCES, ROOT, slab, small_model, small_spec
 from typer.testing import CliRunner
 
 from gemnet_blocks.cli.evaluate import evaluate
+from gemnet_blocks.data import trained_frames
+from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.potential.model_file import save_potential
@@ -96,6 +98,24 @@ def test_errors_of_a_file(model, frames, tmp_path):
     assert summary["errors"]["atoms"] == 15
     assert summary["groups"]["a"]["structures"] == 2
     assert (tmp_path / "report/parity.png").stat().st_size > 0
+
+
+def test_structures_of_a_file_are_read_for_checks_and_for_predictions_only(potential, frames, tmp_path, monkeypatch):
+    from gemnet_blocks.data.dataset import MemoryDataset
+
+    none = np.zeros(0, np.uint64)
+    known = Potential(potential.model, potential.spec, potential.references, frames=TrainedFrames(none, none, True))
+    save_potential(known, tmp_path / "trained.safetensors")
+    read, fingerprinted = [], []
+    get, possible = MemoryDataset.__getitem__, trained_frames.possible_fingerprints
+    monkeypatch.setattr(MemoryDataset, "__getitem__", lambda self, index: [read.append(index), get(self, index)][1])
+    monkeypatch.setattr(
+        trained_frames, "possible_fingerprints", lambda many: [fingerprinted.append(len(many)), possible(many)][1]
+    )
+    output = call(tmp_path / "trained.safetensors", frames, "--units", "eV", "--energy", "total")
+    assert "0 of 3 evaluated structures were trained on" in " ".join(output.split())
+    assert sorted(read) == [0, 0, 1, 1, 2, 2]
+    assert sum(fingerprinted) == 3
 
 
 def test_free_atoms_alone(model, frames, tmp_path):
