@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -55,7 +56,9 @@ class LabelledStructures:
     def _with(self, structures: Structures, change: Callable[[Tensor, str], Tensor]) -> LabelledStructures:
         """Apply a function to every tensor, given with its name, besides those of the structures."""
         known = {name: getattr(self, name) for name in ("energy", "forces", "stress", "frame")}
-        changed = {name: None if value is None else change(value, name) for name, value in known.items()}
+        changed: dict[str, Any] = {
+            name: None if value is None else change(value, name) for name, value in known.items()
+        }
         pairs = self.pairs
         if pairs is not None:
             names = ("source", "target", "shift", "distance")

@@ -109,7 +109,7 @@ def test_estimate_says_whether_a_memory_budget_suffices(tmp_path: Path, budget: 
 @pytest.mark.parametrize(
     ("assignment", "message"),
     [
-        ("speed=high", "--execution speed: there is no such choice: choose one of search, sums, angular"),
+        ("speed=high", "--execution speed: expected one of search, sums, angular"),
         ("angular=fast", "--execution: angular is 'fast': choose one of auto, factorised, explicit"),
         ("compile=perhaps", "--execution: compile is 'perhaps'"),
         ("memory_budget=-1", "--execution: memory_budget"),
@@ -210,7 +210,7 @@ def test_too_little_memory_is_one_message(capsys, monkeypatch):
         raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 40000000000000 bytes")
 
     monkeypatch.setattr(cli, "app", fails)
-    assert "error: memory does not suffice" in error_of(capsys=capsys, monkeypatch=monkeypatch)
+    assert "error: out of memory" in error_of(capsys=capsys, monkeypatch=monkeypatch)
 
 
 def test_predictions_are_not_lost_in_a_format_without_them(tmp_path: Path, capsys, monkeypatch):

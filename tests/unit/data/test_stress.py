@@ -34,7 +34,7 @@ def test_compressive_numbers_change_sign() -> None:
 def test_a_virial_is_divided_by_the_volume() -> None:
     rule = StressRule(sign="compressive", kind="virial")
     assert_allclose(rule.matrix(MATRIX, Units(energy=3.0, stress=7.0), 12.0, "here"), -MATRIX / 4)
-    with pytest.raises(StructureError, match="here: a virial needs a cell"):
+    with pytest.raises(StructureError, match="here: stress: the stress of a virial needs a cell"):
         rule.matrix(MATRIX, Units(), 0.0, "here")
 
 
