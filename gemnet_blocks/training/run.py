@@ -33,7 +33,7 @@ from gemnet_blocks.training.checkpoints import (
     SafeCheckpointIO,
     check_same,
     check_same_data,
-    filled,
+    config_of,
     read_checkpoint,
 )
 from gemnet_blocks.training.data_stream import BatchLoader, TrainingStream, open_parts
@@ -175,8 +175,7 @@ def _saved(path: Path, config: TrainingConfig, world: int, resume: bool | None) 
         raise SpecError(f"{path}: there is a checkpoint already: resume from it, or choose another output folder")
     saved: dict[str, Any] = read_checkpoint(path)[KEY]
     now = {**config.to_dict(), "processes": world}
-    # fields of later versions of this library had their default values
-    before = filled(saved["config"], type(config).model_fields)
+    before = config_of(path, saved["config"], config.model.catalog).to_dict()
     ends = tuple(f"training.{name}" for name in ENDS)
     # the first version did not store the hash of the data
     checked = CHECKED if "data" in saved else ("training.start_from",)

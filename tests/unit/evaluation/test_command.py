@@ -220,7 +220,7 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         (["--units", "eV", "--energy", "total", "--length", "mile"], "--length: expected a unit of length.*got 'mile'"),
         (["--units", "eV", "--energy", "total", "--split", "test"], "--split is only for training configs"),
         (["--units", "eV", "--energy", "total", "--group-pattern", "a"], "--group-pattern needs .*--group"),
-        (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is no assignment"),
+        (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is not an assignment"),
         (
             ["--units", "eV", "--energy", "total", "--stress", "unit=furlong"],
             "--stress unit: expected a unit of stress.*got 'furlong'",
