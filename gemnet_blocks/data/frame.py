@@ -15,7 +15,7 @@ import torch
 from ase.data import chemical_symbols
 
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.data.units import StressRule, Units
+from gemnet_blocks.data.units import StressOptions, Units
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
 from gemnet_blocks.util.charges import Quantity, Unread, described, refused, unread
@@ -78,7 +78,7 @@ class LabelRules:
 
     units: Units
     required: frozenset[str]
-    stress: StressRule = field(default_factory=StressRule)
+    stress: StressOptions = field(default_factory=StressOptions)
     keys: Mapping[str, str] = field(default_factory=dict)
     element_count: int | None = None
     needs_tags: bool = False

@@ -251,7 +251,7 @@ def open_files(
     rules = LabelRules(
         units=options.units.factors(options.stress.unit),
         required=frozenset(options.labels),
-        stress=options.stress.rule(),
+        stress=options.stress,
         keys=options.keys.given(),
         element_count=None if model is None else model.elements,
         needs_tags=model is not None and any(model.graphs[name].tags is not None for name in model.graphs_in_use()),

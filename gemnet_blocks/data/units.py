@@ -195,19 +195,35 @@ _ROUNDING = 1e-5
 """Asymmetry in eV/Å³ that is always allowed: 1.6 MPa, less than the error of any computed stress."""
 
 
-@dataclass(frozen=True, slots=True)
-class StressRule:
-    """Conventions of stress labels.
+_PLACES: dict[str, tuple[int, ...]] = {
+    "xx yy zz yz xz xy": (0, 5, 4, 5, 1, 3, 4, 3, 2),
+    "xx yy zz xy yz xz": (0, 3, 5, 3, 1, 4, 5, 4, 2),
+    "xx yy zz xy xz yz": (0, 3, 4, 3, 1, 5, 4, 5, 2),
+}
+"""The position of each entry of the matrix, row by row, among the six components."""
 
-    Attributes:
-        sign: the sign convention.
-        order: the order of six components.
-        kind: stress or virial.
-    """
 
+class StressOptions(Options):
+    """Conventions of stress labels; the defaults are ASE's."""
+
+    unit: str | None = None
+    """The unit of stress: eV/Å^3, GPa, kbar or Hartree/Bohr^3; null: the unit of energy per cubed unit of length.
+    Virials are always in the unit of energy."""
     sign: Sign = "tensile"
+    """tensile: (1/V) ∂E/∂ε, positive if the energy decreases when the cell shrinks, as in ASE; compressive: the
+    opposite, as in VASP's output and for most virials."""
     order: Order = "xx yy zz yz xz xy"
+    """The order of six components: Voigt's (ASE), `xx yy zz xy yz xz` (VASP) or `xx yy zz xy xz yz` (row by row). A
+    wrong order is not detected: compare a sheared cell."""
     kind: Kind = "stress"
+    """stress, or virial: stress times volume."""
+
+    @field_validator("unit")
+    @classmethod
+    def _is_stress(cls, name: str | None) -> str | None:
+        if name is not None:
+            stress_unit(name)
+        return name
 
     def matrix(
         self, value: npt.NDArray[Any], units: Units, volume: float, place: str, label: str = "stress"
@@ -248,38 +264,3 @@ class StressRule:
                 "leave stress out of `labels`"
             )
         return (matrix + matrix.T) / 2
-
-
-_PLACES: dict[str, tuple[int, ...]] = {
-    "xx yy zz yz xz xy": (0, 5, 4, 5, 1, 3, 4, 3, 2),
-    "xx yy zz xy yz xz": (0, 3, 5, 3, 1, 4, 5, 4, 2),
-    "xx yy zz xy xz yz": (0, 3, 4, 3, 1, 5, 4, 5, 2),
-}
-"""The position of each entry of the matrix, row by row, among the six components."""
-
-
-class StressOptions(Options):
-    """Conventions of stress labels; the defaults are ASE's."""
-
-    unit: str | None = None
-    """The unit of stress: eV/Å^3, GPa, kbar or Hartree/Bohr^3; null: the unit of energy per cubed unit of length.
-    Virials are always in the unit of energy."""
-    sign: Sign = "tensile"
-    """tensile: (1/V) ∂E/∂ε, positive if the energy decreases when the cell shrinks, as in ASE; compressive: the
-    opposite, as in VASP's output and for most virials."""
-    order: Order = "xx yy zz yz xz xy"
-    """The order of six components: Voigt's (ASE), `xx yy zz xy yz xz` (VASP) or `xx yy zz xy xz yz` (row by row). A
-    wrong order is not detected: compare a sheared cell."""
-    kind: Kind = "stress"
-    """stress, or virial: stress times volume."""
-
-    @field_validator("unit")
-    @classmethod
-    def _is_stress(cls, name: str | None) -> str | None:
-        if name is not None:
-            stress_unit(name)
-        return name
-
-    def rule(self) -> StressRule:
-        """The conventions without the unit."""
-        return StressRule(self.sign, self.order, self.kind)

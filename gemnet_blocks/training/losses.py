@@ -101,13 +101,7 @@ class Term(ABC):
 
 @final
 class EnergyTerm(Term):
-    """Errors of energies in eV.
-
-    Args:
-        measure: the function of errors.
-        weight: the weight of the mean.
-        per_atom: whether an error is divided by the number of atoms in its structure.
-    """
+    """Errors of energies in eV; with `per_atom`, divided by the number of atoms in the structure."""
 
     def __init__(self, measure: Measure, weight: float = 1.0, per_atom: bool = True) -> None:
         super().__init__("energy", measure, weight)
@@ -122,13 +116,7 @@ class EnergyTerm(Term):
 
 @final
 class ForcesTerm(Term):
-    """Errors of forces in eV/Å, three components per atom.
-
-    Args:
-        measure: the function of errors.
-        weight: the weight of the mean.
-        atoms: the counted atoms, `all` or `free`.
-    """
+    """Errors of forces in eV/Å, three components per atom, of `all` atoms or only of `free` ones."""
 
     def __init__(self, measure: Measure, weight: float = 1.0, atoms: AtomChoice = "all") -> None:
         super().__init__("forces", measure, weight)
@@ -141,13 +129,7 @@ class ForcesTerm(Term):
 
 @final
 class StressTerm(Term):
-    """Errors of stresses in eV/Å³, or of virials per atom V·σ/N in eV, nine components per structure.
-
-    Args:
-        measure: the function of errors.
-        weight: the weight of the mean.
-        per: "volume" for stresses, "atom" for virials per atom.
-    """
+    """Errors of stresses in eV/Å³ (`per` volume) or of virials V·σ/N in eV (atom), nine components per structure."""
 
     def __init__(self, measure: Measure, weight: float = 1.0, per: Literal["atom", "volume"] = "volume") -> None:
         super().__init__("stress", measure, weight)
