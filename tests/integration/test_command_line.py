@@ -132,7 +132,7 @@ def test_predictions_are_the_same_however_computed(tmp_path: Path):
 
 
 def test_summary_says_how_it_is_computed():
-    assert re.search(r"sums of quadruplet +factorised", run("summary", CONFIGS / "gemnet-oc.yaml", *SMALL))
+    assert re.search(r"sums of quadruplet +factorized", run("summary", CONFIGS / "gemnet-oc.yaml", *SMALL))
 
 
 @pytest.mark.parametrize(
@@ -281,7 +281,7 @@ def test_relax_takes_one_file(tmp_path: Path, capsys, monkeypatch):
     for name in ("a.xyz", "b.xyz"):
         (tmp_path / name).write_text(WRONG_PBC)
     message = error_of("relax", "model.safetensors", tmp_path / "*.xyz", capsys=capsys, monkeypatch=monkeypatch)
-    assert "expected one file, found 2 that match" in message.replace("\n", "")
+    assert "expected one file, found 2 matching files" in message.replace("\n", "")
 
 
 def test_evaluations_and_relaxations_into_results_that_another_process_writes_are_refused(tmp_path: Path):
