@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, get_args
 
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import atomic_names, atomic_numbers, chemical_symbols
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import positive_number
@@ -48,7 +49,9 @@ class References:
             raise ValueError(f"References: offset must be finite, got {self.offset!r}")
         for number, energy in self.per_element.items():
             if number not in range(1, len(chemical_symbols)) or not math.isfinite(energy):
-                raise ValueError(f"References: per_element has {number!r}: {energy!r}, no element with a finite energy")
+                raise ValueError(
+                    f"References: per_element: expected atomic numbers with finite energies, got {number!r}: {energy!r}"
+                )
         ordered = {int(number): float(self.per_element[number]) for number in sorted(self.per_element)}
         object.__setattr__(self, "per_element", ordered)
 
@@ -79,15 +82,38 @@ class References:
 
 
 def by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
-    """Energies by atomic number, from keys that are symbols, numbers, or numbers as text."""
+    """Energies by atomic number, from keys that are symbols, numbers, or numbers as text.
+
+    Raises:
+        SpecError: a key is not an element, or an element is given twice.
+    """
     if not isinstance(energies, Mapping):
         raise SpecError(f"references.per_element: {energies!r} is neither least_squares nor none nor a mapping")
     found: dict[int, float] = {}
     for key, energy in energies.items():
-        number = atomic_numbers.get(key, key) if not str(key).isdigit() else int(key)
-        if isinstance(number, bool) or number not in range(1, len(chemical_symbols)):
-            raise SpecError(f"references.per_element: {key!r} is no element: use symbols such as Cu, or atomic numbers")
+        try:
+            number = element_number(key)
+        except ValueError as error:
+            raise SpecError(f"references.per_element: {error}") from None
         if number in found:
             raise SpecError(f"references.per_element: {chemical_symbols[number]} is given by symbol and by number")
         found[number] = float(energy)
     return found
+
+
+def element_number(key: object) -> int:
+    """The atomic number of an element that is given by its symbol or its atomic number, also as text.
+
+    Raises:
+        ValueError: the element is unknown; suggests elements of similar symbols.
+    """
+    text = str(key)
+    number = int(text) if text.isdecimal() and len(text) < 9 else atomic_numbers.get(text, 0)
+    if number not in range(1, len(chemical_symbols)) or isinstance(key, bool):
+        word = text.strip().capitalize()
+        named = [symbol for symbol, name in zip(chemical_symbols, atomic_names, strict=True) if word in (symbol, name)]
+        near = named or difflib.get_close_matches(word, chemical_symbols[1:], cutoff=0.5)
+        hint = f"; did you mean {' or '.join(near)}?" if near and word else ""
+        known = f"the symbol of an element, such as Cu, or an atomic number from 1 to {len(chemical_symbols) - 1}"
+        raise ValueError(f"expected {known}, got {key!r}{hint}")
+    return number

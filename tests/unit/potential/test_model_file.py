@@ -275,7 +275,7 @@ def test_specs_of_more_memory_than_there_is(saved: Path, size: int) -> None:
         ("spec", "[]", "its spec is no mapping"),
         ("references", "{}", "per_element"),
         ("references", '{"per_element": {}, "scale": NaN, "meaning": "total"}', "scale must be"),
-        ("references", '{"per_element": {"Xx": 1}, "scale": 1, "meaning": "total"}', "no element"),
+        ("references", '{"per_element": {"Xx": 1}, "scale": 1, "meaning": "total"}', "symbol of an element"),
         ("references", '{"per_element": {}, "scale": 1, "meaning": "guess"}', "meaning must be"),
         ("references", '{"per_element": {}, "scale": 1, "meaning": "total", "energy_unit": "Ha"}', "units"),
         ("record", "3", "its record is no mapping"),

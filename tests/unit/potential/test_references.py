@@ -91,7 +91,8 @@ def test_none_gives_zero_for_the_elements_seen():
     ("per_element", "message"),
     [
         ({"C": -1.0}, "no energy of O"),
-        ({"C": -1.0, "Xx": 0.0}, "'Xx' is no element"),
+        ({"C": -1.0, "Xx": 0.0}, "expected the symbol of an element.*got 'Xx'; did you mean Xe"),
+        ({"C": -1.0, "": 0.0}, "got ''$"),
         ({"C": -1.0, "6": 0.0, "O": 1.0}, "C is given by symbol and by number"),
         ("least-squares", "neither least_squares nor none"),
     ],
