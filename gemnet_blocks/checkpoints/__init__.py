@@ -1,4 +1,4 @@
-"""Weights from files and from other implementations."""
+"""Checkpoints and scale files of the published implementation (fairchem)."""
 
 from gemnet_blocks.checkpoints.checkpoint_file import load_scales, read_scale_file
 from gemnet_blocks.checkpoints.fairchem import LoadReport, fairchem_state, load_fairchem_state

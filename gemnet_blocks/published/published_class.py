@@ -185,7 +185,7 @@ class PublishedClass(WeightedModule, ABC):
     @property
     def _ties(self) -> Ties:
         ties = self.spec.neighbors.ties
-        assert ties != "smooth"  # published models exclude neighbors
+        assert ties != "smooth"  # published models never use smooth limits
         return ties
 
     def _structures(self, data: Any, periodic: bool | None = None) -> Structures:
