@@ -156,7 +156,7 @@ def painted(canvas: Canvas) -> FigurePicture:
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure = new_figure(canvas.width * PIXEL, canvas.height * PIXEL, "none")
+    figure = new_figure(canvas.width * PIXEL, canvas.height * PIXEL, None)
     figure.set_facecolor(BACKGROUND[LIGHT])
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), frameon=False)
     axes.set(xlim=(0, canvas.width), ylim=(canvas.height, 0), xticks=[], yticks=[])

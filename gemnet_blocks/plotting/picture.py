@@ -91,7 +91,7 @@ class FigurePicture(Picture):
         return self._content("png", ON_SCREEN)
 
 
-def new_figure(width: float, height: float, layout: Literal["constrained", "none"] = "constrained") -> Any:
+def new_figure(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Any:
     """Create an empty matplotlib figure with a size in inches, without opening a window.
 
     Raises:
