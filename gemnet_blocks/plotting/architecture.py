@@ -297,7 +297,7 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
 
 
 def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
-    outputs, kind = model.trunk.output_blocks, kind_of(spec.read_out)
+    outputs, kind = model.trunk.output_blocks, kind_of(spec.readout)
     reads = ("projection of layer output", ATOMS, EDGES)
     details: tuple[str, ...] = ("before the first block and after each block",) if len(outputs) > 1 else ()
     yield Node(
@@ -310,7 +310,7 @@ def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
         parameter_count(outputs),
     )
     direct = isinstance(model.forces, DirectForces)
-    details = (options_text(spec.read_out), f"one number per atom{' and edge' if direct else ''}")
+    details = (options_text(spec.readout), f"one number per atom{' and edge' if direct else ''}")
     parameters = parameter_count(model.read_out)
     yield Node("read_out", "readout", f"readout: {kind}", details, (FEATURES,), (NUMBERS,), parameters)
 

@@ -13,7 +13,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.scatter import sums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.checkpoints.checkpoint_file import load_scales
 from gemnet_blocks.geometry.angles import RightAngle, quadruplet_angles
 from gemnet_blocks.geometry.edges import measure
@@ -559,7 +559,7 @@ class GemNetOCEnergyAndGradForceHead(WeightedModule):
         self.direct_forces = backbone.direct_forces
         self.extensive = backbone.extensive
         self.force_scaler = backbone.force_scaler
-        self.energy = Energy("sum" if self.extensive else "mean", sums())
+        self.energy = Energy("sum" if self.extensive else "mean", Sums())
         self.forces = GradientForces()
         self.forces.scale = self.force_scaler
 
@@ -611,7 +611,7 @@ class GemNetOCForceHead(WeightedModule):
             return
         network = _network(backbone, backbone.spec.sizes.edge, num_global_out_layers, output_init)
         self.read_out = nn.ModuleDict({"edges": network})
-        self.forces = DirectForces(self.forces_coupled, sums())
+        self.forces = DirectForces(self.forces_coupled, Sums())
 
     out_mlp_F = submodule("read_out.edges.layers")  # noqa: N815
     out_forces = submodule("read_out.edges.last")

@@ -151,5 +151,5 @@ def test_pictures_of_quadruplets():
         draw_quadruplet(SYMMETRIC, molecule("H2"))
     with pytest.raises(StructureError, match=r"atom 1 does not have a quadruplet.*choose another atom"):
         draw_quadruplet(SYMMETRIC, molecule("H2"), atom=1)
-    with pytest.raises(SpecError, match="expected an edge set that an interaction reads .*, got 'other'"):
+    with pytest.raises(SpecError, match=r"expected an edge set that an interaction reads .*, got 'other'"):
         draw_quadruplet(SYMMETRIC, copper(), edge_set="other")
