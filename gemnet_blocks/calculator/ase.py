@@ -87,7 +87,7 @@ class GemNetCalculator(Calculator):
 
     @property
     def meaning(self) -> StoredMeaning:
-        """What the energy is relative to."""
+        """The meaning of the energy, such as `total` or `adsorption`."""
         return self.potential.meaning
 
     def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:

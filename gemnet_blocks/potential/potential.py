@@ -70,7 +70,7 @@ class Potential(WeightedModule):
 
     @property
     def meaning(self) -> StoredMeaning:
-        """What the energy is relative to: `total`, `adsorption`, `formation` … ."""
+        """The meaning of the energy, such as `total` or `adsorption`."""
         return self.references.meaning
 
     @property
