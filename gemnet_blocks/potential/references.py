@@ -1,4 +1,4 @@
-"""What a model's outputs are relative to: reference energies of the elements, a unit, and what the energy means."""
+"""Atomic reference energies, the energy scale and the meaning of the energy."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ _MEANINGS = (*get_args(EnergyMeaning), "unknown")
 
 @dataclass(frozen=True, slots=True)
 class References:
-    """How a model's outputs become energies: E = scale · E_model + offset + Σ_atoms per_element[Z].
+    """Atomic reference energies and energy scale: E = scale · E_model + offset + Σ_atoms per_element[Z].
 
-    Forces and stresses are those of the model times `scale`. `Potential` computes the sums, in float64.
+    Forces and stresses are the model's outputs times `scale`. `Potential` computes the sums in float64.
 
     Attributes:
-        per_element: energy per atom in eV by atomic number; elements that are not in it are unknown.
-        scale: the energy, in eV, that the model's output 1 stands for.
+        per_element: reference energy per atom in eV, by atomic number; a potential refuses all other elements.
+        scale: energy in eV that corresponds to a model output of 1.
         meaning: what the energy is relative to.
-        offset: energy per structure in eV, however many atoms it has: `mean` of the options, or that of a published
+        offset: energy per structure in eV, independent of the number of atoms, such as the mean of a published
             normalizer.
 
     Raises:
-        ValueError: a number that is not finite, a scale that is not positive, or an element or meaning that is none.
+        ValueError: a number is not finite, the scale is not positive, or an element or the meaning is unknown.
     """
 
     per_element: Mapping[int, float]
@@ -56,20 +56,20 @@ class References:
         object.__setattr__(self, "per_element", ordered)
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON can hold it; elements by symbol."""
+        """Return a dictionary for JSON, with elements as symbols."""
         values = {name: getattr(self, name) for name in ("scale", "meaning", "offset", "energy_unit", "length_unit")}
         return {"per_element": {chemical_symbols[key]: energy for key, energy in self.per_element.items()}} | values
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> References:
-        """Read what `to_dict` wrote.
+        """Restore references from the dictionary of `to_dict`.
 
         Raises:
-            ValueError: something is missing, is no number, or is in other units than eV and Å.
+            ValueError: an entry is missing or is not a number, or the units are not eV and Å.
         """
         units = (document.get("energy_unit", "eV"), document.get("length_unit", "Å"))
         if units != ("eV", "Å"):
-            raise ValueError(f"References: units {units} are not known, only ('eV', 'Å')")
+            raise ValueError(f"References: expected the units ('eV', 'Å'), got {units}")
         try:
             return cls(
                 per_element=by_number(document["per_element"]),
@@ -78,7 +78,9 @@ class References:
                 offset=float(document.get("offset", 0.0)),
             )
         except (KeyError, TypeError, AttributeError) as wrong:
-            raise ValueError(f"References: not what to_dict writes: {type(wrong).__name__}: {wrong}") from wrong
+            raise ValueError(
+                f"References: expected the dictionary of to_dict: {type(wrong).__name__}: {wrong}"
+            ) from wrong
 
 
 def by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
@@ -88,7 +90,7 @@ def by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
         SpecError: a key is not an element, or an element is given twice.
     """
     if not isinstance(energies, Mapping):
-        raise SpecError(f"references.per_element: {energies!r} is neither least_squares nor none nor a mapping")
+        raise SpecError(f"references.per_element: expected least_squares, none or a mapping, got {energies!r}")
     found: dict[int, float] = {}
     for key, energy in energies.items():
         try:
@@ -96,7 +98,9 @@ def by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
         except ValueError as error:
             raise SpecError(f"references.per_element: {error}") from None
         if number in found:
-            raise SpecError(f"references.per_element: {chemical_symbols[number]} is given by symbol and by number")
+            raise SpecError(
+                f"references.per_element: {chemical_symbols[number]} is given by symbol and by number: give it once"
+            )
         found[number] = float(energy)
     return found
 

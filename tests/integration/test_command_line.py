@@ -217,7 +217,7 @@ def test_predictions_are_not_lost_in_a_format_without_them(tmp_path: Path, capsy
     ase.io.write(tmp_path / "in.xyz", molecule("CO"))
     arguments = ["predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.xyz", "--output", tmp_path / "out.cif"]
     told = error_of(*arguments, capsys=capsys, monkeypatch=monkeypatch)
-    assert "out.cif: cannot hold energies and forces, as its name says cif" in told
+    assert "out.cif: the format cif cannot store energies and forces" in told
 
 
 def test_a_frame_that_is_not_there(tmp_path: Path, capsys, monkeypatch):

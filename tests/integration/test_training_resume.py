@@ -221,7 +221,7 @@ def test_training_starts_from_the_weights_of_a_model(folder: Path, tmp_path: Pat
 def test_models_that_do_not_fit_are_not_started_from(folder: Path, tmp_path: Path) -> None:
     wider = {"sizes": {"edge": 12}}
     training = {"steps": 1, "start_from": str(folder / "whole")}
-    with pytest.raises(SpecError, match=r"after_skip\S* is .* is needed; .*differs in sizes\.edge"):
+    with pytest.raises(SpecError, match=r"after_skip\S*: expected .*, found .*; .*differs in sizes\.edge"):
         train(config(folder, model=wider, training=training), tmp_path / "run")
     with pytest.raises(SpecError, match="expected a model file, or the folder of a run with one"):
         train(config(folder, training={"steps": 1, "start_from": str(tmp_path / "none")}), tmp_path / "run")
