@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build, load_spec
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.util.recompute import lean
+from gemnet_blocks.util.recompute import RECOMPUTED, evaluated_by
 
 ROOT = Path(__file__).parents[1]
 
@@ -163,19 +163,19 @@ def random_embeddings(graphs: Graphs, atom_size: int, edge_size: int) -> Embeddi
     )
 
 
-FACTORISED = (
+M = TypeVar("M", bound=nn.Module)
+
+FACTORIZED = (
     AngularPlan("factorized", None),
     AngularPlan("factorized", atoms_at_most=2),
     AngularPlan("factorized", atoms_at_most=3),
 )
-"""Factorised sums of all atoms at once, and of a few; the last one is `executed` where memory is short."""
+"""Factorized sums of all atoms at once, and of a few; `executed` recomputes the intermediate results of the last."""
 
 
-@contextmanager
-def executed(plan: AngularPlan) -> Iterator[None]:
-    """Compute here as a plan of `FACTORISED` is meant to be."""
-    with lean(plan == FACTORISED[-1]):
-        yield
+def executed(plan: AngularPlan, module: M) -> M:
+    """The module as a plan of `FACTORIZED` is meant to be evaluated."""
+    return evaluated_by(RECOMPUTED, module) if plan == FACTORIZED[-1] else module
 
 
 class GivenSums(AngularSum):

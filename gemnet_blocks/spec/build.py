@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gemnet_blocks.aggregation.angular_sum import AngularMethod, AngularPlan
-from gemnet_blocks.aggregation.scatter import Sums, SumsName, sums
+from gemnet_blocks.aggregation.scatter import Sums, SumsName
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
@@ -229,7 +229,7 @@ class _Builder:
     def __init__(self, spec: Spec, catalog: Catalog, execution: Execution) -> None:
         self.spec, self.catalog, self.execution = spec, catalog, execution
         self.products = products(execution.matmul)
-        self.sums: Sums = sums(execution.sums, self.products)
+        self.sums = Sums(execution.sums, self.products)
 
     def model(self) -> GemNet:
         spec = self.spec

@@ -13,7 +13,7 @@ from helpers import (
     random_embeddings,
 )
 
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.graph.index_sets import AtomPairRequest
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction, SharedAtomAtomGeometry
 from gemnet_blocks.structures import Structures
@@ -25,7 +25,7 @@ def atom_atom_block() -> AtomAtomInteraction:
 
 
 def shared_geometry(graph: str = "atom") -> SharedAtomAtomGeometry:
-    return SharedAtomAtomGeometry(graph, radial_count=3, radial_size=2, sums=TorchSums())
+    return SharedAtomAtomGeometry(graph, radial_count=3, radial_size=2, sums=Sums())
 
 
 def test_equals_the_oracle(any_structures: Structures) -> None:

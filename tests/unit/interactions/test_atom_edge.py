@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from helpers import (
-    FACTORISED,
+    FACTORIZED,
     KINDS,
     SMOOTH,
     assert_close,
@@ -19,7 +17,7 @@ from helpers import (
 )
 
 from gemnet_blocks.aggregation.angular_sum import EXPLICIT
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
@@ -34,21 +32,25 @@ REQUEST = TripletRequest("main", "atom_edge")
 PLAN = EXPLICIT
 
 
-@pytest.fixture(params=[EXPLICIT, *FACTORISED], ids=str, autouse=True)
-def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(params=[EXPLICIT, *FACTORIZED], ids=str, autouse=True)
+def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.PLAN", request.param)
-    with executed(request.param):
-        yield
 
 
 def atom_edge_block() -> AtomEdgeInteraction:
-    return AtomEdgeInteraction(atom_size=5, edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2)
+    return executed(
+        PLAN,
+        AtomEdgeInteraction(sender_size=5, receiver_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2),
+    )
 
 
 def shared_geometry() -> SharedTripletGeometry:
     projection = RadialAngularProjection(radial_count=4, angular_count=3, size=2)
-    return SharedTripletGeometry(
-        TripletSum(REQUEST, Legendre(3), projection, TorchSums(), plan=PLAN), radial_count=3, radial_size=2
+    return executed(
+        PLAN,
+        SharedTripletGeometry(
+            TripletSum(REQUEST, Legendre(3), projection, Sums(), plan=PLAN), radial_count=3, radial_size=2
+        ),
     )
 
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from ase import Atoms
 from helpers import (
-    FACTORISED,
+    FACTORIZED,
     KINDS,
     SMOOTH,
     assert_close,
@@ -25,7 +23,7 @@ from helpers import (
 from torch import nn
 
 from gemnet_blocks.aggregation.angular_sum import EXPLICIT
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics
 from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear
@@ -45,15 +43,16 @@ REQUEST = QuadrupletRequest("main", "quad")
 PLAN = EXPLICIT
 
 
-@pytest.fixture(params=[EXPLICIT, *FACTORISED], ids=str, autouse=True)
-def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(params=[EXPLICIT, *FACTORIZED], ids=str, autouse=True)
+def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.PLAN", request.param)
-    with executed(request.param):
-        yield
 
 
 def quadruplet_block() -> QuadrupletInteraction:
-    return QuadrupletInteraction(edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2, spherical_size=3)
+    return executed(
+        PLAN,
+        QuadrupletInteraction(edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2, spherical_size=3),
+    )
 
 
 def shared_geometry(
@@ -62,16 +61,19 @@ def shared_geometry(
     graph: str = "quad",
     collinear: CollinearRule | None = None,
 ) -> SharedQuadrupletGeometry:
-    return SharedQuadrupletGeometry(
-        graph=graph,
-        radial=linear(3, 2),
-        circular=circular or Legendre(3),
-        circular_projection=RadialAngularProjection(radial_count=4, angular_count=3, size=2),
-        spherical=spherical or LegendreOuter(3),
-        spherical_projection=RadialAngularProjection(radial_count=4, angular_count=9, size=3),
-        collinear=collinear or RightAngle(),
-        sums=TorchSums(),
-        plan=PLAN,
+    return executed(
+        PLAN,
+        SharedQuadrupletGeometry(
+            graph=graph,
+            radial=linear(3, 2),
+            circular=circular or Legendre(3),
+            circular_projection=RadialAngularProjection(radial_count=4, angular_count=3, size=2),
+            spherical=spherical or LegendreOuter(3),
+            spherical_projection=RadialAngularProjection(radial_count=4, angular_count=9, size=3),
+            collinear=collinear or RightAngle(),
+            sums=Sums(),
+            plan=PLAN,
+        ),
     )
 
 

@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from ase import Atoms
 from helpers import (
-    FACTORISED,
+    FACTORIZED,
     KINDS,
     SMOOTH,
     assert_close,
@@ -21,7 +19,7 @@ from helpers import (
 from torch import nn
 
 from gemnet_blocks.aggregation.angular_sum import EXPLICIT
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
@@ -34,30 +32,40 @@ from gemnet_blocks.testing import oracles
 PLAN = EXPLICIT
 
 
-@pytest.fixture(params=[EXPLICIT, *FACTORISED], ids=str, autouse=True)
-def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@pytest.fixture(params=[EXPLICIT, *FACTORIZED], ids=str, autouse=True)
+def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.PLAN", request.param)
-    with executed(request.param):
-        yield
 
 
 def triplet_block(activation: Activation = "silu") -> TripletInteraction:
-    return TripletInteraction(
-        edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2, activation=activation
+    return executed(
+        PLAN,
+        TripletInteraction(
+            sender_size=6,
+            receiver_size=6,
+            down_size=3,
+            up_size=4,
+            radial_size=2,
+            circular_size=2,
+            activation=activation,
+        ),
     )
 
 
 def shared_geometry(circular: nn.Module | None = None) -> SharedTripletGeometry:
-    return SharedTripletGeometry(
-        TripletSum(
-            TripletRequest("main", "main"),
-            circular or Legendre(3),
-            RadialAngularProjection(radial_count=4, angular_count=3, size=2),
-            TorchSums(),
-            plan=PLAN,
+    return executed(
+        PLAN,
+        SharedTripletGeometry(
+            TripletSum(
+                TripletRequest("main", "main"),
+                circular or Legendre(3),
+                RadialAngularProjection(radial_count=4, angular_count=3, size=2),
+                Sums(),
+                plan=PLAN,
+            ),
+            radial_count=3,
+            radial_size=2,
         ),
-        radial_count=3,
-        radial_size=2,
     )
 
 

@@ -76,7 +76,7 @@ CASES = [
     ("gradient", "explicit", "train", "triplets-only"),
     ("gradient", "auto", "predict", "gemnet-oc"),
     ("gradient", "auto", "energy", "triplets-only"),
-    (None, "factorised", "train", "triplets-only"),
+    (None, "factorized", "train", "triplets-only"),
 ]
 
 
@@ -94,11 +94,11 @@ def test_it_is_what_is_measured_then(forces: str | None, plan: str, task: Task, 
     ("config", "plan"),
     [
         ("gemnet-oc", "explicit"),
-        ("gemnet-oc", "factorised"),
-        ("symmetric", "factorised"),
+        ("gemnet-oc", "factorized"),
+        ("symmetric", "factorized"),
         ("scaled-bases", "explicit"),
         ("triplets-only", "explicit"),
-        ("triplets-only", "factorised"),
+        ("triplets-only", "factorized"),
     ],
 )
 def test_counts_are_those_of_the_graphs(plan: str, config: str):
@@ -156,9 +156,9 @@ def test_the_model_is_left_as_it_was():
     ("atoms", "plan"),
     [
         ([], "explicit"),
-        ([Atoms()], "factorised"),
+        ([Atoms()], "factorized"),
         ([Atoms("H", tags=[1])], "explicit"),
-        ([Atoms("H2", [[0, 0, 0], [0, 0, 30]], tags=[1, 1])], "factorised"),
+        ([Atoms("H2", [[0, 0, 0], [0, 0, 30]], tags=[1, 1])], "factorized"),
     ],
 )
 def test_structures_with_nothing_to_compute(atoms: list[Atoms], plan: str):
