@@ -16,7 +16,9 @@ from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.util.ase_io import with_tag
 from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 
-SpecPath = Annotated[Path, typer.Argument(help="A spec file.", show_default=False)]
+SpecPath = Annotated[
+    Path, typer.Argument(help="A spec file, or the name of a spec that the library ships.", show_default=False)
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change the spec: path=value, such as interactions.quadruplet=null. Repeatable."),

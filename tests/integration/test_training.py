@@ -275,7 +275,7 @@ def test_elements_that_only_validation_has_are_told_before_anything_trains(tmp_p
     ("model", "told"),
     [
         ({"elements": 29}, "has an atomic number above 29, the last element of this model"),
-        ({"graphs": {"main": {"tags": [1, 2]}}}, "has no tags, which this model selects edges by"),
+        ({"graphs": {"main": {"tags": [1, 2]}}}, "has no tags, by which this model selects edges"),
     ],
 )
 def test_frames_that_the_model_cannot_compute_are_told_before_anything_trains(
