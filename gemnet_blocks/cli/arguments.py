@@ -103,18 +103,22 @@ def build_model(
 
 
 def execution_of(assignments: list[str] | None) -> Any:
-    """The execution that assignments such as `angular=explicit` describe."""
+    """Parse the execution that assignments such as `angular=explicit` describe."""
     from gemnet_blocks.spec.build import Execution
     from gemnet_blocks.spec.resolve import parse_assignment
+    from gemnet_blocks.util.allocator import return_freed_memory
 
     values = dict(map(parse_assignment, assignments or []))
     names = [field.name for field in fields(Execution)]
     if unknown := [name for name in values if name not in names]:
         raise SpecError(f"--execution {unknown[0]}: expected one of {', '.join(names)}")
     try:
-        return Execution(**values)
+        execution = Execution(**values)
     except (TypeError, ValueError) as error:
         raise SpecError(f"--{error}") from error
+    if execution.memory_budget is not None:
+        return_freed_memory()
+    return execution
 
 
 def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:

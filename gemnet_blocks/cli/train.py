@@ -39,13 +39,17 @@ def train(
     from gemnet_blocks.training import Interrupted, load_config
     from gemnet_blocks.training import train as run
     from gemnet_blocks.training.distributed import Processes
+    from gemnet_blocks.util.allocator import return_freed_memory
 
     first = Processes.of_environment().rank == 0
     if first:
         print(f"training {config}: reading the data, then fitting references and scale factors", flush=True)
     try:
         changes = dict(map(parse_assignment, assignments or []))
-        model = run(load_config(config, changes, allow_imports=allow_imports), output, resume)
+        loaded = load_config(config, changes, allow_imports=allow_imports)
+        if loaded.training.execution.memory_budget is not None:
+            return_freed_memory()
+        model = run(loaded, output, resume)
     except Interrupted as stopped:
         if first:
             console.print(str(stopped), soft_wrap=True)
