@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.build import fcc111
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularPlan, AngularSum, LinearMap
+from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap
+from gemnet_blocks.aggregation.method import AngularPlan
 from gemnet_blocks.basis.radial import Gaussian
 from gemnet_blocks.geometry.graphs import Graphs, measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularPlan, Method
+from gemnet_blocks.aggregation.method import AngularPlan, Method
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows

@@ -16,7 +16,7 @@ PACKAGE = "gemnet_blocks"
 MOVED: Mapping[str, tuple[str, ...]] = {
     "ablation.learners": ("ablation.learner",),
     "angular": (),
-    "angular.angular_sum": ("aggregation.angular_sum",),
+    "angular.angular_sum": ("aggregation.angular_sum", "aggregation.method"),
     "batches": ("structures",),
     "basis.geometry": ("layers.projection",),
     "blocks": (),

@@ -22,7 +22,7 @@ from properties.models import (
     symmetric_spec,
 )
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.build import Execution

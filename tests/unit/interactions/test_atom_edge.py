@@ -16,7 +16,7 @@ from helpers import (
     random_embeddings,
 )
 
-from gemnet_blocks.aggregation.angular_sum import EXPLICIT
+from gemnet_blocks.aggregation.method import EXPLICIT
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest

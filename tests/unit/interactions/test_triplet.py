@@ -18,7 +18,7 @@ from helpers import (
 )
 from torch import nn
 
-from gemnet_blocks.aggregation.angular_sum import EXPLICIT
+from gemnet_blocks.aggregation.method import EXPLICIT
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest
