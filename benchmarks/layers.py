@@ -18,7 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.interactions.message import Message
 from gemnet_blocks.layers.dense import Dense, residuals
@@ -78,7 +78,7 @@ def cases(edge_count: int, width: int) -> dict[str, Case]:
     empty = torch.zeros(0)
     edges = EdgeSet(source, target, empty, empty, empty, torch.zeros(atom_count + 1, dtype=torch.long))
     stack, embedding = residuals(4, width), EdgeEmbedding(width, width, width)
-    message, update = Message(width, RADIAL, width // 2), AtomUpdate(width, width, RADIAL, 3, TorchSums())
+    message, update = Message(width, RADIAL, width // 2), AtomUpdate(width, width, RADIAL, 3, Sums())
 
     def plain_embedding(h: Tensor, x: Tensor) -> Tensor:
         return dense(embedding.dense, torch.cat([h[source], h[target], x], dim=-1))

@@ -1,4 +1,4 @@
-"""GemNet-OC and GemNet-T as independent layers, put together by a declarative spec."""
+"""GemNet-OC and GemNet-T as independent layers that a declarative spec combines."""
 
 from gemnet_blocks.published.gemnet_oc import (
     GemNetOC,

@@ -1,4 +1,4 @@
-"""Labelled slabs to try things on: ASE's EMT potential on metal slabs with adsorbates, with Open Catalyst's tags."""
+"""Example structures: metal slabs with adsorbates, labeled by ASE's EMT potential and tagged as in Open Catalyst."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 METALS = ("Cu", "Ag", "Pt")
 ADSORBATES = ("CO", "O", "H", "N")
 HEIGHTS = {"ontop": 1.8, "bridge": 1.5, "fcc": 1.3, "hcp": 1.3}
-"""Å between the surface and the lowest atom of an adsorbate, by site; times a random number."""
+"""Height of the lowest adsorbate atom above the surface in Å, by site, before random scaling."""
 
 
 def emt_slabs(count: int, seed: int = 0, rattle: float = 0.08) -> list[Any]:
-    """(111) slabs of three layers with an adsorbate, atoms displaced at random; energies and forces by EMT.
+    """Build rattled (111) slabs with an adsorbate and label them with EMT energies and forces.
 
-    Metals, adsorbates, sites and heights are drawn at random. Tags are 0 below the surface, 1 surface, 2 adsorbate; the
-    lowest layer is fixed, and its forces are labels all the same. Total energies in eV, forces in eV/Å. EMT knows these
-    elements roughly: the data is made to be learned quickly, not to be right.
+    Metal, adsorbate, site and height are random. Tags are 0 below the surface, 1 on the surface and 2 for adsorbates.
+    The lowest of the three layers is fixed; its forces are labeled too. EMT describes these elements only roughly: the
+    data are for quick trials, not for physics.
 
     Args:
-        count: how many structures.
-        seed: of everything that is drawn.
-        rattle: standard deviation of displacements in Å.
+        count: the number of structures.
+        seed: the random seed.
+        rattle: the standard deviation of the displacements in Å.
 
     Returns:
-        ASE atoms with a calculator that holds the labels.
+        ASE atoms with a calculator that holds total energies in eV and forces in eV/Å.
     """
     from ase.calculators.emt import EMT
     from ase.calculators.singlepoint import SinglePointCalculator
@@ -46,7 +46,7 @@ def emt_slabs(count: int, seed: int = 0, rattle: float = 0.08) -> list[Any]:
 
 
 def write_emt_slabs(path: Path | str, count: int, seed: int = 0) -> Path:
-    """Write `emt_slabs` as extended XYZ and return the path."""
+    """Write `emt_slabs` to an extended XYZ file and return its path."""
     from ase.io import write
 
     write(path, emt_slabs(count, seed), format="extxyz")
@@ -60,25 +60,30 @@ def _slab(metal: str, adsorbate: str, site: str, height: float) -> Any:
     atoms = fcc111(metal, (2, 2, 3), vacuum=6.0, periodic=True)
     lowest = 1 if adsorbate == "CO" else 0  # carbon points to the surface
     add_adsorbate(atoms, molecule(adsorbate) if lowest else adsorbate, height, site, mol_index=lowest)
-    del atoms.info["adsorbate_info"]  # of use to ASE's builder only, and files cannot hold it
-    layer = atoms.get_tags()  # ASE counts layers from 1 at the top; 0 is the adsorbate
-    atoms.set_tags(np.where(layer == 0, 2, np.where(layer == 1, 1, 0)))
+    del atoms.info["adsorbate_info"]  # only ASE's builder uses it, and files cannot store it
+    layer = atoms.get_tags()
+    _set_tags(atoms)
     atoms.set_constraint(FixAtoms(mask=layer == 3))
     return atoms
 
 
 def platinum_slab(size: int = 3, layers: int = 4) -> Any:
-    """A rattled Pt(111) slab with methanol on top; tags 0 below the surface, 1 surface, 2 adsorbate.
+    """Build a rattled Pt(111) slab with methanol on top, tagged as in Open Catalyst.
 
     Args:
-        size: atoms along each side of a layer.
-        layers: atomic layers.
+        size: the number of atoms along each side of a layer.
+        layers: the number of atomic layers.
     """
     from ase.build import add_adsorbate, fcc111, molecule
 
     atoms = fcc111("Pt", (size, size, layers), vacuum=10.0, periodic=True)
     add_adsorbate(atoms, molecule("CH3OH"), 2.0, "ontop")
-    layer = atoms.get_tags()  # ASE counts layers from 1 at the top; 0 is the adsorbate
-    atoms.set_tags(np.where(layer == 0, 2, np.where(layer == 1, 1, 0)))
+    _set_tags(atoms)
     atoms.rattle(0.1, seed=1)
     return atoms
+
+
+def _set_tags(atoms: Any) -> None:
+    """Replace ASE's layer numbers, 1 at the top and 0 for adsorbates, by Open Catalyst's tags."""
+    layer = atoms.get_tags()
+    atoms.set_tags(np.where(layer == 0, 2, np.where(layer == 1, 1, 0)))

@@ -1,4 +1,4 @@
-"""The base of everything that a spec can set, and the checks of the same arguments when they come as plain Python."""
+"""Base class of documented options, and checks of the same arguments in Python."""
 
 import math
 from collections.abc import Mapping
@@ -9,14 +9,14 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
 Count = Annotated[int, Field(ge=0)]
-"""A number of layers or the like."""
+"""A number of layers, from 0."""
 
 Size = Annotated[int, Field(ge=1)]
-"""A number of features."""
+"""A number of features, from 1."""
 
 
 def plain(value: Any) -> Any:
-    """Numbers, booleans and text of plain Python, for those of NumPy and for tensors; in lists and mappings too."""
+    """Convert NumPy values and tensors, also in lists and mappings, to plain Python numbers, booleans and lists."""
     if isinstance(value, (np.generic, np.ndarray, Tensor)):
         return value.tolist()
     if type(value) in (list, tuple):
@@ -27,11 +27,10 @@ def plain(value: Any) -> Any:
 
 
 class Options(BaseModel):
-    """A frozen set of documented, strictly typed fields.
+    """Base class of options: frozen, strictly typed fields, each documented by the string below it.
 
-    Unknown fields are refused. An integer is accepted where a float is meant, and numbers and booleans of NumPy are
-    those of Python; nothing else is converted: neither a boolean nor text is a number. The string below a field is its
-    description, in the JSON Schema too.
+    Unknown fields are refused. Integers are accepted as floats, and NumPy numbers as Python numbers; booleans and text
+    are not numbers. Field docstrings become descriptions in the JSON Schema.
     """
 
     model_config = ConfigDict(
@@ -50,36 +49,31 @@ class Options(BaseModel):
 
 
 def whole_number(owner: str, name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:
-    """Check that an argument is a whole number within bounds and return it.
+    """Check that an argument is an integer within bounds and return it.
 
     Args:
-        owner: the class whose argument it is, for the message.
+        owner: the class or function, for the message.
         name: the argument.
-        value: what was given.
-        least: the smallest value allowed.
-        most: the largest value allowed, if there is one.
+        value: its value.
+        least: the smallest allowed value.
+        most: the largest allowed value; None for no upper bound.
 
     Raises:
-        ValueError: it is no whole number (booleans are none) or out of bounds.
+        ValueError: the value is not an integer (booleans are not) or is out of bounds.
     """
     bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
     value = plain(value)
     number = None if isinstance(value, bool) or not hasattr(value, "__index__") else value.__index__()
     if number is None or number < least or (most is not None and number > most):
-        raise ValueError(f"{owner}: {name} must be a whole number {bounds}, got {value!r}")
+        raise ValueError(f"{owner}: {name} must be an integer {bounds}, got {value!r}")
     return number
 
 
 def byte_count(owner: str, name: str, value: SupportsFloat | None) -> float | None:
-    """Check that an argument is a number of bytes, or None, and return it.
-
-    Args:
-        owner: whose argument it is, for the message.
-        name: the argument.
-        value: what was given.
+    """Check that an argument is None or a number of bytes and return it; see `whole_number` for the arguments.
 
     Raises:
-        ValueError: it is no number (booleans and text are none), negative or NaN.
+        ValueError: the value is not a number (booleans and text are not), is negative or is NaN.
     """
     if value is None:
         return None
@@ -90,16 +84,10 @@ def byte_count(owner: str, name: str, value: SupportsFloat | None) -> float | No
 
 
 def positive_number(owner: str, name: str, value: SupportsFloat, unit: str = "") -> float:
-    """Check that an argument is a positive, finite number and return it.
-
-    Args:
-        owner: the class whose argument it is, for the message.
-        name: the argument.
-        value: what was given.
-        unit: its unit, for the message.
+    """Check that an argument is a positive, finite number and return it; see `whole_number` for the arguments.
 
     Raises:
-        ValueError: it is no number (booleans and text are none), not positive, infinite or NaN.
+        ValueError: the value is not a number (booleans and text are not), or is not positive and finite.
     """
     number = _number(value)
     if not 0 < number < math.inf:
@@ -109,6 +97,6 @@ def positive_number(owner: str, name: str, value: SupportsFloat, unit: str = "")
 
 
 def _number(value: SupportsFloat) -> float:
-    """NaN for what is not a number, such as booleans and text."""
+    """Convert a number; booleans, text and other values become NaN."""
     value = plain(value)
     return float(value) if hasattr(value, "__float__") and not isinstance(value, bool) else math.nan

@@ -1,4 +1,4 @@
-"""Batched atomic structures, what every model takes, and the prediction that it returns."""
+"""Batched atomic structures, the input of every model, and the prediction that a model returns."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ if TYPE_CHECKING:
 
 
 UNKNOWN_TAG = -1
-"""The tag of an atom whose structure has no tags."""
+"""The tag of atoms without one."""
 
 _REAL, _INTEGERS, _BOOLEANS = ("positions", "cells"), ("numbers", "structure", "tags"), ("periodic", "fixed")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Structures:
-    """One or many structures, their atoms one after another.
+    """A batch of structures with the atoms of all structures in one list.
 
-    Arrays and nested lists are taken as tensors. Types are widened where no value changes: integers of any width to
-    64 bits, integer positions and cells to float64, and 0 and 1 to booleans.
+    Arrays and nested lists are converted to tensors: integers to 64 bits, integer positions and cells to float64, and 0
+    and 1 to booleans. Types that would change a value are refused.
 
     Attributes:
         positions: Cartesian coordinates in Å.
         numbers: atomic numbers Z.
-        structure: the structure that each atom belongs to, ascending from 0.
-        cells: lattice vectors in Å, a row each; zero where a structure has none.
-        periodic: whether the structure repeats along each lattice vector.
-        tags: 0 below the surface, 1 surface, 2 adsorbate (Open Catalyst's convention); -1 where unknown.
-        fixed: atoms that a relaxation holds in place.
+        structure: the index of each atom's structure, in ascending order from 0.
+        cells: lattice vectors as rows in Å; zero for structures without a cell.
+        periodic: whether each structure is periodic along each lattice vector.
+        tags: 0 below the surface, 1 on the surface, 2 for adsorbates (Open Catalyst's convention); -1 if unknown.
+        fixed: whether relaxations keep the atom in place.
 
     Raises:
-        StructureError: an attribute is not an array of numbers, or not of the kind of numbers that it needs.
+        StructureError: an attribute is not an array of numbers, or has the wrong kind of numbers.
     """
 
     positions: Float[Tensor, "atoms 3"]
@@ -69,7 +69,7 @@ class Structures:
 
     @property
     def atom_count(self) -> int:
-        """The number of atoms of all structures together."""
+        """The total number of atoms."""
         return self.positions.shape[0]
 
     @property
@@ -87,21 +87,20 @@ class Structures:
         device: torch.device | str | None = None,
         ignore: Collection[str] = (),
     ) -> Structures:
-        """Collect ASE atoms, one or many; periodicity, tags and which atoms are fixed come along.
+        """Convert ASE atoms, including their periodicity, tags and constraints.
 
-        Tags that were never set are unknown, not 0. A total charge or spin in `atoms.info` is left behind with a
-        warning, as models do not read it.
+        Tags that were never set are unknown, not 0. Models do not read a total charge or spin in `atoms.info`; a
+        warning names such structures.
 
         Args:
-            atoms: one or many structures.
+            atoms: one or several structures.
             dtype: the floating-point type of positions and cells.
-            device: where to put the tensors; None: torch's default device, but the CPU where that is "meta", which
-                holds no numbers.
-            ignore: `charge` or `spin`, of which no warning is given.
+            device: the device of the tensors; None for torch's default device, or the CPU if that is "meta".
+            ignore: `charge` and `spin`, as far as no warning is wanted.
 
         Raises:
-            StructureError: positions or cells that are not finite, an atomic number below 1, or lattice vectors that
-                do not span the directions marked periodic.
+            StructureError: positions or cells are not finite, an atomic number is below 1, or the lattice vectors do
+                not span the directions marked periodic.
         """
         if device is None and torch.get_default_device().type == "meta":
             device = "cpu"
@@ -123,7 +122,7 @@ class Structures:
 
     @classmethod
     def from_batch(cls, batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -> Structures:
-        """Read any batch object with `pos`, `atomic_numbers`, `batch`, `natoms`; see `read_batch`.
+        """Convert a batch object with `pos`, `atomic_numbers`, `batch` and `natoms`; see `read_batch`.
 
         Raises:
             StructureError: an attribute is missing or does not fit the others.
@@ -131,10 +130,10 @@ class Structures:
         return read_batch(batch, use_pbc, ignore)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Structures:
-        """The same structures on another device or with positions and cells of another floating-point type.
+        """Move the structures to a device, and convert positions and cells to a floating-point type.
 
         Raises:
-            ValueError: the type is not a floating-point type.
+            ValueError: `dtype` is not a floating-point type.
         """
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"positions and cells need a floating-point type such as torch.float64, got {dtype}")
@@ -145,7 +144,7 @@ class Structures:
         return replace(self, **moved)
 
     def __getitem__(self, index: int) -> Structures:
-        """Structure number `index` alone."""
+        """Return one structure as a batch."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"structure {index} of {len(self)}")
         index %= len(self)
@@ -161,7 +160,7 @@ class Structures:
         )
 
     def _check_shapes(self) -> None:
-        """Check that arrays have a row per atom or structure, are on one device, and that atoms are in order."""
+        """Check shapes and devices, and that the atoms of each structure follow one another."""
         for name, axes, needed in (("positions", 2, "(atoms, 3)"), ("cells", 3, "(structures, 3, 3)")):
             if getattr(self, name).ndim != axes:
                 raise StructureError(f"{name} is of shape {tuple(getattr(self, name).shape)}: {needed} is needed")
@@ -191,14 +190,14 @@ class Structures:
             )
 
     def validate(self, element_count: int | None = None, needs_tags: bool = False) -> None:
-        """Check that the structures can be computed.
+        """Check that a model can compute the structures.
 
         Args:
-            element_count: the largest atomic number that is known, if there is one.
-            needs_tags: whether every atom must have a tag.
+            element_count: the model's largest atomic number; None for any.
+            needs_tags: whether the model needs the tags of all atoms.
 
         Raises:
-            StructureError: names the first structure concerned, what is wrong with it, and the fix.
+            StructureError: names the first invalid structure, the problem and its fix.
         """
         self._check_shapes()
         per_structure = torch.zeros(len(self), dtype=torch.long, device=self.cells.device)
@@ -243,14 +242,13 @@ class Structures:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What a model says about structures.
+    """The prediction of a model for a batch of structures.
 
     Attributes:
-        energy: one number per structure, in the unit of the labels that the model was trained on (eV for Open
-            Catalyst's models).
-        forces: in that unit per Å; None for a model without forces.
-        stress: (1/V) ∂E/∂ε in that unit per Å³, positive where the cell wants to shrink; None where not asked for.
-        atom_energies: what each atom contributes to the energy of its structure; None where nobody knows.
+        energy: the energy of each structure, in the unit of the training labels (eV for Open Catalyst's models).
+        forces: the force on each atom in that unit per Å; None for a model without forces.
+        stress: (1/V) ∂E/∂ε in that unit per Å³, positive if the cell tends to shrink; None unless requested.
+        atom_energies: the contribution of each atom to the energy of its structure; None if the model has none.
     """
 
     energy: Float[Tensor, " structures"]
@@ -260,11 +258,11 @@ class Prediction:
 
 
 def tensor_of(value: Any, name: str) -> Tensor:
-    """Convert an array of numbers to a dense tensor; lists keep double precision, and are put on the CPU.
+    """Convert numbers to a dense tensor; lists keep double precision and are put on the CPU.
 
     Args:
         value: a tensor, a NumPy array, a number, or nested lists of numbers.
-        name: what errors call it.
+        name: the name of the value in errors.
 
     Raises:
         StructureError: the value is not an array of numbers.
@@ -279,7 +277,7 @@ def tensor_of(value: Any, name: str) -> Tensor:
 
 
 def _check_dense(value: Tensor, name: str) -> None:
-    """Refuse tensors that torch cannot compute with like with ordinary ones."""
+    """Refuse nested, quantized, sparse and 8-bit tensors, which most operations of torch do not support."""
     if value.is_nested or value.is_quantized or value.layout != torch.strided:
         kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
         raise StructureError(
@@ -332,38 +330,38 @@ def _tags_of(atoms: Any) -> np.ndarray[Any, Any]:
 
 
 def _singular(cells: Tensor, periodic: Tensor) -> Tensor:
-    """Whether the lattice vectors along the periodic directions are (nearly) linearly dependent.
+    """Return whether the lattice vectors of the periodic directions are (nearly) linearly dependent.
 
-    With the vectors scaled to unit length, the Gram determinant is the squared volume that they span; directions
-    without periodicity count as perpendicular unit vectors.
+    For vectors of unit length, the Gram determinant is the squared volume that they span. Directions without
+    periodicity count as perpendicular unit vectors.
     """
     cells = cells.double()
     lengths = cells.norm(dim=-1, keepdim=True)
     vectors = torch.where(periodic[..., None], cells / lengths.clamp(min=1e-30), torch.zeros_like(cells))
     gram = vectors @ vectors.transpose(-1, -2)
     gram = gram + torch.diag_embed((~periodic).to(gram.dtype))
-    # a NaN cell is reported as such; here it must not disturb the others
+    # cells that contain NaN have an error message of their own
     squared_volume = torch.linalg.det(torch.where(gram.isfinite(), gram, torch.zeros_like(gram)))
     missing = periodic & (lengths[..., 0] <= 1e-6)
     return (squared_volume < 1e-12) | missing.any(dim=-1)
 
 
 def read_batch(batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -> Structures:
-    """Read any object with `pos` (N, 3), `atomic_numbers` (N), and `natoms` (S) or `batch` (N).
+    """Convert an object with `pos` (N, 3) in Å, `atomic_numbers` (N), and `natoms` (S) or `batch` (N).
 
-    Without the last two it is one structure. Where present, `cell` (S, 3, 3) in Å, `pbc` (S, 3), `tags` (N) and `fixed`
-    (N) are read too; structures with a cell and without `pbc` are periodic along all three lattice vectors. Tensors,
-    arrays and lists will do; gradients to positions and cells stay. A warning names structures with a total charge or
-    spin, such as `charge` (S), as models do not read it.
+    Without `natoms` and `batch`, the object is one structure. The optional attributes are `cell` (S, 3, 3) in Å, `pbc`
+    (S, 3), `tags` (N) and `fixed` (N). Structures with a cell and without `pbc` are periodic in all three directions.
+    Attributes may be tensors, arrays or lists; positions and cells keep their gradients. Models do not read a total
+    charge or spin, such as `charge` (S); a warning names such structures.
 
     Args:
-        batch: the object; PyTorch Geometric's batches fit.
-        use_pbc: False makes every structure non-periodic, whatever the batch says.
-        ignore: `charge` or `spin`, of which no warning is given.
+        batch: the object, such as a batch of PyTorch Geometric.
+        use_pbc: False to treat all structures as non-periodic.
+        ignore: `charge` and `spin`, as far as no warning is wanted.
 
     Raises:
         StructureError: an attribute is missing, is not an array of numbers, or does not fit the others.
-        NotImplementedError: torch.func transforms positions or cells, or they are traced.
+        NotImplementedError: positions or cells are traced, or transformed by torch.func.
     """
     positions = _as_real("the batch's pos", _tensor(batch, "pos", None, required=True))
     device, atoms = positions.device, positions.shape[0]
@@ -414,7 +412,7 @@ def _tensor(batch: Any, name: str, device: torch.device | None, required: bool =
 
 
 def _per_atom(batch: Any, name: str, device: torch.device, atoms: int, required: bool = False) -> Any:
-    """Whole numbers, one per atom; published data sets store some of them as floats."""
+    """Read integers, one per atom; published data sets store some of them as floats."""
     value = _tensor(batch, name, device, required)
     if value is None:
         return None
@@ -427,12 +425,11 @@ def _whole(name: str, value: Tensor) -> Tensor:
     value = value.reshape(-1)
     whole = value.long()
     if value.is_floating_point() and not torch.equal(whole.to(value.dtype), value):
-        raise StructureError(f"the batch's {name} must be whole numbers")
+        raise StructureError(f"the batch's {name} must be integers")
     return whole
 
 
 def _atom_counts(batch: Any, device: torch.device, atoms: int) -> Tensor:
-    """Atoms per structure from `natoms`, else from `batch`, else one structure."""
     natoms, index = _tensor(batch, "natoms", device), _per_atom(batch, "batch", device, atoms)
     if index is not None and bool((index[1:] < index[:-1]).any() | (index < 0).any()):
         raise StructureError("the batch's `batch` is not ascending: put the atoms of a structure one after another")
@@ -447,7 +444,7 @@ def _atom_counts(batch: Any, device: torch.device, atoms: int) -> Tensor:
 
 
 def _rows(name: str, value: Tensor, count: int, *shape: int) -> Tensor:
-    """One row of a shape per structure; batching may have joined the rows' first axes, as PyTorch Geometric does."""
+    """Reshape to one row per structure; PyTorch Geometric's batching merges the first two axes."""
     trailing = tuple(value.shape[1:])
     fits = value.ndim > 0 and trailing == shape[len(shape) - len(trailing) :]
     if not fits or value.numel() != count * math.prod(shape):
@@ -458,14 +455,14 @@ def _rows(name: str, value: Tensor, count: int, *shape: int) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class StrainedStructures:
-    """Structures as differentiable functions of a strain, which is zero.
+    """Structures as differentiable functions of a strain of value zero.
 
     r → r(1 + ε),  A → A(1 + ε),  with ε = (s + sᵀ)/2
 
     Attributes:
-        structures: what an energy is computed of; bit for bit those that were not strained.
-        positions: those that forces are derivatives with respect to.
-        strain: s of each structure. A derivative with respect to it is symmetric.
+        structures: the strained structures, bitwise equal to the original ones.
+        positions: the original positions; forces are derivatives with respect to these.
+        strain: s of each structure. Derivatives with respect to s are symmetric.
         volume: |det A| of each structure in Å³.
     """
 
@@ -476,7 +473,7 @@ class StrainedStructures:
 
 
 def strained(structures: Structures) -> StrainedStructures:
-    """Give structures a strain of zero.
+    """Apply a strain of zero, with respect to which energies can be differentiated.
 
     Raises:
         StructureError: a structure is not periodic in all three directions, so that its volume is undefined.
@@ -492,10 +489,10 @@ def strained(structures: Structures) -> StrainedStructures:
     strain = torch.zeros_like(cells).requires_grad_()
     symmetric = (strain + strain.transpose(1, 2)) / 2
     of_atoms = symmetric.to(structures.positions.dtype).index_select(0, structures.structure)
-    # sums instead of products of matrices, which devices may compute in low precision
+    # sums instead of matrix products, which devices may compute in low precision
     moved = structures.positions + (structures.positions[:, :, None] * of_atoms).sum(dim=1)
     deformed = cells + (cells[..., None] * symmetric[:, None]).sum(dim=2)
-    # a flat cell, for which the volume is no number to divide by, is refused with a reason when graphs are built
+    # building the topology refuses flat cells, whose volume is zero
     volume = torch.linalg.det(cells.double()).abs().to(cells.dtype)
     return StrainedStructures(
         replace(structures, positions=moved, cells=deformed), structures.positions, strain, volume
@@ -503,22 +500,17 @@ def strained(structures: Structures) -> StrainedStructures:
 
 
 EnergyMeaning = Literal["total", "adsorption", "atomisation"]
-"""What an energy is relative to: the code's own zero, a clean slab and a gas molecule, or isolated atoms."""
-
+"""Reference of energies: the zero of the electronic-structure code, clean slab and gas molecule, or isolated atoms."""
 
 StoredMeaning = EnergyMeaning | Literal["unknown"]
-"""What a potential's energy is relative to: unknown only of published weights, whose files do not say it."""
-
+"""Reference of a potential's energies; unknown for published weights, whose files do not record it."""
 
 AtomChoice = Literal["all", "free"]
-"""All atoms, or only those that no relaxation holds in place."""
+"""All atoms, or only those that relaxations may move."""
 
 
 def to_ase(structures: Structures) -> list[Atoms]:
-    """The structures as ASE atoms: elements, positions, cells, periodicity, tags where any is known, and `FixAtoms`.
-
-    `Structures.from_ase` makes the same structures again.
-    """
+    """Convert structures to ASE atoms with their tags and `FixAtoms` constraints; the inverse of `from_ase`."""
     from ase import Atoms
     from ase.constraints import FixAtoms
 

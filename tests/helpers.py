@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -32,7 +32,7 @@ from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build, load_spec
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.util.recompute import lean
+from gemnet_blocks.util.recompute import RECOMPUTED, evaluated_by
 
 ROOT = Path(__file__).parents[1]
 
@@ -163,19 +163,19 @@ def random_embeddings(graphs: Graphs, atom_size: int, edge_size: int) -> Embeddi
     )
 
 
-FACTORISED = (
-    AngularPlan("factorised", None),
-    AngularPlan("factorised", atoms_at_most=2),
-    AngularPlan("factorised", atoms_at_most=3),
+M = TypeVar("M", bound=nn.Module)
+
+FACTORIZED = (
+    AngularPlan("factorized", None),
+    AngularPlan("factorized", atoms_at_most=2),
+    AngularPlan("factorized", atoms_at_most=3),
 )
-"""Factorised sums of all atoms at once, and of a few; the last one is `executed` where memory is short."""
+"""Factorized sums of all atoms at once, and of a few; `executed` recomputes the intermediate results of the last."""
 
 
-@contextmanager
-def executed(plan: AngularPlan) -> Iterator[None]:
-    """Compute here as a plan of `FACTORISED` is meant to be."""
-    with lean(plan == FACTORISED[-1]):
-        yield
+def executed(plan: AngularPlan, module: M) -> M:
+    """The module as a plan of `FACTORIZED` is meant to be evaluated."""
+    return evaluated_by(RECOMPUTED, module) if plan == FACTORIZED[-1] else module
 
 
 class GivenSums(AngularSum):
@@ -200,7 +200,7 @@ def interaction_matches(
     oracle: Callable[..., Tensor],
     structures: Structures,
     symmetrize: Symmetrization = "union",
-    plans: Sequence[AngularPlan] = (EXPLICIT, *FACTORISED),
+    plans: Sequence[AngularPlan] = (EXPLICIT, *FACTORIZED),
 ) -> Graphs:
     """Compare an interaction of atoms of width 5 and edges of width 6 with its oracle, in float64, for every plan.
 
@@ -216,13 +216,13 @@ def interaction_matches(
     expected_gradients = gradients(expected, [*inputs, *listing.parameters()], weights)
 
     def check(plan: AngularPlan) -> None:  # a function, so that tracebacks show the plan
-        planned = shared(plan).double()
+        planned = executed(plan, shared(plan).double())
         planned.load_state_dict(listing.state_dict())
         planned_graphs = graphs_of(structures, planned.requests, symmetrize)
-        with executed(plan):
-            result = block(embeddings, planned(planned_graphs, radial_values(planned_graphs)))
-            assert_close(result, expected)
-            found = gradients(result, [*inputs, *planned.parameters()], weights)
+        geometry = planned(planned_graphs, radial_values(planned_graphs))
+        result = executed(plan, block)(embeddings, geometry)
+        assert_close(result, expected)
+        found = gradients(result, [*inputs, *planned.parameters()], weights)
         for one, other in zip(found, expected_gradients, strict=True):
             assert_close(one, other)
 
@@ -234,7 +234,7 @@ def interaction_matches(
 def check_interaction_derivatives(
     block: Interaction[Any],
     shared: Callable[[AngularPlan], InteractionGeometry[Any]],
-    plans: Sequence[AngularPlan] = (EXPLICIT, FACTORISED[0], FACTORISED[2]),
+    plans: Sequence[AngularPlan] = (EXPLICIT, FACTORIZED[0], FACTORIZED[2]),
 ) -> None:
     """First and second derivatives of an interaction to embeddings and positions, against finite differences."""
     block, structures = block.double(), KINDS["small cell"]()
@@ -242,16 +242,15 @@ def check_interaction_derivatives(
     inputs = (start.atoms, start.edges, structures.positions.requires_grad_())
 
     def check(plan: AngularPlan) -> None:
-        geometry = shared(plan).double()
+        planned, geometry = executed(plan, block), executed(plan, shared(plan).double())
 
         def function(atoms: Tensor, edges: Tensor, positions: Tensor) -> Tensor:
             graphs = graphs_of(replace(structures, positions=positions), geometry.requests)
-            return block(Embeddings(atoms, edges), geometry(graphs, radial_values(graphs)))
+            return planned(Embeddings(atoms, edges), geometry(graphs, radial_values(graphs)))
 
-        with executed(plan):
-            # fast mode: along one random direction
-            assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
-            assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+        # fast mode: along one random direction
+        assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
+        assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
 
     for plan in plans:
         check(plan)
@@ -283,7 +282,7 @@ def small_spec(**changes: Any) -> Spec:
             "interactions": {
                 name: {"down": 4, "up": 5} for name in ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
             },
-            "read_out": {"layers": 1, "after_atom": 1, "network": 1},
+            "readout": {"layers": 1, "after_atom": 1, "network": 1},
         }
     )
     return spec.patch({name.replace("__", "."): value for name, value in changes.items()})

@@ -17,6 +17,7 @@ from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import Document, Problem, Route, absent, check_kind, read_document, shown
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
+from gemnet_blocks.spec.files import is_shipped, near_file
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training import config_file as reading
 from gemnet_blocks.training.options import TrainingConfig
@@ -174,7 +175,7 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
     other, chain = path.parent / extended, [*below, path.resolve()]
     if not other.is_file():
         missing = absent(other) if other.is_symlink() else "does not exist"
-        raise SpecError(f"{where}: {other} {missing}{resolve.near_file(other)}")
+        raise SpecError(f"{where}: {other} {missing}{near_file(other)}")
     if other.resolve() in chain:
         raise SpecError(f"{where}: {other} extends this file in turn: remove one")
     below_it = _moved(_with_extended(other, chain), Path(extended).parent)
@@ -184,9 +185,9 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
 def _moved(document: Document, folder: Path) -> Document:
     """A study as one beside `folder` would say it: with the path of its base from there."""
     base = document.data.get("base")
-    if isinstance(base, str):
+    if isinstance(base, str) and not is_shipped(base):
         return replace(document, data={**document.data, "base": str(folder / base)})
-    if isinstance(base, Mapping) and isinstance(base.get("extends"), str):
+    if isinstance(base, Mapping) and isinstance(base.get("extends"), str) and not is_shipped(base["extends"]):
         moved = {**base, "extends": str(folder / base["extends"])}
         return replace(document, data={**document.data, "base": moved})
     return document
@@ -194,20 +195,28 @@ def _moved(document: Document, folder: Path) -> Document:
 
 def _overlaid(below: Document, changes: Document) -> Document:
     """A study with changes."""
+    below, changes = _with_current_names(below), _with_current_names(changes)
     data = dict(below.data)
     budget, variants, changed = changes.data.get("budget"), data.get("variants"), changes.data.get("variants")
     if isinstance(budget, Mapping) and any(value is not None for value in budget.values()):
         data.pop("budget", None)  # exactly one kind of budget is given: two would not go together
     if isinstance(variants, Mapping) and isinstance(changed, Mapping):
-        # in one form, so that dotted paths meet what they change
-        data["variants"] = {
-            name: resolve.as_document(patch).data if name in changed and isinstance(patch, Mapping) else patch
-            for name, patch in variants.items()
-            if changed.get(name, patch) is not None
-        }
+        data["variants"] = {name: patch for name, patch in variants.items() if changed.get(name, patch) is not None}
         kept = {name: patch for name, patch in changed.items() if patch is not None or name not in variants}
         changes = replace(changes, data={**changes.data, "variants": kept})
     return reading.overlaid(replace(below, data=data), changes)
+
+
+def _with_current_names(study: Document) -> Document:
+    """Give base and patches one form, with nested keys and today's names, so that changes meet what they change."""
+    data = dict(study.data)
+    if isinstance(base := data.get("base"), Mapping):
+        data["base"] = resolve.with_current_names(Document(dict(base))).data
+    if isinstance(variants := data.get("variants"), Mapping):
+        nested = {name: resolve.as_document(patch) for name, patch in variants.items() if isinstance(patch, Mapping)}
+        current = {name: resolve.with_current_names(one).data for name, one in nested.items() if not one.problems}
+        data["variants"] = {**variants, **current}
+    return replace(study, data=data)
 
 
 def study_of(
@@ -319,7 +328,7 @@ def _patch(document: Document, name: str) -> Document:
             for length in range(len(parts) + 1):
                 places.setdefault(parts[:length], place)
             places[parts] = place
-    return Document(nested.data, places, nested.problems)
+    return resolve.with_current_names(Document(nested.data, places, nested.problems))
 
 
 def study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Document:

@@ -1,4 +1,4 @@
-"""The seam between interactions, which hold the weights, and the ways of summing over triplets and quadruplets."""
+"""Sums over triplets and quadruplets: their common interface, the definition over listed combinations, the choice."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import Literal, final
 
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
 from gemnet_blocks.aggregation.scatter import Sums, WeightedSum
-from gemnet_blocks.util.precision import PLAIN, Products
-from gemnet_blocks.util.recompute import remade
+from gemnet_blocks.util.recompute import STORED, Evaluation
 
 LinearMap = Callable[[Float[Tensor, "rows size_features"]], Float[Tensor, "rows out"]]
 """A linear map of every row."""
+
+Over = Literal["edges", "atoms"]
+"""The receivers of a sum over triplets c→a←b: the edges c→a, or the atoms a, summed further over c."""
 
 
 class AngularSum(ABC):
@@ -25,125 +28,115 @@ class AngularSum(ABC):
     def __call__(
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "outputs out_features"]:
-        """`linear` of the sums of `values`, each X[o] as one row with k outside and f inside.
+        """Apply `linear` to the sums of `values`, one row X[o] per output with k outside and f inside.
 
-        The sums are much larger than what is made of them, so they are handed on in parts instead of returned.
+        The sums are much larger than the result, so that an implementation may compute some of them at a time.
         """
 
 
 @final
-class ExplicitAngularSum(AngularSum):
-    """The sum over listed triplets or quadruplets: the definition.
+class ExplicitSum(AngularSum):
+    """The sum over listed triplets or quadruplets (o, i): the definition.
 
     Args:
-        inner: Σ_i ang_l(o, i) x[i, f] of the listed combinations (o, i).
-        projection: B[o, k, l].
-        products: how matrices are multiplied.
-    """
-
-    def __init__(
-        self, inner: WeightedSum, projection: Float[Tensor, "outputs size angular"], products: Products = PLAIN
-    ) -> None:
-        self._inner, self._projection, self._product = inner, projection, products.product
-
-    def __call__(
-        self, values: Float[Tensor, "inputs features"], linear: LinearMap
-    ) -> Float[Tensor, "outputs out_features"]:
-        """`linear` of the sums of `values`."""
-        return remade(lambda values: linear(self._product(self._projection, self._inner(values)).flatten(1)), values)
-
-
-@final
-class RadialSum(AngularSum):
-    """A sum without angles: X[o, k, f] = Σ_i R[i, k] x[i, f].
-
-    Args:
-        inner: that sum.
-    """
-
-    def __init__(self, inner: WeightedSum) -> None:
-        self._inner = inner
-
-    def __call__(
-        self, values: Float[Tensor, "inputs features"], linear: LinearMap
-    ) -> Float[Tensor, "outputs out_features"]:
-        """`linear` of the sums of `values`."""
-        return linear(self._inner(values).flatten(1))
-
-
-@final
-class SumOverEdges(AngularSum):
-    """The same, summed further over the edges into each atom.
-
-    Args:
-        inner: Σ_i ang_l(o, i) x[i, f] of the listed combinations (o, i).
-        projection: B[o, k, l].
-        target: the atom that each edge o ends at.
-        atom_count: the number of atoms.
-        sums: how sums are computed.
+        listed: Σ_i ang_l(o, i) x[i, f]; without projection, Σ_i B[o, i, k] x[i, f].
+        projection: B[o, k, l]; None: the weights of the listed sum are projected already.
+        evaluation: how the sum is evaluated.
     """
 
     def __init__(
         self,
-        inner: WeightedSum,
-        projection: Float[Tensor, "outputs size angular"],
+        listed: WeightedSum,
+        projection: Float[Tensor, "outputs size angular"] | None,
+        sums: Sums,
+        evaluation: Evaluation = STORED,
+    ) -> None:
+        self._listed, self._projection, self._sums, self._evaluate = listed, projection, sums, evaluation
+
+    @override
+    def __call__(
+        self, values: Float[Tensor, "inputs features"], linear: LinearMap
+    ) -> Float[Tensor, "outputs out_features"]:
+        return self._evaluate(lambda values: linear(self.of(values).flatten(1)), values)
+
+    def of(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "outputs size features"]:
+        """Compute X[o, k, f]."""
+        x = self._listed(values)
+        return x if self._projection is None else self._sums.products.product(self._projection, x)
+
+
+@final
+class ExplicitSumAtAtoms(AngularSum):
+    """The sum over listed triplets, summed further over the edges o into each atom.
+
+    Args:
+        edges: the sum at the edges.
+        target: the atom that each edge ends at.
+        atom_count: the number of atoms.
+        sums: how edges are summed.
+        evaluation: how the sum is evaluated.
+    """
+
+    def __init__(
+        self,
+        edges: ExplicitSum,
         target: Int[Tensor, " outputs"],
         atom_count: int,
         sums: Sums,
+        evaluation: Evaluation = STORED,
     ) -> None:
-        self._inner, self._projection = inner, projection
-        self._target, self._atom_count, self._sums = target, atom_count, sums
+        self._edges, self._target, self._atom_count = edges, target, atom_count
+        self._sums, self._evaluate = sums, evaluation
 
+    @override
     def __call__(
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "atoms out_features"]:
-        """`linear` of the sums of `values`."""
-        return remade(lambda values: linear(self._to_atoms(values).flatten(1)), values)
+        def at_atoms(values: Tensor) -> Tensor:
+            return linear(self._sums.by_index(self._edges.of(values), self._target, self._atom_count).flatten(1))
 
-    def _to_atoms(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "atoms size features"]:
-        of_edges = self._sums.products.product(self._projection, self._inner(values))
-        return self._sums.by_index(of_edges, self._target, self._atom_count)
+        return self._evaluate(at_atoms, values)
 
 
-AngularMethod = Literal["auto", "factorised", "explicit"]
-"""explicit: triplets and quadruplets are listed, the definition. factorised: products of matrices per atom, of which no
-list is made. auto: factorised where possible."""
+AngularMethod = Literal["auto", "factorized", "explicit"]
+"""explicit: list triplets and quadruplets, the definition. factorized: multiply matrices per atom and list nothing.
+auto: factorized if the bases allow it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What was chosen.
+    """The method that was chosen for the sums of an interaction.
 
     Attributes:
-        factorised: or else explicit.
-        reason: why, or when not; empty where there is nothing to say.
+        factorized: factorized or explicit.
+        reason: why, or when not; may be empty.
     """
 
-    factorised: bool
+    factorized: bool
     reason: str = ""
 
     def __str__(self) -> str:
-        name = "factorised" if self.factorised else "explicit"
+        name = "factorized" if self.factorized else "explicit"
         return f"{name}: {self.reason}" if self.reason else name
 
 
 @dataclass(frozen=True, slots=True)
 class AngularPlan:
-    """How the sums of one interaction are computed; changes no result.
+    """How the sums of one interaction are to be computed; changes no result.
 
     Attributes:
-        method: factorised falls back to explicit where bases do not allow for it.
-        atoms_at_most: how many atoms are computed at once in factorised sums; None: all that are alike.
+        method: the method; sums of bases that do not factorize are explicit.
+        atoms_at_most: the number of atoms that factorized sums compute at once, which bounds their memory; None: all.
     """
 
     method: AngularMethod = "auto"
     atoms_at_most: int | None = 128
 
     def choose(self, obstacle: str | None) -> Method:
-        """What is computed where an obstacle may stand in the way of factorised sums."""
+        """Choose the method for bases that may have an obstacle to factorized sums."""
         if self.method == "explicit":
-            return Method(factorised=False)
-        return Method(factorised=obstacle is None, reason=obstacle or "")
+            return Method(factorized=False)
+        return Method(factorized=obstacle is None, reason=obstacle or "")
 
 
 EXPLICIT = AngularPlan("explicit")

@@ -1,4 +1,4 @@
-"""Sums over quadruplets from two sums over triplets, by circular harmonics around the middle edge."""
+"""Factorized sums over quadruplets: two sums over triplets, by circular harmonics around the middle edge."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gemnet_blocks.basis.spherical import AzimuthalSeries
 from gemnet_blocks.geometry.angles import CollinearRule, dot
 from gemnet_blocks.graph.padded import AtomGroup, Chains
 from gemnet_blocks.util.precision import Products
+from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
 def frames(direction: Float[Tensor, "edges 3"]) -> Float[Tensor, "edges 3 3"]:
@@ -115,11 +116,14 @@ class QuadrupletSumPerAtom(SumInParts):
 
     Args:
         chains: both kinds of triplets.
-        functions: what the weights are made of.
-        sums: how the sum over d is computed, and how matrices are multiplied.
+        functions: the directions and functions that make up the weights.
+        sums: how the sum over d is computed and matrices are multiplied.
+        evaluation: how the parts are evaluated.
     """
 
-    def __init__(self, chains: Chains, functions: QuadrupletFunctions, sums: Sums) -> None:
+    def __init__(
+        self, chains: Chains, functions: QuadrupletFunctions, sums: Sums, evaluation: Evaluation = STORED
+    ) -> None:
         groups = chains.around_target
         self._groups = groups.groups
         self._size = functions.projection.shape[1]
@@ -128,17 +132,17 @@ class QuadrupletSumPerAtom(SumInParts):
         coefficients = with_gate(series.coefficients) if rule.gated else series.coefficients
         self._multiples = coefficients.shape[0]
         at_source = _at_source(chains, functions.direction, frame, series.count, rule)
-        assert chains.around_source.by_outer is not None
         self._to_middle: WeightedSum = sums.weighted(
             at_source.to(functions.radial.dtype),
             torch.arange(len(at_source), device=at_source.device),
             chains.around_source.by_outer,
+            evaluation,
         )
         self._inner = groups.inner
         self._inner_sizes = [group.inner.numel() for group in groups.groups]
         self._closing = torch.cat([self._inner[:0], *(closing.flatten().clamp(min=0) for closing in chains.closing)])
         self._closing_sizes = [closing.numel() for closing in chains.closing]
-        if not len(at_source):  # no triplet d→b→a, and nothing to take in its place
+        if not len(at_source):  # without triplets d→b→a there is nothing to gather
             super().__init__([], torch.zeros_like(groups.row_of_edge))
             self._groups = ()
             return
@@ -154,7 +158,7 @@ class QuadrupletSumPerAtom(SumInParts):
             at_source.index_select(0, self._closing).split(self._closing_sizes),
             strict=True,
         )
-        super().__init__([_Quadruplets(shared, *part) for part in parts], groups.row_of_edge)
+        super().__init__([_Quadruplets(shared, *part) for part in parts], groups.row_of_edge, evaluation)
 
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
         """How long a row of the sums is."""

@@ -1,102 +1,106 @@
-"""Sums over triplets as one product of matrices per atom."""
+"""Factorized sums over triplets: one product of matrices per atom."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import final
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap
+from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap, Over
 from gemnet_blocks.graph.padded import AtomGroup, AtomGroups
 from gemnet_blocks.util.precision import PLAIN, Products, as_under_autocast
-from gemnet_blocks.util.recompute import is_lean, remade, tidied
+from gemnet_blocks.util.recompute import RECOMPUTED, STORED, Evaluation
 
 Functions = tuple[Tensor, ...]
-"""Functions of the angles in one group."""
+"""Functions of the angles in one group of atoms."""
 
 Weights = tuple[Tensor, ...]
-"""What the values of one group are multiplied with."""
-
-
-PARTS_UNTIL_TIDY = 64
-"""Parts after which memory goes back to the system, where it is short."""
+"""The matrices that multiply the values of one group of atoms."""
 
 
 class Part(ABC):
-    """One group of atoms, in two steps: what is slow to make and small, then what is fast to make and large."""
+    """The sums of one group of atoms, in steps: functions of angles (slow, small), weights (fast, large), sums."""
 
     @abstractmethod
     def functions(self) -> Functions:
-        """Functions of angles."""
+        """Evaluate the functions of angles."""
 
     @abstractmethod
     def weights(self, *functions: Tensor) -> Weights:
-        """Products of these with functions of distances."""
+        """Multiply them by functions of distances."""
 
     @abstractmethod
     def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
-        """The sums of values, gathered for this part."""
+        """Sum the values that were gathered for this part."""
+
+
+PartSum = Callable[..., Tensor]
+"""From a linear map and the values gathered for one part to the mapped sums."""
 
 
 class SumInParts(AngularSum):
-    """An angular sum of parts, each of which holds the rows of one group of atoms.
+    """An angular sum of parts, each with the rows of one group of atoms.
 
-    All blocks share the weights; where memory is short, they share the functions, and make weights anew for every sum.
+    All blocks share the weights. If intermediate results are recomputed, they share the functions of angles instead,
+    and every sum recomputes the weights.
 
     Args:
         parts: the parts.
-        place: the row of every output among the rows of all parts; one behind the last for outputs without any.
+        place: the row of every output among the rows of all parts; the number after the last for outputs without one.
+        evaluation: how the parts are evaluated.
     """
 
-    def __init__(self, parts: Sequence[Part], place: Int[Tensor, " outputs"]) -> None:
-        self._parts = list(parts)
-        self._lean = is_lean()
-        self._shared = [self._kept(part) for part in parts]
+    def __init__(self, parts: Sequence[Part], place: Int[Tensor, " outputs"], evaluation: Evaluation = STORED) -> None:
+        prepare = _with_recomputed_weights if evaluation is RECOMPUTED else _with_stored_weights
+        self._sums: list[PartSum] = [prepare(part) for part in parts]
         self._place = place
 
-    def _kept(self, part: Part) -> Functions | Weights:
-        functions = remade(part.functions)
-        return functions if self._lean else part.weights(*functions)
-
+    @override
     def __call__(
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "outputs out_features"]:
-        """`linear` of the sums of `values`."""
-        if not self._lean:
-            # once, instead of by autocast for every block
-            self._shared = [tuple(map(as_under_autocast, weights)) for weights in self._shared]
-        parts = [self._part(number, gathered, linear) for number, gathered in enumerate(self.gather(values))]
+        rows = [sum_of(linear, *gathered) for sum_of, gathered in zip(self._sums, self.gather(values), strict=True)]
         of_nothing = linear(values.new_zeros(1, self.row_size(values)))
-        return torch.cat([*parts, of_nothing]).index_select(0, self._place)
-
-    def _part(self, number: int, gathered: tuple[Tensor, ...], linear: LinearMap) -> Tensor:
-        part, shared = self._parts[number], self._shared[number]
-        if not self._lean:
-            return linear(part.sum(shared, *gathered))
-        found = remade(lambda *gathered: linear(part.sum(part.weights(*shared), *gathered)), *gathered)
-        return found if (number + 1) % PARTS_UNTIL_TIDY else tidied(found)
+        return torch.cat([*rows, of_nothing]).index_select(0, self._place)
 
     @abstractmethod
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
-        """How long a row of the sums is."""
+        """Find the length of a row of the sums."""
 
     @abstractmethod
     def gather(self, values: Float[Tensor, "inputs features"]) -> list[tuple[Tensor, ...]]:
-        """What each part needs of the values; of all parts at once, so that the backward pass is one addition."""
+        """Gather the values of each part; of all parts in one operation, whose backward pass is one addition."""
 
 
-Over = Literal["edges", "atoms"]
-"""Where a sum over triplets c→a←b ends: at the edge c→a, or summed over c at the atom a."""
+def _with_stored_weights(part: Part) -> PartSum:
+    weights = part.weights(*part.functions())
+
+    def sum_of(linear: LinearMap, *gathered: Tensor) -> Tensor:
+        nonlocal weights
+        weights = tuple(map(as_under_autocast, weights))  # once, instead of by autocast in every block
+        return linear(part.sum(weights, *gathered))
+
+    return sum_of
+
+
+def _with_recomputed_weights(part: Part) -> PartSum:
+    functions = RECOMPUTED(part.functions)
+
+    def sum_of(linear: LinearMap, *gathered: Tensor) -> Tensor:
+        return RECOMPUTED(lambda *gathered: linear(part.sum(part.weights(*functions), *gathered)), *gathered)
+
+    return sum_of
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TripletFunctions:
-    """What the weights of a sum over triplets are made of.
+    """The directions and functions that make up the weights of a sum over triplets.
 
     Attributes:
         outer: directions u_ca.
@@ -112,11 +116,6 @@ class TripletFunctions:
     circular: Callable[[Tensor], Tensor]
     projection: Float[Tensor, "radial size functions"]
 
-    @property
-    def size(self) -> int:
-        """Embeddings k."""
-        return self.projection.shape[1]
-
 
 @final
 class TripletSumPerAtom(SumInParts):
@@ -124,20 +123,26 @@ class TripletSumPerAtom(SumInParts):
 
     $$X_a[(c, k), f] = \sum_b W_a[(c, k), b]\, x[b→a, f], \qquad
     W_a[(c, k), b] = [b \ne c] \sum_l B[c→a, k, l]\, cir_l(u_{ca} \cdot u_{ba}),$$
-    one product of matrices per atom, with the angles as the entries of another. W does not depend on the values, so
-    that all blocks share it. For sums that end at atoms, W is summed over c first.
+    one product of matrices per atom; the cosines of the angles are the entries of another. W does not depend on the
+    values, so that all blocks share it. For sums at atoms, W is summed over c first.
 
     Args:
         groups: the edges into each atom.
-        functions: what the weights are made of.
-        over: where the sum ends.
+        functions: the directions and functions that make up W.
+        over: the receivers.
         products: how matrices are multiplied.
+        evaluation: how the parts are evaluated.
     """
 
     def __init__(
-        self, groups: AtomGroups, functions: TripletFunctions, over: Over = "edges", products: Products = PLAIN
+        self,
+        groups: AtomGroups,
+        functions: TripletFunctions,
+        over: Over = "edges",
+        products: Products = PLAIN,
+        evaluation: Evaluation = STORED,
     ) -> None:
-        self._groups, self._size = groups, functions.size
+        self._groups, self._size = groups.groups, functions.projection.shape[1]
         self._inner = groups.inner
         outer = groups.outer
         outer_sizes = [group.outer.numel() for group in groups.groups]
@@ -151,29 +156,20 @@ class TripletSumPerAtom(SumInParts):
         )
         kind = _OverEdges if over == "edges" else _OverAtoms
         place = groups.row_of_edge if over == "edges" else groups.row_of_atom
-        super().__init__([kind(*part, functions, products) for part in parts], place)
+        super().__init__([kind(*part, functions, products) for part in parts], place, evaluation)
 
+    @override
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
-        """How long a row of the sums is."""
         return self._size * values.shape[1]
 
+    @override
     def gather(self, values: Float[Tensor, "inputs features"]) -> list[tuple[Tensor, ...]]:
-        """The values of the inner edges of each atom."""
         parts = values.index_select(0, self._inner).split(self._inner_sizes)
-        return [(part.unflatten(0, group.inner.shape),) for part, group in zip(parts, self._groups.groups, strict=True)]
+        return [(part.unflatten(0, group.inner.shape),) for part, group in zip(parts, self._groups, strict=True)]
 
 
 class _Triplets(Part):
-    """The triplets of some atoms.
-
-    Args:
-        group: their edges.
-        outer: directions u_ca.
-        inner: directions u_ba.
-        radial: radial functions of the outer edges.
-        of: what else the weights are made of.
-        products: how matrices are multiplied.
-    """
+    """The triplets of some atoms: their edges, the directions u_ca and u_ba, radial functions of the outer edges."""
 
     def __init__(
         self,
@@ -181,46 +177,50 @@ class _Triplets(Part):
         outer: Tensor,
         inner: Tensor,
         radial: Tensor,
-        of: TripletFunctions,
+        functions: TripletFunctions,
         products: Products,
     ) -> None:
-        self._group, self._outer, self._inner, self._radial, self._of = group, outer, inner, radial, of
+        self._group, self._outer, self._inner, self._radial = group, outer, inner, radial
+        self._circular, self._projection = functions.circular, functions.projection
         self._product = products.product
 
     def circular(self) -> Float[Tensor, "atoms outer functions inner"]:
-        """cir_l(φ_cab), zero where c = b."""
+        """Evaluate cir_l(φ_cab), zero for c = b."""
         u_ca = self._outer.unflatten(0, self._group.outer.shape)
         cosines = u_ca @ self._inner.unflatten(0, self._group.inner.shape).transpose(1, 2)
-        values = self._of.circular(cosines).to(self._radial.dtype)
+        values = self._circular(cosines).to(self._radial.dtype)
         return (values * self._group.pair[..., None]).transpose(2, 3)
 
     def projection(self) -> Float[Tensor, "atoms outer size functions"]:
-        """B[c→a, k, l]."""
-        projected = self._product(self._radial, self._of.projection.flatten(1))
-        return projected.view(*self._group.outer.shape, *self._of.projection.shape[1:])
+        """Project the radial functions to B[c→a, k, l]."""
+        projected = self._product(self._radial, self._projection.flatten(1))
+        return projected.view(*self._group.outer.shape, *self._projection.shape[1:])
 
+    @override
     def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
-        """W_a x_a."""
-        return self._product(weights[0], gathered[0]).view(-1, self._of.size * gathered[0].shape[2])
+        size, features = self._projection.shape[1], gathered[0].shape[2]
+        return self._product(weights[0], gathered[0]).view(-1, size * features)
 
 
 @final
 class _OverEdges(_Triplets):
+    @override
     def functions(self) -> Functions:
-        """cir_l(φ_cab)."""
         return (self.circular(),)
 
+    @override
     def weights(self, *functions: Tensor) -> Weights:
-        """W_a, shape (atoms, outer edges · k, inner edges)."""
+        # W_a, shape (atoms, outer edges · k, inner edges)
         return (self._product(self.projection(), functions[0]).flatten(1, 2),)
 
 
 @final
 class _OverAtoms(_Triplets):
+    @override
     def functions(self) -> Functions:
-        """W_a summed over c, shape (atoms, k, inner edges): smaller than what it is made of."""
+        # W_a summed over c, shape (atoms, k, inner edges), which is smaller than its factors
         return (self._product(self.projection().transpose(1, 2).flatten(2), self.circular().flatten(1, 2)),)
 
+    @override
     def weights(self, *functions: Tensor) -> Weights:
-        """The same."""
         return functions

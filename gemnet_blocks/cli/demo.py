@@ -14,6 +14,7 @@ from gemnet_blocks.data.opening import read_atoms
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.spec import build, load_spec
+from gemnet_blocks.spec.files import shipped_folder
 from gemnet_blocks.util.ase_io import with_tag
 
 
@@ -83,9 +84,8 @@ def run(structures: Path | None, specs: Path | None) -> None:
 
 
 def _published() -> Path:
-    """The folder of the published specs: here, as it was installed, or in a checkout."""
-    package = Path(__file__).parent
-    return next((path for path in (CONFIGS, package / CONFIGS) if path.is_dir()), package.parent / CONFIGS)
+    """The folder of the published specs: in the current folder, or those that the library ships."""
+    return CONFIGS if CONFIGS.is_dir() else shipped_folder()
 
 
 def _ablate(base: Path, folder: Path) -> None:

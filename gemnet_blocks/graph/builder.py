@@ -124,7 +124,6 @@ class GraphBuilder(nn.Module):
         structures: Structures,
         dtype: torch.dtype,
         given: Pairs | Neighbors | None = None,
-        low_memory: bool = False,
     ) -> Topology:
         """Build the topology.
 
@@ -132,14 +131,13 @@ class GraphBuilder(nn.Module):
             structures: a batch of structures.
             dtype: the floating-point type of the model.
             given: pairs that stand for the sets within no other, as they are; or neighbors that stand for a search.
-            low_memory: whether atoms are grouped for a model that recomputes intermediate results.
 
         Raises:
             StructureError: a structure cannot be computed.
         """
         structures = self.as_periodic(structures)
         self.check(structures)
-        return self.topology(structures, self.select(structures, given), dtype, low_memory)
+        return self.topology(structures, self.select(structures, given), dtype)
 
     def check(self, structures: Structures) -> None:
         """Check that graphs of these structures can be built.
@@ -185,9 +183,7 @@ class GraphBuilder(nn.Module):
                 selected[name] = Selection(given) if isinstance(given, Pairs) else self._keep(name, found, structures)
         return selected
 
-    def topology(
-        self, structures: Structures, selected: Mapping[str, Selection], dtype: torch.dtype, low_memory: bool = False
-    ) -> Topology:
+    def topology(self, structures: Structures, selected: Mapping[str, Selection], dtype: torch.dtype) -> Topology:
         """The topology of selected pairs, `main` symmetrized."""
         symmetric = symmetrize(selected[MAIN].pairs, self.rules[MAIN].symmetrize or "union")
         pairs = {name: selected[name].pairs for name in self.measured} | {MAIN: symmetric.pairs}
@@ -195,7 +191,7 @@ class GraphBuilder(nn.Module):
         return Topology(
             edges=edges,
             reverse=symmetric.reverse,
-            indices={request: request.suited(dtype, low_memory).build(edges) for request in self.requests},
+            indices={request: request.suited(dtype).build(edges) for request in self.requests},
             fading={name: one.fading for name, one in selected.items() if one.fading is not None},
             both_directions=None if selected[MAIN].fading is None else _both_directions(symmetric),
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol, final
 
 import torch
@@ -43,8 +43,8 @@ class IndexRequest(ABC):
         """The request for a list of the same combinations."""
         return self
 
-    def suited(self, dtype: torch.dtype, low_memory: bool) -> IndexRequest:
-        """The request for the same combinations in the form that a precision and a memory limit call for."""
+    def suited(self, dtype: torch.dtype) -> IndexRequest:
+        """The request for the same combinations in the form that suits the model's floating-point type."""
         return self
 
 
@@ -91,7 +91,6 @@ class AtomGroupRequest(IndexRequest):
 
     outer: str
     inner: str
-    atoms_at_most: int | None = None
 
     @property
     def name(self) -> str:
@@ -103,13 +102,9 @@ class AtomGroupRequest(IndexRequest):
         """The request for a list of the same triplets."""
         return TripletRequest(self.outer, self.inner)
 
-    def suited(self, dtype: torch.dtype, low_memory: bool) -> AtomGroupRequest:
-        """The same, in small groups if memory is short."""
-        return replace(self, atoms_at_most=_few(self.atoms_at_most)) if low_memory else self
-
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> AtomGroups:
         """Group the atoms."""
-        return atom_groups(edge_sets[self.outer], edge_sets[self.inner], self.atoms_at_most)
+        return atom_groups(edge_sets[self.outer], edge_sets[self.inner])
 
 
 @final
@@ -122,7 +117,6 @@ class ChainRequest(IndexRequest):
 
     outer: str
     middle: str
-    atoms_at_most: int | None = None
     listed_in_double: bool = False
 
     @property
@@ -135,15 +129,13 @@ class ChainRequest(IndexRequest):
         """The request for a list of the same quadruplets."""
         return QuadrupletRequest(self.outer, self.middle)
 
-    def suited(self, dtype: torch.dtype, low_memory: bool) -> IndexRequest:
-        """A list in double precision if asked for; otherwise the same, in small groups if memory is short."""
-        if self.listed_in_double and dtype == torch.float64:
-            return self.listed
-        return replace(self, atoms_at_most=_few(self.atoms_at_most)) if low_memory else self
+    def suited(self, dtype: torch.dtype) -> IndexRequest:
+        """The request for a list if the model is in double precision and asks for one."""
+        return self.listed if self.listed_in_double and dtype == torch.float64 else self
 
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Chains:
         """List the triplets around b and group the atoms a."""
-        return chains(edge_sets[self.outer], edge_sets[self.middle], self.atoms_at_most)
+        return chains(edge_sets[self.outer], edge_sets[self.middle])
 
 
 @final
@@ -185,11 +177,3 @@ class AtomPairRequest(IndexRequest):
         pairs, of_edge = torch.unique(edges.target * edges.atom_count + edges.source, return_inverse=True)
         atom_count = max(edges.atom_count, 1)
         return AtomPairs(pairs % atom_count, segments(pairs // atom_count, edges.atom_count), of_edge)
-
-
-ATOMS_IN_LOW_MEMORY = 32
-"""Atoms of a group if memory is short: few enough for the memory of one group's arrays to serve the next."""
-
-
-def _few(atoms_at_most: int | None) -> int:
-    return min(atoms_at_most or ATOMS_IN_LOW_MEMORY, ATOMS_IN_LOW_MEMORY)

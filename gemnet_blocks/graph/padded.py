@@ -1,12 +1,13 @@
-"""Edges into the same atom, side by side: atoms in groups of similar numbers of edges, padded to rectangles.
+"""Padded tables of the edges into each atom.
 
-All pairs of an outer edge c→a and an inner edge b→a are then the entries of one matrix per atom, and sums over them are
-products of matrices; no triplet is ever listed.
+All pairs of an outer edge c→a and an inner edge b→a are the entries of one matrix per atom, so that sums over triplets
+are products of matrices, and no triplet is listed. Atoms are divided into a fixed number of groups with similar numbers
+of edges, and each group is padded to a rectangle.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
+from gemnet_blocks.graph.ragged import grouped_by_size, padded
 from gemnet_blocks.graph.triplets import Triplets, triplets_around_source
 
 
@@ -24,9 +26,9 @@ class AtomGroup:
     """Atoms a with at least one outer and one inner edge into them, and all pairs of both.
 
     Attributes:
-        outer: index of the outer edges c→a of each atom; where there are fewer than `width`, any edge stands in.
-        inner: index of the inner edges b→a, likewise.
-        pair: whether both edges are there, and come from different atom images, b ≠ c.
+        outer: the outer edges c→a of each atom; shorter rows are filled up with any edge.
+        inner: the inner edges b→a, likewise.
+        pair: the mask of the pairs of existing edges from different atom images, b ≠ c.
     """
 
     outer: Int[Tensor, "atoms outer_width"]
@@ -39,13 +41,12 @@ class AtomGroup:
 class AtomGroups:
     """All atoms with outer and inner edges, in groups.
 
-    Rows are counted through all groups: those of edges are `group.outer` of one group after another, those of atoms the
-    atoms of one group after another. What belongs to no group has the row behind the last one.
+    Rows are numbered through all groups. Edges and atoms that belong to no group have the number after the last row.
 
     Attributes:
-        groups: the groups.
-        row_of_edge: the row of every outer edge.
-        row_of_atom: the row of every atom.
+        groups: as many as `grouped_by_size` makes; some may be empty.
+        row_of_edge: the place of every outer edge in `outer`.
+        row_of_atom: the place of every atom among the atoms of all groups.
     """
 
     groups: tuple[AtomGroup, ...]
@@ -59,80 +60,65 @@ class AtomGroups:
 
     @property
     def outer(self) -> Int[Tensor, " padded_outer"]:
-        """The outer edges of all groups, one after another."""
+        """The outer edges of all groups."""
         return torch.cat([self.row_of_edge[:0], *(group.outer.flatten() for group in self.groups)])
 
     @property
     def inner(self) -> Int[Tensor, " padded_inner"]:
-        """The inner edges of all groups, one after another."""
+        """The inner edges of all groups."""
         return torch.cat([self.row_of_edge[:0], *(group.inner.flatten() for group in self.groups)])
 
+    def in_slices(self, atoms_at_most: int | None) -> AtomGroups:
+        """Split the groups into views of at most so many atoms, without the empty ones; rows keep their numbers."""
+        groups = [group for group in self.groups if len(group.pair)]
+        if atoms_at_most is not None:
+            groups = [
+                AtomGroup(*parts)
+                for group in groups
+                for parts in zip(
+                    *(table.split(atoms_at_most) for table in (group.outer, group.inner, group.pair)), strict=True
+                )
+            ]
+        return replace(self, groups=tuple(groups))
 
-def atom_groups(outer: EdgeIndex, inner: EdgeIndex, atoms_at_most: int | None = None) -> AtomGroups:
-    """Group all atoms that outer and inner edges end at.
 
-    Args:
-        outer: the edges c→a.
-        inner: the edges b→a.
-        atoms_at_most: the greatest number of atoms of a group, which bounds the memory of what is computed for one.
-    """
+def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
+    """Group all atoms that outer edges c→a and inner edges b→a end at."""
     outer_degree, inner_degree = outer.degree, inner.degree
     atoms = ((outer_degree > 0) & (inner_degree > 0)).nonzero()[:, 0]
-    kind = _width_class(outer_degree[atoms]) * 1024 + _width_class(inner_degree[atoms])
-    order = kind.argsort(stable=True)
-    sizes = torch.unique_consecutive(kind[order], return_counts=True)[1].tolist()
     outer_shift, inner_shift = pack_shift(outer.shift), pack_shift(inner.shift)
     first_row = torch.full_like(outer_degree, -1)  # of the outer edges into each atom
     row_of_atom = torch.full_like(outer_degree, len(atoms))
-    row_of_atom[atoms[order]] = torch.arange(len(atoms), device=atoms.device)
     groups: list[AtomGroup] = []
-    rows = 0
-    for members in atoms[order].split(sizes):
-        for part in members.split(atoms_at_most or len(members)):
-            outer_edges, has_outer = _padded(outer.first, outer_degree, part)
-            inner_edges, has_inner = _padded(inner.first, inner_degree, part)
-            end = rows + outer_edges.numel()
-            first_row[part] = torch.arange(rows, end, outer_edges.shape[1], device=atoms.device)
-            rows = end
-            same = outer.source[outer_edges][:, :, None] == inner.source[inner_edges][:, None, :]
-            same &= outer_shift[outer_edges][:, :, None] == inner_shift[inner_edges][:, None, :]
-            pair = has_outer[:, :, None] & has_inner[:, None, :] & ~same
-            groups.append(AtomGroup(outer_edges, inner_edges, pair))
+    rows = atoms_before = 0
+    for group in grouped_by_size(outer_degree[atoms], inner_degree[atoms]):
+        members = atoms[group]
+        outer_edges, has_outer = padded(outer.first, outer_degree, members)
+        inner_edges, has_inner = padded(inner.first, inner_degree, members)
+        row_of_atom[members] = torch.arange(atoms_before, atoms_before + len(members), device=atoms.device)
+        first_row[members] = torch.arange(len(members), device=atoms.device) * outer_edges.shape[1] + rows
+        atoms_before += len(members)
+        rows += outer_edges.numel()
+        same = outer.source[outer_edges][:, :, None] == inner.source[inner_edges][:, None, :]
+        same &= outer_shift[outer_edges][:, :, None] == inner_shift[inner_edges][:, None, :]
+        groups.append(AtomGroup(outer_edges, inner_edges, has_outer[:, :, None] & has_inner[:, None, :] & ~same))
     row = first_row.index_select(0, outer.target)
     row_of_edge = torch.arange(outer.count, device=row.device) - outer.first.index_select(0, outer.target) + row
     return AtomGroups(tuple(groups), torch.where(row >= 0, row_of_edge, rows), row_of_atom)
 
 
-def _width_class(degree: Int[Tensor, " atoms"]) -> Int[Tensor, " atoms"]:
-    """A number that similar degrees share, four from each power of two to the next: 17–20, 21–24, …, 33–40, …"""
-    before = (degree - 1).clamp(min=1)
-    exponent = torch.log2(before.double()).floor().long()
-    power = 1 << exponent
-    return 4 * exponent + (before - power) // (power // 4).clamp(min=1)
-
-
-def _padded(
-    first: Int[Tensor, " all_atoms_plus_1"], degree: Int[Tensor, " all_atoms"], atoms: Int[Tensor, " atoms"]
-) -> tuple[Int[Tensor, "atoms width"], Bool[Tensor, "atoms width"]]:
-    """The edges into each atom, as many as the most of any, and which of them are there."""
-    degree, first = degree[atoms], first[atoms]
-    column = torch.arange(int(degree.max()), device=atoms.device)
-    there = column < degree[:, None]
-    return torch.where(there, first[:, None] + column, first[:, None]), there
-
-
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Chains:
-    """What quadruplets c→a←b←d are made of; d ≠ a, b ≠ c, comparing atom and image.
+    """The two kinds of triplets that make up quadruplets c→a←b←d; d ≠ a, b ≠ c, comparing atom and image.
 
-    Of all combinations of a triplet d→b→a and a triplet c→a←b those with d = c are no quadruplets; they are closed.
+    All combinations of a triplet d→b→a and a triplet c→a←b are quadruplets, except closed ones with d = c.
 
     Attributes:
         around_source: the triplets d→b→a: `outer` is the middle edge b→a, ascending, `inner` the edge d→b.
         around_target: the triplets c→a←b: the outer edges are c→a, the inner ones the middle edges b→a.
-        closing: for each of the latter, by group, the triplet d→b→a with d = c; -1 where there is none.
-        sources: how many triplets d→b→a each middle edge has.
+        closing: the triplet d→b→a with d = c of each triplet c→a←b, by group; -1 if it does not exist.
+        sources: the number of triplets d→b→a of each middle edge.
     """
 
     around_source: Triplets
@@ -148,17 +134,18 @@ class Chains:
         )
         return combinations - sum(int((closing >= 0).sum()) for closing in self.closing)
 
+    def in_slices(self, atoms_at_most: int | None) -> Chains:
+        """Split the groups into views of at most so many atoms, without the empty ones."""
+        closing = [closing for closing in self.closing if len(closing)]
+        if atoms_at_most is not None:
+            closing = [part for closing in closing for part in closing.split(atoms_at_most)]
+        return replace(self, around_target=self.around_target.in_slices(atoms_at_most), closing=tuple(closing))
 
-def chains(edges: EdgeIndex, middle: EdgeIndex, atoms_at_most: int | None = None) -> Chains:
-    """All chains with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`.
 
-    Args:
-        edges: the outer edges.
-        middle: the middle edges.
-        atoms_at_most: how many atoms a group may have.
-    """
+def chains(edges: EdgeIndex, middle: EdgeIndex) -> Chains:
+    """Find all chains with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`."""
     around_source = triplets_around_source(edges, middle)
-    around_target = atom_groups(edges, middle, atoms_at_most)
+    around_target = atom_groups(edges, middle)
     sources = torch.bincount(around_source.outer, minlength=middle.count)
     find = _Finder(edges, middle, around_source)
     closing = tuple(

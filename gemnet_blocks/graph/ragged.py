@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 
@@ -29,13 +31,76 @@ def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"]) -> Join:
     return Join(row, offset.index_select(0, row).add_(torch.arange(len(row), device=start.device)))
 
 
+GROUPS = 6
+"""The number of groups that rows of different lengths are divided into. It is fixed, so that the number of tensors of a
+topology does not depend on the structures; some groups may be empty."""
+
+_WORTH_A_GROUP = 0.02
+"""The part of all products that one more group must save to be used."""
+
+_CLASSES = 48
+"""The number of sizes between which groups may be divided; enough for at most 5 % more padding than the least."""
+
+
+def grouped_by_size(*sizes: Int[Tensor, " rows"]) -> list[Int[Tensor, " members"]]:
+    """Divide rows into `GROUPS` groups of similar sizes, which are then padded to the greatest sizes in each.
+
+    The division has nearly the least Σ_groups (number of rows) · Π (greatest sizes). Finding it waits for the device.
+
+    Args:
+        sizes: the lengths of each row, one for each dimension that is padded.
+
+    Returns:
+        The rows of each group, ascending.
+    """
+    code = sizes[0]
+    for size in sizes[1:]:
+        code = (code << 20) + size
+    codes, inverse, counts = torch.unique(code, return_inverse=True, return_counts=True)
+    widths = np.stack([(codes >> 20 * place & 0xFFFFF).cpu().numpy() for place in range(len(sizes))], axis=1)
+    order = np.argsort(widths.prod(axis=1), kind="stable")
+    group_of_code = np.empty(len(order), dtype=np.int64)
+    group_of_code[order] = _least_padding(widths[order], counts.cpu().numpy()[order])
+    group = torch.from_numpy(group_of_code).to(code.device)[inverse]
+    members = torch.bincount(group, minlength=GROUPS).tolist()
+    return list(group.argsort(stable=True).split(members))
+
+
+def _least_padding(widths: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The group of each size, by dynamic programming over the places where consecutive sizes may be divided."""
+    edges = np.unique(np.linspace(0, len(counts), min(len(counts), _CLASSES) + 1).astype(np.int64))
+    if len(edges) < 2:
+        return np.zeros(len(counts), dtype=np.int64)
+    widest = np.maximum.reduceat(widths, edges[:-1])
+    rows = np.add.reduceat(counts, edges[:-1]).astype(float)
+    number = len(rows)
+    # cost[i, j]: of one group of the classes i, …, j
+    cost = np.full((number, number), np.inf)
+    for i in range(number):
+        cost[i, i:] = rows[i:].cumsum() * np.maximum.accumulate(widest[i:]).prod(axis=1)
+    cost += _WORTH_A_GROUP * (rows * widest.prod(axis=1)).sum()
+    best = cost[0].copy()  # of the first classes up to j
+    first = [np.zeros(number, dtype=np.int64)]  # where the last of their groups starts
+    for _ in range(GROUPS - 1):
+        total = np.concatenate([[0.0], best[:-1]])[:, None] + cost
+        first.append(total.argmin(axis=0))
+        best = total.min(axis=0)
+    group_of_class = np.zeros(number, dtype=np.int64)
+    end = number
+    for group in reversed(range(GROUPS)):
+        start = first[group][end - 1] if end else 0
+        group_of_class[start:end] = group
+        end = start
+    return np.repeat(group_of_class, edges[1:] - edges[:-1])
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Bucket:
     """Segments of similar length, padded to the longest of them.
 
     Attributes:
-        segments: which segments.
-        items: the items of each; where there are fewer, the number of all items stands in.
+        segments: the segments.
+        items: the items of each; the number of all items fills up shorter ones.
     """
 
     segments: Int[Tensor, " segments"]
@@ -46,15 +111,14 @@ class Bucket:
 class Segments:
     """A division of the items 0, 1, … into consecutive runs, and the runs grouped by length.
 
-    Sums over runs of different lengths are then a few dense matrix products instead of one scattered addition per
-    item; padding wastes at most a third of the products for runs longer than 8.
+    Sums over runs of different lengths are then a few dense matrix products instead of one scattered addition per item.
 
     Attributes:
         segment: the segment of each item, ascending.
-        first: where each segment starts; one more entry than there are segments.
-        buckets: the segments that are not empty, by length.
-        place: where each segment stands in the concatenation of the buckets; empty ones behind the last.
-        row_of_item: where each item stands in the concatenation of the buckets' items.
+        first: the first item of each segment; one more entry than there are segments.
+        buckets: the segments that are not empty, in `GROUPS` groups of similar length.
+        place: the place of each segment in the concatenation of the buckets; empty ones follow the last.
+        row_of_item: the place of each item in the concatenation of the buckets' items.
     """
 
     segment: Int[Tensor, " items"]
@@ -83,26 +147,40 @@ def segments(segment: Int[Tensor, " items"], count: int) -> Segments:
     """
     first = row_pointers(segment, count)
     length, item_count = first.diff(), segment.shape[0]
-    longest = int(length.max()) if len(length) else 0
-    place = torch.full_like(length, 0)
-    buckets: list[Bucket] = []
+    filled = (length > 0).nonzero()[:, 0]
+    place = torch.full_like(length, len(filled))
     row_of_item = torch.zeros_like(segment)
-    placed, shorter, rows = 0, 0, 0
-    while shorter < longest:
-        width = min(longest, max(shorter + 4, shorter * 3 // 2))
-        members = ((length > shorter) & (length <= width)).nonzero()[:, 0]
-        shorter = width
-        if not len(members):
-            continue
-        column = torch.arange(width, device=first.device)
-        there = column < length[members, None]
-        items = torch.where(there, first[:-1][members, None] + column, item_count)
+    buckets: list[Bucket] = []
+    placed = rows = 0
+    for group in grouped_by_size(length[filled]):
+        members = filled[group]
+        items, there = padded(first, length, members, item_count)
         row_of_item[items[there]] = there.flatten().nonzero()[:, 0] + rows
         rows += items.numel()
         place[members] = torch.arange(placed, placed + len(members), device=first.device)
         placed += len(members)
         buckets.append(Bucket(members, items))
-    return Segments(segment, first, tuple(buckets), torch.where(length > 0, place, placed), row_of_item)
+    return Segments(segment, first, tuple(buckets), place, row_of_item)
+
+
+def padded(
+    first: Int[Tensor, " all_rows_plus_1"],
+    length: Int[Tensor, " all_rows"],
+    rows: Int[Tensor, " rows"],
+    filler: int | None = None,
+) -> tuple[Int[Tensor, "rows width"], Bool[Tensor, "rows width"]]:
+    """The items of each row, as many as the longest of them has, and the mask of those that exist.
+
+    Args:
+        first: the first item of every row.
+        length: the number of items of every row.
+        rows: the rows that are padded.
+        filler: what fills up shorter rows; None: their first item.
+    """
+    start, length = first[rows, None], length[rows]
+    column = torch.arange(int(length.max()) if len(rows) else 0, device=first.device)
+    there = column < length[:, None]
+    return torch.where(there, start + column, start if filler is None else filler), there
 
 
 def by_segment(

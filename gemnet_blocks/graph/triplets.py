@@ -19,12 +19,12 @@ class Triplets:
     Attributes:
         outer: index of c→a among the outer edges, ascending.
         inner: index of b→a among the inner edges.
-        by_outer: the triplets of each outer edge, for sums over them; None if they are only listed.
+        by_outer: the triplets of each outer edge, for sums over them.
     """
 
     outer: Int[Tensor, " triplets"]
     inner: Int[Tensor, " triplets"]
-    by_outer: Segments | None = None
+    by_outer: Segments
 
     @property
     def count(self) -> int:
@@ -55,14 +55,14 @@ class Quadruplets:
         around_target: the triplets c→a←b: `outer` is the edge c→a, `inner` the middle edge b→a.
         source_triplet: index of each quadruplet's triplet d→b→a.
         target_triplet: index of each quadruplet's triplet c→a←b, ascending.
-        by_outer: the quadruplets of each edge c→a, for sums over them; None if they are only listed.
+        by_outer: the quadruplets of each edge c→a, for sums over them.
     """
 
     around_source: Triplets
     around_target: Triplets
     source_triplet: Int[Tensor, " quadruplets"]
     target_triplet: Int[Tensor, " quadruplets"]
-    by_outer: Segments | None = None
+    by_outer: Segments
 
     @property
     def count(self) -> int:

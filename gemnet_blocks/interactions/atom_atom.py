@@ -1,4 +1,4 @@
-"""Atom–atom interaction: atoms to their neighbors."""
+"""Atom–atom interaction: messages from the neighbors of an atom, weighted by the distance."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Literal, final
 
 from jaxtyping import Float, Int
 from torch import Tensor
+from typing_extensions import override
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum, RadialSum
+from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import AtomPairRequest, AtomPairs
@@ -24,31 +25,32 @@ from gemnet_blocks.interactions.message import Contraction
 from gemnet_blocks.layers.dense import Activation, Dense, linear
 from gemnet_blocks.layers.projection import RadialValues
 from gemnet_blocks.options import Size
+from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
 class AtomAtomOptions(InteractionOptions):
-    """Atoms to atoms: a hears of every atom b near it and of their distance."""
+    """Options of the atom–atom interaction, in which atoms b send to their neighbors a."""
 
     type: Literal["atom_atom"] = "atom_atom"
     """The kind of interaction."""
     graph: str = "atom"
     """The edge set of the edges b→a."""
     down: Size
-    """Features that are summed over neighbors."""
+    """Features of the messages that are summed over neighbors, such as 64."""
     up: Size
-    """Features after the contraction with the basis."""
+    """Features after the contraction with the basis, such as 64."""
 
+    @override
     def edge_sets(self) -> dict[str, str]:
-        """The edge sets that the options name, by field."""
         return {"graph": self.graph}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AtomAtomGeometry:
-    """What atom–atom interactions read.
+    """Projected distances between neighbors, shared by all blocks.
 
     Attributes:
-        radial_sum: X[a, k, f] = Σ_{b→a} R[b→a, k] x[b, f] with the projected radial functions R.
+        radial_sum: the sum X[a, k, f] = Σ_{b→a} R[b→a, k] x[b, f] with projected radial functions R.
     """
 
     radial_sum: AngularSum
@@ -59,9 +61,9 @@ class SharedAtomAtomGeometry(InteractionGeometry[AtomAtomGeometry]):
     """Project the distances between neighbors.
 
     Args:
-        graph: the edge set.
-        radial_count: radial functions.
-        radial_size: their projections.
+        graph: the edge set of the edges b→a.
+        radial_count: the number of radial functions.
+        radial_size: features of their projections.
         sums: how sums are computed.
     """
 
@@ -73,33 +75,38 @@ class SharedAtomAtomGeometry(InteractionGeometry[AtomAtomGeometry]):
         self.edge_sets = (graph,)
         self.requests = (AtomPairRequest(graph),)
         self.radial_on = (graph,)
+        self.evaluation: Evaluation = STORED
 
+    @override
     def forward(self, graphs: Graphs, radial: RadialValues) -> AtomAtomGeometry:
-        """What the blocks read."""
         pairs = graphs.indices[self.requests[0]]
         assert isinstance(pairs, AtomPairs)
-        # the images of one atom have one embedding, so that their functions can be added up first
+        # all images of an atom have the same embedding, so that their functions are summed first
         functions = self.radial(self.sums.by_index(radial.radial[self.graph], pairs.of_edge, pairs.count))
-        return AtomAtomGeometry(RadialSum(self.sums.weighted(functions, pairs.source, pairs.by_target)))
+        listed = self.sums.weighted(functions, pairs.source, pairs.by_target, self.evaluation)
+        return AtomAtomGeometry(ExplicitSum(listed, None, self.sums, self.evaluation))
 
+    @override
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
-        """The atom b of every edge b→a."""
         return topology.edges[self.graph].source
 
 
 @final
 class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
-    """h_a ← Σ_b of messages of the atoms b, weighted by rad(d_ba).
+    r"""Message passing between atoms: atom a aggregates messages from its neighbors b.
 
-    x = Dense_down(h), x_a = scale·lin(flatten Σ_{b→a} R[b→a, k] x_b), result = Dense(x_a).
+    $$x_b = \mathrm{Dense}_{down}(h_b), \qquad X[a, k, f] = \sum_{b→a} R[b→a, k]\, x[b, f], \qquad
+    R = \mathrm{lin}(rad(d_{ba})),$$
+
+    and the message is Dense(s · lin(flatten X)) with a scale factor s.
     GemNet-OC (arXiv 2204.02782), atom–atom interaction.
 
     Args:
         atom_size: features of atom embeddings.
-        down_size: features that are summed.
+        down_size: features that are summed over neighbors.
         up_size: features after the contraction.
         radial_size: features of projected radial functions.
-        activation: of the dense layers.
+        activation: the activation of the dense layers.
     """
 
     Options = AtomAtomOptions
@@ -116,17 +123,18 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
         self.up = Dense(up_size, atom_size, activation)
 
     @classmethod
+    @override
     def shared_geometry(cls, options: AtomAtomOptions, context: BuildContext) -> SharedAtomAtomGeometry:
-        """Make the part that all blocks share."""
         return SharedAtomAtomGeometry(options.graph, context.radial_count, context.sizes.radial, context.sums)
 
     @classmethod
+    @override
     def from_options(cls, options: AtomAtomOptions, context: BuildContext) -> AtomAtomInteraction:
-        """Make the interaction of one block."""
         sizes = context.sizes
         return cls(sizes.atom, options.down, options.up, sizes.radial, context.activation)
 
+    @override
     def forward(self, embeddings: Embeddings, geometry: AtomAtomGeometry) -> Float[Tensor, "atoms atom_size"]:
-        """The message to each atom."""
         x = self.down(embeddings.atoms)
-        return self.up(self.contraction(geometry.radial_sum, x))
+        y = self.contraction(geometry.radial_sum, x)
+        return self.up(y)

@@ -116,6 +116,7 @@ class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
     radial_on: tuple[str, ...] = ()
     angular_radial_on: tuple[str, ...] = ()
     method: Method | None = None
+    plan: AngularPlan | None = None
 
     @abstractmethod
     def forward(self, graphs: Graphs, radial: RadialValues) -> GeometryValue:

@@ -1,4 +1,4 @@
-"""The steps that interactions have in common: a message from embeddings and distances, a contraction, a projection."""
+"""Steps that interactions share: the message of each edge, the contraction of sums, the symmetric projection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gemnet_blocks.aggregation.angular_sum import AngularSum
 from gemnet_blocks.layers.dense import Activation, Dense, linear
 from gemnet_blocks.layers.scaling import ScaleFactor
-from gemnet_blocks.util.recompute import by_rows
+from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
 @final
@@ -22,7 +22,7 @@ class Message(nn.Module):
         in_size: features of the embeddings x.
         radial_size: features of the projected radial functions rad.
         down_size: features of the message.
-        activation: of the dense layers.
+        activation: the activation of the dense layers.
     """
 
     def __init__(self, in_size: int, radial_size: int, down_size: int, activation: Activation = "silu") -> None:
@@ -31,6 +31,7 @@ class Message(nn.Module):
         self.radial = linear(radial_size, in_size)
         self.scale = ScaleFactor()
         self.down = Dense(in_size, down_size, activation)
+        self.evaluation: Evaluation = STORED
 
     def forward(
         self,
@@ -38,13 +39,20 @@ class Message(nn.Module):
         radial: Float[Tensor, "edges radial_size"],
         row: Int[Tensor, " edges"] | None = None,
     ) -> Float[Tensor, "edges down_size"]:
-        """The messages; edge e reads the embedding `row[e]`, or e where `row` is None."""
-        if row is None:
-            return by_rows(lambda x, radial: self._of_edges(self.dense(x), radial), x, radial)
-        dense = by_rows(self.dense, x)
-        return by_rows(lambda row, radial: self._of_edges(dense.index_select(0, row), radial), row, radial)
+        """Compute the messages.
 
-    def _of_edges(
+        Args:
+            x: embeddings of the edges, or of atoms.
+            radial: projected radial functions of the edges.
+            row: the row of x that each edge reads; None: edge e reads row e.
+        """
+        by_rows = self.evaluation.by_rows
+        if row is None:
+            return by_rows(lambda x, radial: self._down(self.dense(x), radial), x, radial)
+        dense = by_rows(self.dense, x)
+        return by_rows(lambda row, radial: self._down(dense.index_select(0, row), radial), row, radial)
+
+    def _down(
         self, x: Float[Tensor, "edges in_size"], radial: Float[Tensor, "edges radial_size"]
     ) -> Float[Tensor, "edges down_size"]:
         return self.down(self.scale.of_product(x, self.radial, radial))
@@ -52,7 +60,7 @@ class Message(nn.Module):
 
 @final
 class Contraction(nn.Module):
-    """The learned half of the efficient bilinear layer: scale · lin(flatten(X)), with k outside and f inside.
+    """The learned contraction of the efficient bilinear layer: scale · lin(flatten(X)), with k outside and f inside.
 
     Args:
         basis_size: embeddings k of the basis.
@@ -68,7 +76,7 @@ class Contraction(nn.Module):
     def forward(
         self, angular_sum: AngularSum, values: Float[Tensor, "inputs down_size"]
     ) -> Float[Tensor, "rows up_size"]:
-        """The contraction of the sums of `values`, whose variance the scale factor keeps."""
+        """Sum the values and contract; the scale factor keeps the variance of the values."""
         return self.scale(angular_sum(values, self.linear), values)
 
 
@@ -79,16 +87,17 @@ class SymmetricUp(nn.Module):
     Args:
         in_size: features in.
         edge_size: features of edge embeddings.
-        activation: of the dense layers.
+        activation: the activation of the dense layers.
     """
 
     def __init__(self, in_size: int, edge_size: int, activation: Activation = "silu") -> None:
         super().__init__()
         self.same = Dense(in_size, edge_size, activation)
         self.opposite = Dense(in_size, edge_size, activation)
+        self.evaluation: Evaluation = STORED
 
     def forward(
         self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
     ) -> Float[Tensor, "edges edge_size"]:
-        """(Dense₁(x) + Dense₂(x)[reverse])/√2."""
+        by_rows = self.evaluation.by_rows
         return (by_rows(self.same, x) + by_rows(self.opposite, x).index_select(0, reverse)) * math.sqrt(0.5)

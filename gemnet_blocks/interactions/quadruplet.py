@@ -1,4 +1,4 @@
-"""Quadruplet interaction: edges to edges that are two bonds away."""
+"""Quadruplet interaction: messages over chains c→a←b←d, weighted by two angles and the dihedral angle."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from typing import Literal, final
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
-from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan, AngularSum, ExplicitAngularSum
+from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan, AngularSum, ExplicitSum
 from gemnet_blocks.aggregation.quadruplets import QuadrupletFunctions, QuadrupletSumPerAtom
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis
@@ -34,35 +35,35 @@ from gemnet_blocks.layers.dense import Activation, linear
 from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.options import Size
-from gemnet_blocks.util.recompute import by_rows
+from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
 class QuadrupletOptions(InteractionOptions):
-    """Edges to edges: c→a hears of the edges d→b of its neighbors b, of two angles and the dihedral angle."""
+    """Options of the quadruplet interaction, in which edges d→b send to edges c→a through middle edges b→a."""
 
     type: Literal["quadruplet"] = "quadruplet"
     """The kind of interaction."""
     graph: str = "quad"
     """The edge set of the middle edges b→a."""
     down: Size
-    """Features that are summed over quadruplets."""
+    """Features of the messages that are summed over quadruplets, such as 32."""
     up: Size
-    """Features after the contraction with the basis."""
+    """Features after the contraction with the basis, such as 32."""
 
+    @override
     def edge_sets(self) -> dict[str, str]:
-        """The edge sets that the options name, by field."""
         return {"graph": self.graph}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuadrupletGeometry:
-    """What quadruplet interactions read.
+    """Projected distances and angles of quadruplets c→a←b←d, shared by all blocks.
 
     Attributes:
         radial: projected radial functions of the main edges.
         circular: Σ_l B_cir[b→a, k, l] cir_l(φ_abd) of each triplet d→b→a.
-        inner_edge: the main edge d→b of each of these triplets.
-        angular_sum: from messages of triplets d→b→a to main edges c→a.
+        inner_edge: the main edge d→b of each triplet d→b→a.
+        angular_sum: the sum over b and d, from messages of triplets d→b→a to main edges c→a.
         reverse: the opposite of each main edge.
     """
 
@@ -84,9 +85,9 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         circular_projection: from radial × circular functions of the middle edges to embeddings.
         spherical: the basis of the angles φ_cab and θ_cabd.
         spherical_projection: from radial × spherical functions of the main edges to embeddings.
-        collinear: what θ_cabd is where atoms come to lie on a line.
+        collinear: the dihedral angle of collinear atoms.
         sums: how sums are computed.
-        plan: how the sum over quadruplets is computed.
+        plan: explicit or factorized.
     """
 
     def __init__(
@@ -110,95 +111,94 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         self.collinear = collinear
         self.sums = sums
         self.graph = graph
-        self.plan = plan
+        self.plan: AngularPlan = plan
+        self.evaluation: Evaluation = STORED
         self.method = plan.choose(_obstacle(circular, spherical))
-        # In a plane, the published clamp of θ acts on both ends of a nearly straight chain together: no factor of
-        # each. That changes energies by up to 10⁻⁷, which double precision is expected to show.
-        listed_in_double = self.method.factorised and collinear.gated and plan.method == "auto"
+        # In a plane, the published clamp of θ acts on both ends of a nearly straight chain together and does not
+        # factorize. The difference in energy is up to 10⁻⁷, which double precision should show.
+        listed_in_double = self.method.factorized and collinear.gated and plan.method == "auto"
         if listed_in_double:
             self.method = replace(self.method, reason="explicit in double precision, where the clamp of θ shows")
         self.edge_sets = (graph,)
         self.requests: tuple[IndexRequest, ...] = (QuadrupletRequest(MAIN, graph),)
-        if self.method.factorised:
-            self.requests = (ChainRequest(MAIN, graph, plan.atoms_at_most, listed_in_double),)
+        if self.method.factorized:
+            self.requests = (ChainRequest(MAIN, graph, listed_in_double),)
         self.radial_on = (MAIN,)
         self.angular_radial_on = (MAIN, graph)
 
+    @override
     def forward(self, graphs: Graphs, radial: RadialValues) -> QuadrupletGeometry:
-        """What the blocks read."""
         main, middle = graphs.main.edges, graphs.edge_sets[self.graph]
         indices = graphs.indices[self.requests[0]]
         assert isinstance(indices, Chains | Quadruplets)
         triplets = indices.around_source
-        assert triplets.by_outer is not None
-        if isinstance(indices, Chains):
-            angular_sum = self._factorised(indices, graphs, radial)
-        else:
-            angular_sum = self._explicit(indices, main, middle, radial)
-        by_middle = self.circular_projection(radial.angular[self.graph])
         cosines = dot(main.direction.index_select(0, triplets.inner), middle.direction.index_select(0, triplets.outer))
-        of_angles = self.circular(cosines).to(by_middle.dtype)
-        circular = by_segment(by_middle, of_angles, triplets.by_outer)
+        if isinstance(indices, Chains):
+            angular_sum = self._factorized(indices, main, middle, radial.angular[MAIN])
+        else:
+            angular_sum = self._explicit(indices, main, middle, radial.angular[MAIN])
+        by_middle = self.circular_projection(radial.angular[self.graph])
         return QuadrupletGeometry(
-            self.radial(radial.radial[MAIN]), circular, triplets.inner, angular_sum, graphs.main.reverse
+            radial=self.radial(radial.radial[MAIN]),
+            circular=by_segment(by_middle, self.circular(cosines).to(by_middle.dtype), triplets.by_outer),
+            inner_edge=triplets.inner,
+            angular_sum=angular_sum,
+            reverse=graphs.main.reverse,
         )
 
+    @override
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
-        """The triplet d→b→a of every quadruplet c→a←b←d."""
+        # the triplet d→b→a of every quadruplet c→a←b←d
         return QuadrupletRequest(MAIN, self.graph).build(topology.edges).source_triplet
 
-    def _explicit(self, quadruplets: Quadruplets, main: EdgeSet, middle: EdgeSet, radial: RadialValues) -> AngularSum:
+    def _explicit(self, quadruplets: Quadruplets, main: EdgeSet, middle: EdgeSet, radial: Tensor) -> AngularSum:
         angles = quadruplet_angles(main.direction, middle.direction, quadruplets, self.collinear)
         weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)
-        assert quadruplets.by_outer is not None
-        weights = weights.to(radial.angular[MAIN].dtype)
-        return ExplicitAngularSum(
-            self.sums.weighted(weights, quadruplets.source_triplet, quadruplets.by_outer),
-            self.spherical_projection(radial.angular[MAIN]),
-            self.sums.products,
+        listed = self.sums.weighted(
+            weights.to(radial.dtype), quadruplets.source_triplet, quadruplets.by_outer, self.evaluation
         )
+        return ExplicitSum(listed, self.spherical_projection(radial), self.sums, self.evaluation)
 
-    def _factorised(self, chains: Chains, graphs: Graphs, radial: RadialValues) -> AngularSum:
-        main, middle = graphs.main.edges, graphs.edge_sets[self.graph]
+    def _factorized(self, chains: Chains, main: EdgeSet, middle: EdgeSet, radial: Tensor) -> AngularSum:
         assert isinstance(self.spherical, SphericalBasis)
         series = self.spherical.azimuthal_series()
         assert series is not None
         functions = QuadrupletFunctions(
-            main.direction,
-            middle.direction,
-            radial.angular[MAIN],
-            self.spherical_projection.weight,
-            series,
-            self.collinear,
+            main.direction, middle.direction, radial, self.spherical_projection.weight, series, self.collinear
         )
-        return QuadrupletSumPerAtom(chains, functions, self.sums)
+        slices = chains.in_slices(self.evaluation.atoms_at_once(self.plan.atoms_at_most))
+        return QuadrupletSumPerAtom(slices, functions, self.sums, self.evaluation)
 
 
 def _obstacle(circular: CircularBasis | ScaledBasis, spherical: SphericalBasis | ScaledBasis) -> str | None:
-    """Why sums over quadruplets do not factorise, if they do not."""
+    """Say why sums over quadruplets with these bases do not factorize; None if they do."""
     if isinstance(circular, ScaledBasis) or isinstance(spherical, ScaledBasis):
         return "the scale factors of its bases are fitted on listed quadruplets"
     if spherical.azimuthal_series() is None:
-        return f"{type(spherical).__name__} is no series of cos jθ"
+        return f"{type(spherical).__name__} is not a series of cos jθ"
     return None
 
 
 @final
 class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
-    """m_ca ← Σ_b Σ_d of messages of the edges d→b, weighted by rad(d_ba) cir(φ_abd) and rad(d_ca) sph(φ_cab, θ_cabd).
+    r"""Message passing over quadruplets: edge c→a aggregates messages from the edges d→b of its neighbors b.
 
-    x = Dense_down(scale·(Dense(m) ⊙ lin(rad))), y_dba = scale·(x_db ⊙ lin(Σ_l B_cir[b→a, :, l] cir_l(φ_abd))),
-    z = scale·lin(flatten Σ_i B_sph[c→a, k, i] Σ_{b,d} sph_i(φ_cab, θ_cabd) y_dba),
-    result = (Dense₁(z) + Dense₂(z)[reverse])/√2. GemNet-OC (arXiv 2204.02782), quadruplet interaction.
+    $$x_{db} = \mathrm{Dense}_{down}(s_1\, \mathrm{Dense}(m_{db}) ⊙ \mathrm{lin}(rad(d_{db}))), \qquad
+    y_{dba} = s_2\, x_{db} ⊙ \mathrm{lin}\Big(\sum_l B^{cir}[b→a, :, l]\, cir_l(φ_{abd})\Big),$$
+    $$X[c→a, k, f] = \sum_i B^{sph}[c→a, k, i] \sum_{b,d} sph_i(φ_{cab}, θ_{cabd})\, y_{dba}[f], \qquad
+    z = s_3\, \mathrm{lin}(\mathrm{flatten}\, X),$$
+
+    with scale factors s; the message is (Dense₁(z) + Dense₂(z)[reverse])/√2.
+    GemNet-OC (arXiv 2204.02782), quadruplet interaction.
 
     Args:
         edge_size: features of edge embeddings.
-        down_size: features that are summed.
+        down_size: features that are summed over quadruplets.
         up_size: features after the contraction.
         radial_size: features of projected radial functions.
         circular_size: features of projected radial × circular functions.
         spherical_size: features of projected radial × spherical functions.
-        activation: of the dense layers.
+        activation: the activation of the dense layers.
     """
 
     Options = QuadrupletOptions
@@ -222,10 +222,11 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
         self.circular_scale = ScaleFactor()
         self.contraction = Contraction(spherical_size, down_size, up_size)
         self.up = SymmetricUp(up_size, edge_size, activation)
+        self.evaluation: Evaluation = STORED
 
     @classmethod
+    @override
     def shared_geometry(cls, options: QuadrupletOptions, context: BuildContext) -> SharedQuadrupletGeometry:
-        """Make the part that all blocks share."""
         sizes, radial_count = context.sizes, context.angular_radial_count
         return SharedQuadrupletGeometry(
             graph=options.graph,
@@ -240,8 +241,8 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
         )
 
     @classmethod
+    @override
     def from_options(cls, options: QuadrupletOptions, context: BuildContext) -> QuadrupletInteraction:
-        """Make the interaction of one block."""
         sizes = context.sizes
         return cls(
             sizes.edge,
@@ -253,12 +254,13 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
             context.activation,
         )
 
+    @override
     def forward(self, embeddings: Embeddings, geometry: QuadrupletGeometry) -> Float[Tensor, "edges edge_size"]:
-        """The message to each main edge."""
         x = self.message(embeddings.edges, geometry.radial)
 
         def with_angle(edge: Tensor, circular: Tensor) -> Tensor:
             return self.circular_scale.of_product(x.index_select(0, edge), self.circular, circular)
 
-        y = by_rows(with_angle, geometry.inner_edge, geometry.circular)
-        return self.up(self.contraction(geometry.angular_sum, y), geometry.reverse)
+        y = self.evaluation.by_rows(with_angle, geometry.inner_edge, geometry.circular)
+        z = self.contraction(geometry.angular_sum, y)
+        return self.up(z, geometry.reverse)

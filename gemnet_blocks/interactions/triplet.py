@@ -1,16 +1,25 @@
-"""Triplet interaction: edges to edges that share their target."""
+"""Triplet, atom–edge and edge–atom interactions: messages over triplets c→a←b, weighted by the angle φ_cab."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, ClassVar, Literal, final
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import Self, override
 
-from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan, AngularSum, ExplicitAngularSum, SumOverEdges
+from gemnet_blocks.aggregation.angular_sum import (
+    EXPLICIT,
+    AngularPlan,
+    AngularSum,
+    ExplicitSum,
+    ExplicitSumAtAtoms,
+    Over,
+)
 from gemnet_blocks.aggregation.scatter import Sums
-from gemnet_blocks.aggregation.triplets import Over, TripletFunctions, TripletSumPerAtom
+from gemnet_blocks.aggregation.triplets import TripletFunctions, TripletSumPerAtom
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.geometry.angles import triplet_cosines
 from gemnet_blocks.geometry.graphs import Graphs
@@ -30,23 +39,72 @@ from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.dense import Activation, Dense, linear
 from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
 from gemnet_blocks.options import Size
+from gemnet_blocks.util.recompute import STORED, Evaluation
+
+
+class TripletOptions(InteractionOptions):
+    """Options of the triplet interaction, in which edges b→a send to edges c→a."""
+
+    type: Literal["triplet"] = "triplet"
+    """The kind of interaction."""
+    down: Size
+    """Features of the messages that are summed over triplets, such as 64."""
+    up: Size
+    """Features after the contraction with the basis, such as 64."""
+
+
+class AtomEdgeOptions(InteractionOptions):
+    """Options of the atom–edge interaction, in which atoms b send to edges c→a."""
+
+    type: Literal["atom_edge"] = "atom_edge"
+    """The kind of interaction."""
+    graph: str = "atom_edge"
+    """The edge set of the edges b→a."""
+    down: Size
+    """Features of the messages that are summed over triplets, such as 64."""
+    up: Size
+    """Features after the contraction with the basis, such as 64."""
+
+    @override
+    def edge_sets(self) -> dict[str, str]:
+        return {"graph": self.graph}
+
+
+class EdgeAtomOptions(InteractionOptions):
+    """Options of the edge–atom interaction, in which edges b→a send to atoms a."""
+
+    type: Literal["edge_atom"] = "edge_atom"
+    """The kind of interaction."""
+    graph: str = "atom_edge"
+    """The edge set of the edges c→a."""
+    down: Size
+    """Features of the messages that are summed over triplets, such as 64."""
+    up: Size
+    """Features after the contraction with the basis, such as 64."""
+
+    @override
+    def edge_sets(self) -> dict[str, str]:
+        return {"graph": self.graph}
 
 
 @final
 class TripletSum(nn.Module):
-    """Make the sum X[c→a, k, f] = Σ_l B[c→a, k, l] Σ_b cir_l(φ_cab) x[b→a, f] with B from rad(d_ca).
+    r"""The sum over triplets, weighted by radial and circular functions.
+
+    $$X[c→a, k, f] = \sum_l B[c→a, k, l] \sum_b cir_l(φ_{cab})\, x[b→a, f],
+    \qquad B[c→a, k, l] = \sum_n rad_n(d_{ca})\, W_{nkl}.$$
 
     Args:
-        request: which edges c→a and b→a.
+        request: the edge sets of the edges c→a and b→a.
         circular: the circular basis.
-        projection: from radial × circular functions to embeddings k.
+        projection: the weights W, from radial × circular functions to embeddings k.
         sums: how sums are computed.
-        over: edges: one sum per edge c→a; atoms: their sums Σ_c X[c→a] at each atom a.
-        plan: how the sum over triplets is computed.
+        over: the receivers: edges c→a; or atoms a, with Σ_c X[c→a].
+        plan: explicit or factorized.
 
     Attributes:
-        requests: the index sets that it reads.
-        method: explicit, or factorised, and why explicit where that was not asked for.
+        requests: the index sets that the sum needs.
+        method: the method that was chosen, with the reason if it is not the one that was asked for.
     """
 
     def __init__(
@@ -59,57 +117,32 @@ class TripletSum(nn.Module):
         plan: AngularPlan = EXPLICIT,
     ) -> None:
         super().__init__()
-        self.request = request
-        self.circular = circular
-        self.projection = projection
-        self.sums = sums
-        self.over: Over = over
-        self.plan = plan
-        self.method = plan.choose(SCALED if isinstance(circular, ScaledBasis) else None)
-        self.requests: tuple[IndexRequest, ...] = (request,)
-        if self.method.factorised:
-            self.requests = (AtomGroupRequest(request.outer, request.inner, plan.atoms_at_most),)
-
-    @classmethod
-    def from_context(cls, outer: str, inner: str, context: BuildContext, over: Over = "edges") -> TripletSum:
-        """Make it with the bases and sizes of a spec."""
-        projection = RadialAngularProjection(
-            context.angular_radial_count, context.circular_count, context.sizes.circular
-        )
-        request = TripletRequest(outer, inner)
-        return cls(request, context.circular_basis(), projection, context.sums, over, context.angular)
+        self.request, self.circular, self.projection = request, circular, projection
+        self.sums, self.over, self.plan = sums, over, plan
+        self.evaluation: Evaluation = STORED
+        scaled = isinstance(circular, ScaledBasis)
+        self.method = plan.choose("the scale factor of its basis is fitted on listed triplets" if scaled else None)
+        per_atom = AtomGroupRequest(request.outer, request.inner)
+        self.requests: tuple[IndexRequest, ...] = (per_atom if self.method.factorized else request,)
 
     def forward(self, graphs: Graphs, radial: RadialValues) -> AngularSum:
-        """The sum on these graphs."""
+        """Prepare the sum on these graphs, for all blocks."""
         outer, inner = graphs.edge_sets[self.request.outer], graphs.edge_sets[self.request.inner]
         functions = radial.angular[self.request.outer]
         indices = graphs.indices[self.requests[0]]
         if isinstance(indices, AtomGroups):
+            slices = indices.in_slices(self.evaluation.atoms_at_once(self.plan.atoms_at_most))
             weights = TripletFunctions(
                 outer.direction, inner.direction, functions, self.circular, self.projection.weight
             )
-            return TripletSumPerAtom(indices, weights, self.over, self.sums.products)
+            return TripletSumPerAtom(slices, weights, self.over, self.sums.products, self.evaluation)
         assert isinstance(indices, Triplets)
-        values = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
-        assert indices.by_outer is not None
-        projection, listed = self.projection(functions), self.sums.weighted(values, indices.inner, indices.by_outer)
-        if self.over == "atoms":
-            return SumOverEdges(listed, projection, outer.target, outer.atom_count, self.sums)
-        return ExplicitAngularSum(listed, projection, self.sums.products)
-
-
-SCALED = "the scale factor of its basis is fitted on listed triplets"
-
-
-class TripletOptions(InteractionOptions):
-    """Edges to edges: c→a hears of every other edge b→a and of the angle between them."""
-
-    type: Literal["triplet"] = "triplet"
-    """The kind of interaction."""
-    down: Size
-    """Features that are summed over triplets."""
-    up: Size
-    """Features after the contraction with the basis."""
+        circular = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
+        listed = self.sums.weighted(circular, indices.inner, indices.by_outer, self.evaluation)
+        at_edges = ExplicitSum(listed, self.projection(functions), self.sums, self.evaluation)
+        if self.over == "edges":
+            return at_edges
+        return ExplicitSumAtAtoms(at_edges, outer.target, outer.atom_count, self.sums, self.evaluation)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,8 +151,8 @@ class TripletGeometry:
 
     Attributes:
         radial: projected radial functions of the edges b→a.
-        source: the atom b of each of them.
-        angular_sum: from messages of the edges b→a to the edges c→a, or to the atoms a.
+        source: the atom b of each edge b→a.
+        angular_sum: the sum X, from messages of the edges b→a to the edges c→a or the atoms a.
         reverse: the opposite of each main edge.
     """
 
@@ -131,12 +164,12 @@ class TripletGeometry:
 
 @final
 class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
-    """Project the distances and angles of triplets c→a←b of two edge sets, which may be the same.
+    """Project the distances and angles of triplets c→a←b.
 
     Args:
-        triplet_sum: makes the sum over triplets.
-        radial_count: radial functions.
-        radial_size: their projections.
+        triplet_sum: the sum over triplets.
+        radial_count: the number of radial functions.
+        radial_size: features of their projections.
     """
 
     def __init__(self, triplet_sum: TripletSum, radial_count: int, radial_size: int) -> None:
@@ -147,18 +180,12 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         self.inner = inner
         self.edge_sets = tuple(name for name in (outer, inner) if name != MAIN)
         self.requests = triplet_sum.requests
-        self.method = triplet_sum.method
+        self.plan, self.method = triplet_sum.plan, triplet_sum.method
         self.radial_on = (inner,)
         self.angular_radial_on = (outer,)
 
-    @classmethod
-    def from_context(cls, outer: str, inner: str, context: BuildContext, over: Over = "edges") -> SharedTripletGeometry:
-        """Make it with the bases and sizes of a spec."""
-        triplet_sum = TripletSum.from_context(outer, inner, context, over)
-        return cls(triplet_sum, context.radial_count, context.sizes.radial)
-
+    @override
     def forward(self, graphs: Graphs, radial: RadialValues) -> TripletGeometry:
-        """What the blocks read."""
         return TripletGeometry(
             self.radial(radial.radial[self.inner]),
             graphs.edge_sets[self.inner].source,
@@ -166,200 +193,152 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
             graphs.main.reverse,
         )
 
+    @override
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
-        """The edge b→a of every triplet c→a←b."""
+        # the edge b→a of every triplet
         return self.triplet_sum.request.build(topology.edges).inner
 
 
-@final
-class TripletInteraction(Interaction[TripletGeometry]):
-    """m_ca ← Σ_b of messages of the edges b→a, weighted by rad(d_ca) cir(φ_cab).
+class TripletMessages(Interaction[TripletGeometry]):
+    r"""Messages over triplets c→a←b; the three interactions differ in the senders and receivers alone.
 
-    x = Dense_down(scale·(Dense(m) ⊙ lin(rad))), y = scale·lin(flatten Σ_l B[c→a, k, l] Σ_b cir_l(φ_cab) x_ba),
-    result = (Dense₁(y) + Dense₂(y)[reverse])/√2. GemNet-OC (arXiv 2204.02782), triplet interaction.
+    $$x_{ba} = \mathrm{Dense}_{down}(s_1\, \mathrm{Dense}(\text{sender}) ⊙ \mathrm{lin}(rad(d_{ba}))), \qquad
+    y = s_2\, \mathrm{lin}(\mathrm{flatten}\, X), \qquad X \text{ as in } TripletSum,$$
+
+    with scale factors s. To edges, the message is (Dense₁(y) + Dense₂(y)[reverse])/√2; to atoms, Dense(y).
 
     Args:
-        edge_size: features of edge embeddings.
-        down_size: features that are summed.
+        sender_size: features of the embeddings that are sent.
+        receiver_size: features of the embeddings that receive the message.
+        down_size: features that are summed over triplets.
         up_size: features after the contraction.
         radial_size: features of projected radial functions.
         circular_size: features of projected radial × circular functions.
-        activation: of the dense layers.
+        activation: the activation of the dense layers.
+    """
+
+    sends: ClassVar[Over]
+    in_steps = True
+
+    def __init__(
+        self,
+        sender_size: int,
+        receiver_size: int,
+        down_size: int,
+        up_size: int,
+        radial_size: int,
+        circular_size: int,
+        activation: Activation = "silu",
+    ) -> None:
+        super().__init__()
+        self.message = Message(sender_size, radial_size, down_size, activation)
+        self.contraction = Contraction(circular_size, down_size, up_size)
+        up = SymmetricUp if self.writes == "edges" else Dense
+        self.up: SymmetricUp | Dense = up(up_size, receiver_size, activation)
+
+    @staticmethod
+    @abstractmethod
+    def ends(options: Any) -> TripletRequest:
+        """Name the edge sets of the edges c→a and b→a."""
+
+    @classmethod
+    @override
+    def shared_geometry(cls, options: InteractionOptions, context: BuildContext) -> SharedTripletGeometry:
+        projection = RadialAngularProjection(
+            context.angular_radial_count, context.circular_count, context.sizes.circular
+        )
+        triplet_sum = TripletSum(
+            cls.ends(options), context.circular_basis(), projection, context.sums, cls.writes, context.angular
+        )
+        return SharedTripletGeometry(triplet_sum, context.radial_count, context.sizes.radial)
+
+    @classmethod
+    @override
+    def from_options(cls, options: TripletOptions | AtomEdgeOptions | EdgeAtomOptions, context: BuildContext) -> Self:
+        sizes = context.sizes
+        sender_size = sizes.edge if cls.sends == "edges" else sizes.atom
+        receiver_size = sizes.edge if cls.writes == "edges" else sizes.atom
+        return cls(
+            sender_size,
+            receiver_size,
+            options.down,
+            options.up,
+            sizes.radial,
+            sizes.circular,
+            context.activation,
+        )
+
+
+@final
+class TripletInteraction(TripletMessages):
+    """Message passing over triplets: edge c→a aggregates messages from the other edges b→a.
+
+    GemNet-OC (arXiv 2204.02782), triplet interaction; `TripletMessages` has the equation.
     """
 
     Options = TripletOptions
+    sends = "edges"
     writes = "edges"
     reads = "edges, triplets"
-    in_steps = True
+    up: SymmetricUp
 
-    def __init__(
-        self,
-        edge_size: int,
-        down_size: int,
-        up_size: int,
-        radial_size: int,
-        circular_size: int,
-        activation: Activation = "silu",
-    ) -> None:
-        super().__init__()
-        self.message = Message(edge_size, radial_size, down_size, activation)
-        self.contraction = Contraction(circular_size, down_size, up_size)
-        self.up = SymmetricUp(up_size, edge_size, activation)
+    @staticmethod
+    @override
+    def ends(options: Any) -> TripletRequest:
+        return TripletRequest(outer=MAIN, inner=MAIN)
 
-    @classmethod
-    def shared_geometry(cls, options: TripletOptions, context: BuildContext) -> SharedTripletGeometry:
-        """Make the part that all blocks share."""
-        return SharedTripletGeometry.from_context(MAIN, MAIN, context)
-
-    @classmethod
-    def from_options(cls, options: TripletOptions, context: BuildContext) -> TripletInteraction:
-        """Make the interaction of one block."""
-        sizes = context.sizes
-        return cls(sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
-
+    @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
-        """The message to each main edge."""
         x = self.message(embeddings.edges, geometry.radial)
-        return self.up(self.contraction(geometry.angular_sum, x), geometry.reverse)
-
-
-class AtomEdgeOptions(InteractionOptions):
-    """Atoms to edges: the main edge c→a hears of every atom b near a and of the angle between them."""
-
-    type: Literal["atom_edge"] = "atom_edge"
-    """The kind of interaction."""
-    graph: str = "atom_edge"
-    """The edge set of the edges b→a."""
-    down: Size
-    """Features that are summed over triplets."""
-    up: Size
-    """Features after the contraction with the basis."""
-
-    def edge_sets(self) -> dict[str, str]:
-        """The edge sets that the options name, by field."""
-        return {"graph": self.graph}
+        y = self.contraction(geometry.angular_sum, x)
+        return self.up(y, geometry.reverse)
 
 
 @final
-class AtomEdgeInteraction(Interaction[TripletGeometry]):
-    """m_ca ← Σ_b of messages of the atoms b near a, weighted by rad(d_ca) cir(φ_cab).
+class AtomEdgeInteraction(TripletMessages):
+    """Message passing over triplets: edge c→a aggregates messages from the atoms b near a.
 
-    As the triplet interaction, with Dense(h)_b in place of Dense(m)_ba and the edges b→a from an edge set of their own.
-    GemNet-OC (arXiv 2204.02782), atom–edge interaction.
-
-    Args:
-        atom_size: features of atom embeddings.
-        edge_size: features of edge embeddings.
-        down_size: features that are summed.
-        up_size: features after the contraction.
-        radial_size: features of projected radial functions.
-        circular_size: features of projected radial × circular functions.
-        activation: of the dense layers.
+    GemNet-OC (arXiv 2204.02782), atom–edge interaction; `TripletMessages` has the equation.
     """
 
     Options = AtomEdgeOptions
+    sends = "atoms"
     writes = "edges"
     reads = "atoms, mixed triplets"
-    in_steps = True
+    up: SymmetricUp
 
-    def __init__(
-        self,
-        atom_size: int,
-        edge_size: int,
-        down_size: int,
-        up_size: int,
-        radial_size: int,
-        circular_size: int,
-        activation: Activation = "silu",
-    ) -> None:
-        super().__init__()
-        self.message = Message(atom_size, radial_size, down_size, activation)
-        self.contraction = Contraction(circular_size, down_size, up_size)
-        self.up = SymmetricUp(up_size, edge_size, activation)
+    @staticmethod
+    @override
+    def ends(options: Any) -> TripletRequest:
+        return TripletRequest(outer=MAIN, inner=options.graph)
 
-    @classmethod
-    def shared_geometry(cls, options: AtomEdgeOptions, context: BuildContext) -> SharedTripletGeometry:
-        """Make the part that all blocks share."""
-        return SharedTripletGeometry.from_context(MAIN, options.graph, context)
-
-    @classmethod
-    def from_options(cls, options: AtomEdgeOptions, context: BuildContext) -> AtomEdgeInteraction:
-        """Make the interaction of one block."""
-        sizes = context.sizes
-        return cls(sizes.atom, sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
-
+    @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
-        """The message to each main edge."""
         x = self.message(embeddings.atoms, geometry.radial, geometry.source)
-        return self.up(self.contraction(geometry.angular_sum, x), geometry.reverse)
-
-
-class EdgeAtomOptions(InteractionOptions):
-    """Edges to atoms: a hears of every main edge b→a and of its angles with the edges c→a to neighbors."""
-
-    type: Literal["edge_atom"] = "edge_atom"
-    """The kind of interaction."""
-    graph: str = "atom_edge"
-    """The edge set of the edges c→a."""
-    down: Size
-    """Features that are summed over triplets."""
-    up: Size
-    """Features after the contraction with the basis."""
-
-    def edge_sets(self) -> dict[str, str]:
-        """The edge sets that the options name, by field."""
-        return {"graph": self.graph}
+        y = self.contraction(geometry.angular_sum, x)
+        return self.up(y, geometry.reverse)
 
 
 @final
-class EdgeAtomInteraction(Interaction[TripletGeometry]):
-    """h_a ← Σ_c Σ_b of messages of the main edges b→a, weighted by rad(d_ca) cir(φ_cab).
+class EdgeAtomInteraction(TripletMessages):
+    """Message passing over triplets: atom a aggregates messages from the edges b→a, over all its neighbors c.
 
-    As the triplet interaction up to the contraction, x_a = scale·lin(flatten Σ_{c→a} Σ_l B[c→a, k, l]
-    Σ_b cir_l(φ_cab) x_ba); result = Dense(x_a). GemNet-OC (arXiv 2204.02782), edge–atom interaction.
-
-    Args:
-        atom_size: features of atom embeddings.
-        edge_size: features of edge embeddings.
-        down_size: features that are summed.
-        up_size: features after the contraction.
-        radial_size: features of projected radial functions.
-        circular_size: features of projected radial × circular functions.
-        activation: of the dense layers.
+    GemNet-OC (arXiv 2204.02782), edge–atom interaction; `TripletMessages` has the equation.
     """
 
     Options = EdgeAtomOptions
+    sends = "edges"
     writes = "atoms"
     reads = "edges, mixed triplets"
-    in_steps = True
+    up: Dense
 
-    def __init__(
-        self,
-        atom_size: int,
-        edge_size: int,
-        down_size: int,
-        up_size: int,
-        radial_size: int,
-        circular_size: int,
-        activation: Activation = "silu",
-    ) -> None:
-        super().__init__()
-        self.message = Message(edge_size, radial_size, down_size, activation)
-        self.contraction = Contraction(circular_size, down_size, up_size)
-        self.up = Dense(up_size, atom_size, activation)
+    @staticmethod
+    @override
+    def ends(options: Any) -> TripletRequest:
+        return TripletRequest(outer=options.graph, inner=MAIN)
 
-    @classmethod
-    def shared_geometry(cls, options: EdgeAtomOptions, context: BuildContext) -> SharedTripletGeometry:
-        """Make the part that all blocks share."""
-        return SharedTripletGeometry.from_context(options.graph, MAIN, context, over="atoms")
-
-    @classmethod
-    def from_options(cls, options: EdgeAtomOptions, context: BuildContext) -> EdgeAtomInteraction:
-        """Make the interaction of one block."""
-        sizes = context.sizes
-        return cls(sizes.atom, sizes.edge, options.down, options.up, sizes.radial, sizes.circular, context.activation)
-
+    @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "atoms atom_size"]:
-        """The message to each atom."""
         x = self.message(embeddings.edges, geometry.radial)
-        return self.up(self.contraction(geometry.angular_sum, x))
+        y = self.contraction(geometry.angular_sum, x)
+        return self.up(y)

@@ -16,7 +16,7 @@ from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.layers.initialization import he_orthogonal_
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.util.precision import PLAIN, Products
-from gemnet_blocks.util.recompute import remade
+from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
 @final
@@ -70,12 +70,13 @@ class RadialBases(nn.Module):
         super().__init__()
         self.radial = nn.ModuleDict(dict(radial))
         self.angular = nn.ModuleDict(dict(angular))
+        self.evaluation: Evaluation = STORED
 
     def forward(self, graphs: Graphs) -> RadialValues:
         """Evaluate every basis on the distances of its edge set, times the weights of the edges."""
         return RadialValues(
-            {name: remade(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.radial.items()},
-            {name: remade(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.angular.items()},
+            {name: self.evaluation(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.radial.items()},
+            {name: self.evaluation(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.angular.items()},
         )
 
 

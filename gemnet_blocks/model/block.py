@@ -15,7 +15,7 @@ from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.options import Count, Options
-from gemnet_blocks.util.recompute import by_rows, remade, tidied
+from gemnet_blocks.util.recompute import STORED, Evaluation
 
 Projection = Literal["if_needed", "always"]
 """Whether a stack of layers starts with a dense layer to its width when its input has that width already."""
@@ -128,14 +128,16 @@ class Block(nn.Module):
         )
         self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
         self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
+        self.evaluation: Evaluation = STORED
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
         """The updated embeddings."""
         h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
+        by_rows = self.evaluation.by_rows
         x = skip(by_rows(self.dense, m), *self._messages("edges", embeddings, geometry))
         h = skip(h, *self._messages("atoms", embeddings, geometry))
         m = by_rows(self._skipped, m, x)
-        update = remade(self.update, m, geometry.update_radial, edges.target, edges.atom_count)
+        update = self.evaluation(self.update, m, geometry.update_radial, edges.target, edges.atom_count)
         h = skip(self.atom_layers(h), update)
         of_atoms = self.concatenation.of_atoms(h)
 
@@ -155,11 +157,12 @@ class Block(nn.Module):
         for name, interaction in self.interactions.items():
             if isinstance(interaction, Interaction) and interaction.writes == to:
                 arguments = embeddings, geometry.interactions[name]
-                message = interaction(*arguments) if interaction.in_steps else remade(interaction, *arguments)
+                evaluate = STORED if interaction.in_steps else self.evaluation
+                message = evaluate(interaction, *arguments)
                 if message.shape != needed:
                     raise ValueError(
                         f"interaction {name!r} writes to {to}: its message is of shape {tuple(message.shape)}, "
                         f"{tuple(needed)} is needed"
                     )
-                messages.append(tidied(message))
+                messages.append(message)
         return messages

@@ -31,7 +31,7 @@ from gemnet_blocks.util.derivatives import (
     without_graph,
 )
 from gemnet_blocks.util.precision import PLAIN, Products, at_least_single, multiply_with, without_autocast
-from gemnet_blocks.util.recompute import fixed, lean, remade, without_fragments
+from gemnet_blocks.util.recompute import RECOMPUTED, STORED, Evaluation, evaluated_by, fixed
 from gemnet_blocks.util.weights import WeightedModule
 
 Estimator = Callable[["GemNet", Structures, Task], Estimate]
@@ -107,18 +107,17 @@ class Trunk(nn.Module):
         self.edge_embedding = edge_embedding
         self.blocks = nn.ModuleList(blocks)
         self.output_blocks = nn.ModuleList(output_blocks)
+        self.evaluation: Evaluation = STORED
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights, and of embeddings; distances and angles are in float32 or wider."""
         return self.edge_embedding.dense.linear.weight.dtype
 
-    def topology(
-        self, structures: Structures, given: Pairs | Neighbors | None = None, low_memory: bool = False
-    ) -> Topology:
+    def topology(self, structures: Structures, given: Pairs | Neighbors | None = None) -> Topology:
         """The topology of structures, see `GraphBuilder`; usable for gradients even if made in inference mode."""
         with torch.inference_mode(False):
-            found: Topology = self.graphs(structures, at_least_single(self.dtype), given, low_memory)
+            found: Topology = self.graphs(structures, at_least_single(self.dtype), given)
         return found
 
     def forward(self, structures: Structures, topology: Topology) -> TrunkOutput:
@@ -131,11 +130,11 @@ class Trunk(nn.Module):
         with without_autocast(structures.positions.device):
             geometry = self.geometry(structures, topology)
         h = self.atom_embedding(structures.numbers)
-        embeddings = Embeddings(h, remade(self.edge_embedding, h, geometry.radial, geometry.main.edges))
-        outputs = [remade(self.output_blocks[0], embeddings, geometry)]
+        embeddings = Embeddings(h, self.evaluation(self.edge_embedding, h, geometry.radial, geometry.main.edges))
+        outputs = [self.evaluation(self.output_blocks[0], embeddings, geometry)]
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
             embeddings = block(embeddings, geometry)
-            outputs.append(remade(output_block, embeddings, geometry))
+            outputs.append(self.evaluation(output_block, embeddings, geometry))
         return TrunkOutput(geometry.main, tuple(outputs))
 
 
@@ -192,9 +191,7 @@ class GemNet(WeightedModule):
         if self.compiled:
             compile_layers(self)
 
-    def topology(
-        self, structures: Structures, given: Pairs | Neighbors | None = None, low_memory: bool = False
-    ) -> Topology:
+    def topology(self, structures: Structures, given: Pairs | Neighbors | None = None) -> Topology:
         """Find who is next to whom: all searching, sorting and waiting for the device of a prediction.
 
         A topology belongs to one batch of structures and to this model's edge sets and interactions.
@@ -202,13 +199,12 @@ class GemNet(WeightedModule):
         Args:
             structures: on the device of the model.
             given: pairs that stand for the edge sets within no other, as they are; or neighbors found before.
-            low_memory: whether it is for a prediction that recomputes intermediate results.
 
         Raises:
             StructureError: a structure cannot be computed.
         """
         check_structures(structures)
-        return self.trunk.topology(structures, given, low_memory)
+        return self.trunk.topology(structures, given)
 
     def forward(
         self,
@@ -250,16 +246,16 @@ class GemNet(WeightedModule):
             topology = self.trunk.graphs.neighbors(structures)
         short = self._exceeds(memory_budget, structures, topology)
         if not isinstance(topology, Topology):
-            topology = self.topology(structures, topology, short)
-        with without_fragments(short), lean(short):
-            if isinstance(self.forces, GradientForces):
-                return self._with_gradient_forces(structures, topology, self.forces, stress)
-            features = self.trunk(structures, topology)
-            contributions = self.read_out(features.outputs)
-            prediction = self._energies(contributions.atoms, structures)
-            if self.forces is None or contributions.edges is None:
-                return prediction
-            return replace(prediction, forces=self.forces(contributions.edges, features.main))
+            topology = self.topology(structures, topology)
+        trunk = evaluated_by(RECOMPUTED, self.trunk) if short else self.trunk
+        if isinstance(self.forces, GradientForces):
+            return self._with_gradient_forces(trunk, structures, topology, self.forces, stress)
+        features = trunk(structures, topology)
+        contributions = self.read_out(features.outputs)
+        prediction = self._energies(contributions.atoms, structures)
+        if self.forces is None or contributions.edges is None:
+            return prediction
+        return replace(prediction, forces=self.forces(contributions.edges, features.main))
 
     def check_stress(self) -> None:
         """Check that the model has stresses.
@@ -319,13 +315,13 @@ class GemNet(WeightedModule):
         return self._estimator(self, structures, task)
 
     def _with_gradient_forces(
-        self, structures: Structures, topology: Topology, head: GradientForces, stress: bool
+        self, trunk: Trunk, structures: Structures, topology: Topology, head: GradientForces, stress: bool
     ) -> Prediction:
         create_graph = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad(), nullcontext() if create_graph else fixed(self):
             structures = differentiable(structures)
             deformed = strained(structures) if stress else None
-            features = self.trunk(structures if deformed is None else deformed.structures, topology)
+            features = trunk(structures if deformed is None else deformed.structures, topology)
             prediction = self._energies(self.read_out(features.outputs).atoms, structures)
             if deformed is None:
                 found = {"forces": head(prediction.energy, structures.positions, create_graph)}

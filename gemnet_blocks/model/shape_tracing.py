@@ -174,14 +174,13 @@ class CountedTopology(nn.Module):
         structures: Structures,
         dtype: torch.dtype,
         given: Pairs | Neighbors | None = None,
-        low_memory: bool = False,
     ) -> Topology:
         """The topology; `structures` may be symbols."""
         builder = copy(self._builder)
-        requests = {one: _counted(one.suited(dtype, low_memory), self._bookkeeper) for one in builder.requests}
+        requests = {one: _counted(one.suited(dtype), self._bookkeeper) for one in builder.requests}
         builder.requests = tuple(requests.values())
         with self._bookkeeper.real():
-            found = builder(self._structures, dtype, given, low_memory)
+            found = builder(self._structures, dtype, given)
         self.counts = found.counts()
         return replace(found, indices={one: found.indices[counted] for one, counted in requests.items()})
 

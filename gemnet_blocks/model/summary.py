@@ -9,7 +9,6 @@ from typing import Any
 from torch import nn
 
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
-from gemnet_blocks.graph.index_sets import AtomGroupRequest, ChainRequest
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
@@ -47,15 +46,14 @@ def parameter_count(module: nn.Module) -> int:
 def execution(model: GemNet) -> dict[str, str]:
     """How a model is computed, which changes no result: neighbor search, sums, products, memory, compilation."""
     chosen = {"neighbor search": _words(type(model.trunk.graphs.search).__name__.removesuffix("Search"))}
-    chosen["sums over edges"] = _words(type(model.energy.sums).__name__.removesuffix("Sums"))
+    chosen["sums over edges"] = model.energy.sums.name.replace("_", " ")
     for name, shared in model.trunk.geometry.interactions.items():
         assert isinstance(shared, InteractionGeometry)
         if shared.method is not None:
             chosen[f"sums of {name}"] = str(shared.method)
-        for request in shared.requests:
-            if isinstance(request, AtomGroupRequest | ChainRequest):
-                limit = request.atoms_at_most
-                chosen["atoms at once"] = "all that are alike" if limit is None else f"at most {limit}"
+        if shared.method is not None and shared.method.factorized and shared.plan is not None:
+            limit = shared.plan.atoms_at_most
+            chosen["atoms at once"] = "all that are alike" if limit is None else f"at most {limit}"
     chosen["products of matrices"] = model.products.name
     chosen["memory budget"] = "none" if model.memory_budget is None else f"{model.memory_budget / 1e6:,.0f} MB"
     chosen["compiled layers"] = "residual and dense layers" if model.compiled else "none"

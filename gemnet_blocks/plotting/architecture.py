@@ -320,7 +320,7 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
 
 
 def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
-    outputs, kind = model.trunk.output_blocks, kind_of(spec.read_out)
+    outputs, kind = model.trunk.output_blocks, kind_of(spec.readout)
     reads = ("projection of layer output", ATOMS, EDGES)
     details: tuple[str, ...] = ("before the first block and behind each",) if len(outputs) > 1 else ()
     yield Node(
@@ -333,7 +333,7 @@ def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
         parameter_count(outputs),
     )
     direct = isinstance(model.forces, DirectForces)
-    details = (options_text(spec.read_out), f"writes a number per atom{' and edge' if direct else ''}")
+    details = (options_text(spec.readout), f"writes a number per atom{' and edge' if direct else ''}")
     parameters = parameter_count(model.read_out)
     yield Node("read_out", "read-out", f"read-out: {kind}", details, (FEATURES,), (NUMBERS,), parameters)
 

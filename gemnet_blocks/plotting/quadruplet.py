@@ -14,6 +14,7 @@ from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.geometry.angles import collinear_rule, quadruplet_angles
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.graph.builder import MAIN
+from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 from gemnet_blocks.plotting.edge_sets import edge_sets_of
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure
@@ -105,7 +106,8 @@ def _chain(
     if float(torch.nn.functional.pdist(places).min()) < 1e-3:
         return None
     zero, one = torch.zeros(1, dtype=torch.long, device="cpu"), torch.ones(1, dtype=torch.long, device="cpu")
-    chain = Quadruplets(Triplets(zero, one), Triplets(zero, zero), zero, zero)
+    only = segments(zero, 1)
+    chain = Quadruplets(Triplets(zero, one, only), Triplets(zero, zero, only), zero, zero, only)
     rule = collinear_rule(spec.bases.collinear)
     angles = quadruplet_angles(torch.stack((u_ca, u_db)), u_ba[None], chain, rule)
     dihedral = torch.atan2(angles.dihedral.sine, angles.dihedral.cosine)

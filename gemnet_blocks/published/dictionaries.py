@@ -20,6 +20,7 @@ from gemnet_blocks.graph.edge_index import edge_index
 from gemnet_blocks.graph.index_sets import IndexSet
 from gemnet_blocks.graph.max_neighbors import CapRule, within_cap
 from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
@@ -182,8 +183,15 @@ def _numbered(triplets: Triplets, edge_sets: Mapping[str, EdgeSet]) -> SparseEnt
 
 def quadruplets_of(index: Mapping[str, Any]) -> Quadruplets:
     """The quadruplets that a dictionary lists."""
-    source, target = (Triplets(index[key]["out"], index[key]["in"]) for key in ("triplet_in", "triplet_out"))
-    return Quadruplets(source, target, index["trip_in_to_quad"], index["trip_out_to_quad"])
+    source, target = (_listed(index[key]["out"], index[key]["in"]) for key in ("triplet_in", "triplet_out"))
+    target_triplet = index["trip_out_to_quad"]
+    by_outer = segments(target.outer[target_triplet], target.by_outer.count)
+    return Quadruplets(source, target, index["trip_in_to_quad"], target_triplet, by_outer)
+
+
+def _listed(outer: Tensor, inner: Tensor) -> Triplets:
+    count = int(outer.max()) + 1 if len(outer) else 0
+    return Triplets(outer, inner, segments(outer, count))
 
 
 def bases_of(

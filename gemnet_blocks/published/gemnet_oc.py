@@ -14,7 +14,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.scatter import sums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.checkpoints.checkpoint_file import load_scales
 from gemnet_blocks.geometry.angles import RightAngle, quadruplet_angles
 from gemnet_blocks.geometry.edges import measure
@@ -614,7 +614,7 @@ class GemNetOCEnergyAndGradForceHead(WeightedModule):
         self.direct_forces = backbone.direct_forces
         self.extensive = backbone.extensive
         self.force_scaler = backbone.force_scaler
-        self.energy = Energy("sum" if self.extensive else "mean", sums())
+        self.energy = Energy("sum" if self.extensive else "mean", Sums())
         self.forces = GradientForces()
         self.forces.scale = self.force_scaler
 
@@ -673,7 +673,7 @@ class GemNetOCForceHead(WeightedModule):
             return
         network = _network(backbone, backbone.spec.sizes.edge, num_global_out_layers, output_init)
         self.read_out = nn.ModuleDict({"edges": network})
-        self.forces = DirectForces(self.forces_coupled, sums())
+        self.forces = DirectForces(self.forces_coupled, Sums())
 
     @property
     def out_mlp_F(self) -> nn.Module:

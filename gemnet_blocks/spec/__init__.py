@@ -1,7 +1,8 @@
-"""Declarative specs: read them, patch them, build models from them."""
+"""Declarative specs of architectures: reading, patching, and building models."""
 
 from gemnet_blocks.spec.build import Execution, build
 from gemnet_blocks.spec.editor import json_schema
+from gemnet_blocks.spec.files import list_specs
 from gemnet_blocks.spec.resolve import Spec, load_spec, parse_assignment
 
-__all__ = ["Execution", "Spec", "build", "json_schema", "load_spec", "parse_assignment"]
+__all__ = ["Execution", "Spec", "build", "json_schema", "list_specs", "load_spec", "parse_assignment"]

@@ -1,4 +1,4 @@
-"""From a spec to a model."""
+"""Building models from specs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from gemnet_blocks.aggregation.angular_sum import AngularMethod, AngularPlan
-from gemnet_blocks.aggregation.scatter import Sums, SumsName, sums
+from gemnet_blocks.aggregation.scatter import Sums, SumsName
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
@@ -36,7 +36,7 @@ from gemnet_blocks.spec.catalog import (
     ENVELOPE,
     INTERACTION,
     RADIAL,
-    READ_OUT,
+    READOUT,
     SPHERICAL,
     Catalog,
     did_you_mean,
@@ -48,21 +48,22 @@ from gemnet_blocks.util.weights import ordinary_tensors
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """How a model is computed; changes no weight, and no result but for the rounding of `matmul`.
+    """Options of the computation that change neither weights nor results, except for the rounding of `matmul`.
 
     Attributes:
-        search: the neighbor search: auto, vesin, torch or torch_cluster.
-        sums: sums over edges: torch or torch_scatter.
-        angular: how sums over triplets and quadruplets are computed: auto, factorised or explicit; for all interactions
-            or by the interaction's name, those that are not named being auto.
-        atoms_at_most: how many atoms factorised sums compute at once; None: all that have as many neighbors.
+        search: the neighbor search: auto (vesin on CPUs, torch on GPUs), vesin, torch or torch_cluster.
+        sums: the implementation of sums over edges: torch, or torch_scatter if that package is installed.
+        angular: the method of sums over triplets and quadruplets, for all interactions or by interaction. auto:
+            factorized if the bases allow it. factorized: matrix products per atom, without lists of triplets. explicit:
+            sums over listed triplets and quadruplets, for comparison.
+        atoms_at_most: the number of atoms per step of factorized sums. Lower it to save memory; None for no limit.
         matmul: the precision of matrix products. float32: that of the weights. bfloat16: factors of single-precision
-            products are rounded to 8 significant bits, in derivatives too, which changes forces by about 1 %; faster on
-            CPUs with AMX or AVX512-BF16 and on GPUs. It holds for this model alone, not for the process.
-        memory_budget: in bytes; where a prediction would need more, intermediate results are made anew, some atoms at a
-            time, instead of being kept. None: no limit.
-        compile: compile the residual and dense layers with torch.compile, which needs a C++ compiler or Triton. Not for
-            gradient forces: compiled code has no second derivatives.
+            products are rounded to 8 significant bits, also in derivatives, which changes forces by about 1 %; faster
+            on GPUs and on CPUs with AMX or AVX512-BF16. Other models of the process are not affected.
+        memory_budget: the memory of a prediction in bytes, such as 8e9. Larger predictions recompute intermediate
+            results for chunks of atoms instead of storing them; None for no limit.
+        compile: whether to compile residual and dense layers with torch.compile, which needs a C++ compiler or Triton.
+            Not for models with gradient forces, as compiled code has no second derivatives.
     """
 
     search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
@@ -76,11 +77,12 @@ class Execution:
     def __post_init__(self) -> None:
         for name in ("angular", "atoms_at_most", "memory_budget", "compile"):
             object.__setattr__(self, name, plain(getattr(self, name)))
+        object.__setattr__(self, "angular", current_spelling(self.angular))
         methods = self.angular.values() if isinstance(self.angular, Mapping) else (self.angular,)
         for field, values, allowed in (
             ("search", (self.search,), ("auto", "vesin", "torch", "torch_cluster")),
             ("sums", (self.sums,), ("torch", "torch_scatter")),
-            ("angular", methods, ("auto", "factorised", "explicit")),
+            ("angular", methods, ("auto", "factorized", "explicit")),
             ("matmul", (self.matmul,), ("float32", "bfloat16")),
         ):
             for value in values:
@@ -93,9 +95,16 @@ class Execution:
         byte_count("execution", "memory_budget", self.memory_budget)
 
     def plan(self, interaction: str) -> AngularPlan:
-        """How the sums of one interaction are computed."""
+        """Return the method of the sums of one interaction."""
         method = self.angular.get(interaction, "auto") if isinstance(self.angular, Mapping) else self.angular
         return AngularPlan(method, self.atoms_at_most)
+
+
+def current_spelling(angular: Any) -> Any:
+    """Replace `factorised`, the earlier spelling, in the method of all interactions or in methods by interaction."""
+    if isinstance(angular, Mapping):
+        return {name: current_spelling(method) for name, method in angular.items()}
+    return "factorized" if angular == "factorised" else angular
 
 
 @ordinary_tensors()
@@ -107,19 +116,19 @@ def build(
     execution: Execution | None = None,
     seed: int | None = None,
 ) -> GemNet:
-    """Make the model that a spec describes, with initial weights of torch's default floating-point type.
+    """Build the model that a spec describes, with weights of torch's default floating-point type.
 
     Args:
         spec: the architecture.
-        extra: your own parts by the name that `type` gives them: subclasses of `Interaction`, `RadialBasis`,
-            `CircularBasis`, `SphericalBasis`, `Envelope` or `ReadOut`.
+        extra: custom parts by the name that `type` gives them: subclasses of `Interaction`, `AtomEmbedding`,
+            `RadialBasis`, `CircularBasis`, `SphericalBasis`, `Envelope` or `ReadOut`.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
-        execution: how it is computed.
-        seed: makes the initial weights reproducible, whatever torch's default type is, without touching torch's global
-            generator; None draws from it.
+        execution: options of the computation; None for the defaults.
+        seed: the seed of the initial weights, which do not depend on torch's default type; torch's global random state
+            stays unchanged. None: draw from the global random state.
 
     Raises:
-        SpecError: a part is unknown, or does not fit the others, or memory does not suffice.
+        SpecError: a part is unknown or does not fit the others, or memory does not suffice.
         ImportError: the execution needs a package that is not installed.
     """
     if not isinstance(spec, Spec):
@@ -127,7 +136,7 @@ def build(
     if not isinstance(execution, Execution | None):
         raise TypeError(f"build takes an Execution, not {execution!r}: write execution=Execution(angular=...)")
     catalog = spec.catalog.plus(extra, allow_imports)
-    # again, with the classes that are known only now
+    # custom classes may be known only now
     spec = validate(spec.document(), catalog)
     check_known(spec, catalog)
     builder = _Builder(spec, catalog, execution or Execution())
@@ -152,24 +161,24 @@ def build_shapes(
     allow_imports: bool = False,
     execution: Execution | None = None,
 ) -> GemNet:
-    """The model that a spec describes, its weights being shapes only, which takes neither time nor memory.
+    """Build a model on the meta device, whose weights take neither time nor memory.
 
-    The arguments and errors are those of `build`. Where a part of one's own reads its weights while it is made, they
-    are real.
+    Arguments and errors are those of `build`. If a custom part reads its weights during construction, the weights are
+    real but uninitialized.
     """
     try:
         with torch.device("meta"):
             return build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
     except (SpecError, TypeError, ImportError):
         raise
-    except Exception:  # parts of one's own raise anything
+    except Exception:  # custom parts may raise anything
         with without_initial_values():
             return build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
 
 
 @contextmanager
 def _named(path: str) -> Iterator[None]:
-    """Put a path in front of what a part complains of while it is made."""
+    """Prefix errors during the construction of a part with its path."""
     try:
         yield
     except ValueError as error:
@@ -178,7 +187,7 @@ def _named(path: str) -> Iterator[None]:
 
 @final
 class _Context(BuildContext):
-    """A spec as interactions see it."""
+    """The build context of one interaction."""
 
     def __init__(self, builder: _Builder, name: str) -> None:
         self._builder = builder
@@ -210,17 +219,17 @@ class _Context(BuildContext):
     def _spherical(self) -> SphericalBasis:
         options = self._builder.spec.bases.spherical
         if options is None:
-            raise SpecError("needs bases.spherical, which is not given")
+            raise SpecError("needs bases.spherical, which is missing")
         return self._builder.part(SPHERICAL, options, "bases.spherical")
 
 
 class _Builder:
-    """Makes the parts of one model."""
+    """Builder of the parts of one model."""
 
     def __init__(self, spec: Spec, catalog: Catalog, execution: Execution) -> None:
         self.spec, self.catalog, self.execution = spec, catalog, execution
         self.products = products(execution.matmul)
-        self.sums: Sums = sums(execution.sums, self.products)
+        self.sums = Sums(execution.sums, self.products)
 
     def model(self) -> GemNet:
         spec = self.spec
@@ -228,7 +237,7 @@ class _Builder:
             for name in self.execution.angular:
                 if name not in spec.interactions:
                     raise SpecError(
-                        f"execution: angular names the interaction {name!r}{did_you_mean(name, spec.interactions)}"
+                        f"execution: angular: unknown interaction {name!r}{did_you_mean(name, spec.interactions)}"
                     )
         contexts = {name: _Context(self, name) for name in spec.interactions}
         shared = {name: self.shared_geometry(name, contexts[name]) for name in spec.interactions}
@@ -243,11 +252,11 @@ class _Builder:
         ]
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
-        read_out_context = ReadOutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
-        read_out_class = self.find(READ_OUT, spec.read_out)
-        with _named("read_out"):
-            output_blocks = [read_out_class.output_block(spec.read_out, read_out_context) for _ in (None, *blocks)]
-            read_out = read_out_class.from_options(spec.read_out, read_out_context)
+        context = ReadOutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
+        readout_class = self.find(READOUT, spec.readout)
+        with _named("readout"):
+            output_blocks = [readout_class.output_block(spec.readout, context) for _ in (None, *blocks)]
+            readout = readout_class.from_options(spec.readout, context)
         head: DirectForces | GradientForces | None = None
         if isinstance(forces, DirectForcesOptions):
             head = DirectForces(forces.coupled, self.sums)
@@ -255,7 +264,7 @@ class _Builder:
             head = GradientForces(forces.dynamic_scaling)
         return GemNet(
             Trunk(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
-            read_out,
+            readout,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
             self.execution.memory_budget,
@@ -315,10 +324,10 @@ class _Builder:
         with _named(f"interactions.{name}"):
             shared: InteractionGeometry[Any] = self.find(INTERACTION, options).shared_geometry(options, context)
             if not isinstance(shared, InteractionGeometry):
-                raise SpecError(f"its shared_geometry returned {shared!r}: return an InteractionGeometry")
+                raise SpecError(f"shared_geometry must return an InteractionGeometry, got {shared!r}")
             for edge_set in _edge_sets(shared):
                 if edge_set not in self.spec.graphs:
-                    raise SpecError(f"there is no edge set {edge_set!r}{did_you_mean(edge_set, self.spec.graphs)}")
+                    raise SpecError(f"unknown edge set {edge_set!r}{did_you_mean(edge_set, self.spec.graphs)}")
             return shared
 
     def find(self, kind: str, options: Options) -> Any:
@@ -326,5 +335,5 @@ class _Builder:
 
 
 def _edge_sets(shared: InteractionGeometry[Any]) -> tuple[str, ...]:
-    """The edge sets that an interaction reads; radial functions are functions of their distances."""
+    """Return the edge sets that an interaction reads, itself or through their radial bases."""
     return (*shared.edge_sets, *shared.radial_on, *shared.angular_radial_on)

@@ -1,6 +1,6 @@
-"""The kinds of parts that a spec can name, and the classes behind their names.
+"""The kinds of parts in a spec, and the classes behind their names.
 
-To add a part to the library, write its class with its options and add a line here.
+To add a part to the library, write its class with its options and append a line here.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, Per
 from gemnet_blocks.model.readout import ConcatenatedReadOut, ReadOut, SummedReadOut
 from gemnet_blocks.options import Options
 
-INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READ_OUT = (
+INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT = (
     "interaction",
     "atom embedding",
     "radial basis",
     "envelope",
     "circular basis",
     "spherical basis",
-    "read-out",
+    "readout",
 )
 
 BASE_CLASSES: Mapping[str, type] = {
@@ -40,7 +40,7 @@ BASE_CLASSES: Mapping[str, type] = {
     ENVELOPE: envelopes.Envelope,
     CIRCULAR: circular.CircularBasis,
     SPHERICAL: spherical.SphericalBasis,
-    READ_OUT: ReadOut,
+    READOUT: ReadOut,
 }
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
@@ -64,16 +64,16 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian_outer": spherical.GaussianOuter,
         "real_harmonics": spherical.RealHarmonics,
     },
-    READ_OUT: {"concatenated": ConcatenatedReadOut, "summed": SummedReadOut},
+    READOUT: {"concatenated": ConcatenatedReadOut, "summed": SummedReadOut},
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """The built-in parts and those that the caller adds.
+    """The built-in parts and the custom ones.
 
     Attributes:
-        extra: the caller's classes by name; each is a subclass of one of the base classes.
+        extra: custom classes by name, subclasses of the base classes.
         allow_imports: whether a type like `my_lab.blocks:GatedTriplet` may import code.
     """
 
@@ -84,17 +84,17 @@ class Catalog:
         for name, part in self.extra.items():
             _check_own(f"extra[{name!r}]", name, part, tuple(BASE_CLASSES.values()))
             if any(name in BUILT_IN[kind] and issubclass(part, base) for kind, base in BASE_CLASSES.items()):
-                raise SpecError(f"extra[{name!r}]: there is a built-in part of this name: choose another")
+                raise SpecError(f"extra[{name!r}]: a built-in part has this name: choose another")
 
     def plus(self, extra: Mapping[str, type] | None, allow_imports: bool) -> Catalog:
-        """This catalog with further classes of the caller."""
+        """Return the catalog with further custom classes."""
         return Catalog({**self.extra, **(extra or {})}, self.allow_imports or allow_imports)
 
     def find(self, kind: str, name: str) -> Any | None:
-        """The class of that kind and name, or None where the caller did not pass or allow it.
+        """Return the class of a part, or None if the name is neither built in, passed nor allowed to be imported.
 
         Raises:
-            SpecError: an allowed import fails, or finds something of another kind.
+            SpecError: an import fails, or finds a class of another kind.
         """
         base = BASE_CLASSES[kind]
         part: Any = self.extra.get(name)
@@ -106,37 +106,35 @@ class Catalog:
         return BUILT_IN[kind].get(name)
 
     def names(self, kind: str) -> list[str]:
-        """The names of that kind."""
+        """List the names of the parts of a kind."""
         extra = [name for name, part in self.extra.items() if issubclass(part, BASE_CLASSES[kind])]
         return list(dict.fromkeys((*BUILT_IN[kind], *extra)))
 
     def unknown(self, kind: str, name: str) -> str:
-        """What to say of a name that `find` does not find."""
+        """Describe a name that `find` does not know, for an error."""
         if ":" in name:
             return (
-                f"{name} would import code, from the module {name.partition(':')[0]}: if you trust whoever wrote this "
-                "file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the class, "
+                f"{name} would import code from the module {name.partition(':')[0]}: if you trust the author of this "
+                "file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the class with "
                 f"extra={{{name!r}: ...}}"
             )
         for other, parts in BUILT_IN.items():
             if name in parts and other != kind:
-                return (
-                    f"{name!r} is no {kind} but another part, of the kind {other}; known: {', '.join(self.names(kind))}"
-                )
+                return f"{name!r} is not a {kind} but a part of the kind {other}; known: {', '.join(self.names(kind))}"
         return (
-            f"unknown {kind} {name!r} (if it is a class of your own, write `type: module:Class` and allow imports, or "
-            f"pass extra={{{name!r}: ...}}){did_you_mean(name, self.names(kind))}"
+            f"unknown {kind} {name!r} (for a custom class, write `type: module:Class` and allow imports, or pass "
+            f"extra={{{name!r}: ...}}){did_you_mean(name, self.names(kind))}"
         )
 
 
 def options_class(part: Any) -> type[Options]:
-    """The class of the options of a part."""
+    """Return the options class of a part."""
     options: type[Options] = part.Options
     return options
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """The end of an error message: the known name that is nearest, or all of them."""
+    """End an error message with the most similar known name, or with all known names."""
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     if near:
@@ -145,23 +143,19 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 
 
 def near(name: str, known: Iterable[str]) -> str:
-    """The end of an error message that has named all that is known: what is nearest, or nothing."""
+    """End an error message with the most similar known name, or with nothing."""
     hint = did_you_mean(name, known)
     return hint if "did you mean" in hint else ""
 
 
 def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> None:
-    """Check that a class of the caller can be used under a name, before something less clear fails.
-
-    Raises:
-        SpecError: says what the class lacks.
-    """
+    """Check that a custom class can be used under a name, and raise an error that says what the class lacks."""
     if not isinstance(part, type) or not issubclass(part, bases):
         known = " or ".join(base.__name__ for base in bases)
-        raise SpecError(f"{place} is {part!r}: it must be a class that extends {known}")
+        raise SpecError(f"{place} is {part!r}: expected a subclass of {known}")
     missing = sorted(getattr(part, "__abstractmethods__", ()))
     if missing:
-        raise SpecError(f"{place}: the class {part.__name__} is abstract: write its {', '.join(missing)}")
+        raise SpecError(f"{place}: the class {part.__name__} is abstract: implement {', '.join(missing)}")
     base = InteractionOptions if issubclass(part, Interaction) else Options
     options = getattr(part, "Options", None)
     if not (isinstance(options, type) and issubclass(options, base) and "type" in options.model_fields):
@@ -180,10 +174,10 @@ def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> Non
 
 
 def search_beside(path: Path) -> None:
-    """Let Python find modules in the folder of a file whose imports are allowed, and in the current folder.
+    """Let Python import modules from the folder of a file and from the current folder.
 
-    They come after all other places, so that no module there takes the place of an installed one. The processes that
-    do the runs of a study look in the same places as this one.
+    Both folders come last in the search path, so that their modules do not hide installed ones. The worker processes of
+    a study inherit the search path.
     """
     for folder in (str(path.parent.resolve()), str(Path.cwd())):
         if folder not in sys.path:
@@ -196,7 +190,7 @@ def _import(path: str) -> Any:
         importlib.invalidate_caches()  # the module may have been written a moment ago
     try:
         return getattr(importlib.import_module(module), name)
-    except Exception as error:  # importing runs somebody's code, which may raise anything
+    except Exception as error:  # the imported code may raise anything
         absent = isinstance(error, ModuleNotFoundError) and error.name == module.partition(".")[0]
-        hint = ": put it beside the file, into the current folder or on PYTHONPATH" if absent else ""
+        hint = ": put it beside the file, in the current folder or on PYTHONPATH" if absent else ""
         raise SpecError(f"{path} cannot be imported: {told(error)}{hint}") from error

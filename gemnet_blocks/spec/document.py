@@ -1,4 +1,4 @@
-"""YAML documents with the file and line of every entry, so that errors can name them."""
+"""YAML documents that keep the file and line of every entry, for error messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.util.file_kinds import KINDS, kind_of_document, mistaken
 
 Route = tuple[str, ...]
-"""The keys that lead to an entry, from the top."""
+"""The keys from the top of a document to an entry."""
 
 _YAML = "tag:yaml.org,2002:"
 _NULL = ("", "~", "null", "Null", "NULL")
@@ -27,11 +27,11 @@ _NUMBER = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong with a document.
+    """A problem of one entry of a document.
 
     Attributes:
-        route: the entry concerned.
-        message: what is wrong with it and what to change.
+        route: the entry.
+        message: the problem and its fix.
     """
 
     route: Route
@@ -40,12 +40,12 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """Plain data, and where each entry was written.
+    """Plain data with the place of each entry.
 
     Attributes:
         data: mappings, lists, numbers, text, booleans and null.
         places: file and line, or another description, by route.
-        problems: what is known to be wrong already, reported with everything else.
+        problems: known problems, which validation reports with all others.
     """
 
     data: dict[str, Any]
@@ -53,18 +53,18 @@ class Document:
     problems: tuple[Problem, ...] = ()
 
     def place(self, route: Route) -> str:
-        """Where the entry, or the nearest one around it, was written; empty where nobody knows."""
+        """Return the place of an entry, or of the nearest enclosing entry with a known place; else an empty string."""
         for length in range(len(route), -1, -1):
             if route[:length] in self.places:
                 return self.places[route[:length]]
         return ""
 
     def located(self, problem: Problem) -> str:
-        """One line for an error message: the place, the route as a dotted path, and the problem."""
+        """Format a problem as one line: place, dotted path, message."""
         return ": ".join(part for part in (self.place(problem.route), ".".join(problem.route), problem.message) if part)
 
     def impossible_numbers(self) -> Iterator[Problem]:
-        """Every number that no field takes: infinity, NaN and integers beyond 64 bits."""
+        """Find numbers that no field accepts: infinity, NaN and integers beyond 64 bits."""
         pending: list[tuple[Route, Any]] = [((), self.data)]
         while pending:
             route, value = pending.pop()
@@ -79,7 +79,7 @@ class Document:
 
 
 def read_document(path: Path, wanted: str = "a spec") -> Document:
-    """Read a YAML file of plain data. Nothing in it can run code; tags, anchors' aliases and merge keys are refused.
+    """Read a YAML file of plain data. It cannot run code; tags, aliases and merge keys are refused.
 
     Args:
         path: the file.
@@ -94,11 +94,11 @@ def read_document(path: Path, wanted: str = "a spec") -> Document:
         wide = error.object.startswith((b"\xff\xfe", b"\xfe\xff"))  # text in UTF-16
         if path.suffix == ".safetensors" or (b"\0" in error.object[:1024] and not wide):
             raise SpecError(
-                f"{path}: is a binary file and no YAML: `gemnet-blocks evaluate` and `relax` take model files, and "
-                "`convert` takes checkpoints; name a YAML file here"
+                f"{path}: expected a YAML file, but this is a binary file; `gemnet-blocks evaluate` and `relax` take "
+                "model files, and `convert` takes checkpoints"
             ) from None
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
-        raise SpecError(f"{path}:{line}: byte 0x{byte:02x} is no UTF-8: save it as UTF-8") from None
+        raise SpecError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8") from None
     except FileNotFoundError:
         raise SpecError(f"{path}: {absent(path)}") from None
     except IsADirectoryError:
@@ -115,17 +115,16 @@ def read_document(path: Path, wanted: str = "a spec") -> Document:
 
 
 def absent(path: Path, link: str = "link") -> str:
-    """Describe why a file cannot be found, for errors; `link` is what they call symbolic links."""
+    """Describe why a file cannot be found, for errors, which call a symbolic link `link`."""
     if path.is_symlink():
         target = f"is a {link} to {path.readlink()}"
         if _leads_to_itself(path):
             return f"{target}, which leads back to this link: link to the file itself"
-        return f"{target}, which does not exist: mend the link"
+        return f"{target}, which does not exist: correct the link"
     return "there is no such file"
 
 
 def _leads_to_itself(link: Path) -> bool:
-    """Whether following links from one never ends."""
     try:
         link.stat()
     except OSError as error:
@@ -134,15 +133,15 @@ def _leads_to_itself(link: Path) -> bool:
 
 
 def check_kind(document: Document, path: Path, wanted: str) -> None:
-    """Check that a document is not one of another kind.
+    """Check that a document is not of another kind.
 
     Args:
-        document: as it was read.
-        path: of its file.
+        document: the document.
+        path: its file.
         wanted: `a spec`, `a training config` or `a study`.
 
     Raises:
-        SpecError: it is; says what it is, and which command takes it.
+        SpecError: the document is of another kind; names the kind and the command that takes it.
     """
     if not document.data.keys() & KINDS[wanted].keys:
         found = kind_of_document(document.data.keys())
@@ -151,20 +150,20 @@ def check_kind(document: Document, path: Path, wanted: str) -> None:
 
 
 def parse_document(text: str, name: str, wanted: str = "a spec") -> Document:
-    """Read YAML text as `read_document` reads a file.
+    """Read YAML text by the rules of `read_document`.
 
     Args:
         text: the YAML document.
-        name: what errors call it.
-        wanted: what it should be.
+        name: its name in errors.
+        wanted: the expected kind of document.
 
     Raises:
-        SpecError: it is no YAML mapping; names the line.
+        SpecError: the text is not a YAML mapping; names the line.
     """
     places: dict[Route, str] = {(): name}
     data = _Reader(name, places).read(text)
     if data is None:
-        extending = "" if wanted == "a training config" else ", or `extends: other.yaml` and what differs"
+        extending = "" if wanted == "a training config" else ", or `extends: other.yaml` and the differences"
         raise SpecError(f"{name}: is empty: write {wanted}{extending}")
     if not isinstance(data, dict):
         raise SpecError(f"{name}: must be a mapping of fields, such as `{KINDS[wanted].keys[0]}:`, not {shown(data)}")
@@ -172,25 +171,25 @@ def parse_document(text: str, name: str, wanted: str = "a spec") -> Document:
 
 
 def parse_value(text: str, name: str) -> Any:
-    """Read one YAML value, by the rules of `read_document`.
+    """Read one YAML value by the rules of `read_document`.
 
     Args:
         text: the value.
-        name: what errors call it.
+        name: its name in errors.
 
     Raises:
-        SpecError: it is no YAML value.
+        SpecError: the text is not a YAML value.
     """
     return _Reader(name, {}, numbered=False).read(text)
 
 
 def dump(data: Mapping[str, Any]) -> str:
-    """A YAML document that reads as the same data; innermost mappings take one line each."""
+    """Write data as a YAML document with one line per innermost mapping."""
     return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=10**6)
 
 
 def entries(value: Any, route: str = "") -> Iterator[tuple[str, Any]]:
-    """The entries of nested mappings by dotted path."""
+    """Iterate over the entries of nested mappings with their dotted paths."""
     if isinstance(value, Mapping) and value:
         for key, entry in value.items():
             yield from entries(entry, f"{route}.{key}" if route else str(key))
@@ -199,16 +198,15 @@ def entries(value: Any, route: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: Any) -> str:
-    """A value as it would be written in a file, shortened."""
+    """Format a value as in a file, shortened to 60 characters."""
     text = repr(value) if isinstance(value, str) else _Dumper.flow(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class _Reader:
-    """From YAML text to plain data.
+    """Reader of YAML text as plain data.
 
-    Unquoted values mean what YAML 1.2 says: 1e-3 is a number, and yes, on, 010, 1:30 and 2020-01-01 are no booleans,
-    octal or sexagesimal numbers and dates.
+    Unquoted values follow YAML 1.2: 1e-3 is a number; yes, on, 1:30 and 2020-01-01 are text, and 010 is ten.
     """
 
     def __init__(self, name: str, places: dict[Route, str], numbered: bool = True) -> None:
@@ -219,13 +217,13 @@ class _Reader:
             node = _Loader(text).get_single_node()
             return None if node is None else self._plain(node, ())
         except RecursionError:
-            raise SpecError(f"{self._name}: is nested too deeply to be a spec") from None
+            raise SpecError(f"{self._name}: is nested too deeply for a spec") from None
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
             reason = ", ".join(part for part in (error.context, error.problem) if part)
-            self._refuse(mark, f"no valid YAML: {reason}" if not isinstance(error, _Refused) else reason)
+            self._refuse(mark, f"invalid YAML: {reason}" if not isinstance(error, _Refused) else reason)
         except yaml.YAMLError as error:
-            self._refuse(None, f"no valid YAML: {str(error).splitlines()[0]}")
+            self._refuse(None, f"invalid YAML: {str(error).splitlines()[0]}")
 
     def _plain(self, node: yaml.Node, route: Route) -> Any:
         if isinstance(node, yaml.SequenceNode):
@@ -242,7 +240,7 @@ class _Reader:
                 self._refuse(mark, "keys must be names")
             here = (*route, key)
             if key == "<<" and key_node.style is None:
-                self._refuse(mark, "merge keys (<<) are not read: write the fields out, or use `extends`")
+                self._refuse(mark, "merge keys (<<) are not supported: write the fields out, or use `extends`")
             if key in mapping:
                 self._refuse(mark, f"{'.'.join(here)} is written twice: remove one")
             self._places[here] = f"{self._name}:{mark.line + 1}"
@@ -256,8 +254,8 @@ class _Reader:
         if text in _BOOLEANS:
             return _BOOLEANS[text]
         if _INTEGER.fullmatch(text):
-            if len(text) > 1000:  # Python refuses to read integers of 4,300 digits
-                self._refuse(node.start_mark, f"a number of {len(text)} digits is no size of anything")
+            if len(text) > 1000:  # Python refuses integers of 4,300 digits
+                self._refuse(node.start_mark, f"expected a number of at most 1,000 digits, found {len(text)} digits")
             return int(text)
         return float(text.replace(".", "", 1) if text[-1] in "fFnN" else text) if _NUMBER.fullmatch(text) else text
 
@@ -267,27 +265,27 @@ class _Reader:
 
 
 class _Refused(yaml.MarkedYAMLError):
-    """Something that YAML allows and specs do not."""
+    """YAML syntax that specs do not allow."""
 
     def __init__(self, reason: str, mark: Any) -> None:
         super().__init__(None, None, reason, mark)
 
 
 class _Loader(yaml.SafeLoader):
-    """Composes nodes, and refuses what could make them large, shared or special."""
+    """Loader that refuses aliases and tags."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            raise _Refused(f"aliases (*{event.anchor}) are not read: write the entry out", event.start_mark)
+            raise _Refused(f"aliases (*{event.anchor}) are not supported: write the entry out", event.start_mark)
         tag = getattr(event, "tag", None)
         if tag not in (None, "!"):
-            raise _Refused(f"tags ({tag.replace(_YAML, '!!')}) are not read: remove it", event.start_mark)
+            raise _Refused(f"tags ({tag.replace(_YAML, '!!')}) are not supported: remove it", event.start_mark)
         return super().compose_node(parent, index)
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes all text that YAML 1.1 or 1.2 would take for something else, and writes innermost mappings in braces."""
+    """Dumper that quotes text with another meaning in YAML 1.1 or 1.2, and writes innermost mappings in braces."""
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         innermost = not any(isinstance(entry, Mapping) for entry in mapping.values())

@@ -1,4 +1,4 @@
-"""What validation finds, in the words of a spec: which entry, what is wrong with it, what to write instead."""
+"""Translation of pydantic's validation errors into problems of the entries of a spec, with a fix."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from gemnet_blocks.spec.catalog import (
     ENVELOPE,
     INTERACTION,
     RADIAL,
-    READ_OUT,
+    READOUT,
     SPHERICAL,
     Catalog,
     did_you_mean,
@@ -33,14 +33,14 @@ KIND_AT: Mapping[Route, str] = {
     ("bases", "circular"): CIRCULAR,
     ("bases", "spherical"): SPHERICAL,
     ("atom_embedding",): ATOM_EMBEDDING,
-    ("read_out",): READ_OUT,
+    ("readout",): READOUT,
 }
 FORCES: Route = ("heads", "forces")
 
 WORDS: Mapping[str, str] = {
     "bool_type": "must be true or false",
-    "int_type": "must be a whole number",
-    "int_from_float": "must be a whole number",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
     "float_type": "must be a number",
     "string_type": "must be text",
     "list_type": "must be a list",
@@ -56,28 +56,28 @@ WORDS: Mapping[str, str] = {
     "too_short": "must have at least {min_length} of them",
     "literal_error": "must be {expected}",
 }
-"""What a value must be, by pydantic's name of the problem; braces hold pydantic's own details."""
+"""The expected values by pydantic's type of error; braces hold pydantic's details."""
 
 
 def kind_at(route: Route) -> str | None:
-    """The kind of the part at a route; None where there is no part."""
+    """Return the kind of the part at a route; None if the entry is not a part."""
     return INTERACTION if len(route) == 2 and route[0] == "interactions" else KIND_AT.get(route)
 
 
 @dataclass(frozen=True, slots=True)
 class OptionsTree:
-    """The options that may stand at each route of a document.
+    """The options classes of the entries of a document.
 
     Attributes:
         root: the options of the whole document.
-        part: the options of the part at a route, given the entry there; None where there is no part.
+        part: a function of a route and its entry that returns the options of the part there; None if it is not a part.
     """
 
     root: type[BaseModel]
     part: Callable[[Route, Any], type[BaseModel] | None] = lambda route, entry: None
 
     def at(self, route: Route, data: Any) -> list[type[BaseModel]]:
-        """Find the options that may be at a route; of alternatives, the one that `type` chooses, if it is there."""
+        """Find the options classes at a route; of several alternatives, the one that `type` chooses."""
         options: list[type[BaseModel]] = [self.root]
         for depth, key in enumerate(route, start=1):
             data = data.get(key) if isinstance(data, Mapping) else None
@@ -85,7 +85,7 @@ class OptionsTree:
                 options = [part]
                 continue
             fields = [one.model_fields[key] for one in options if key in one.model_fields]
-            # a name that is not a field is one of the entries of a mapping of options
+            # other names are keys of a mapping of options
             found = [one for field in fields for one in _options_in([field.annotation, *field.metadata])]
             options = found if fields else options
             chosen = data.get("type") if isinstance(data, Mapping) else None
@@ -93,16 +93,16 @@ class OptionsTree:
         return options
 
     def fields(self, route: Route, data: Any) -> list[str]:
-        """The names of the fields of the options at a route."""
+        """List the names of the fields of the options at a route."""
         return list(dict.fromkeys(name for one in self.at(route, data) for name in one.model_fields))
 
     def kinds(self, route: Route, data: Any, tag: str) -> list[str]:
-        """The kinds that the field `tag` of the options at a route may name."""
+        """List the allowed values of the field `tag` of the options at a route."""
         return sorted(kind for one in self.at(route, data) for kind in _kinds(one, tag))
 
 
 def spec_options(catalog: Catalog) -> OptionsTree:
-    """The options of a spec, whose parts are those of a catalog."""
+    """Return the options of a spec whose parts are in a catalog."""
 
     def part(route: Route, entry: Any) -> type[BaseModel] | None:
         kind = kind_at(route)
@@ -113,16 +113,16 @@ def spec_options(catalog: Catalog) -> OptionsTree:
 
 
 def problems_of(error: ValidationError, document: Document, options: OptionsTree) -> list[Problem]:
-    """Translate what pydantic found into problems of a document.
+    """Translate a validation error into problems of a document.
 
     Args:
-        error: what pydantic raised for the document's data.
-        document: with the data, and where each entry was written.
-        options: that the data were validated against.
+        error: pydantic's error for the document's data.
+        document: the document.
+        options: the options classes of the document.
 
     Returns:
-        One problem for each entry. Where entries of a mapping or list are wrong, those are named instead of the whole;
-        where several alternatives refuse a value, it must be one or the other.
+        One problem per entry: for a wrong entry of a mapping or list, that of the entry alone; for several types that
+        refuse a value, one message with all of them.
     """
     by_route: dict[Route, list[str]] = {}
     for detail in error.errors(include_url=False):
@@ -138,18 +138,18 @@ def problems_of(error: ValidationError, document: Document, options: OptionsTree
 
 
 def _joined(messages: Sequence[str]) -> Iterator[str]:
-    """Join what alternatives say of the same value."""
+    """Join the messages of several types about one value."""
     parts = [message.partition(", got ") for message in messages]
     if not all(wanted.startswith("must be ") and given for wanted, _, given in parts):
         yield from messages
         return
     wanted = dict.fromkeys(wanted.removeprefix("must be ") for wanted, _, _ in parts)
-    given = max((given for _, _, given in parts), key=len)  # the longest suggests a correction
+    given = max((given for _, _, given in parts), key=len)  # the longest contains a suggestion
     yield f"must be {' or '.join(wanted)}, got {given}"
 
 
 def explain(error: ErrorDetails, document: Document, options: OptionsTree) -> Problem:
-    """Translate one finding of pydantic."""
+    """Translate one error of pydantic."""
     kind, given, context = error["type"], error["input"], error.get("ctx", {})
     route = tuple(_route(error["loc"], document.data, kind == "missing"))
     if kind == "extra_forbidden":
@@ -170,7 +170,7 @@ def explain(error: ErrorDetails, document: Document, options: OptionsTree) -> Pr
 
 
 def _route(location: Sequence[int | str], data: Any, missing: bool) -> Iterator[str]:
-    """The keys of the document that lead to a finding; pydantic puts names of alternatives in between."""
+    """Return the keys of a pydantic location that are in the document, without pydantic's names of types."""
     for index, key in enumerate(location):
         in_list = isinstance(data, Sequence) and isinstance(key, int) and key < len(data)
         if in_list or (isinstance(data, Mapping) and key in data):
@@ -181,37 +181,37 @@ def _route(location: Sequence[int | str], data: Any, missing: bool) -> Iterator[
 
 
 def _hint(route: Route, kind: str, given: Any, context: Mapping[str, Any]) -> str:
-    """What to change, where the value tells."""
+    """Suggest a fix if the value allows one."""
     if route == FORCES:
         return "; write null for a model without forces, or a mapping such as {type: direct}"
     if given is None and len(route) == 1 and kind == "dict_type":
-        return "; set single entries to null"
+        return "; set single entries to null instead"
     if isinstance(given, str) and kind in ("int_type", "float_type") and given.replace(".", "", 1).isdigit():
         return "; remove the quotes"
-    if isinstance(given, list) and kind in ("tuple_type", "set_type"):  # files know neither
+    if isinstance(given, list) and kind in ("tuple_type", "set_type"):  # files have lists only
         return "; declare the field with Field(strict=False), so that it takes one"
     return near(str(given), str(context.get("expected", "")).split("'")[1::2]) if kind == "literal_error" else ""
 
 
 def _unknown_field(route: Route, document: Document, options: OptionsTree) -> str:
     if "." in route[-1]:
-        return "is no field: dotted paths are for patches; in a file, write one mapping inside the other"
+        return "is not a field: in a file, write nested mappings instead of dotted paths"
     if route == ("extends",):
-        return "is no field of a spec: only files extend files"
+        return "is not a field of a spec: only files can extend files"
     return f"unknown field{did_you_mean(route[-1], options.fields(route[:-1], document.data))}"
 
 
 def part_options(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:
-    """The options class of a part; None where it is not known."""
+    """Return the options class of a part; None if it is unknown."""
     try:
         part = catalog.find(kind, name) if isinstance(name, str) else None
-    except SpecError:  # an import that fails; validation reports it
+    except SpecError:  # validation reports imports that fail
         return None
     return options_class(part) if part is not None else None
 
 
 def _options_in(annotations: Iterable[Any]) -> Iterator[type[BaseModel]]:
-    """The options that annotations name."""
+    """Find the options classes in annotations."""
     pending = list(annotations)
     while pending:
         annotation = pending.pop()

@@ -1,4 +1,4 @@
-"""The names in a spec refer upward: interactions to graphs and bases, graphs to graphs."""
+"""Checks of the names in a spec by which interactions refer to graphs and bases, and graphs to graphs."""
 
 from __future__ import annotations
 
@@ -17,20 +17,17 @@ from gemnet_blocks.spec.document import Document, Problem, Route
 
 
 def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Problem]:
-    """What is wrong with the names of a document, whatever else is wrong with it.
-
-    Reads plain data instead of a validated spec, so that one error can list everything.
-    """
+    """Find wrong names in a document that may have other problems too, so that one error can list all of them."""
     graphs, interactions = (_mapping(document.data.get(section)) for section in ("graphs", "interactions"))
     for section, entries in (("graphs", graphs), ("interactions", interactions)):
-        yield from (Problem((section, name), why) for name in entries if (why := _no_name(name)))
+        yield from (Problem((section, name), why) for name in entries if (why := _invalid_name(name)))
     if graphs and MAIN not in graphs:
         near = did_you_mean(MAIN, graphs)
         yield Problem(("graphs",), f"needs an edge set {MAIN!r}, which carries edge embeddings{near}")
     for name, rule in graphs.items():
         rule = _mapping(rule)
         if name != MAIN and rule.get("symmetrize") is not None:
-            yield Problem(("graphs", name, "symmetrize"), f"only {MAIN!r} is symmetrized: remove this field")
+            yield Problem(("graphs", name, "symmetrize"), f"only {MAIN!r} can be symmetrized: remove this field")
         yield from _missing(("graphs", name, "within"), rule.get("within"), document)
         circle = _circle(name, graphs)
         if circle and name == min(circle):
@@ -40,20 +37,19 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         for field, edge_set in _named(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
         if isinstance(options, QuadrupletOptions) and _mapping(document.data.get("bases")).get("spherical") is None:
-            yield Problem(("interactions", name), "needs bases.spherical, which is not given")
+            yield Problem(("interactions", name), "needs bases.spherical, which is missing")
 
 
 def _missing(route: Route, edge_set: Any, document: Document) -> Iterator[Problem]:
     graphs = document.data.get("graphs")
     if isinstance(edge_set, str) and isinstance(graphs, Mapping) and edge_set not in graphs:
-        # a route whose entry is gone: it was removed there
-        removed = document.places.get(("graphs", edge_set))
+        removed = document.places.get(("graphs", edge_set))  # the place of the null that removed it
         hint = f"; removed in {removed}" if removed else did_you_mean(edge_set, graphs)
-        yield Problem(route, f"there is no edge set {edge_set!r}{hint}")
+        yield Problem(route, f"unknown edge set {edge_set!r}{hint}")
 
 
 def _circle(name: str, graphs: Mapping[str, Any]) -> list[str]:
-    """The edge sets from one to itself, each within the next; empty where it is in no circle."""
+    """Follow `within` from an edge set back to itself; empty if the chain ends."""
     chain = [name]
     while (parent := _mapping(graphs.get(chain[-1])).get("within")) not in (None, *chain):
         chain.append(str(parent))
@@ -61,7 +57,7 @@ def _circle(name: str, graphs: Mapping[str, Any]) -> list[str]:
 
 
 def _unchecked(name: str, entry: Mapping[str, Any], catalog: Catalog) -> Options | None:
-    """The options of an interaction, with values of any type; None where its class is not known."""
+    """Create the options of an interaction without validation; None if its class is unknown."""
     kind = entry.get("type", name)
     try:
         part = catalog.find(INTERACTION, kind) if isinstance(kind, str) else None
@@ -76,17 +72,17 @@ def _unchecked(name: str, entry: Mapping[str, Any], catalog: Catalog) -> Options
 def _named(options: Options | None) -> dict[str, str]:
     try:
         return options.edge_sets() if isinstance(options, InteractionOptions) else {}
-    except (AttributeError, TypeError):  # it reads a field that is missing or of another type, reported elsewhere
+    except (AttributeError, TypeError):  # a field is missing or mistyped, which validation reports
         return {}
 
 
-def _no_name(name: str) -> str | None:
+def _invalid_name(name: str) -> str | None:
     if "." in name:
-        return "is no name: dotted paths are for patches; in a file, write one mapping inside the other"
+        return "is not a name: in a file, write nested mappings instead of dotted paths"
     if not name.isidentifier():
-        return "is no name: use letters, digits and underscores"
+        return "is not a name: use letters, digits and underscores"
     if hasattr(nn.ModuleDict(), name):
-        return f"is a name that torch modules use themselves: call it {name}_ or the like"
+        return f"is an attribute of torch modules: choose another name, such as {name}_"
     return None
 
 

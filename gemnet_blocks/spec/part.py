@@ -1,4 +1,4 @@
-"""Fields of a spec that hold the options of a part, whose class is chosen by the entry `type`."""
+"""Fields of a spec with the options of a part, whose class the entry `type` chooses."""
 
 from __future__ import annotations
 
@@ -18,36 +18,36 @@ from gemnet_blocks.spec.document import shown
 
 
 class Unresolved(Options):
-    """The options of a part whose class is not known until `build` is told."""
+    """The options of a part whose class `build` receives later."""
 
     model_config = ConfigDict(extra="allow")
 
     type: str
-    """The name that `extra` must hold, or an import path."""
+    """A key of `extra`, or an import path."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartOf:
-    """Annotation of a field: validate a mapping with the options of the class that its `type` names.
+    """Annotation of a field whose mapping is validated as the options of the class that `type` names.
 
     Attributes:
-        kind: the kind of part, as the catalog names it.
+        kind: the kind of part in the catalog.
     """
 
     kind: str
 
     def validate(self, value: Any, info: ValidationInfo) -> Options:
-        """The options of the part.
+        """Validate the options of the part.
 
-        A type that the catalog does not know stays unresolved, for a class that comes later, unless it looks like a
-        misspelt built-in one or is one of another kind.
+        Unknown types stay unresolved until `build` receives their class, except types that look like a misspelled
+        built-in one or are built-in parts of another kind.
         """
         catalog: Catalog = (info.context or {}).get("catalog") or Catalog()
         example = f"such as {{type: {catalog.names(self.kind)[0]}, ...}}"
         if isinstance(value, BaseModel):
             value = value.model_dump()
         if not isinstance(value, Mapping):
-            removal = ", or null to leave it out" if self.kind == INTERACTION else ""
+            removal = ", or null to remove it" if self.kind == INTERACTION else ""
             _refuse((), f"must be a mapping, {example}{removal}, got {shown(value)}", value)
         name = value.get("type")
         if not isinstance(name, str):
@@ -72,11 +72,11 @@ class PartOf:
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         built_in = built_in_schemas(self.kind).values()
         named = [one | {"required": ["type", *one.get("required", [])]} for one in built_in]
-        return {"anyOf": [*named, _own_schema(self.kind)]}
+        return {"anyOf": [*named, _custom_schema(self.kind)]}
 
 
 def built_in_schemas(kind: str) -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each built-in part of a kind, by name; `type` may be left out."""
+    """Return the JSON Schema of each built-in part of a kind, by name; `type` is optional in them."""
     schemas = {}
     for name, part in BUILT_IN[kind].items():
         schemas[name] = options_class(part).model_json_schema() | {"title": name}
@@ -84,13 +84,13 @@ def built_in_schemas(kind: str) -> dict[str, dict[str, Any]]:
     return schemas
 
 
-def _own_schema(kind: str) -> dict[str, Any]:
+def _custom_schema(kind: str) -> dict[str, Any]:
     name = {
         "type": "string",
-        "description": f"The name of your own {kind}, or its import path.",
+        "description": f"The name of a custom {kind}, or its import path.",
         "not": {"enum": list(BUILT_IN[kind])},
     }
-    return {"type": "object", "title": f"your own {kind}", "properties": {"type": name}, "required": ["type"]}
+    return {"type": "object", "title": f"custom {kind}", "properties": {"type": name}, "required": ["type"]}
 
 
 def _refuse(route: tuple[str, ...], message: str, value: Any) -> NoReturn:

@@ -1,9 +1,10 @@
-"""From files and patches to a validated spec: `extends`, merging, and one error that lists every problem."""
+"""Reading of specs: files and patches are merged and validated, with one error that lists every problem."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -12,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, near, search_beside
+from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -25,6 +26,7 @@ from gemnet_blocks.spec.document import (
     shown,
 )
 from gemnet_blocks.spec.explain import KIND_AT, kind_at, part_options, problems_of, spec_options
+from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
@@ -33,41 +35,43 @@ if TYPE_CHECKING:
     from os import PathLike
 
 REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
-"""Sections whose entries null removes."""
+"""Sections from which null removes an entry."""
 NOTHING = Document({})
+RENAMED: Mapping[str, str] = {"read_out": "readout"}
+"""Current names of sections by their earlier names, which are still read."""
 PATCH = "patch"
-"""Where the entries of changes are written that no file says."""
+"""The place of changes that are not from a file."""
 
 
 @final
 class Spec(SpecFields):
     """A declarative description of an architecture.
 
-    Read it from a file with `load_spec`, change it with `patch`, turn it into a model with `build`.
+    `load_spec` reads it from a file, `patch` changes it, and `build` builds the model.
     """
 
     @classmethod
     def from_yaml(cls, text: str, *, extra: Mapping[str, type] | None = None, allow_imports: bool = False) -> Spec:
-        """Read what `to_yaml` writes.
+        """Read a complete YAML document, such as the output of `to_yaml`.
 
         Args:
-            text: a YAML document that extends no file.
-            extra: your own parts by the name that `type` gives them.
+            text: a YAML document without `extends`.
+            extra: custom parts by the name that `type` gives them.
             allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
 
         Raises:
-            SpecError: one error with every problem.
+            SpecError: lists every problem.
         """
         return parse_spec(text, Catalog().plus(extra, allow_imports))
 
     def patch(self, changes: Mapping[str, Any] | None = None, **more: Any) -> Spec:
-        """A copy with differences: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
+        """Return a changed copy: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
 
-        Keys may be dotted paths; mappings are merged, everything else replaces what was there. None removes an
-        interaction or edge set, and is the value null elsewhere.
+        Keys may be dotted paths. Mappings are merged with the existing ones; other values replace them. None removes an
+        interaction or edge set; in other fields, it is the value null.
 
         Raises:
-            SpecError: a path does not exist or the result is no valid spec.
+            SpecError: a path does not exist, or the result is not a valid spec.
         """
         return patched(self, {**(changes or {}), **more})
 
@@ -79,24 +83,24 @@ def load_spec(
     extra: Mapping[str, type] | None = None,
     allow_imports: bool = False,
 ) -> Spec:
-    """Read a spec file, with all files that it extends.
+    """Read a spec file and all files that it extends.
 
-    A file may start with `extends: other.yaml`, relative to itself, and then say only what differs: mappings are
-    merged, everything else replaces what was there, and null removes an interaction or an edge set. Where the `type`
-    of a part changes, it keeps the fields that the new type has too. Reading a spec runs no code.
+    A file may start with `extends: other.yaml`, relative to its folder, and contain only the differences: mappings are
+    merged, other values are replaced, and null removes an interaction or edge set. A part whose `type` changes keeps
+    the fields that the new type also has. Reading a spec runs no code unless imports are allowed.
 
     Args:
-        path: a YAML file.
-        patches: further changes, by (dotted) path, as `Spec.patch` takes them.
-        extra: your own parts by the name that `type` gives them; may also be given to `build` only.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported already here; modules in the
-            folder of the file and in the current one are found, too.
+        path: a YAML file, or the name of a spec that the library ships, such as `gemnet-oc`; see `list_specs`.
+        patches: further changes by dotted path, as in `Spec.patch`.
+        extra: custom parts by the name that `type` gives them; `build` can also receive them later.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, also from modules in the folder
+            of the file and in the current folder.
 
     Raises:
-        SpecError: one error with every problem: file, line, path, and what may have been meant.
+        SpecError: lists every problem with file, line and path, and suggests corrections.
     """
     catalog = Catalog().plus(extra, allow_imports)
-    path = Path(path)
+    path = find_spec(path)
     if not path.exists():
         raise SpecError(f"{path}: {absent(path)}{near_file(path)}")
     if allow_imports:
@@ -108,35 +112,36 @@ def load_spec(
 
 
 def parse_spec(text: str, catalog: Catalog) -> Spec:
-    """Read a spec that is complete in itself."""
+    """Read a spec from the text of a complete document."""
     return validate(merge(NOTHING, parse_document(text, "spec"), catalog), catalog)
 
 
 def patched(spec: Spec, changes: Mapping[str, Any]) -> Spec:
-    """A copy of a spec with changes by (dotted) path."""
+    """Return a changed copy of a spec; see `Spec.patch`."""
     document = as_document(changes)
     changed = validate(merge(Document(spec.to_dict()), document, spec.catalog), spec.catalog)
     return changed.placed(merged_places(spec.document(), document))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:
-    """The path and value of `interactions.quadruplet=null`; the value is YAML.
+    """Split an assignment such as `interactions.quadruplet=null` into a path and a value, which is read as YAML.
 
     Raises:
-        SpecError: the text is no assignment.
+        SpecError: the text is not an assignment.
     """
     path, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not path or not value:
-        raise SpecError(f"{text!r} is no assignment: write path=value, such as interactions.quadruplet=null")
+        raise SpecError(f"{text!r} is not an assignment: write path=value, such as interactions.quadruplet=null")
     return path, parse_value(value, text)
 
 
 def validate(document: Document, catalog: Catalog) -> Spec:
-    """Check a document against the schema.
+    """Validate a document against the schema.
 
     Raises:
-        SpecError: one error with every problem.
+        SpecError: lists every problem.
     """
+    document = with_current_names(document)
     problems = [*document.problems, *document.impossible_numbers(), *problems_with_names(document, catalog)]
     known = {problem.route for problem in problems}
     spec = None
@@ -151,10 +156,10 @@ def validate(document: Document, catalog: Catalog) -> Spec:
 
 
 def check_known(spec: Spec, catalog: Catalog) -> None:
-    """Check that the classes of all parts are known, before a model is built or data are read for it.
+    """Check that the classes of all parts are known.
 
     Raises:
-        SpecError: one error with every part whose class is not.
+        SpecError: lists every part of an unknown class.
     """
     document, problems = spec.document(), []
     for route, kind in (*KIND_AT.items(), *((("interactions", name), INTERACTION) for name in spec.interactions)):
@@ -166,14 +171,34 @@ def check_known(spec: Spec, catalog: Catalog) -> None:
 
 
 def merge(base: Document, changes: Document, catalog: Catalog) -> Document:
-    """The base with changes: mappings are merged, everything else is replaced.
+    """Apply changes to a base: mappings are merged, and other values are replaced.
 
-    Where a change names another `type` of part, of the base's fields only those that the new type has are kept.
-    Removing an interaction or edge set that does not exist becomes a problem of the result.
+    If a change gives a part another `type`, the part keeps those fields of the base that the new type also has.
+    Removing an unknown interaction or edge set adds a problem to the result.
     """
+    base, changes = with_current_names(base), with_current_names(changes)
     problems = [*base.problems, *changes.problems]
     data = _merge(base.data, changes.data, (), catalog, problems)
     return Document(data, merged_places(base, changes), tuple(problems))
+
+
+def with_current_names(spec: Document) -> Document:
+    """Rename the sections that a spec calls by their earlier names; both names of one section are a problem."""
+    for old, new in RENAMED.items():
+        if old in spec.data and new in spec.data:
+            problem = Problem((old,), f"is the earlier name of {new!r}, which is given too: remove one")
+            spec = replace(spec, problems=(*spec.problems, problem))
+        elif old in spec.data:
+            spec = Document(
+                {new if key == old else key: value for key, value in spec.data.items()},
+                {_renamed(route, old, new): place for route, place in spec.places.items()},
+                tuple(replace(one, route=_renamed(one.route, old, new)) for one in spec.problems),
+            )
+    return spec
+
+
+def _renamed(route: Route, old: str, new: str) -> Route:
+    return (new, *route[1:]) if route[:1] == (old,) else route
 
 
 def _merge(
@@ -195,7 +220,7 @@ def _merge(
 
 
 def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog: Catalog) -> Mapping[str, Any]:
-    """Of the fields of a part, those that a part of the new type has too."""
+    """Return those fields of a part that the new type also has."""
     kind = kind_at(route)
     old_type = old.get("type", route[-1] if kind and route[0] == "interactions" else None)
     if new_type == old_type or not isinstance(new_type, str):
@@ -205,7 +230,7 @@ def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog:
 
 
 def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Document:
-    """A file merged into the files that it extends; `below` are the files that extend it."""
+    """Read a file and merge it into the files that it extends; `below` lists the files that extend it."""
     document = read_document(path)
     check_kind(document, path, "a spec")
     data = dict(document.data)
@@ -216,27 +241,15 @@ def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Docu
     where = f"{document.place(('extends',))}: extends"
     if not isinstance(base, str):
         raise SpecError(f"{where}: must be the path of one spec file")
-    base_path, chain = path.parent / base, [*below, path.resolve()]
-    if not base_path.is_file():
-        missing = absent(base_path) if base_path.is_symlink() else "does not exist"
-        reason = "is a directory" if base_path.is_dir() else f"{missing}{near_file(base_path)}"
-        raise SpecError(f"{where}: {base_path} {reason}")
+    base_path, chain = existing_spec(base, path.parent, where), [*below, path.resolve()]
     if base_path.resolve() in chain:
         circle = [*chain[chain.index(base_path.resolve()) :], base_path]
         raise SpecError(f"{where}: files extend each other: {' → '.join(link.name for link in circle)}")
     return merge(read_with_bases(base_path, catalog, chain), changes, catalog)
 
 
-def near_file(path: Path) -> str:
-    """Suggest the spec file in the same folder that may be meant instead of one that is missing, not of a link."""
-    if path.is_symlink():
-        return ""
-    names = [file.name for file in path.parent.glob("*") if file.suffix in (".yaml", ".yml") and file != path]
-    return near(path.name, names)
-
-
 def as_document(changes: Mapping[str, Any]) -> Document:
-    """Changes by dotted path as nested mappings."""
+    """Convert changes by dotted path to nested mappings."""
     problems: list[Problem] = []
     data = _nested(changes, (), problems)
     routes = (*_routes(data, ()), *(problem.route for problem in problems))
@@ -244,10 +257,10 @@ def as_document(changes: Mapping[str, Any]) -> Document:
 
 
 def merged_places(base: Document, changes: Document) -> dict[Route, str]:
-    """Where each entry of merged documents was written.
+    """Return the place of each entry of merged documents.
 
-    Mappings that a patch only adds to stay where they were, so that what is missing in them is not said to be missing
-    in the patch; those whose `type` it changes are its own.
+    Mappings to which a patch only adds keep their place, so that errors about missing fields name their file instead of
+    the patch. Mappings with a new `type` have the place of the change.
     """
     wrong = {problem.route for problem in changes.problems}
     own = {
@@ -259,7 +272,7 @@ def merged_places(base: Document, changes: Document) -> dict[Route, str]:
 
 
 def _extends(route: Route, old: Any, new: Any) -> bool:
-    """Whether the new entry at a route is a mapping that only adds to the old one."""
+    """Return whether the new entry at a route is a mapping that only adds fields to the old one."""
     for key in route:
         old, new = (one.get(key) if isinstance(one, Mapping) else None for one in (old, new))
     adds = isinstance(new, Mapping) and "type" not in new and None not in new.values()
@@ -267,7 +280,7 @@ def _extends(route: Route, old: Any, new: Any) -> bool:
 
 
 def _routes(data: Mapping[str, Any], route: Route) -> Iterator[Route]:
-    """The route of every entry, and of the mapping itself."""
+    """Iterate over the routes of a mapping and all its entries."""
     yield route
     for key, value in data.items():
         yield from _routes(value if isinstance(value, Mapping) else {}, (*route, key))
@@ -278,8 +291,8 @@ def _nested(changes: Mapping[Any, Any], route: Route, problems: list[Problem]) -
     for path, value in changes.items():
         keys = str(path).split(".")
         if "" in keys:
-            # at the top, what concerns the patch is told from what concerns the whole document
-            problems.append(Problem(route or ("",), f"{str(path)!r} is no path: write names with dots in between"))
+            # the route of a problem at the top differs from that of the whole document
+            problems.append(Problem(route or ("",), f"{str(path)!r} is not a path: write names separated by dots"))
             continue
         for key in reversed(keys[1:]):
             value = {key: value}
@@ -289,7 +302,7 @@ def _nested(changes: Mapping[Any, Any], route: Route, problems: list[Problem]) -
 
 
 def _plain(value: Any, route: Route, problems: list[Problem]) -> Any:
-    """A value as a file could say it."""
+    """Convert a value to plain data as read from a file."""
     if isinstance(value, BaseModel):
         value = value.model_dump(mode="json")
     value = plain(value)
@@ -305,7 +318,7 @@ def _plain(value: Any, route: Route, problems: list[Problem]) -> Any:
 
 
 def _add(data: dict[str, Any], key: str, value: Any, route: Route, problems: list[Problem]) -> None:
-    """Add an entry; several changes of one mapping are put together, several of anything else contradict."""
+    """Add an entry: several changes of one mapping are merged; several changes of another value are a problem."""
     before = data.get(key)
     if key not in data:
         data[key] = value

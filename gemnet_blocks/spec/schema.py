@@ -1,4 +1,4 @@
-"""The spec: everything that defines an architecture, every field documented once, here or at the part it sets."""
+"""The fields of a spec, which define an architecture. Parts document their own fields."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from gemnet_blocks.spec.catalog import (
     ENVELOPE,
     INTERACTION,
     RADIAL,
-    READ_OUT,
+    READOUT,
     SPHERICAL,
     Catalog,
 )
@@ -36,78 +36,79 @@ from gemnet_blocks.spec.part import PartOf
 
 
 class NeighborOptions(Options):
-    """Rules that hold for all edge sets."""
+    """Rules for all edge sets."""
 
     ties: CapRule = "inclusive"
-    """What becomes of neighbors at the same distance as the last one that a cap admits. strict: exactly as many as
-    the cap says; inclusive: all within the tolerance; inclusive_next: all within the tolerance of the first one
-    excluded, as published models count without strict caps. With these three, the energy jumps where neighbors change
-    places at a cap. smooth: the farthest neighbors fade out, so that it does not."""
+    """Handling of neighbors at the same distance as the farthest of `max_neighbors`. strict: keep exactly
+    `max_neighbors`; inclusive: also keep all within the tolerance of the farthest; inclusive_next: keep all within the
+    tolerance of the first excluded one, as published models without strict limits do. In these three, the energy jumps
+    when two neighbors exchange ranks at the limit. smooth: the farthest neighbors fade out, and the energy is
+    continuous."""
     tie_tolerance: Annotated[float, Field(ge=0)] = 0.01
-    """Distances that differ by no more are the same, in Å (with inclusive_next, in Å² for edge sets within no
-    other)."""
+    """Distances that differ by at most this count as equal, in Å (with inclusive_next, in Å² for edge sets that are
+    not within another one)."""
     fade_width: Annotated[float, Field(gt=0)] = 0.5
-    """Over what distance neighbors fade out where ties are smooth, in Å."""
+    """Distance over which neighbors fade out with smooth ties, in Å."""
     periodic: bool = True
-    """Whether structures repeat where they say so; false treats all as isolated."""
+    """Whether to use the periodicity of structures; false treats all structures as isolated."""
 
 
 class BasisOptions(Options):
     """The basis functions of distances and angles."""
 
     radial: Annotated[Options, PartOf(RADIAL)]
-    """Of distances, read on their own."""
+    """Radial basis of distances alone."""
     angular_radial: Annotated[Options, PartOf(RADIAL)] | None = None
-    """Of distances, multiplied with functions of angles; null: the same kind as `radial`."""
+    """Radial basis that is multiplied by functions of angles; null: the same as `radial`."""
     envelope: Annotated[Options, PartOf(ENVELOPE)]
-    """What every radial function is multiplied by."""
+    """Factor of all radial functions that vanishes smoothly at the cutoff."""
     circular: Annotated[Options, PartOf(CIRCULAR)]
-    """Of angles between two edges."""
+    """Basis of angles between two edges."""
     spherical: Annotated[Options, PartOf(SPHERICAL)] | None = None
-    """Of an angle and a dihedral angle; needed by quadruplets."""
+    """Basis of an angle and a dihedral angle, needed by quadruplets."""
     collinear: Annotated[SmoothCollinearOptions | RightAngleOptions, Field(discriminator="type")] = (
         SmoothCollinearOptions()
     )
-    """What the dihedral angle is where atoms come to lie on a line and there is none."""
+    """Handling of dihedral angles of collinear atoms, which are undefined."""
     scale: bool = False
     """Whether each basis has a fitted scale factor."""
 
 
 class HeadOptions(Options):
-    """What a model predicts."""
+    """Predicted quantities."""
 
     energy: EnergyOptions = EnergyOptions()
-    """How energies of atoms make the energy of a structure."""
+    """Reduction of atomic energies to the energy of a structure."""
     forces: Annotated[DirectForcesOptions | GradientForcesOptions, Field(discriminator="type")] | None
-    """How forces come about; null: no forces."""
+    """Direct forces, or gradient forces, which conserve energy; null: no forces."""
 
 
 class SpecFields(Options):
-    """The fields of a spec, and what follows from them; `Spec` adds reading and patching."""
+    """The fields of a spec, and properties that derive from them; `Spec` adds reading and patching."""
 
     elements: Size = 83
-    """The greatest atomic number that the model knows."""
+    """The largest atomic number that the model supports."""
     sizes: Sizes
-    """Widths that all layers share."""
+    """Embedding sizes shared by all layers."""
     activation: Activation = "silu"
-    """The activation of all layers: silu, siqu or identity."""
+    """Activation function of all layers: silu, siqu or identity."""
     neighbors: NeighborOptions = NeighborOptions()
-    """Rules that hold for all edge sets."""
+    """Rules for all edge sets."""
     graphs: dict[str, EdgeSetOptions]
-    """Edge sets by name; `main` carries edge embeddings."""
+    """Edge sets by name; the edges of `main` have embeddings."""
     bases: BasisOptions
     """The basis functions of distances and angles."""
     atom_embedding: Annotated[Options, PartOf(ATOM_EMBEDDING)] = ElementEmbeddingOptions()
-    """What atoms are before the first block."""
+    """Initial embedding of atoms."""
     blocks: BlockOptions
-    """How many blocks, and the layers of each besides its interactions."""
+    """Number of blocks, and the layers of each block besides its interactions."""
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
-    """The interactions of every block by name; `type` is the name where it is not given. The same kind may appear twice
-    under two names, each with weights of its own, on edge sets of its own where it names any."""
-    read_out: Annotated[Options, PartOf(READ_OUT)]
-    """What is made of the embeddings before the first block and behind each."""
+    """Interactions of every block by name. The default `type` is the name; two interactions of one type under two names
+    have separate weights and may read different edge sets."""
+    readout: Annotated[Options, PartOf(READOUT)]
+    """How the embeddings before the first block and after each block become one number per atom and per edge."""
     heads: HeadOptions
-    """What the model predicts."""
+    """Predicted quantities."""
 
     _catalog: Catalog = PrivateAttr(default_factory=Catalog)
     _places: Mapping[Route, str] = PrivateAttr(default_factory=dict)
@@ -115,7 +116,7 @@ class SpecFields(Options):
     @model_validator(mode="before")
     @classmethod
     def _types_are_names(cls, data: Any) -> Any:
-        """Fill in the type of interactions whose name says it."""
+        """Fill in the types of interactions that are named after their type."""
         if isinstance(data, Mapping) and isinstance(data.get("interactions"), Mapping):
             interactions = {
                 name: {"type": name, **entry} if isinstance(entry, Mapping) else entry
@@ -127,7 +128,7 @@ class SpecFields(Options):
     @field_validator("graphs")
     @classmethod
     def _parents_first(cls, graphs: dict[str, EdgeSetOptions]) -> dict[str, EdgeSetOptions]:
-        """Put each edge set after the one that it is within, and say how `main` is symmetrized."""
+        """Sort edge sets so that each follows the one that it is within, and symmetrize `main` by default."""
         if MAIN in graphs and graphs[MAIN].symmetrize is None:
             graphs = graphs | {MAIN: graphs[MAIN].model_copy(update={"symmetrize": "union"})}
         ordered: dict[str, EdgeSetOptions] = {}
@@ -139,7 +140,7 @@ class SpecFields(Options):
     @field_validator("interactions")
     @classmethod
     def _in_one_order(cls, interactions: dict[str, Options]) -> dict[str, Options]:
-        """Order interactions by kind and name, so that no weight drawn from a seed depends on how a spec is written."""
+        """Sort interactions by type and name, so that initial weights do not depend on the order in the file."""
         kinds = list(BUILT_IN[INTERACTION])
 
         def rank(name: str) -> tuple[int, str]:
@@ -149,7 +150,7 @@ class SpecFields(Options):
         return {name: interactions[name] for name in sorted(interactions, key=rank)}
 
     def model_post_init(self, context: Any) -> None:
-        """Remember the classes that the spec was read with, and where it is written, for `patch` and `build`."""
+        """Keep the catalog and the places of entries for `patch` and `build`."""
         self._catalog = (context or {}).get("catalog") or Catalog()
         self._places = (context or {}).get("places") or {}
 
@@ -160,35 +161,39 @@ class SpecFields(Options):
         return hash(self.content_hash)
 
     @property
+    def read_out(self) -> Options:
+        """The earlier name of `readout`."""
+        return self.readout
+
+    @property
     def catalog(self) -> Catalog:
-        """The parts that the spec was read with: the built-in ones, and those that the caller passed."""
+        """The built-in and custom parts with which the spec was read."""
         return self._catalog
 
     def document(self) -> Document:
-        """Plain data that make the same spec again, and where each entry was written."""
+        """Return the spec as plain data with the place of each entry."""
         return Document(self.to_dict(), self._places)
 
     def placed(self, places: Mapping[Route, str]) -> Self:
-        """The same spec, of which errors say that its entries were written there."""
+        """Return a copy whose errors name these places."""
         copy = self.model_copy()
         copy._places = places
         return copy
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain mappings, lists and numbers that make the same spec again."""
+        """Convert the spec to plain mappings, lists and numbers."""
         return self.model_dump(mode="json")
 
     def to_yaml(self) -> str:
-        """A YAML document that makes the same spec again."""
+        """Convert the spec to a YAML document, which `from_yaml` reads."""
         return dump(self.to_dict())
 
     @property
     def content_hash(self) -> str:
-        """A name of the architecture: equal for specs that build the same model, however they were written.
+        """A hash of the architecture, equal for all specs that build the same model.
 
-        The order of entries, defaults that are spelled out and edge sets that nothing uses do not count; nor does, with
-        strict ties, among which other edges an edge set is selected, as long as the same edges result. A part whose
-        class is not known yet counts as it was written.
+        It ignores the order of entries, explicit default values, unused edge sets and, with strict ties, the nesting of
+        edge sets as long as the same edges result. Parts of unknown classes are hashed as written.
         """
         content = self.to_dict()
         content["graphs"] = self._selections()
@@ -198,14 +203,15 @@ class SpecFields(Options):
         if self.neighbors.ties != "smooth":
             del content["neighbors"]["fade_width"]
         if isinstance(self.atom_embedding, ElementEmbeddingOptions):
-            del content["atom_embedding"]  # specs had no such field once, and keep their names
+            del content["atom_embedding"]  # earlier versions without this field had the same hash
+        content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
     def graphs_in_use(self) -> set[str]:
-        """The edge sets that an interaction names or that another one in use is within.
+        """Return the edge sets that interactions read, and those that these are within.
 
-        All of them where an interaction does not say which it reads.
+        If an interaction does not declare its edge sets, all edge sets are in use.
         """
         return {link for name in self._graphs_read() for link in _with_parents(name, self.graphs)}
 
@@ -219,7 +225,7 @@ class SpecFields(Options):
         return read
 
     def _selections(self) -> dict[str, Any]:
-        """How the edges of each set in use are selected, in a form that is equal for equal edges."""
+        """Describe the selection rules of the edge sets in use, equal if they select the same edges."""
         chains = {
             name: [self.graphs[link] for link in _with_parents(name, self.graphs)] for name in self._graphs_read()
         }
@@ -228,7 +234,7 @@ class SpecFields(Options):
             chains = {name: [self.graphs[name]] for name in self.graphs_in_use()}
         return {
             name: {
-                "cutoff": chain[0].cutoff,  # of the bases, too
+                "cutoff": chain[0].cutoff,  # also the cutoff of the bases
                 "reach": min(rule.cutoff for rule in chain),
                 # the nearest k among the nearest n are the nearest min(k, n)
                 "max_neighbors": min(
@@ -243,7 +249,7 @@ class SpecFields(Options):
 
 
 def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:
-    """An edge set, the one that it is within, and so on."""
+    """Return an edge set, the edge set that it is within, and so on."""
     chain = [name] if name in graphs else []
     while chain and (parent := graphs[chain[-1]].within) in graphs and parent not in chain:
         chain.append(str(parent))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import UnionType
-from typing import Any, Union, final, get_args, get_origin
+from typing import Any, final
 
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
-from pydantic import BaseModel
-from pydantic.fields import FieldInfo
+from pydantic import ValidationError
 
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.options import Options
-from gemnet_blocks.spec.document import entries, shown
+from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.document import Document, entries, shown
+from gemnet_blocks.spec.resolve import validate
+from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.util.files import replacing
 from gemnet_blocks.util.torch_files import load_plain
 
@@ -120,31 +120,24 @@ def check_same_data(path: Path, before: str, now: str) -> None:
         )
 
 
-def filled(config: Mapping[str, Any], fields: Mapping[str, FieldInfo]) -> dict[str, Any]:
-    """A config with the defaults of the fields that it lacks.
+def config_of(path: Path, saved: Mapping[str, Any], catalog: Catalog) -> TrainingConfig:
+    """Read the config in a checkpoint; fields that a later version added have their defaults.
 
-    Of alternatives of several types, such as schedules, the one is filled that `type` chooses.
+    Args:
+        path: the checkpoint, for the message.
+        saved: the config as it was saved.
+        catalog: the parts that the model may name.
+
+    Raises:
+        StateError: this version cannot read the config.
     """
-    complete = dict(config)
-    for name, field in fields.items():
-        kind = _chosen(field.annotation, config.get(name))
-        if name not in config and not field.is_required():
-            default = field.get_default(call_default_factory=True)
-            complete[name] = default.model_dump(mode="json") if isinstance(default, BaseModel) else default
-        elif isinstance(kind, type) and issubclass(kind, Options) and isinstance(config.get(name), Mapping):
-            complete[name] = filled(config[name], kind.model_fields)
-    return complete
-
-
-def _chosen(annotation: Any, value: Any) -> Any:
-    """The class of options in an annotation that describes a value: the only one, or the one of its `type`."""
-    if get_origin(annotation) not in (Union, UnionType):
-        return annotation
-    options = [one for one in get_args(annotation) if isinstance(one, type) and issubclass(one, BaseModel)]
-    if len(options) == 1 or not isinstance(value, Mapping):
-        return options[0] if len(options) == 1 else annotation
-    kinds = {one.model_fields["type"].default: one for one in options if "type" in one.model_fields}
-    return kinds.get(value.get("type"), annotation)
+    try:
+        return TrainingConfig.model_validate({**saved, "model": validate(Document(saved["model"]), catalog)})
+    except (SpecError, ValidationError) as error:
+        raise StateError(
+            f"{path}: the training config in this checkpoint cannot be read: {error}. Choose another output folder, or "
+            "resume with the version of gemnet_blocks that wrote it"
+        ) from error
 
 
 def _said(entries: Mapping[str, Any], name: str) -> str:

@@ -15,7 +15,6 @@ from gemnet_blocks.spec.document import (
     Document,
     Problem,
     Route,
-    absent,
     check_kind,
     parse_document,
     read_document,
@@ -23,6 +22,7 @@ from gemnet_blocks.spec.document import (
 )
 from gemnet_blocks.spec.editor import json_schema as spec_schema
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
+from gemnet_blocks.spec.files import existing_spec
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
 
@@ -117,7 +117,8 @@ def spec_of(document: Document, changes: Document, catalog: Catalog, folder: Pat
     named = changes.data.get("model")
     described = named if isinstance(named, str) else document.data.get("model")
     if isinstance(described, str):
-        base = _spec_file(folder / described, catalog, document, "model")
+        place = f"{document.place(('model',))}: model"
+        base = resolve.read_with_bases(existing_spec(described, folder, place), catalog, ())
     elif isinstance(described, Mapping) or described is None:
         base = _inline(section(document, "model"), catalog, folder)
     else:
@@ -134,18 +135,11 @@ def _inline(section: Document, catalog: Catalog, folder: Path) -> Document:
     changes = Document(data, section.places)
     if "extends" not in section.data:
         return resolve.merge(resolve.NOTHING, changes, catalog)
+    place = f"{section.place(('extends',))}: model.extends"
     if not isinstance(extended, str):
-        raise SpecError(f"{section.place(('extends',))}: model.extends: must be the path of one spec file")
-    return resolve.merge(_spec_file(folder / extended, catalog, section, "extends"), changes, catalog)
-
-
-def _spec_file(path: Path, catalog: Catalog, document: Document, key: str) -> Document:
-    if not path.is_file():
-        missing = absent(path) if path.is_symlink() else "does not exist"
-        reason = "is a directory" if path.is_dir() else f"{missing}{resolve.near_file(path)}"
-        name = "model" if key == "model" else f"model.{key}"
-        raise SpecError(f"{document.place((key,))}: {name}: {path} {reason}")
-    return resolve.read_with_bases(path, catalog, ())
+        raise SpecError(f"{place}: must be the path of one spec file")
+    base = resolve.read_with_bases(existing_spec(extended, folder, place), catalog, ())
+    return resolve.merge(base, changes, catalog)
 
 
 def section(document: Document, key: str) -> Document:

@@ -16,7 +16,7 @@ from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
 from gemnet_blocks.options import Options, Size
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.build import Execution, current_spelling
 from gemnet_blocks.spec.document import Document, Route
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.distributed import Device
@@ -198,6 +198,11 @@ class ExecutionOptions(Options):
     """The precision of matrix products; bfloat16 rounds their factors to 8 significant bits."""
     memory_budget: Positive | None = None
     """In bytes; where a step would need more, intermediate results are made anew. null: no limit."""
+
+    @field_validator("angular", mode="before")
+    @classmethod
+    def _current_spelling(cls, angular: Any) -> Any:
+        return current_spelling(angular)
 
     def execution(self) -> Execution:
         """The same as `build` takes it."""

@@ -33,7 +33,7 @@ from gemnet_blocks.training.checkpoints import (
     SafeCheckpointIO,
     check_same,
     check_same_data,
-    filled,
+    config_of,
     read_checkpoint,
 )
 from gemnet_blocks.training.data_stream import Feed, TrainingStream, open_parts
@@ -187,8 +187,7 @@ def _saved(path: Path, config: TrainingConfig, world: int, resume: bool | None) 
         raise SpecError(f"{path}: there is a checkpoint already: go on from it, or choose another output folder")
     saved: dict[str, Any] = read_checkpoint(path)[KEY]
     now = {**config.to_dict(), "processes": world}
-    # fields that came with a later version of this library had their defaults then
-    before = filled(saved["config"], type(config).model_fields)
+    before = config_of(path, saved["config"], config.model.catalog).to_dict()
     ends = tuple(f"training.{name}" for name in ENDS)
     # the first checkpoints did not say which data they were of
     checked = CHECKED if "data" in saved else ("training.start_from",)

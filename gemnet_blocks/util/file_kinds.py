@@ -31,7 +31,7 @@ class Kind:
 
 KINDS: Mapping[str, Kind] = {
     "a spec": Kind(
-        ("sizes", "graphs", "bases", "blocks", "interactions", "read_out", "heads"),
+        ("sizes", "graphs", "bases", "blocks", "interactions", "readout", "read_out", "heads"),
         "`gemnet-blocks summary` shows its model; name it as `model` in a training config, or as `base` in a study",
     ),
     "a training config": Kind(("model", "loss", "optimizer", "schedule", "scales"), "`gemnet-blocks train` takes it"),

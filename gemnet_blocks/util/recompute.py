@@ -1,108 +1,127 @@
-"""Less memory for more time: making things anew in the backward pass instead of keeping them."""
+"""Activation checkpointing: recompute intermediate results in the backward pass instead of storing them."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from typing_extensions import override
 
 Result = TypeVar("Result")
+Module = TypeVar("Module", bound=nn.Module)
 
 VALUES_AT_ONCE = 2**19
-"""How large arrays are that rows are mapped in: small enough for a cache, and for their memory to be used again."""
+"""The number of values of an array that a slice of rows is mapped to; small enough for a processor's cache."""
 
-_MMAP_THRESHOLD = -3
-"""The option of `mallopt`: the size from which an array has pages of its own."""
-
-_TRIM_THRESHOLD = -1
-"""Likewise: how much memory may be free behind the last array before it goes back, to be asked for again soon."""
-
-_lean: ContextVar[bool] = ContextVar("lean", default=False)
+ATOMS_AT_ONCE = 32
+"""The number of atoms that recomputed sums over neighbors compute at once."""
 
 
-@contextmanager
-def lean(wanted: bool = True) -> Iterator[None]:
-    """Inside, `remade` and `by_rows` keep less for the backward pass, if that is wanted."""
-    token = _lean.set(wanted)
-    try:
-        yield
-    finally:
-        _lean.reset(token)
+class Evaluation(ABC):
+    """How modules evaluate functions that have large intermediate results. The choice changes no value.
 
-
-def is_lean() -> bool:
-    """Whether the backward pass is to make intermediate results anew."""
-    return _lean.get()
-
-
-def remade(function: Callable[..., Result], *arguments: Any) -> Result:
-    """The function's result; where lean, the backward pass computes what it needs from the arguments again.
-
-    Once: what is remade inside the function is not made anew a second time.
+    Modules with an attribute `evaluation` evaluate their functions by it; see `evaluated_by`.
     """
-    if not is_lean() or not torch.is_grad_enabled():
+
+    @abstractmethod
+    def __call__(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Evaluate the function."""
+
+    @abstractmethod
+    def by_rows(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        """Evaluate a function that maps each row independently, from tensors with equally many rows to one such."""
+
+    @abstractmethod
+    def atoms_at_once(self, atoms_at_most: int | None) -> int | None:
+        """The number of atoms that sums over neighbors compute at once; None: all."""
+
+    @abstractmethod
+    def rows_at_once(self, width: int) -> int | None:
+        """The number of rows of that many values that are computed at once; None: all."""
+
+
+@final
+class Stored(Evaluation):
+    """Store all intermediate results for the backward pass."""
+
+    @override
+    def __call__(self, function: Callable[..., Result], *arguments: Any) -> Result:
         return function(*arguments)
 
-    def plain(*arguments: Any) -> Result:
-        with lean(False):
+    @override
+    def by_rows(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        return function(*rows)
+
+    @override
+    def atoms_at_once(self, atoms_at_most: int | None) -> int | None:
+        return atoms_at_most
+
+    @override
+    def rows_at_once(self, width: int) -> int | None:
+        return None
+
+
+@final
+class Recomputed(Evaluation):
+    """Store only the arguments of functions, and evaluate a slice of rows or atoms at a time."""
+
+    @override
+    def __call__(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        if not torch.is_grad_enabled():
             return function(*arguments)
+        result: Result = checkpoint(function, *arguments, use_reentrant=False)
+        return result
 
-    result: Result = checkpoint(plain, *arguments, use_reentrant=False)
-    return result
+    @override
+    def by_rows(self, function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
+        at_once = self.rows_at_once(max(tensor[:1].numel() for tensor in rows))
+        if len(rows[0]) <= at_once:
+            return self(function, *rows)
+        slices = zip(*(tensor.split(at_once) for tensor in rows), strict=True)
+        return torch.cat([self(function, *part) for part in slices])
+
+    @override
+    def atoms_at_once(self, atoms_at_most: int | None) -> int:
+        return min(atoms_at_most or ATOMS_AT_ONCE, ATOMS_AT_ONCE)
+
+    @override
+    def rows_at_once(self, width: int) -> int:
+        return max(1, VALUES_AT_ONCE // max(1, width))
 
 
-def rows_at_once(width: int) -> int:
-    """How many rows of so many values make an array that stays in a cache."""
-    return max(1, VALUES_AT_ONCE // max(1, width))
+STORED = Stored()
+RECOMPUTED = Recomputed()
 
 
-def by_rows(function: Callable[..., Tensor], *rows: Tensor) -> Tensor:
-    """A function that maps every row by itself; where lean, of some rows at a time, each `remade`.
+def evaluated_by(evaluation: Evaluation, module: Module) -> Module:
+    """Make a copy of a module that shares its weights and hooks, and evaluates its functions in the given way.
 
-    Args:
-        function: from tensors with equally many rows to one with as many.
-        rows: these tensors.
+    Modules whose attribute `in_steps` is false stay as they are: whoever calls them evaluates them as a whole.
     """
-    at_once = rows_at_once(max(tensor[:1].numel() for tensor in rows))
-    if not is_lean() or len(rows[0]) <= at_once:
-        return remade(function, *rows)
-    parts = zip(*(tensor.split(at_once) for tensor in rows), strict=True)
-    return torch.cat([remade(function, *part) for part in parts])
-
-
-def tidied(result: Tensor) -> Tensor:
-    """The result; where lean, memory that is free around it goes back to the system, and again in the backward pass.
-
-    The allocator of Linux needs more for an aligned array than the array itself: the piece that one leaves is too small
-    for the next, and such pieces add up.
-    """
-    if is_lean():
-        _return_free_pieces()
-        if result.requires_grad:
-            result.register_hook(lambda _: _return_free_pieces())
-    return result
-
-
-def _return_free_pieces() -> None:
-    _allocator("malloc_trim")(0)
-
-
-def _allocator(function: str) -> Callable[..., Any]:
-    """A function of the allocator of Linux; elsewhere, and in C libraries that lack it, one that does nothing."""
-    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
-    return getattr(library, function, lambda *_: None)
+    if getattr(module, "in_steps", True) is False:
+        return module
+    children = {
+        name: child and evaluated_by(evaluation, child)  # an attribute may be None in place of a module
+        for name, child in module._modules.items()
+    }
+    changed = any(child is not module._modules[name] for name, child in children.items())
+    if not changed and "evaluation" not in vars(module):
+        return module
+    copy = module.__new__(type(module))
+    vars(copy).update(vars(module), _modules=children)
+    if "evaluation" in vars(module):
+        vars(copy)["evaluation"] = evaluation
+    return copy
 
 
 @contextmanager
 def fixed(module: nn.Module) -> Iterator[None]:
-    """No gradients to the module's parameters inside: what only they would need is not kept."""
+    """Compute no gradients with respect to the module's parameters inside, and store nothing for them."""
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     try:
         for parameter in trained:
@@ -111,26 +130,3 @@ def fixed(module: nn.Module) -> Iterator[None]:
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-
-
-@contextmanager
-def without_fragments(wanted: bool) -> Iterator[None]:
-    """Where wanted, arrays that are free go back to the system at once; with gradients from here on, as backward passes
-    come later.
-
-    The allocator of Linux keeps free arrays of up to 32 MB for others. With many that come and go, what is free in
-    pieces adds up to several times what is in use. Elsewhere than on Linux this does nothing.
-    """
-    if not wanted:
-        yield
-        return
-    set_option = _allocator("mallopt")
-    stays = torch.is_grad_enabled()
-    # new pages take time; without a graph that keeps arrays, there are few pieces
-    set_option(_MMAP_THRESHOLD, 2**20 if stays else 2**23)
-    set_option(_TRIM_THRESHOLD, 2**28)
-    try:
-        yield
-    finally:
-        if not stays:
-            set_option(_MMAP_THRESHOLD, 2**25)

@@ -110,7 +110,7 @@ def test_estimate_says_whether_a_memory_budget_suffices(tmp_path: Path, budget: 
     ("assignment", "message"),
     [
         ("speed=high", "--execution speed: there is no such choice: choose one of search, sums, angular"),
-        ("angular=fast", "--execution: angular is 'fast': choose one of auto, factorised, explicit"),
+        ("angular=fast", "--execution: angular is 'fast': choose one of auto, factorized, explicit"),
         ("compile=perhaps", "--execution: compile is 'perhaps'"),
         ("memory_budget=-1", "--execution: memory_budget"),
         ("search=google", "--execution: search is 'google'"),
@@ -139,7 +139,7 @@ def test_summary_says_how_it_is_computed():
     ("arguments", "message"),
     [
         (["summary", "nowhere.yaml"], "nowhere.yaml"),
-        (["summary", CONFIGS / "gemnet-oc.yaml", "--set", "sizes.edge"], "is no assignment"),
+        (["summary", CONFIGS / "gemnet-oc.yaml", "--set", "sizes.edge"], "is not an assignment"),
         (
             ["summary", CONFIGS / "gemnet-oc.yaml", "--set", "interactions.quadruplett=null"],
             "did you mean 'quadruplet'",

@@ -72,14 +72,14 @@ def nothing_listed(monkeypatch: pytest.MonkeyPatch) -> None:
         ("auto", symmetric_spec(**CAPS), torch.float32),
         ("auto", symmetric_spec(**CAPS), torch.float64),
         ("auto", published_spec(), torch.float32),
-        ("factorised", published_spec(), torch.float32),
-        ("factorised", published_spec(), torch.float64),
+        ("factorized", published_spec(), torch.float32),
+        ("factorized", published_spec(), torch.float64),
     ],
 )
 def test_factorised_sums_need_no_list(plan: AngularMethod, spec: Spec, dtype: torch.dtype) -> None:
     model = model_with(plan, spec).to(dtype)
     train(model, slab(2, 2))
-    assert all(part.method is None or part.method.factorised for part in model.trunk.geometry.interactions.values())
+    assert all(part.method is None or part.method.factorized for part in model.trunk.geometry.interactions.values())
 
 
 @pytest.mark.usefixtures("nothing_listed")
@@ -88,7 +88,7 @@ def test_factorised_sums_need_no_list(plan: AngularMethod, spec: Spec, dtype: to
     [
         ("explicit", symmetric_spec(**CAPS)),
         ({"triplet": "explicit"}, symmetric_spec(**CAPS)),
-        ("factorised", symmetric_spec(**{"bases.spherical.type": "real_harmonics"})),
+        ("factorized", symmetric_spec(**{"bases.spherical.type": "real_harmonics"})),
         ("auto", published_spec()),
     ],
 )
@@ -99,7 +99,7 @@ def test_the_others_need_one(plan: Any, spec: Spec) -> None:
 
 def test_index_sets_are_those_of_the_plan() -> None:
     structures = slab(2, 2)
-    fast = model_with("factorised").topology(structures).indices
+    fast = model_with("factorized").topology(structures).indices
     slow = model_with("explicit").topology(structures).indices
     assert {type(found) for found in fast.values()} == {AtomGroups, AtomPairs, Chains}
     assert {type(found) for found in slow.values()} == {AtomPairs, Triplets, Quadruplets}
@@ -114,7 +114,7 @@ def test_the_plan_of_one_interaction_is_its_own() -> None:
     found = {name: str(interactions[name].method) for name in INTERACTIONS}
     # there are no angles between atoms
     expected = {"quadruplet": "explicit", "atom_atom": "None"}
-    assert found == {name: expected.get(name, "factorised") for name in INTERACTIONS}
+    assert found == {name: expected.get(name, "factorized") for name in INTERACTIONS}
 
 
 # -- memory -----------------------------------------------------------------------------------------------------------
@@ -133,7 +133,7 @@ def test_allocations_are_counted_while_they_live() -> None:
     assert counted.live == 0
 
 
-LARGEST = {"factorised": 13e6, "explicit": 46e6}
+LARGEST = {"factorized": 13e6, "explicit": 46e6}
 """Bytes of a training step on 27 atoms; a tenth more than was needed when this was written."""
 
 
@@ -143,7 +143,7 @@ def test_memory_of_a_training_step(plan: AngularMethod) -> None:
 
 
 def test_memory_is_linear_in_the_number_of_atoms() -> None:
-    model = model_with("factorised")
+    model = model_with("factorized")
     train(model, slab(3, 3))  # so that gradients of weights, which do not grow, are there
     small = peak(model, slab(3, 3))
     assert peak(model, slab(6, 3)) <= 1.1 * 2 * small
@@ -153,7 +153,7 @@ def test_memory_is_linear_in_the_number_of_atoms() -> None:
 def test_memory_is_at_most_linear_in_the_number_of_middle_edges() -> None:
     def model(neighbors: int) -> GemNet:
         spec = symmetric_spec(**CAPS, **alone("quadruplet")).patch({"graphs.quad.max_neighbors": neighbors})
-        return model_with("factorised", spec)
+        return model_with("factorized", spec)
 
     structures = slab(3, 3)
     few, more = model(8), model(16)

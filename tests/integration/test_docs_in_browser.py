@@ -43,7 +43,7 @@ def test_nothing_is_wider_than_the_window(site: Path, browser: Browser, width: i
 
 
 @pytest.mark.parametrize("dark", [False, True])
-@pytest.mark.parametrize("name", ["bases", "factorised", "graphs", "interactions", "symmetry"])
+@pytest.mark.parametrize("name", ["bases", "factorized", "graphs", "interactions", "symmetry"])
 def test_mathematics_can_be_read(site: Path, browser: Browser, name: str, dark: bool) -> None:
     browser.open(site / "mathematics" / f"{name}.html", TELEPHONE, dark=dark)
     found = browser.evaluate(MATHEMATICS)

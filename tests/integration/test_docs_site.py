@@ -106,7 +106,7 @@ def test_everything_that_pages_load_is_in_the_site(site: Path) -> None:
 
 
 def test_mathematics_is_drawn_by_the_browser(site: Path) -> None:
-    for name in ("bases", "graphs", "interactions", "factorised", "symmetry"):
+    for name in ("bases", "graphs", "interactions", "factorized", "symmetry"):
         text = (site / "mathematics" / f"{name}.html").read_text(encoding="utf-8")
         assert text.count("<math ") >= 5
         body = re.sub(r"<(math|pre|code|script)\b.*?</\1>", "", text[text.index("<article") :], flags=re.DOTALL)

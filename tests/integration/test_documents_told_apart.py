@@ -49,8 +49,8 @@ TOLD = {
     "spec": "is a spec, not .*gemnet-blocks summary",
     "config": "is a training config, not .*gemnet-blocks train",
     "study": "is a study, not .*gemnet-blocks ablate",
-    "model": "is a binary file and no YAML",
-    "picture": "is a binary file and no YAML",
+    "model": "expected a YAML file, but this is a binary file",
+    "picture": "expected a YAML file, but this is a binary file",
     "dangling": "is a link to nowhere.yaml, which does not exist",
 }
 
@@ -102,7 +102,7 @@ def test_a_missing_section_is_missing_in_the_file_whatever_is_patched(tmp_path: 
             load_config(tmp_path / "train.yaml", patches)
 
 
-@pytest.mark.parametrize("name", ["bases.radial", "bases.envelope", "bases.circular", "bases.spherical", "read_out"])
+@pytest.mark.parametrize("name", ["bases.radial", "bases.envelope", "bases.circular", "bases.spherical", "readout"])
 def test_unknown_parts_are_named_with_file_and_line_when_they_are_built(files: dict[str, Path], name: str) -> None:
     data = parse_document(files["spec"].read_text(), "").data
     section, _, field = name.partition(".")

@@ -141,7 +141,7 @@ def test_it_equals_its_definition_on_structures_of_every_kind(kind: str, direct:
 def test_both_plans_are_the_same_function(direct: bool) -> None:
     one = facade(direct).model
     found = []
-    for plan in ("explicit", "factorised"):
+    for plan in ("explicit", "factorized"):
         model = build(facade(direct).spec, execution=Execution(angular=plan)).double()
         model.load_state_dict(one.state_dict())
         prediction = model(structures())

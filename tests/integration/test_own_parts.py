@@ -237,7 +237,7 @@ def test_mistakes_in_own_options(path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         load_spec(path, {"interactions.near": {"hiden": 3, "graph": "aton"}, "bases.radial.phase": "x"}, extra=EXTRA)
     assert str(caught.value).splitlines() == [
-        "patch: interactions.near.graph: there is no edge set 'aton'; did you mean 'atom'?",
+        "patch: interactions.near.graph: unknown edge set 'aton'; did you mean 'atom'?",
         "patch: bases.radial.phase: must be a number, got 'x'",
         "patch: interactions.near.hiden: unknown field; did you mean 'hidden'?",
     ]
@@ -294,7 +294,9 @@ def test_mistakes_in_own_interactions_name_them(path: Path) -> None:
         build(load_spec(path), extra={**EXTRA, "gated": Broadcast})(structures())
     with pytest.raises(KeyError, match="geometry of interaction 'far' reads 'far', which it does not declare"):
         build(load_spec(path), extra={**EXTRA, "gated": Undeclared})(structures())
-    with pytest.raises(SpecError, match=r"interactions.far: its shared_geometry returned None"):
+    with pytest.raises(
+        SpecError, match=r"interactions.far: shared_geometry must return an InteractionGeometry, got None"
+    ):
         build(load_spec(path), extra={**EXTRA, "gated": Forgetful})
 
 

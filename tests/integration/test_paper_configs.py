@@ -26,7 +26,7 @@ TOY = {
 
 BRIDGE = {
     "0-gemnet-dt": "",
-    "1-read-out": "read_out",
+    "1-read-out": "readout",
     "2-update-projection": "blocks.update_projection",
     "3-atom-residuals": "blocks.atom",
     "4-atom-edge": "interactions.atom_edge",

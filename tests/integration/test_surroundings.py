@@ -49,7 +49,7 @@ def default_device() -> Iterator[None]:
     torch.set_default_device(None)
 
 
-@pytest.mark.parametrize(("search", "angular"), [("vesin", "explicit"), ("torch", "factorised")])
+@pytest.mark.parametrize(("search", "angular"), [("vesin", "explicit"), ("torch", "factorized")])
 def test_models_compute_on_the_device_of_structures(search: str, angular: str) -> None:
     spec = small_spec(blocks__count=1, **GRADIENT_FORCES)
     model = build(spec, seed=0, execution=Execution(search=search, angular=angular)).double()

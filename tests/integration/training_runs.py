@@ -31,7 +31,7 @@ model:
   blocks: {count: 1, before_skip: 1, after_skip: 1, concatenation: 1, update: 1, atom: 1}
   interactions:
     triplet: {down: 4, up: 4}
-  read_out: {type: concatenated, layers: 1, after_atom: 1, network: 1}
+  readout: {type: concatenated, layers: 1, after_atom: 1, network: 1}
   heads: {forces: {type: gradient}}
 data:
   files: [structures.xyz]

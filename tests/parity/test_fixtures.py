@@ -34,14 +34,14 @@ from gemnet_blocks.spec.published import from_published
 FOLDER = Path(__file__).parent / "fixtures"
 TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4}
 """Relative to the largest magnitude. Models of GemNet-T are within a tenth of it."""
-FACTORISED_TOLERANCE = {"inclusive_ties": 1e-6}
+FACTORIZED_TOLERANCE = {"inclusive_ties": 1e-6}
 """Where chains c→a←b←d are nearly straight and in one plane, the published clamp of θ, |n_c × n_d| ≥ 10⁻⁹, acts on the
 product of both ends. A factor for each end cannot say that; where it matters, the plan `auto` does without factors."""
 PLANS = [
     # the façade has the plan auto, which factorises less in double precision than in single precision
     pytest.param("explicit", torch.float32),
     pytest.param("explicit", torch.float64),
-    pytest.param("factorised", torch.float64),
+    pytest.param("factorized", torch.float64),
 ]
 INDICES = ("triplets", "atom_edge_triplets", "edge_atom_triplets", "quadruplets")
 
@@ -160,7 +160,7 @@ def test_spec(recorded: Recorded, plan: AngularMethod, dtype: torch.dtype) -> No
     execution = Execution(angular=plan)
     model = loaded(build(from_published(recorded.arguments), execution=execution), recorded.everything(), dtype)
     prediction = model(Structures.from_batch(recorded.batch(dtype)))
-    tolerance = FACTORISED_TOLERANCE.get(recorded.name) if plan == "factorised" else None
+    tolerance = FACTORIZED_TOLERANCE.get(recorded.name) if plan == "factorized" else None
     assert_recorded(recorded, "energy", prediction.energy, dtype, tolerance)
     if "forces" in recorded.arrays:
         assert_recorded(recorded, "forces", prediction.forces, dtype, tolerance)

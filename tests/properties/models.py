@@ -54,7 +54,7 @@ TIGHT_CAPS = {
 """Caps that bind in structures of a few atoms."""
 INCLUSIVE_CAPS = SMOOTH_CAPS | {"neighbors.ties": "inclusive"}
 
-PLANS: st.SearchStrategy[AngularMethod] = st.sampled_from(("factorised", "explicit"))
+PLANS: st.SearchStrategy[AngularMethod] = st.sampled_from(("factorized", "explicit"))
 """Sums over triplets and quadruplets in both ways."""
 
 

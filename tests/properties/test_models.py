@@ -122,7 +122,7 @@ def test_published_rules_on_generic_structures(structures: Structures, data: Any
 @holds_for(BATCHES)
 def test_published_rules_with_factors(structures: Structures, data: Any) -> None:
     """Collinear atoms have θ = π/2 whether it is of factors or not; the slope there is rounding noise by definition."""
-    energies = [model_of(published_spec(), plan=plan)(structures).energy for plan in ("factorised", "explicit")]
+    energies = [model_of(published_spec(), plan=plan)(structures).energy for plan in ("factorized", "explicit")]
     assert_close(energies[0], energies[1], 1e-6)
 
 
@@ -175,7 +175,7 @@ def test_single_precision(structures: Structures, data: Any) -> None:
 @holds_for(TINY)
 def test_models_of_any_spec_equal_their_definition(structures: Structures, data: Any) -> None:
     spec, plan = moderate(data.draw(some.specs())), data.draw(PLANS)
-    if plan == "factorised" and spec.bases.collinear.type == "right_angle":
+    if plan == "factorized" and spec.bases.collinear.type == "right_angle":
         plan = "auto"  # which knows that the published clamp of θ has no factors
     model = build(spec, seed=0, execution=Execution(angular=plan)).double()
     fast, slow = model(structures), oracles.model(model, structures)

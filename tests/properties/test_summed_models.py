@@ -48,7 +48,7 @@ def test_published_rules_on_generic_structures(structures: Structures, data: Any
 def test_both_plans(structures: Structures, data: Any) -> None:
     """Without dihedral angles, both plans agree on every structure, collinear atoms included."""
     spec = gemnet_t_spec(**data.draw(FORCES))
-    one, other = (model_of(spec, plan=plan)(structures) for plan in ("factorised", "explicit"))
+    one, other = (model_of(spec, plan=plan)(structures) for plan in ("factorized", "explicit"))
     assert_close(one.energy, other.energy, 1e-10)
     assert one.forces is not None
     assert other.forces is not None

@@ -18,9 +18,9 @@ from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Execution, build
 
 MODELS = [
-    ("gradient", "smooth", "factorised"),
+    ("gradient", "smooth", "factorized"),
     ("gradient", "right_angle", "explicit"),
-    ("direct", "right_angle", "factorised"),
+    ("direct", "right_angle", "factorized"),
 ]
 """The forces, the rule for collinear atoms and the method of angular sums."""
 

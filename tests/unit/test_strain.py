@@ -51,7 +51,7 @@ def slopes(model: GemNet, atoms: Atoms, step: float = 1e-4) -> Tensor:
     return found
 
 
-@pytest.mark.parametrize("angular", ["explicit", "factorised"])
+@pytest.mark.parametrize("angular", ["explicit", "factorized"])
 @pytest.mark.parametrize("which", range(3))
 def test_stress_is_the_slope_of_the_energy_under_strain(angular: AngularMethod, which: int) -> None:
     model, frames = smooth_potential(execution=Execution(angular=angular)).model, crystals()
@@ -63,7 +63,7 @@ def test_stress_is_the_slope_of_the_energy_under_strain(angular: AngularMethod, 
     assert torch.equal(stress, stress.T)
 
 
-@pytest.mark.parametrize("angular", ["explicit", "factorised"])
+@pytest.mark.parametrize("angular", ["explicit", "factorized"])
 def test_a_memory_budget_changes_no_stress(angular: AngularMethod) -> None:
     model, structures = smooth_potential(execution=Execution(angular=angular)).model, Structures.from_ase(small_cell())
     with torch.no_grad():

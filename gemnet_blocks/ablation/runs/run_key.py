@@ -149,6 +149,7 @@ def run_key(
                 del rest[section][field]
         content |= {"data": data, "training": {**rest, "training": training}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    text = text.replace('"factorized"', '"factorised"')  # the spelling in the keys of earlier versions
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""The keyword arguments of the published GemNet-OC: their names, values and places in a spec."""
+"""Keyword arguments of the published GemNet-OC: names, values and routes in a spec."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ DEFAULTS: Mapping[str, Any] = {
     "qint_tags": None,
     "num_elements": 83,
 }
-"""The optional arguments that define an architecture, and the values that published models take for them."""
+"""Optional arguments of the architecture with their published default values."""
 
 REQUIRED = (
     "num_spherical",
@@ -69,7 +69,7 @@ REQUIRED = (
 )
 
 NO_ARCHITECTURE = ("use_pbc_single", "otf_graph", "scale_file")
-"""Arguments of published models that say nothing about the architecture."""
+"""Arguments that do not affect the architecture."""
 
 DEPRECATED = {
     "num_atoms": "it was never used",
@@ -77,7 +77,7 @@ DEPRECATED = {
     "num_targets": "there is one target, the energy",
     "name": "it named the model class",
 }
-"""Arguments of older versions that are accepted with a warning, and why they are not needed."""
+"""Arguments of older versions, accepted with a warning, and the reason why they are not needed."""
 
 ROUTES: Mapping[str, Route] = {
     "num_elements": ("elements",),
@@ -114,12 +114,12 @@ ROUTES: Mapping[str, Route] = {
     "emb_size_quad_out": ("interactions", "quadruplet", "up"),
     "emb_size_aint_in": ("interactions", "atom_atom", "down"),
     "emb_size_aint_out": ("interactions", "atom_atom", "up"),
-    "num_output_afteratom": ("read_out", "after_atom"),
-    "num_global_out_layers": ("read_out", "network"),
+    "num_output_afteratom": ("readout", "after_atom"),
+    "num_global_out_layers": ("readout", "network"),
 }
-"""Where arguments stand in a spec, so that errors can name them."""
+"""Routes of the arguments in a spec, so that errors can name the arguments."""
 
-# What specs call the published values, and fields of bases.
+# Names in specs by published names
 CIRCULAR_NAMES = {"spherical_harmonics": "legendre", "gaussian": "gaussian"}
 SPHERICAL_NAMES = {
     "spherical_harmonics": "real_harmonics",
@@ -130,22 +130,22 @@ INITIALIZATION_NAMES = {"heorthogonal": "he_orthogonal", "zeros": "zeros", "grid
 ACTIVATION_NAMES = {"silu": "silu", "swish": "silu"}
 FIELD_NAMES = {"pregamma_initial": "gamma_raw"}
 PUBLISHED_DEFAULTS = {"trainable": False, "gamma_raw": 0.45264}
-"""Fields of bases that published arguments leave out where they have these values."""
+"""Values of basis fields that published arguments omit."""
 
 KNOWN = (*REQUIRED, *DEFAULTS, *NO_ARCHITECTURE)
 """All arguments of GemNet-OC."""
 
 
 def check_names(arguments: Mapping[str, Any], owner: str, known: Sequence[str] = KNOWN) -> None:
-    """Refuse arguments that published models do not take, and warn of those that they no longer take.
+    """Refuse unknown arguments, and warn of deprecated ones.
 
     Args:
-        arguments: by name.
-        owner: what is said to take them.
-        known: those that it takes.
+        arguments: the arguments by name.
+        owner: the class, for messages.
+        known: the names of its arguments.
 
     Raises:
-        ArgumentError: an argument is unknown; suggests the right one.
+        ArgumentError: an argument is unknown; suggests a similar one.
     """
     unknown = [name for name in arguments if name not in known and name not in DEPRECATED]
     lines = [f"{owner} does not take the argument {name!r}{did_you_mean(name, known)}" for name in unknown]
@@ -160,25 +160,25 @@ def check_names(arguments: Mapping[str, Any], owner: str, known: Sequence[str] =
 
 
 def output_initialization(output_init: str) -> OutputInitialization:
-    """The initial weights of last layers that a published name chooses.
+    """Translate the published name of the initialization of last layers.
 
     Raises:
-        SpecError: there is none of this name.
+        SpecError: the name is unknown.
     """
     choice: OutputInitialization = translated("output_init", output_init, INITIALIZATION_NAMES)
     return choice
 
 
 def translated(argument: str, value: Any, names: Mapping[str, str]) -> Any:
-    """What specs call a value of a published argument.
+    """Translate the value of a published argument to its name in specs.
 
     Args:
-        argument: how errors call it.
-        value: a published name, in any case of letters.
-        names: ours by published ones.
+        argument: the argument, for errors.
+        value: a published name in upper or lower case.
+        names: names in specs by published names.
 
     Raises:
-        SpecError: there is none of this name; suggests the right one.
+        SpecError: the name is unknown; suggests a similar one.
     """
     if not isinstance(value, str) or value.lower() not in names:
         raise SpecError(f"{argument}={value!r} is unknown{did_you_mean(str(value), names)}")

@@ -1,7 +1,7 @@
-"""The keyword arguments of the published GemNet-T and GemNet-dT, as those of GemNet-OC, which say more.
+"""Keyword arguments of the published GemNet-T and GemNet-dT, translated to those of GemNet-OC.
 
-GemNet-T is GemNet-OC with triplets alone, no residual layers on atoms, and two things that GemNet-OC has no arguments
-for: stacks that always start with a dense layer, and numbers of output blocks that are added up.
+GemNet-T is GemNet-OC with triplet interactions only, without residual layers on atoms, and with two features that
+GemNet-OC has no arguments for: update layers always start with a dense layer, and output blocks are summed.
 """
 
 from __future__ import annotations
@@ -39,23 +39,19 @@ DEFAULTS: Mapping[str, Any] = {
     "activation": "swish",
     "num_elements": 83,
 }
-"""The optional arguments that define an architecture, and the values that published models take for them."""
+"""Optional arguments of the architecture with their published default values."""
 
 NAMES: Mapping[str, str] = {"emb_size_trip": "emb_size_trip_in", "emb_size_bil_trip": "emb_size_trip_out"}
-"""What GemNet-OC calls some of the arguments."""
+"""Names of arguments in GemNet-OC, if they differ."""
 
 
 def is_gemnet_t(arguments: Mapping[str, Any]) -> bool:
-    """Whether arguments are of GemNet-T: GemNet-OC has another name for one of them."""
+    """Return whether the arguments are those of GemNet-T, by a name that GemNet-OC does not have."""
     return "emb_size_bil_trip" in arguments
 
 
 def as_gemnet_oc(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of GemNet-OC that describe the same model, but for what `with_summed_read_out` changes.
-
-    Args:
-        arguments: all those of GemNet-T.
-    """
+    """Translate the complete arguments of GemNet-T to those of GemNet-OC, up to `with_summed_readout`."""
     width = arguments["emb_size_trip"]
     unread = dict.fromkeys(("emb_size_quad_in", "emb_size_quad_out", "emb_size_aint_in", "emb_size_aint_out"), width)
     return {
@@ -67,16 +63,16 @@ def as_gemnet_oc(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def with_summed_read_out(data: Mapping[str, Any]) -> dict[str, Any]:
-    """A spec of GemNet-OC, as plain mappings, with the reading-out of GemNet-T."""
-    old = data["read_out"]
+def with_summed_readout(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Replace the readout of a GemNet-OC spec, as plain data, by that of GemNet-T."""
+    old = data["readout"]
     return {
         **data,
         "blocks": {**data["blocks"], "update_projection": "always"},
-        "read_out": {"type": "summed", "layers": old["layers"], "initialization": old["initialization"]},
+        "readout": {"type": "summed", "layers": old["layers"], "initialization": old["initialization"]},
     }
 
 
 def from_gemnet_oc(arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """Those arguments of GemNet-OC that GemNet-T has too, under its names."""
+    """Select the arguments of GemNet-OC that GemNet-T has, under GemNet-T's names."""
     return {name: arguments[NAMES.get(name, name)] for name in (*REQUIRED, *DEFAULTS)}

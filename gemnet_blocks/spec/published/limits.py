@@ -1,4 +1,4 @@
-"""Cutoffs and neighbor caps of each edge set, by the rules of the published models."""
+"""Cutoffs and neighbor limits of each edge set by the rules of the published models."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from gemnet_blocks.errors import SpecError
 
 
 def cutoffs(arguments: Mapping[str, Any]) -> dict[str, float]:
-    """The cutoff of each edge set: main, quad, atom_edge and atom.
+    """Return the cutoffs in Å of the edge sets main, quad, atom_edge and atom.
 
-    One that is not given, or whose interaction is off, is main's; that of the atom set is then the greatest of all.
+    The default, also for disabled interactions, is the cutoff of main; for atom, it is the largest of all.
 
     Raises:
-        SpecError: one exceeds that of the atom set.
+        SpecError: a cutoff exceeds that of the atom set.
     """
     return _per_edge_set(arguments, "cutoff")
 
 
 def neighbor_caps(arguments: Mapping[str, Any]) -> dict[str, int]:
-    """The greatest number of neighbors in each edge set, by the rules of `cutoffs`; 0: as many as there are.
+    """Return the largest number of neighbors in each edge set, by the rules of `cutoffs`; 0 for no limit.
 
     Raises:
-        SpecError: one exceeds that of the atom set.
+        SpecError: a number exceeds that of the atom set.
     """
     return _per_edge_set(arguments, "max_neighbors")
 
 
 def neighbor_cap(count: int) -> int | None:
-    """A published number of neighbors as specs write it: 0 means no cap."""
+    """Translate a published number of neighbors to specs, in which None is no limit."""
     return count if count > 0 else None
 
 

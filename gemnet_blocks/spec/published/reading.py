@@ -1,4 +1,4 @@
-"""The spec that published keyword arguments describe."""
+"""Translation of published keyword arguments to specs."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from gemnet_blocks.spec.resolve import Spec, validate
 
 
 def from_published(arguments: Mapping[str, Any]) -> Spec:
-    """The spec of the model that published keyword arguments describe, with all rules of the published models.
+    """Translate published keyword arguments to a spec that follows all rules of the published models.
 
     Args:
-        arguments: the keyword arguments of GemNet-OC, or of GemNet-T, which are known by `emb_size_bil_trip`; optional
-            ones may be left out. Those that say nothing about the architecture (`use_pbc_single`, `otf_graph`,
-            `scale_file`) are ignored, deprecated ones with a warning.
+        arguments: the keyword arguments of GemNet-OC, or of GemNet-T, recognized by `emb_size_bil_trip`. Arguments
+            that do not affect the architecture (`use_pbc_single`, `otf_graph`, `scale_file`) are ignored, deprecated
+            ones with a warning.
 
     Raises:
         SpecError: an argument is missing, unknown or invalid.
@@ -42,7 +42,7 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
     arguments = {name: plain(value) for name, value in arguments.items()}
     if gemnet_t.is_gemnet_t(arguments):
         given = _complete(arguments, gemnet_t.REQUIRED, gemnet_t.DEFAULTS, "GemNet-T")
-        data = gemnet_t.with_summed_read_out(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
+        data = gemnet_t.with_summed_readout(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
         names = {theirs: ours for ours, theirs in gemnet_t.NAMES.items()}
     else:
         data, names = _data(_complete(arguments, REQUIRED, DEFAULTS, "GemNet-OC")), {}
@@ -53,7 +53,7 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
 def _complete(
     arguments: Mapping[str, Any], required: Sequence[str], defaults: Mapping[str, Any], owner: str
 ) -> dict[str, Any]:
-    """The arguments with default values, where names and switches are right."""
+    """Check names and booleans, and add default values."""
     check_names(arguments, owner, (*required, *defaults, *NO_ARCHITECTURE))
     missing = [name for name in required if name not in arguments]
     if missing:
@@ -66,7 +66,7 @@ def _complete(
 
 
 def _data(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The spec that complete arguments of GemNet-OC describe, as plain mappings."""
+    """Translate complete arguments of GemNet-OC to the plain data of a spec."""
     return {
         "elements": given["num_elements"],
         "sizes": {
@@ -94,7 +94,7 @@ def _data(given: Mapping[str, Any]) -> dict[str, Any]:
             "atom": given["num_atom_emb_layers"],
         },
         "interactions": _interactions(given),
-        "read_out": {
+        "readout": {
             "type": "concatenated",
             "layers": given["num_atom"],
             "after_atom": given["num_output_afteratom"],
@@ -125,11 +125,11 @@ def _graphs(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _tags(tags: Any) -> list[int] | None:
-    """Tags as specs write them: all three are all atoms, and then structures need none."""
+    """Translate tags; all three of them select all atoms, for which structures need no tags."""
     try:
         numbers = [operator.index(tag) for tag in tags]
     except TypeError:
-        raise SpecError(f"qint_tags must be a list of whole numbers or None, got {tags!r}") from None
+        raise SpecError(f"qint_tags must be a list of integers or None, got {tags!r}") from None
     return None if set(numbers) >= {0, 1, 2} else numbers
 
 
@@ -138,7 +138,7 @@ def _bases(given: Mapping[str, Any]) -> dict[str, Any]:
     angular = given["rbf_spherical"]
     count = {"count": given["num_spherical"]}
     spherical = _part("sbf", given["sbf"] or {"name": "spherical_harmonics"}, SPHERICAL_NAMES) | count
-    # one angle alone leaves some bases undefined, which does not matter where nothing reads them
+    # some spherical bases need two functions; without quadruplets no layer reads them
     unread = given["num_spherical"] == 1 and not given["quad_interaction"]
     return {
         "radial": radial,
@@ -152,7 +152,7 @@ def _bases(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _interactions(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The interactions that are on. Those between atoms and edges have the widths of triplets."""
+    """Translate the enabled interactions; atom-edge and edge-atom have the sizes of triplets."""
     switches = {
         "triplet": ("trip", True),
         "quadruplet": ("quad", given["quad_interaction"]),
@@ -176,7 +176,7 @@ def _forces(given: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _part(argument: str, value: Any, names: Mapping[str, str]) -> dict[str, Any]:
-    """A published {"name": …, …} as a part of a spec."""
+    """Translate a published {"name": …, …} to a part of a spec."""
     if not isinstance(value, Mapping) or not isinstance(value.get("name"), str):
         raise SpecError(f"{argument} must be a dictionary with an entry 'name', got {value!r}")
     fields: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""The published keyword arguments that describe a spec."""
+"""Translation of specs to published keyword arguments."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from gemnet_blocks.spec.resolve import Spec
 
 
 def to_published(spec: Spec) -> dict[str, Any]:
-    """The published keyword arguments that describe the same architecture: of GemNet-T where read-outs are summed.
+    """Translate a spec to published keyword arguments: those of GemNet-T for summed readouts, else of GemNet-OC.
 
     Raises:
-        SpecError: there are none: the spec has what published models have not.
+        SpecError: the published models do not have a feature of the spec.
     """
     interactions = {name: options.model_dump() for name, options in spec.interactions.items()}
     triplet = interactions.get("triplet", {})
-    # the widths of an absent interaction mean nothing; any will do
+    # the sizes of an absent interaction have no effect
     quad_widths = interactions.get("quadruplet", triplet)
     atom_widths = interactions.get("atom_atom", triplet)
     graphs, forces = spec.graphs, spec.heads.forces
-    read_out = spec.read_out.model_dump()
-    summed = isinstance(spec.read_out, SummedOptions)
+    readout = spec.readout.model_dump()
+    summed = isinstance(spec.readout, SummedOptions)
     if summed:
-        read_out |= {"after_atom": 0, "network": 0}
+        readout |= {"after_atom": 0, "network": 0}
     bases = spec.bases.model_dump()
     try:
         arguments = {
@@ -51,9 +51,9 @@ def to_published(spec: Spec) -> dict[str, Any]:
             "num_after_skip": spec.blocks.after_skip,
             "num_concat": spec.blocks.concatenation,
             "num_atom": spec.blocks.update,
-            "num_output_afteratom": read_out["after_atom"],
+            "num_output_afteratom": readout["after_atom"],
             "num_atom_emb_layers": spec.blocks.atom,
-            "num_global_out_layers": read_out["network"],
+            "num_global_out_layers": readout["network"],
             "regress_forces": forces is not None,
             "direct_forces": isinstance(forces, DirectForcesOptions),
             "use_pbc": spec.neighbors.periodic,
@@ -69,8 +69,8 @@ def to_published(spec: Spec) -> dict[str, Any]:
             "extensive": spec.heads.energy.reduce == "sum",
             "forces_coupled": isinstance(forces, DirectForcesOptions) and forces.coupled,
             "output_init": "HeOrthogonal"
-            if read_out["initialization"] == "he_orthogonal"
-            else read_out["initialization"],
+            if readout["initialization"] == "he_orthogonal"
+            else readout["initialization"],
             "activation": None if spec.activation == "identity" else spec.activation,
             "quad_interaction": "quadruplet" in interactions,
             "atom_edge_interaction": "atom_edge" in interactions,
@@ -90,18 +90,18 @@ def to_published(spec: Spec) -> dict[str, Any]:
         tags = graphs["quad"].tags if "quadruplet" in interactions else None
         arguments["qint_tags"] = tags and list(tags)
     except KeyError as error:
-        raise SpecError(f"no published arguments describe this spec: it has no {error.args[0]!r}") from error
+        raise SpecError(f"published arguments cannot describe this spec, which has no {error.args[0]!r}") from error
     if summed:
         arguments = gemnet_t.from_gemnet_oc(arguments)
     again = from_published(arguments)
-    if "quadruplet" not in interactions:  # nothing reads dihedral angles then
+    if "quadruplet" not in interactions:  # no layer reads dihedral angles
         unread: dict[str, Any] = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
         if summed:
             unread["sizes.spherical"] = 1
         again, spec = (one.patch(unread) for one in (again, spec))
     if again.content_hash != spec.content_hash:
         differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))
-        raise SpecError(f"no published arguments describe this spec; they have no way to say: {differences}")
+        raise SpecError(f"published arguments cannot describe this spec, because they do not include {differences}")
     return arguments
 
 

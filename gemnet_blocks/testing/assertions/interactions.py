@@ -126,7 +126,7 @@ bases:
   circular: {{type: legendre, count: 3}}
   spherical: {{type: legendre_outer, count: 3}}
 blocks: {{count: 2, before_skip: 1, after_skip: 1, concatenation: 1, update: 1, atom: 1}}
-read_out: {{type: concatenated, layers: 1, after_atom: 1, network: 1}}
+readout: {{type: concatenated, layers: 1, after_atom: 1, network: 1}}
 heads: {{energy: {{reduce: sum}}, forces: {{type: gradient}}}}
 """
 

@@ -34,7 +34,7 @@ interactions:
   atom_edge: {down: 4, up: 4}
   edge_atom: {down: 4, up: 4}
   atom_atom: {down: 4, up: 4}
-read_out: {type: concatenated, layers: 1, after_atom: 1, network: 1}
+readout: {type: concatenated, layers: 1, after_atom: 1, network: 1}
 heads: {forces: {type: direct}}
 """
 """GemNet-OC with all its parts and small sizes."""
@@ -72,7 +72,7 @@ def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements
         **{f"blocks.{name}": _COUNTS for name in _BLOCKS},
         "blocks.update_projection": st.sampled_from(("if_needed", "always")),
         **_interactions(base),
-        "read_out": _read_outs(),
+        "readout": _readouts(),
         "heads.energy.reduce": st.sampled_from(("sum", "mean")),
         "heads.forces": st.none()
         | _mapping("direct", coupled=st.booleans())
@@ -163,7 +163,7 @@ def _bases() -> Values:
     }
 
 
-def _read_outs() -> Patches:
+def _readouts() -> Patches:
     initialization = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
     counts = {name: _COUNTS for name in ("layers", "after_atom", "network")}
     summed = {"layers": _COUNTS, "projection": st.sampled_from(("if_needed", "always"))}
@@ -200,7 +200,7 @@ POSITIVE = ("cutoff", "fade_width", "width", "tie_tolerance")
 """Numbers that are no integers and must not be negative."""
 CHOICES = ("activation", "ties", "symmetrize", "reduce", "initialization", "update_projection")
 """Text that must be one of few words."""
-PART_TYPES = ("radial", "angular_radial", "envelope", "circular", "spherical", "read_out")
+PART_TYPES = ("radial", "angular_radial", "envelope", "circular", "spherical", "readout")
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from synthetic_learners import SyntheticLearner, small_spec
 from gemnet_blocks.ablation import Study
 from gemnet_blocks.ablation.study_file import read_study
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import load_spec
 from gemnet_blocks.spec.document import dump
 
 STUDY = """\
@@ -88,6 +89,32 @@ def test_null_removes_a_variant(tmp_path: Path) -> None:
 def test_changes_meet_dotted_paths(tmp_path: Path) -> None:
     study = read_study(written(tmp_path), {"variants.dotted.bases.circular.count": 1})
     assert study.patches["dotted"].data == {"bases": {"circular": {"count": 1}}}
+
+
+def test_a_base_that_the_library_ships(tmp_path: Path) -> None:
+    path = written(tmp_path, STUDY.replace("base: base.yaml", "base: symmetric"))
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "study.yaml").write_text("extends: ../study.yaml\n")
+    assert read_study(path).base == read_study(tmp_path / "inner" / "study.yaml").base == load_spec("symmetric")
+
+
+def test_earlier_names_of_sections_meet_todays_in_bases_and_variants(tmp_path: Path) -> None:
+    base, variant = "{extends: base.yaml, read_out: {layers: 3}}", "{read_out.layers: 2, readout.network: 2}"
+    text = STUDY.replace("base: base.yaml", f"base: {base}").replace(
+        "{bases.circular.count: 2}", "{read_out.layers: 2}"
+    )
+    assert read_study(written(tmp_path, text)).patches["dotted"].data == {"readout": {"layers": 2}}
+    (tmp_path / "more.yaml").write_text(
+        "extends: study.yaml\nbase: {readout: {network: 3}}\nvariants: {dotted: {readout: {network: 2}}}\n"
+    )
+    study = read_study(tmp_path / "more.yaml", {"variants.dotted.read_out.after_atom": 2, "base.readout.after_atom": 3})
+    assert study.patches["dotted"].data == {"readout": {"layers": 2, "network": 2, "after_atom": 2}}
+    found = study.base.readout.model_dump()
+    assert [found[name] for name in ("layers", "network", "after_atom")] == [3, 3, 3]
+    message = (
+        "study.yaml:4: variants.dotted: read_out: is the earlier name of 'readout', which is given too: remove one"
+    )
+    assert message in problems(tmp_path, STUDY.replace("{bases.circular.count: 2}", variant))
 
 
 @pytest.mark.parametrize("base", ["base.yaml", "{extends: base.yaml, sizes: {edge: 11}}"])

@@ -47,7 +47,7 @@ def test_differences_are_listed(tmp_path: Path) -> None:
         ({"sizes": {"edge": 8, "atom": 9}}, "sizes.edge: is 8 in the base already"),
         ({"sizes.egde": 9}, "variants.wrong: sizes.egde: unknown field; did you mean 'edge'?"),
         ({"interactions.quadrplet": None}, "nothing of this name to remove; did you mean 'quadruplet'?"),
-        ({"interactions.quadruplet.down": "many"}, "interactions.quadruplet.down: must be a whole number"),
+        ({"interactions.quadruplet.down": "many"}, "interactions.quadruplet.down: must be an integer"),
         ({"bases.spherical": None}, "variants.wrong: "),
         ({"graphs.quad": None}, "variants.wrong: "),
         ({"neighbors.fade_width": 0.7}, "variants.wrong: computes the same as 'base': what differs is not used"),
@@ -55,12 +55,12 @@ def test_differences_are_listed(tmp_path: Path) -> None:
         ({"execution.angluar": "explicit"}, "execution.angluar: unknown field; did you mean 'angular'?"),
         (
             {"execution.angular": "fast"},
-            "variants.wrong: execution.angular: must be 'auto', 'factorised' or 'explicit' or a mapping of fields, got "
+            "variants.wrong: execution.angular: must be 'auto', 'factorized' or 'explicit' or a mapping of fields, got "
             "'fast'",
         ),
         (
             {"execution.angular": {"triplet": "fast"}},
-            "variants.wrong: execution.angular.triplet: must be 'auto', 'factorised' or 'explicit', got 'fast'",
+            "variants.wrong: execution.angular.triplet: must be 'auto', 'factorized' or 'explicit', got 'fast'",
         ),
         ({"execution.memory_budget": -1}, "variants.wrong: execution.memory_budget: must be greater than 0, got -1"),
         ({"execution.angular": "auto"}, "execution.angular: is auto in the base already"),

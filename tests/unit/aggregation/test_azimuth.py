@@ -9,6 +9,7 @@ from torch import Tensor
 from gemnet_blocks.aggregation.quadruplets import frames, harmonics, with_gate
 from gemnet_blocks.basis.spherical import LegendreOuter
 from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear
+from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets
 
 RULES = (RightAngle(), SmoothCollinear(), SmoothCollinear(0.4))
@@ -75,7 +76,8 @@ def chains_of_four() -> tuple[Tensor, Tensor, Tensor]:
 def test_products_are_the_functions_of_dihedral_angles(rule: CollinearRule) -> None:
     u_ca, u_db, u_ba = chains_of_four()
     each = torch.arange(len(u_ba))
-    quadruplets = Quadruplets(Triplets(each, each), Triplets(each, each), each, each)
+    single = segments(each, len(each))
+    quadruplets = Quadruplets(Triplets(each, each, single), Triplets(each, each, single), each, each, single)
     dihedral = rule(torch.linalg.cross(u_ca, u_ba), torch.linalg.cross(u_db, u_ba), quadruplets)
     basis = LegendreOuter(COUNT)
     series = basis.azimuthal_series()

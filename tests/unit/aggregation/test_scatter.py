@@ -11,7 +11,7 @@ import torch
 from helpers import assert_close, assert_same_function
 from torch import Tensor
 
-from gemnet_blocks.aggregation.scatter import ScatterSums, Sums, TorchSums, sums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.graph.ragged import segments
 
 needs_torch_scatter = pytest.mark.skipif(
@@ -21,7 +21,7 @@ needs_torch_scatter = pytest.mark.skipif(
 
 @pytest.fixture(params=["torch", pytest.param("torch_scatter", marks=needs_torch_scatter)])
 def backend(request: pytest.FixtureRequest) -> Sums:
-    return sums(request.param)
+    return Sums(request.param)
 
 
 def random(*shape: int) -> Tensor:
@@ -129,9 +129,9 @@ def test_the_type_of_the_values_is_kept(backend: Sums, dtype: torch.dtype) -> No
     assert backend.weighted(values, index, segments(index, 2))(values).dtype == dtype
 
 
-def test_names_choose_the_implementation() -> None:
-    assert isinstance(sums(), TorchSums)
-    assert isinstance(sums("torch"), TorchSums)
+def test_unknown_packages_are_refused() -> None:
+    with pytest.raises(ValueError, match="expected sums='torch' or 'torch_scatter', got 'scatter'"):
+        Sums("scatter")  # type: ignore[arg-type]
 
 
 def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,4 +144,4 @@ def test_a_missing_package_is_named_with_the_way_out(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(builtins, "__import__", without_torch_scatter)
     with pytest.raises(ImportError, match=r"gemnet_blocks\[pyg\].*sums='torch'"):
-        ScatterSums()
+        Sums("torch_scatter")

@@ -105,7 +105,7 @@ def test_pickles_copies_and_moves(cls):
 @all_classes
 @pytest.mark.parametrize("count", [0, -3])
 def test_wrong_count(cls, count):
-    with pytest.raises(ValueError, match=f"{cls.__name__}: count must be a whole number .*, got {count}"):
+    with pytest.raises(ValueError, match=f"{cls.__name__}: count must be an integer .*, got {count}"):
         cls(count)
 
 

@@ -100,7 +100,7 @@ def test_pickles_and_copies(envelope):
 
 @pytest.mark.parametrize("exponent", [0, -1])
 def test_wrong_exponent(exponent):
-    with pytest.raises(ValueError, match=f"Polynomial: exponent must be a whole number of at least 1, got {exponent}"):
+    with pytest.raises(ValueError, match=f"Polynomial: exponent must be an integer of at least 1, got {exponent}"):
         Polynomial(exponent)
 
 

@@ -269,7 +269,7 @@ def test_cutoff_of_a_wrong_type(cls, cutoff):
 @all_classes
 @pytest.mark.parametrize("count", [0, -3])
 def test_wrong_count(cls, count):
-    with pytest.raises(ValueError, match=f"{cls.__name__}: count must be a whole number .*, got {count}"):
+    with pytest.raises(ValueError, match=f"{cls.__name__}: count must be an integer .*, got {count}"):
         cls(6.0, count)
 
 

@@ -198,7 +198,7 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         (["--units", "eV", "--energy", "total", "--length", "mile"], "--length: 'mile' is no unit of length"),
         (["--units", "eV", "--energy", "total", "--split", "test"], "--split is for training configs"),
         (["--units", "eV", "--energy", "total", "--group-pattern", "a"], "--group-pattern needs .*--group"),
-        (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is no assignment"),
+        (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is not an assignment"),
         (["--units", "eV", "--energy", "total", "--stress", "unit=furlong"], "--stress unit: 'furlong' is no unit"),
         (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
         (["--units", "eV", "--energy", "total", "--plot"], "give --output"),

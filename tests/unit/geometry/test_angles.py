@@ -16,12 +16,14 @@ from gemnet_blocks.geometry.angles import (
     triplet_cosines,
 )
 from gemnet_blocks.geometry.graphs import Graphs
+from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 
 ONE = torch.zeros(1, dtype=torch.long)
-SINGLE = Quadruplets(Triplets(ONE, ONE + 1), Triplets(ONE, ONE), ONE, ONE)
+ALONE = segments(ONE, 1)
+SINGLE = Quadruplets(Triplets(ONE, ONE + 1, ALONE), Triplets(ONE, ONE, ALONE), ONE, ONE, ALONE)
 """The one quadruplet of the edges (c→a, d→b) around the only middle edge."""
 
 

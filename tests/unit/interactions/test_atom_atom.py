@@ -16,7 +16,7 @@ from helpers import (
 )
 
 from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.graph.index_sets import AtomPairRequest
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction, SharedAtomAtomGeometry
 from gemnet_blocks.structures import Structures
@@ -28,7 +28,7 @@ def atom_atom_block() -> AtomAtomInteraction:
 
 
 def shared_geometry(plan: AngularPlan = EXPLICIT, graph: str = "atom") -> SharedAtomAtomGeometry:
-    return SharedAtomAtomGeometry(graph, radial_count=3, radial_size=2, sums=TorchSums())
+    return SharedAtomAtomGeometry(graph, radial_count=3, radial_size=2, sums=Sums())
 
 
 def test_equals_the_oracle(any_structures: Structures) -> None:

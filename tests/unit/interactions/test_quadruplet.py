@@ -6,7 +6,7 @@ import pytest
 import torch
 from ase import Atoms
 from helpers import (
-    FACTORISED,
+    FACTORIZED,
     KINDS,
     SMOOTH,
     assert_close,
@@ -25,7 +25,7 @@ from helpers import (
 from torch import nn
 
 from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics
 from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear
@@ -40,7 +40,7 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 
 REQUEST = QuadrupletRequest("main", "quad")
-EVERY_PLAN = pytest.mark.parametrize("plan", [EXPLICIT, *FACTORISED], ids=str)
+EVERY_PLAN = pytest.mark.parametrize("plan", [EXPLICIT, *FACTORIZED], ids=str)
 
 
 def quadruplet_block() -> QuadrupletInteraction:
@@ -62,9 +62,14 @@ def shared_geometry(
         spherical=spherical or LegendreOuter(3),
         spherical_projection=RadialAngularProjection(radial_count=4, angular_count=9, size=3),
         collinear=collinear or RightAngle(),
-        sums=TorchSums(),
+        sums=Sums(),
         plan=plan,
     )
+
+
+def parts(plan: AngularPlan, graph: str = "quad") -> tuple[QuadrupletInteraction, SharedQuadrupletGeometry]:
+    """An interaction and its geometry in float64, evaluated by a plan."""
+    return executed(plan, quadruplet_block().double()), executed(plan, shared_geometry(plan, graph=graph).double())
 
 
 def test_equals_the_oracle(any_structures: Structures) -> None:
@@ -94,7 +99,7 @@ def test_middle_edges_between_an_atom_and_its_own_images(plan: AngularPlan) -> N
     # Images lie on lines, where derivatives of the dihedral angle are of the order of 10⁹; along the axes of the cell
     # the directions are exact, and so are the values.
     atoms = Atoms("CO", positions=[[0.1, 0.2, 0.0], [0.9, 1.4, 0.8]], cell=[2.1, 7, 7], pbc=True)
-    block, shared = quadruplet_block().double(), shared_geometry(plan, graph="main").double()
+    block, shared = parts(plan, graph="main")
     graphs = graphs_of(Structures.from_ase(atoms), shared.requests)
     main = graphs.main.edges
     on_a_line = [
@@ -104,8 +109,7 @@ def test_middle_edges_between_an_atom_and_its_own_images(plan: AngularPlan) -> N
     ]
     assert len(on_a_line) == 4  # both images of each atom, each seen from the other
     radial, embeddings = radial_values(graphs), random_embeddings(graphs, 5, 6)
-    with executed(plan):
-        fast = block(embeddings, shared(graphs, radial))
+    fast = block(embeddings, shared(graphs, radial))
     assert_close(fast, oracles.quadruplet(block, shared, embeddings, graphs, radial))
 
 
@@ -123,15 +127,14 @@ def test_derivatives() -> None:
 @pytest.mark.parametrize("kind", ["coincident atoms", "collinear atoms"])
 def test_derivatives_are_finite_where_angles_are_undefined(kind: str, plan: AngularPlan) -> None:
     structures = differentiable(KINDS[kind]())
-    block, shared = quadruplet_block().double(), shared_geometry(plan).double()
+    block, shared = parts(plan)
     graphs = graphs_of(structures, shared.requests)
     assert listed(graphs) > 0
     embeddings = random_embeddings(graphs, 5, 6)
-    with executed(plan):
-        result = block(embeddings, shared(graphs, radial_values(graphs)))
-        (first,) = torch.autograd.grad(result.square().sum(), structures.positions, create_graph=True)
-        inputs = [structures.positions, embeddings.edges, *block.parameters()]
-        second = gradients(first, inputs, torch.randn_like(first))
+    result = block(embeddings, shared(graphs, radial_values(graphs)))
+    (first,) = torch.autograd.grad(result.square().sum(), structures.positions, create_graph=True)
+    inputs = [structures.positions, embeddings.edges, *block.parameters()]
+    second = gradients(first, inputs, torch.randn_like(first))
     assert all(gradient.isfinite().all() for gradient in (first, *second))
     assert any((gradient != 0).any() for gradient in second)
 
@@ -141,13 +144,12 @@ def test_the_end_edges_of_a_chain_exchange_messages(plan: AngularPlan) -> None:
     # c→a←b←d with edges only between neighbors: c→a receives from d→b, and its reverse along the opposite chain
     chain = Atoms("C4", positions=[[0, 2.0, 0], [0, 0, 0], [2.0, 0, 0], [2.0, 0, 2.0]])
     rules = edge_set_rules() | {"main": edge_set_rules()["main"].model_copy(update={"cutoff": 2.1})}
-    block, shared = quadruplet_block().double(), shared_geometry(plan).double()
+    block, shared = parts(plan)
     builder = GraphBuilder(rules, ["atom", "atom_edge", "quad"], shared.requests, VesinSearch())
     graphs = graphs_by(builder, Structures.from_ase(chain))
     edges = oracles.edges_of(graphs.main.edges)
     embeddings = random_embeddings(graphs, 5, 6)
-    with executed(plan):
-        result = block(embeddings, shared(graphs, radial_values(graphs)))
+    result = block(embeddings, shared(graphs, radial_values(graphs)))
     received = {}
     for e, edge in enumerate(edges):
         (gradient,) = torch.autograd.grad(result[e].sum(), embeddings.edges, retain_graph=True)
@@ -166,7 +168,7 @@ def test_the_end_edges_of_a_chain_exchange_messages(plan: AngularPlan) -> None:
 
 @EVERY_PLAN
 def test_messages_are_zero_without_quadruplets(plan: AngularPlan) -> None:
-    block, shared = quadruplet_block().double(), shared_geometry(plan).double()
+    block, shared = parts(plan)
     graphs = graphs_of(KINDS["no triplets"](), shared.requests)
     result = block(random_embeddings(graphs, 5, 6), shared(graphs, radial_values(graphs)))
     assert_close(result, torch.zeros(2, 6, dtype=torch.float64))

@@ -187,7 +187,7 @@ def test_gathered_rows_count_once_per_term_of_the_sum() -> None:
     spec, structures = small_spec(blocks__count=1), Structures.from_ase(molecule(6))
     found = [
         fit_scales(build(spec, seed=0, execution=Execution(angular=way)).double(), [structures], rows="gathered")
-        for way in ("explicit", "factorised")
+        for way in ("explicit", "factorized")
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-9)
     model = build(spec, seed=0).double()

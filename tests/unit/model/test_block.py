@@ -8,7 +8,7 @@ import torch
 from helpers import KINDS, assert_close, assert_same_function, graphs_of, random_embeddings, set_random_scales
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.model.block import Block, BlockOptions
@@ -55,7 +55,7 @@ class FromAtoms(FromEdges):
 
 
 def block_of(interactions: dict[str, Interaction[Any]], **layers: int) -> Block:
-    module = Block(SIZES, BlockOptions(count=1, **(LAYERS | layers)), interactions, TorchSums()).double()
+    module = Block(SIZES, BlockOptions(count=1, **(LAYERS | layers)), interactions, Sums()).double()
     set_random_scales(module)
     return module
 

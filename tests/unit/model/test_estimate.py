@@ -80,10 +80,10 @@ def gradient_estimate(task: Task) -> Estimate:
     ("forces", "plan", "task", "config"),
     [
         ("direct", "explicit", "train", "gemnet-oc"),
-        ("direct", "factorised", "energy", "triplets-only"),
+        ("direct", "factorized", "energy", "triplets-only"),
         ("gradient", "auto", "train", "triplets-only"),
         ("gradient", "auto", "predict", "gemnet-oc"),
-        (None, "factorised", "train", "triplets-only"),
+        (None, "factorized", "train", "triplets-only"),
     ],
 )
 def test_estimates_equal_measurements(forces: str | None, plan: str, task: Task, config: str):
@@ -100,8 +100,8 @@ def test_estimates_equal_measurements(forces: str | None, plan: str, task: Task,
     ("config", "plan"),
     [
         ("gemnet-oc", "explicit"),
-        ("gemnet-oc", "factorised"),
-        ("symmetric", "factorised"),
+        ("gemnet-oc", "factorized"),
+        ("symmetric", "factorized"),
         ("scaled-bases", "explicit"),
     ],
 )
@@ -157,9 +157,9 @@ def test_the_model_is_left_as_it_was():
     ("atoms", "plan", "task"),
     [
         ([], "explicit", "energy"),
-        ([Atoms()], "factorised", "predict"),
+        ([Atoms()], "factorized", "predict"),
         ([Atoms("H", tags=[1])], "explicit", "train"),
-        ([Atoms("H2", [[0, 0, 0], [0, 0, 30]], tags=[1, 1])], "factorised", "energy"),
+        ([Atoms("H2", [[0, 0, 0], [0, 0, 30]], tags=[1, 1])], "factorized", "energy"),
     ],
 )
 def test_structures_without_edges(atoms: list[Atoms], plan: str, task: Task):

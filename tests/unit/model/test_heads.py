@@ -7,7 +7,7 @@ import torch
 from helpers import KINDS, SMOOTH, assert_close, assert_same_function, differentiable, graphs_of
 from torch import Tensor
 
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.model.heads import DirectForces, DynamicScale, Energy, GradientForces
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -19,13 +19,13 @@ from gemnet_blocks.testing import oracles
 def test_energy_equals_the_oracle(any_structures: Structures, reduce: str) -> None:
     atoms = torch.randn(any_structures.atom_count, dtype=torch.float64, requires_grad=True)
     arguments = (atoms, any_structures.structure, len(any_structures))
-    assert_same_function(Energy(reduce, TorchSums())(*arguments), oracles.energy(*arguments, reduce), [atoms])
+    assert_same_function(Energy(reduce, Sums())(*arguments), oracles.energy(*arguments, reduce), [atoms])
 
 
 def test_structures_without_atoms_have_no_energy() -> None:
     atoms, structure = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1, 1, 3])
-    assert Energy("sum", TorchSums())(atoms, structure, 5).tolist() == [0, 3, 0, 6, 0]
-    assert Energy("mean", TorchSums())(atoms, structure, 5).tolist() == [0, 1.5, 0, 6, 0]
+    assert Energy("sum", Sums())(atoms, structure, 5).tolist() == [0, 3, 0, 6, 0]
+    assert Energy("mean", Sums())(atoms, structure, 5).tolist() == [0, 1.5, 0, 6, 0]
 
 
 # -- direct forces ----------------------------------------------------------------------------------------------------
@@ -36,7 +36,7 @@ def test_direct_forces_equal_the_oracle(any_structures: Structures, coupled: boo
     structures = differentiable(any_structures)
     main = graphs_of(structures).main
     magnitude = torch.randn(main.edges.count, dtype=torch.float64, requires_grad=True)
-    fast = DirectForces(coupled, TorchSums())(magnitude, main)
+    fast = DirectForces(coupled, Sums())(magnitude, main)
     slow = oracles.direct_forces(magnitude, main, coupled)
     assert_same_function(fast, slow, [magnitude, structures.positions])
 
@@ -46,7 +46,7 @@ def test_coupled_forces_add_up_to_zero_and_others_do_not(kind: str) -> None:
     structures = KINDS[kind]()
     main = graphs_of(structures).main
     magnitude = torch.randn(main.edges.count, dtype=torch.float64)
-    coupled, free = (DirectForces(choice, TorchSums())(magnitude, main) for choice in (True, False))
+    coupled, free = (DirectForces(choice, Sums())(magnitude, main) for choice in (True, False))
     assert_close(coupled.sum(dim=0), torch.zeros(3, dtype=torch.float64))
     assert free.sum(dim=0).abs().max() > 0.1
     assert coupled.abs().max() > 0.1

@@ -7,7 +7,7 @@ import torch
 from helpers import KINDS, assert_close, assert_same_function, graphs_of, random_embeddings, set_random_scales
 from torch import Tensor
 
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Sizes
 from gemnet_blocks.layers.dense import residuals
@@ -38,7 +38,7 @@ def geometry_of(graphs: Graphs, radial: Tensor) -> Geometry:
 
 def output_block(after_atom: int = 1, edges: bool = True, edge_size: int = 6) -> ConcatenatedOutputBlock:
     module = ConcatenatedOutputBlock(
-        AtomUpdate(edge_size, 5, radial_size=2, residual_count=1, sums=TorchSums()),
+        AtomUpdate(edge_size, 5, radial_size=2, residual_count=1, sums=Sums()),
         residuals(after_atom, 5) if after_atom else None,
         residuals(1, edge_size) if edges else None,
         edge_size=edge_size,
@@ -136,7 +136,7 @@ def test_reading_out_makes_a_number_per_atom_and_per_edge() -> None:
 def test_options_set_the_numbers_of_layers(after_atom: int, edges: bool) -> None:
     options = ConcatenatedOptions(layers=3, after_atom=after_atom, network=1, initialization="zeros")
     sizes: dict[str, Any] = {"atom": 5, "edge": 6, "radial": 2, "circular": 1, "spherical": 1}
-    context = ReadOutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=TorchSums())
+    context = ReadOutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=Sums())
     block = ConcatenatedReadOut.output_block(options, context)
     assert len(block.update.layers) == 1 + 3  # a dense layer between the different widths
     assert (len(block.after_atom) if block.after_atom is not None else 0) == after_atom

@@ -45,10 +45,10 @@ def test_it_says_how_sums_are_computed():
     assert chosen == {
         "neighbor search": "torch",
         "sums over edges": "torch",
-        "sums of triplet": "factorised",
+        "sums of triplet": "factorized",
         "sums of quadruplet": "explicit",
-        "sums of atom_edge": "factorised",
-        "sums of edge_atom": "factorised",
+        "sums of atom_edge": "factorized",
+        "sums of edge_atom": "factorized",
         "atoms at once": "at most 128",
         "products of matrices": "float32",
         "memory budget": "none",

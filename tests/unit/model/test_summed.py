@@ -7,7 +7,7 @@ import torch
 from helpers import assert_close, assert_same_function, graphs_of, random_embeddings, set_random_scales
 from torch import Tensor
 
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.interactions.interaction import Sizes
 from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.model.readout import (
@@ -24,7 +24,7 @@ from gemnet_blocks.testing import oracles
 
 def context(edges: bool = True, edge_size: int = 6) -> ReadOutContext:
     sizes: dict[str, Any] = {"atom": 5, "edge": edge_size, "radial": 2, "circular": 1, "spherical": 1}
-    return ReadOutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=TorchSums())
+    return ReadOutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=Sums())
 
 
 @pytest.mark.parametrize("edges", [True, False])

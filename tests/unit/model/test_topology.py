@@ -88,7 +88,7 @@ def model_of(variant: str, angular: Any) -> GemNet:
     return build(spec, seed=0, execution=Execution(angular=angular))
 
 
-@pytest.mark.parametrize("angular", ["explicit", "factorised"])
+@pytest.mark.parametrize("angular", ["explicit", "factorized"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_what_follows_the_topology_never_waits(variant: str, angular: str) -> None:
     model, structures = model_of(variant, angular), crystals()

@@ -5,7 +5,7 @@ import torch
 from helpers import KINDS, assert_same_function, graphs_of, set_random_scales
 from torch import Tensor
 
-from gemnet_blocks.aggregation.scatter import TorchSums
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.layers.dense import Dense, Residual
 from gemnet_blocks.model.block import AtomUpdate, stack
 from gemnet_blocks.structures import Structures
@@ -17,7 +17,7 @@ def random(*shape: int) -> Tensor:
 
 
 def atom_update(edge_size: int = 4, atom_size: int = 5) -> AtomUpdate:
-    module = AtomUpdate(edge_size, atom_size, radial_size=2, residual_count=2, sums=TorchSums()).double()
+    module = AtomUpdate(edge_size, atom_size, radial_size=2, residual_count=2, sums=Sums()).double()
     set_random_scales(module)
     return module
 

@@ -33,7 +33,7 @@ interactions:
   atom_edge: {down: 4, up: 4}
   edge_atom: {down: 4, up: 4}
   atom_atom: {down: 4, up: 4}
-read_out: {type: concatenated, layers: 1, after_atom: 1, network: 1}
+readout: {type: concatenated, layers: 1, after_atom: 1, network: 1}
 heads:
   energy: {reduce: sum}
   forces: {type: direct}

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from ase.build import add_adsorbate, fcc111, molecule
 from small_specs import NAMES, SMALL, error_of, small_spec
 from test_catalog import Step
@@ -157,11 +158,11 @@ def test_the_same_kind_twice_on_another_graph(kind: str) -> None:
 def test_an_import_path_is_not_followed() -> None:
     spec = small_spec({"interactions.mine.type": "antigravity:Block", "bases.envelope.type": "step"})
     assert error_of(build, spec).splitlines() == [
-        "patch: bases.envelope.type: unknown envelope 'step' (if it is a class of your own, write "
+        "patch: bases.envelope.type: unknown envelope 'step' (for a custom class, write "
         "`type: module:Class` and allow imports, or pass extra={'step': ...}); known: polynomial, exponential",
-        "patch: interactions.mine.type: antigravity:Block would import code, from the module antigravity: if you trust "
-        "whoever wrote this file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the "
-        "class, extra={'antigravity:Block': ...}",
+        "patch: interactions.mine.type: antigravity:Block would import code from the module antigravity: if you trust "
+        "the author of this file, allow it with `--allow-imports`, in Python with allow_imports=True; or pass the "
+        "class with extra={'antigravity:Block': ...}",
     ]
 
 
@@ -193,7 +194,7 @@ def test_weights_do_not_depend_on_the_order_in_a_file() -> None:
 
 @pytest.mark.parametrize("atoms", [0, 1.5, True, "8"])
 def test_what_is_no_number_of_atoms(atoms: Any) -> None:
-    with pytest.raises(ValueError, match="execution: atoms_at_most must be a whole number of at least 1, got"):
+    with pytest.raises(ValueError, match="execution: atoms_at_most must be an integer of at least 1, got"):
         Execution(atoms_at_most=atoms)
 
 
@@ -284,7 +285,7 @@ OWN: dict[str, tuple[type, dict[str, Any]]] = {
     "bases.circular": (Cosines, {"count": 4}),
     "bases.spherical": (Products, {"count": 3}),
     "bases.envelope": (Step, {}),
-    "read_out": (Last, {"layers": 2}),
+    "readout": (Last, {"layers": 2}),
 }
 
 
@@ -362,12 +363,12 @@ def test_an_edge_set_with_radial_functions_is_measured() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({}, "interactions.far: there is no edge set 'far'; known: atom, main, atom_edge, quad"),
-        ({"interactions.far.graph": "atm"}, "interactions.far: there is no edge set 'atm'; did you mean 'atom'?"),
+        ({}, "interactions.far: unknown edge set 'far'; known: atom, main, atom_edge, quad"),
+        ({"interactions.far.graph": "atm"}, "interactions.far: unknown edge set 'atm'; did you mean 'atom'?"),
         ({"interactions.far.needs": "luck"}, "interactions.far: no luck"),
         (
             {"interactions": {"far.needs": "spherical", "quadruplet": None}, "bases.spherical": None},
-            "interactions.far: needs bases.spherical, which is not given",
+            "interactions.far: needs bases.spherical, which is missing",
         ),
     ],
 )
@@ -381,3 +382,10 @@ def test_complaints_of_own_parts_name_them(changes: dict[str, Any], message: str
 )
 def test_weights_that_do_not_fit_in_memory_are_told(changes: dict[str, int]) -> None:
     assert "the weights do not fit in memory: lower elements, sizes" in error_of(build, small_spec(changes))
+
+
+@pytest.mark.parametrize("angular", ["factorised", {"triplet": "factorised", "quadruplet": "explicit"}])
+def test_the_earlier_spelling_of_factorized_is_read(angular: Any) -> None:
+    spelled = yaml.safe_load(yaml.safe_dump(angular).replace("factorised", "factorized"))
+    assert Execution(angular=angular) == Execution(angular=spelled)
+    assert Execution(angular=angular).plan("triplet").method == "factorized"

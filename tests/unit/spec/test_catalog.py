@@ -94,11 +94,10 @@ class Abstract(RadialBasis):
     [
         (
             Step(),
-            "extra['mine'] is Step(): it must be a class that extends Interaction or AtomEmbedding or RadialBasis or "
-            "Envelope",
+            "extra['mine'] is Step(): expected a subclass of Interaction or AtomEmbedding or RadialBasis or Envelope",
         ),
-        (dict, "extra['mine'] is <class 'dict'>: it must be a class that extends"),
-        (Abstract, "extra['mine']: the class Abstract is abstract: write its from_options, raw"),
+        (dict, "extra['mine'] is <class 'dict'>: expected a subclass of"),
+        (Abstract, "extra['mine']: the class Abstract is abstract: implement from_options, raw"),
         (
             NoOptions,
             "the class NoOptions needs an attribute `Options`: a subclass of gemnet_blocks.options.Options with",
@@ -118,7 +117,7 @@ def test_unusable_classes(part: Any, message: str) -> None:
 
 def test_built_in_names_are_taken() -> None:
     assert error_of(Catalog, {"triplet": TripletInteraction}) == (
-        "extra['triplet']: there is a built-in part of this name: choose another"
+        "extra['triplet']: a built-in part has this name: choose another"
     )
     assert Catalog({"legendre": Step}).find(ENVELOPE, "legendre") is Step  # another kind's
 
@@ -156,8 +155,8 @@ def test_imports() -> None:
         ("catalog_exits:Step", "ImportError: cannot import name 'missing'"),
         (":Step", "ValueError: Empty module name"),
         (".x:Step", "TypeError"),
-        ("os:system", "it must be a class that extends Envelope"),
-        ("gemnet_blocks.basis.radial:Gaussian", "it must be a class that extends Envelope"),
+        ("os:system", "expected a subclass of Envelope"),
+        ("gemnet_blocks.basis.radial:Gaussian", "expected a subclass of Envelope"),
     ],
 )
 def test_imports_that_fail(path: str, message: str) -> None:
@@ -169,17 +168,17 @@ def test_imports_that_fail(path: str, message: str) -> None:
 def test_unknown_names() -> None:
     catalog = Catalog()
     assert catalog.unknown(RADIAL, "gausian") == (
-        "unknown radial basis 'gausian' (if it is a class of your own, write `type: module:Class` and allow imports, "
+        "unknown radial basis 'gausian' (for a custom class, write `type: module:Class` and allow imports, "
         "or pass extra={'gausian': ...}); did you mean 'gaussian'?"
     )
     assert catalog.unknown(RADIAL, "xyz").endswith("; known: gaussian, spherical_bessel, bernstein")
     assert catalog.unknown(RADIAL, "legendre") == (
-        "'legendre' is no radial basis but another part, of the kind circular basis; "
+        "'legendre' is not a radial basis but a part of the kind circular basis; "
         "known: gaussian, spherical_bessel, bernstein"
     )
     assert catalog.unknown(RADIAL, "my_lab:Basis") == (
-        "my_lab:Basis would import code, from the module my_lab: if you trust whoever wrote this file, allow it with "
-        "`--allow-imports`, in Python with allow_imports=True; or pass the class, extra={'my_lab:Basis': ...}"
+        "my_lab:Basis would import code from the module my_lab: if you trust the author of this file, allow it with "
+        "`--allow-imports`, in Python with allow_imports=True; or pass the class with extra={'my_lab:Basis': ...}"
     )
 
 

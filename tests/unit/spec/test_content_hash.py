@@ -98,7 +98,7 @@ DIFFERENT: dict[str, Any] = {
         *({name: {"type": "quadruplet" if name == "triplet" else "triplet"}} for name in NAMES),
         {"again": {"type": "triplet", "down": 4, "up": 4}},
     ],
-    "read_out": [
+    "readout": [
         *({name: 2} for name in ("layers", "after_atom", "network")),
         {"initialization": "zeros"},
         {"type": "mine"},

@@ -48,7 +48,7 @@ def test_problems_inside_are_located() -> None:
         ({"exponent": 3}, ("part",), "needs a `type`, such as {type: polynomial, ...}"),
         ({"type": 3}, ("part", "type"), "needs a `type`, such as {type: polynomial, ...}"),
         ({"type": "polynomal"}, ("part", "type"), "did you mean 'polynomial'?"),
-        ({"type": "gaussian"}, ("part", "type"), "'gaussian' is no envelope but another part"),
+        ({"type": "gaussian"}, ("part", "type"), "'gaussian' is not a envelope but a part"),
     ],
 )
 def test_wrong_parts(part: Any, place: tuple[str, ...], message: str) -> None:
@@ -67,7 +67,7 @@ def test_unknown_types_wait_for_their_class() -> None:
 
 def test_import_paths_wait_too() -> None:
     assert isinstance(read({"type": "os:system"}), Unresolved)
-    assert "must be a class that extends Envelope" in problems({"type": "os:system"}, catalog=Catalog({}, True))[0][1]
+    assert "expected a subclass of Envelope" in problems({"type": "os:system"}, catalog=Catalog({}, True))[0][1]
 
 
 def test_schemas() -> None:

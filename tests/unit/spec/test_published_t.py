@@ -74,7 +74,7 @@ def test_the_architecture() -> None:
     assert (main.cutoff, main.max_neighbors, main.symmetrize, main.within) == (5.0, 7, "lower_index", None)
     assert spec.neighbors.ties == "strict"
     assert (spec.blocks.atom, spec.blocks.update_projection) == (0, "always")
-    assert spec.read_out.model_dump() == {
+    assert spec.readout.model_dump() == {
         "type": "summed",
         "layers": 3,
         "projection": "always",
@@ -116,9 +116,9 @@ def test_missing_arguments_are_listed() -> None:
 @pytest.mark.parametrize(
     ("changes", "field"),
     [
-        ({"blocks.update": 2}, "read_out.layers"),
+        ({"blocks.update": 2}, "readout.layers"),
         ({"blocks.update_projection": "if_needed"}, "blocks.update_projection"),
-        ({"read_out.projection": "if_needed"}, "read_out.projection"),
+        ({"readout.projection": "if_needed"}, "readout.projection"),
         ({"blocks.atom": 1}, "blocks.atom"),
         ({"bases.scale": True}, "bases.scale"),
         ({"bases.angular_radial": {"type": "bernstein", "count": 3}}, "bases.angular_radial"),
@@ -132,7 +132,7 @@ def test_missing_arguments_are_listed() -> None:
 )
 def test_specs_that_published_arguments_cannot_say(changes: dict[str, Any], field: str) -> None:
     message = error_of(to_published, from_published(SMALL).patch(changes))
-    assert "no published arguments describe this spec" in message
+    assert "published arguments cannot describe this spec" in message
     assert field in message
 
 

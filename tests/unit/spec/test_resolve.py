@@ -11,7 +11,7 @@ from test_catalog import Step
 
 from gemnet_blocks.basis.radial import SphericalBesselOptions
 from gemnet_blocks.model.heads import GradientForcesOptions
-from gemnet_blocks.spec import Spec, load_spec, parse_assignment
+from gemnet_blocks.spec import Spec, list_specs, load_spec, parse_assignment
 
 
 def test_a_file_alone(tmp_path: Path) -> None:
@@ -112,15 +112,15 @@ def test_one_error_lists_every_problem(tmp_path: Path) -> None:
     assert error_of(load_spec, path, {"activation": "relu"}).splitlines() == [
         "mine.yaml:8: interactions.quadruplett: there is nothing of this name to remove; did you mean 'quadruplet'?",
         "lab.yaml:4: graphs.quad.cutoff: must be finite, got inf",
-        "mine.yaml:10: interactions.atom_edge.down: is no name: dotted paths are for patches; "
-        "in a file, write one mapping inside the other",
-        "lab.yaml:4: graphs.quad.within: there is no edge set 'atm'; did you mean 'atom'?",
-        "mine.yaml:9: interactions.quadruplet.graph: there is no edge set 'quat'; did you mean 'quad'?",
-        "mine.yaml:2: sizes.atom: must be a whole number, got '12'; remove the quotes",
+        "mine.yaml:10: interactions.atom_edge.down: is not a name: "
+        "in a file, write nested mappings instead of dotted paths",
+        "lab.yaml:4: graphs.quad.within: unknown edge set 'atm'; did you mean 'atom'?",
+        "mine.yaml:9: interactions.quadruplet.graph: unknown edge set 'quat'; did you mean 'quad'?",
+        "mine.yaml:2: sizes.atom: must be an integer, got '12'; remove the quotes",
         "patch: activation: must be 'silu', 'siqu' or 'identity', got 'relu'",
-        "mine.yaml:4: bases.radial.type: unknown radial basis 'gausian' (if it is a class of your own, "
+        "mine.yaml:4: bases.radial.type: unknown radial basis 'gausian' (for a custom class, "
         "write `type: module:Class` and allow imports, or pass extra={'gausian': ...}); did you mean 'gaussian'?",
-        "mine.yaml:6: blocks.count: must be a whole number, got 2.5",
+        "mine.yaml:6: blocks.count: must be an integer, got 2.5",
         "mine.yaml:9: interactions.quadruplet.dwn: unknown field; did you mean 'down'?",
         "lab.yaml:5: heads.forces.copled: unknown field; did you mean 'coupled'?",
         "lab.yaml:2: size: unknown field; did you mean 'sizes'?",
@@ -130,8 +130,7 @@ def test_one_error_lists_every_problem(tmp_path: Path) -> None:
 def test_dotted_paths_in_a_file(tmp_path: Path) -> None:
     path = write(tmp_path, a="extends: small.yaml\ninteractions.quadruplet: null\n")
     assert error_of(load_spec, path) == (
-        "a.yaml:2: interactions.quadruplet: is no field: dotted paths are for patches; "
-        "in a file, write one mapping inside the other"
+        "a.yaml:2: interactions.quadruplet: is not a field: in a file, write nested mappings instead of dotted paths"
     )
 
 
@@ -165,7 +164,7 @@ def test_null_that_names_nothing(tmp_path: Path) -> None:
 def test_a_graph_that_was_removed_is_said_where(tmp_path: Path) -> None:
     path = write(tmp_path, a="extends: small.yaml\n\ngraphs: {quad: null}\n")
     assert error_of(load_spec, path) == (
-        "small.yaml:17: interactions.quadruplet.graph: there is no edge set 'quad'; removed in a.yaml:3"
+        "small.yaml:17: interactions.quadruplet.graph: unknown edge set 'quad'; removed in a.yaml:3"
     )
 
 
@@ -248,18 +247,18 @@ def test_options_as_values() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"": 1}, "patch: '' is no path: write names with dots in between"),
-        ({"sizes..atom": 1}, "patch: 'sizes..atom' is no path: write names with dots in between"),
-        ({"sizes": {".atom": 1}}, "patch: sizes: '.atom' is no path: write names with dots in between"),
+        ({"": 1}, "patch: '' is not a path: write names separated by dots"),
+        ({"sizes..atom": 1}, "patch: 'sizes..atom' is not a path: write names separated by dots"),
+        ({"sizes": {".atom": 1}}, "patch: sizes: '.atom' is not a path: write names separated by dots"),
         ({"sizes.atom": 1, "sizes": {"atom": 2}}, "patch: sizes.atom: is changed twice: remove one"),
         ({"sizes": 1, "sizes.atom": 2}, "patch: sizes: is changed twice: remove one"),
         ({"interaction.quadruplet": None}, "patch: interaction: unknown field; did you mean 'interactions'?"),
-        ({"sizes.atom.x": 1}, "patch: sizes.atom: must be a whole number, got {x: 1}"),
+        ({"sizes.atom.x": 1}, "patch: sizes.atom: must be an integer, got {x: 1}"),
         (
             {"interactions.mine": {"function": len, "place": Path("x")}},
             "patch: interactions.mine.function: must be a number, text, list or mapping, got <built-in function len>",
         ),
-        ({"extends": "a.yaml"}, "patch: extends: is no field of a spec: only files extend files"),
+        ({"extends": "a.yaml"}, "patch: extends: is not a field of a spec: only files can extend files"),
     ],
 )
 def test_wrong_patches(changes: dict[str, Any], message: str) -> None:
@@ -295,21 +294,75 @@ def test_assignments(text: str, path: str, value: Any) -> None:
 @pytest.mark.parametrize("text", ["sizes.atom", "=3", "", "sizes.atom=", " = ", "interactions.triplet= "])
 def test_no_assignments(text: str) -> None:
     assert error_of(parse_assignment, text) == (
-        f"{text!r} is no assignment: write path=value, such as interactions.quadruplet=null"
+        f"{text!r} is not an assignment: write path=value, such as interactions.quadruplet=null"
     )
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a=[1", "a=[1: no valid YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
+        ("a=[1", "a=[1: invalid YAML: while parsing a flow sequence, expected ',' or ']', but got '<stream end>'"),
         (
             "a=!!python/name:os.system",
-            "a=!!python/name:os.system: tags (!!python/name:os.system) are not read: remove it",
+            "a=!!python/name:os.system: tags (!!python/name:os.system) are not supported: remove it",
         ),
         ("a={b: 1, b: 2}", "a={b: 1, b: 2}: b is written twice: remove one"),
-        ("a=*b", "a=*b: aliases (*b) are not read: write the entry out"),
+        ("a=*b", "a=*b: aliases (*b) are not supported: write the entry out"),
     ],
 )
 def test_values_that_are_none(text: str, message: str) -> None:
     assert error_of(parse_assignment, text) == message
+
+
+EARLIER = SMALL.replace("readout:", "read_out:")
+
+
+def test_the_earlier_name_of_the_readout_is_read_everywhere(tmp_path: Path) -> None:
+    spec = small_spec({"readout.layers": 2})
+    write(
+        tmp_path,
+        old=EARLIER,
+        new="extends: old.yaml\nreadout: {layers: 2}\n",
+        older="extends: new.yaml\nread_out: {network: 2}\n",
+    )
+    found = {
+        "text and patch": Spec.from_yaml(EARLIER).patch({"readout.layers": 2}),
+        "patch of a mapping": small_spec({"read_out": {"layers": 2}}),
+        "file that extends": load_spec(tmp_path / "new.yaml"),
+        "files and patch": load_spec(tmp_path / "older.yaml", {"read_out.network": 1}),
+        "assignment": load_spec(tmp_path / "old.yaml", dict([parse_assignment("read_out.layers=2")])),
+    }
+    for name, one in found.items():
+        assert (one, one.content_hash, one.read_out) == (spec, spec.content_hash, spec.readout), name
+
+
+def test_errors_of_an_earlier_name_point_to_its_line(tmp_path: Path) -> None:
+    path = write(tmp_path, old=EARLIER.replace("layers: 1", "layers: -1"))
+    assert error_of(load_spec, path) == "old.yaml:21: readout.layers: must be at least 0, got -1"
+    for null in ({"read_out": None}, {"readout": None}):
+        assert "readout: must be a mapping" in error_of(small_spec, null)
+
+
+def test_both_names_of_a_section_are_refused(tmp_path: Path) -> None:
+    message = "read_out: is the earlier name of 'readout', which is given too: remove one"
+    path = write(tmp_path, both=f"{SMALL}read_out: {{layers: 2}}\n")
+    assert error_of(load_spec, path) == f"both.yaml:25: {message}"
+    assert error_of(small_spec, {"read_out.layers": 2, "readout.network": 2}) == f"patch: {message}"
+    assert error_of(load_spec, tmp_path / "small.yaml", {"read_out": None, "readout.network": 2}) == f"patch: {message}"
+
+
+def test_specs_that_the_library_ships_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    published = {path.stem: load_spec(path) for path in PAPER_CONFIGS if path.stem in ("gemnet-oc", "symmetric")}
+    assert load_spec("gemnet-oc") == published["gemnet-oc"]
+    path = write(tmp_path, extending="extends: symmetric\nsizes: {edge: 8}\n")
+    assert load_spec(path) == published["symmetric"].patch({"sizes.edge": 8})
+    (tmp_path / "symmetric").write_text(SMALL)  # a file of this name comes first
+    assert load_spec("symmetric") == small_spec()
+    assert error_of(load_spec, "gemnet-co") == "gemnet-co: there is no such file; did you mean 'gemnet-oc'?"
+
+
+def test_shipped_specs_are_listed() -> None:
+    assert {path.stem for path in PAPER_CONFIGS} <= set(list_specs())
+    assert list_specs("bridge/[01]*") == ["bridge/0-gemnet-dt", "bridge/1-read-out"]
+    assert list_specs("studies/*") == list_specs("nothing") == []

@@ -98,11 +98,11 @@ def test_yaml_of_parts_that_wait_for_their_class() -> None:
 
 def test_from_yaml_extends_nothing() -> None:
     assert error_of(Spec.from_yaml, f"{SMALL}extends: a.yaml") == (
-        "spec:25: extends: is no field of a spec: only files extend files"
+        "spec:25: extends: is not a field of a spec: only files can extend files"
     )
     assert error_of(Spec.from_yaml, "elements: 3").splitlines() == [
         f"spec: {name}: is missing"
-        for name in ("sizes", "graphs", "bases", "blocks", "interactions", "read_out", "heads")
+        for name in ("sizes", "graphs", "bases", "blocks", "interactions", "readout", "heads")
     ]
 
 
@@ -110,10 +110,10 @@ def test_from_yaml_extends_nothing() -> None:
     ("changes", "messages"),
     [
         # wrong types
-        ({"sizes.atom": "12"}, ["sizes.atom: must be a whole number, got '12'; remove the quotes"]),
-        ({"sizes.atom": 12.0}, ["sizes.atom: must be a whole number, got 12.0"]),
-        ({"sizes.atom": True}, ["sizes.atom: must be a whole number, got true"]),
-        ({"sizes.atom": None}, ["sizes.atom: must be a whole number, got null"]),
+        ({"sizes.atom": "12"}, ["sizes.atom: must be an integer, got '12'; remove the quotes"]),
+        ({"sizes.atom": 12.0}, ["sizes.atom: must be an integer, got 12.0"]),
+        ({"sizes.atom": True}, ["sizes.atom: must be an integer, got true"]),
+        ({"sizes.atom": None}, ["sizes.atom: must be an integer, got null"]),
         ({"sizes.atom": 0}, ["sizes.atom: must be at least 1, got 0"]),
         ({"sizes.atom": 10**30}, ["sizes.atom: must be below 2^63, got 1000000000000000000000000000000"]),
         ({"graphs.main.cutoff": True}, ["graphs.main.cutoff: must be a number, got true"]),
@@ -122,21 +122,21 @@ def test_from_yaml_extends_nothing() -> None:
         ({"graphs.main.cutoff": float("inf")}, ["graphs.main.cutoff: must be finite, got inf"]),
         ({"graphs.main.cutoff": float("nan")}, ["graphs.main.cutoff: must be finite, got nan"]),
         ({"graphs.quad.tags": 1}, ["graphs.quad.tags: must be a list, got 1"]),
-        ({"graphs.quad.tags": [0, True]}, ["graphs.quad.tags.1: must be a whole number, got true"]),
+        ({"graphs.quad.tags": [0, True]}, ["graphs.quad.tags.1: must be an integer, got true"]),
         ({"graphs.quad.tags": [-1]}, ["graphs.quad.tags.0: must be at least 0, got -1"]),
         ({"neighbors.periodic": "yes"}, ["neighbors.periodic: must be true or false, got 'yes'"]),
         ({"activation": "sil"}, ["activation: must be 'silu', 'siqu' or 'identity', got 'sil'; did you mean 'silu'?"]),
         ({"bases.radial.count": 1}, ["bases.radial.count: must be at least 2, got 1"]),
         ({"blocks": 3}, ["blocks: must be a mapping of fields, got 3"]),
-        ({"interactions": None}, ["interactions: must be a mapping of fields, got null; set single entries to null"]),
+        (
+            {"interactions": None},
+            ["interactions: must be a mapping of fields, got null; set single entries to null instead"],
+        ),
         (
             {"interactions.triplet": "none"},
-            [
-                "interactions.triplet: must be a mapping, such as {type: triplet, ...}, "
-                "or null to leave it out, got 'none'"
-            ],
+            ["interactions.triplet: must be a mapping, such as {type: triplet, ...}, or null to remove it, got 'none'"],
         ),
-        ({"read_out": "sum"}, ["read_out: must be a mapping, such as {type: concatenated, ...}"]),
+        ({"readout": "sum"}, ["readout: must be a mapping, such as {type: concatenated, ...}"]),
         (
             {"heads.forces": "off"},
             [
@@ -160,11 +160,11 @@ def test_from_yaml_extends_nothing() -> None:
         (
             {"bases.radial": {"type": "gausian", "count": 3}},
             [
-                "bases.radial.type: unknown radial basis 'gausian' (if it is a class of your own, write "
+                "bases.radial.type: unknown radial basis 'gausian' (for a custom class, write "
                 "`type: module:Class` and allow imports, or pass extra={'gausian': ...}); did you mean 'gaussian'?"
             ],
         ),
-        ({"bases.radial.type": "legendre"}, ["bases.radial.type: 'legendre' is no radial basis but another part"]),
+        ({"bases.radial.type": "legendre"}, ["bases.radial.type: 'legendre' is not a radial basis but a part"]),
         (
             {"bases.angular_radial": {"count": 3}},
             ["bases.angular_radial: needs a `type`, such as {type: gaussian, ...}"],
@@ -173,28 +173,28 @@ def test_from_yaml_extends_nothing() -> None:
         # names
         (
             {"interactions.quadruplet.graph": "quat"},
-            ["interactions.quadruplet.graph: there is no edge set 'quat'; did you mean 'quad'?"],
+            ["interactions.quadruplet.graph: unknown edge set 'quat'; did you mean 'quad'?"],
         ),
-        ({"graphs.quad.within": "atm"}, ["graphs.quad.within: there is no edge set 'atm'; did you mean 'atom'?"]),
-        ({"graphs.quad": None}, ["interactions.quadruplet.graph: there is no edge set 'quad'"]),
+        ({"graphs.quad.within": "atm"}, ["graphs.quad.within: unknown edge set 'atm'; did you mean 'atom'?"]),
+        ({"graphs.quad": None}, ["interactions.quadruplet.graph: unknown edge set 'quad'"]),
         ({"graphs.main": None}, ["graphs: needs an edge set 'main', which carries edge embeddings"]),
         (
             {"graphs.quad.symmetrize": "union"},
-            ["graphs.quad.symmetrize: only 'main' is symmetrized: remove this field"],
+            ["graphs.quad.symmetrize: only 'main' can be symmetrized: remove this field"],
         ),
         (
             {"graphs.atom.within": "quad"},
             ["graphs.atom.within: edge sets are within each other: atom → quad → atom"],
         ),
         ({"graphs.atom.within": "atom"}, ["graphs.atom.within: edge sets are within each other: atom → atom"]),
-        ({"bases.spherical": None}, ["interactions.quadruplet: needs bases.spherical, which is not given"]),
+        ({"bases.spherical": None}, ["interactions.quadruplet: needs bases.spherical, which is missing"]),
         (
             {"interactions": {"a-b": {"type": "atom_atom", "down": 1, "up": 1}}},
-            ["interactions.a-b: is no name: use letters, digits and underscores"],
+            ["interactions.a-b: is not a name: use letters, digits and underscores"],
         ),
         (
             {"graphs.keys": {"cutoff": 3}},
-            ["graphs.keys: is a name that torch modules use themselves: call it keys_ or the like"],
+            ["graphs.keys: is an attribute of torch modules: choose another name, such as keys_"],
         ),
     ],
 )
@@ -210,7 +210,7 @@ def test_no_message_speaks_of_pydantic() -> None:
         "heads": {"forces": 3},
         "blocks.count": "a",
         "graphs.quad.tags": "12",
-        "read_out.layers": -1,
+        "readout.layers": -1,
     }
     text = error_of(small_spec, changes)
     assert len(text.splitlines()) == 5

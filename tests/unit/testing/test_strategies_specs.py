@@ -133,7 +133,7 @@ def test_mistakes_are_of_many_kinds() -> None:
         "unknown field",
         "is missing",
         "must be text",
-        "must be a whole number",
+        "must be an integer",
         "must be a mapping",
         "must be finite",
         "must be below 2^63",
@@ -141,8 +141,8 @@ def test_mistakes_are_of_many_kinds() -> None:
         "must be greater than 0",
         "got true",
         "did you mean",
-        "there is no edge set 'nowhere'",
+        "unknown edge set 'nowhere'",
         "edge sets are within each other",
-        "is no name",
+        "is not a name",
     ):
         assert words in together, words

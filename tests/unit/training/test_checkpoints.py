@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from gemnet_blocks.errors import SpecError, StateError
-from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, filled, read_checkpoint
+from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.testing.strategies import small_spec
+from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, config_of, read_checkpoint
 from gemnet_blocks.training.data_stream import Place
-from gemnet_blocks.training.optimizer import Plateau
-from gemnet_blocks.training.options import TrainingConfig, TrainingOptions
-from gemnet_blocks.training.references import ReferencesOptions
+from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.state import Means, RunState
 
 
@@ -72,17 +72,27 @@ def test_places_follow_one_another() -> None:
     assert Place(1, 1, 4).epochs_done == 1.5
 
 
-def test_fields_that_came_later_had_their_defaults():
-    fields = TrainingOptions.model_fields
-    now = TrainingOptions(steps=3).model_dump(mode="json")
-    before = {name: value for name, value in now.items() if name not in ("initial_weights", "clip")}
-    assert filled(before, fields) == now
-    assert filled({**before, "clip": 2.0}, fields)["clip"] == 2.0
-
-
-def test_fields_of_the_chosen_schedule_that_came_later_had_their_defaults():
-    fields = {name: TrainingConfig.model_fields[name] for name in ("schedule", "references")}
-    before = {"schedule": {"type": "plateau", "rate": 0.3}, "references": {"scale": 2.0}}
-    now = filled(before, fields)
-    assert now["schedule"] == Plateau(rate=0.3).model_dump(mode="json")
-    assert now["references"] == ReferencesOptions(scale=2.0).model_dump(mode="json")
+def test_configs_in_checkpoints_of_earlier_versions_are_read() -> None:
+    config = TrainingConfig.model_validate(
+        {
+            "model": small_spec(),
+            "data": {
+                "files": ["a.xyz"],
+                "units": "eV",
+                "energy": "total",
+                "split": {"type": "random", "validation": 1},
+                "batch": {"structures": 1},
+            },
+            "loss": {"forces": {}},
+            "schedule": {"type": "plateau", "rate": 0.3},
+            "training": {"steps": 3, "execution": {"angular": {"triplet": "factorized"}}},
+        }
+    )
+    saved = config.to_dict()
+    saved["model"]["read_out"] = saved["model"].pop("readout")  # renamed since
+    saved["training"]["execution"]["angular"]["triplet"] = "factorised"
+    for section, field in (("training", "clip"), ("references", "mean"), ("schedule", "patience")):  # added since
+        del saved[section][field]
+    assert config_of(Path("a.ckpt"), saved, Catalog()) == config
+    with pytest.raises(StateError, match=r"a\.ckpt: the training config in this checkpoint cannot be read: .*unknown"):
+        config_of(Path("a.ckpt"), {**saved, "model": {**saved["model"], "unknown": 1}}, Catalog())

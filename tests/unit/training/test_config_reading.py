@@ -102,7 +102,7 @@ def test_every_problem_is_told_at_once_with_its_line(tmp_path: Path) -> None:
     path = tmp_path / "train.yaml"
     assert f"{path}:3: sizes.atmo: unknown field; did you mean 'atom'?" in told
     assert f"{path}:11: loss.forces.wieght: unknown field; did you mean 'weight'?" in told
-    assert f"{path}:13: training.steps: must be a whole number, got 'many'" in told
+    assert f"{path}:13: training.steps: must be an integer, got 'many'" in told
     assert len(told.splitlines()) == 3
 
 
@@ -147,10 +147,10 @@ def test_problems(tmp_path: Path, before: str, after: str, told: str) -> None:
         ({"references.per_element": {"Cu": "a", "Ni": 1}}, "references.per_element.Cu: must be a number, got 'a'"),
         (
             {"training.execution.angular": {"triplet": "fast"}},
-            "training.execution.angular.triplet: must be 'auto', 'factorised' or 'explicit', got 'fast'",
+            "training.execution.angular.triplet: must be 'auto', 'factorized' or 'explicit', got 'fast'",
         ),
         ({"data.files": [1, "b.xyz"]}, "data.files.0: must be text, got 1"),
-        ({"training.validate_every": {"steps": "3"}}, "validate_every.steps: must be a whole number, got '3'; remove"),
+        ({"training.validate_every": {"steps": "3"}}, "validate_every.steps: must be an integer, got '3'; remove"),
     ],
 )
 def test_a_wrong_entry_of_a_mapping_or_list_is_the_only_problem(

@@ -60,7 +60,7 @@ def test_derivatives_are_products_of_the_same_kind() -> None:
         assert float((rounded - exact).norm() / exact.norm()) < 0.01
 
 
-@pytest.mark.parametrize("angular", ["factorised", "explicit"])
+@pytest.mark.parametrize("angular", ["factorized", "explicit"])
 def test_models_differ_by_rounding_alone(angular: str) -> None:
     structures, weights = slab(), []
     predictions, gradients = [], []

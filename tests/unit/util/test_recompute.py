@@ -16,14 +16,13 @@ from gemnet_blocks.model.ledger import Bookkeeper, Ledger
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.util.recompute import by_rows, fixed, is_lean, lean, remade, tidied, without_fragments
+from gemnet_blocks.util.recompute import RECOMPUTED, STORED, evaluated_by, fixed
 
 
-@pytest.mark.parametrize("angular", ["factorised", "explicit"])
+@pytest.mark.parametrize("angular", ["factorized", "explicit"])
 @pytest.mark.parametrize("forces", ["direct", "gradient"])
 def test_a_memory_budget_changes_no_result(forces: str, angular: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemnet_blocks.util.recompute.VALUES_AT_ONCE", 256)  # many steps in a small structure
-    monkeypatch.setattr("gemnet_blocks.aggregation.triplets.PARTS_UNTIL_TIDY", 2)
     spec = small_spec(heads__forces={"type": forces})
     model = build(spec, seed=0, execution=Execution(angular=angular, atoms_at_most=2)).double()
     structures = KINDS["slab"]()
@@ -45,7 +44,7 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
     structures = KINDS["slab"]()
     model = build(small_spec(), seed=0, execution=Execution(memory_budget=1e12)).double()
     asked: list[bool] = []
-    model.trunk.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
+    model.trunk.register_forward_pre_hook(lambda trunk, _: asked.append(trunk.evaluation is RECOMPUTED))
     estimates = []
     estimate = type(model).estimate
     monkeypatch.setattr(type(model), "estimate", lambda *arguments: estimates.append(1) or estimate(*arguments))
@@ -55,14 +54,14 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
     # the estimate is a forward pass too, once for a structure; nothing is to be estimated where nothing suffices
     assert asked == [False, False, True, True]
     assert len(estimates) == 1
-    assert not is_lean()
+    assert model.trunk.evaluation is STORED
 
 
 def short_of_memory(model: GemNet, structures: Structures) -> bool:
-    """Whether a prediction makes things anew."""
+    """Whether a prediction recomputes intermediate results."""
     asked: list[bool] = []
-    # an estimate reads out too, before the prediction
-    handle = model.read_out.register_forward_pre_hook(lambda *_: asked.append(is_lean()))
+    # an estimate calls the backbone, too, before the prediction
+    handle = model.trunk.register_forward_pre_hook(lambda trunk, _: asked.append(trunk.evaluation is RECOMPUTED))
     with torch.no_grad():
         model(structures)
     handle.remove()
@@ -133,27 +132,25 @@ def function(x: Tensor) -> Tensor:
     return x.sin().exp()
 
 
-def test_nothing_is_kept_where_it_is_made_anew() -> None:
+def test_only_arguments_are_stored() -> None:
     calls = []
 
     def noted(x: Tensor) -> Tensor:
         calls.append(x)
-        return remade(function, x)  # within what is remade, nothing is a second time
+        return function(x)
 
     x = torch.randn(3, dtype=torch.float64, requires_grad=True)
-    with lean():
-        remade(noted, x).sum().backward()
-        assert len(calls) == 2
-        with torch.no_grad():
-            remade(noted, x)
-        assert len(calls) == 3
-        with lean(False):
-            remade(noted, x).sum().backward()
-        assert len(calls) == 4
-        assert torch.autograd.gradgradcheck(lambda x: remade(function, x), (x,))
+    RECOMPUTED(noted, x).sum().backward()
+    assert len(calls) == 2
+    with torch.no_grad():
+        RECOMPUTED(noted, x)
+    assert len(calls) == 3
+    STORED(noted, x).sum().backward()
+    assert len(calls) == 4
+    assert torch.autograd.gradgradcheck(lambda x: RECOMPUTED(function, x), (x,))
 
 
-def test_rows_are_mapped_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_mapped_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemnet_blocks.util.recompute.VALUES_AT_ONCE", 8)
     sizes = []
 
@@ -163,39 +160,31 @@ def test_rows_are_mapped_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None
 
     x = torch.randn(5, 3, dtype=torch.float64, requires_grad=True)
     factor = torch.randn(5, 1, dtype=torch.float64, requires_grad=True)
-    expected = noted(x, factor)
-    with lean():
-        found = by_rows(noted, x, factor)
-        assert sizes == [5, 2, 2, 1]
-        torch.testing.assert_close(found, expected)
-        given = torch.autograd.grad(found.sum(), (x, factor))
-        torch.testing.assert_close(given, torch.autograd.grad(expected.sum(), (x, factor)))
-        assert torch.autograd.gradgradcheck(lambda *rows: by_rows(noted, *rows), (x, factor))
-        none = torch.zeros(0, 3, dtype=torch.float64, requires_grad=True)
-        assert by_rows(function, none).shape == (0, 3)
-    sizes.clear()
-    by_rows(noted, x, factor)
-    assert sizes == [5]
+    expected = STORED.by_rows(noted, x, factor)
+    found = RECOMPUTED.by_rows(noted, x, factor)
+    assert sizes == [5, 2, 2, 1]
+    torch.testing.assert_close(found, expected)
+    given = torch.autograd.grad(found.sum(), (x, factor))
+    torch.testing.assert_close(given, torch.autograd.grad(expected.sum(), (x, factor)))
+    assert torch.autograd.gradgradcheck(lambda *rows: RECOMPUTED.by_rows(noted, *rows), (x, factor))
+    none = torch.zeros(0, 3, dtype=torch.float64, requires_grad=True)
+    assert RECOMPUTED.by_rows(function, none).shape == (0, 3)
 
 
-@pytest.mark.parametrize("platform", ["linux", "darwin"])
-def test_memory_goes_back_forwards_and_backwards(platform: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[int] = []
-
-    class Library:
-        def malloc_trim(self, _: int) -> None:
-            calls.append(1)
-
-    monkeypatch.setattr("sys.platform", platform)
-    monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
-    x = torch.randn(3, requires_grad=True)
-    tidied(x.exp()).sum().backward()
-    assert not calls
-    with lean():
-        tidied(x.exp().detach())
-        assert len(calls) == (platform == "linux")
-        tidied(x.exp()).sum().backward()
-    assert len(calls) == 3 * (platform == "linux")
+def test_a_module_that_recomputes_shares_weights_and_hooks() -> None:
+    trunk = build(small_spec(), seed=0).trunk
+    called: list[nn.Module] = []
+    trunk.blocks[0].register_forward_hook(lambda block, *_: called.append(block))
+    recomputing = evaluated_by(RECOMPUTED, trunk)
+    assert recomputing.state_dict().keys() == trunk.state_dict().keys()
+    for weight, same in zip(trunk.parameters(), recomputing.parameters(), strict=True):
+        assert weight is same
+    trunk.double()
+    structures = KINDS["slab"]()
+    recomputing(structures, trunk.topology(structures))
+    assert len(called) == 1
+    evaluations = {module.evaluation for module in trunk.modules() if hasattr(module, "evaluation")}
+    assert evaluations == {STORED}
 
 
 def test_parameters_are_fixed_inside_and_trained_afterwards() -> None:
@@ -205,25 +194,3 @@ def test_parameters_are_fixed_inside_and_trained_afterwards() -> None:
         assert not module.weight.requires_grad
     assert module.weight.requires_grad
     assert not module.bias.requires_grad
-
-
-@pytest.mark.parametrize(("gradients", "expected"), [(False, [2**23, 2**28, 2**25]), (True, [2**20, 2**28])])
-def test_memory_goes_back_until_the_end_or_with_backward_passes_from_then_on(
-    gradients: bool, expected: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    thresholds: list[int] = []
-
-    class Library:
-        def mallopt(self, option: int, value: int) -> None:
-            assert option == (-1 if value == 2**28 else -3)
-            thresholds.append(value)
-
-    monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr("ctypes.CDLL", lambda _: Library())
-    with torch.set_grad_enabled(gradients):
-        with without_fragments(False):
-            pass
-        assert thresholds == []
-        with without_fragments(True):
-            assert thresholds == expected[:2]
-    assert thresholds == expected
