@@ -80,7 +80,7 @@ def test_harmonics_are_in_the_order_of_m():
     ids=str,
 )
 def test_bases_of_specs(changes):
-    spec = SYMMETRIC.patch(changes)
+    spec = SYMMETRIC.patch({"bases.spherical.count": 3}).patch(changes)
     picture = draw_bases(spec)
     titles = " ".join(
         [axes.get_title() for axes in picture.figure.axes] + [panel.get_suptitle() for panel in picture.figure.subfigs]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -15,17 +18,18 @@ from gemnet_blocks.testing.assertions import (
 )
 
 
-@pytest.mark.parametrize("envelope", [envelopes.Polynomial(5), envelopes.Polynomial(1), envelopes.Exponential()])
-@pytest.mark.parametrize("cutoff", [3.5, 12.0])
-def test_radial_bases(envelope: envelopes.Envelope, cutoff: float) -> None:
-    assert_radial_basis(radial.Gaussian(cutoff, 16, envelope, trainable=True))
-    assert_radial_basis(radial.SphericalBessel(cutoff, 16, envelope))
-    assert_radial_basis(radial.Bernstein(cutoff, 16, envelope))
+@pytest.mark.parametrize("basis", [partial(radial.Gaussian, trainable=True), radial.SphericalBessel, radial.Bernstein])
+@pytest.mark.parametrize(
+    ("envelope", "cutoff"),
+    [(envelopes.Polynomial(5), 12.0), (envelopes.Polynomial(1), 3.5), (envelopes.Exponential(), 12.0)],
+)
+def test_radial_bases(envelope: envelopes.Envelope, cutoff: float, basis: Callable[..., radial.RadialBasis]) -> None:
+    assert_radial_basis(basis(cutoff, 8, envelope))
 
 
 def test_many_functions() -> None:
     assert_radial_basis(radial.Gaussian(12.0, 128))
-    assert_radial_basis(radial.SphericalBessel(12.0, 128))
+    assert_radial_basis(radial.SphericalBessel(12.0, 32))
 
 
 class Envelope(envelopes.Envelope):
