@@ -224,7 +224,7 @@ def test_options_and_edge_sets_of_ones_own() -> None:
         (Silent, "gradients to weights", "the energy does not depend on it"),
         (Broadcast, "messages: one row for each main edge or atom, finite", r"its message is of shape \(1, 8\)"),
         (Kept, "copies", "cannot be deep-copied"),
-        (Detached, "forces are the gradient of the energy", "forces say"),
+        (Detached, "forces are the gradient of the energy", "forces predict"),
         (Rounded, "single precision", "float32"),
     ],
 )
