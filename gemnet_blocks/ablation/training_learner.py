@@ -26,7 +26,7 @@ from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Prediction, Structures
-from gemnet_blocks.training.data_stream import Feed, open_parts
+from gemnet_blocks.training.data_stream import BatchLoader, open_parts
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.setup import check_config, check_data
@@ -226,7 +226,7 @@ def _times(potential: Potential, sample: Structures, repeats: int) -> Mapping[st
 
 def first_batches(config: TrainingConfig, train: LabelledDataset, count: int = BATCHES) -> list[Structures]:
     """Return the first training batches in the order of a single process."""
-    return Feed(train, config, Processes()).first(count)
+    return BatchLoader(train, config, Processes()).first(count)
 
 
 def training_estimates(spec: Spec, config: TrainingConfig, train: LabelledDataset) -> list[Estimate]:

@@ -19,7 +19,7 @@ from gemnet_blocks.ablation import Study, StudyResults
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.potential import Potential, References, load_potential, save_potential
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.training.data_stream import Feed, open_parts
+from gemnet_blocks.training.data_stream import BatchLoader, open_parts
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.setup import initial_potential
 
@@ -92,7 +92,7 @@ def test_the_same_seed_sees_the_same_data_and_starts_from_the_same_weights(folde
     for run in plan.runs:
         config = run.task.training
         data = open_parts(config)
-        sampler = Feed(data.train, config, Processes())._sampler(config.training.seed, Processes())
+        sampler = BatchLoader(data.train, config, Processes())._sampler(config.training.seed, Processes())
         by_seed.setdefault(run.task.seed, []).append([*sampler.batches(0), *sampler.batches(1)])
         model = initial_potential(config, data, None).model
         weights.setdefault(run.task.seed, []).append(dict(model.named_parameters()))

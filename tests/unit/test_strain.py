@@ -12,7 +12,7 @@ from helpers import GRADIENT_FORCES, assert_close, slab, small_cell, small_model
 from potentials import crystals, smooth_potential
 from torch import Tensor
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Execution
