@@ -50,7 +50,7 @@ def test_what_is_found_in_them() -> None:
     assert found.run("other", 0) is found.failed()[0]
     assert found.run("other", 7) is None
     assert not found.complete
-    with pytest.raises(KeyError, match="there are base, other"):
+    with pytest.raises(KeyError, match="choose from base, other"):
         found.variant("none")
 
 

@@ -67,12 +67,12 @@ def test_differences_are_listed(tmp_path: Path) -> None:
         ),
         ({"execution.memory_budget": -1}, "variants.wrong: execution.memory_budget: must be greater than 0, got -1"),
         ({"execution.angular": "auto"}, "execution.angular: is already auto in the base"),
-        ({"execution.angular": {"quadrplet": "explicit"}}, "angular names the interaction 'quadrplet'"),
+        ({"execution.angular": {"quadrplet": "explicit"}}, "angular: unknown interaction 'quadrplet'"),
     ],
     ids=str,
 )
 def test_patches_that_make_no_variant(tmp_path: Path, patch: Any, message: str) -> None:
-    assert message.replace("is auto", "is 'auto'") in told(tmp_path, patch)
+    assert message.replace("already auto", "already 'auto'") in told(tmp_path, patch)
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
