@@ -190,7 +190,7 @@ def test_the_table_of_layers(direct: bool) -> None:
     model = facade(direct).model
     rows = layers(model)
     assert sum(row.parameters for row in rows) == parameter_count(model)
-    kinds = {row.name: row.kind for row in rows if row.part == "read-out"}
+    kinds = {row.name: row.kind for row in rows if row.part == "readout"}
     assert kinds == {"output block": "SummedOutputBlock", "network": "SummedReadOut"}
 
 

@@ -294,9 +294,7 @@ def test_mistakes_in_own_interactions_name_them(path: Path) -> None:
         build(load_spec(path), extra={**EXTRA, "gated": Broadcast})(structures())
     with pytest.raises(KeyError, match="geometry of interaction 'far' reads 'far', which it does not declare"):
         build(load_spec(path), extra={**EXTRA, "gated": Undeclared})(structures())
-    with pytest.raises(
-        SpecError, match=r"interactions.far: shared_geometry must return an InteractionGeometry, got None"
-    ):
+    with pytest.raises(SpecError, match="shared_geometry must return an InteractionGeometry, got None"):
         build(load_spec(path), extra={**EXTRA, "gated": Forgetful})
 
 

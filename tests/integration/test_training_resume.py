@@ -87,7 +87,7 @@ def test_signals_save_and_say_how_to_go_on(folder: Path, tmp_path: Path, number:
     process.send_signal(number)
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
-    assert "run the same again to go on" in told
+    assert "run the same command again to resume" in told
     train(config(folder), tmp_path, resume=True)
     assert_same_state(folder / "whole", tmp_path)
 
@@ -99,7 +99,7 @@ def test_ctrl_c_reaches_worker_processes_too(folder: Path, tmp_path: Path) -> No
     os.killpg(process.pid, signal.SIGINT)
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, errors
-    assert "run the same again to go on" in told
+    assert "run the same command again to resume" in told
     train(config(folder), tmp_path, resume=True)
     assert_same_state(folder / "whole", tmp_path)
 
@@ -151,7 +151,7 @@ def test_what_changes_no_result_may_change(folder: Path) -> None:
 
 
 def test_resuming_needs_a_checkpoint(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="no checkpoint to go on from"):
+    with pytest.raises(SpecError, match="no checkpoint to resume from"):
         train(config(folder), tmp_path, resume=True)
     with pytest.raises(SpecError, match="a checkpoint already"):
         train(config(folder), folder / "whole", resume=False)
@@ -221,7 +221,7 @@ def test_training_starts_from_the_weights_of_a_model(folder: Path, tmp_path: Pat
 def test_models_that_do_not_fit_are_not_started_from(folder: Path, tmp_path: Path) -> None:
     wider = {"sizes": {"edge": 12}}
     training = {"steps": 1, "start_from": str(folder / "whole")}
-    with pytest.raises(SpecError, match=r"after_skip\S* is .* is needed; .*differs in sizes\.edge"):
+    with pytest.raises(SpecError, match=r"after_skip\S*: expected .*, found .*; .*differs in sizes\.edge"):
         train(config(folder, model=wider, training=training), tmp_path / "run")
     with pytest.raises(SpecError, match="expected a model file, or the folder of a run with one"):
         train(config(folder, training={"steps": 1, "start_from": str(tmp_path / "none")}), tmp_path / "run")

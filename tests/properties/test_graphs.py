@@ -160,7 +160,7 @@ def test_quadruplets_among_few_images(structures: Structures, data: Any) -> None
 
 def assert_not_listed(main: EdgeSet, other: EdgeSet, most: int | None) -> None:
     for outer, inner in ((main, main), (main, other), (other, main)):
-        groups = atom_groups(outer, inner, most)
+        groups = atom_groups(outer, inner).in_slices(most)
         pairs = [
             (int(group.outer[atom, i]), int(group.inner[atom, j]))
             for group in groups.groups
@@ -170,7 +170,7 @@ def assert_not_listed(main: EdgeSet, other: EdgeSet, most: int | None) -> None:
         assert set(pairs) == oracles.triplets(oracles.edges_of(outer), oracles.edges_of(inner))
         paired = torch.isin(outer.target, inner.target)
         assert torch.equal(groups.outer[groups.row_of_edge[paired]], paired.nonzero()[:, 0])
-    four = chains(main, other, most)
+    four = chains(main, other).in_slices(most)
     found = [
         (int(group.outer[atom, i]), int(group.inner[atom, j]), int(four.around_source.inner[triplet]))
         for group, closing in zip(four.around_target.groups, four.closing, strict=True)

@@ -77,7 +77,7 @@ def test_evaluation_leaves_nothing_out() -> None:
 
 @pytest.mark.parametrize(("budget", "rank", "world"), [(0, 0, 1), (1, 1, 1), (1, -1, 2), (1, 0, 0)])
 def test_arguments_without_sense_are_errors(budget: int, rank: int, world: int) -> None:
-    with pytest.raises(ValueError, match="makes no sense"):
+    with pytest.raises(ValueError, match="expected a positive budget and a rank below"):
         BudgetSampler([1], budget, 0, rank, world)
 
 

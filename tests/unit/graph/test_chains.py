@@ -53,7 +53,7 @@ def test_equal_to_the_oracle(any_structures: Structures, symmetrization: Symmetr
         expected = oracles.quadruplets(oracles.edges_of(main), oracles.edges_of(middle))
         listed = quadruplets(main, middle)
         for most in (None, 2):
-            found = chains(main, middle, most)
+            found = chains(main, middle).in_slices(most)
             assert as_set(found) == expected
             assert found.count == listed.count
             assert all(len(group.outer) <= (most or 9) for group in found.around_target.groups)
@@ -69,7 +69,7 @@ def test_middle_edges_of_one_direction_only(cap: int) -> None:
     middle = measure(pairs.select((pairs.source % 3 == cap % 3) & (pairs.distance < 2)), structures, torch.float64)
     outer, through = oracles.edges_of(edges), oracles.edges_of(middle)
     assert any(edge.opposite not in through for edge in through)
-    assert as_set(chains(edges, middle, cap)) == oracles.quadruplets(outer, through) != set()
+    assert as_set(chains(edges, middle).in_slices(cap)) == oracles.quadruplets(outer, through) != set()
 
 
 def test_a_chain_of_four_atoms_is_one_quadruplet_each_way() -> None:
@@ -119,5 +119,5 @@ def test_closing_triplets_compare_atoms_and_images() -> None:
 @pytest.mark.parametrize("kind", ["no structures", "no atoms", "one atom", "no edges"])
 def test_without_edges_there_are_no_chains(kind: str) -> None:
     edges = all_edges(KINDS[kind](), 3)
-    found = chains(edges, edges, 128)
+    found = chains(edges, edges).in_slices(128)
     assert found.count == found.around_source.count == len(found.closing) == 0

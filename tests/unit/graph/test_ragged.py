@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
-from gemnet_blocks.graph.ragged import join, row_pointers, segments
+from gemnet_blocks.graph.ragged import GROUPS, grouped_by_size, join, row_pointers, segments
 
 LENGTHS = {
     "nothing": [],
@@ -67,13 +69,33 @@ def test_place_undoes_the_grouping_and_sends_empty_segments_behind_the_last(leng
         assert place == (order.index(s) if lengths[s] else len(order))
 
 
-def test_padding_wastes_at_most_a_third_of_segments_longer_than_eight() -> None:
-    # one segment of each length: every bucket must be close to its shortest one
-    for bucket in segments(segment_of_items(list(range(9, 200))), 191).buckets:
-        width = bucket.items.shape[1]
-        shortest = int((bucket.items != sum(range(9, 200))).sum(dim=1).min())
-        assert width - shortest <= width / 3
+@pytest.mark.parametrize("lengths", [range(9, 200), range(1000), [3] * 50 + [40] * 5 + [41, 1000], [1, 500] * 20])
+def test_few_buckets_pad_little(lengths: Sequence[int]) -> None:
+    buckets = segments(segment_of_items(list(lengths)), len(lengths)).buckets
+    assert len(buckets) == GROUPS
+    assert sum(bucket.items.numel() for bucket in buckets) < 1.25 * sum(lengths)
 
 
-def test_there_are_few_buckets() -> None:
-    assert len(segments(segment_of_items(list(range(1000))), 1000).buckets) < 20
+@pytest.mark.parametrize("seed", range(3))
+def test_groups_have_nearly_the_least_padding(seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    sizes = torch.randint(1, 30, (40,), generator=generator)
+
+    def padded_to(rows: torch.Tensor) -> int:
+        return len(rows) * int(rows.max())
+
+    least = {0: 0}  # of the first sizes, with at most so many groups
+    ordered = sizes.sort().values
+    for _ in range(GROUPS):
+        least = {
+            end: min(
+                cost + (padded_to(ordered[start:end]) if end > start else 0)
+                for start, cost in least.items()
+                if start <= end
+            )
+            for end in range(len(sizes) + 1)
+        }
+    groups = grouped_by_size(sizes)
+    assert torch.cat(groups).sort().values.tolist() == list(range(len(sizes)))
+    found = sum(padded_to(sizes[group]) for group in groups if len(group))
+    assert found <= least[len(sizes)] + 0.02 * GROUPS * int(sizes.sum())

@@ -10,13 +10,10 @@ from typing import Any
 import pytest
 import torch
 from ase import Atoms
-from ase.build import bulk, fcc111
-from helpers import ROOT
 from torch.utils._python_dispatch import TorchDispatchMode
+from variants import VARIANTS, crystals, model_of
 
 from gemnet_blocks.geometry.graphs import measured_graphs
-from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.spec import Execution, build, load_spec
 from gemnet_blocks.structures import Structures
 
 WAITING = {
@@ -33,23 +30,6 @@ WAITING = {
     "_unique2",
 }
 """Operations of torch whose result has a shape that depends on data, or that hand a number to Python."""
-
-SMALL = {
-    "sizes.edge": 12,
-    "sizes.atom": 10,
-    "blocks.count": 2,
-    "graphs.main.max_neighbors": 6,
-}
-VARIANTS = {
-    "direct forces": {},
-    "gradient forces": {"heads.forces.type": "gradient"},
-    "fading neighbors": {"heads.forces.type": "gradient", "neighbors.ties": "smooth"},
-    "lower index": {"graphs.main.symmetrize": "lower_index"},
-    "harmonics": {"bases.spherical.type": "real_harmonics", "bases.circular.type": "gaussian"},
-    "outer product": {"bases.spherical.type": "gaussian_outer", "bases.radial.type": "spherical_bessel"},
-    "scaled bases": {"bases.scale": True},
-    "summed readout": {"read_out": {"type": "summed", "layers": 1}},
-}
 
 
 class WaitRecorder(TorchDispatchMode):
@@ -70,22 +50,6 @@ class WaitRecorder(TorchDispatchMode):
             ours = [frame for frame in traceback.extract_stack() if "gemnet_blocks" in frame.filename]
             self.found[f"{name} in {ours[-1].filename}:{ours[-1].lineno}" if ours else name] += 1
         return func(*args, **(kwargs or {}))
-
-
-def crystals() -> Structures:
-    """Two periodic structures, in which caps of neighbors bind."""
-    salt = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
-    slab = fcc111("Pt", (2, 2, 2), vacuum=6.0, periodic=True)
-    for seed, atoms in enumerate((salt, slab)):
-        atoms.rattle(0.1, seed=seed)
-        atoms.set_tags(1)
-    return Structures.from_ase([salt, slab])
-
-
-def model_of(variant: str, angular: Any) -> GemNet:
-    """A small GemNet-OC with all interactions."""
-    spec = load_spec(ROOT / "paper_configs/gemnet-oc.yaml").patch({**SMALL, **VARIANTS[variant]})
-    return build(spec, seed=0, execution=Execution(angular=angular))
 
 
 @pytest.mark.parametrize("angular", ["explicit", "factorized"])

@@ -120,7 +120,7 @@ def test_edge_sets_that_nothing_reads_are_said_to_be_so():
     assert not node.used
     assert not node.reads
     assert not node.writes
-    assert "nothing reads it" in node.details
+    assert "unused" in node.details
 
 
 def test_own_interactions():

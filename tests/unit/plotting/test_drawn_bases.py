@@ -117,5 +117,5 @@ def test_own_bases():
 
 
 def test_edge_sets_that_do_not_exist():
-    with pytest.raises(SpecError, match="no edge set 'other'"):
+    with pytest.raises(SpecError, match="unknown edge set 'other'"):
         draw_bases(SYMMETRIC, edge_set="other")

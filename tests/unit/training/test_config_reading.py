@@ -162,6 +162,23 @@ def test_a_wrong_entry_of_a_mapping_or_list_is_the_only_problem(
     assert len(str(caught.value).splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"per_element.Xx": -3}, r"references.per_element.Xx: expected the symbol.*got 'Xx'; did you mean Xe\?"),
+        ({"per_element.cu": -3}, r"references.per_element.cu: .* got 'cu'; did you mean Cu\?"),
+        ({"per_element.copper": -3}, r"references.per_element.copper: .*; did you mean Cu\?"),
+        ({"per_element": {"119": -3}}, r"references.per_element.119: .* from 1 to 118, got '119'"),
+        ({"Xx": -3}, r"references: expected the symbol of an element.*did you mean Xe\?"),
+        ({"Cu": -3}, r"references: energies of elements belong under per_element: write per_element: {Cu: ...}"),
+    ],
+)
+def test_reference_energies_of_unknown_elements(tmp_path: Path, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=told) as caught:
+        load_config(write(tmp_path), {f"references.{name}": value for name, value in given.items()})
+    assert len(str(caught.value).splitlines()) == 1
+
+
 def test_a_missing_model_is_told(tmp_path: Path) -> None:
     found = message(write(tmp_path, "".join(TEXT.splitlines(keepends=True)[3:])))
     assert found.endswith("model: is missing")

@@ -31,7 +31,7 @@ def test_all_results_of_an_earlier_run_are_moved_and_other_files_stay(tmp_path: 
     assert files(tmp_path) == {*own, *(f"earlier-1/{name}" for name in RESULTS)}
 
     write(tmp_path, ["log.csv"])
-    with pytest.warns(UserWarning, match=r"\(log\.csv\) was moved to .*earlier-2"):
+    with pytest.warns(UserWarning, match=r"\(log\.csv\) were moved to .*earlier-2"):
         set_aside(tmp_path)
     assert files(tmp_path) == {*own, "earlier-2/log.csv", *(f"earlier-1/{name}" for name in RESULTS)}
 

@@ -1,0 +1,51 @@
+"""Small models that together have every part of the catalog, and periodic structures in which max_neighbors binds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ase.build import bulk, fcc111
+from helpers import ROOT
+
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.spec import Execution, build, load_spec
+from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.structures import Structures
+
+SMALL = {"sizes.edge": 12, "sizes.atom": 10, "blocks.count": 2, "graphs.main.max_neighbors": 6}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "direct forces": {},
+    "gradient forces": {"heads.forces.type": "gradient", "bases.collinear": {"type": "smooth"}},
+    "no forces": {"heads.forces": None},
+    "fading neighbors": {"heads.forces.type": "gradient", "neighbors.ties": "smooth"},
+    "lower index": {"graphs.main.symmetrize": "lower_index", "bases.envelope": {"type": "exponential"}},
+    "harmonics": {"bases.spherical.type": "real_harmonics", "bases.circular.type": "gaussian"},
+    "outer product": {"bases.spherical.type": "gaussian_outer", "bases.radial.type": "spherical_bessel"},
+    "bernstein": {
+        "bases.radial": {"type": "bernstein", "count": 8},
+        "atom_embedding": {"type": "periodic_table"},
+    },
+    "scaled bases": {"bases.scale": True},
+    "summed readout": {"readout": {"type": "summed", "layers": 1}},
+}
+
+
+def spec_of(variant: str) -> Spec:
+    """A small GemNet-OC with all interactions, with the changes of a variant."""
+    return load_spec(ROOT / "paper_configs/gemnet-oc.yaml").patch({**SMALL, **VARIANTS[variant]})
+
+
+def model_of(variant: str, angular: Any = "auto", block_count: int = 2) -> GemNet:
+    """The model of a variant."""
+    spec = spec_of(variant).patch({"blocks.count": block_count})
+    return build(spec, seed=0, execution=Execution(angular=angular))
+
+
+def crystals() -> Structures:
+    """Two periodic structures."""
+    salt = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    slab = fcc111("Pt", (2, 2, 2), vacuum=6.0, periodic=True)
+    for seed, atoms in enumerate((salt, slab)):
+        atoms.rattle(0.1, seed=seed)
+        atoms.set_tags(1)
+    return Structures.from_ase([salt, slab])
