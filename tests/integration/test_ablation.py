@@ -76,7 +76,7 @@ def test_everything_is_measured(results: StudyResults) -> None:
     assert base.cost["edges"] == without.cost["edges"]
 
 
-def test_the_model_is_what_was_evaluated(folder: Path, results: StudyResults) -> None:
+def test_the_saved_model_is_the_evaluated_one(folder: Path, results: StudyResults) -> None:
     plan = Study.from_file(folder / "study.yaml").check()
     path = plan.runs[0].folder.path
     potential = load_potential(path / "best.safetensors")
@@ -108,7 +108,9 @@ def test_the_same_seed_sees_the_same_data_and_starts_from_the_same_weights(folde
     assert not torch.equal(weights[0][0][name], weights[1][0][name])
 
 
-def test_nothing_is_trained_twice(folder: Path, results: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_not_trained_again(
+    folder: Path, results: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gemnet_blocks.training.train", None)
     assert Study.from_file(folder / "study.yaml").run("here", progress=False) == results
 
@@ -190,7 +192,7 @@ def test_a_test_set_and_execution(folder: Path, tmp_path: Path) -> None:
     ],
     ids=str,
 )
-def test_what_is_wrong_is_told_before_anything_is_trained(folder: Path, tmp_path: Path, changes, told: str) -> None:
+def test_mistakes_are_errors_before_training(folder: Path, tmp_path: Path, changes, told: str) -> None:
     with pytest.raises(SpecError, match=told.replace(".", r"\.")):
         Study.from_file(folder / "study.yaml", changes, folder=tmp_path).run("here", progress=False)
     assert not (tmp_path / "runs").exists()
@@ -227,7 +229,7 @@ def test_errors_that_are_found_after_reading_name_file_and_line(
     assert key in path.read_text().splitlines()[int(found[1]) - 1]
 
 
-def test_what_is_wrong_with_all_is_told_once(folder: Path, tmp_path: Path) -> None:
+def test_a_mistake_in_all_variants_is_one_error(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         Study.from_file(folder / "study.yaml", {"data.labels": ["energy"]}, folder=tmp_path).check()
     first, second = str(caught.value).splitlines()
@@ -258,7 +260,7 @@ def test_data_that_change_are_seen(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_training_goes_on_and_ends_with_the_same_results(folder: Path, tmp_path: Path) -> None:
+def test_killed_training_resumes_with_the_same_results(folder: Path, tmp_path: Path) -> None:
     study = study_file(tmp_path, steps=40)
     whole = Study.from_file(study, {"seeds": 1}, folder=tmp_path / "whole").run("here", progress=False)
     script = (
@@ -332,7 +334,9 @@ def test_own_parts_are_ablated(folder: Path, tmp_path: Path) -> None:
     assert any(one.path == "bases.circular.type" and one.value == "own" for one in results.variants[1].differences)
 
 
-def test_what_cannot_be_measured_is_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_that_cannot_be_measured_are_missing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Estimates follow shapes; a part of one's own may look at values."""
 
     def estimate(*_: object) -> None:

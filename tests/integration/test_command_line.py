@@ -43,7 +43,7 @@ def test_summary_of_an_ablation():
     assert "quadruplet" not in output
 
 
-def test_predict_writes_what_the_model_says(tmp_path: Path):
+def test_predict_writes_the_predictions_of_the_model(tmp_path: Path):
     frames = [platinum_slab(2, 2), platinum_slab(1, 3)]
     ase.io.write(tmp_path / "in.traj", frames)
     output = run("predict", CONFIGS / "gemnet-oc.yaml", tmp_path / "in.traj", *SMALL, "--output", tmp_path / "out.xyz")
@@ -99,7 +99,7 @@ def test_estimate_and_profile_count_the_same(tmp_path: Path):
 
 
 @pytest.mark.parametrize(("budget", "told"), [("1.0e3", "above"), ("1.0e12", "within")])
-def test_estimate_says_whether_a_memory_budget_suffices(tmp_path: Path, budget: str, told: str):
+def test_estimate_compares_with_a_memory_budget(tmp_path: Path, budget: str, told: str):
     ase.io.write(tmp_path / "in.xyz", molecule("CH3OH"))
     arguments = ["estimate", CONFIGS / "triplets-only.yaml", tmp_path / "in.xyz", *SMALL]
     assert f"{told} the memory budget" in run(*arguments, "--execution", f"memory_budget={budget}")

@@ -174,9 +174,7 @@ def folder(files: dict[str, Path]) -> Path:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_commands_say_what_a_file_of_the_wrong_kind_is(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_commands_name_the_kind_of_a_wrong_file(folder: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, call.split())
     assert isinstance(result.exception, (SpecError, StateError, StructureError)), result.output

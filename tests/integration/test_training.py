@@ -71,7 +71,7 @@ def test_the_record_says_how_the_model_came_about(tmp_path: Path) -> None:
     assert record["best_validation"]["loss"] > 0
 
 
-def test_the_mean_of_the_weights_is_what_the_docstring_says(tmp_path: Path) -> None:
+def test_the_mean_of_the_weights_follows_its_equation(tmp_path: Path) -> None:
     """The same run, stopped after 1, 2 and 3 steps without a mean, gives the weights to average."""
     schedule = {"type": "constant"}
     steps = []
@@ -252,13 +252,13 @@ EARLY = {"metric": "energy_mae", "patience": 1}
         ({"data.split": None, "schedule": {"type": "plateau"}}, "plateau needs a validation set"),
     ],
 )
-def test_what_does_not_fit_is_told_before_anything_trains(tmp_path: Path, patches: Any, told: str) -> None:
+def test_contradictions_are_errors_before_training(tmp_path: Path, patches: Any, told: str) -> None:
     with pytest.raises(ValueError, match=told):
         train(config(tmp_path, **patches), tmp_path / "run")
     assert not (tmp_path / "run" / "log.csv").exists()
 
 
-def test_elements_that_only_validation_has_are_told_before_anything_trains(tmp_path: Path) -> None:
+def test_elements_only_in_validation_are_an_error_before_training(tmp_path: Path) -> None:
     other = bulk("Ni")
     other.calc = EMT()
     other.calc = SinglePointCalculator(other, energy=other.get_potential_energy(), forces=other.get_forces())
@@ -278,9 +278,7 @@ def test_elements_that_only_validation_has_are_told_before_anything_trains(tmp_p
         ({"graphs": {"main": {"tags": [1, 2]}}}, "has no tags, by which this model selects edges"),
     ],
 )
-def test_frames_that_the_model_cannot_compute_are_told_before_anything_trains(
-    tmp_path: Path, model: dict[str, Any], told: str
-) -> None:
+def test_unsuitable_frames_are_an_error_before_training(tmp_path: Path, model: dict[str, Any], told: str) -> None:
     one = config(tmp_path, training=BRIEF, model=model)
     frames = read(tmp_path / "structures.xyz", ":")
     for atoms in frames:
@@ -307,7 +305,7 @@ def test_a_loss_on_free_atoms_needs_some(tmp_path: Path) -> None:
         train(one, tmp_path / "run")
 
 
-def test_structures_without_stress_are_told_before_anything_trains(tmp_path: Path) -> None:
+def test_structures_without_stress_are_an_error_before_training(tmp_path: Path) -> None:
     one = config(tmp_path, training=BRIEF, data={"periodicity": "mixed"}, loss={"stress": {}})
     frames = read(tmp_path / "structures.xyz", ":")
     for number in (4, 20):
@@ -319,7 +317,7 @@ def test_structures_without_stress_are_told_before_anything_trains(tmp_path: Pat
     assert not (tmp_path / "run" / "log.csv").exists()
 
 
-def test_a_cache_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_cache_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match=r"data.cache: .*file cannot be written to"):
         train(config(tmp_path, training=BRIEF, data={"cache": "file"}), tmp_path / "run")
@@ -339,7 +337,7 @@ def test_a_run_from_scratch_moves_the_models_of_the_run_before_aside(tmp_path: P
     assert load_potential(folder / "last.safetensors").record["validations"] == 0
 
 
-def test_an_output_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_an_unwritable_output_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SpecError, match=r"output: .* cannot be written to"):
         train(config(tmp_path, training=BRIEF), tmp_path / "file" / "run")

@@ -125,7 +125,7 @@ def test_the_energy_of_a_mean_has_a_stress_too() -> None:
     assert_close(stress_of(mean, structures), stress_of(total, structures) / 2)
 
 
-def test_nothing_has_no_stress_but_zero() -> None:
+def test_empty_structures_have_zero_stress() -> None:
     cell = np.diag([30.0, 30, 30])
     frames = [Atoms(cell=cell, pbc=True), Atoms("Cu", cell=cell, pbc=True)]
     model = smooth_potential().model
@@ -152,7 +152,7 @@ def test_structures_without_a_volume_are_refused() -> None:
         stress_of(smooth_potential().model, structures)
 
 
-def test_flat_cells_are_refused_for_what_they_are() -> None:
+def test_flat_cells_are_refused() -> None:
     structures = Structures.from_ase(small_cell())
     flat = replace(structures, cells=torch.ones_like(structures.cells))
     with pytest.raises(StructureError, match="lattice vectors that do not span"):

@@ -98,7 +98,7 @@ def test_odd_structures() -> None:
         assert atoms.get_forces().shape == (len(atoms), 3)
 
 
-def test_what_fails_leaves_nothing_of_what_was_before() -> None:
+def test_a_failed_calculation_leaves_no_earlier_results() -> None:
     calculator = GemNetCalculator(smooth_potential())
     calculator.calculate(crystal(), ["energy"])
     unknown = Atoms("Og")
@@ -112,7 +112,7 @@ def test_what_fails_leaves_nothing_of_what_was_before() -> None:
 # -- what changes results ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_computed_twice() -> None:
+def test_results_are_computed_once() -> None:
     atoms = crystal()
     atoms.calc = GemNetCalculator(smooth_potential())
     atoms.get_potential_energy()

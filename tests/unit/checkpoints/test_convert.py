@@ -69,7 +69,7 @@ def converted(path: Path, **changes: Any) -> Potential:
     ("path", "ema", "recorded"),
     [(OLDER, False, "older"), (OLDER, True, "older_averaged"), (NEWER, False, "newer"), (NEWER, True, "newer")],
 )
-def test_a_converted_checkpoint_predicts_what_the_published_implementation_does(
+def test_a_converted_checkpoint_predicts_as_the_published_implementation(
     path: Path, ema: bool, recorded: str, dtype: torch.dtype
 ) -> None:
     conversion = convert_checkpoint(read_checkpoint(path), None, "adsorption", ema, dtype)
@@ -339,7 +339,7 @@ def test_scale_factors_of_a_file_of_their_own(tmp_path: Path) -> None:
     assert "already contains scale factors" in str(result.exception)
 
 
-def test_what_energies_mean_is_not_guessed(tmp_path: Path) -> None:
+def test_the_meaning_of_energies_is_not_guessed(tmp_path: Path) -> None:
     app = Typer()
     app.command()(convert)
     output = tmp_path / "model.safetensors"

@@ -112,7 +112,7 @@ def test_weights_of_another_shape_are_refused() -> None:
         ),
     ],
 )
-def test_what_the_published_model_has_not_has_no_name(changes: dict[str, Any], name: str) -> None:
+def test_parts_beyond_the_published_model_have_no_name(changes: dict[str, Any], name: str) -> None:
     with pytest.raises(StateError, match="published models do not have the weights") as caught:
         fairchem_state(build(facade().spec.patch(changes)))
     assert name in str(caught.value)

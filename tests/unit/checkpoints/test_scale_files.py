@@ -127,7 +127,7 @@ def test_suffixes_are_optional() -> None:
 
 
 @pytest.mark.parametrize("value", ["two", None, [1.0, 2.0], torch.ones(2)])
-def test_what_is_no_number_is_refused(value: Any) -> None:
+def test_text_in_place_of_numbers_is_refused(value: Any) -> None:
     with pytest.raises(StateError, match="scale factors: a must be a single number"):
         read_scale_file({"a": value})
 

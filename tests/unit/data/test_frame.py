@@ -102,7 +102,7 @@ def test_messages_name_the_key_of_a_label() -> None:
         checked(with_labels(energy="low"), rules, "here")
 
 
-def test_a_missing_label_says_what_there_is() -> None:
+def test_a_missing_label_lists_the_present_ones() -> None:
     frame = replace(with_labels(energy=None), available=("REF_energy", "REF_forces"))
     with pytest.raises(StructureError, match="REF_energy, REF_forces"):
         checked(frame, RULES, "here")

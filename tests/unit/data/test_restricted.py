@@ -120,7 +120,7 @@ def test_the_tests_of_refusal_would_notice(tmp_path: Path) -> None:
     assert mark.exists()
 
 
-def test_what_is_refused_is_named() -> None:
+def test_refused_names_are_shown() -> None:
     with pytest.raises(RefusedPickleError, match=r"it names builtins\.eval"):
         load_restricted(pickle.dumps(Calls(builtins.eval, "1"), protocol=4))
     with pytest.raises(RefusedPickleError, match=r"torch_geometric\.loader\.Loader"):

@@ -91,7 +91,7 @@ def test_patterns_stand_for_sorted_files(tmp_path: Path) -> None:
         files("a.xyz", "none*.xyz")
 
 
-def test_links_to_nothing_are_named(tmp_path: Path) -> None:
+def test_broken_links_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").symlink_to("gone.xyz")
     with pytest.raises(StructureError, match=r"a.xyz: is a symbolic link to gone.xyz, which does not exist"):
         opened(tmp_path, train=["a.xyz"])

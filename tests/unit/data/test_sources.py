@@ -175,7 +175,7 @@ def test_broken_archives_are_named(tmp_path: Path, changes: dict[str, object], m
         opened(tmp_path, train=["bad.npz"])
 
 
-def test_what_is_in_no_archive_is_named(tmp_path: Path) -> None:
+def test_members_missing_in_an_archive_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
         archive.writestr("coords", "1 2 3")
     with pytest.raises(StructureError, match=r"text.npz: has no positions"):
@@ -193,7 +193,7 @@ def test_what_is_in_no_archive_is_named(tmp_path: Path) -> None:
         opened(tmp_path, train=["odd.npz"])
 
 
-def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+def test_files_other_than_archives_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"PK nothing")
     with pytest.raises(StructureError, match=r"bad.npz: is not a numpy archive"):
         opened(tmp_path, train=["bad.npz"])

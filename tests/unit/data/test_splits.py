@@ -50,7 +50,7 @@ def test_fractions_of_a_whole_leave_nothing_out(tmp_path: Path, count: int, frac
         assert abs(len(part) - fraction * count) < 1.5
 
 
-def test_what_is_not_asked_for_is_left_out(tmp_path: Path) -> None:
+def test_parts_that_are_not_requested_are_left_out(tmp_path: Path) -> None:
     npz(tmp_path / "w.npz")
     data = opened(tmp_path, files=["w.npz"], split={"type": "random", "train": 3, "validation": 1})
     assert [len(part) for part in numbers(data)] == [3, 1, 0]
@@ -64,7 +64,7 @@ def test_more_than_there_is_is_an_error(tmp_path: Path, split: dict[str, float])
         opened(tmp_path, files=["w.npz"], split={"type": "random", **split})
 
 
-def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+def test_an_empty_training_set_is_an_error(tmp_path: Path) -> None:
     npz(tmp_path / "w.npz")
     with pytest.raises(StructureError, match="no structure is left to train on"):
         opened(tmp_path, files=["w.npz"], split={"type": "random", "validation": 8})

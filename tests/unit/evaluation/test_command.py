@@ -134,7 +134,7 @@ def test_units_are_converted(model, frames, tmp_path):
     assert float(label) == pytest.approx(labels[0].get_potential_energy() * 0.0433641153, rel=1e-6)
 
 
-def test_stresses_mean_what_is_said(model, potential, tmp_path):
+def test_stresses_follow_the_given_convention(model, potential, tmp_path):
     atoms = slab()
     atoms.pbc = True
     with torch.no_grad():
@@ -165,7 +165,7 @@ def test_stresses_mean_what_is_said(model, potential, tmp_path):
 @pytest.mark.parametrize(
     "option", ["units=eV", "length=Å", "energy=total", "key=energy=E", "labels=energy", "stress=unit=GPa"]
 )
-def test_a_training_config_says_what_its_numbers_mean(model, config, option):
+def test_a_training_config_states_its_units(model, config, option):
     with pytest.raises(
         SpecError, match=rf"--{option.partition('=')[0]} is only for files of structures: change `data` of"
     ):
@@ -183,7 +183,7 @@ def test_unknown_elements_are_named_by_file_and_frame(model, frames):
         call(model, frames, "--units", "eV", "--energy", "total")
 
 
-def test_labels_of_which_nothing_is_predicted_are_refused(tmp_path, frames):
+def test_labels_without_predictions_are_refused(tmp_path, frames):
     direct = Potential(small_model(), small_spec(), References({8: -1.0, 29: -2.0}, 0.5, "total"))
     save_potential(direct, tmp_path / "direct.safetensors")
     several = ase.io.read(frames, ":")
@@ -230,6 +230,6 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
         (["--units", "eV", "--energy", "total", "--output", __file__], "is a file: give a folder"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said(model, frames, options, message):
+def test_missing_and_wrong_input(model, frames, options, message):
     with pytest.raises((SpecError, StructureError), match=message):
         call(model, frames, *options)

@@ -46,7 +46,7 @@ def test_derivatives() -> None:
     check_interaction_derivatives(atom_atom_block(), shared_geometry, plans=[EXPLICIT])
 
 
-def test_an_atom_hears_of_its_neighbors_and_of_itself_only_through_images() -> None:
+def test_atoms_receive_from_neighbors_and_from_their_own_images() -> None:
     for kind, of_itself in (("molecules", False), ("small cell", True)):
         block, shared = atom_atom_block().double(), shared_geometry().double()
         graphs = graphs_of(KINDS[kind](), shared.requests)
@@ -67,7 +67,7 @@ def test_without_edges_there_is_no_message() -> None:
     assert_close(result, torch.zeros(2, 5, dtype=torch.float64))
 
 
-def test_what_is_declared_is_what_is_read() -> None:
+def test_declared_inputs() -> None:
     shared = shared_geometry(graph="far")
     assert shared.edge_sets == shared.radial_on == ("far",)
     assert shared.requests == (AtomPairRequest("far"),)

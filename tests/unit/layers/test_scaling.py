@@ -60,7 +60,7 @@ def test_fitted_factors_multiply_and_are_stored_but_not_trained() -> None:
 
 @pytest.mark.parametrize("factor", [0.0, 2.5, -1.5])
 @pytest.mark.parametrize("watched", [False, True])
-def test_linear_maps_and_products_take_the_factor_whoever_looks_on(factor: float, watched: bool) -> None:
+def test_linear_maps_and_products_take_the_factor_with_and_without_hooks(factor: float, watched: bool) -> None:
     scale, layer = ScaleFactor().double(), nn.Linear(3, 4, bias=False).double()
     scale.factor.data.fill_(factor)
     x, weights = (torch.randn(5, size, dtype=torch.float64, requires_grad=True) for size in (4, 3))
@@ -82,7 +82,7 @@ def test_linear_maps_and_products_take_the_factor_whoever_looks_on(factor: float
         assert not seen
 
 
-def test_a_factor_in_a_linear_map_is_fitted_to_what_it_maps_to() -> None:
+def test_a_factor_in_a_linear_map_is_fitted_to_its_result() -> None:
     class Mapped(nn.Module):
         def __init__(self) -> None:
             super().__init__()

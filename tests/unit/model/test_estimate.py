@@ -122,7 +122,7 @@ def test_listed_quadruplets_are_not_listed(monkeypatch):
         model(structures)
 
 
-def test_listing_quadruplets_takes_what_is_estimated():
+def test_the_estimated_memory_of_listing_quadruplets():
     model, structures = small_model(plan="explicit"), slab()
     estimated, measured = (
         next(part.peak_bytes for part in found.parts if part.name == "graphs")

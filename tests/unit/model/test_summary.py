@@ -56,7 +56,7 @@ def test_it_says_how_sums_are_computed():
     }
 
 
-def test_it_says_what_bounds_memory():
+def test_the_summary_states_the_memory_limit():
     spec = load_spec(CONFIGS / "gemnet-oc.yaml", SMALL)
     chosen = execution(build(spec, execution=Execution(atoms_at_most=None, memory_budget=8e9)))
     assert chosen["atoms at once"] == "all"

@@ -30,7 +30,7 @@ def test_places_that_are_no_picture(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_nothing_is_lost_when_drawing_fails(tmp_path, monkeypatch):
+def test_failed_drawing_keeps_the_earlier_file(tmp_path, monkeypatch):
     path = tmp_path / "picture.png"
     path.write_text("before")
     monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -198,7 +198,7 @@ def test_the_same_type_keeps_everything() -> None:
     assert spec.patch({"heads.forces.type": "direct"}) == spec
 
 
-def test_a_type_of_ones_own_keeps_shared_fields_where_it_is_known(tmp_path: Path) -> None:
+def test_a_known_custom_type_keeps_shared_fields(tmp_path: Path) -> None:
     path = write(tmp_path, a="extends: small.yaml\nbases: {envelope: {type: step}}\n")
     for spec in (load_spec(path, extra={"step": Step}), load_spec(path)):
         assert spec.bases.envelope.model_dump() == {"type": "step"}

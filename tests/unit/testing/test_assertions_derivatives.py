@@ -89,7 +89,7 @@ def test_steep_energies_are_differentiated_with_small_steps() -> None:
     assert_forces_are_gradient(model, MOLECULES)
 
 
-def test_without_forces_there_is_nothing_to_check() -> None:
+def test_models_without_forces_pass() -> None:
     for check in (assert_forces_are_gradient, assert_momentum_balance, assert_torque_balance):
         with pytest.raises(ValueError, match="does not predict forces"):
             check(lambda structures: PairPotential()(structures).energy, MOLECULES)

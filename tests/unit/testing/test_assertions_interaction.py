@@ -205,7 +205,7 @@ def test_specs_of_the_librarys_own(interaction: type[Interaction]) -> None:
     assert (options.down, options.up) == (4, 4)
 
 
-def test_options_and_edge_sets_of_ones_own() -> None:
+def test_custom_options_and_edge_sets() -> None:
     spec = interaction_spec(Gated, {"hidden": 7, "graph": "mine"})
     assert spec.interactions["tested"].hidden == 7
     assert spec.graphs["mine"].cutoff == 3.0

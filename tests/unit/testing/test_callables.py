@@ -54,7 +54,7 @@ def test_nan_is_returned() -> None:
         (1.0, "returned float"),
     ],
 )
-def test_what_is_wrong_is_named(returned: Any, message: str) -> None:
+def test_mistakes_are_named(returned: Any, message: str) -> None:
     def my_model(structures: Structures) -> Any:
         return returned
 
@@ -78,7 +78,7 @@ def test_calculators_are_models() -> None:
     assert nothing.energy.shape == (0,)
 
 
-def test_cells_that_mean_nothing_are_not_handed_over() -> None:
+def test_meaningless_cells_are_not_passed_on() -> None:
     seen = []
 
     class Looking(Calculator):  # type: ignore[misc]

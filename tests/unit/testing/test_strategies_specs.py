@@ -86,7 +86,7 @@ def test_specs_shrink_to_the_base() -> None:
     assert smooth == small_spec().patch({"neighbors.ties": "smooth"})
 
 
-def test_other_bases_are_changed_likewise() -> None:
+def test_other_base_specs_are_changed_too() -> None:
     base = small_spec().patch(
         {"interactions.quadruplet": None, "interactions.atom_edge": None, "bases.spherical": None, "elements": 10}
     )

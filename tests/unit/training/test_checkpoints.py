@@ -59,7 +59,7 @@ def test_every_difference_is_named_but_for_those_that_change_nothing() -> None:
         check_same(Path("a.ckpt"), before, other)
 
 
-def test_states_go_on_where_they_were(tmp_path: Path) -> None:
+def test_states_resume(tmp_path: Path) -> None:
     state = RunState(step=7, place=StreamPosition(2, 3, 5), best_loss=0.5, means=Means(2, 1.5, [0.1], [3.0]))
     state.validations.append({"loss": 0.5})
     torch.save(state.to_dict(), tmp_path / "state")

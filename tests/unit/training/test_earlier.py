@@ -43,7 +43,7 @@ def test_a_config_that_the_user_wrote_is_kept(tmp_path: Path) -> None:
     assert files(tmp_path) == {"earlier-1/config.yaml"}
 
 
-def test_where_no_run_has_begun_nothing_is_moved(tmp_path: Path) -> None:
+def test_folders_without_a_run_stay(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(HEADING)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
