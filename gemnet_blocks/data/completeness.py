@@ -59,7 +59,7 @@ _MARKS: Mapping[str, _Marks] = {
 
 
 def check_frame_marks(path: Path, format: str, name: str) -> None:
-    """Check that the keywords of a format enclose every frame of a file, and that the numbers of atoms have no gap.
+    """Check that the keywords of a format enclose every frame of a file; warn of gaps in the numbers of atoms.
 
     Args:
         path: the file.
@@ -67,7 +67,7 @@ def check_frame_marks(path: Path, format: str, name: str) -> None:
         name: the file's name in messages.
 
     Raises:
-        StructureError: a frame lacks its first or last line, or an atom is missing; names the line.
+        StructureError: a frame lacks its first or last line; names the line.
     """
     if format in _MARKS:
         _check_marks(_text(path).splitlines(), _MARKS[format], name)
@@ -116,6 +116,7 @@ def _check_marks(lines: Sequence[str], marks: _Marks, name: str) -> None:
     begins, ends = (any(map(mark.match, lines)) for mark in (begin, end))
     opened = unended = 0  # lines: of the current frame's beginning, and of its first atom
     largest: int | None = None
+    gap: str | None = None
     for number, line in enumerate(lines, start=1):
         found = atom.match(line)
         if begin.match(line):
@@ -128,27 +129,20 @@ def _check_marks(lines: Sequence[str], marks: _Marks, name: str) -> None:
             opened, unended, largest = 0, 0, None
         elif found:
             unended = unended or number
-            largest = _next_number(found[1], largest, f"{name}, line {number}")
+            if found[1]:
+                if largest is not None and int(found[1]) > largest + 1:
+                    gap = gap or f"{name}, line {number}: atom {found[1]} follows atom {largest}"
+                largest = max(int(found[1]), largest or 0)
     if (opened or unended) and (begins or ends):
         raise StructureError(
             f"{name}, line {len(lines)}: expected the end of the frame of line {opened or unended}, but the file ends: "
             "remove the frame if it is cut off"
         )
+    if gap is not None:  # editors that remove atoms leave gaps, too
+        warnings.warn(f"{gap}: check whether lines are missing; renumber the atoms if not", stacklevel=4)
 
 
 def _cut(place: str, wanted: str, line: str) -> StructureError:
     return StructureError(
         f"{place}: expected {wanted}, found {line.strip()[:40]!r}: restore the missing lines, or remove the frame"
     )
-
-
-def _next_number(text: str, largest: int | None, place: str) -> int | None:
-    """The largest number of an atom so far; text is empty if the atom has no number."""
-    if not text:
-        return largest
-    if largest is not None and int(text) > largest + 1:
-        raise StructureError(
-            f"{place}: expected atom {largest + 1}, found atom {text}: restore the missing lines, or renumber the "
-            "atoms if none is missing"
-        )
-    return max(int(text), largest or 0)
