@@ -25,7 +25,7 @@ class GraphBuilding(Task):
     """All graphs and index lists of the structures."""
 
     def __init__(self, model: GemNet, structures: Structures) -> None:
-        self.model, self.structures, self.graphs = model.eval(), structures, model.trunk.graphs
+        self.model, self.structures, self.graphs = model.eval(), structures, model.backbone.graphs
 
     @torch.no_grad()
     def run(self) -> dict[str, Any]:
@@ -47,10 +47,10 @@ class QuadrupletAlone(Task):
 
     def __init__(self, model: GemNet, structures: Structures) -> None:
         self.model, self.structures = model.eval(), structures
-        self.shared = _Recorded(model.trunk.geometry.interactions["quadruplet"])
-        self.message = _Recorded(cast(Block, model.trunk.blocks[0]).interactions["quadruplet"])
+        self.shared = _Recorded(model.backbone.geometry.interactions["quadruplet"])
+        self.message = _Recorded(cast(Block, model.backbone.blocks[0]).interactions["quadruplet"])
         self.counts: dict[str, int] = {}
-        handle = model.trunk.graphs.register_forward_hook(self._count)
+        handle = model.backbone.graphs.register_forward_hook(self._count)
         with torch.no_grad():
             model(structures)
         for one in (handle, self.shared.handle, self.message.handle):

@@ -112,7 +112,7 @@ class TrainingLearner(Learner):
             check_data(task.training, data)
             model = build(task.spec, seed=0)
             for batch in first_batches(task.training, data.train, 1):
-                model.trunk.graphs.check(batch)
+                model.backbone.graphs.check(batch)
         except (SpecError, StructureError) as error:
             problems += str(error).splitlines()
         return problems

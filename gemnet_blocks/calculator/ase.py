@@ -80,7 +80,7 @@ class GemNetCalculator(Calculator):
         self._warned: set[str] = set()
         self.default_tag = default_tag
         self.memory_budget = memory_budget
-        search = self.potential.model.trunk.graphs.search
+        search = self.potential.model.backbone.graphs.search
         self.search: NeighborSearch = KeptNeighbors(search, skin) if skin else search
         available = {"forces": self.potential.model.forces is not None, "stress": self.potential.has_stress}
         self.implemented_properties = [name for name in type(self).implemented_properties if available.get(name, True)]
@@ -128,7 +128,7 @@ class GemNetCalculator(Calculator):
     def _predict(self, atoms: Any, stress: bool) -> Prediction:
         tagged = atoms if self.default_tag is None else with_tag(atoms, self.default_tag)
         structures = Structures.from_ase(tagged, device=self.potential.device, ignore=QUANTITIES)
-        graphs = self.potential.model.trunk.graphs
+        graphs = self.potential.model.backbone.graphs
         pairs = self.search(graphs.as_periodic(structures), graphs.reach)
         if not self.allow_coinciding:
             refuse_coinciding(structures, pairs)

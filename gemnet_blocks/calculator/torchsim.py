@@ -75,7 +75,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         self._warned: set[str] = set()
         self._compute_forces = self.potential.model.forces is not None
         self.compute_stress = self.potential.has_stress if compute_stress is None else compute_stress
-        search = self.potential.model.trunk.graphs.search
+        search = self.potential.model.backbone.graphs.search
         self.search: NeighborSearch = KeptNeighbors(search, skin) if skin else search
 
     @property
@@ -119,7 +119,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
             StructureError: a system cannot be computed.
         """
         structures = self._structures(state)
-        graphs = self.potential.model.trunk.graphs
+        graphs = self.potential.model.backbone.graphs
         pairs = self.search(graphs.as_periodic(structures), graphs.reach)
         self._warn(state, structures, pairs)
         stress = self.compute_stress and bool(structures.periodic.all())

@@ -145,7 +145,7 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    model.trunk.graphs.check(Structures.from_ase(frames, ignore=QUANTITIES))
+    model.backbone.graphs.check(Structures.from_ase(frames, ignore=QUANTITIES))
     results = Table(box=SIMPLE_HEAD, header_style="bold")
     for column in ("structure", "formula", "atoms", "energy", "mean |force|", "max |force|"):
         results.add_column(column, justify="left" if column == "formula" else "right")

@@ -71,7 +71,7 @@ class CachedPairs(DatasetView):
 
     Args:
         dataset: the structures.
-        graphs: the model's graph builder (`model.trunk.graphs`), or a spec.
+        graphs: the model's graph builder (`model.backbone.graphs`), or a spec.
         folder: the folder of the files, which worker processes may share.
     """
 

@@ -38,7 +38,7 @@ def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> E
 def _estimate(model: GemNet, structures: Structures, task: Task) -> Estimate:
     ledger = Ledger()
     bookkeeper = SymbolicBookkeeper(ledger, structures.positions.device)
-    graphs = CountedTopology(model.trunk.graphs, structures, bookkeeper)
+    graphs = CountedTopology(model.backbone.graphs, structures, bookkeeper)
     step = Step(model, task, ledger, graphs)
     symbols = {name: bookkeeper.symbol(value) for name, value in named_numbers(step).items()}
     symbolic = replace(

@@ -22,7 +22,7 @@ from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.costs import Estimate, Task
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, Energy, GradientForces
-from gemnet_blocks.model.readout import Output, OutputBlock, ReadOut
+from gemnet_blocks.model.readout import Output, OutputBlock, Readout
 from gemnet_blocks.options import byte_count
 from gemnet_blocks.structures import Prediction, Structures, strained
 from gemnet_blocks.util.derivatives import (
@@ -64,7 +64,7 @@ def outermost(module: nn.Module) -> list[nn.Module]:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class TrunkOutput:
+class BackboneOutput:
     """The output of the backbone.
 
     Attributes:
@@ -77,7 +77,7 @@ class TrunkOutput:
 
 
 @final
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """The backbone: embeddings, blocks and output blocks, without readout and heads.
 
     Args:
@@ -118,7 +118,7 @@ class Trunk(nn.Module):
             found: Topology = self.graphs(structures, at_least_single(self.dtype), given)
         return found
 
-    def forward(self, structures: Structures, topology: Topology) -> TrunkOutput:
+    def forward(self, structures: Structures, topology: Topology) -> BackboneOutput:
         """Compute features of atoms and edges.
 
         Args:
@@ -133,7 +133,7 @@ class Trunk(nn.Module):
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
             embeddings = block(embeddings, geometry)
             outputs.append(self.evaluation(output_block, embeddings, geometry))
-        return TrunkOutput(geometry.main, tuple(outputs))
+        return BackboneOutput(geometry.main, tuple(outputs))
 
 
 NEIGHBORS_WITHIN = 0.05
@@ -145,8 +145,8 @@ class GemNet(WeightedModule):
     """A model of energies and forces, built by `gemnet_blocks.spec.build`.
 
     Args:
-        trunk: the backbone, from structures to features.
-        read_out: the readout, from features to numbers per atom and edge.
+        backbone: the backbone, from structures to features.
+        readout: the readout, from features to numbers per atom and edge.
         energy: the energy head, from numbers per atom to energies.
         forces: the force head, from numbers per edge or from the gradient of the energy; None for no forces.
         memory_budget: the memory of a prediction in bytes, such as 8e9; None for no limit.
@@ -160,8 +160,8 @@ class GemNet(WeightedModule):
 
     def __init__(
         self,
-        trunk: Trunk,
-        read_out: ReadOut,
+        backbone: Backbone,
+        readout: Readout,
         energy: Energy,
         forces: DirectForces | GradientForces | None,
         memory_budget: float | None = None,
@@ -170,8 +170,8 @@ class GemNet(WeightedModule):
         estimator: Estimator | None = None,
     ) -> None:
         super().__init__()
-        self.trunk = trunk
-        self.read_out = read_out
+        self.trunk = backbone  # the keys of weights in model files begin with the names of these two attributes
+        self.read_out = readout
         self.energy = energy
         self.forces = forces
         self.memory_budget = memory_budget
@@ -182,6 +182,16 @@ class GemNet(WeightedModule):
         multiply_with(self, products)
         if compiled:
             compile_layers(self)
+
+    @property
+    def backbone(self) -> Backbone:
+        """The backbone, from structures to features."""
+        return self.trunk
+
+    @property
+    def readout(self) -> Readout:
+        """The readout, from features to numbers per atom and edge."""
+        return self.read_out
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Compile layers of copied or unpickled models again, because copies do not contain compiled code."""
@@ -203,7 +213,7 @@ class GemNet(WeightedModule):
             StructureError: a structure cannot be computed.
         """
         check_structures(structures)
-        return self.trunk.topology(structures, given)
+        return self.backbone.topology(structures, given)
 
     def forward(
         self,
@@ -242,15 +252,15 @@ class GemNet(WeightedModule):
         memory_budget = self.memory_budget if memory_budget is None else memory_budget
         topology = given if topology is None else topology
         if memory_budget and topology is None:  # the memory depends on the number of neighbors
-            topology = self.trunk.graphs.neighbors(structures)
+            topology = self.backbone.graphs.neighbors(structures)
         short = self._exceeds(memory_budget, structures, topology)
         if not isinstance(topology, Topology):
             topology = self.topology(structures, topology)
-        trunk = evaluated_by(RECOMPUTED, self.trunk) if short else self.trunk
+        backbone = evaluated_by(RECOMPUTED, self.backbone) if short else self.backbone
         if isinstance(self.forces, GradientForces):
-            return self._with_gradient_forces(trunk, structures, topology, self.forces, stress)
-        features = trunk(structures, topology)
-        contributions = self.read_out(features.outputs)
+            return self._with_gradient_forces(backbone, structures, topology, self.forces, stress)
+        features = backbone(structures, topology)
+        contributions = self.readout(features.outputs)
         prediction = self._energies(contributions.atoms, structures)
         if self.forces is None or contributions.edges is None:
             return prediction
@@ -268,7 +278,7 @@ class GemNet(WeightedModule):
                 f"{'direct forces' if self.forces is not None else 'no forces'}: set `heads.forces.type: gradient` in "
                 "the spec and retrain"
             )
-        if not self.trunk.graphs.periodic:
+        if not self.backbone.graphs.periodic:
             raise ValueError(
                 "stress needs periodic structures, and this model treats all structures as isolated: remove "
                 "`neighbors.periodic: false` from the spec and retrain"
@@ -292,7 +302,7 @@ class GemNet(WeightedModule):
         pairs = _pair_count(topology)
         task: Task = "train" if torch.is_grad_enabled() else "predict"
         autocast = torch.is_autocast_enabled(structures.positions.device.type)
-        key = (task, structures.atom_count, len(structures), self.trunk.dtype, autocast)
+        key = (task, structures.atom_count, len(structures), self.backbone.dtype, autocast)
         needed = self._needed.get(key)
         if needed is None or abs(pairs - needed.pairs) > NEIGHBORS_WITHIN * needed.pairs:
             # an estimate takes as long as a small prediction
@@ -315,14 +325,14 @@ class GemNet(WeightedModule):
         return self._estimator(self, structures, task)
 
     def _with_gradient_forces(
-        self, trunk: Trunk, structures: Structures, topology: Topology, head: GradientForces, stress: bool
+        self, backbone: Backbone, structures: Structures, topology: Topology, head: GradientForces, stress: bool
     ) -> Prediction:
         create_graph = torch.is_grad_enabled()
         with torch.inference_mode(False), torch.enable_grad(), nullcontext() if create_graph else fixed(self):
             structures = differentiable(structures)
             deformed = strained(structures) if stress else None
-            features = trunk(structures if deformed is None else deformed.structures, topology)
-            prediction = self._energies(self.read_out(features.outputs).atoms, structures)
+            features = backbone(structures if deformed is None else deformed.structures, topology)
+            prediction = self._energies(self.readout(features.outputs).atoms, structures)
             if deformed is None:
                 found = {"forces": head(prediction.energy, structures.positions, create_graph)}
             else:

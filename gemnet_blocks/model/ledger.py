@@ -33,17 +33,17 @@ BACKWARD = "backward pass"
 
 def parts(model: GemNet) -> dict[str, list[nn.Module]]:
     """Find the modules of each part, in the order of computation; parts may be nested."""
-    trunk = model.trunk
-    found: dict[str, list[nn.Module]] = {"graphs": [trunk.graphs], "bases and projections": [trunk.geometry]}
-    found |= {f"geometry of {name}": [shared] for name, shared in trunk.geometry.interactions.items()}
-    found["embeddings"] = [trunk.atom_embedding, trunk.edge_embedding]
-    for block in trunk.blocks:
+    backbone = model.backbone
+    found: dict[str, list[nn.Module]] = {"graphs": [backbone.graphs], "bases and projections": [backbone.geometry]}
+    found |= {f"geometry of {name}": [shared] for name, shared in backbone.geometry.interactions.items()}
+    found["embeddings"] = [backbone.atom_embedding, backbone.edge_embedding]
+    for block in backbone.blocks:
         assert isinstance(block, Block)
         for name, interaction in block.interactions.items():
             found.setdefault(f"interaction {name}", []).append(interaction)
-    found["dense layers of blocks"] = list(trunk.blocks)
-    found["output blocks"] = list(trunk.output_blocks)
-    found["readout"] = [model.read_out]
+    found["dense layers of blocks"] = list(backbone.blocks)
+    found["output blocks"] = list(backbone.output_blocks)
+    found["readout"] = [model.readout]
     found["heads"] = [model.energy]
     if isinstance(model.forces, GradientForces):
         found[ENERGY_GRADIENT] = [model.forces]
@@ -240,8 +240,8 @@ class Step(nn.Module):
         forces = None if task == "energy" else model.forces
         if isinstance(forces, GradientForces):
             forces = GradientForces(forces.scale is not None)  # a dynamic scale changes with every step
-        trunk = model.trunk if graphs is None else _variant(model.trunk, graphs=graphs)
-        self.model = _variant(model, trunk=trunk, forces=forces)
+        backbone = model.backbone if graphs is None else _variant(model.backbone, graphs=graphs)
+        self.model = _variant(model, trunk=backbone, forces=forces)
         self.model.memory_budget = None  # the cost of storing all intermediate results is measured
         self._task, self._observer = task, observer
 

@@ -122,7 +122,7 @@ def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
     def keep(_module: object, _arguments: object, topology: Topology) -> None:
         seen.append(topology)
 
-    handle = model.trunk.graphs.register_forward_hook(keep)
+    handle = model.backbone.graphs.register_forward_hook(keep)
     try:
         with watch.watching(model), torch.no_grad():
             watch.restart()
@@ -159,7 +159,7 @@ def profile(model: GemNet, structures: Structures, task: Task = "predict", repea
     def count(_module: object, _arguments: object, topology: Topology) -> None:
         counts.update(topology.counts())
 
-    handle = model.trunk.graphs.register_forward_hook(count)
+    handle = model.backbone.graphs.register_forward_hook(count)
     try:
         step(structures)
     finally:

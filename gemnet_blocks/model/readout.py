@@ -23,7 +23,7 @@ from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.options import Count, Options
 
 
-class ReadOutOptions(Options):
+class ReadoutOptions(Options):
     """Base class of the options of readouts."""
 
     type: str
@@ -33,7 +33,7 @@ class ReadOutOptions(Options):
 
 
 @dataclass(frozen=True, slots=True)
-class ReadOutContext:
+class ReadoutContext:
     """The parts of a spec that readouts need besides their options.
 
     Attributes:
@@ -85,19 +85,19 @@ class OutputBlock(nn.Module, ABC):
         """Compute features of atoms, and of edges for direct forces."""
 
 
-class ReadOut(nn.Module, ABC):
+class Readout(nn.Module, ABC):
     """Base class of readouts, which map the results of all output blocks to one number per atom and per edge."""
 
-    Options: ClassVar[type[ReadOutOptions]]
+    Options: ClassVar[type[ReadoutOptions]]
 
     @classmethod
     @abstractmethod
-    def output_block(cls, options: Any, context: ReadOutContext) -> OutputBlock:
+    def output_block(cls, options: Any, context: ReadoutContext) -> OutputBlock:
         """Make one output block."""
 
     @classmethod
     @abstractmethod
-    def from_options(cls, options: Any, context: ReadOutContext) -> ReadOut:
+    def from_options(cls, options: Any, context: ReadoutContext) -> Readout:
         """Make the readout."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class ReadOut(nn.Module, ABC):
         """Compute the input of the heads."""
 
 
-class ConcatenatedOptions(ReadOutOptions):
+class ConcatenatedOptions(ReadoutOptions):
     """Options of the readout that concatenates the results of all output blocks."""
 
     type: Literal["concatenated"] = "concatenated"
@@ -209,7 +209,7 @@ class OutputNetwork(nn.Module):
 
 
 @final
-class ConcatenatedReadOut(ReadOut):
+class ConcatenatedReadout(Readout):
     """The readout of GemNet-OC: one network reads the concatenated results of all output blocks.
 
     GemNet-OC (arXiv 2204.02782).
@@ -227,7 +227,7 @@ class ConcatenatedReadOut(ReadOut):
         self.edges = edges
 
     @classmethod
-    def output_block(cls, options: ConcatenatedOptions, context: ReadOutContext) -> ConcatenatedOutputBlock:
+    def output_block(cls, options: ConcatenatedOptions, context: ReadoutContext) -> ConcatenatedOutputBlock:
         sizes, activation = context.sizes, context.activation
         return ConcatenatedOutputBlock(
             AtomUpdate(sizes.edge, sizes.atom, sizes.radial, options.layers, context.sums, activation),
@@ -238,7 +238,7 @@ class ConcatenatedReadOut(ReadOut):
         )
 
     @classmethod
-    def from_options(cls, options: ConcatenatedOptions, context: ReadOutContext) -> ConcatenatedReadOut:
+    def from_options(cls, options: ConcatenatedOptions, context: ReadoutContext) -> ConcatenatedReadout:
         def network(size: int) -> OutputNetwork:
             return OutputNetwork(
                 size * context.output_count, size, options.network, context.activation, options.initialization
@@ -253,7 +253,7 @@ class ConcatenatedReadOut(ReadOut):
         )
 
 
-class SummedOptions(ReadOutOptions):
+class SummedOptions(ReadoutOptions):
     """Options of the readout that sums the numbers of all output blocks."""
 
     type: Literal["summed"] = "summed"
@@ -287,7 +287,7 @@ class SummedOutputBlock(OutputBlock):
 
 
 @final
-class SummedReadOut(ReadOut):
+class SummedReadout(Readout):
     """The readout of GemNet: the sum of the numbers of all output blocks, e_a = Σ_i e_a⁽ⁱ⁾, f_ca = Σ_i f_ca⁽ⁱ⁾.
 
     GemNet (arXiv 2106.08903), as in GemNet-T and GemNet-dT.
@@ -296,7 +296,7 @@ class SummedReadOut(ReadOut):
     Options = SummedOptions
 
     @classmethod
-    def output_block(cls, options: SummedOptions, context: ReadOutContext) -> SummedOutputBlock:
+    def output_block(cls, options: SummedOptions, context: ReadoutContext) -> SummedOutputBlock:
         sizes, activation, layers, projection = context.sizes, context.activation, options.layers, options.projection
         edge_layers: nn.Module | None = None
         if context.edges:
@@ -315,7 +315,7 @@ class SummedReadOut(ReadOut):
         )
 
     @classmethod
-    def from_options(cls, options: SummedOptions, context: ReadOutContext) -> SummedReadOut:
+    def from_options(cls, options: SummedOptions, context: ReadoutContext) -> SummedReadout:
         return cls()
 
     def forward(self, outputs: Sequence[Output]) -> Contributions:

@@ -45,9 +45,9 @@ def parameter_count(module: nn.Module) -> int:
 
 def execution(model: GemNet) -> dict[str, str]:
     """Describe how a model is computed: neighbor search, sums, products, memory budget and compilation."""
-    chosen = {"neighbor search": _words(type(model.trunk.graphs.search).__name__.removesuffix("Search"))}
+    chosen = {"neighbor search": _words(type(model.backbone.graphs.search).__name__.removesuffix("Search"))}
     chosen["sums over edges"] = model.energy.sums.name.replace("_", " ")
-    for name, shared in model.trunk.geometry.interactions.items():
+    for name, shared in model.backbone.geometry.interactions.items():
         assert isinstance(shared, InteractionGeometry)
         if shared.method is not None:
             chosen[f"sums of {name}"] = str(shared.method)
@@ -67,9 +67,9 @@ def _words(class_name: str) -> str:
 
 def layers(model: GemNet) -> list[Layer]:
     """List the layers of a model in the order of computation; their parameters add up to those of the model."""
-    trunk = model.trunk
-    geometry = trunk.geometry
-    rows = [*_graph_rows(trunk.graphs)]
+    backbone = model.backbone
+    geometry = backbone.geometry
+    rows = [*_graph_rows(backbone.graphs)]
     for use, bases in (("", geometry.bases.radial), (", next to angles", geometry.bases.angular)):
         for name, basis in bases.items():
             kind = type(getattr(basis, "basis", basis)).__name__
@@ -80,19 +80,19 @@ def layers(model: GemNet) -> list[Layer]:
         assert isinstance(shared, InteractionGeometry)
         reads = "radial functions, angles" if shared.requests else "radial functions"
         rows.append(_row("shared projections", name, type(shared).__name__, [shared], reads, f"{name} basis"))
-    kind = type(trunk.atom_embedding).__name__
-    rows.append(_row("embeddings", "atoms", kind, [trunk.atom_embedding], "atomic numbers", "atoms"))
+    kind = type(backbone.atom_embedding).__name__
+    rows.append(_row("embeddings", "atoms", kind, [backbone.atom_embedding], "atomic numbers", "atoms"))
     reads = "atoms, radial functions of main"
-    rows.append(_row("embeddings", "edges", "EdgeEmbedding", [trunk.edge_embedding], reads, "edges"))
-    rows += _block_rows([block for block in trunk.blocks if isinstance(block, Block)])
-    if len(trunk.output_blocks):
-        outputs = list(trunk.output_blocks)
+    rows.append(_row("embeddings", "edges", "EdgeEmbedding", [backbone.edge_embedding], reads, "edges"))
+    rows += _block_rows([block for block in backbone.blocks if isinstance(block, Block)])
+    if len(backbone.output_blocks):
+        outputs = list(backbone.output_blocks)
         kind, reads = type(outputs[0]).__name__, "atoms, edges, output basis"
         rows.append(_row("readout", "output block", kind, outputs, reads, "features of atoms, edges"))
     direct = isinstance(model.forces, DirectForces)
     writes = "a number per atom and edge" if direct else "a number per atom"
-    kind = type(model.read_out).__name__
-    rows.append(_row("readout", "network", kind, [model.read_out], "features of all output blocks", writes))
+    kind = type(model.readout).__name__
+    rows.append(_row("readout", "network", kind, [model.readout], "features of all output blocks", writes))
     rows.append(_row("heads", "energy", f"Energy ({model.energy.reduce})", [], "a number per atom", "energy"))
     if model.forces is not None:
         reads = "a number per edge, directions" if direct else "energy, positions"

@@ -65,7 +65,7 @@ def read_architecture(spec: Spec, extra: Mapping[str, type] | None = None, allow
     model = build_shapes(spec, extra=extra, allow_imports=allow_imports)
     return Architecture(
         nodes=tuple(all_nodes(spec, model)),
-        blocks=len(model.trunk.blocks),
+        blocks=len(model.backbone.blocks),
         parameters=parameter_count(model),
         content_hash=spec.content_hash,
     )
@@ -102,7 +102,7 @@ def wire_of(edge_set: str) -> str:
 
 def edge_set_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
     """Yield the edge sets, including unused ones."""
-    graphs = model.trunk.graphs
+    graphs = model.backbone.graphs
     for name, rule in spec.graphs.items():
         used = name in graphs.rules
         reads = STRUCTURES if rule.within is None else wire_of(rule.within)
@@ -137,7 +137,7 @@ def _of(edge_sets: Sequence[str]) -> str:
 
 def basis_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
     """Yield the bases in use."""
-    bases, made = spec.bases, model.trunk.geometry.bases
+    bases, made = spec.bases, model.backbone.geometry.bases
     envelope = f"times a {kind_of(bases.envelope)} envelope"
     if text := options_text(bases.envelope):
         envelope += f" ({text})"
@@ -180,7 +180,7 @@ def kind_of(options: Any) -> str:
 
 
 def _shared(model: GemNet) -> dict[str, InteractionGeometry[Any]]:
-    found = model.trunk.geometry.interactions.items()
+    found = model.backbone.geometry.interactions.items()
     return {name: shared for name, shared in found if isinstance(shared, InteractionGeometry)}
 
 
@@ -200,7 +200,7 @@ def _requested(shared: InteractionGeometry[Any], spec: Spec) -> list[str]:
 
 def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
     """Yield the projections of bases that all blocks share."""
-    geometry = model.trunk.geometry
+    geometry = model.backbone.geometry
     for name, layer in (("update", geometry.update_radial), ("output", geometry.output_radial)):
         details: tuple[str, ...] = (f"radial of main → {spec.sizes.radial}",)
         wires = (RADIAL,), (f"projection of layer {name}",)
@@ -245,17 +245,17 @@ def all_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
     yield from basis_nodes(spec, model)
     yield from projection_nodes(spec, model)
     yield from _embeddings(spec, model)
-    yield from _block(spec, [block for block in model.trunk.blocks if isinstance(block, Block)])
+    yield from _block(spec, [block for block in model.backbone.blocks if isinstance(block, Block)])
     yield from _read_out(spec, model)
     yield from _heads(spec, model)
 
 
 def _embeddings(spec: Spec, model: GemNet) -> Iterator[Node]:
-    trunk, sizes = model.trunk, spec.sizes
+    backbone, sizes = model.backbone, spec.sizes
     details = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
-    count = parameter_count(trunk.atom_embedding)
+    count = parameter_count(backbone.atom_embedding)
     yield Node("embeddings.atoms", "embeddings", "atoms", details, (STRUCTURES,), (ATOMS,), count)
-    reads, count = (wire_of(MAIN), RADIAL, ATOMS), parameter_count(trunk.edge_embedding)
+    reads, count = (wire_of(MAIN), RADIAL, ATOMS), parameter_count(backbone.edge_embedding)
     details = (f"{sizes.edge} numbers from both atoms and the radial functions of main",)
     yield Node("embeddings.edges", "embeddings", "edges", details, reads, (EDGES,), count)
 
@@ -297,7 +297,7 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
 
 
 def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
-    outputs, kind = model.trunk.output_blocks, kind_of(spec.readout)
+    outputs, kind = model.backbone.output_blocks, kind_of(spec.readout)
     reads = ("projection of layer output", ATOMS, EDGES)
     details: tuple[str, ...] = ("before the first block and after each block",) if len(outputs) > 1 else ()
     yield Node(
@@ -311,7 +311,7 @@ def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
     )
     direct = isinstance(model.forces, DirectForces)
     details = (options_text(spec.readout), f"one number per atom{' and edge' if direct else ''}")
-    parameters = parameter_count(model.read_out)
+    parameters = parameter_count(model.readout)
     yield Node("read_out", "readout", f"readout: {kind}", details, (FEATURES,), (NUMBERS,), parameters)
 
 

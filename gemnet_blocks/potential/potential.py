@@ -76,17 +76,17 @@ class Potential(WeightedModule):
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights."""
-        return self.model.trunk.dtype
+        return self.model.backbone.dtype
 
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self.model.trunk.edge_embedding.dense.linear.weight.device
+        return self.model.backbone.edge_embedding.dense.linear.weight.device
 
     @property
     def has_stress(self) -> bool:
         """True if the model can compute stresses, which needs gradient forces and periodic graphs."""
-        return isinstance(self.model.forces, GradientForces) and self.model.trunk.graphs.periodic
+        return isinstance(self.model.forces, GradientForces) and self.model.backbone.graphs.periodic
 
     def forward(
         self,
@@ -129,7 +129,7 @@ class Potential(WeightedModule):
     @property
     def cutoff(self) -> float:
         """The largest cutoff of the model in Å, which is the radius of the neighbor search."""
-        return self.model.trunk.graphs.reach
+        return self.model.backbone.graphs.reach
 
     def neighbors(self, structures: Structures) -> Pairs:
         """Find all pairs within `cutoff`, which can be passed to `forward` each time these structures are computed.
@@ -137,7 +137,7 @@ class Potential(WeightedModule):
         Raises:
             StructureError: a structure cannot be computed.
         """
-        graphs = self.model.trunk.graphs
+        graphs = self.model.backbone.graphs
         return graphs.search(graphs.as_periodic(structures), self.cutoff)
 
     def reference_energy(self, structures: Structures) -> Float[Tensor, " structures"]:

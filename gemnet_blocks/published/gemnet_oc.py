@@ -21,7 +21,7 @@ from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
 from gemnet_blocks.layers.initialization import with_single_precision_draws
-from gemnet_blocks.model.gemnet import GemNet, Trunk, TrunkOutput, differentiable
+from gemnet_blocks.model.gemnet import Backbone, BackboneOutput, GemNet, differentiable
 from gemnet_blocks.model.heads import DirectForces, DynamicScale, Energy, GradientForces
 from gemnet_blocks.model.readout import OutputNetwork
 from gemnet_blocks.options import plain, whole_number
@@ -182,7 +182,7 @@ class GemNetOC(PublishedClass):
     def radial_basis_aeaint(self) -> nn.Module:
         """The radial basis of atom–edge interactions, which published models always have."""
         kind = "radial" if self.atom_edge_interaction else "angular"
-        return self.trunk.geometry.get_submodule(f"bases.{kind}.atom_edge")
+        return self.backbone.geometry.get_submodule(f"bases.{kind}.atom_edge")
 
     def __init__(
         self,
@@ -267,7 +267,7 @@ class GemNetOC(PublishedClass):
     def num_params(self) -> int:
         """The number of parameters including scale factors; a basis that published models never use counts too."""
         unused = self.edge_atom_interaction and not self.atom_edge_interaction
-        counted = [*self.parameters(), *(self.trunk.geometry.bases.radial["main"].parameters() if unused else ())]
+        counted = [*self.parameters(), *(self.backbone.geometry.bases.radial["main"].parameters() if unused else ())]
         return sum(parameter.numel() for parameter in counted)
 
     def set_cutoffs(
@@ -299,7 +299,7 @@ class GemNetOC(PublishedClass):
     def _change_rules(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Apply new cutoffs or maximum numbers of neighbors to the graphs, after checking them."""
         arguments = self._changed_arguments(given)
-        rules, graphs = from_published(arguments).graphs, self.trunk.graphs
+        rules, graphs = from_published(arguments).graphs, self.backbone.graphs
         graphs.rules = {name: rules[name] for name in graphs.rules}
         self._arguments = arguments
         return arguments
@@ -331,16 +331,16 @@ class GemNetOC(PublishedClass):
         arguments = self._changed_arguments(given)
         self.spec = from_published(arguments)
         self._arguments = arguments
-        like, old = next(self.parameters()), self.trunk.geometry.state_dict()
-        trunk = build(self.spec).trunk
-        geometry = trunk.geometry.to(device=like.device, dtype=self.trunk.dtype)
+        like, old = next(self.parameters()), self.backbone.geometry.state_dict()
+        built = build(self.spec).backbone
+        geometry = built.geometry.to(device=like.device, dtype=self.backbone.dtype)
         kept = {
             name: old[name]
             for name, value in geometry.state_dict().items()
             if name in old and old[name].shape == value.shape and name.endswith(".weight") == keep_projections
         }
         geometry.load_state_dict(kept, strict=False)
-        self.trunk.geometry, self.trunk.graphs = geometry, trunk.graphs
+        self.backbone.geometry, self.backbone.graphs = geometry, built.graphs
 
     def calculate_quad_angles(
         self, V_st: Tensor, V_qint_st: Tensor, quad_idx: Dictionary
@@ -376,12 +376,12 @@ class GemNetOC(PublishedClass):
         Two faults of the published search are not reproduced: with `use_pbc=False` it keeps arbitrary neighbors
         instead of the nearest ones, and it misses neighbors of atoms a lattice vector or more outside the cell.
         """
-        structures, builder = self._structures(data), self.trunk.graphs
+        structures, builder = self._structures(data), self.backbone.graphs
         pairs = self._stored_pairs(data, structures, cutoff, max_neighbors)
         if pairs is None:
             pairs = builder.search(builder.as_periodic(structures), cutoff)
             pairs = pairs.select(nearest(pairs, structures, max_neighbors, self._ties, squared=True))
-        dictionary = graph_dictionary(measure(pairs, structures, self.trunk.dtype), structures)
+        dictionary = graph_dictionary(measure(pairs, structures, self.backbone.dtype), structures)
         del dictionary["target_neighbor_idx"]
         return dictionary
 
@@ -413,9 +413,9 @@ class GemNetOC(PublishedClass):
         """
         structures = self._structures(data)
         topology = self._every_graph()(
-            structures, self.trunk.dtype, self._stored_pairs(data, structures, *self._widest_graph)
+            structures, self.backbone.dtype, self._stored_pairs(data, structures, *self._widest_graph)
         )
-        graphs = measured_graphs(structures, topology, self.trunk.dtype)
+        graphs = measured_graphs(structures, topology, self.backbone.dtype)
         sets = {name: graph_dictionary(edges, structures) for name, edges in graphs.edge_sets.items()}
         return (
             *(sets.get(name, {}) for name in ("main", "atom", "atom_edge", "quad")),
@@ -442,7 +442,7 @@ class GemNetOC(PublishedClass):
             of the quadruplet, triplet, atom–edge, edge–atom and atom–atom interactions in the form that
             `dictionaries.bases_of` describes. Absent interactions have an empty dictionary, or None for atom–atom.
         """
-        geometry = self.trunk.geometry
+        geometry = self.backbone.geometry
         graphs = {"main": main_graph, "atom": a2a_graph, "atom_edge": a2ee2a_graph, "quad": qint_graph}
         indices = {
             "triplet": trip_idx_e2e,
@@ -457,7 +457,7 @@ class GemNetOC(PublishedClass):
 
     def _every_graph(self) -> GraphBuilder:
         """Return a builder of every graph that published models build, including those that no interaction reads."""
-        builder = self.trunk.graphs
+        builder = self.backbone.graphs
         rules = dict(builder.rules)
         if "atom" in rules:
             cap = neighbor_cap(self.max_neighbors_aeaint)
@@ -475,7 +475,7 @@ class GemNetOC(PublishedClass):
 
     @property
     def _widest_graph(self) -> tuple[float, int]:
-        if "atom" in self.trunk.graphs.rules:
+        if "atom" in self.backbone.graphs.rules:
             return self.cutoff_aint, self.max_neighbors_aint
         return self.cutoff, self.max_neighbors
 
@@ -494,12 +494,12 @@ class GemNetOCBackbone(GemNetOC):
     out_mlp_E = out_energy = out_mlp_F = out_forces = None  # noqa: N815
 
     def _set_model(self, model: GemNet) -> None:
-        self._modules["trunk"] = model.trunk
+        self._modules["trunk"] = model.backbone
 
     @property
-    def trunk(self) -> Trunk:
+    def backbone(self) -> Backbone:
         trunk = self._modules["trunk"]
-        assert isinstance(trunk, Trunk)
+        assert isinstance(trunk, Backbone)
         return trunk
 
     def forward(self, data: Any) -> Dictionary:
@@ -515,14 +515,14 @@ class GemNetOCBackbone(GemNetOC):
             StructureError: a structure cannot be computed.
         """
         structures = self._structures(data)
-        topology = self.trunk.topology(structures, self._stored_pairs(data, structures, *self._widest_graph))
+        topology = self.backbone.topology(structures, self._stored_pairs(data, structures, *self._widest_graph))
         if self.direct_forces or not self.regress_forces:
-            return self._embeddings(self.trunk(structures, topology), structures)
+            return self._embeddings(self.backbone(structures, topology), structures)
         with torch.inference_mode(False), torch.enable_grad():
             structures = differentiable(structures)
-            return self._embeddings(self.trunk(structures, topology), structures)
+            return self._embeddings(self.backbone(structures, topology), structures)
 
-    def _embeddings(self, features: TrunkOutput, structures: Structures) -> Dictionary:
+    def _embeddings(self, features: BackboneOutput, structures: Structures) -> Dictionary:
         edges = features.main.edges
         return {
             "xs_E": [output.atoms for output in features.outputs],

@@ -13,7 +13,7 @@ from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suff
 from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.graph.max_neighbors import Ties, within_cap
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.model.gemnet import GemNet, Trunk
+from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.published.dictionaries import GraphData, every_stored_pair, graph_data, stored_pairs
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Structures
@@ -85,9 +85,9 @@ class PublishedClass(WeightedModule, ABC):
     max_neighbors: int
 
     @property
-    def trunk(self) -> Trunk:
+    def backbone(self) -> Backbone:
         """The graphs, bases, embeddings and blocks, up to the readout."""
-        return self.model.trunk
+        return self.model.backbone
 
     @property
     def num_params(self) -> int:
@@ -97,7 +97,7 @@ class PublishedClass(WeightedModule, ABC):
     @property
     def shared_parameters(self) -> list[tuple[nn.Parameter, int]]:
         """The projections that all blocks share, each with the number of times that a forward pass uses it."""
-        geometry = self.trunk.geometry
+        geometry = self.backbone.geometry
         return [
             (weight, self.num_blocks + int(weight is geometry.output_radial.weight))
             for name, weight in geometry.named_parameters()
@@ -155,9 +155,9 @@ class PublishedClass(WeightedModule, ABC):
             strict = enforce_max_neighbors_strictly
             ties = self._ties if strict is None else "strict" if strict else "inclusive_next"
             cap = self.max_neighbors if max_neighbors is None else max_neighbors
-            pairs = self.trunk.graphs.search(structures, float(self.cutoff if cutoff is None else cutoff))
+            pairs = self.backbone.graphs.search(structures, float(self.cutoff if cutoff is None else cutoff))
             pairs = pairs.select(nearest(pairs, structures, cap, ties, squared=True))
-        return graph_data(pairs, structures, self.trunk.dtype)
+        return graph_data(pairs, structures, self.backbone.dtype)
 
     def forward(self, data: Any) -> dict[str, Tensor]:
         """Predict energies (S,) and forces (N, 3) as a dictionary with the keys "energy" and "forces".

@@ -25,10 +25,10 @@ from gemnet_blocks.layers.initialization import with_single_precision_draws, wit
 from gemnet_blocks.layers.projection import RadialBases, ScaledBasis
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
-from gemnet_blocks.model.gemnet import GemNet, Trunk
+from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
-from gemnet_blocks.model.readout import ReadOutContext
+from gemnet_blocks.model.readout import ReadoutContext
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
@@ -121,7 +121,7 @@ def build(
     Args:
         spec: the architecture.
         extra: custom parts by the name that `type` gives them: subclasses of `Interaction`, `AtomEmbedding`,
-            `RadialBasis`, `CircularBasis`, `SphericalBasis`, `Envelope` or `ReadOut`.
+            `RadialBasis`, `CircularBasis`, `SphericalBasis`, `Envelope` or `Readout`.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
         execution: options of the computation; None for the defaults.
         seed: the seed of the initial weights, which do not depend on torch's default type; torch's global random state
@@ -252,7 +252,7 @@ class _Builder:
         ]
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
-        context = ReadOutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
+        context = ReadoutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
         readout_class = self.find(READOUT, spec.readout)
         with _named("readout"):
             output_blocks = [readout_class.output_block(spec.readout, context) for _ in (None, *blocks)]
@@ -263,7 +263,7 @@ class _Builder:
         elif forces is not None:
             head = GradientForces(forces.dynamic_scaling)
         return GemNet(
-            Trunk(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
+            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
             readout,
             Energy(spec.heads.energy.reduce, self.sums),
             head,

@@ -20,7 +20,7 @@ from gemnet_blocks.interactions.interaction import Interaction, InteractionOptio
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
 from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
-from gemnet_blocks.model.readout import ConcatenatedReadOut, ReadOut, SummedReadOut
+from gemnet_blocks.model.readout import ConcatenatedReadout, Readout, SummedReadout
 from gemnet_blocks.options import Options
 
 INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT = (
@@ -40,7 +40,7 @@ BASE_CLASSES: Mapping[str, type] = {
     ENVELOPE: envelopes.Envelope,
     CIRCULAR: circular.CircularBasis,
     SPHERICAL: spherical.SphericalBasis,
-    READOUT: ReadOut,
+    READOUT: Readout,
 }
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
@@ -64,7 +64,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian_outer": spherical.GaussianOuter,
         "real_harmonics": spherical.RealHarmonics,
     },
-    READOUT: {"concatenated": ConcatenatedReadOut, "summed": SummedReadOut},
+    READOUT: {"concatenated": ConcatenatedReadout, "summed": SummedReadout},
 }
 
 

@@ -81,9 +81,9 @@ def shared_weights(model: GemNet) -> Mapping[nn.Parameter, int]:
 
     Each block uses them once; the output blocks, one more than there are blocks, have separate projections.
     """
-    geometry = model.trunk.geometry
-    blocks = len(model.trunk.blocks)
-    outputs = len(model.trunk.output_blocks)
+    geometry = model.backbone.geometry
+    blocks = len(model.backbone.blocks)
+    outputs = len(model.backbone.output_blocks)
     return {
         weight: outputs if weight is geometry.output_radial.weight else blocks
         for weight in geometry.parameters()

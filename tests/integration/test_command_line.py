@@ -88,7 +88,7 @@ def test_estimate_and_profile_count_the_same(tmp_path: Path):
     estimated = run("estimate", *arguments)
     measured = run("profile", *arguments, "--repeats", 1, "--plot", tmp_path / "out.png")
     model = build(load_spec(CONFIGS / "triplets-only.yaml"))
-    triplets = model.trunk.graphs(Structures.from_ase(platinum_slab(1, 2)), torch.float32).counts()["triplets"]
+    triplets = model.backbone.graphs(Structures.from_ase(platinum_slab(1, 2)), torch.float32).counts()["triplets"]
     for output in (estimated, measured):
         assert f"{triplets:,}" in output
         assert "interaction triplet" in output

@@ -79,7 +79,7 @@ def nothing_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_factorised_sums_need_no_list(plan: AngularMethod, spec: Spec, dtype: torch.dtype) -> None:
     model = model_with(plan, spec).to(dtype)
     train(model, slab(2, 2))
-    assert all(part.method is None or part.method.factorized for part in model.trunk.geometry.interactions.values())
+    assert all(part.method is None or part.method.factorized for part in model.backbone.geometry.interactions.values())
 
 
 @pytest.mark.usefixtures("nothing_listed")
@@ -110,7 +110,7 @@ def test_index_sets_are_those_of_the_plan() -> None:
 
 
 def test_the_plan_of_one_interaction_is_its_own() -> None:
-    interactions = model_with({"quadruplet": "explicit"}).trunk.geometry.interactions
+    interactions = model_with({"quadruplet": "explicit"}).backbone.geometry.interactions
     found = {name: str(interactions[name].method) for name in INTERACTIONS}
     # there are no angles between atoms
     expected = {"quadruplet": "explicit", "atom_atom": "None"}

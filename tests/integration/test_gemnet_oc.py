@@ -201,7 +201,7 @@ def test_parts() -> None:
         assert isinstance(one.edge_emb, torch.nn.Module)
     assert model.out_mlp_E(torch.zeros(4, 24).double()).shape == (4, 8)
     assert model.out_energy(torch.zeros(4, 8).double()).shape == (4,)
-    read_out = sum(value.numel() for value in model.model.read_out.parameters())
+    read_out = sum(value.numel() for value in model.model.readout.parameters())
     assert model.num_params == sum(value.numel() for value in model.parameters()) == backbone.num_params + read_out
 
 
@@ -255,7 +255,7 @@ def test_shared_parameters_are_counted_as_often_as_they_are_used() -> None:
     assert len(uses) == 12
     assert sorted(uses) == [2] * 11 + [3]
     (output,) = (weight for weight, count in model.shared_parameters if count == 3)
-    assert output is model.trunk.geometry.output_radial.weight
+    assert output is model.backbone.geometry.output_radial.weight
 
 
 @pytest.mark.parametrize("kind", [GemNetOC, GemNetOCBackbone])
@@ -396,15 +396,15 @@ def test_models_pickle_and_copy(kind: type) -> None:
 @pytest.mark.parametrize("changes", [{}, {"direct_forces": False}, {"forces_coupled": True}, {"extensive": False}])
 def test_backbone_and_heads_are_the_single_model(changes: dict[str, Any]) -> None:
     model, backbone, given = facade(**changes), facade(GemNetOCBackbone, **changes), as_batch(structures())
-    backbone.trunk.load_state_dict(model.trunk.state_dict())
+    backbone.backbone.load_state_dict(model.backbone.state_dict())
     heads = [GemNetOCEnergyAndGradForceHead(backbone, 2).double()]
-    heads[0].read_out.load_state_dict(
-        {name: value for name, value in model.model.read_out.state_dict().items() if name.startswith("atoms.")}
+    heads[0].readout.load_state_dict(
+        {name: value for name, value in model.model.readout.state_dict().items() if name.startswith("atoms.")}
     )
     if backbone.direct_forces:
         heads.append(GemNetOCForceHead(backbone, 2).double())
-        heads[1].read_out.load_state_dict(
-            {name: value for name, value in model.model.read_out.state_dict().items() if name.startswith("edges.")}
+        heads[1].readout.load_state_dict(
+            {name: value for name, value in model.model.readout.state_dict().items() if name.startswith("edges.")}
         )
     embeddings, expected = backbone(given), model(given)
     found: dict[str, Tensor] = {}
@@ -462,7 +462,7 @@ def test_heads_take_an_initialization() -> None:
     backbone = facade(GemNetOCBackbone)
     for head in (GemNetOCEnergyAndGradForceHead, GemNetOCForceHead):
         part = head(backbone, 1, output_init="zeros")
-        (network,) = part.read_out.values()
+        (network,) = part.readout.values()
         assert len(network.layers) == 2
         assert not network.last.linear.weight.any()
 
@@ -703,7 +703,7 @@ def test_set_cutoffs_and_caps() -> None:
 
 def test_init_basis_functions_keeps_projections() -> None:
     model = facade()
-    before = copy.deepcopy(model.trunk.geometry.state_dict())
+    before = copy.deepcopy(model.backbone.geometry.state_dict())
     model.init_basis_functions(
         num_radial=ARGUMENTS["num_radial"],
         num_spherical=ARGUMENTS["num_spherical"],
@@ -714,14 +714,14 @@ def test_init_basis_functions_keeps_projections() -> None:
         sbf={"name": "legendre_outer"},
         scale_basis=True,
     )
-    geometry = model.trunk.geometry
+    geometry = model.backbone.geometry
     after = geometry.state_dict()
     projections = [name for name in before if name.endswith(".weight")]
     assert projections
     assert all(torch.equal(before[name], after[name]) for name in projections)
     assert [name for name in after if name.endswith("frequencies")]
     other = facade(rbf={"name": "spherical_bessel"}, envelope={"name": "exponential"}, scale_basis=True)
-    assert after.keys() == other.trunk.geometry.state_dict().keys()
+    assert after.keys() == other.backbone.geometry.state_dict().keys()
     other.load_state_dict(model.state_dict())
     assert_close(model(structures())["energy"], other(structures())["energy"])
 
@@ -729,12 +729,12 @@ def test_init_basis_functions_keeps_projections() -> None:
 def test_init_shared_basis_layers_keeps_bases() -> None:
     model = facade(rbf={"name": "bernstein"})
     with torch.no_grad():
-        for name, value in model.trunk.geometry.named_parameters():
+        for name, value in model.backbone.geometry.named_parameters():
             if name.endswith("gamma_raw"):
                 value.fill_(0.1)
-    before = copy.deepcopy(model.trunk.geometry.state_dict())
+    before = copy.deepcopy(model.backbone.geometry.state_dict())
     model.init_shared_basis_layers(ARGUMENTS["num_radial"], ARGUMENTS["num_spherical"], 3, 3, 3)
-    after = model.trunk.geometry.state_dict()
+    after = model.backbone.geometry.state_dict()
     assert after.keys() == before.keys()
     for name in before:
         assert torch.equal(before[name], after[name]) == name.endswith("gamma_raw"), name
@@ -780,7 +780,7 @@ def test_bases_sum_to_the_messages_of_interactions() -> None:
     found = model.get_graphs_and_indices(given)
     main, atom, middle, quad, _, triplets, mixed, to_middle, quadruplets = found
     *_, quad_bases, edge_bases, mixed_bases, atom_bases, radial = model.get_bases(*found[:4], *found[5:], num_atoms=7)
-    shared = model.trunk.geometry(given, model.trunk.topology(given)).interactions
+    shared = model.backbone.geometry(given, model.backbone.topology(given)).interactions
     edge_count = len(main["distance"])
     edges, atoms = (torch.randn(count, 4, dtype=torch.float64) for count in (edge_count, given.atom_count))
 

@@ -84,7 +84,7 @@ def test_means_and_isolated_structures() -> None:
 
 def test_graphs_that_a_batch_brings() -> None:
     given, model = structures(), facade()
-    pairs = model.trunk.graphs.search(given, 6.0)
+    pairs = model.backbone.graphs.search(given, 6.0)
     edges, offsets = torch.stack([pairs.source, pairs.target]), pairs.shift
     whole = as_batch(given, edge_index=edges, cell_offsets=offsets)
     assert_close(model(whole)["energy"], model(given)["energy"])
@@ -191,7 +191,7 @@ def test_the_table_of_layers(direct: bool) -> None:
     rows = layers(model)
     assert sum(row.parameters for row in rows) == parameter_count(model)
     kinds = {row.name: row.kind for row in rows if row.part == "readout"}
-    assert kinds == {"output block": "SummedOutputBlock", "network": "SummedReadOut"}
+    assert kinds == {"output block": "SummedOutputBlock", "network": "SummedReadout"}
 
 
 @DIRECT
@@ -215,6 +215,6 @@ def test_it_learns(direct: bool) -> None:
 def test_read_outs_change_places_in_a_line() -> None:
     spec = facade().spec
     other = spec.patch({"read_out": {"type": "concatenated", "after_atom": 1}})
-    assert other.read_out.model_dump()["layers"] == 1
+    assert other.readout.model_dump()["layers"] == 1
     assert other.patch({"read_out": {"type": "summed"}}).content_hash == spec.content_hash
     assert Spec.from_yaml(other.to_yaml()) == other

@@ -217,7 +217,7 @@ def test_ablated_in_one_line(path: Path) -> None:
     without = build(spec.patch({"interactions.far": None}), seed=0)
     from_shell = load_spec(path, dict([parse_assignment("interactions.far=null")]), extra=EXTRA)
     assert same_predictions(without, build(from_shell, seed=0))
-    assert "far" not in without.trunk.graphs.rules
+    assert "far" not in without.backbone.graphs.rules
     assert weights_of(without, "far") == 0
     swapped = spec.patch({"bases.radial.type": "gaussian"})
     assert swapped.bases.radial.model_dump() == {"type": "gaussian", "count": 6, "trainable": False}
@@ -301,8 +301,8 @@ def test_mistakes_in_own_interactions_name_them(path: Path) -> None:
 def test_an_atom_embedding_is_named_in_one_line(path: Path) -> None:
     spec = load_spec(path, extra=EXTRA | {"charge": Charge}).patch({"atom_embedding": {"type": "charge"}})
     model = build(spec, seed=0)
-    assert isinstance(model.trunk.atom_embedding, Charge)
+    assert isinstance(model.backbone.atom_embedding, Charge)
     energy = model(structures()).energy
     energy.sum().backward()
-    assert model.trunk.atom_embedding.weight.grad.abs().max() > 0
+    assert model.backbone.atom_embedding.weight.grad.abs().max() > 0
     assert not torch.equal(energy, build(load_spec(path, extra=EXTRA), seed=0)(structures()).energy)

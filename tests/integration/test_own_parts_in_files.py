@@ -141,7 +141,7 @@ def test_a_model_with_a_custom_component_is_trained_and_used(
         assert result.exception is None or isinstance(result.exception, SystemExit), (command, result.exception)
         assert (folder / f"{MODULE}.ran").exists()
     near = sys.modules[MODULE].Near
-    assert GemNetCalculator(model, extra={NAME: near}).potential.model.trunk is not None
+    assert GemNetCalculator(model, extra={NAME: near}).potential.model.backbone is not None
 
 
 def test_a_module_that_is_not_there_is_said_where_to_put(folder: Path) -> None:

@@ -171,7 +171,7 @@ def published_graphs(recorded: Recorded) -> tuple[Any, ...]:
     model, batch = published_model(recorded, torch.float64), recorded.batch(torch.float64)
     if not isinstance(model, GemNetT):
         return model.get_graphs_and_indices(batch)
-    builder = build(model.spec, execution=Execution(angular="explicit")).trunk.graphs
+    builder = build(model.spec, execution=Execution(angular="explicit")).backbone.graphs
     structures = Structures.from_batch(batch)
     graphs = measured_graphs(structures, builder(structures, torch.float64), torch.float64)
     (triplets,) = (index_dictionary(index, graphs.edge_sets) for index in graphs.indices.values())

@@ -33,18 +33,18 @@ def test_definition(interaction: str) -> None:
     def test_definition(structures: Structures, data: Any) -> None:
         rules = data.draw(st.sampled_from(RULES))
         spec = symmetric_spec(**(alone(interaction) | {"blocks.count": 1} | rules))
-        trunk = model_of(spec, plan=data.draw(PLANS)).trunk
+        backbone = model_of(spec, plan=data.draw(PLANS)).backbone
         structures = replace(structures, positions=structures.positions.clone().requires_grad_())
-        graphs = measured_graphs(structures, trunk.topology(structures), torch.float64)
-        radial = trunk.geometry.bases(graphs)
+        graphs = measured_graphs(structures, backbone.topology(structures), torch.float64)
+        radial = backbone.geometry.bases(graphs)
         generator = torch.Generator().manual_seed(data.draw(st.integers(0, 9)))
 
         def random(rows: int, size: int) -> torch.Tensor:
             return torch.randn(rows, size, generator=generator, dtype=torch.float64, requires_grad=True)
 
         embeddings = Embeddings(random(structures.atom_count, 8), random(graphs.main.edges.count, 10))
-        block: Any = trunk.blocks[0].interactions[interaction]
-        shared: Any = trunk.geometry.interactions[interaction]
+        block: Any = backbone.blocks[0].interactions[interaction]
+        shared: Any = backbone.geometry.interactions[interaction]
         weights = [*block.parameters(), *shared.parameters()]
         assert_same_function(
             block(embeddings, shared(graphs, radial)),
@@ -65,4 +65,4 @@ def test_every_interaction_is_one(interaction: str) -> None:
 
 
 def interaction_class(name: str) -> Any:
-    return type(model_of(symmetric_spec()).trunk.blocks[0].interactions[name])
+    return type(model_of(symmetric_spec()).backbone.blocks[0].interactions[name])

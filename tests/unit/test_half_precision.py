@@ -83,7 +83,7 @@ def test_predictions_and_gradients_are_close_to_single_precision(
 @pytest.mark.parametrize("radial", ["gaussian", "spherical_bessel", "bernstein"])
 def test_bases_stay_in_single_precision(radial: str, dtype: torch.dtype) -> None:
     spec = smooth_spec(bases__radial={"type": radial, "count": 6}, bases__circular={"type": "gaussian", "count": 3})
-    bases = build(spec, seed=0).trunk.geometry.bases
+    bases = build(spec, seed=0).backbone.geometry.bases
     distances = torch.linspace(0.5, 3, 20)
     wide = bases.radial["main"](distances)
     narrow = bases.to(dtype).radial["main"](distances)
@@ -93,7 +93,7 @@ def test_bases_stay_in_single_precision(radial: str, dtype: torch.dtype) -> None
 
 def test_weights_can_be_widened_again() -> None:
     model, structures = model_of("gradient", "smooth", "auto"), molecules()
-    assert model.half().trunk.dtype == torch.float16
+    assert model.half().backbone.dtype == torch.float16
     found = model.double()(structures)
     assert found.energy.dtype == torch.float64
     torch.testing.assert_close(found.energy.float(), expected("gradient", "smooth", False)[0], rtol=0.02, atol=0.02)

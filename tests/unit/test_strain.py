@@ -94,7 +94,7 @@ def test_the_cell_s_description_does_not_matter() -> None:
 def test_stress_can_be_trained() -> None:
     model = smooth_potential().model
     structures = Structures.from_ase(crystals()[:2])
-    weight = model.trunk.edge_embedding.dense.linear.weight
+    weight = model.backbone.edge_embedding.dense.linear.weight
     weighting = torch.randn(2, 3, 3, dtype=torch.float64)
     direction = torch.randn_like(weight)
 

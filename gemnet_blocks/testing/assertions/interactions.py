@@ -66,7 +66,7 @@ def assert_learning(model: GemNet, structures: Structures, weight: str) -> None:
 def interactions_of(model: GemNet) -> list[nn.Module]:
     """Return the interactions of all blocks."""
     found: list[nn.Module] = []
-    for block in model.trunk.blocks:
+    for block in model.backbone.blocks:
         assert isinstance(block, Block)
         found.extend(block.interactions.values())
     return found
@@ -75,10 +75,10 @@ def interactions_of(model: GemNet) -> list[nn.Module]:
 def weights_of(model: GemNet) -> dict[str, nn.Parameter]:
     """Return the trained parameters of all interactions by name, including those that blocks share."""
     parts: dict[str, nn.Module] = {}
-    for index, block in enumerate(model.trunk.blocks):
+    for index, block in enumerate(model.backbone.blocks):
         assert isinstance(block, Block)
         parts[f"block {index}"] = block.interactions
-    parts["shared geometry"] = model.trunk.geometry.interactions
+    parts["shared geometry"] = model.backbone.geometry.interactions
     return {
         f"{place}: {key}": parameter
         for place, part in parts.items()

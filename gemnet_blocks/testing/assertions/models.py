@@ -326,4 +326,4 @@ def _conservative(model: Model) -> bool:
 def _cutoffs_of(model: Model) -> Mapping[str, float]:
     if not isinstance(model, GemNet):
         return {}
-    return {name: rule.cutoff for name, rule in model.trunk.graphs.rules.items()}
+    return {name: rule.cutoff for name, rule in model.backbone.graphs.rules.items()}

@@ -19,12 +19,12 @@ from gemnet_blocks.model.block import AtomUpdate, Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.readout import (
     ConcatenatedOutputBlock,
-    ConcatenatedReadOut,
+    ConcatenatedReadout,
     Contributions,
     Output,
     OutputNetwork,
     SummedOutputBlock,
-    SummedReadOut,
+    SummedReadout,
 )
 from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
 from gemnet_blocks.testing.oracles.interactions import interaction
@@ -81,13 +81,13 @@ def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
     Raises:
         TypeError: the readout is not built in.
     """
-    if isinstance(module, SummedReadOut):
+    if isinstance(module, SummedReadout):
         total = outputs[0]
         for one in outputs[1:]:
             edges = None if total.edges is None or one.edges is None else total.edges + one.edges
             total = Output(total.atoms + one.atoms, edges)
         return Contributions(total.atoms[:, 0], None if total.edges is None else total.edges[:, 0])
-    if not isinstance(module, ConcatenatedReadOut):
+    if not isinstance(module, ConcatenatedReadout):
         raise TypeError(f"oracles do not define the readout {type(module).__name__}")
     atoms = output_network(module.atoms, [output.atoms for output in outputs])
     of_edges = [output.edges for output in outputs if output.edges is not None]

@@ -15,7 +15,7 @@ from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.layers.projection import RadialBases, RadialValues
 from gemnet_blocks.model.block import Block
-from gemnet_blocks.model.gemnet import GemNet, Trunk
+from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.heads import DirectForces
 from gemnet_blocks.model.readout import Output
 from gemnet_blocks.structures import Prediction, Structures
@@ -50,30 +50,30 @@ def model(gemnet: GemNet, structures: Structures) -> Prediction:
     """
     if gemnet.forces is not None and not isinstance(gemnet.forces, DirectForces):
         return _with_gradient_forces(gemnet, structures)
-    graphs, outputs = features(gemnet.trunk, structures)
-    contributions = read_out(gemnet.read_out, outputs)
+    graphs, outputs = features(gemnet.backbone, structures)
+    contributions = read_out(gemnet.readout, outputs)
     total = energy(contributions.atoms, structures.structure, len(structures), gemnet.energy.reduce)
     if gemnet.forces is None or contributions.edges is None:
         return Prediction(total, None)
     return Prediction(total, direct_forces(contributions.edges, graphs.main, gemnet.forces.coupled))
 
 
-def features(trunk: Trunk, structures: Structures) -> tuple[Graphs, list[Output]]:
+def features(backbone: Backbone, structures: Structures) -> tuple[Graphs, list[Output]]:
     """Compute the graphs and the results of all output blocks."""
-    dtype = trunk.dtype
-    selected = edge_sets_of(trunk.graphs, structures)
+    dtype = backbone.dtype
+    selected = edge_sets_of(backbone.graphs, structures)
     graphs = graphs_of(selected, structures, dtype)
-    radial = radial_values(trunk.geometry.bases, graphs.edge_sets)
-    h = atom_embedding(trunk.atom_embedding, structures.numbers)
+    radial = radial_values(backbone.geometry.bases, graphs.edge_sets)
+    h = atom_embedding(backbone.atom_embedding, structures.numbers)
     main, raw = graphs.main.edges, radial.radial[MAIN]
-    embeddings = Embeddings(h, edge_embedding(trunk.edge_embedding, h, raw, main))
-    projected = raw @ trunk.geometry.output_radial.weight.T
+    embeddings = Embeddings(h, edge_embedding(backbone.edge_embedding, h, raw, main))
+    projected = raw @ backbone.geometry.output_radial.weight.T
     outputs = []
-    for index, reader in enumerate(trunk.output_blocks):
+    for index, reader in enumerate(backbone.output_blocks):
         if index > 0:
-            part = trunk.blocks[index - 1]
+            part = backbone.blocks[index - 1]
             assert isinstance(part, Block)
-            embeddings = block(part, trunk.geometry, embeddings, graphs, radial)
+            embeddings = block(part, backbone.geometry, embeddings, graphs, radial)
         outputs.append(output_block(reader, embeddings, projected, main))
     return graphs, outputs
 
@@ -112,8 +112,8 @@ def radial_values(bases: RadialBases, sets: Mapping[str, EdgeSet]) -> RadialValu
 def _with_gradient_forces(gemnet: GemNet, structures: Structures) -> Prediction:
     with torch.enable_grad():
         structures = replace(structures, positions=structures.positions.detach().requires_grad_())
-        _, outputs = features(gemnet.trunk, structures)
-        atoms = read_out(gemnet.read_out, outputs).atoms
+        _, outputs = features(gemnet.backbone, structures)
+        atoms = read_out(gemnet.readout, outputs).atoms
         total = energy(atoms, structures.structure, len(structures), gemnet.energy.reduce)
         if not structures.atom_count or not total.requires_grad:
             return Prediction(total, torch.zeros_like(structures.positions))

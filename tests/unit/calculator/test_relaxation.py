@@ -100,7 +100,7 @@ def test_empty_structures_cannot_be_relaxed() -> None:
 def test_numbers_that_are_none_stop_it() -> None:
     potential = smooth_potential()
     with torch.no_grad():
-        potential.model.trunk.atom_embedding.table.weight.fill_(torch.nan)
+        potential.model.backbone.atom_embedding.table.weight.fill_(torch.nan)
     with pytest.raises(StructureError, match="step 0: expected finite numbers, found an energy of nan eV"):
         list(relax(crystal(), GemNetCalculator(potential)))
 

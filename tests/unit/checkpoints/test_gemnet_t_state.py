@@ -68,12 +68,12 @@ def test_how_weights_are_stored() -> None:
     state = fairchem_state(model)
     projection = state["mlp_cbf3.weight"]
     assert projection.shape == (3, 6, 3)  # (L, N, emb)
-    ours = model.trunk.geometry.interactions["triplet"].get_submodule("triplet_sum.projection").weight
+    ours = model.backbone.geometry.interactions["triplet"].get_submodule("triplet_sum.projection").weight
     assert isinstance(ours, Tensor)
     assert torch.equal(ours, projection.permute(1, 2, 0))
     bilinear = state["int_blocks.0.trip_interaction.mlp_cbf.weight"]
     assert bilinear.shape == (5, 3, 7)  # (features in, k, features out)
-    linear = model.trunk.blocks[0].get_submodule("interactions.triplet.contraction.linear").weight
+    linear = model.backbone.blocks[0].get_submodule("interactions.triplet.contraction.linear").weight
     assert isinstance(linear, Tensor)
     x = torch.randn(3, 5)  # (k, f)
     assert torch.allclose(linear @ x.flatten(), torch.einsum("kf,fko->o", x, bilinear), atol=1e-6)
@@ -120,7 +120,7 @@ def test_parts_beyond_the_published_model_have_no_name(changes: dict[str, Any], 
 
 def test_the_weights_that_energies_are_linear_in() -> None:
     model = facade()
-    ours = [model.trunk.output_blocks[i].get_submodule("atoms.linear").weight for i in range(3)]
+    ours = [model.backbone.output_blocks[i].get_submodule("atoms.linear").weight for i in range(3)]
     assert [id(weight) for weight in energy_weights(model)] == [id(weight) for weight in ours]
 
 

@@ -34,7 +34,7 @@ def data(request: pytest.FixtureRequest, tmp_path: Path) -> DataSplits:
 @pytest.mark.parametrize("changes", MODELS.values(), ids=MODELS)
 def test_predictions_with_kept_pairs_are_the_same(data: DataSplits, tmp_path: Path, changes: dict[str, Any]) -> None:
     model = small_model(**changes)
-    cached = CachedPairs(data.train, model.trunk.graphs, tmp_path / "kept")
+    cached = CachedPairs(data.train, model.backbone.graphs, tmp_path / "kept")
     for _ in range(2):  # found by a search; read from files
         batch = collate([cached[index] for index in range(4)])
         assert batch.pairs is not None
@@ -57,7 +57,7 @@ def test_a_search_is_made_once(data: DataSplits, tmp_path: Path, monkeypatch: py
 
 def test_names_depend_on_all_settings_of_a_search() -> None:
     name = PairSearch.of(small_spec()).name
-    assert PairSearch.of(small_model().trunk.graphs).name == name
+    assert PairSearch.of(small_model().backbone.graphs).name == name
     assert PairSearch.of(small_spec(graphs__main__cutoff=3.0, graphs__main__max_neighbors=2)).name == name
     assert PairSearch.of(small_spec(graphs__atom__cutoff=4.1)).name != name
     assert PairSearch.of(small_spec(neighbors__periodic=False)).name != name

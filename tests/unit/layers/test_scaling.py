@@ -198,7 +198,7 @@ def test_gathered_rows_count_once_per_term_of_the_sum() -> None:
             scale.factor.data.fill_(found[0][name])
     triplets = TripletRequest("main", "main").build(model.topology(structures).edges)
     seen: list[tuple[Tensor, Tensor]] = []
-    contraction = model.trunk.blocks[0].interactions["triplet"].contraction
+    contraction = model.backbone.blocks[0].interactions["triplet"].contraction
     contraction.scale.register_forward_hook(lambda _, inputs, output: seen.append((inputs[1], output)))
     model(structures)
     reference, output = seen[0]

@@ -38,7 +38,7 @@ for execution in (Execution(), Execution(compile=True)):
     model = build(spec, seed=0, execution=execution)
     prediction = model(structures)
     (prediction.energy.sum() + prediction.forces.square().sum()).backward()
-    gradients = [weight.grad for weight in model.trunk.blocks[0].parameters() if weight.grad is not None]
+    gradients = [weight.grad for weight in model.backbone.blocks[0].parameters() if weight.grad is not None]
     results.append([prediction.energy, prediction.forces, *gradients])
 torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
 """

@@ -107,7 +107,7 @@ def test_estimates_equal_measurements(forces: str | None, plan: str, task: Task,
 )
 def test_counts_are_those_of_the_graphs(plan: str, config: str):
     model, structures = small_model(None, config=config, plan=plan), slab()
-    assert model.estimate(structures, "energy").counts == model.trunk.graphs(structures, torch.float32).counts()
+    assert model.estimate(structures, "energy").counts == model.backbone.graphs(structures, torch.float32).counts()
 
 
 def test_listed_quadruplets_are_not_listed(monkeypatch):
@@ -147,7 +147,7 @@ def test_the_model_is_left_as_it_was():
     assert model.forces.scale._good_steps == 0
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     assert all(
-        parameter.grad is None and parameter.requires_grad for parameter in model.trunk.edge_embedding.parameters()
+        parameter.grad is None and parameter.requires_grad for parameter in model.backbone.edge_embedding.parameters()
     )
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     assert model(slab()).energy.isfinite().all()

@@ -49,13 +49,13 @@ def mixed() -> list[Atoms]:
 
 def test_the_forward_pass_is_its_parts_one_after_another() -> None:
     model, structures = small_model(blocks__count=1, heads__forces={"type": "direct", "coupled": True}), KINDS["slab"]()
-    trunk = model.trunk
-    geometry = trunk.geometry(structures, trunk.topology(structures))
-    h = trunk.atom_embedding(structures.numbers)
-    embeddings = Embeddings(h, trunk.edge_embedding(h, geometry.radial, geometry.main.edges))
-    before = trunk.output_blocks[0](embeddings, geometry)
-    after = trunk.output_blocks[1](trunk.blocks[0](embeddings, geometry), geometry)
-    numbers = model.read_out([before, after])
+    backbone = model.backbone
+    geometry = backbone.geometry(structures, backbone.topology(structures))
+    h = backbone.atom_embedding(structures.numbers)
+    embeddings = Embeddings(h, backbone.edge_embedding(h, geometry.radial, geometry.main.edges))
+    before = backbone.output_blocks[0](embeddings, geometry)
+    after = backbone.output_blocks[1](backbone.blocks[0](embeddings, geometry), geometry)
+    numbers = model.readout([before, after])
     assert isinstance(model.forces, DirectForces)
     prediction = model(structures)
     assert torch.equal(prediction.energy, model.energy(numbers.atoms, structures.structure, 1))
@@ -65,10 +65,10 @@ def test_the_forward_pass_is_its_parts_one_after_another() -> None:
 def test_one_output_block_before_the_blocks_and_one_behind_each() -> None:
     for count in (0, 1, 3):
         model = small_model(blocks__count=count)
-        assert len(model.trunk.blocks) == count
+        assert len(model.backbone.blocks) == count
         assert (
-            len(model.trunk(KINDS["slab"](), model.topology(KINDS["slab"]())).outputs)
-            == len(model.trunk.output_blocks)
+            len(model.backbone(KINDS["slab"](), model.topology(KINDS["slab"]())).outputs)
+            == len(model.backbone.output_blocks)
             == count + 1
         )
 
@@ -87,7 +87,7 @@ def test_every_part_matters(forces: str) -> None:
     energy = full(structures).energy
     for name in ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom"):
         changed = copy.deepcopy(full)
-        for block in changed.trunk.blocks:
+        for block in changed.backbone.blocks:
             torch.nn.init.zeros_(block.interactions[name].contraction.linear.weight)
         assert (changed(structures).energy - energy).abs().max() > 1e-6 * energy.abs().max(), name
 

@@ -61,8 +61,8 @@ def test_radial_bases_use_the_distances_and_the_cutoff_of_their_own_edge_set() -
 
 def test_bases_are_evaluated_only_for_edge_sets_that_something_reads() -> None:
     model = small_model(interactions__quadruplet=None, interactions__atom_edge=None, interactions__edge_atom=None)
-    assert set(model.trunk.geometry.bases.radial) == {"main", "atom"}
-    assert set(model.trunk.geometry.bases.angular) == {"main"}
+    assert set(model.backbone.geometry.bases.radial) == {"main", "atom"}
+    assert set(model.backbone.geometry.bases.angular) == {"main"}
 
 
 def test_scaled_bases_multiply_by_one_fitted_factor() -> None:

@@ -51,7 +51,7 @@ def test_a_profile_has_a_row_per_part(task: str, last: str):
     names = [part.name for part in measured.parts]
     assert names[0] == "graphs"
     assert names[-2:] == [last, REST]
-    assert measured.counts == model.trunk.graphs(structures, torch.float32).counts()
+    assert measured.counts == model.backbone.graphs(structures, torch.float32).counts()
     assert measured.seconds == sum(part.seconds for part in measured.parts) > 0
     assert measured.peak_bytes == sum(part.held_bytes for part in measured.parts) > 0
     assert measured.flops > 0

@@ -16,11 +16,11 @@ from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.model.readout import (
     ConcatenatedOptions,
     ConcatenatedOutputBlock,
-    ConcatenatedReadOut,
+    ConcatenatedReadout,
     LastLinear,
     Output,
     OutputNetwork,
-    ReadOutContext,
+    ReadoutContext,
 )
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -121,13 +121,13 @@ def test_networks_read_all_features_side_by_side() -> None:
 
 
 def test_reading_out_makes_a_number_per_atom_and_per_edge() -> None:
-    read_out = ConcatenatedReadOut(OutputNetwork(4, 3, 1), OutputNetwork(6, 3, 1))
+    readout = ConcatenatedReadout(OutputNetwork(4, 3, 1), OutputNetwork(6, 3, 1))
     outputs = [Output(torch.randn(5, 2), torch.randn(7, 3)) for _ in range(2)]
-    found = read_out(outputs)
-    assert torch.equal(found.atoms, read_out.atoms([output.atoms for output in outputs]))
+    found = readout(outputs)
+    assert torch.equal(found.atoms, readout.atoms([output.atoms for output in outputs]))
     assert found.edges is not None
     assert found.edges.shape == (7,)
-    without = ConcatenatedReadOut(OutputNetwork(4, 3, 1))
+    without = ConcatenatedReadout(OutputNetwork(4, 3, 1))
     assert without([Output(output.atoms, None) for output in outputs]).edges is None
 
 
@@ -136,15 +136,15 @@ def test_reading_out_makes_a_number_per_atom_and_per_edge() -> None:
 def test_options_set_the_numbers_of_layers(after_atom: int, edges: bool) -> None:
     options = ConcatenatedOptions(layers=3, after_atom=after_atom, network=1, initialization="zeros")
     sizes: dict[str, Any] = {"atom": 5, "edge": 6, "radial": 2, "circular": 1, "spherical": 1}
-    context = ReadOutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=Sums())
-    block = ConcatenatedReadOut.output_block(options, context)
+    context = ReadoutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=Sums())
+    block = ConcatenatedReadout.output_block(options, context)
     assert len(block.update.layers) == 1 + 3  # a dense layer between the different widths
     assert (len(block.after_atom) if block.after_atom is not None else 0) == after_atom
     assert (len(block.edge_layers) if block.edge_layers is not None else 0) == (3 if edges else 0)
-    read_out = ConcatenatedReadOut.from_options(options, context)
-    assert read_out.atoms.layers[0].linear.weight.shape == (5, 4 * 5)
-    assert len(read_out.atoms.layers) == 1 + 1
-    assert (read_out.atoms.last.linear.weight == 0).all()
-    assert (read_out.edges is not None) == edges
-    if read_out.edges is not None:
-        assert read_out.edges.layers[0].linear.weight.shape == (6, 4 * 6)
+    readout = ConcatenatedReadout.from_options(options, context)
+    assert readout.atoms.layers[0].linear.weight.shape == (5, 4 * 5)
+    assert len(readout.atoms.layers) == 1 + 1
+    assert (readout.atoms.last.linear.weight == 0).all()
+    assert (readout.edges is not None) == edges
+    if readout.edges is not None:
+        assert readout.edges.layers[0].linear.weight.shape == (6, 4 * 6)

@@ -13,23 +13,23 @@ from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.model.readout import (
     ConcatenatedOutputBlock,
     Output,
-    ReadOutContext,
+    ReadoutContext,
     SummedOptions,
     SummedOutputBlock,
-    SummedReadOut,
+    SummedReadout,
 )
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 
 
-def context(edges: bool = True, edge_size: int = 6) -> ReadOutContext:
+def context(edges: bool = True, edge_size: int = 6) -> ReadoutContext:
     sizes: dict[str, Any] = {"atom": 5, "edge": edge_size, "radial": 2, "circular": 1, "spherical": 1}
-    return ReadOutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=Sums())
+    return ReadoutContext(Sizes(**sizes), "silu", output_count=4, edges=edges, sums=Sums())
 
 
 @pytest.mark.parametrize("edges", [True, False])
 def test_output_blocks_equal_the_oracle(any_structures: Structures, edges: bool) -> None:
-    module, graphs = SummedReadOut.output_block(SummedOptions(layers=1), context(edges)), graphs_of(any_structures)
+    module, graphs = SummedReadout.output_block(SummedOptions(layers=1), context(edges)), graphs_of(any_structures)
     module.double()
     set_random_scales(module)
     embeddings = random_embeddings(graphs, 5, 6)
@@ -51,9 +51,9 @@ def test_numbers_are_added_up(edges: bool) -> None:
         return torch.randn(count, 1)
 
     outputs = [Output(some(5), some(7) if edges else None) for _ in range(3)]
-    read_out = SummedReadOut()
-    assert not list(read_out.parameters())
-    found, slow = read_out(outputs), oracles.read_out(read_out, outputs)
+    readout = SummedReadout()
+    assert not list(readout.parameters())
+    found, slow = readout(outputs), oracles.read_out(readout, outputs)
     assert_close(found.atoms, sum(output.atoms[:, 0] for output in outputs), 1e-6)  # type: ignore[arg-type]
     assert_close(found.atoms, slow.atoms, 1e-6)
     assert (found.edges is not None) == edges
@@ -65,14 +65,14 @@ def test_numbers_are_added_up(edges: bool) -> None:
 def test_readers_do_not_change_an_output_block() -> None:
     output = Output(torch.randn(5, 1), None)
     before = output.atoms.clone()
-    SummedReadOut()([output, output])
+    SummedReadout()([output, output])
     assert torch.equal(output.atoms, before)
 
 
 @pytest.mark.parametrize(("projection", "dense"), [("always", 1), ("if_needed", 0)])
 def test_stacks_start_with_a_dense_layer_by_default(projection: Literal["always", "if_needed"], dense: int) -> None:
     options = SummedOptions(layers=3, projection=projection, initialization="zeros")
-    block = SummedReadOut.output_block(options, context(edge_size=5))
+    block = SummedReadout.output_block(options, context(edge_size=5))
     assert isinstance(block, SummedOutputBlock)
     features = block.features
     assert isinstance(features, ConcatenatedOutputBlock)
@@ -86,13 +86,13 @@ def test_stacks_start_with_a_dense_layer_by_default(projection: Literal["always"
 
 
 def test_without_direct_forces_edges_are_not_read() -> None:
-    block = SummedReadOut.output_block(SummedOptions(layers=1), context(edges=False))
+    block = SummedReadout.output_block(SummedOptions(layers=1), context(edges=False))
     assert block.edges is None
     assert block.features.edge_layers is None
 
 
 def test_last_layers_stay_wide_under_autocast() -> None:
-    block, graphs = SummedReadOut.output_block(SummedOptions(layers=1), context()), graphs_of(Structures.from_ase([]))
+    block, graphs = SummedReadout.output_block(SummedOptions(layers=1), context()), graphs_of(Structures.from_ase([]))
     embeddings = random_embeddings(graphs, 5, 6)
     radial = torch.zeros(0, 2)
     with torch.autocast("cpu", dtype=torch.bfloat16):

@@ -111,7 +111,7 @@ def test_neighbors_found_before_stand_for_a_search(published: bool) -> None:
     structures = Structures.from_ase(FRAMES)
     expected = potential(structures)
     assert_identical(potential(structures, given=potential.neighbors(structures)), expected)
-    more = potential.model.trunk.graphs.search(structures, potential.cutoff + 2)
+    more = potential.model.backbone.graphs.search(structures, potential.cutoff + 2)
     assert len(more) > len(potential.neighbors(structures))
     assert_identical(potential(structures, given=more), expected)
 

@@ -30,9 +30,9 @@ from gemnet_blocks.model.readout import (
     Contributions,
     Output,
     OutputNetwork,
-    ReadOut,
-    ReadOutContext,
-    ReadOutOptions,
+    Readout,
+    ReadoutContext,
+    ReadoutOptions,
 )
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec import Execution, Spec, build
@@ -109,9 +109,9 @@ def test_built_models_run(changes: dict[str, Any]) -> None:
 
 def test_only_named_parts_are_built() -> None:
     model = build(small_spec(others("triplet")))
-    assert list(model.trunk.graphs.rules) == ["atom", "main"]
-    assert list(model.trunk.geometry.interactions) == ["triplet"]
-    assert list(model.trunk.geometry.bases.angular) == ["main"]
+    assert list(model.backbone.graphs.rules) == ["atom", "main"]
+    assert list(model.backbone.geometry.interactions) == ["triplet"]
+    assert list(model.backbone.geometry.bases.angular) == ["main"]
     topology = model.topology(structures())
     assert list(topology.edges) == ["main"]
     assert len(topology.indices) == 1
@@ -138,11 +138,11 @@ def test_normalizers_follow_from_the_present_parts(
 def test_a_second_triplet_has_its_own_weights_on_the_same_triplets() -> None:
     one = build(small_spec(others("triplet")))
     two = build(small_spec({**others("triplet"), "interactions.again": {"type": "triplet", "down": 4, "up": 4}}))
-    assert one.trunk.graphs.requests == two.trunk.graphs.requests
-    block = two.trunk.blocks[0]
+    assert one.backbone.graphs.requests == two.backbone.graphs.requests
+    block = two.backbone.blocks[0]
     assert isinstance(block, Block)
     weights = [sum(p.numel() for p in part.parameters()) for part in block.interactions.children()]
-    shared = [sum(p.numel() for p in part.parameters()) for part in two.trunk.geometry.interactions.children()]
+    shared = [sum(p.numel() for p in part.parameters()) for part in two.backbone.geometry.interactions.children()]
     assert weights[0] == weights[1]
     assert count(two) == count(one) + weights[0] + shared[0]
 
@@ -151,7 +151,7 @@ def test_a_second_triplet_has_its_own_weights_on_the_same_triplets() -> None:
 def test_the_same_kind_twice_on_another_graph(kind: str) -> None:
     far = {"type": kind, "graph": "far", "down": 3, "up": 3}
     model = build(small_spec({"graphs.far": {"cutoff": 5.0}, "interactions.again": far}))
-    assert "far" in model.trunk.graphs.rules
+    assert "far" in model.backbone.graphs.rules
     assert model(structures()).energy.isfinite().all()
 
 
@@ -252,10 +252,10 @@ class Products(SphericalBasis):
         return (cos_polar[..., None, None] ** powers * azimuth.cosine[..., None, None] ** powers[:, None]).flatten(-2)
 
 
-class Last(ReadOut):
+class Last(Readout):
     """Reads the last output block only."""
 
-    class Options(ReadOutOptions):
+    class Options(ReadoutOptions):
         layers: int = 1
 
     def __init__(self, atoms: OutputNetwork) -> None:
@@ -263,15 +263,15 @@ class Last(ReadOut):
         self.atoms = atoms
 
     @classmethod
-    def output_block(cls, options: Any, context: ReadOutContext) -> ConcatenatedOutputBlock:
-        from gemnet_blocks.model.readout import ConcatenatedReadOut
+    def output_block(cls, options: Any, context: ReadoutContext) -> ConcatenatedOutputBlock:
+        from gemnet_blocks.model.readout import ConcatenatedReadout
 
-        return ConcatenatedReadOut.output_block(
-            ConcatenatedReadOut.Options(layers=options.layers, after_atom=1, network=1), context
+        return ConcatenatedReadout.output_block(
+            ConcatenatedReadout.Options(layers=options.layers, after_atom=1, network=1), context
         )
 
     @classmethod
-    def from_options(cls, options: Any, context: ReadOutContext) -> Last:
+    def from_options(cls, options: Any, context: ReadoutContext) -> Last:
         return cls(OutputNetwork(context.sizes.atom, context.sizes.atom, 1, context.activation))
 
     def forward(self, outputs: Any) -> Contributions:

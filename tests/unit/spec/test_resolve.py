@@ -333,7 +333,7 @@ def test_the_earlier_name_of_the_readout_is_read_everywhere(tmp_path: Path) -> N
         "assignment": load_spec(tmp_path / "old.yaml", dict([parse_assignment("read_out.layers=2")])),
     }
     for name, one in found.items():
-        assert (one, one.content_hash, one.read_out) == (spec, spec.content_hash, spec.readout), name
+        assert (one, one.content_hash, one.readout) == (spec, spec.content_hash, spec.readout), name
 
 
 def test_errors_of_an_earlier_name_point_to_its_line(tmp_path: Path) -> None:

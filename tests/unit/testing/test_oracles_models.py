@@ -50,7 +50,7 @@ def test_models_equal_their_definition(changes: dict[str, Any]) -> None:
 
 def test_blocks_follow_one_another() -> None:
     model, structures = small_model(), Structures.from_ase(molecule(5, seed=4))
-    assert len(model.trunk.blocks) == 2
+    assert len(model.backbone.blocks) == 2
     assert_same(model(structures), oracles.model(model, structures))
 
 
@@ -83,9 +83,9 @@ def test_gradients_of_all_weights() -> None:
 
 def test_the_definition_knows_only_parts_that_are_built_in() -> None:
     model, structures = small_model(blocks__count=1), Structures.from_ase(molecule(2))
-    model.read_out = nn.Identity()  # type: ignore[assignment]
+    model.readout = nn.Identity()  # type: ignore[assignment]
     with pytest.raises(TypeError, match="oracles do not define the readout Identity"):
         oracles.model(model, structures)
-    model.trunk.blocks[0].interactions["triplet"] = nn.Identity()
+    model.backbone.blocks[0].interactions["triplet"] = nn.Identity()
     with pytest.raises(TypeError, match="oracles do not define the interaction Identity with SharedTripletGeometry"):
         oracles.model(model, structures)

@@ -81,7 +81,7 @@ def test_the_distribution_is_that_of_the_layers():
             torch.testing.assert_close(means, torch.zeros_like(means), atol=1e-5, rtol=0)
             variances = module.weight.var(dim=1) * module.weight.shape[1]
             torch.testing.assert_close(variances, torch.ones_like(variances), atol=1e-2, rtol=0)
-    table = model.trunk.atom_embedding.table.weight
+    table = model.backbone.atom_embedding.table.weight
     assert table.abs().max() <= 3**0.5
     assert float(table.detach().var()) == pytest.approx(1, abs=0.2)
 

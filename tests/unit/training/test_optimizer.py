@@ -65,7 +65,9 @@ def test_shared_weights_are_counted_as_often_as_they_are_used(model: nn.Module) 
         for name, weight in model.named_parameters()
         if weight in shared_weights(model)
     }
-    geometry = {f"trunk.geometry.{name}" for name, weight in model.trunk.geometry.named_parameters() if weight.ndim > 1}
+    geometry = {
+        f"trunk.geometry.{name}" for name, weight in model.backbone.geometry.named_parameters() if weight.ndim > 1
+    }
     assert counts.keys() == geometry
     assert counts.pop("trunk.geometry.output_radial.weight") == 4
     assert set(counts.values()) == {3}
@@ -74,7 +76,7 @@ def test_shared_weights_are_counted_as_often_as_they_are_used(model: nn.Module) 
 def test_counts_are_those_of_uses_in_the_blocks(model: nn.Module) -> None:
     """What the projection for updates gives is read by every block once."""
     used = []
-    update, blocks = model.trunk.geometry.update_radial, list(model.trunk.blocks)
+    update, blocks = model.backbone.geometry.update_radial, list(model.backbone.blocks)
     handles = [
         block.register_forward_pre_hook(lambda _, inputs: used.append(inputs[1].update_radial)) for block in blocks
     ]

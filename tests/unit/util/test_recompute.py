@@ -44,7 +44,7 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
     structures = KINDS["slab"]()
     model = build(small_spec(), seed=0, execution=Execution(memory_budget=1e12)).double()
     asked: list[bool] = []
-    model.trunk.register_forward_pre_hook(lambda trunk, _: asked.append(trunk.evaluation is RECOMPUTED))
+    model.backbone.register_forward_pre_hook(lambda backbone, _: asked.append(backbone.evaluation is RECOMPUTED))
     estimates = []
     estimate = type(model).estimate
     monkeypatch.setattr(type(model), "estimate", lambda *arguments: estimates.append(1) or estimate(*arguments))
@@ -54,14 +54,16 @@ def test_a_budget_that_suffices_is_no_constraint(monkeypatch: pytest.MonkeyPatch
     # the estimate is a forward pass too, once for a structure; nothing is to be estimated where nothing suffices
     assert asked == [False, False, True, True]
     assert len(estimates) == 1
-    assert model.trunk.evaluation is STORED
+    assert model.backbone.evaluation is STORED
 
 
 def short_of_memory(model: GemNet, structures: Structures) -> bool:
     """Whether a prediction recomputes intermediate results."""
     asked: list[bool] = []
     # an estimate calls the backbone, too, before the prediction
-    handle = model.trunk.register_forward_pre_hook(lambda trunk, _: asked.append(trunk.evaluation is RECOMPUTED))
+    handle = model.backbone.register_forward_pre_hook(
+        lambda backbone, _: asked.append(backbone.evaluation is RECOMPUTED)
+    )
     with torch.no_grad():
         model(structures)
     handle.remove()
@@ -170,18 +172,18 @@ def test_rows_are_mapped_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_module_that_recomputes_shares_weights_and_hooks() -> None:
-    trunk = build(small_spec(), seed=0).trunk
+    backbone = build(small_spec(), seed=0).backbone
     called: list[nn.Module] = []
-    trunk.blocks[0].register_forward_hook(lambda block, *_: called.append(block))
-    recomputing = evaluated_by(RECOMPUTED, trunk)
-    assert recomputing.state_dict().keys() == trunk.state_dict().keys()
-    for weight, same in zip(trunk.parameters(), recomputing.parameters(), strict=True):
+    backbone.blocks[0].register_forward_hook(lambda block, *_: called.append(block))
+    recomputing = evaluated_by(RECOMPUTED, backbone)
+    assert recomputing.state_dict().keys() == backbone.state_dict().keys()
+    for weight, same in zip(backbone.parameters(), recomputing.parameters(), strict=True):
         assert weight is same
-    trunk.double()
+    backbone.double()
     structures = KINDS["slab"]()
-    recomputing(structures, trunk.topology(structures))
+    recomputing(structures, backbone.topology(structures))
     assert len(called) == 1
-    evaluations = {module.evaluation for module in trunk.modules() if hasattr(module, "evaluation")}
+    evaluations = {module.evaluation for module in backbone.modules() if hasattr(module, "evaluation")}
     assert evaluations == {STORED}
 
 

@@ -182,7 +182,7 @@ def test_a_backbone_and_its_head_may_have_prefixes_of_their_own(head: str) -> No
         for name, value in fairchem_state(one).items()
     }
     assert load_fairchem_state(other, state).complete
-    assert torch.equal(other.read_out.atoms.last.linear.weight, one.read_out.atoms.last.linear.weight)
+    assert torch.equal(other.readout.atoms.last.linear.weight, one.readout.atoms.last.linear.weight)
 
 
 def test_weights_of_other_parts_are_unexpected_and_two_models_in_one_state_are_refused() -> None:
