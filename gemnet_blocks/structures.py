@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -492,6 +492,22 @@ def strained(structures: Structures) -> StrainedStructures:
     return StrainedStructures(
         replace(structures, positions=moved, cells=deformed), structures.positions, strain, volume
     )
+
+
+def as_structures(structures: Structures | Atoms | Sequence[Atoms]) -> Structures:
+    """Convert ASE atoms to `Structures`, which are returned as they are.
+
+    Raises:
+        TypeError: the argument is neither atoms, nor a sequence of atoms, nor `Structures`.
+        StructureError: a structure cannot be computed.
+    """
+    if isinstance(structures, Structures):
+        return structures
+    several = isinstance(structures, Iterable) and not hasattr(structures, "get_positions")
+    many: list[Any] = list(structures) if several else [structures]
+    if not all(hasattr(one, "get_positions") for one in many):
+        raise TypeError(f"expected Structures, ASE atoms or a list of ASE atoms, got {structures!r:.80}")
+    return Structures.from_ase(many)
 
 
 EnergyMeaning = Literal["total", "adsorption", "atomisation"]

@@ -79,7 +79,7 @@ class GraphBuilder(nn.Module):
     """Build the topology of structures: the edge sets and index sets that a model names, and nothing else.
 
     One search with the widest cutoff finds all pairs. Each set keeps those within its cutoff, then the nearest
-    `max_neighbors` of each target, then those with a fitting tag; `main` is symmetrized last.
+    `max_neighbors` of each target, then those with a fitting tag; `main` is symmetrized last, if there is one.
 
     Args:
         rules: what belongs to each set, a set after the one that it is `within`.
@@ -108,7 +108,8 @@ class GraphBuilder(nn.Module):
         element_count: int | None = None,
     ) -> None:
         super().__init__()
-        self.measured = tuple(dict.fromkeys((MAIN, *measured)))
+        always = (MAIN,) if MAIN in rules else ()
+        self.measured = tuple(dict.fromkeys((*always, *measured)))
         self.rules = {name: rules[name] for name in rules if name in _with_parents(self.measured, rules)}
         self.requests = tuple(dict.fromkeys(requests))
         self.search = search
@@ -185,15 +186,18 @@ class GraphBuilder(nn.Module):
 
     def topology(self, structures: Structures, selected: Mapping[str, Selection], dtype: torch.dtype) -> Topology:
         """The topology of selected pairs, `main` symmetrized."""
-        symmetric = symmetrize(selected[MAIN].pairs, self.rules[MAIN].symmetrize or "union")
-        pairs = {name: selected[name].pairs for name in self.measured} | {MAIN: symmetric.pairs}
+        pairs = {name: selected[name].pairs for name in self.measured}
+        symmetric, fades = None, False
+        if MAIN in pairs:
+            symmetric = symmetrize(pairs[MAIN], self.rules[MAIN].symmetrize or "union")
+            pairs[MAIN], fades = symmetric.pairs, selected[MAIN].fading is not None
         edges = {name: edge_index(pairs[name], structures) for name in self.measured}
         return Topology(
             edges=edges,
-            reverse=symmetric.reverse,
+            reverse=None if symmetric is None else symmetric.reverse,
             indices={request: request.suited(dtype).build(edges) for request in self.requests},
             fading={name: one.fading for name, one in selected.items() if one.fading is not None},
-            both_directions=None if selected[MAIN].fading is None else _both_directions(symmetric),
+            both_directions=_both_directions(symmetric) if symmetric is not None and fades else None,
         )
 
     def _keep(self, name: str, within: Selection, structures: Structures) -> Selection:

@@ -152,7 +152,11 @@ class AutomaticSearch(NeighborSearch):
         return search._candidates(atoms, cutoff)
 
 
-def neighbor_search(name: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto") -> NeighborSearch:
+SearchName = Literal["auto", "vesin", "torch", "torch_cluster"]
+"""The name of a neighbor search."""
+
+
+def neighbor_search(name: SearchName = "auto") -> NeighborSearch:
     """The neighbor search of that name; all give identical results.
 
     Args:

@@ -58,14 +58,14 @@ class Topology:
 
     Attributes:
         edges: the edges of each edge set, `main` symmetrized.
-        reverse: the opposite of each main edge.
+        reverse: the opposite of each main edge; None without an edge set `main`.
         indices: combinations of edges, by request.
         fading: how neighbors fade out, by edge set, parents first; empty unless neighbors do.
         both_directions: from one-way pairs to main edges, if neighbors fade out.
     """
 
     edges: Mapping[str, EdgeIndex]
-    reverse: Int[Tensor, " main_edges"]
+    reverse: Int[Tensor, " main_edges"] | None
     indices: Mapping[IndexRequest, IndexSet]
     fading: Mapping[str, Fading]
     both_directions: BothDirections | None

@@ -18,7 +18,6 @@ from gemnet_blocks.graph.pairs import Pairs, pack_shift
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure, plain, tidy
 from gemnet_blocks.plotting.views import (
     Array,
-    as_structures,
     atom_colors,
     bare,
     chosen_atom,
@@ -29,7 +28,7 @@ from gemnet_blocks.plotting.views import (
     view_of,
 )
 from gemnet_blocks.spec.resolve import Spec
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import Structures, as_structures
 
 if TYPE_CHECKING:
     from ase import Atoms

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import Structures, as_structures
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,15 +21,6 @@ TILT, TURN = np.radians(-78.0), np.radians(11.0)
 
 ASIDE = np.radians(20.0)
 """Tilt of molecules, so that a mirror plane does not hide half of their atoms."""
-
-
-def as_structures(structures: Structures | Atoms | Sequence[Atoms]) -> Structures:
-    """Convert ASE atoms to `Structures`.
-
-    Raises:
-        StructureError: a structure cannot be computed.
-    """
-    return structures if isinstance(structures, Structures) else Structures.from_ase(structures)
 
 
 def one_structure(structures: Structures | Atoms | Sequence[Atoms]) -> Structures:
