@@ -1,13 +1,48 @@
-"""Basis functions of distances and angles, as layers of their own.
+"""Basis functions of distances and angles, as layers of their own, on plain tensors.
 
     >>> import torch
-    >>> from gemnet_blocks.basis import radial
-    >>> radial.Gaussian(cutoff=6, count=32)(torch.rand(10)).shape
+    >>> from gemnet_blocks.basis import Gaussian, Legendre, RealHarmonics
+    >>> distance, phi, theta = torch.rand(3, 10)
+    >>> Gaussian(cutoff=6, count=32)(distance).shape
     torch.Size([10, 32])
+    >>> Legendre(count=7)(phi.cos()).shape
+    torch.Size([10, 7])
+    >>> RealHarmonics(count=3)(phi.cos(), theta).shape
+    torch.Size([10, 9])
 
-`symbolic` has their definitions as sympy expressions; it is imported only on request.
+- Radial bases, of distances in Å: `Gaussian` (also called `radial.Gaussian`), `SphericalBessel`, `Bernstein`.
+- Circular bases, of the cosine of an angle: `Legendre`, `CircularGaussian` (also called `circular.Gaussian`).
+- Spherical bases, of the cosine of an angle and a dihedral angle: `LegendreOuter`, `GaussianOuter`, `RealHarmonics`.
+- Envelopes, of distance/cutoff: `Polynomial`, `Exponential`.
+
+Custom ones are subclasses of `RadialBasis`, `CircularBasis`, `SphericalBasis` and `Envelope`. The module `symbolic` has
+the definitions of all functions as sympy expressions; it is imported only on request.
 """
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
+from gemnet_blocks.basis.circular import CircularBasis, Legendre
+from gemnet_blocks.basis.circular import Gaussian as CircularGaussian
+from gemnet_blocks.basis.envelopes import Envelope, Exponential, Polynomial
+from gemnet_blocks.basis.radial import Bernstein, Gaussian, RadialBasis, SphericalBessel
+from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics, SphericalBasis
 
-__all__ = ["circular", "envelopes", "radial", "spherical"]
+__all__ = [
+    "Bernstein",
+    "CircularBasis",
+    "CircularGaussian",
+    "Envelope",
+    "Exponential",
+    "Gaussian",
+    "GaussianOuter",
+    "Legendre",
+    "LegendreOuter",
+    "Polynomial",
+    "RadialBasis",
+    "RealHarmonics",
+    "SphericalBasis",
+    "SphericalBessel",
+    "circular",
+    "envelopes",
+    "radial",
+    "spherical",
+]

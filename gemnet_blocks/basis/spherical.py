@@ -72,13 +72,14 @@ class SphericalBasis(SinglePrecisionModule, ABC):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth,
+        azimuth: Azimuth | Float[Tensor, "*shape"],
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² functions.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ Im w^m.
+            azimuth: θ in radians, or as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ
+                Im w^m.
         """
 
     def azimuthal_series(self) -> AzimuthalSeries | None:
@@ -138,14 +139,15 @@ class LegendreOuter(SphericalBasis):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth,
+        azimuth: Azimuth | Float[Tensor, "*shape"],
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² products.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ as a vector w of at most unit length; the same shape.
+            azimuth: θ in radians, or as a vector w of at most unit length; the same shape.
         """
+        azimuth = Azimuth.of(azimuth)
         if azimuth.square is None:
             return _outer(self.circular(cos_polar), self.circular(azimuth.cosine))
         multiples = torch.stack(_multiples(azimuth.cosine, azimuth.square, self.count), dim=-1)
@@ -201,15 +203,15 @@ class GaussianOuter(SphericalBasis):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth,
+        azimuth: Azimuth | Float[Tensor, "*shape"],
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² products.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ as a vector w of at most unit length; the same shape.
+            azimuth: θ in radians, or as a vector w of at most unit length; the same shape.
         """
-        return _outer(self.circular(cos_polar), self.circular(azimuth.cosine))
+        return _outer(self.circular(cos_polar), self.circular(Azimuth.of(azimuth).cosine))
 
 
 class RealHarmonicsOptions(Options):
@@ -257,14 +259,16 @@ class RealHarmonics(SphericalBasis):
     def forward(
         self,
         cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth,
+        azimuth: Azimuth | Float[Tensor, "*shape"],
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² harmonics by recursions in the degree and in the order.
 
         Args:
             cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ Im w^m.
+            azimuth: θ in radians, or as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ
+                Im w^m.
         """
+        azimuth = Azimuth.of(azimuth)
         cosine, sine = torch.ones_like(azimuth.cosine), torch.zeros_like(azimuth.sine)
         sin_powers = _powers_of_sine(cos_polar, self.count)
         columns = [cos_polar] * self.size

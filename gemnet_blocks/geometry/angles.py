@@ -41,6 +41,11 @@ class Azimuth:
     sine: Float[Tensor, "*shape"]
     square: Float[Tensor, "*shape"] | None = None
 
+    @classmethod
+    def of(cls, angle: Azimuth | Float[Tensor, "*shape"]) -> Azimuth:
+        """Convert angles θ in radians; an `Azimuth` is returned as it is."""
+        return angle if isinstance(angle, Azimuth) else cls(angle.cos(), angle.sin())
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuadrupletAngles:
