@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -20,6 +21,12 @@ from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.layers.dense import Activation
 from gemnet_blocks.layers.projection import RadialValues, ScaledBasis
 from gemnet_blocks.options import Options, Size
+from gemnet_blocks.structures import Structures
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from gemnet_blocks.spec.alone import InteractionAlone
 
 GeometryValue = TypeVar("GeometryValue")
 
@@ -156,6 +163,21 @@ class Interaction(nn.Module, ABC, Generic[GeometryValue]):
     @abstractmethod
     def from_options(cls, options: Any, context: BuildContext) -> Interaction[Any]:
         """Build the interaction of one block."""
+
+    @classmethod
+    def alone(
+        cls,
+        structures: Structures | Atoms | Sequence[Atoms],
+        options: Mapping[str, Any] | InteractionOptions | None = None,
+        **arguments: Any,
+    ) -> InteractionAlone:
+        """Build the interaction with its bases, the graphs of structures, and random embeddings, without a model.
+
+        Calling the result returns the message. Arguments and errors are those of `gemnet_blocks.spec.alone.alone`.
+        """
+        from gemnet_blocks.spec.alone import alone
+
+        return alone(cls, structures, options, **arguments)
 
     @abstractmethod
     def forward(self, embeddings: Embeddings, geometry: GeometryValue) -> Float[Tensor, "rows size"]:

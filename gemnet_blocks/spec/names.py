@@ -33,8 +33,8 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         if circle and name == min(circle):
             yield Problem(("graphs", name, "within"), f"edge sets are within each other: {' → '.join(circle)}")
     for name, entry in interactions.items():
-        options = _unchecked(name, _mapping(entry), catalog)
-        for field, edge_set in _named(options).items():
+        options = unchecked_options(name, _mapping(entry), catalog)
+        for field, edge_set in named_edge_sets(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
         if isinstance(options, QuadrupletOptions) and _mapping(document.data.get("bases")).get("spherical") is None:
             yield Problem(("interactions", name), "needs bases.spherical, which is missing")
@@ -56,7 +56,7 @@ def _circle(name: str, graphs: Mapping[str, Any]) -> list[str]:
     return [*chain, name] if parent == name else []
 
 
-def _unchecked(name: str, entry: Mapping[str, Any], catalog: Catalog) -> Options | None:
+def unchecked_options(name: str, entry: Mapping[str, Any], catalog: Catalog) -> Options | None:
     """Create the options of an interaction without validation; None if its class is unknown."""
     kind = entry.get("type", name)
     try:
@@ -69,7 +69,8 @@ def _unchecked(name: str, entry: Mapping[str, Any], catalog: Catalog) -> Options
     return options.model_construct(**{field: value for field, value in entry.items() if field in options.model_fields})
 
 
-def _named(options: Options | None) -> dict[str, str]:
+def named_edge_sets(options: Options | None) -> dict[str, str]:
+    """Return the edge sets that the options of an interaction name, by field; none if the options are incomplete."""
     try:
         return options.edge_sets() if isinstance(options, InteractionOptions) else {}
     except (AttributeError, TypeError):  # a field is missing or mistyped, which validation reports

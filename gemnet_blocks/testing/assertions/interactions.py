@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack, suppress
-from typing import Any, get_args
+from contextlib import ExitStack
+from typing import Any
 
 import torch
 import yaml
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from gemnet_blocks.interactions.interaction import Interaction
@@ -16,7 +15,9 @@ from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
-from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION
+from gemnet_blocks.spec.alone import as_extra, completed_options, type_name
+from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.names import named_edge_sets, unchecked_options
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing.assertions.counterexample import Check, holds, search
 from gemnet_blocks.testing.assertions.models import Properties
@@ -104,6 +105,9 @@ def messages_of(model: GemNet, modules: list[nn.Module], structures: Structures)
 CUTOFF = 3.0
 """Cutoff of edge sets in Å, so short that degenerate cells do not have thousands of edges."""
 
+NAME, SIZE = "tested", 4
+"""Name of interactions whose options prescribe none, and the default of their options that are integers."""
+
 MESSAGES = "messages: one row for each main edge or atom, finite"
 
 _SPEC = f"""\
@@ -158,7 +162,7 @@ def assert_interaction(
     """
     from gemnet_blocks.testing import strategies
 
-    name = _name(interaction)
+    name = type_name(interaction, NAME)
     spec, model = _model(interaction, name, options or {})
     any_structures = strategies.structures(max_atoms, CUTOFF, (1, 8))
     copyable, messages = Check(assert_copyable, model, ()), Check(assert_messages, model)
@@ -193,35 +197,19 @@ def assert_interaction(
 
 def interaction_spec(interaction: type[Interaction[Any]], options: Mapping[str, Any] | None = None) -> Spec:
     """Return the small spec in which an interaction is tested."""
-    name = _name(interaction)
-    given: dict[str, Any] = {field: 4 for field, info in interaction.Options.model_fields.items() if _size(field, info)}
-    given |= {"type": name, **(options or {})}
+    name = type_name(interaction, NAME)
+    given, extra = completed_options(interaction, name, options, SIZE), as_extra(interaction, name)
     document = yaml.safe_load(_SPEC)
     document["interactions"] = {name: given}
-    with suppress(ValidationError):  # the spec raises a better error
-        for edge_set in interaction.Options.model_validate(given).edge_sets().values():
-            document["graphs"].setdefault(edge_set, {"cutoff": CUTOFF})
-    return Spec.from_yaml(yaml.safe_dump(document), extra=_extra(interaction, name))
-
-
-def _size(field: str, info: Any) -> bool:
-    return field != "type" and info.is_required() and info.annotation is int
-
-
-def _name(interaction: type[Interaction[Any]]) -> str:
-    """Return the name that the options of the interaction prescribe, if any."""
-    choices = get_args(interaction.Options.model_fields["type"].annotation)
-    return str(choices[0]) if choices else "tested"
-
-
-def _extra(interaction: type[Interaction[Any]], name: str) -> dict[str, type]:
-    return {} if BUILT_IN[INTERACTION].get(name) is interaction else {name: interaction}
+    for edge_set in named_edge_sets(unchecked_options(name, given, Catalog(extra))).values():
+        document["graphs"].setdefault(edge_set, {"cutoff": CUTOFF})
+    return Spec.from_yaml(yaml.safe_dump(document), extra=extra)
 
 
 def _model(interaction: type[Interaction[Any]], name: str, options: Mapping[str, Any]) -> tuple[Spec, GemNet]:
     """Build the small model in float64, with random weights instead of zeros."""
     spec = interaction_spec(interaction, options)
-    model = build(spec, extra=_extra(interaction, name), seed=0).double()
+    model = build(spec, extra=as_extra(interaction, name), seed=0).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for module in model.modules():
