@@ -104,11 +104,13 @@ def build_graphs(
 
     Raises:
         SpecError: a rule is invalid, or is within an edge set that does not exist.
-        ValueError: the search or the handling of ties is unknown.
+        ValueError: the search or the handling of ties is unknown, or the type is not a floating-point type.
         StructureError: a structure cannot be computed.
     """
     if ties not in get_args(CapRule):
         raise ValueError(f"ties is {ties!r}: choose one of {', '.join(get_args(CapRule))}")
+    if not dtype.is_floating_point:
+        raise ValueError(f"expected a floating-point type such as torch.float64, got {dtype}")
     edge_sets = _parents_first({name: _options(name, rule) for name, rule in rules.items()})
     builder = GraphBuilder(
         edge_sets,

@@ -136,6 +136,7 @@ def alone(
     Raises:
         SpecError: an option is invalid, or the parts do not fit together.
         StructureError: a structure cannot be computed.
+        TypeError: an argument has another type.
     """
     name = type_name(interaction)
     base = load_spec(DEFAULTS, extra={**(extra or {}), **as_extra(interaction, name)})
@@ -177,10 +178,16 @@ def as_extra(interaction: type[Interaction[Any]], name: str) -> dict[str, type]:
 def completed_options(
     interaction: type[Interaction[Any]], name: str, options: Mapping[str, Any] | InteractionOptions | None, size: int
 ) -> dict[str, Any]:
-    """Return the options of an interaction as in a spec, with `size` for missing integers without a default."""
+    """Return the options of an interaction as in a spec, with `size` for missing integers without a default.
+
+    Raises:
+        TypeError: the options are not a mapping.
+    """
     fields = interaction.Options.model_fields.items()
     missing = {field: size for field, info in fields if info.is_required() and info.annotation is int}
     given = options.model_dump() if isinstance(options, InteractionOptions) else options or {}
+    if not isinstance(given, Mapping):
+        raise TypeError(f"expected options such as {{'down': 16}}, got {options!r:.80}")
     return {**missing, "type": name, **given}
 
 

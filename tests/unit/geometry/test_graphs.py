@@ -108,6 +108,8 @@ def test_other_wrong_arguments_are_named() -> None:
         build_graphs("slab.xyz", NEAR)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="ties is 'loose': choose one of strict"):
         build_graphs(molecule(), NEAR, ties="loose")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"expected a floating-point type .*, got torch\.int64"):
+        build_graphs(molecule(), NEAR, dtype=torch.int64)
     graphs = build_graphs(molecule(), {"near": NEAR["main"]})
     with pytest.raises(ValueError, match=r"expected an edge set 'main'.* found near"):
         _ = graphs.main

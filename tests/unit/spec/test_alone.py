@@ -211,5 +211,7 @@ def test_other_wrong_arguments_are_named() -> None:
         TripletInteraction.alone(molecule(), cutoff=-1)
     with pytest.raises(SpecError, match="the class Interaction is abstract: implement forward"):
         Interaction.alone(molecule())
+    with pytest.raises(TypeError, match=r"expected options such as .* got 16"):
+        TripletInteraction.alone(molecule(), 16)  # type: ignore[arg-type]
     with pytest.raises(TypeError, match=r"expected Structures, ASE atoms.*'slab\.xyz'"):
         TripletInteraction.alone("slab.xyz")  # type: ignore[arg-type]
