@@ -24,7 +24,7 @@ from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.interactions.triplet import SharedTripletGeometry, TripletInteraction, TripletSum
-from gemnet_blocks.layers.dense import Activation
+from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
