@@ -70,7 +70,7 @@ class AtomGroups:
         return torch.cat([self.row_of_edge[:0], *(group.inner.flatten() for group in self.groups)])
 
     def in_slices(self, atoms_at_most: int | None) -> AtomGroups:
-        """Split the groups into views of at most `atoms_at_most` atoms, without empty groups; rows keep their numbers."""
+        """Split the groups into views of at most `atoms_at_most` atoms, without empty groups; rows keep numbers."""
         groups = [group for group in self.groups if len(group.pair)]
         if atoms_at_most is not None:
             groups = [
