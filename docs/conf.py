@@ -1,4 +1,4 @@
-"""The documentation site: `make docs` builds it into build/docs, with warnings as errors, without a network."""
+"""Configuration of the documentation site, which `make docs` builds into build/docs without a network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ myst_dmath_double_inline = True
 
 
 def _sources() -> str:
-    """A name of everything that executed pages depend on."""
+    """Hash all files on which the outputs of executed pages depend."""
     files = sorted([*(ROOT / "gemnet_blocks").rglob("*.py"), *(ROOT / "paper_configs").rglob("*.yaml")])
     digest = hashlib.sha256()
     for file in files:
@@ -47,14 +47,14 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
-# Pages are executed once for each state of the library; notebooks come with their outputs, and tests execute them.
+# Pages are executed once per state of the library; notebooks include their outputs, and tests execute them.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / "build" / "docs-executed" / _sources())
 nb_execution_excludepatterns = ["generated/notebooks/*"]
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
-nb_render_markdown_format = "myst"  # tables in outputs are tables
+nb_render_markdown_format = "myst"  # renders tables in outputs
 nb_mime_priority_overrides = [("html", "image/svg+xml", 0)]
 
 autodoc_default_options = {"exclude-members": "model_config, model_post_init, extra_repr"}
@@ -62,7 +62,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
-toc_object_entries = False  # thousands of them make building slow and menus long
+toc_object_entries = False  # thousands of entries would slow down the build
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
@@ -70,13 +70,13 @@ napoleon_attr_annotations = False  # types are in signatures
 napoleon_use_rtype = False
 nitpicky = False
 suppress_warnings = [
-    "ref.python",  # names of fields, such as `type`, stand in texts without meaning one of the classes that have one
-    "myst.header",  # recorded pages begin as their programs let them
+    "ref.python",  # field names such as `type` are ambiguous
+    "myst.header",  # recorded pages start with any heading level
 ]
 
 linkcheck_retries = 2
 linkcheck_timeout = 20
-linkcheck_anchors = False  # anchors of other sites are made by scripts
+linkcheck_anchors = False  # scripts generate the anchors of other sites
 
 html_theme = "furo"
 html_title = f"gemnet_blocks {release}"

@@ -122,11 +122,7 @@ class Structures:
 
     @classmethod
     def from_batch(cls, batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -> Structures:
-        """Convert a batch object with `pos`, `atomic_numbers`, `batch` and `natoms`; see `read_batch`.
-
-        Raises:
-            StructureError: an attribute is missing or does not fit the others.
-        """
+        """Convert a batch object such as one of PyTorch Geometric; see `read_batch`."""
         return read_batch(batch, use_pbc, ignore)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Structures:
@@ -163,7 +159,7 @@ class Structures:
         """Check shapes and devices, and that the atoms of each structure follow one another."""
         for name, axes, needed in (("positions", 2, "(atoms, 3)"), ("cells", 3, "(structures, 3, 3)")):
             if getattr(self, name).ndim != axes:
-                raise StructureError(f"{name} is of shape {tuple(getattr(self, name).shape)}: {needed} is needed")
+                raise StructureError(f"{name} has shape {tuple(getattr(self, name).shape)}, expected {needed}")
         atoms, count, device = self.positions.shape[0], self.cells.shape[0], self.positions.device
         shapes = {
             "positions": (atoms, 3),
@@ -177,7 +173,7 @@ class Structures:
         for name, shape in shapes.items():
             value: Tensor = getattr(self, name)
             if tuple(value.shape) != shape:
-                raise StructureError(f"{name} is of shape {tuple(value.shape)}: {shape} is needed, with {atoms} atoms")
+                raise StructureError(f"{name} has shape {tuple(value.shape)}, expected {shape} for {atoms} atoms")
             if value.device != device:
                 raise StructureError(
                     f"{name} is on the device {value.device}, but positions are on {device}: move all with "
@@ -230,12 +226,12 @@ class Structures:
             problems.append(
                 (
                     structures_with(self.tags == UNKNOWN_TAG),
-                    "no tags, which this model selects edges by: set them (ASE: atoms.set_tags, 0 below the surface, "
+                    "no tags, by which this model selects edges: set them (ASE: atoms.set_tags, 0 below the surface, "
                     "1 surface, 2 adsorbate; command line: --default-tag) or remove `tags` from the spec's graphs",
                 )
             )
         flags = torch.stack([flag for flag, _ in problems])
-        if bool(flags.any()):  # one synchronisation with the device for all checks
+        if bool(flags.any()):  # one synchronization with the device for all checks
             which, index = (int(i) for i in flags.nonzero()[0])
             raise StructureError(f"has {problems[which][1]}", structure=index)
 
@@ -281,13 +277,12 @@ def _check_dense(value: Tensor, name: str) -> None:
     if value.is_nested or value.is_quantized or value.layout != torch.strided:
         kind = "nested" if value.is_nested else value.dtype if value.is_quantized else value.layout
         raise StructureError(
-            f"{name} must be a dense tensor of ordinary numbers, got one that is {kind}: convert it first, for example "
-            "with to_dense() or dequantize()"
+            f"{name} must be a dense tensor of ordinary numbers, got a {kind} one: convert it first, "
+            "for example with to_dense() or dequantize()"
         )
     if value.is_floating_point() and value.element_size() < 2:
         raise StructureError(
-            f"{name} must be of a type from 16 to 64 bits, got {value.dtype}: convert the tensor first, for example "
-            "with double()"
+            f"{name} must have a type of 16 to 64 bits, got {value.dtype}: convert it first, for example with double()"
         )
 
 
@@ -368,7 +363,7 @@ def read_batch(batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -
     cell, pbc = _tensor(batch, "cell", device), _tensor(batch, "pbc", device)
     check_graphs_can_be_built(positions, positions if cell is None else cell)
     if positions.shape != (atoms, 3):
-        raise StructureError(f"the batch's pos is of shape {tuple(positions.shape)}: (atoms, 3) is needed")
+        raise StructureError(f"the batch's pos has shape {tuple(positions.shape)}, expected (atoms, 3)")
     counts = _atom_counts(batch, device, atoms)
     count = len(counts)
     cells = positions.new_zeros(count, 3, 3) if cell is None else _rows("cell", cell, count, 3, 3)
@@ -395,7 +390,7 @@ def read_batch(batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -
 
 def _truth_values(name: str, value: Tensor) -> Tensor:
     if value.dtype != torch.bool and not bool(((value == 0) | (value == 1)).all()):
-        raise StructureError(f"the batch's {name}: expected truth values, found {value.flatten()[:9].tolist()}")
+        raise StructureError(f"the batch's {name}: expected booleans, found {value.flatten()[:9].tolist()}")
     return value.bool()
 
 
@@ -405,7 +400,7 @@ def _tensor(batch: Any, name: str, device: torch.device | None, required: bool =
         if required:
             raise StructureError(
                 f"the batch has no attribute {name}: pass gemnet_blocks.Structures, or an object with pos, "
-                "atomic_numbers, batch, natoms and, where present, cell, pbc, tags, fixed"
+                "atomic_numbers, batch, natoms and optionally cell, pbc, tags, fixed"
             )
         return None
     return tensor_of(value, f"the batch's {name}").to(device)
@@ -417,7 +412,7 @@ def _per_atom(batch: Any, name: str, device: torch.device, atoms: int, required:
     if value is None:
         return None
     if value.numel() != atoms:
-        raise StructureError(f"the batch's {name} is of shape {tuple(value.shape)}: one per atom, {atoms}, is needed")
+        raise StructureError(f"the batch's {name} has shape {tuple(value.shape)}, expected ({atoms},), one per atom")
     return _whole(name, value)
 
 
@@ -449,7 +444,7 @@ def _rows(name: str, value: Tensor, count: int, *shape: int) -> Tensor:
     fits = value.ndim > 0 and trailing == shape[len(shape) - len(trailing) :]
     if not fits or value.numel() != count * math.prod(shape):
         needed = ", ".join(str(size) for size in (count, *shape))
-        raise StructureError(f"the batch's {name} is of shape {tuple(value.shape)}: ({needed}) is needed")
+        raise StructureError(f"the batch's {name} has shape {tuple(value.shape)}, expected ({needed})")
     return value.reshape(count, *shape)
 
 
@@ -482,7 +477,7 @@ def strained(structures: Structures) -> StrainedStructures:
     if len(open_ones):
         raise StructureError(
             "has no stress, as it is not periodic in all three directions and its volume is undefined: set its "
-            "periodicity (pbc) and cell, or do not ask for stress",
+            "periodicity (pbc) and cell, or do not request stresses",
             structure=int(open_ones[0]),
         )
     cells = structures.cells

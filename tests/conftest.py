@@ -7,16 +7,17 @@ from pathlib import Path
 
 from jaxtyping import config as shape_checking
 from jaxtyping import install_import_hook
+from shape_checks import Checked, decorate_functions_with_shapes
 
 # Before anything imports gemnet_blocks. JAXTYPING_DISABLE=1 in the environment turns the checks off.
-install_import_hook("gemnet_blocks", "shape_checks.check_shapes")
+decorate_functions_with_shapes()
+install_import_hook("gemnet_blocks", "shape_checks.check_annotated_shapes")
 SWITCHED_OFF = shape_checking.jaxtyping_disable
 UNIT_TESTS = Path(__file__).parent / "unit"
 
 import pytest  # noqa: E402
 import torch  # noqa: E402
 from helpers import KINDS  # noqa: E402
-from shape_checks import Checked  # noqa: E402
 
 from gemnet_blocks.structures import Structures  # noqa: E402
 
@@ -26,7 +27,7 @@ torch.set_num_threads(1)
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Check shapes in the tests of single parts only; others call the same functions thousands of times."""
+    """Check shapes in unit tests only; other tests call the same functions thousands of times."""
     Checked.begin(not SWITCHED_OFF and UNIT_TESTS in item.path.parents)
 
 

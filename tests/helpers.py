@@ -16,7 +16,8 @@ from ase import Atoms
 from ase.build import fcc111
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularPlan, AngularSum, LinearMap
+from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap
+from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.basis.radial import Gaussian
 from gemnet_blocks.geometry.graphs import Graphs, measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
@@ -196,45 +197,64 @@ def listed(graphs: Graphs) -> int:
 
 def interaction_matches(
     block: Interaction[Any],
-    shared: InteractionGeometry[Any],
+    shared: Callable[[AngularPlan], InteractionGeometry[Any]],
     oracle: Callable[..., Tensor],
     structures: Structures,
     symmetrize: Symmetrization = "union",
-    tolerance: float = 1e-12,
+    plans: Sequence[AngularPlan] = (EXPLICIT, *FACTORIZED),
 ) -> Graphs:
-    """Compare an interaction of atoms of width 5 and edges of width 6 with its oracle, in float64.
+    """Compare an interaction of atoms of width 5 and edges of width 6 with its oracle, in float64, for every plan.
 
-    Values, and gradients to embeddings, positions, cells and all weights.
+    Values, and gradients to embeddings, positions, cells and all weights. Returns the graphs of explicit sums.
     """
-    block, shared, structures = block.double(), shared.double(), differentiable(structures)
+    block, listing, structures = block.double(), shared(EXPLICIT).double(), differentiable(structures)
     set_random_scales(block)
-    graphs = graphs_of(structures, shared.requests, symmetrize)
-    radial = radial_values(graphs)
+    graphs = graphs_of(structures, listing.requests, symmetrize)
     embeddings = random_embeddings(graphs, atom_size=5, edge_size=6)
-    weights = [*block.parameters(), *shared.parameters()]
-    assert_same_function(
-        block(embeddings, shared(graphs, radial)),
-        oracle(block, shared, embeddings, graphs, radial),
-        [embeddings.atoms, embeddings.edges, structures.positions, structures.cells, *weights],
-        tolerance,
-    )
+    inputs = [embeddings.atoms, embeddings.edges, structures.positions, structures.cells, *block.parameters()]
+    expected = oracle(block, listing, embeddings, graphs, radial_values(graphs))
+    weights = torch.randn_like(expected) / math.sqrt(max(1, expected.numel()))
+    expected_gradients = gradients(expected, [*inputs, *listing.parameters()], weights)
+
+    def check(plan: AngularPlan) -> None:  # a function, so that tracebacks show the plan
+        planned = executed(plan, shared(plan).double())
+        planned.load_state_dict(listing.state_dict())
+        planned_graphs = graphs_of(structures, planned.requests, symmetrize)
+        geometry = planned(planned_graphs, radial_values(planned_graphs))
+        result = executed(plan, block)(embeddings, geometry)
+        assert_close(result, expected)
+        found = gradients(result, [*inputs, *planned.parameters()], weights)
+        for one, other in zip(found, expected_gradients, strict=True):
+            assert_close(one, other)
+
+    for plan in plans:
+        check(plan)
     return graphs
 
 
-def check_interaction_derivatives(block: Interaction[Any], shared: InteractionGeometry[Any]) -> None:
+def check_interaction_derivatives(
+    block: Interaction[Any],
+    shared: Callable[[AngularPlan], InteractionGeometry[Any]],
+    plans: Sequence[AngularPlan] = (EXPLICIT, FACTORIZED[0], FACTORIZED[2]),
+) -> None:
     """First and second derivatives of an interaction to embeddings and positions, against finite differences."""
-    block, shared = block.double(), shared.double()
-    structures = KINDS["slab"]()
+    block, structures = block.double(), KINDS["small cell"]()
     start = random_embeddings(graphs_of(structures), atom_size=5, edge_size=6)
-
-    def function(atoms: Tensor, edges: Tensor, positions: Tensor) -> Tensor:
-        graphs = graphs_of(replace(structures, positions=positions), shared.requests)
-        return block(Embeddings(atoms, edges), shared(graphs, radial_values(graphs)))
-
     inputs = (start.atoms, start.edges, structures.positions.requires_grad_())
-    # fast mode: along one random direction
-    assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
-    assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+    def check(plan: AngularPlan) -> None:
+        planned, geometry = executed(plan, block), executed(plan, shared(plan).double())
+
+        def function(atoms: Tensor, edges: Tensor, positions: Tensor) -> Tensor:
+            graphs = graphs_of(replace(structures, positions=positions), geometry.requests)
+            return planned(Embeddings(atoms, edges), geometry(graphs, radial_values(graphs)))
+
+        # fast mode: along one random direction
+        assert torch.autograd.gradcheck(function, inputs, fast_mode=True)
+        assert torch.autograd.gradgradcheck(function, inputs, fast_mode=True)
+
+    for plan in plans:
+        check(plan)
 
 
 def set_random_scales(module: nn.Module) -> None:
@@ -297,14 +317,14 @@ def assert_close(fast: Tensor, slow: Tensor, tolerance: float = 1e-12) -> None:
 def assert_same_function(fast: Tensor, slow: Tensor, inputs: Sequence[Tensor], tolerance: float = 1e-12) -> None:
     """Equal values and equal gradients to all inputs that require any."""
     assert_close(fast, slow, tolerance)
-    inputs = [x for x in inputs if x.requires_grad]
     weights = torch.randn_like(fast) / math.sqrt(max(1, fast.numel()))
     for one, other in zip(gradients(fast, inputs, weights), gradients(slow, inputs, weights), strict=True):
         assert_close(one, other, tolerance)
 
 
 def gradients(output: Tensor, inputs: Sequence[Tensor], weights: Tensor) -> list[Tensor]:
-    """The gradients of a weighted sum of outputs; zero to what the output does not depend on."""
+    """The gradients of a weighted sum of outputs to all inputs that require any; zero where nothing depends on them."""
+    inputs = [x for x in inputs if x.requires_grad]
     if not output.requires_grad:
         return [torch.zeros_like(x) for x in inputs]
     found = torch.autograd.grad((output * weights).sum(), inputs, allow_unused=True, retain_graph=True)

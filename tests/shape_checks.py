@@ -5,7 +5,9 @@ A module of its own, because it must be importable while gemnet_blocks itself is
 
 from __future__ import annotations
 
+import ast
 import functools
+import re
 from collections.abc import Callable
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -13,6 +15,7 @@ from typing import Any, Union, get_args, get_origin
 from beartype import beartype
 from jaxtyping import AbstractArray
 from jaxtyping import config as shape_checking
+from jaxtyping._import_hook import JaxtypingTransformer
 
 CALLS_PER_TEST = 1000
 """How many calls one test checks; loops call the same functions so often that checks would take most of the time."""
@@ -37,7 +40,34 @@ class Checked:
             shape_checking.update("jaxtyping_disable", True)
 
 
-def check_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
+SHAPE = re.compile(r"\b(Bool|Float|Int|Num|Shaped)\[")
+"""The annotations of tensors in the source of the library."""
+
+
+def decorate_functions_with_shapes() -> None:
+    """Make the import hook decorate only functions whose annotations hold a shape, and no nested function.
+
+    A nested function would be decorated again whenever the outer one is called. That takes milliseconds, even while
+    checks are disabled.
+    """
+    decorate = JaxtypingTransformer.visit_FunctionDef
+
+    def visit(self: JaxtypingTransformer, function: ast.FunctionDef) -> ast.FunctionDef:
+        if getattr(self, "nested", False) or not SHAPE.search(_signature(function)):
+            return function
+        self.nested = True
+        decorated = decorate(self, function)
+        self.nested = False
+        return decorated
+
+    JaxtypingTransformer.visit_FunctionDef = visit
+
+
+def _signature(function: ast.FunctionDef) -> str:
+    return ast.unparse(function.args) + (ast.unparse(function.returns) if function.returns else "")
+
+
+def check_annotated_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
     """Check the tensors that go into and come out of a function; other types are mypy's task."""
     function.__annotations__ = {
         name: hint if is_shape(hint) else Any for name, hint in function.__annotations__.items()

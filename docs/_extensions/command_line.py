@@ -1,4 +1,4 @@
-"""The directive `commands`: every command of the command line with its arguments and options, from the program."""
+"""The directive `commands`: all commands with their arguments and options, read from the program."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 PROGRAM = "gemnet-blocks"
-KINDS = {Path: "path", str: "text", int: "whole number", float: "number"}
+KINDS = {Path: "path", str: "text", int: "integer", float: "number"}
 
 
 class Commands(SphinxDirective):
-    """Every command."""
+    """The reference of all commands."""
 
     def run(self) -> list[nodes.Node]:
-        """A section for each."""
+        """Return one section per command."""
         from gemnet_blocks.cli import app
 
         group: Any = typer.main.get_command(app)
@@ -74,7 +74,7 @@ class Commands(SphinxDirective):
 
 
 def _with_options(text: str) -> list[nodes.Node]:
-    """Text in which options are code: two dashes would become one long one."""
+    """Format options as code, since two dashes would become one long dash."""
     pieces = re.split(r"(--[a-z][a-z-]*)", text)
     return [nodes.literal("", one) if odd % 2 else nodes.Text(one) for odd, one in enumerate(pieces)]
 

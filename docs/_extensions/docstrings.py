@@ -1,7 +1,7 @@
-"""Docstrings as they are written here, as reStructuredText.
+"""Conversion of this project's docstrings to reStructuredText.
 
-They are plain text with `code`, equations between dollars, indented lines that stand as they are, and the sections
-Args, Attributes, Returns and Raises, which napoleon reads. Everything else, such as |x| or h_a*, means itself.
+The docstrings are plain text with `code`, equations between dollars, literal indented lines, and the sections Args,
+Attributes, Returns and Raises, which napoleon reads. Other symbols, such as |x| or h_a*, are literal.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ HANGING = re.compile(r"(\S[^:]{0,40}):\s(.*)")
 
 
 def to_rst(lines: list[str]) -> list[str]:
-    """A docstring as reStructuredText."""
+    """Convert a docstring."""
     return list(_paragraphs(_displayed(lines)))
 
 
 def _displayed(lines: list[str]) -> list[str]:
-    """Equations between $$ as directives."""
+    """Convert equations between $$ to directives."""
     text = "\n".join(lines)
 
     def directive(found: re.Match[str]) -> str:
@@ -65,7 +65,7 @@ def _paragraph(lines: list[str], section: bool) -> Iterator[str]:
 
 
 def _with_hanging(lines: list[str]) -> Iterator[str]:
-    """Lines of which some hang: a list of explained words."""
+    """Convert words with hanging descriptions to a list."""
     hanging = [number for number, line in enumerate(lines) if line.startswith("    ")]
     listed = [bool(HANGING.match(line)) and not line.startswith("-") for line in lines]
     if not hanging or not listed[hanging[0] - 1]:
@@ -81,7 +81,7 @@ def _with_hanging(lines: list[str]) -> Iterator[str]:
 
 
 def _escaped(line: str) -> str:
-    # one letter and a stop would begin a list
+    # a letter and a full stop would start a list
     line = re.sub(r"^(\s*(?:\w+: )?[A-Za-z])\.(?=\s|$)", r"\1,,", line)
     margin = line[: len(line) - len(line.lstrip())]
     bullet = re.match(r"[-*] |\d+\. ", line.lstrip())
@@ -103,17 +103,14 @@ def _piece(text: str) -> str:
 
 
 def convert(app: Sphinx, what: str, name: str, found: Any, options: Any, lines: list[str]) -> None:
-    """Rewrite the docstring that autodoc found."""
+    """Convert the docstring that autodoc found."""
     lines[:] = to_rst(lines)
     if what in ("attribute", "data", "property"):
         lines[:] = untyped(lines)
 
 
 def untyped(lines: list[str]) -> list[str]:
-    """A description that napoleon takes for no type, which is what it makes of words before a colon.
-
-    It reads the first line that is not empty; `\\ ` is nothing.
-    """
+    """Prevent napoleon from reading words before a colon as a type, by a leading `\\ `, which is invisible."""
     first = next((line for line in lines if line.strip()), "")
     if ":" not in first:
         return lines

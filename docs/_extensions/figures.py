@@ -1,4 +1,4 @@
-"""Words for pictures that cells draw: what drew them, where the cell does not say more."""
+"""Default descriptions of the figures that cells draw."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from sphinx.application import Sphinx
 
 
 def describe(app: Sphinx, document: nodes.document) -> None:
-    """Give every picture of a cell without a description one."""
+    """Describe figures without an alternative text by the last line of their cell."""
     for cell in document.findall(nodes.container):
         if cell.get("nb_element") != "cell_code":
             continue

@@ -1,4 +1,4 @@
-"""Pages that are not written by hand: notebooks, recorded runs, and one page of the reference for each package."""
+"""Generated pages: notebooks, recorded runs, and a reference page for each package."""
 
 from __future__ import annotations
 
@@ -13,16 +13,22 @@ from sphinx.config import Config
 
 PACKAGE = "gemnet_blocks"
 TITLES = {
-    "": "Structures, models, potentials",
+    "": "Structures, errors, options",
     "ablation": "Ablation studies",
-    "angular": "Sums over triplets and quadruplets",
+    "aggregation": "Sums over neighbors, triplets and quadruplets",
     "basis": "Bases",
-    "blocks": "Blocks",
+    "calculator": "ASE, TorchSim and relaxation",
     "checkpoints": "Published checkpoints",
     "data": "Data",
     "evaluation": "Evaluation",
-    "graph": "Graphs",
-    "plotting": "Pictures",
+    "geometry": "Geometry",
+    "graph": "Topology",
+    "interactions": "Interactions",
+    "layers": "Layers",
+    "model": "Models",
+    "plotting": "Figures",
+    "potential": "Potentials and model files",
+    "published": "Published classes",
     "spec": "Specs",
     "spec.published": "Published arguments",
     "testing": "Testing",
@@ -31,13 +37,14 @@ TITLES = {
     "testing.strategies": "Strategies",
     "testing.symmetries": "Symmetries",
     "training": "Training",
+    "util": "Utilities",
 }
 SKIPPED = ("cli",)
-"""Packages that have a page of another kind."""
+"""Packages with another page."""
 
 
 def gather(app: Sphinx, config: Config) -> None:
-    """Write all pages into the folder `generated`, where they differ from what is there."""
+    """Write new and changed pages to the folder `generated`."""
     root, target = Path(app.srcdir).parent, Path(app.srcdir) / "generated"
     pages = dict(_notebooks(root)) | dict(recorded(root)) | dict(_packages(root / PACKAGE))
     for path in target.rglob("*.*"):
@@ -51,11 +58,11 @@ def gather(app: Sphinx, config: Config) -> None:
 
 
 def _notebooks(root: Path) -> Iterator[tuple[str, str]]:
-    """Every notebook, and a page that lists them."""
+    """Return all notebooks and their index."""
     names = []
     for path in sorted((root / "notebooks").glob("*.ipynb")):
         text = path.read_text(encoding="utf-8")
-        json.loads(text)  # a notebook that is being written is an error here, not a strange page
+        json.loads(text)  # an incomplete notebook is an error
         names.append(path.stem)
         yield f"notebooks/{path.name}", text
     listed = "\n".join(names)
@@ -63,7 +70,7 @@ def _notebooks(root: Path) -> Iterator[tuple[str, str]]:
         "notebooks/index.md",
         f"""# Notebooks
 
-They are in the folder `notebooks` of the repository, with their outputs; `make test` runs every one of them.
+The notebooks are in the folder `notebooks` of the repository, with their outputs; `make test-docs` runs them.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -75,7 +82,7 @@ They are in the folder `notebooks` of the repository, with their outputs; `make 
 
 
 def _packages(folder: Path) -> Iterator[tuple[str, str]]:
-    """A page for each package with all its modules, and one that lists them."""
+    """Return a page for each package and their index."""
     packages: dict[str, list[str]] = {}
     for path in sorted(folder.rglob("*.py")):
         parts = path.relative_to(folder).with_suffix("").parts
@@ -90,7 +97,7 @@ def _packages(folder: Path) -> Iterator[tuple[str, str]]:
         "api/index.md",
         f"""# Python
 
-All modules, classes and functions, from their docstrings. Shapes of arrays are part of their types.
+All modules, classes and functions with their docstrings. Types include the shapes of arrays.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -112,7 +119,7 @@ def _package_page(package: str, modules: list[str], packages: Mapping[str, objec
         parts.append(_heading(re.sub("_", r"\\_", module), "-"))
         parts.append(f".. automodule:: {name}\n   :members:\n   :ignore-module-all:\n   :show-inheritance:\n")
     if "__init__" in modules and package.startswith("testing."):
-        # what is written in the package itself
+        # members of the package itself
         parts[1] = f".. automodule:: {whole}\n   :members:\n   :ignore-module-all:\n"
     return "\n".join(parts)
 

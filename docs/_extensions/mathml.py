@@ -1,7 +1,6 @@
-"""Mathematics as MathML: no script, nothing from the network; browsers draw it, and screen readers read it.
+"""Equations as MathML, which browsers and screen readers support without scripts.
 
-Equations are turned into MathML when the site is built. Browsers need a font with the tables of mathematics for it; a
-package brings one, which is written into the site.
+The build converts equations to MathML and writes a font with mathematical tables into the site.
 """
 
 from __future__ import annotations
@@ -20,25 +19,25 @@ from sphinx.util import logging
 LOGGER = logging.getLogger(__name__)
 FONT = "STIXTwoMath-Regular"
 FUNCTION = re.compile(r"\\(cos|sin|exp|ln|log)(?=\s+[A-Za-z0-9]|\s*\\(?:theta|varphi|phi|psi|pi)\b)")
-"""Functions without parentheses, which need a space behind them."""
+"""Functions without parentheses, which need a space after them."""
 BEFORE_FUNCTION = re.compile(r"(?<=[A-Za-z0-9}\])])\s*(?=\\(?:cos|sin|exp|ln|log|operatorname)\b)")
-"""Where a function follows a factor, which needs a space between them."""
+"""Positions between a factor and a function, which need a space."""
 OPERATOR = re.compile(r"\\operatorname\b")
-"""The converter sets names of operators in italics."""
+"""Operators, whose names the converter would set in italics."""
 LARGE = re.compile(r"\\[bB]igg?([()])")
-"""Parentheses of a size of their own, which browsers place too low: they grow with what is in them instead."""
+"""Parentheses of explicit size, which browsers place too low; stretchy ones replace them."""
 BAR = re.compile(r"<mo(?: stretchy=\"false\")?>&#x0007C;</mo>")
-"""A bar of an absolute value, which would have the space of a relation around it."""
+"""Bars of absolute values, which would have spaces like relations."""
 ALIGNED = re.compile(r"\\(begin|end)\{(aligned|align|split|gathered)\}")
 
 
 def mathml(latex: str, display: bool) -> str:
-    """The MathML of an equation.
+    """Convert an equation to MathML.
 
     Raises:
-        ValueError: it is not understood.
+        ValueError: the converter does not support the equation.
     """
-    # columns of equations are what the converter has under another name
+    # the converter knows aligned equations as align*
     plain = ALIGNED.sub(r"\\\1{align*}", latex.strip())
     plain = BEFORE_FUNCTION.sub(r"\\,", plain)
     plain = FUNCTION.sub(r"\\\1\\,", plain)
@@ -46,7 +45,7 @@ def mathml(latex: str, display: bool) -> str:
     plain = LARGE.sub(lambda found: r"\left(" if found[1] == "(" else r"\right)", plain)
     try:
         found = convert(plain, display="block" if display else "inline")
-    except Exception as error:  # the converter has errors of many kinds
+    except Exception as error:  # the converter raises many types of errors
         raise ValueError(f"{type(error).__name__}: {error}") from error
     strange = re.search(r"<m(?:i|o|text)>(\\[a-zA-Z]+)</m", found)
     if strange:
@@ -56,7 +55,7 @@ def mathml(latex: str, display: bool) -> str:
 
 
 def _absolute_values(found: str) -> str:
-    """Bars as opening and closing ones, by turns; as they are if they do not come in pairs."""
+    """Mark bars alternately as opening and closing; leave an odd number of bars unchanged."""
     if len(BAR.findall(found)) % 2:
         return found
     forms = cycle(("prefix", "postfix"))
@@ -64,7 +63,7 @@ def _absolute_values(found: str) -> str:
 
 
 def separate(latex: str) -> list[str]:
-    """The equations of a line, which wide spaces separate; those in braces or environments stay together."""
+    """Split a line of equations at \\qquad outside of braces and environments."""
     parts, depth = [""], 0
     for piece in re.split(r"(\\qquad|\\begin\{\w+\*?\}|\\end\{\w+\*?\}|[{}])", latex):
         depth += (piece == "{" or piece.startswith("\\begin")) - (piece == "}" or piece.startswith("\\end"))
@@ -84,15 +83,15 @@ def _of(translator: Any, node: nodes.Element, latex: str, display: bool) -> str:
 
 
 def visit_inline(translator: Any, node: nodes.math) -> None:
-    """An equation in a line."""
+    """Write an inline equation."""
     translator.body.append(f'<span class="math">{_of(translator, node, node.astext(), display=False)}</span>')
     raise nodes.SkipNode
 
 
 def visit_block(translator: Any, node: nodes.math_block) -> None:
-    """An equation of its own."""
+    """Write a displayed equation."""
     anchor = "".join(f'<span id="{name}"></span>' for name in node.get("ids", ()))
-    # equations side by side stand one below the other where there is no room
+    # equations wrap into several rows on narrow screens
     equations = (_of(translator, node, part, display=True) for part in separate(node.astext()))
     rows = "".join(f'<div class="equation" tabindex="0" role="group">{one}</div>' for one in equations)
     translator.body.append(f'{anchor}<div class="math">{rows}</div>\n')
@@ -100,7 +99,7 @@ def visit_block(translator: Any, node: nodes.math_block) -> None:
 
 
 def write_font(app: Sphinx, error: Exception | None) -> None:
-    """Write the font into the site."""
+    """Write the font to the site."""
     target = Path(app.outdir, "_static", f"{FONT}.woff")
     if error is not None or app.builder.format != "html" or target.exists():
         return

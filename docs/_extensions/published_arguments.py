@@ -1,7 +1,6 @@
-"""The directive `published-arguments`: what each published argument changes in a spec, found by changing it.
+"""The directive `published-arguments`: the fields of a spec that each published argument sets.
 
-A spec is made of the arguments of a model with everything switched on, once as they are and once with another value
-of one argument; the fields that differ are what the argument sets.
+The fields are found by changing one argument of a model with all interactions and comparing the specs.
 """
 
 from __future__ import annotations
@@ -33,17 +32,17 @@ OTHER_VALUES: Mapping[str, Any] = {
     "cutoff_aint": 13.0,
     "max_neighbors_aint": 2000,
 }
-"""Other values of arguments that are no numbers or switches, or must not exceed others."""
+"""Alternative values of arguments that are not numbers or booleans, or have upper bounds."""
 
 MEANINGFUL_WITH: Mapping[str, Mapping[str, Any]] = {
     "regress_forces": {"direct_forces": False},
     "scale_backprop_forces": {"direct_forces": False},
 }
-"""Values of others without which an argument sets nothing."""
+"""Values of other arguments that an argument needs to have an effect."""
 
 
 def changed(arguments: Mapping[str, Any], name: str) -> list[str]:
-    """The fields of the spec that an argument sets."""
+    """Return the fields of the spec that an argument sets."""
     arguments = {**arguments, **MEANINGFUL_WITH.get(name, {})}
     value = arguments[name]
     if name in OTHER_VALUES:
@@ -53,7 +52,7 @@ def changed(arguments: Mapping[str, Any], name: str) -> list[str]:
     else:
         other = value + 1
     first, second = (published.from_published({**arguments, **more}).to_dict() for more in ({}, {name: other}))
-    return list(dict.fromkeys(_shortened(route) for route in _differences(first, second, ())))
+    return list(dict.fromkeys(".".join(route) for route in _differences(first, second, ())))
 
 
 def _differences(one: Any, other: Any, route: tuple[str, ...]) -> list[tuple[str, ...]]:
@@ -63,17 +62,13 @@ def _differences(one: Any, other: Any, route: tuple[str, ...]) -> list[tuple[str
     return [] if one == other else [route]
 
 
-def _shortened(route: tuple[str, ...]) -> str:
-    return ".".join(route)
-
-
 class PublishedArguments(SphinxDirective):
-    """A table of all arguments of a published model."""
+    """The table of all arguments of a published model."""
 
     required_arguments = 1
 
     def run(self) -> list[nodes.Node]:
-        """The table."""
+        """Return the table."""
         model = self.arguments[0]
         source = {"GemNet-OC": "gemnet-oc.yaml", "GemNet-T": "gemnet-t.yaml"}[model]
         root = self.env.srcdir.parent

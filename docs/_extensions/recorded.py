@@ -1,4 +1,4 @@
-"""Pages of recorded runs: what programs wrote beside the runs, with links that lead somewhere from here."""
+"""Pages of recorded runs: the reports that programs wrote, with links adapted to the site."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ SOURCES = {
     "ablation": ("Ablations", "benchmarks/ablation/README.md"),
     "benchmarks-how": ("How times and memory are measured", "benchmarks/README.md"),
 }
-"""The file behind each page and what the page is called in menus. Files that are not there have no page."""
+"""Title and file of each page. Missing files have no page."""
 
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s#]+)(#[^)\s]*)?\)")
 
 
 def recorded(root: Path) -> Iterator[tuple[str, str]]:
-    """The pages, and one that lists them."""
+    """Return all pages and their index."""
     there = {name: root / file for name, (_, file) in SOURCES.items() if (root / file).is_file()}
     names = {path.resolve(): name for name, path in there.items()}
     for name, path in there.items():
@@ -30,8 +30,8 @@ def recorded(root: Path) -> Iterator[tuple[str, str]]:
         f"{FOLDER}/index.md",
         f"""# Recorded runs
 
-What was trained on real data, as the programs in the folder `benchmarks` wrote it down. The time of predictions and
-training steps is on [another page](../../benchmarks.md).
+Results on real data, written by the programs in the folder `benchmarks`. [Benchmarks](../../benchmarks.md) has the
+times of predictions and training steps.
 
 ```{{toctree}}
 :maxdepth: 1
@@ -43,12 +43,12 @@ training steps is on [another page](../../benchmarks.md).
 
 
 def linked(path: Path, names: dict[Path, str], folder: Path) -> str:
-    """The text of a file, with its links as they are from a page in another folder.
+    """Read a file and adapt its links to a page in another folder.
 
     Args:
         path: the file.
-        names: the page that each file has here.
-        folder: where the page is.
+        names: the pages of files on the site.
+        folder: the folder of the page.
     """
 
     def link(found: re.Match[str]) -> str:

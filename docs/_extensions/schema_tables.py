@@ -1,11 +1,11 @@
-"""The directive `schema`: every field of a file format, from the classes that read it.
+"""The directive `schema`: all fields of a file format, from the classes that read it.
 
     ```{schema} gemnet_blocks.spec.resolve:Spec
     :since: since.yaml
     ```
 
-For each field: type, bounds, default, unit, the version that brought it, and its description. The units are those that
-descriptions name.
+Each field has its type, bounds, default, unit, the version that introduced it, and its description, which names the
+unit.
 """
 
 from __future__ import annotations
@@ -31,27 +31,27 @@ from gemnet_blocks.spec.document import shown
 from gemnet_blocks.spec.part import PartOf
 
 FIRST = "0.1.0"
-"""The version that all fields are from of which nothing else is said."""
+"""The version of all fields that `since.yaml` does not list."""
 
-WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null", Any: "anything"}
+WORDS = {int: "integer", float: "number", bool: "true or false", str: "text", type(None): "null", Any: "anything"}
 BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
 
 def unit_of(description: str) -> str | None:
-    """The unit that a description names."""
+    """Find the unit in a description."""
     found = re.search(r"\bin (eV/Å³|eV/Å|eV|Å²|Å|bytes)(?!\w)", description)
     return found[1] if found else None
 
 
 def load(address: str) -> type[BaseModel]:
-    """The class at `module:name`."""
+    """Return the class at `module:name`."""
     module, name = address.split(":")
     return getattr(importlib.import_module(module), name)
 
 
 @dataclass
 class Formats:
-    """What a type is called, and the classes that are met on the way."""
+    """Descriptions of types, and the classes to document that they refer to."""
 
     prefix: str
     queue: list[tuple[str, type[BaseModel], str]] = field(default_factory=list)
@@ -59,7 +59,7 @@ class Formats:
     elsewhere: dict[type, str] = field(default_factory=dict)
 
     def link(self, owner: type[BaseModel], title: str) -> nodes.Node:
-        """A link to the section of a class, which is written if it was not met before and has no page of its own."""
+        """Link to the section of a class, and queue the class if it is new and has no page elsewhere."""
         if owner in self.elsewhere:
             page = self.elsewhere[owner]
             return nodes.reference("", page, internal=True, refuri=f"{page}.html")
@@ -70,7 +70,7 @@ class Formats:
         return nodes.reference("", f"{title} below", internal=True, refid=self.seen[owner])
 
     def words(self, annotation: Any, metadata: tuple[Any, ...], path: str) -> Iterator[nodes.Node]:
-        """What a type is called."""
+        """Describe a type."""
         for entry in metadata:
             if isinstance(entry, PartOf):
                 yield from self._parts(entry.kind)
@@ -113,11 +113,11 @@ class Formats:
         for name, part in BUILT_IN[kind].items():
             yield self.link(part.Options, f"{kind}: {name}")
             yield nodes.Text(", ")
-        yield nodes.Text("or your own")
+        yield nodes.Text("or custom")
 
 
 def bounds(metadata: tuple[Any, ...]) -> str:
-    """What a number must keep to."""
+    """Describe the bounds of a number or list."""
     found = []
     for entry in metadata:
         for one in getattr(entry, "metadata", [entry]):
@@ -128,25 +128,25 @@ def bounds(metadata: tuple[Any, ...]) -> str:
                 found.append(f"at least {one.min_length} entries")
             if isinstance(one, MaxLen):
                 found.append(f"at most {one.max_length} entries")
-    # bounds that hold for nearly all numbers say nothing
+    # bounds with exponents, such as 64 bits, do not help readers
     shown = [one for one in dict.fromkeys(found) if "e+" not in one]
     return f" {', '.join(shown)}" if shown else ""
 
 
 def text_nodes(text: str) -> list[nodes.Node]:
-    """Text with `code`."""
+    """Convert text with `code`."""
     pieces = re.split(r"`([^`]+)`", " ".join(text.split()))
     return [nodes.literal("", one) if odd % 2 else nodes.Text(one) for odd, one in enumerate(pieces)]
 
 
 class Schema(SphinxDirective):
-    """Every field of a file format."""
+    """The reference of a file format."""
 
     required_arguments = 1
     option_spec: ClassVar = {"since": str, "prefix": str, "links": str}
 
     def run(self) -> list[nodes.Node]:
-        """The sections."""
+        """Return one section per class."""
         owner = load(self.arguments[0])
         formats = Formats(self.options.get("prefix", nodes.make_id(owner.__name__)))
         self.since = self._since()

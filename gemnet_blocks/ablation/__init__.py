@@ -1,4 +1,4 @@
-"""Ablation studies: change one thing, train with several seeds, and see whether the difference is real."""
+"""Ablation studies: train variants of an architecture with several seeds and test which differences are significant."""
 
 from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.report.content import write_report

@@ -1,4 +1,4 @@
-"""What does a run: the contract, so that a study can be made of anything that learns from a spec and a seed."""
+"""The interface of learners, which do the runs of a study; custom learners may do anything with a spec and a seed."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Task:
-    """One run, as a learner sees it.
+    """The definition of a run.
 
     Attributes:
-        variant: the name of the variant.
-        seed: of everything that is drawn by chance.
-        key: the hash of everything that the result depends on.
+        variant: name of the variant.
+        seed: random seed.
+        key: hash of everything that the result depends on.
         spec: the architecture.
-        config: data and training, with seed and budget; None in studies without them.
+        config: data and training, with seed and budget; None in studies without data and training.
     """
 
     variant: str
@@ -35,25 +35,25 @@ class Task:
 
     @property
     def training(self) -> TrainingConfig:
-        """The config.
+        """The training config.
 
         Raises:
-            ValueError: there is none.
+            ValueError: the study has no data and training.
         """
         if self.config is None:
-            raise ValueError(f"{self.variant}: the study has no data and training")
+            raise ValueError(f"{self.variant}: this learner needs the sections data and training of the study")
         return self.config
 
 
 @dataclass(frozen=True, slots=True)
 class Fit:
-    """What a learner found.
+    """The outcome of a run.
 
     Attributes:
         metrics: errors by name; lower is better.
         curve: `step`, `seconds` and metrics of each validation.
-        cost: by the names of `RunResult.cost`.
-        environment: besides what is recorded of every run.
+        cost: costs by the names of `RunResult.cost`.
+        environment: additions to the environment that is recorded for every run.
     """
 
     metrics: Mapping[str, float]
@@ -63,40 +63,40 @@ class Fit:
 
 
 class Learner(ABC):
-    """Does runs. Subclasses are dataclasses of plain values, which are part of what a run is known by.
+    """Base class of learners, which do the runs of a study.
 
-    Worker processes make learners anew by importing their class, so it must be in a module, not in a notebook, unless
-    a study is run with `executor="here"`.
+    Subclasses are dataclasses of plain values, which are part of the key of a run. Worker processes import the class,
+    so it must be defined in a module and not in a notebook, unless the study runs with `executor="here"`.
     """
 
     needs_data: ClassVar[bool] = True
-    """Whether it reads the data of a study; if not, they need not exist."""
+    """Whether the learner reads the data of the study; if False, they need not exist."""
 
     @abstractmethod
     def fit(self, task: Task, folder: Path) -> Fit:
-        """Learn and measure. Called again with the same folder after it was interrupted.
+        """Do a run and return its errors and costs. After an interrupt, it is called again with the same folder.
 
         Args:
-            task: what to do; the same task gives the same metrics.
-            folder: for files of its own.
+            task: definition of the run; equal tasks must give equal metrics.
+            folder: folder of the run, also for files of the learner.
 
         Raises:
-            Exception: whatever goes wrong; it is recorded, and the run is tried again.
+            Exception: any error is recorded, and the run is tried again.
         """
 
     def check(self, task: Task, data: DataSplits | None) -> Sequence[str]:
-        """What is wrong with a run, found before any run starts."""
+        """Return problems with a run, which are reported before any run starts."""
         return ()
 
     def metrics(self, task: Task, data: DataSplits | None) -> Sequence[str] | None:
-        """The names of the errors that a run will find; None where nobody knows beforehand."""
+        """Return the names of the metrics that a run will compute; None if they are unknown beforehand."""
         return None
 
     def training_flops(self, task: Task, data: DataSplits | None) -> float:
-        """Floating-point operations in products of matrices of one training step, for budgets of equal FLOPs."""
-        raise NotImplementedError(f"{type(self).__name__} does not know what a step costs")
+        """Return the FLOPs in matrix products of one training step, for budgets of equal FLOPs."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement training_flops")
 
     def settings(self) -> dict[str, Any]:
-        """Its class and plain values: part of what its runs are known by."""
+        """Return class and fields of the learner as plain data, which are part of the key of its runs."""
         values: dict[str, Any] = asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}
         return {"class": f"{type(self).__module__}:{type(self).__qualname__}", "values": values}

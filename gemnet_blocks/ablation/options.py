@@ -1,4 +1,4 @@
-"""What a study is, besides its base, data and training; every field documented once."""
+"""The fields of a study besides its base, data and training."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Positive = Annotated[float, Field(gt=0)]
 """A number above 0."""
 
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""What a run's chance is drawn from."""
+"""A random seed."""
 
 Metric = Literal[
     "energy_mae",
@@ -30,22 +30,22 @@ Metric = Literal[
 
 
 class BudgetOptions(Options):
-    """What every variant may spend on training: exactly one of the three, and the same for all."""
+    """The training budget, equal for all variants; give exactly one of the three."""
 
     steps: Size | None = None
-    """So many steps of the optimizer."""
+    """Number of optimizer steps."""
     minutes: Positive | None = None
-    """So many minutes; only comparable on one kind of machine that has nothing else to do."""
+    """Training time in minutes; comparable only between identical machines without other load."""
     flops: Positive | None = None
-    """So many floating-point operations in products of matrices; a variant takes as many steps as they allow, by the
-    estimate for its first batches."""
+    """Number of floating-point operations in matrix products; the number of steps of each variant follows from the
+    estimated cost of its first batches."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> BudgetOptions:
         given = [name for name in ("steps", "minutes", "flops") if getattr(self, name) is not None]
         if len(given) != 1:
-            found = "none is given" if not given else f"{' and '.join(given)} are given"
-            raise ValueError(f"needs exactly one of steps, minutes and flops, such as {{steps: 1000}}; {found}")
+            found = " and ".join(given) or "none"
+            raise ValueError(f"needs exactly one of steps, minutes and flops, such as {{steps: 1000}}; got {found}")
         return self
 
     def __str__(self) -> str:
@@ -57,47 +57,47 @@ class BudgetOptions(Options):
 
 
 class MatchOptions(Options):
-    """Controls: for each variant, another one as large as the base, so that size does not pass for structure."""
+    """Parameter-matched controls, which separate the effect of an architecture from the effect of its size."""
 
     parameters: str = "sizes.edge"
-    """The width that is changed until the number of parameters is nearest to the base's; where a variant changes this
-    width itself, `sizes.atom` is changed instead."""
+    """Dotted path of the width that is changed to match the number of parameters of the base; for a variant that
+    changes this width itself, `sizes.atom` is changed instead."""
     tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """By what share numbers of parameters may differ. Variants that are as near to the base need no control; where no
-    width comes as near, the study is refused."""
+    """Largest relative difference of the numbers of parameters. A variant within the tolerance needs no control; if no
+    width reaches it, the study is rejected."""
 
 
 class StudyOptions(Options):
-    """Everything about a study besides `base`, `data` and `training`."""
+    """The fields of a study besides `base`, `data` and `training`."""
 
     title: str = "Ablation study"
-    """What its report is called."""
+    """Title of the report."""
     variants: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
-    """What each variant changes, by its name: a mapping, or dotted paths, of the base; under `execution`, of
-    `training.training.execution`."""
+    """The changes of each variant by its name, as a mapping or dotted paths of the base; the section `execution`
+    changes `training.training.execution`."""
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)] = tuple(range(6))
-    """The seeds that every variant is trained with: a list, or their number. Fewer than 6 support no conclusion."""
+    """The seeds of the runs of each variant: a list, or their number. Fewer than 6 do not support conclusions."""
     budget: BudgetOptions
-    """What every variant may spend."""
+    """The training budget of each variant."""
     match: MatchOptions | None = None
-    """Whether variants of another size get a control that is as large as the base: `match: parameters`."""
+    """`parameters` adds a control with as many parameters as the base for each variant of another size."""
     primary: Metric = "forces_mae"
-    """The error that conclusions are drawn from."""
+    """The error that verdicts are based on."""
     allow_equal: bool = False
     """Whether variants may be equal to the base or to each other, for A/A studies."""
     retries: Count = 1
-    """How often a run that fails is tried again, each time that the study is run."""
+    """Number of retries of a failed run, each time the study is run."""
     output: str | None = None
-    """The folder for everything that a study writes, relative to the file; null: named after the file."""
+    """Folder for all output, relative to the file; null: named after the file."""
 
     @field_validator("variants")
     @classmethod
     def _names(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name in variants:
             if not name.strip() or not name.isprintable():
-                raise ValueError(f"{name!r} is no name: use printable text")
+                raise ValueError(f"names must be printable text, got {name!r}")
             if name == BASE:
-                raise ValueError(f"{BASE!r} is what the base is called: choose another name")
+                raise ValueError(f"{BASE!r} is the name of the base: choose another name")
         return variants
 
     @field_validator("seeds", mode="before")
@@ -106,7 +106,7 @@ class StudyOptions(Options):
         if isinstance(seeds, (list, tuple)):
             return seeds
         if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= 10_000:
-            raise ValueError(f"must be a list of seeds, or their number from 1 to 10000, got {shown(seeds)}")
+            raise ValueError(f"must be a list of seeds or a number of seeds from 1 to 10000, got {shown(seeds)}")
         return tuple(range(seeds))
 
     @field_validator("seeds")
@@ -114,7 +114,7 @@ class StudyOptions(Options):
     def _different_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
         twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
         if twice:
-            raise ValueError(f"{', '.join(map(str, twice))} given twice: equal seeds give equal runs")
+            raise ValueError(f"must be different, got {', '.join(map(str, twice))} twice: equal seeds give equal runs")
         return seeds
 
     @field_validator("match", mode="before")
@@ -123,9 +123,9 @@ class StudyOptions(Options):
         if match == "parameters":
             return {}
         if isinstance(match, str):
-            raise ValueError(f"must be `parameters`, or a mapping such as {{parameters: sizes.edge}}, got {match!r}")
+            raise ValueError(f"must be `parameters` or a mapping such as {{parameters: sizes.edge}}, got {match!r}")
         return match
 
 
 BASE = "base"
-"""What the base is called among the variants."""
+"""The name of the base among the variants."""

@@ -1,4 +1,4 @@
-"""What a study found, as plain values: one result for each variant and seed, and all of them together."""
+"""The results of a study as plain values."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ if TYPE_CHECKING:
     from os import PathLike
 
 RESULTS_FORMAT = 1
-"""The version of what `StudyResults.save` writes."""
+"""Version of the files that `StudyResults.save` writes."""
 
 Status = Literal["done", "failed", "running", "missing"]
-"""How far a run is: done, failed (see its error), running now, or neither started nor failed."""
+"""State of a run: done, failed (see its error), running, or missing (not started, or stopped)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """One thing in which a variant differs from the base.
+    """A field in which a variant differs from the base.
 
     Attributes:
-        path: the dotted path of a field, such as `interactions.quadruplet` or `execution.angular`.
-        base: what the base has there, as plain data; None where it has nothing.
-        value: what the variant has there; None where it has nothing.
+        path: dotted path of the field, such as `interactions.quadruplet` or `execution.angular`.
+        base: value in the base as plain data; None if the field is absent.
+        value: value in the variant as plain data; None if the field is absent.
     """
 
     path: str
@@ -37,15 +37,15 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One architecture of a study.
+    """An architecture of a study.
 
     Attributes:
-        name: as the study calls it.
-        patch: what the study changes, by (dotted) path; empty for the base.
-        differences: what that comes to, field by field.
-        spec_hash: the content hash of the whole spec.
-        control_of: for a parameter-matched control, the name of the variant that it is of; else None.
-        note: what a reader should know of it, such as how a control was scaled.
+        name: name in the study.
+        patch: changes of the base by (dotted) path; empty for the base.
+        differences: the resulting differences from the base, field by field.
+        spec_hash: content hash of the whole spec.
+        control_of: name of the variant whose parameter-matched control this is; None otherwise.
+        note: remark for readers, such as how a control was scaled.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Variant:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Variant:
-        """The inverse of `dataclasses.asdict`."""
+        """Restore a variant from the plain data of `dataclasses.asdict`."""
         values = _known(cls, data)
         values["differences"] = tuple(Difference(**_known(Difference, one)) for one in data.get("differences", ()))
         return cls(**values)
@@ -65,24 +65,24 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """One variant with one seed.
+    """The result of one variant with one seed.
 
     Attributes:
-        variant: the name of the variant.
-        seed: of initial weights and of the order of the data.
-        key: a hash of spec, data, training and seed.
-        status: whether it is done.
-        error: why it failed, last line first; None if it did not.
-        metrics: errors on the test set (on the validation set where there is no test set), by names such as
-            `forces_mae` (eV/Å) and `energy_mae_per_atom` (eV); lower is better.
-        curve: for every validation, `step`, `seconds` and its metrics.
-        cost: `parameters`; `matmul_flops_inference` (of one structure) and `matmul_flops_training` (of one step);
-            `training_seconds`, `steps`; `inference_seconds` (of one structure, median) and `inference_spread` (half the
-            distance of the quartiles); `peak_memory_bytes` (of a training step, estimated); `edges` of main, all
+        variant: name of the variant.
+        seed: seed of the initial weights and of the order of the data.
+        key: hash of spec, data, training and seed.
+        status: state of the run.
+        error: the error of a failed run, last line first; None otherwise.
+        metrics: errors on the test set (without one, on the validation set), by names such as `forces_mae` (eV/Å) and
+            `energy_mae_per_atom` (eV); lower is better.
+        curve: `step`, `seconds` and metrics of every validation.
+        cost: `parameters`; `matmul_flops_inference` (for one structure) and `matmul_flops_training` (for one step);
+            `training_seconds`, `steps`; `inference_seconds` (for one structure, median) and `inference_spread` (half
+            the interquartile range); `peak_memory_bytes` (of a training step, estimated); `edges` of the main graph,
             `triplets` and `quadruplets` (per structure); `symmetry_error` (eV/Å) and `symmetry_error_energy` (eV per
-            atom) under rotations, in float64; what could not be measured is missing.
+            atom) under rotations in float64. Costs that could not be measured are missing.
         environment: versions, processor, threads.
-        attempts: how often it was started.
+        attempts: number of times the run was started.
     """
 
     variant: str
@@ -98,18 +98,18 @@ class RunResult:
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
-            raise ValueError(f"RunResult: status is {self.status!r}: choose one of {', '.join(get_args(Status))}")
+            raise ValueError(f"RunResult: status must be one of {', '.join(get_args(Status))}, got {self.status!r}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain mappings, lists, numbers and text that make the same result again."""
-        return _plain(asdict(self))
+        """Convert the result to plain data."""
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunResult:
-        """The inverse of `to_dict`.
+        """Restore a result from the plain data of `to_dict`.
 
         Raises:
-            ValueError: it is none, or one of another version.
+            ValueError: the data are not a result of this version.
         """
         values = _known(cls, data)
         if "curve" in values:
@@ -119,18 +119,18 @@ class RunResult:
 
 @dataclass(frozen=True, slots=True)
 class StudyResults:
-    """Everything that a study found; all that its report is made of.
+    """All results of a study, and the source of its report.
 
     Attributes:
-        base_name: the name of the variant that all others are compared with; the first of `variants`.
-        variants: in the order of the study, controls after what they are of.
-        runs: one for each variant and seed, those that are missing or failed included.
-        primary_metric: the metric that conclusions are drawn from, such as `forces_mae`.
-        seeds: in order.
-        title: of the study.
-        budget: what all variants were given equally, in words.
-        data: what was learned from, in words.
-        settings: the study as plain data, as a file has it.
+        base_name: name of the variant that all others are compared with, the first of `variants`.
+        variants: in the order of the study, each control after its variant.
+        runs: one for each variant and seed, including missing and failed runs.
+        primary_metric: the metric that verdicts are based on, such as `forces_mae`.
+        seeds: the seeds in order.
+        title: title of the study.
+        budget: the training budget of each variant in words.
+        data: description of the data.
+        settings: the study as plain data, in the layout of a study file.
     """
 
     base_name: str
@@ -144,61 +144,61 @@ class StudyResults:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def variant(self, name: str) -> Variant:
-        """The variant of a name.
+        """Return the variant with a name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such variant.
         """
         for one in self.variants:
             if one.name == name:
                 return one
-        raise KeyError(f"there is no variant {name!r}: there are {', '.join(one.name for one in self.variants)}")
+        raise KeyError(f"unknown variant {name!r}: choose from {', '.join(one.name for one in self.variants)}")
 
     def run(self, variant: str, seed: int) -> RunResult | None:
-        """The run of a variant with a seed, if the study has it."""
+        """Return the run of a variant with a seed; None if the study does not contain it."""
         return next((one for one in self.runs if one.variant == variant and one.seed == seed), None)
 
     def runs_of(self, variant: str) -> tuple[RunResult, ...]:
-        """All runs of a variant, in the order of seeds."""
+        """Return all runs of a variant, ordered by seed."""
         return tuple(sorted((one for one in self.runs if one.variant == variant), key=lambda one: one.seed))
 
     def done(self) -> tuple[RunResult, ...]:
-        """The runs that are done."""
+        """Return the finished runs."""
         return tuple(one for one in self.runs if one.status == "done")
 
     def failed(self) -> tuple[RunResult, ...]:
-        """The runs that failed."""
+        """Return the failed runs."""
         return tuple(one for one in self.runs if one.status == "failed")
 
     @property
     def complete(self) -> bool:
-        """Whether all runs are done."""
+        """True if all runs are done."""
         return all(one.status == "done" for one in self.runs)
 
     def values(self, variant: str, metric: str | None = None) -> dict[int, float]:
-        """One metric of all runs of a variant that are done, by seed.
+        """Return one metric of the finished runs of a variant, by seed.
 
         Args:
-            variant: its name.
-            metric: its name; None: the primary one.
+            variant: name of the variant.
+            metric: name of the metric; None: the primary metric.
         """
         name = metric or self.primary_metric
         runs = (one for one in self.runs_of(variant) if one.status == "done")
         return {one.seed: float(one.metrics[name]) for one in runs if name in one.metrics}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain mappings, lists, numbers and text that make the same results again."""
-        return {"format": RESULTS_FORMAT, **_plain(asdict(self))}
+        """Convert the results to plain data."""
+        return {"format": RESULTS_FORMAT, **json.loads(json.dumps(asdict(self)))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> StudyResults:
-        """The inverse of `to_dict`.
+        """Restore results from the plain data of `to_dict`.
 
         Raises:
-            ValueError: they are of another version, or none.
+            ValueError: the data are not results of this version.
         """
         if data.get("format") != RESULTS_FORMAT:
-            raise ValueError(f"these are no results of format {RESULTS_FORMAT}: their format is {data.get('format')!r}")
+            raise ValueError(f"expected results of format {RESULTS_FORMAT}, got format {data.get('format')!r}")
         values = _known(cls, {key: value for key, value in data.items() if key != "format"})
         values["variants"] = tuple(Variant.from_dict(one) for one in data["variants"])
         values["runs"] = tuple(RunResult.from_dict(one) for one in data["runs"])
@@ -215,33 +215,20 @@ class StudyResults:
         """Read a JSON file that `save` wrote.
 
         Raises:
-            ValueError: it is none; names the file.
+            ValueError: the file does not contain results of a study.
         """
         try:
             return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: cannot be read as the results of a study: {error}") from error
+            raise ValueError(f"{path}: expected results of a study: {error}") from error
 
 
 def _known(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
-    """The entries of data as arguments of a dataclass.
-
-    Raises:
-        ValueError: some are none of its fields, or it is no mapping.
-    """
+    """Check that the entries of a mapping are fields of a dataclass, and return them as its arguments."""
     if not isinstance(data, Mapping):
-        raise ValueError(f"{kind.__name__}: must be a mapping, not {type(data).__name__}")
+        raise ValueError(f"{kind.__name__}: must be a mapping, got {type(data).__name__}")
     names = [one.name for one in fields(kind)]
     unknown = [str(name) for name in data if name not in names]
     if unknown:
-        raise ValueError(f"{kind.__name__} has no {', '.join(unknown)}")
+        raise ValueError(f"{kind.__name__}: unknown field {', '.join(unknown)}")
     return dict(data)
-
-
-def _plain(value: Any) -> Any:
-    """The same with lists in place of tuples, as JSON has them."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(entry) for entry in value]
-    return value

@@ -1,24 +1,29 @@
-"""Studies: a base, patches, seeds, data and a budget; run, looked at and reported."""
+"""The Python interface of ablation studies."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from gemnet_blocks.ablation.learner import Learner
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
+from gemnet_blocks.ablation.report.content import write_report
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
 from gemnet_blocks.ablation.runs.jobs import Work
-from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, in_study, make_plan
+from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
-from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_document, study_of
+from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog
+from gemnet_blocks.spec.document import Document, Problem, Route
 from gemnet_blocks.spec.resolve import Spec, validate
+from gemnet_blocks.training.setup import check_machine
 from gemnet_blocks.util.files import read_json, write_json
 from gemnet_blocks.util.locks import one_of_several_writers_to_folder
 
@@ -29,36 +34,37 @@ ExecutorName = Literal["local", "here", "slurm"]
 """local: processes of this machine. here: this process, one run after another. slurm: jobs of a cluster."""
 
 RESULTS = "results.json"
-"""The results in a study's folder."""
+"""The file of the results in the folder of a study."""
 
 ABOUT = "study.json"
-"""What was found in the data, for reports that are made without looking at it again."""
+"""The file that stores the description of the data, for reports that do not open the data."""
 
 
 @final
 class Study:
     """A comparison of variants of one architecture.
 
-    Every variant is trained with every seed; the same seed gives the same data in the same order and, where layers are
-    the same, the same initial weights, so that differences from the base are paired.
+    Every variant is trained with every seed. Runs with the same seed get the same data in the same order and, for equal
+    layers, the same initial weights, so that differences from the base are paired.
 
     Args:
-        base: a spec, one as a mapping (`extends` included), or the path of one.
-        patches: by the name of each variant, what it changes: `{"no quadruplets": {"interactions.quadruplet": None}}`.
-            Under `execution`, how it is computed: `{"explicit": {"execution.angular": "explicit"}}`.
-        seeds: a number of seeds, or a list of them.
-        data: what to learn from, as in a training config; paths are relative to the current folder.
-        training: the sections loss, optimizer, schedule, references, scales and training of a training config; like
-            all else here, mappings or dotted paths: `{"loss": {...}, "optimizer.learning_rate": 1e-3}`.
-        budget: what every variant may spend: `{"steps": 1000}`, `{"minutes": 5}` or `{"flops": 1e15}`; needed.
-        learner: what does the runs; None: they are trained, evaluated and measured.
-        folder: for everything that is written.
-        extra: your own parts by the name that `type` gives them; see `gemnet_blocks.spec.build`.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
+        base: a spec, a mapping (which may contain `extends`), or the path of a spec.
+        patches: the changes of each variant by its name: `{"no quadruplets": {"interactions.quadruplet": None}}`. The
+            section `execution` changes how a model is computed: `{"explicit": {"execution.angular": "explicit"}}`.
+        seeds: number of seeds, or a list of seeds. Fewer than 6 seeds do not support conclusions.
+        data: the section `data` of a training config; paths are relative to the current folder.
+        training: the sections loss, optimizer, schedule, references, scales and training of a training config, as
+            mappings or dotted paths: `{"loss": {...}, "optimizer.learning_rate": 1e-3}`.
+        budget: the training budget of each variant, required: `{"steps": 1000}`, `{"minutes": 5}` or `{"flops": 1e15}`.
+        learner: does the runs; None: `TrainingLearner`, which trains, evaluates and measures the costs.
+        folder: folder for all output.
+        extra: custom components by the names that specs use as `type`; see `gemnet_blocks.spec.build`.
+        allow_imports: whether specs may import types such as `my_lab.blocks:GatedTriplet`; only for specs that you
+            trust.
         options: further fields of `StudyOptions`, such as match="parameters".
 
     Raises:
-        SpecError: one error with every problem that can be seen without data.
+        SpecError: one error with every problem that can be found without data.
     """
 
     def __init__(
@@ -80,16 +86,16 @@ class Study:
         if unknown:
             raise TypeError(f"Study has no argument {', '.join(unknown)}")
         given = {"seeds": seeds, "budget": budget, "data": data, "training": training, **options}
-        document = study_document(base, patches, given)
+        document = _study_document(base, patches, given)
         spec, catalog = None, Catalog().plus(extra, allow_imports)
-        if isinstance(base, Spec):  # read again, with the classes that are known only now
+        if isinstance(base, Spec):  # validated again with the classes of `extra`
             spec = validate(base.document(), base.catalog.plus(extra, allow_imports))
         self._take(study_of(document, Path(), spec, catalog=catalog), learner, Path(folder))
 
     def _take(self, study: StudyDocument, learner: Learner | None, folder: Path) -> None:
         self._study = study
         if learner is not None and not isinstance(learner, Learner):
-            raise TypeError(f"learner must be a Learner, such as TrainingLearner(), not {learner!r}")
+            raise TypeError(f"learner must be a Learner such as TrainingLearner(), got {learner!r}")
         self._learner: Learner = learner or TrainingLearner()
         self.folder = folder
         self._plan: StudyPlan | None = None
@@ -109,26 +115,27 @@ class Study:
 
         Args:
             path: a YAML file; paths in it are relative to it.
-            changes: by dotted path, such as `{"seeds": 8}`.
-            learner: what does the runs; None: they are trained, evaluated and measured.
-            folder: for everything that is written; None: what the file says, else a folder beside it of its name.
-            extra: your own parts by the name that `type` gives them; see `gemnet_blocks.spec.build`.
-            allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, by the processes that do
-                the runs, too; only for files that you trust. Modules in the folder of the file and in the
-                current one are found, too.
+            changes: changes by dotted path, such as `{"seeds": 8}`.
+            learner: does the runs; None: `TrainingLearner`, which trains, evaluates and measures the costs.
+            folder: folder for all output; None: the field `output` of the file, or a folder beside the file with its
+                name.
+            extra: custom components by the names that specs use as `type`; see `gemnet_blocks.spec.build`.
+            allow_imports: whether the file may import types such as `my_lab.blocks:GatedTriplet`, also in worker
+                processes; only for files that you trust. Modules are also searched in the folder of the file and in
+                the current folder.
 
         Raises:
-            SpecError: one error with every problem that can be seen without data.
+            SpecError: one error with every problem that can be found without data.
         """
         path = Path(path)
         study = read_study(path, changes, Catalog().plus(extra, allow_imports))
         study_folder = path.parent / (study.options.output or path.stem) if folder is None else Path(folder)
-        made = cls.__new__(cls)
-        made._take(study, learner, study_folder)
-        return made
+        instance = cls.__new__(cls)
+        instance._take(study, learner, study_folder)
+        return instance
 
     def check(self) -> StudyPlan:
-        """Check everything that can be checked before anything is trained, and list all runs.
+        """Check the study as far as possible without training, and list all runs.
 
         Raises:
             SpecError: one error with every problem.
@@ -145,21 +152,21 @@ class Study:
         progress: bool | None = None,
         cluster: Mapping[str, Any] | None = None,
     ) -> StudyResults:
-        """Do all runs that are not done; the same call goes on wherever it was stopped.
+        """Do all unfinished runs; if interrupted, call it again to resume.
 
-        Several drivers, on several machines, may run one study in one folder.
+        Several drivers, also on several machines, may run one study in one folder.
 
         Args:
-            executor: where runs are done.
-            processes: how many at once; None: what suits the machine.
-            progress: whether a page of progress is shown; None: if somebody looks on, and lines if not.
-            cluster: what Slurm is told, such as `{"slurm_partition": "gpu", "timeout_min": 600}`.
+            executor: `local` (processes of this machine), `here` (this process), `slurm`, or an `Executor`.
+            processes: number of runs at once; None: chosen from the GPUs and cores of the machine.
+            progress: False to show nothing; None: a live table in terminals and notebooks, lines of text elsewhere.
+            cluster: parameters for Slurm, such as `{"slurm_partition": "gpu", "timeout_min": 600}`.
 
         Returns:
-            Everything that was found, runs that failed included; also in `results.json`.
+            All results, including failed runs; they are also written to `results.json`.
 
         Raises:
-            SpecError: one error with every problem, before anything is trained; or a training writes to the folder.
+            SpecError: one error with every problem, before the first training; or a training writes to the folder.
             ImportError: a package is missing.
         """
         plan = self.check()
@@ -179,7 +186,7 @@ class Study:
         return results
 
     def results(self) -> StudyResults:
-        """What is known by now.
+        """Collect the results of all runs so far.
 
         Raises:
             SpecError: one error with every problem.
@@ -201,20 +208,18 @@ class Study:
         )
 
     def report(self, folder: str | PathLike[str] | None = None) -> Path:
-        """Write the report of what is known by now.
+        """Write the report of the results so far.
 
         Args:
-            folder: where to; None: the folder `report` in the study's own.
+            folder: destination; None: the folder `report` in the folder of the study.
 
         Returns:
-            The page.
+            The path of the HTML page.
 
         Raises:
             SpecError: one error with every problem.
-            ImportError: matplotlib is not installed.
+            ImportError: matplotlib or statsmodels is not installed.
         """
-        from gemnet_blocks.ablation.report.content import write_report
-
         return write_report(self.results(), self.folder / "report" if folder is None else Path(folder))
 
     def _executor(
@@ -228,23 +233,57 @@ class Study:
             return HereExecutor()
         if executor == "slurm":
             return SubmititExecutor(self.folder / "jobs", parameters=cluster, jobs=processes)
-        raise SpecError(f"executor: must be local, here or slurm, got {executor!r}")
+        raise SpecError(f"executor: must be local, here, slurm or an Executor, got {executor!r}")
 
     def _check_machine(self, executor: Executor) -> None:
-        """What machines of a cluster have, cannot be known here."""
+        """Check the device of the training config, unless the runs go to other machines."""
         config = self._study.config
         if config is not None and self._learner.needs_data and executor.on_this_machine:
-            from gemnet_blocks.training.setup import check_machine
-
             try:
                 check_machine(config)
             except SpecError as error:
-                raise SpecError("\n".join(map(in_study, str(error).splitlines()))) from None
+                raise SpecError("\n".join(map(self._study.located, str(error).splitlines()))) from None
 
     def _settings(self) -> dict[str, Any]:
-        """The whole study, with nothing left to look up."""
+        """Return the complete study as plain data."""
         study = self._study
         rest = study.config.to_dict() if study.config is not None else {}
         trained = {name: value for name, value in rest.items() if name not in ("model", "data", "output")}
         data = {"data": rest["data"], "training": trained} if rest else {}
         return {**study.options.model_dump(mode="json"), "base": study.base.to_dict(), **data}
+
+
+def _study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Document:
+    """Build the document of a study from Python arguments: mappings with dotted paths, options, numpy numbers, paths.
+
+    Args:
+        base: a mapping, a path, or a spec, which the document leaves out.
+        patches: changes by the name of each variant.
+        given: the other fields; None for those that are not given.
+    """
+    document = resolve.as_document({name: value for name, value in given.items() if value is not None})
+    data, problems = dict(document.data), list(document.problems)
+    places: dict[Route, str] = {}
+    if isinstance(base, Mapping):
+        mapping = resolve.as_document(base)
+        data["base"], places = mapping.data, {("base",): "base"}
+        problems += [Problem(("base", *one.route), one.message) for one in mapping.problems]
+    elif base is not None and not isinstance(base, Spec):
+        data["base"] = os.fspath(base) if isinstance(base, os.PathLike) else base
+    named = isinstance(patches, Mapping)
+    data["variants"] = (
+        {name: _patch_of_object(name, one, problems) for name, one in patches.items()} if named else patches
+    )
+    return Document(data, places, tuple(problems))
+
+
+def _patch_of_object(name: Any, patch: Any, problems: list[Problem]) -> Any:
+    if isinstance(patch, Spec):
+        message = 'must contain only the changes of the base, such as {"blocks.count": 6}, got a whole spec'
+        problems.append(Problem(("variants", str(name)), message))
+        return {}
+    if not isinstance(patch, Mapping):
+        return patch
+    document = resolve.as_document(patch)
+    problems += [Problem(("variants", str(name), *one.route), one.message) for one in document.problems]
+    return document.data

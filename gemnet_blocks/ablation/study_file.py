@@ -1,8 +1,7 @@
-"""Study files: read by the same machinery as training configs, one error that lists every problem with its line."""
+"""Reading of study files; one error lists every problem with its file and line."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 
 TRAINED = ("loss", "references", "scales", "optimizer", "schedule", "training")
-"""Sections of a training config that a study's `training` may have."""
+"""Sections of a training config that the section `training` of a study may contain."""
 
 GIVEN_BY_STUDY: Mapping[str, str] = {
     "steps": "budget",
@@ -36,15 +35,15 @@ GIVEN_BY_STUDY: Mapping[str, str] = {
     "seed": "seeds",
     "initial_weights": "the study itself: weights are drawn by name",
 }
-"""Fields of `training.training` that are not the training's to say in a study, and who says them."""
+"""Fields of `training.training` that a study sets elsewhere, and where."""
 
 
 def read_training(document: Document, base: Spec | None) -> tuple[TrainingConfig | None, list[str]]:
-    """The training config, with a budget that means nothing, or what is wrong with it.
+    """Return the training config with a placeholder budget, and the problems with it.
 
     Args:
         document: the whole study.
-        base: the model; None where it could not be read, which is complained of already.
+        base: the model; None if it could not be read, which is reported separately.
     """
     problems = [document.located(one) for one in _misplaced(document)]
     rest = _as_config(document)
@@ -54,7 +53,7 @@ def read_training(document: Document, base: Spec | None) -> tuple[TrainingConfig
 
 
 def _as_config(document: Document) -> Document:
-    """Data and training as a training config has them."""
+    """Return data and training in the layout of a training config."""
     training = document.data.get("training")
     sections = dict(training) if isinstance(training, Mapping) else {}
     inner = sections.get("training", {})
@@ -64,7 +63,7 @@ def _as_config(document: Document) -> Document:
         else inner
     )
     data: dict[str, Any] = {key: value for key, value in sections.items() if key in TRAINED}
-    # validated with some budget; the study's own takes its place
+    # a placeholder for validation, which the budget of the study replaces
     data["training"] = {**inner, "steps": 1} if isinstance(inner, dict) else inner
     if "data" in document.data:
         data["data"] = document.data["data"]
@@ -74,7 +73,7 @@ def _as_config(document: Document) -> Document:
 
 
 def _misplaced(document: Document) -> list[Problem]:
-    """What does not belong into a study's `training`."""
+    """Return the entries that do not belong in the section `training` of a study."""
     training = document.data.get("training", {})
     if not isinstance(training, Mapping):
         return [Problem(("training",), f"must be a mapping of sections ({', '.join(TRAINED)}), got {shown(training)}")]
@@ -82,19 +81,19 @@ def _misplaced(document: Document) -> list[Problem]:
     for key in training:
         if key in ("model", "data", "output"):
             instead = {"model": "base", "data": "data", "output": "output"}[key]
-            found.append(Problem(("training", key), f"is said by `{instead}` of the study: remove it"))
+            found.append(Problem(("training", key), f"is set by `{instead}` of the study: remove it"))
         elif key not in TRAINED:
             hint = did_you_mean(key, TRAINED)
             found.append(Problem(("training", key), f"unknown field{hint}"))
     inner = training.get("training", {})
     for key, who in GIVEN_BY_STUDY.items():
         if isinstance(inner, Mapping) and key in inner:
-            found.append(Problem(("training", "training", key), f"is given by {who}: remove it"))
+            found.append(Problem(("training", "training", key), f"is set by {who}: remove it"))
     return found
 
 
 def _named(rest: Document, problem: Problem) -> str:
-    """One line for an error message, with the path in the study."""
+    """Return a line of an error message with the path of the entry in the study."""
     inside = problem.route[:1] not in ((), ("data",))
     place = rest.place(problem.route)
     route = ".".join(("training", *problem.route) if inside else problem.route)
@@ -102,23 +101,24 @@ def _named(rest: Document, problem: Problem) -> str:
 
 
 _NEEDED: Mapping[Route, str] = {
-    ("budget",): "say what every variant may spend, such as {steps: 1000}",
-    ("variants",): "say what each changes, such as {deeper: {blocks.count: 6}}",
+    ("budget",): "give the training budget of each variant, such as {steps: 1000}",
+    ("variants",): "give the changes of each variant, such as {deeper: {blocks.count: 6}}",
 }
-"""What a study cannot do without, and how it is said."""
+"""Required entries and advice on how to write them."""
 
 
 @dataclass(frozen=True, slots=True)
 class StudyDocument:
-    """A study as it was read.
+    """A validated study.
 
     Attributes:
-        options: everything besides base and training.
-        base: the architecture.
-        config: how all variants are trained, with the base as model and a budget that means nothing; None where a
-            study has neither data nor training.
-        patches: what each variant changes, with the place of every entry.
-        folder: what paths are relative to.
+        options: everything besides base, data and training.
+        base: the architecture of the base.
+        config: the training config of all variants, with the base as model and a placeholder budget; None if the study
+            has neither data nor training.
+        patches: the changes of each variant, with the place of every entry.
+        folder: the folder that paths are relative to.
+        places: file and line of every entry.
     """
 
     options: StudyOptions
@@ -126,25 +126,45 @@ class StudyDocument:
     config: TrainingConfig | None
     patches: Mapping[str, Document]
     folder: Path
+    places: Mapping[Route, str]
+
+    def located(self, line: str, whose: str = "") -> str:
+        """Add file and line to an error that begins with the path of an entry, such as `loss.forces: ...`.
+
+        The path of an entry of the training config becomes its path in the study: `training.loss.forces`.
+
+        Args:
+            line: a line of an error message.
+            whose: the base or the variant that the error is about.
+        """
+        route = tuple(line.partition(": ")[0].split("."))
+        if route[0] in TRAINED:
+            route, line = ("training", *route), f"training.{line}"
+        place = Document({}, self.places).place(route) if route[0] in _FIELDS else ""
+        return ": ".join(part for part in (place, whose, line) if part)
+
+
+_FIELDS = ("base", "data", "training", *StudyOptions.model_fields)
+"""The fields of a study."""
 
 
 def read_study(
     path: str | PathLike[str], patches: Mapping[str, Any] | None = None, catalog: Catalog | None = None
 ) -> StudyDocument:
-    """Read a study file. Nothing in it can run code, unless the catalog allows imports.
+    """Read a study file. It cannot run code unless the catalog allows imports.
 
-    A file may start with `extends: other.yaml`, relative to itself, and then say only what differs: mappings are
-    merged, everything else replaces what was there. A budget replaces the whole budget, and null removes a variant.
+    A file may start with `extends: other.yaml`, relative to itself, and then contain only what differs: mappings are
+    merged, other values are replaced. A budget replaces the whole budget, and null removes a variant.
 
     Args:
-        path: a YAML file. Paths of specs are relative to the file that says them, paths of data to this one, also where
-            a file that it extends says them.
+        path: a YAML file. Paths of specs are relative to the file that contains them; paths of data are relative to
+            this file, even if they come from a file that it extends.
         patches: changes by dotted path, such as `{"seeds": 8, "training.optimizer.learning_rate": 1e-3}`.
-        catalog: the parts that specs may name; None: those of the library. Where it allows imports, modules in the
-            folder of the file and in the current one are found, too.
+        catalog: components that specs may name; None: those of the library. If it allows imports, modules are also
+            searched in the folder of the file and in the current folder.
 
     Raises:
-        SpecError: one error with every problem: file, line, path, and what may have been meant.
+        SpecError: one error that lists every problem with file, line and path, and suggests corrections.
     """
     path = Path(path)
     if catalog is not None and catalog.allow_imports:
@@ -162,7 +182,7 @@ def read_study(
 
 
 def _with_extended(path: Path, below: Sequence[Path]) -> Document:
-    """A file on top of the files that it extends; `below` are the files that extend it."""
+    """Read a file and merge it into the file that it extends; `below` lists the files that extend it."""
     document = read_document(path, "a study")
     check_kind(document, path, "a study")
     if "extends" not in document.data:
@@ -171,19 +191,19 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
     extended = data.pop("extends")
     where = f"{document.place(('extends',))}: extends"
     if not isinstance(extended, str):
-        raise SpecError(f"{where}: must be the path of one study file")
+        raise SpecError(f"{where}: must be the path of a study file, got {shown(extended)}")
     other, chain = path.parent / extended, [*below, path.resolve()]
     if not other.is_file():
         missing = absent(other) if other.is_symlink() else "does not exist"
         raise SpecError(f"{where}: {other} {missing}{near_file(other)}")
     if other.resolve() in chain:
-        raise SpecError(f"{where}: {other} extends this file in turn: remove one")
+        raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
     below_it = _moved(_with_extended(other, chain), Path(extended).parent)
     return _overlaid(below_it, Document(data, document.places, document.problems))
 
 
 def _moved(document: Document, folder: Path) -> Document:
-    """A study as one beside `folder` would say it: with the path of its base from there."""
+    """Return a study with the path of its base relative to the parent of `folder`."""
     base = document.data.get("base")
     if isinstance(base, str) and not is_shipped(base):
         return replace(document, data={**document.data, "base": str(folder / base)})
@@ -194,12 +214,12 @@ def _moved(document: Document, folder: Path) -> Document:
 
 
 def _overlaid(below: Document, changes: Document) -> Document:
-    """A study with changes."""
+    """Apply changes to a study."""
     below, changes = _with_current_names(below), _with_current_names(changes)
     data = dict(below.data)
     budget, variants, changed = changes.data.get("budget"), data.get("variants"), changes.data.get("variants")
     if isinstance(budget, Mapping) and any(value is not None for value in budget.values()):
-        data.pop("budget", None)  # exactly one kind of budget is given: two would not go together
+        data.pop("budget", None)  # merging would result in two kinds of budgets
     if isinstance(variants, Mapping) and isinstance(changed, Mapping):
         data["variants"] = {name: patch for name, patch in variants.items() if changed.get(name, patch) is not None}
         kept = {name: patch for name, patch in changed.items() if patch is not None or name not in variants}
@@ -208,7 +228,7 @@ def _overlaid(below: Document, changes: Document) -> Document:
 
 
 def _with_current_names(study: Document) -> Document:
-    """Give base and patches one form, with nested keys and today's names, so that changes meet what they change."""
+    """Convert base and patches to nested keys with current names, so that changes match existing entries."""
     data = dict(study.data)
     if isinstance(base := data.get("base"), Mapping):
         data["base"] = resolve.with_current_names(Document(dict(base))).data
@@ -226,14 +246,14 @@ def study_of(
     base_changes: Document = resolve.NOTHING,
     catalog: Catalog | None = None,
 ) -> StudyDocument:
-    """The study that a document describes.
+    """Validate the document of a study.
 
     Args:
         document: the whole study.
-        folder: what paths in it are relative to.
-        spec: the base, where the document does not say it.
-        base_changes: of the base.
-        catalog: the parts that a base in the document may name; None: those of the library.
+        folder: the folder that paths are relative to.
+        spec: the base, if the document does not contain it.
+        base_changes: changes of the base.
+        catalog: components that a base in the document may name; None: those of the library.
 
     Raises:
         SpecError: one error with every problem.
@@ -250,7 +270,7 @@ def study_of(
     base: Spec | None = spec
     read_config: TrainingConfig | None = None
     if spec is None and "base" not in document.data:
-        problems.append(document.located(Problem((), "base: is missing: name a spec file, or write a spec")))
+        problems.append(document.located(Problem((), "base: is missing: name a spec file or write a spec")))
     needs_config = "data" in document.data or "training" in document.data
     if needs_config or (spec is None and "base" in document.data):
         try:
@@ -264,13 +284,13 @@ def study_of(
     if read_config is not None:
         read_config = read_config.model_copy(update={"model": base}).in_folder(folder)
     patches = {name: _patch(document, name) for name in options.variants}
-    return StudyDocument(options, base, read_config, patches, folder)
+    return StudyDocument(options, base, read_config, patches, folder, document.places)
 
 
 def _trained(
     document: Document, folder: Path, spec: Spec | None, changes: Document, catalog: Catalog, with_config: bool
 ) -> tuple[Spec, TrainingConfig | None]:
-    """Base and training, read as a training config whose model is the base."""
+    """Read base and training as a training config whose model is the base."""
     if not with_config:
         return spec or _model(document, changes, catalog, folder), None
     problems: list[str] = []
@@ -288,7 +308,7 @@ def _trained(
 
 
 def _model(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec:
-    """The spec that `base` contains or names."""
+    """Read the spec that `base` contains or names."""
     moved = Document(
         {"model": document.data["base"]},
         {("model", *route[1:]): place for route, place in document.places.items() if route[:1] == ("base",)},
@@ -306,20 +326,21 @@ def _model(document: Document, changes: Document, catalog: Catalog, folder: Path
 
 
 def _unknown(document: Document) -> list[Problem]:
-    names = ["base", "data", "training", *StudyOptions.model_fields]
     return [
-        Problem((key,), f"unknown field{did_you_mean(key, names)}") for key in document.data if str(key) not in names
+        Problem((key,), f"unknown field{did_you_mean(key, _FIELDS)}")
+        for key in document.data
+        if str(key) not in _FIELDS
     ]
 
 
 def _with_advice(problem: Problem) -> Problem:
-    """Say how to write what a study cannot do without."""
+    """Add advice to the problem of a missing required entry."""
     advice = _NEEDED.get(problem.route)
     return replace(problem, message=f"is missing: {advice}") if advice and problem.message == "is missing" else problem
 
 
 def _patch(document: Document, name: str) -> Document:
-    """What a variant changes, with dotted paths taken apart, and where each entry was written."""
+    """Return the changes of a variant in nested form, with the place of every entry."""
     nested = resolve.as_document(document.data["variants"][name])
     places: dict[Route, str] = {}
     for route, place in document.places.items():
@@ -329,39 +350,3 @@ def _patch(document: Document, name: str) -> Document:
                 places.setdefault(parts[:length], place)
             places[parts] = place
     return resolve.with_current_names(Document(nested.data, places, nested.problems))
-
-
-def study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Document:
-    """The study that arguments describe: mappings or dotted paths, options, numbers of numpy, paths.
-
-    Args:
-        base: a spec, which the document leaves out; a mapping; or a path.
-        patches: by the name of each variant.
-        given: everything else; None where nothing is said.
-    """
-    document = resolve.as_document({name: value for name, value in given.items() if value is not None})
-    data, problems = dict(document.data), list(document.problems)
-    places: dict[Route, str] = {}
-    if isinstance(base, Mapping):
-        mapping = resolve.as_document(base)
-        data["base"], places = mapping.data, {("base",): "base"}
-        problems += [Problem(("base", *one.route), one.message) for one in mapping.problems]
-    elif base is not None and not isinstance(base, Spec):
-        data["base"] = os.fspath(base) if isinstance(base, os.PathLike) else base
-    named = isinstance(patches, Mapping)
-    data["variants"] = (
-        {name: _patch_of_object(name, one, problems) for name, one in patches.items()} if named else patches
-    )
-    return Document(data, places, tuple(problems))
-
-
-def _patch_of_object(name: Any, patch: Any, problems: list[Problem]) -> Any:
-    if isinstance(patch, Spec):
-        message = 'must be what differs from the base, such as {"blocks.count": 6}, not a whole spec'
-        problems.append(Problem(("variants", str(name)), message))
-        return {}
-    if not isinstance(patch, Mapping):
-        return patch
-    document = resolve.as_document(patch)
-    problems += [Problem(("variants", str(name), *one.route), one.message) for one in document.problems]
-    return document.data

@@ -1,13 +1,14 @@
-"""The learner of most studies: trains, evaluates and measures."""
+"""The default learner of studies: trains a model, evaluates it and measures its costs."""
 
 from __future__ import annotations
 
+import copy
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, final, get_args
+from typing import TYPE_CHECKING, final, get_args
 
 import torch
 from torch import Tensor
@@ -16,39 +17,43 @@ from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.options import Metric
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import collate
+from gemnet_blocks.errors import SpecError, StateError, StructureError
+from gemnet_blocks.evaluation.evaluate import evaluate
 from gemnet_blocks.layers.initialization import without_initial_values
 from gemnet_blocks.model.costs import Estimate
+from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Prediction, Structures
-from gemnet_blocks.training.data_stream import Feed
+from gemnet_blocks.training.data_stream import BatchLoader, open_parts
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.setup import check_config, check_data
+from gemnet_blocks.training.starting import check_start
 
 if TYPE_CHECKING:
     from gemnet_blocks.data.opening import DataSplits
-    from gemnet_blocks.training.options import TrainingConfig
 
 
 LOWER_IS_BETTER: tuple[str, ...] = get_args(Metric)
-"""The errors that are kept of an evaluation."""
+"""The errors of an evaluation that a run records."""
 
 NAMES = {"energy_mae": "energy_mae_per_atom"}
-"""What training calls the errors of evaluations, where it calls them something else."""
+"""The names of recorded errors whose names in training logs differ."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TrainingLearner(Learner):
-    """Train, evaluate on the test set (on the validation set where there is none), and measure what it costs.
+    """Learner that trains a model, evaluates it on the test set (or else the validation set) and measures its costs.
 
-    Of a run, the best model by validation loss is evaluated; forces on fixed atoms count if the loss counts them.
+    The model with the lowest validation loss is evaluated. Errors of forces include fixed atoms only if the loss does.
 
     Attributes:
-        sample: how many structures of the evaluated set are measured with: time, edges, symmetry.
-        repeats: how often the time of inference is taken.
-        rotations: how often the sample is rotated to find the symmetry error.
+        sample: number of structures of the evaluated set for the measurements of time, edges and symmetry.
+        repeats: number of repetitions of the inference time.
+        rotations: number of random rotations for the symmetry error.
     """
 
     sample: int = 8
@@ -56,14 +61,10 @@ class TrainingLearner(Learner):
     rotations: int = 3
 
     def fit(self, task: Task, folder: Path) -> Fit:
-        """Train from where it was stopped, if it was, then evaluate and measure."""
-        from gemnet_blocks.ablation.training_learner import measured
-        from gemnet_blocks.evaluation.evaluate import evaluate
-        from gemnet_blocks.potential.model_file import load_potential
+        """Train, resuming from a checkpoint in the folder, then evaluate and measure."""
+        # training needs Lightning, which a report does not
         from gemnet_blocks.training import train
         from gemnet_blocks.training.checkpoints import FILE, KEY, read_checkpoint
-        from gemnet_blocks.training.data_stream import open_parts
-        from gemnet_blocks.training.distributed import Processes
 
         config = task.training
         path = train(config, folder)
@@ -76,10 +77,11 @@ class TrainingLearner(Learner):
             allow_imports=task.spec.catalog.allow_imports,
         )
         data = open_parts(config)
-        held_out = data.test if data.test is not None else data.validation
-        assert held_out is not None  # `check` saw to it
-        # opening the data compared its parts, by the rule `data.leakage`
-        errors = evaluate(potential, held_out, atoms=_atoms(config), allow_overlap=True).errors.to_dict()
+        held_out = _held_out(data)
+        assert held_out is not None  # checked when the study was planned
+        atoms = config.loss.forces.atoms if config.loss.forces is not None else "all"
+        # the splits were compared when they were opened, as `data.leakage` says
+        errors = evaluate(potential, held_out, atoms=atoms, allow_overlap=True).errors.to_dict()
         state = read_checkpoint(folder / FILE)[KEY]["state"]
         cost = {"steps": float(state["step"]), "training_seconds": float(state["seconds"])}
         found = measured(potential, config, data.train, held_out, self)
@@ -94,13 +96,8 @@ class TrainingLearner(Learner):
         )
 
     def check(self, task: Task, data: DataSplits | None) -> Sequence[str]:
-        """What `train` would complain of, and what a comparison needs besides."""
-        from gemnet_blocks.ablation.training_learner import first_batches
-        from gemnet_blocks.errors import SpecError, StateError, StructureError
-        from gemnet_blocks.spec.build import build
+        """Return the problems that `train` would report, and labels that the comparison needs."""
         from gemnet_blocks.training.run import require_lightning
-        from gemnet_blocks.training.setup import check_config, check_data
-        from gemnet_blocks.training.starting import check_start
 
         require_lightning()
         problems: list[str] = []
@@ -113,21 +110,18 @@ class TrainingLearner(Learner):
             return problems
         try:
             check_data(task.training, data)
-        except SpecError as error:
-            return str(error).splitlines()
-        try:
             model = build(task.spec, seed=0)
             for batch in first_batches(task.training, data.train, 1):
                 model.trunk.graphs.check(batch)
-        except StructureError as error:
-            problems.append(str(error))
+        except (SpecError, StructureError) as error:
+            problems += str(error).splitlines()
         return problems
 
     def metrics(self, task: Task, data: DataSplits | None) -> Sequence[str] | None:
-        """Of what the model predicts and the evaluated set has labels for."""
+        """Return the errors of all outputs for which the evaluated set has labels."""
         if data is None:
             return None
-        held_out = data.test if data.test is not None else data.validation
+        held_out = _held_out(data)
         forces, predicted = task.spec.heads.forces, {"energy"}
         if forces is not None:
             predicted |= {"forces", "stress"} if forces.type == "gradient" else {"forces"}
@@ -135,29 +129,27 @@ class TrainingLearner(Learner):
         return [name for name in LOWER_IS_BETTER if name.partition("_")[0] in labelled]
 
     def training_flops(self, task: Task, data: DataSplits | None) -> float:
-        """The mean estimate for the first batches."""
-        from gemnet_blocks.ablation.training_learner import training_estimates
-
+        """Return the mean estimate for the first batches."""
         assert data is not None
         estimates = training_estimates(task.spec, task.training, data.train)
         return sum(one.flops for one in estimates) / len(estimates)
 
 
-def _atoms(config: TrainingConfig) -> Any:
-    return config.loss.forces.atoms if config.loss.forces is not None else "all"
+def _held_out(data: DataSplits) -> LabelledDataset | None:
+    return data.test if data.test is not None else data.validation
 
 
 BATCHES = 3
-"""How many batches a budget of operations is divided by the mean cost of."""
+"""The number of batches whose mean cost determines the steps of a budget of FLOPs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a potential costs.
+    """The measured costs of a potential.
 
     Attributes:
-        costs: the costs of `RunResult.cost` that are known of a potential alone.
-        problems: why some are missing.
+        costs: costs by the names of `RunResult.cost`.
+        problems: reasons for missing costs.
     """
 
     costs: Mapping[str, float]
@@ -169,31 +161,33 @@ def measured(
     config: TrainingConfig,
     train: LabelledDataset,
     held_out: LabelledDataset,
-    how: TrainingLearner,
+    learner: TrainingLearner,
 ) -> Measured:
-    """Measure a potential. What fails, as estimates do of parts that look at values, is left out.
+    """Measure the costs of a potential.
+
+    Measurements that fail are left out, such as estimates for custom components that depend on values of tensors.
 
     Args:
-        potential: on the device that it was trained on.
-        config: of its training.
-        train: what training steps are estimated for.
-        held_out: what inference is measured on.
-        how: sizes of samples.
+        potential: the potential on the device of the training.
+        config: the training config.
+        train: the training set, for estimates of a training step.
+        held_out: the evaluated set, for measurements of inference.
+        learner: sizes of samples and numbers of repetitions.
     """
-    count = min(how.sample, len(held_out))
+    count = min(learner.sample, len(held_out))
     sample = collate([held_out[index] for index in range(count)]).structures.to(potential.device)
-    kinds: Mapping[str, Callable[[], Mapping[str, float]]] = {
+    measurements: Mapping[str, Callable[[], Mapping[str, float]]] = {
         "inference": lambda: _inference(potential, sample),
         "training step": lambda: _training_step(potential, config, train),
-        "inference time": lambda: _times(potential, sample, how.repeats),
-        "symmetry error": lambda: symmetry_error(potential, sample, how.rotations),
+        "inference time": lambda: _times(potential, sample, learner.repeats),
+        "symmetry error": lambda: symmetry_error(potential, sample, learner.rotations),
     }
     costs = {"parameters": float(sum(one.numel() for one in potential.model.parameters()))}
     problems = []
-    for name, measure in kinds.items():
+    for name, measure in measurements.items():
         try:
             costs |= measure()
-        except Exception as error:  # a user's own part may raise anything, and the model is trained
+        except Exception as error:  # a custom component may raise anything, and the trained model must not be lost
             problems.append(f"{name}: {type(error).__name__}: {error}")
     return Measured(costs, tuple(problems))
 
@@ -201,12 +195,18 @@ def measured(
 def _inference(potential: Potential, sample: Structures) -> Mapping[str, float]:
     dtype = next(potential.model.parameters()).dtype
     estimate = potential.model.estimate(sample.to(dtype=dtype), "predict")
-    return {"matmul_flops_inference": estimate.flops / len(sample), **_counts(estimate.counts, len(sample))}
+    counts = {
+        "matmul_flops_inference": estimate.flops,
+        "edges": estimate.counts.get("edges of main", 0),
+        "triplets": sum(count for name, count in estimate.counts.items() if "triplet" in name),
+        "quadruplets": sum(count for name, count in estimate.counts.items() if "quadruplet" in name),
+    }
+    return {name: count / len(sample) for name, count in counts.items()}
 
 
 def _training_step(potential: Potential, config: TrainingConfig, train: LabelledDataset) -> Mapping[str, float]:
     dtype = next(potential.model.parameters()).dtype
-    # one batch: an estimate takes as long as some training steps
+    # one batch only: an estimate takes as long as some training steps
     (batch,) = first_batches(config, train, 1)
     step = potential.model.estimate(batch.to(potential.device, dtype), "train")
     return {
@@ -225,57 +225,48 @@ def _times(potential: Potential, sample: Structures, repeats: int) -> Mapping[st
 
 
 def first_batches(config: TrainingConfig, train: LabelledDataset, count: int = BATCHES) -> list[Structures]:
-    """The first training batches, in the order of a single process."""
-    return Feed(train, config, Processes()).first(count)
+    """Return the first training batches in the order of a single process."""
+    return BatchLoader(train, config, Processes()).first(count)
 
 
 def training_estimates(spec: Spec, config: TrainingConfig, train: LabelledDataset) -> list[Estimate]:
-    """What the first training steps of a spec will cost."""
+    """Estimate the costs of the first training steps of a spec."""
     with without_initial_values():
         model = build(spec, execution=config.training.execution.execution(), seed=0).float()
     return [model.estimate(one.to(dtype=torch.float32), "train") for one in first_batches(config, train)]
 
 
 def inference_seconds(potential: Potential, structures: Structures, repeats: int) -> list[float]:
-    """Seconds of predicting structures as one batch, neighbor search included, after a first time."""
+    """Measure the seconds of predicting structures as one batch, including neighbor search, after a warm-up."""
     seconds = []
     for _ in range(repeats + 1):
         start = time.perf_counter()
-        with torch.no_grad():
-            prediction = potential(structures)
-            prediction.energy.sum().item()  # waits for the device
+        _predicted(potential, structures).energy.sum().item()  # waits for the device
         seconds.append(time.perf_counter() - start)
     return seconds[1:]
 
 
 def symmetry_error(potential: Potential, structures: Structures, rotations: int) -> dict[str, float]:
-    """How far predictions for rotated structures are from rotated predictions, in float64.
+    """Measure how far predictions for rotated structures deviate from rotated predictions, in float64.
 
     Returns:
-        `symmetry_error`: the largest difference of forces in eV/Å, over atoms and random rotations (of energies in eV
-        where there are no forces); `symmetry_error_energy`: the largest difference of energies per atom, in eV.
+        `symmetry_error`: the largest deviation of forces in eV/Å over atoms and random rotations (without forces, of
+        energies per atom in eV); `symmetry_error_energy`: the largest deviation of energies per atom in eV.
     """
-    # on the CPU, where float64 is at home
-    exact = load_in_float64(potential)
+    # on the CPU, because some accelerators do not support float64
+    exact = copy.deepcopy(potential).to("cpu").double()
     structures = structures.to("cpu", torch.float64)
     atoms = structures.atom_counts.clamp(min=1)
     before = _predicted(exact, structures)
     energies, forces = [0.0], [0.0]
-    for turn in _rotations(rotations):
-        turned = replace(structures, positions=structures.positions @ turn.T, cells=structures.cells @ turn.T)
-        after = _predicted(exact, turned)
+    for rotation in _rotations(rotations):
+        rotated = replace(structures, positions=structures.positions @ rotation.T, cells=structures.cells @ rotation.T)
+        after = _predicted(exact, rotated)
         energies.append(_largest((after.energy - before.energy) / atoms))
         if before.forces is not None and after.forces is not None:
-            forces.append(_largest(after.forces - before.forces @ turn.T))
+            forces.append(_largest(after.forces - before.forces @ rotation.T))
     whole = max(energies) if before.forces is None else max(forces)
     return {"symmetry_error": whole, "symmetry_error_energy": max(energies)}
-
-
-def load_in_float64(potential: Potential) -> Potential:
-    """A copy of a potential that computes in float64 on the CPU."""
-    import copy
-
-    return copy.deepcopy(potential).to("cpu").double()
 
 
 def _predicted(potential: Potential, structures: Structures) -> Prediction:
@@ -284,7 +275,7 @@ def _predicted(potential: Potential, structures: Structures) -> Prediction:
 
 
 def _rotations(count: int) -> Sequence[Tensor]:
-    """Random rotations, the same every time."""
+    """Draw reproducible random rotations."""
     generator = torch.Generator("cpu").manual_seed(0)
     found = []
     for _ in range(count):
@@ -295,13 +286,3 @@ def _rotations(count: int) -> Sequence[Tensor]:
 
 def _largest(values: Tensor) -> float:
     return float(values.abs().max()) if values.numel() else 0.0
-
-
-def _counts(counts: Mapping[str, int], structures: int) -> dict[str, float]:
-    """Main edges, triplets and quadruplets of one structure."""
-    kinds = {
-        "edges": [number for name, number in counts.items() if name == "edges of main"],
-        "triplets": [number for name, number in counts.items() if "triplet" in name],
-        "quadruplets": [number for name, number in counts.items() if "quadruplet" in name],
-    }
-    return {kind: sum(numbers) / structures for kind, numbers in kinds.items()}

@@ -1,4 +1,4 @@
-"""From patches to variants: specs that can be built, each of which differs from the base."""
+"""Variants: the patches of a study applied to its base, and parameter-matched controls."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from gemnet_blocks.ablation.results import Difference, Variant
 from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
-from gemnet_blocks.spec.build import Execution, build_shapes
+from gemnet_blocks.spec.build import build_shapes
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import ExecutionOptions
 
 EXECUTION = "execution"
-"""The section of a patch that changes how a model is computed instead of what it is."""
+"""The section of a patch that changes how a model is computed and not the architecture."""
 
 _ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
-    """A variant that can be built.
+    """A variant whose model can be built.
 
     Attributes:
-        variant: its name and what it changes.
+        variant: name and changes.
         spec: the whole architecture.
-        execution: how it is computed.
-        parameters: how many it has.
+        execution: execution options.
+        parameters: number of parameters.
     """
 
     variant: Variant
@@ -43,22 +43,22 @@ class Candidate:
 
     @property
     def identity(self) -> tuple[str, str]:
-        """Equal for variants whose runs would be the same."""
+        """A value that is equal for variants with identical runs."""
         return self.spec.content_hash, self.execution.model_dump_json()
 
     @classmethod
     def checked(cls, variant: Variant, spec: Spec, execution: ExecutionOptions) -> Candidate:
-        """Build it once.
+        """Check that the model of a variant can be built, and count its parameters.
 
         Raises:
-            SpecError: it cannot be built.
+            SpecError: the model cannot be built.
         """
         parameters = count_parameters(spec, execution)
         return cls(replace(variant, spec_hash=spec.content_hash), spec, execution, parameters)
 
 
 def candidates(study: StudyDocument) -> tuple[list[Candidate], list[str]]:
-    """The base and its variants, and what is wrong with them."""
+    """Return the base and its variants, and the problems with them."""
     base_execution = ExecutionOptions() if study.config is None else study.config.training.execution
     found: list[Candidate] = []
     problems: list[str] = []
@@ -67,7 +67,7 @@ def candidates(study: StudyDocument) -> tuple[list[Candidate], list[str]]:
     except SpecError as error:
         problems += [f"base: {line}" for line in str(error).splitlines()]
     for name, patch in study.patches.items():
-        document = _told(patch, name)
+        document = _naming_variant(patch, name)
         try:
             found.append(_patched(study, name, document, base_execution))
         except SpecError as error:
@@ -78,24 +78,21 @@ def candidates(study: StudyDocument) -> tuple[list[Candidate], list[str]]:
 
 
 def count_parameters(spec: Spec, execution: ExecutionOptions | None = None) -> int:
-    """How many parameters a spec has, scale factors included.
+    """Count the parameters of a spec's model, including scale factors.
 
     Raises:
-        SpecError: it cannot be built.
+        SpecError: the model cannot be built.
     """
     try:
-        return _parameters(spec, None if execution is None else execution.execution())
-    except Exception as error:  # a user's own part may raise anything
+        model = build_shapes(spec, execution=None if execution is None else execution.execution())
+        return sum(parameter.numel() for parameter in model.parameters())
+    except Exception as error:  # a custom component may raise anything
         reason = str(error) if isinstance(error, (SpecError, ImportError)) else f"{type(error).__name__}: {error}"
         raise SpecError(f"cannot be built: {reason}") from error
 
 
-def _parameters(spec: Spec, execution: Execution | None) -> int:
-    return sum(parameter.numel() for parameter in build_shapes(spec, execution=execution).parameters())
-
-
 def differences(base: Mapping[str, Any], other: Mapping[str, Any], route: Route = ()) -> Iterator[Difference]:
-    """Where two nested mappings differ; what only one of them has is one difference as a whole."""
+    """Yield the differences between nested mappings; an entry that only one of them contains is one difference."""
     for key in dict.fromkeys((*base, *other)):
         before, after = base.get(key, _ABSENT), other.get(key, _ABSENT)
         here = (*route, str(key))
@@ -127,7 +124,7 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
     after = {**spec.to_dict(), EXECUTION: execution.model_dump(mode="json")}
     idle = [document.located(one) for one in _idle(document.data, before, after, ())]
     if not document.data and not study.options.allow_equal:
-        idle = [document.located(Problem((), "changes nothing: say what differs, or set allow_equal for an A/A study"))]
+        idle = [document.located(Problem((), "changes nothing: give a change, or set allow_equal for an A/A study"))]
     if idle:
         raise SpecError("\n".join(idle))
     variant = Variant(name, patch=document.data, differences=tuple(differences(before, after)))
@@ -138,16 +135,7 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
 
 
 def _execution(base: ExecutionOptions, changes: Any, document: Document) -> ExecutionOptions:
-    """Change how a model is computed.
-
-    Args:
-        base: the options of the base.
-        changes: the section `execution` of a patch.
-        document: the patch, with the place of every entry.
-
-    Raises:
-        SpecError: one error with every problem.
-    """
+    """Apply the section `execution` of a patch to the execution options of the base."""
     if not isinstance(changes, Mapping):
         message = f"must be a mapping such as {{angular: explicit}}, got {shown(changes)}"
         raise SpecError(document.located(Problem((EXECUTION,), message)))
@@ -160,18 +148,18 @@ def _execution(base: ExecutionOptions, changes: Any, document: Document) -> Exec
 
 
 def _idle(patch: Mapping[str, Any], before: Any, after: Any, route: Route) -> Iterator[Problem]:
-    """Entries of a patch that change nothing."""
+    """Yield the entries of a patch that do not change the base."""
     if not patch and route:
-        yield Problem(route, "changes nothing: say what differs, or remove it")
+        yield Problem(route, "changes nothing: give a change, or remove the entry")
     for key, value in patch.items():
         here = (*route, str(key))
         old, new = _at(before, key), _at(after, key)
-        # a new part may repeat what it has in common with the old one, and a type may be said for clarity
+        # a new component may repeat options of the old one, and a type may be repeated for clarity
         fresh = isinstance(value, Mapping) and (old is _ABSENT or _at(old, "type") != _at(new, "type"))
         if isinstance(value, Mapping) and not fresh:
             yield from _idle(value, old, new, here)
         elif old == new and not (key == "type" and len(patch) > 1):
-            yield Problem(here, f"is {shown(value)} in the base already: change something, or remove it")
+            yield Problem(here, f"is already {shown(value)} in the base: change it, or remove the entry")
 
 
 def _at(data: Any, key: str) -> Any:
@@ -179,55 +167,55 @@ def _at(data: Any, key: str) -> Any:
 
 
 def _equal(found: list[Candidate]) -> list[str]:
-    """What is wrong with variants that are the same."""
+    """Return a problem for each variant that equals the base or another variant."""
     first: dict[tuple[str, str], str] = {}
     problems = []
     for one in found:
         same = first.setdefault(one.identity, one.variant.name)
         if same != one.variant.name:
             problems.append(
-                f"variants.{one.variant.name}: computes the same as {same!r}: what differs is not used; "
-                "change something else, or set allow_equal for an A/A study"
+                f"variants.{one.variant.name}: computes the same as {same!r}, because the model does not use what "
+                "differs: change something else, or set allow_equal for an A/A study"
             )
     return problems
 
 
-def _told(patch: Document, name: str) -> Document:
-    """The same patch, whose places name the variant too."""
+def _naming_variant(patch: Document, name: str) -> Document:
+    """Return a patch whose places include the name of the variant."""
     whose = f"variants.{name}"
     places = {route: f"{place}: {whose}" for route, place in patch.places.items()}
     return Document(patch.data, {(): whose, **places}, patch.problems)
 
 
 LARGEST_WIDTH = 16_384
-"""The greatest width that is tried."""
+"""The largest width that is tried."""
 
 INSTEAD = "sizes.atom"
-"""What is changed where a variant changes the chosen width itself."""
+"""The width that is matched if a variant changes the chosen width itself."""
 
 
 def control(base: Candidate, one: Candidate, options: MatchOptions) -> Candidate | None:
-    """The variant with one width such that its number of parameters is nearest to the base's.
+    """Build the parameter-matched control of a variant: one width is changed to match the base's number of parameters.
 
-    The number of parameters grows with every width, so the width is found by bisection.
+    The number of parameters increases with every width, so the width is found by bisection.
 
     Args:
-        base: what to match.
+        base: the base.
         one: the variant.
-        options: which width, and how near.
+        options: the width to change, and the tolerance.
 
     Returns:
-        The control; None where the variant is as near to the base already.
+        The control; None if the variant already has as many parameters as the base within the tolerance.
 
     Raises:
-        SpecError: no width gives a number of parameters that is near enough.
+        SpecError: no width matches the number of parameters within the tolerance.
     """
     if _near(one.parameters, base.parameters, options.tolerance):
         return None
     changed = {difference.path for difference in one.variant.differences}
     path = INSTEAD if options.parameters in changed else options.parameters
     if path in changed:
-        raise SpecError(f"has no control: it changes both {options.parameters} and {INSTEAD}")
+        raise SpecError(f"has no control: the variant changes both {options.parameters} and {INSTEAD}")
     before = width_at(one.spec.to_dict(), path)
 
     def parameters(width: int) -> int:
@@ -237,7 +225,7 @@ def control(base: Candidate, one: Candidate, options: MatchOptions) -> Candidate
     found = parameters(width)
     if not _near(found, base.parameters, options.tolerance):
         raise SpecError(
-            f"has no control: with {path} = {width}, the nearest, it has {found:,} parameters and the base "
+            f"has no control: the best match, {path} = {width}, has {found:,} parameters and the base "
             f"{base.parameters:,}: raise match.tolerance above {options.tolerance:g}, or match another width"
         )
     variant = replace(
@@ -246,14 +234,14 @@ def control(base: Candidate, one: Candidate, options: MatchOptions) -> Candidate
         patch={**one.variant.patch, path: width},
         differences=(*one.variant.differences, Difference(path, before, width)),
         control_of=one.variant.name,
-        note=f"{path} is {width} instead of {before}, so that it has {found:,} parameters; the base has "
-        f"{base.parameters:,}, {one.variant.name!r} {one.parameters:,}.",
+        note=f"{path} is {width} instead of {before}: {found:,} parameters; the base has {base.parameters:,}, "
+        f"{one.variant.name!r} {one.parameters:,}.",
     )
     return Candidate.checked(variant, one.spec.patch({path: width}), one.execution)
 
 
 def nearest_width(parameters: Callable[[int], int], wanted: int) -> int:
-    """The width whose number of parameters is nearest to a number."""
+    """Find the width whose number of parameters is nearest to the wanted one."""
     low, high = 1, 2
     while high < LARGEST_WIDTH and parameters(high) < wanted:
         low, high = high, 2 * high
@@ -264,16 +252,16 @@ def nearest_width(parameters: Callable[[int], int], wanted: int) -> int:
 
 
 def width_at(spec: Mapping[str, Any], path: str) -> int:
-    """The width at a dotted path of a spec.
+    """Return the width at a dotted path of a spec.
 
     Raises:
-        SpecError: there is none.
+        SpecError: the path does not lead to a width.
     """
     value: Any = spec
     for key in path.split("."):
         value = value.get(key) if isinstance(value, Mapping) else None
     if not isinstance(value, int) or isinstance(value, bool):
-        raise SpecError(f"has no control: match.parameters is {path}, which is no width of it")
+        raise SpecError(f"has no control: match.parameters is {path}, which is not a width of the variant")
     return value
 
 

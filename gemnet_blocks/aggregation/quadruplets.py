@@ -8,6 +8,7 @@ from typing import final
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+from typing_extensions import override
 
 from gemnet_blocks.aggregation.scatter import Sums, WeightedSum
 from gemnet_blocks.aggregation.triplets import Functions, Part, SumInParts, Weights
@@ -19,9 +20,9 @@ from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
 def frames(direction: Float[Tensor, "edges 3"]) -> Float[Tensor, "edges 3 3"]:
-    """u, |u| e₁ and |u| e₂ of each edge, one below the other; differentiable, as e₁ and e₂ turn with the edge.
+    """Build a frame u, |u| e₁, |u| e₂ for each edge, differentiably: e₁ and e₂ rotate with the edge.
 
-    Directions are shorter than 1 where atoms nearly coincide; where they are zero, so are all three.
+    Directions of nearly coinciding atoms are shorter than 1; the frame of a zero direction is zero.
     """
     square = (direction * direction).sum(dim=-1, keepdim=True)
     defined = square > torch.finfo(direction.dtype).tiny ** 0.5
@@ -44,10 +45,10 @@ def _axis(like: Float[Tensor, "edges 3"], number: Tensor) -> Float[Tensor, "edge
 def harmonics(
     x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"], count: int, rule: CollinearRule, side: int
 ) -> list[Float[Tensor, "*shape"]]:
-    r"""cos 0ψ, sin 0ψ, cos 1ψ, sin 1ψ, … of atoms in the plane perpendicular to a middle edge.
+    r"""Evaluate cos 0ψ, sin 0ψ, cos 1ψ, sin 1ψ, … of atoms in the plane perpendicular to a middle edge.
 
-    They are the real and imaginary parts of powers of z, which the rule for collinear atoms makes of x + iy. A rule
-    with a gate g, 0 for collinear atoms and 1 for others, gives them θ = π/2 instead: z⁰ is g then, and one more pair
+    They are the real and imaginary parts of the powers of z, to which the rule for collinear atoms maps x + iy. A rule
+    with a gate g, 0 for collinear atoms and 1 for others, sets θ = π/2 for collinear ones: z⁰ is g, and one more pair
     (1, ∓g) follows, so that
 
     $$\mathrm{Re}(z_c^j \bar z_d^j) + (1 - g_c g_d) \cos(j\pi/2)$$
@@ -56,9 +57,9 @@ def harmonics(
     Args:
         x: u_ca · |u_ba| e₁.
         y: u_ca · |u_ba| e₂.
-        count: how many j.
-        rule: what becomes of collinear atoms.
-        side: -1 for c, 1 for d; what is summed is the product of both.
+        count: the number of multiples j.
+        rule: the rule for collinear atoms.
+        side: -1 for c, 1 for d; sums contain the product of both.
     """
     plane = rule.in_plane(x, y)
     one = torch.ones_like(x)
@@ -76,14 +77,14 @@ def harmonics(
 
 
 def with_gate(coefficients: Float[Tensor, "multiples functions"]) -> Float[Tensor, "multiples_plus_1 functions"]:
-    """Coefficients of cos jθ, and behind them the value of each function at θ = π/2, for rules with a gate."""
+    """Append the value of each function at θ = π/2 to the coefficients of cos jθ, for rules with a gate."""
     at_right_angle = coefficients[0::4].sum(dim=0) - coefficients[2::4].sum(dim=0)
     return torch.cat([coefficients, at_right_angle[None]])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class QuadrupletFunctions:
-    """What the weights of a sum over quadruplets are made of.
+    """The directions and functions that make up the weights of a sum over quadruplets.
 
     Attributes:
         direction: directions u_ca of the outer edges, and u_db.
@@ -91,7 +92,7 @@ class QuadrupletFunctions:
         radial: radial functions of the outer edges.
         projection: from radial × spherical functions to embeddings, (radial, k, functions).
         series: the spherical basis.
-        collinear: what becomes of collinear atoms.
+        collinear: the rule for collinear atoms.
     """
 
     direction: Float[Tensor, "edges 3"]
@@ -111,8 +112,8 @@ class QuadrupletSumPerAtom(SumInParts):
     $$T_{ba}[j, f] = \sum_d e_j(ψ_d)\, y_{dba}[f], \qquad
     S_{ca}[j, l, f] = \sum_b P_l(\cos φ_{cab})\, e_j(ψ_c) \cdot T_{ba}[j, f], \qquad
     X_{ca}[k, f] = \sum_{jl} G_{ca}[k, j, l]\, S_{ca}[j, l, f],$$
-    where G has the coefficients C folded into the projection. T needs the triplets d→b→a, S those c→a←b. What T has
-    too much, d = c, is subtracted: Σ_b U_ca[k, b] y_cba[f] with U the same functions of θ = 0.
+    where G has the coefficients C folded into the projection. T needs the triplets d→b→a, S those c→a←b. The terms
+    with d = c, which T contains, are subtracted: Σ_b U_ca[k, b] y_cba[f] with U the same functions of θ = 0.
 
     Args:
         chains: both kinds of triplets.
@@ -160,12 +161,13 @@ class QuadrupletSumPerAtom(SumInParts):
         )
         super().__init__([_Quadruplets(shared, *part) for part in parts], groups.row_of_edge, evaluation)
 
+    @override
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
-        """How long a row of the sums is."""
         return self._size * values.shape[1]
 
+    @override
     def gather(self, values: Float[Tensor, "inputs features"]) -> list[tuple[Tensor, ...]]:
-        """T of the middle edges into each atom, and the values to be subtracted."""
+        # T of the middle edges into each atom, and the values to be subtracted
         if not self._groups:
             return []
         features = values.shape[1]
@@ -185,12 +187,12 @@ class QuadrupletSumPerAtom(SumInParts):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Shared:
-    """What all parts share.
+    """The data that all parts share.
 
     Attributes:
         projection: from radial functions to G.
         series: the spherical basis.
-        collinear: what becomes of collinear atoms.
+        collinear: the rule for collinear atoms.
         products: how matrices are multiplied.
     """
 
@@ -201,7 +203,7 @@ class _Shared:
 
     @property
     def multiples(self) -> int:
-        """How many multiples j of the dihedral angle there are."""
+        """The number of multiples j of the dihedral angle."""
         return self.projection.shape[2]
 
 
@@ -210,13 +212,13 @@ class _Quadruplets(Part):
     """The quadruplets of some atoms a.
 
     Args:
-        shared: what all parts share.
-        group: the edges into these.
-        closed: whether the outer edge c→a of each pair ends the chain of its middle edge b→a, c = d.
+        shared: the data that all parts share.
+        group: the edges into these atoms.
+        closed: the mask of the pairs c→a, b→a with a closed chain, c = d.
         outer: directions u_ca.
         radial: radial functions of the outer edges.
-        frame: of the middle edges.
-        at_source: e_j(ψ_d) of each pair that is closed.
+        frame: the frames of the middle edges.
+        at_source: e_j(ψ_d) of each closed pair.
     """
 
     def __init__(
@@ -232,23 +234,26 @@ class _Quadruplets(Part):
         self._shared, self._group, self._closed = shared, group, closed
         self._outer, self._radial, self._frame, self._at_source = outer, radial, frame, at_source
 
+    @override
     def functions(self) -> Functions:
-        """V = P_l(cos φ_cab) e_j(ψ_c), and P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c."""
+        # V = P_l(cos φ_cab) e_j(ψ_c), and P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c
         shared = self._shared
         polar, azimuthal = _at_target(self._group, self._outer, self._frame, shared.series, shared.collinear)
         v = (polar[:, None, None] * azimuthal[..., None, :]).flatten(4).flatten(2, 3).flatten(0, 1)
         of_closed = _of_closed(polar, azimuthal, self._at_source, self._closed)
         return v.to(self._radial.dtype), of_closed.to(self._radial.dtype)
 
+    @override
     def weights(self, *functions: Tensor) -> Weights:
-        """V, G and U."""
+        # V, G and U
         v, of_closed = functions
         product = self._shared.products.product
         projected = product(self._radial, self._shared.projection.flatten(1)).unflatten(-1, (-1, of_closed.shape[1]))
         return v, projected, product(projected, of_closed)
 
+    @override
     def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
-        """G V T - U y."""
+        # G V T - U y
         v, projected, u = weights
         t, closed = gathered
         outer, features = len(projected) * self._shared.multiples // len(v), t.shape[2]
@@ -262,7 +267,7 @@ class _Quadruplets(Part):
 def _folded(
     projection: Float[Tensor, "radial size functions"], coefficients: Float[Tensor, "multiples azimuthal"]
 ) -> Float[Tensor, "radial size multiples polar"]:
-    """The projection of products with cos jθ instead of the azimuthal functions that these make up."""
+    """Fold the coefficients of the azimuthal functions into the projection, for products with cos jθ."""
     by_angle = projection.unflatten(2, (-1, coefficients.shape[1]))
     return (by_angle @ coefficients.T.to(projection.dtype)).transpose(2, 3).contiguous()
 
@@ -270,7 +275,7 @@ def _folded(
 def _at_source(
     chains: Chains, direction: Tensor, frame: Tensor, count: int, rule: CollinearRule
 ) -> Float[Tensor, "source_triplets twice_multiples"]:
-    """e_j(ψ_d) of the triplets d→b→a."""
+    """Evaluate e_j(ψ_d) of the triplets d→b→a."""
     triplets = chains.around_source
     u_db = direction.index_select(0, triplets.inner)
     _, e_1, e_2 = frame.index_select(0, triplets.outer).unbind(1)
@@ -280,7 +285,7 @@ def _at_source(
 def _at_target(
     group: AtomGroup, u_ca: Tensor, frame: Tensor, series: AzimuthalSeries, rule: CollinearRule
 ) -> tuple[Float[Tensor, "atoms middle polar outer"], Float[Tensor, "atoms multiples two middle outer"]]:
-    """P_l(cos φ_cab), zero where c = b, and e_j(ψ_c) of the triplets c→a←b, the outer edges innermost."""
+    """Evaluate P_l(cos φ_cab), zero for c = b, and e_j(ψ_c) of the triplets c→a←b, the outer edges in the last axis."""
     atoms, middle = group.inner.shape
     in_frame = frame.view(atoms, 3 * middle, 3) @ u_ca.view(atoms, -1, 3).transpose(1, 2)
     cosine, x, y = in_frame.unflatten(1, (middle, 3)).unbind(2)
@@ -295,7 +300,7 @@ def _of_closed(
     at_source: Float[Tensor, "closed twice_multiples"],
     closed: Bool[Tensor, "atoms outer middle"],
 ) -> Float[Tensor, "outer_edges multiples_polar middle"]:
-    """P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c: U_ca[k, b] is the sum over j and l of their products with G."""
+    """Evaluate P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c; U_ca[k, b] is the sum of their products with G."""
     at_target = azimuthal.permute(0, 4, 1, 2, 3)
     at_source = at_source.view(*closed.shape, *azimuthal.shape[1:3]).permute(0, 1, 3, 4, 2)
     product = (at_target * at_source).sum(dim=3) * closed[:, :, None]

@@ -1,4 +1,4 @@
-"""Models in simulations: an ASE calculator and relaxations; `calculator.torchsim` has an interface to TorchSim."""
+"""Simulations: an ASE calculator, relaxations and, in `calculator.torchsim`, a TorchSim model."""
 
 from gemnet_blocks.calculator.ase import GemNetCalculator
 from gemnet_blocks.calculator.relaxation import relax

@@ -14,7 +14,6 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from gemnet_blocks.graph.coinciding import refuse_coinciding
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
-from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.verlet_list import KeptNeighbors
 from gemnet_blocks.potential.model_file import floating_type, load_potential
 from gemnet_blocks.potential.potential import Potential
@@ -25,31 +24,32 @@ from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 
 
 class GemNetCalculator(Calculator):
-    """Energies in eV, forces in eV/Å and stresses in eV/Å³ for ASE's optimisers and dynamics.
+    """ASE calculator with energies in eV, forces in eV/Å and stresses in eV/Å³.
 
-    `energies` are what atoms contribute to the energy, `free_energy` is the energy. Stresses come from models with
-    gradient forces, for structures that are periodic in all three directions; they cost next to nothing, and are
-    computed whenever there are any. Positions stay in float64 whatever the type of the weights.
+    `energies` are the contributions of the atoms to the energy, and `free_energy` equals the energy. Stresses need a
+    model with gradient forces and a structure that is periodic in all three directions; they are then always computed,
+    since they cost next to nothing. Positions stay in float64 even if the weights are in a narrower type. A total
+    charge or spin in `atoms.info` is ignored with a warning.
 
     Args:
-        potential: a potential, or a file that `save_potential` wrote. It is not changed.
-        skin: neighbors are searched for this much farther than needed, in Å, and kept until an atom has moved by half
-            of it; 0: a search in every step. Changes no result.
-        dtype: the floating-point type of the weights, or its name; None: as they are.
-        device: where to compute; None: where the weights are.
-        default_tag: the tag of atoms that have none; None: models that need tags refuse them.
-        memory_budget: in bytes, see `GemNet`; None: that of the model.
-        execution: how the model of a file is computed.
-        allow_coinciding: whether atoms may coincide, that is be less than 0.01 Å apart; otherwise they are refused, as
-            forces cannot move them apart.
-        extra: custom parts, by the name that `type` gives them in the spec of a file.
-        allow_imports: whether a file may import parts like `my_lab.blocks:GatedTriplet`; only for files that you trust.
-
-    A total charge or spin in `atoms.info` is not read; a warning says so, once.
+        potential: a potential, or a file that `save_potential` wrote. The potential is not modified.
+        skin: skin of the Verlet list in Å, typically 0.3 to 1: the neighbor search extends this far beyond the cutoff
+            and is repeated when an atom has moved by half of the skin; 0: search in every step. Results do not depend
+            on it.
+        dtype: floating-point type of the weights, or its name; None: the type that they have.
+        device: device of the computation; None: the device of the weights.
+        default_tag: tag of atoms without tags; None: models that need tags refuse such atoms.
+        memory_budget: memory budget in bytes, see `GemNet`; None: that of the model.
+        execution: execution options of a model that is read from a file.
+        allow_coinciding: accept atoms that are less than 0.01 Å apart; they are otherwise refused, since forces cannot
+            separate them.
+        extra: custom components, by the name that `type` gives them in the spec of a file.
+        allow_imports: let a file import components such as `my_lab.blocks:GatedTriplet`, which runs their code; only
+            for files that you trust.
 
     Raises:
         StateError: the file cannot be read.
-        ValueError: a negative skin, or an execution for a potential that is built already.
+        ValueError: the skin is negative, or `execution` is given for a potential that is already built.
     """
 
     implemented_properties: list[str] = [  # noqa: RUF012 (as ASE declares it)
@@ -75,40 +75,33 @@ class GemNetCalculator(Calculator):
         allow_imports: bool = False,
     ) -> None:
         super().__init__()
-        self.potential = own_potential(potential, dtype, device, execution, extra, allow_imports)
+        self.potential = prepared_potential(potential, dtype, device, execution, extra, allow_imports)
         self.allow_coinciding = allow_coinciding
         self._warned: set[str] = set()
         self.default_tag = default_tag
         self.memory_budget = memory_budget
         search = self.potential.model.trunk.graphs.search
         self.search: NeighborSearch = KeptNeighbors(search, skin) if skin else search
-        without = [
-            name
-            for name, there in (
-                ("forces", self.potential.model.forces is not None),
-                ("stress", self.potential.has_stress),
-            )
-            if not there
-        ]
-        self.implemented_properties = [name for name in type(self).implemented_properties if name not in without]
+        available = {"forces": self.potential.model.forces is not None, "stress": self.potential.has_stress}
+        self.implemented_properties = [name for name in type(self).implemented_properties if available.get(name, True)]
 
     @property
     def meaning(self) -> StoredMeaning:
-        """What the energies are relative to."""
+        """The meaning of the energy, such as `total` or `adsorption`."""
         return self.potential.meaning
 
     def get_property(self, name: str, atoms: Any = None, allow_calculation: bool = True) -> Any:
-        """A property of atoms, computed where it is not known yet.
+        """Return a property of atoms, computing it if it is not known yet.
 
         Raises:
-            PropertyNotImplementedError: the model does not have it; says why.
+            PropertyNotImplementedError: the model does not have the property; the message gives the reason.
             StructureError: the atoms cannot be computed.
         """
         self._check(name, self.atoms if atoms is None else atoms)
         return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
-        """What differs from the last calculation; tags count too, since models select edges by them."""
+        """Return the changes since the last calculation, including tags, by which models select edges."""
         changes = cast("list[str]", super().check_state(atoms, tol))
         if self.atoms is not None and len(self.atoms) == len(atoms) and _tags(self.atoms) != _tags(atoms):
             changes = [*changes, "tags"]
@@ -117,41 +110,38 @@ class GemNetCalculator(Calculator):
     def calculate(
         self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = tuple(all_changes)
     ) -> None:
-        """Compute everything that there is at once, into `results`.
+        """Compute all properties at once and store them in `results`.
 
         Raises:
-            PropertyNotImplementedError: a property that the model does not have; says why.
+            PropertyNotImplementedError: the model does not have a property; the message gives the reason.
             StructureError: the atoms cannot be computed.
         """
-        self.results = {}  # of other atoms, should these fail
+        self.results = {}  # an error must not leave the results of other atoms
         super().calculate(atoms, list(properties), list(system_changes))
-        own: Any = self.atoms  # a copy
+        copied: Any = self.atoms
         for name in properties:
-            self._check(name, own)
-        self._warn(own)
-        self.results = _results(self._predict(own, self.potential.has_stress and bool(own.pbc.all())))
+            self._check(name, copied)
+        self._warn(copied)
+        self.results = _results(self._predict(copied, self.potential.has_stress and bool(copied.pbc.all())))
 
     @torch.no_grad()
     def _predict(self, atoms: Any, stress: bool) -> Prediction:
         tagged = atoms if self.default_tag is None else with_tag(atoms, self.default_tag)
         structures = Structures.from_ase(tagged, device=self.potential.device, ignore=QUANTITIES)
-        pairs = self._neighbors(structures)
+        graphs = self.potential.model.trunk.graphs
+        pairs = self.search(graphs.as_periodic(structures), graphs.reach)
         if not self.allow_coinciding:
             refuse_coinciding(structures, pairs)
         prediction: Prediction = self.potential(structures, stress, pairs, self.memory_budget)
         return prediction
 
     def _warn(self, atoms: Any) -> None:
-        """Warn of a charge or spin that is not read, once for each value instead of in each step."""
+        """Warn of an ignored charge or spin, once per value instead of in every step."""
         found = unread_of_atoms(atoms)
         text = ", ".join(map(str, found))
         if found and text not in self._warned:
             self._warned.add(text)
             warnings.warn(described({"these atoms": found}, 1), stacklevel=2)
-
-    def _neighbors(self, structures: Structures) -> Pairs:
-        graphs = self.potential.model.trunk.graphs
-        return self.search(graphs.as_periodic(structures), graphs.reach)
 
     def _check(self, name: str, atoms: Any) -> None:
         if name == "stress" and not self.potential.has_stress:
@@ -161,16 +151,16 @@ class GemNetCalculator(Calculator):
                 raise PropertyNotImplementedError(str(error)) from error
         if name == "stress" and atoms is not None and not atoms.pbc.all():
             raise PropertyNotImplementedError(
-                "these atoms have no stress, as they are not periodic in all three directions and their volume is "
-                "undefined: set atoms.pbc and atoms.cell, or relax without the cell"
+                "stress needs a structure that is periodic in all three directions, since its volume is undefined "
+                "otherwise: set atoms.pbc and atoms.cell, or relax without the cell"
             )
         if name == "forces" and self.potential.model.forces is None:
             raise PropertyNotImplementedError(
-                "this model has no forces: set `heads: {forces: {type: gradient}}` in the spec and train it so"
+                "this model does not predict forces: set `heads: {forces: {type: gradient}}` in the spec and retrain"
             )
 
 
-def own_potential(
+def prepared_potential(
     potential: Potential | str | os.PathLike[str],
     dtype: torch.dtype | str | None,
     device: torch.device | str | None,
@@ -178,12 +168,14 @@ def own_potential(
     extra: Mapping[str, type] | None = None,
     allow_imports: bool = False,
 ) -> Potential:
-    """The potential of a file, or the given one, or a copy where its type or device have to be changed."""
+    """Load a potential from a file, or copy a given one if its type or device must change."""
     dtype = floating_type(dtype)
     if not isinstance(potential, Potential):
         return load_potential(potential, execution, dtype, device, extra=extra, allow_imports=allow_imports)
     if execution is not None:
-        raise ValueError("execution is chosen when a model is built: give it to build, or give the path of a file here")
+        raise ValueError(
+            "`execution` cannot change a model that is already built: pass it to build, or pass a file here"
+        )
     other_type = dtype is not None and dtype != potential.dtype
     other_device = device is not None and torch.device(device) != potential.device
     if other_type or other_device:
@@ -196,7 +188,6 @@ def _tags(atoms: Any) -> list[int] | None:
 
 
 def _results(prediction: Prediction) -> dict[str, Any]:
-    """A prediction for one structure, as ASE names and shapes it."""
     energy = float(prediction.energy[0])
     results: dict[str, Any] = {"energy": energy, "free_energy": energy}
     arrays = {"energies": prediction.atom_energies, "forces": prediction.forces}

@@ -1,4 +1,4 @@
-"""Relaxations: from a structure to the nearest minimum of a potential's energy."""
+"""Relaxation of structures to a local minimum of the potential energy."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from gemnet_blocks.calculator.ase import GemNetCalculator
 from gemnet_blocks.errors import StateError, StructureError
 
 OptimizerName = Literal["fire", "lbfgs", "bfgs"]
-"""ASE's optimisers; fire is slow and robust."""
+"""Optimizers of ASE; FIRE is slower and more robust than the other two."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RelaxationStep:
-    """A structure on the way.
+    """One step of a relaxation.
 
     Attributes:
-        number: how many steps were taken before.
-        energy: in eV.
-        max_force: the largest force on an atom that is free to move, in eV/Å.
-        max_stress: the largest component of the stress in eV/Å³; None where the cell stays.
-        converged: whether this is the result.
-        atoms: a copy of the structure, with the numbers of the model.
+        number: number of steps taken so far.
+        energy: energy in eV.
+        max_force: largest force on an atom that is free to move, in eV/Å.
+        max_stress: largest absolute component of the stress in eV/Å³; None if the cell is fixed.
+        converged: True if the relaxation has converged.
+        atoms: copy of the structure with the predicted energy, forces and stress.
     """
 
     number: int
@@ -45,23 +45,24 @@ def relax(
     cell: bool = False,
     optimizer: OptimizerName = "fire",
 ) -> Iterator[RelaxationStep]:
-    """Relax atoms step by step; constraints hold.
+    """Relax atoms step by step under their constraints.
 
     Args:
-        atoms: ASE atoms; they stay as they are.
-        calculator: the potential.
-        fmax: converged when no force is larger, in eV/Å; with `cell`, nor the stress times the volume per atom, in eV.
-        steps: how many to take at most.
-        cell: whether the cell is relaxed too.
-        optimizer: which of ASE's.
+        atoms: ASE atoms, which are copied.
+        calculator: calculator of the potential.
+        fmax: convergence criterion: the largest force in eV/Å and, with `cell`, the largest stress times volume per
+            atom in eV; typically 0.01 to 0.05.
+        steps: maximum number of steps.
+        cell: relax the cell too.
+        optimizer: optimizer of ASE.
 
     Yields:
-        The structure at the beginning and after every step.
+        The initial structure, then the structure after every step.
 
     Raises:
-        StructureError: the structure cannot be computed, has no volume that could be relaxed, or the energy or forces
-            are not finite.
-        StateError: the potential has no forces, or no stress to relax the cell with.
+        StructureError: the structure cannot be computed, its cell cannot be relaxed since it is not periodic, or the
+            energy or forces are not finite.
+        StateError: the potential does not predict forces, or stresses to relax the cell.
     """
     from ase.filters import FrechetCellFilter
     from ase.optimize import BFGS, FIRE, LBFGS
@@ -71,16 +72,16 @@ def relax(
     atoms.calc = calculator
     moved = FrechetCellFilter(atoms) if cell else atoms
     kind = {"fire": FIRE, "lbfgs": LBFGS, "bfgs": BFGS}[optimizer]
-    _step(atoms, 0, False, cell)  # numbers that are not finite, before the optimiser sees them
+    _step(atoms, 0, False, cell)  # raises before the optimizer meets numbers that are not finite
     for number, converged in enumerate(kind(moved, logfile=None).irun(fmax=fmax, steps=steps)):
         yield _step(atoms, number, bool(converged), cell)
 
 
 def _check(atoms: Any, calculator: GemNetCalculator, cell: bool) -> None:
     if calculator.potential.model.forces is None:
-        raise StateError("the potential has no forces to relax with: train a model with `heads: {forces: ...}`")
+        raise StateError("relaxation needs a potential with forces: train a model with `heads: {forces: ...}`")
     if not len(atoms):
-        raise StructureError("the structure has no atoms: there is nothing to relax")
+        raise StructureError("the structure has no atoms to relax")
     if cell:
         try:
             calculator.potential.model.check_stress()
@@ -88,7 +89,7 @@ def _check(atoms: Any, calculator: GemNetCalculator, cell: bool) -> None:
             raise StateError(f"the cell cannot be relaxed: {error}") from error
         if not atoms.pbc.all():
             raise StructureError(
-                "the cell cannot be relaxed, as the structure is not periodic in all three directions: "
+                "the cell cannot be relaxed, since the structure is not periodic in all three directions: "
                 "set its periodicity (pbc), or relax without the cell"
             )
 
@@ -101,8 +102,8 @@ def _step(atoms: Any, number: int, converged: bool, cell: bool) -> RelaxationSte
     max_force = float(np.linalg.norm(forces, axis=1).max(initial=0.0))
     if not math.isfinite(energy + max_force + (0.0 if stress is None else float(np.abs(stress).max()))):
         raise StructureError(
-            f"step {number}: the energy is {energy} eV and the largest force {max_force} eV/Å: the structure is "
-            "outside of what the potential can describe, or the potential is broken"
+            f"step {number}: expected finite numbers, found an energy of {energy} eV and a largest force of "
+            f"{max_force} eV/Å: the potential cannot describe this structure, or its weights are broken"
         )
     copied = atoms.copy()
     results = {name: atoms.calc.results[name] for name in ("energy", "forces", "stress") if name in atoms.calc.results}

@@ -1,4 +1,4 @@
-"""Potentials as models of TorchSim, which simulates many systems at once. Needs the extra `torchsim`."""
+"""Potentials as models of TorchSim, which simulates many systems in one batch; needs the extra `torchsim`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from gemnet_blocks.calculator.ase import own_potential
+from gemnet_blocks.calculator.ase import prepared_potential
 from gemnet_blocks.graph.coinciding import coinciding_message, coinciding_pairs
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.pairs import Pairs
@@ -23,7 +23,7 @@ try:
     from torch_sim.models.interface import ModelInterface  # type: ignore[import-untyped]
 except ImportError as missing:
     raise ImportError(
-        "simulations with TorchSim need the package torch-sim-atomistic: pip install 'gemnet_blocks[torchsim]', "
+        "TorchSim needs the package torch-sim-atomistic: pip install 'gemnet_blocks[torchsim]', "
         "with Python 3.11 or newer"
     ) from missing
 
@@ -32,26 +32,28 @@ if TYPE_CHECKING:
 
 
 class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's types are not exported
-    """Energies in eV, forces in eV/Å and stresses in eV/Å³ of a batch of systems.
+    """TorchSim model with energies in eV, forces in eV/Å and stresses in eV/Å³.
 
-    Energies are in float64 whatever the type of the weights.
+    Energies are always in float64. Charges and spins of systems are ignored, and coinciding atoms are accepted; each
+    causes one warning.
 
     Args:
-        potential: a potential, or a file that `save_potential` wrote. It is not changed.
-        skin: neighbors are searched for this much farther than needed, in Å, and kept until an atom of any system has
-            moved by half of it; 0: a search in every step. Changes no result.
-        dtype: the floating-point type of the weights, or its name; None: as they are.
-        device: where to compute; None: where the weights are.
-        default_tag: the tag of all atoms, as TorchSim's states have none; None: models that need tags refuse them.
-        compute_stress: whether stresses are computed of periodic systems; None: where the model has them.
-        extra: custom parts, by the name that `type` gives them in the spec of a file.
-        allow_imports: whether a file may import parts like `my_lab.blocks:GatedTriplet`; only for files that you trust.
-
-    Charges and spins of systems are not read, and atoms of a system may coincide; a warning says so, once.
+        potential: a potential, or a file that `save_potential` wrote. The potential is not modified.
+        skin: skin of the Verlet list in Å, typically 0.3 to 1: the neighbor search extends this far beyond the cutoff
+            and is repeated when an atom of any system has moved by half of the skin; 0: search in every step. Results
+            do not depend on it.
+        dtype: floating-point type of the weights, or its name; None: the type that they have.
+        device: device of the computation; None: the device of the weights.
+        default_tag: tag of all atoms, since TorchSim's states do not have tags; None: models that need tags refuse
+            the atoms.
+        compute_stress: compute stresses of periodic systems; None: if the model can compute them.
+        extra: custom components, by the name that `type` gives them in the spec of a file.
+        allow_imports: let a file import components such as `my_lab.blocks:GatedTriplet`, which runs their code; only
+            for files that you trust.
 
     Raises:
         StateError: the file cannot be read.
-        NotImplementedError: stresses of a model that has none.
+        NotImplementedError: stresses are requested from a model that cannot compute them.
     """
 
     def __init__(
@@ -67,7 +69,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         allow_imports: bool = False,
     ) -> None:
         super().__init__()
-        self.potential = own_potential(potential, dtype, device, extra=extra, allow_imports=allow_imports)
+        self.potential = prepared_potential(potential, dtype, device, extra=extra, allow_imports=allow_imports)
         self.default_tag = default_tag
         self._device, self._dtype = self.potential.device, self.potential.dtype
         self._warned: set[str] = set()
@@ -78,7 +80,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
 
     @property
     def compute_stress(self) -> bool:
-        """Whether stresses are computed."""
+        """True if stresses are computed."""
         return self._compute_stress
 
     @compute_stress.setter
@@ -92,24 +94,26 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
 
     @property
     def compute_forces(self) -> bool:
-        """Whether forces are computed."""
+        """True if forces are computed."""
         return self._compute_forces
 
     @compute_forces.setter
     def compute_forces(self, compute_forces: bool) -> None:
         if compute_forces and self.potential.model.forces is None:
-            raise NotImplementedError("this model has no forces")
+            raise NotImplementedError(
+                "this model does not predict forces: set `heads: {forces: {type: gradient}}` in the spec and retrain"
+            )
         self._compute_forces = compute_forces
 
     @torch.no_grad()
     def forward(self, state: SimState | dict[str, Any], **_: Any) -> dict[str, Tensor]:
-        """Predict for all systems of a state, which stays as it is.
+        """Predict energies, forces and stresses of all systems of a state.
 
         Args:
-            state: a state, or what makes one.
+            state: a state, or a dictionary of its attributes; it is not modified.
 
         Returns:
-            energy (S,), and where computed, forces (N, 3) and stress (S, 3, 3); the latter of periodic systems only.
+            `energy` (S,) and, if they are computed, `forces` (N, 3) and, for periodic systems, `stress` (S, 3, 3).
 
         Raises:
             StructureError: a system cannot be computed.
@@ -128,7 +132,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         return results
 
     def _warn(self, state: SimState | dict[str, Any], structures: Structures, pairs: Pairs) -> None:
-        """Warn of charges and spins that are not read and of coinciding atoms, once each instead of in each step."""
+        """Warn of ignored charges and spins and of coinciding atoms, once each instead of in every step."""
         messages: dict[str, str] = {}
         unread = unread_of_batch(state, len(structures), "system") if "unread" not in self._warned else {}
         if unread:
@@ -148,7 +152,9 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         device = self._device
         positions: Tensor = of("positions").to(device)
         numbers: Tensor = of("atomic_numbers").to(device).long()
-        cells: Tensor = of("cell").to(device).reshape(-1, 3, 3).transpose(1, 2)  # their vectors are columns
+        cells: Tensor = (
+            of("cell").to(device).reshape(-1, 3, 3).transpose(1, 2)
+        )  # TorchSim stores lattice vectors as columns
         index = of("system_idx") if not isinstance(state, dict) or "system_idx" in state else None
         structures = Structures(
             positions=positions,

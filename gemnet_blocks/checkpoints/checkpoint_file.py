@@ -1,4 +1,4 @@
-"""What training runs of published models leave behind: a checkpoint file and its sections."""
+"""Checkpoint files and scale files of the published implementation."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from gemnet_blocks.util.torch_files import load_plain
 from gemnet_blocks.util.weights import without_wrappers
 
 _READ = ("state_dict", "normalizers", "elementrefs", "ema", "scale_dict", "config", "epoch", "step")
-"""The sections that are read; all others are of use to training only."""
+"""The sections that are read; all others serve training only."""
 
 SCALE = ".scale_factor"
-"""What the names of scale factors end in, where they are among the weights."""
+"""Suffix of the names of scale factors that are stored among the weights."""
 
 Section = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Checkpoint:
-    """The sections of a checkpoint that say what a model predicts.
+    """The sections of a checkpoint that determine the predictions of a model.
 
     Attributes:
-        state: weights by their published names.
-        normalizers: mean and standard deviation of each target, by its name.
-        element_references: energies of elements for each target, by its name.
-        averages: the moving average of the weights, if there is one.
-        scales: scale factors by published name, where they are not among the weights.
-        config: the configuration of the training run, if it is there.
-        progress: epoch and step, where known.
+        state: weights by published name.
+        normalizers: mean and standard deviation of each target, by the name of the target.
+        element_references: atomic reference energies of each target, by the name of the target.
+        averages: exponential moving average of the weights, if stored.
+        scales: scale factors by published name, if they are not among the weights.
+        config: configuration of the training run, if stored.
+        progress: epoch and step, if stored.
         ignored: names of all other sections.
     """
 
@@ -62,11 +62,10 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
 
     Args:
         path: the file.
-        trust: whether anything pickled may be read, which runs code that the file names. Only for files whose origin
-            you trust.
+        trust: unpickle arbitrary objects, which runs code that the file names; only for files that you trust.
 
     Raises:
-        StateError: the file cannot be read, or not without running code, or holds no weights.
+        StateError: the file cannot be read, cannot be read without running code, or does not contain weights.
     """
     path = Path(path)
     if not path.is_file():
@@ -81,55 +80,61 @@ def read_checkpoint(path: str | os.PathLike[str], trust: bool = False) -> Checkp
     except StateError:
         raise
     except ModuleNotFoundError as error:
-        raise StateError(f"{path}: needs the package {error.name} to be read: install it here for the time") from error
+        raise StateError(
+            f"{path}: reading it needs the package {error.name}: install the package for this conversion"
+        ) from error
     except Exception as error:  # torch's reader raises anything
-        advice = "" if trust else ". If it holds pickled objects and you trust its origin, read it with trust (--trust)"
-        raise StateError(f"{path}: cannot be read{'' if trust else ' safely'}: {reason_of(error)}{advice}") from error
+        advice = (
+            "" if trust else ". If it contains pickled objects and you trust its origin, read it with trust (--trust)"
+        )
+        safely = "" if trust else " safely"
+        raise StateError(f"{path}: cannot be read{safely}: {_reason(error)}{advice}") from error
     return checkpoint_of(content, str(path))
 
 
-def reason_of(error: Exception) -> str:
-    """Why torch's reader refused a file, without its advice to Python programmers."""
+def _reason(error: Exception) -> str:
+    """Say why torch could not read a file, without its advice to Python programmers."""
     named = re.search(r"GLOBAL (\S+)", str(error))
     if named:
-        return f"it names {named[1]}, which is no part of weights"
+        return f"it contains {named[1]}, which is not part of weights"
     if isinstance(error, OSError) and error.strerror and error.filename:
         return error.strerror
-    return f"it is no file of torch.save, or is damaged ({type(error).__name__})"
+    return f"it is not a file of torch.save, or is damaged ({type(error).__name__})"
 
 
 def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
-    """The sections of what a checkpoint file holds.
+    """Sort the content of a checkpoint file into its sections.
 
     Args:
         content: a dictionary with `state_dict` and other sections, or the weights alone.
-        name: what errors call it.
+        name: name of the checkpoint in errors.
 
     Raises:
-        StateError: it holds no weights, or a section is of another form.
+        StateError: the content does not contain weights, or a section is malformed.
     """
     if not isinstance(content, Mapping):
-        raise StateError(f"{name}: holds {type(content).__name__}, no dictionary of weights by name or of sections")
+        raise StateError(f"{name}: expected a dictionary of weights or sections, found {type(content).__name__}")
     if {"gemnet_blocks", "state_dict"} <= content.keys():
         raise StateError(
-            f"{name}: is the checkpoint of a training run of gemnet_blocks, which has model files of its own: name "
-            "best.safetensors or last.safetensors of its output folder"
+            f"{name}: expected a published checkpoint, found one of a training run of gemnet_blocks: use the model "
+            "file best.safetensors or last.safetensors in the output folder of the run"
         )
     sections: Section = content if "state_dict" in content else {"state_dict": content}
     for section in ("normalizers", "elementrefs", "ema", "scale_dict"):
         if sections.get(section) is not None and not isinstance(sections[section], Mapping):
-            raise StateError(f"{name}: its section {section} is {type(sections[section]).__name__}, no dictionary")
+            found = type(sections[section]).__name__
+            raise StateError(f"{name}: expected a dictionary in the section {section}, found {found}")
     state = sections["state_dict"]
     if state is content and state and all(_is_single_number(value) for value in state.values()):
         raise StateError(
-            f"{name}: expected weights by name, found single numbers, such as scale factors: give these with --scales"
+            f"{name}: expected weights by name, found single numbers, such as scale factors: pass those with --scales"
         )
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()) or not state:
-        raise StateError(f"{name}: holds no dictionary of weights by name")
+        raise StateError(f"{name}: does not contain a dictionary of weights by name")
     problems = {str(key): what for key, value in state.items() if (what := _problem(value))}
     if problems:
         shown = first_few([f"{key} {what}" for key, what in problems.items()])
-        raise StateError(f"{name}: weights that no model has: {shown}")
+        raise StateError(f"{name}: contains invalid weights: {shown}")
     config = sections.get("config")
     return Checkpoint(
         state={str(key): value for key, value in state.items()},
@@ -146,38 +151,43 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
 
 
 def _problem(weight: Tensor) -> str:
-    """Why an array is no weight; empty where it is one."""
+    """Say why a tensor cannot be a weight; empty if it can."""
     if weight.layout != torch.strided or weight.is_quantized or weight.is_meta:
-        return "is no plain array of numbers"
+        return "is not a dense array of numbers"
     if weight.is_complex():
         return "is complex"
     return "" if bool(weight.isfinite().all()) else "is NaN or infinite"
 
 
 def with_scales(checkpoint: Checkpoint, scales: Section) -> Checkpoint:
-    """The same with scale factors that were stored apart.
+    """Add scale factors from a separate file to a checkpoint.
 
     Raises:
-        StateError: there are some among the weights already.
+        StateError: the checkpoint already contains scale factors.
     """
     if any(name.endswith(SCALE) for name in checkpoint.state):
-        raise StateError("the checkpoint has scale factors among its weights: convert it without others (--scales)")
+        raise StateError("the checkpoint already contains scale factors: convert it without --scales")
     return replace(checkpoint, scales=scales)
 
 
 def number(values: Section, key: str, place: str) -> float:
-    """A single finite number of a section.
+    """Return the entry `key` of a section as a finite number.
+
+    Args:
+        values: the section.
+        key: the entry.
+        place: name of the section in errors.
 
     Raises:
-        StateError: it is none; names the place.
+        StateError: the entry is not a finite number.
     """
     value = values[key]
     try:
         found = float(value)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise StateError(f"{place}: {key} is no single number: {value!r}") from error
+        raise StateError(f"{place}: {key} must be a single number, got {value!r}") from error
     if not math.isfinite(found):
-        raise StateError(f"{place}: {key} is {found}: it must be finite")
+        raise StateError(f"{place}: {key} must be finite, got {found}")
     return found
 
 
@@ -189,37 +199,32 @@ def _sections(sections: Section, which: str, name: str) -> dict[str, Section]:
     found = sections.get(which) or {}
     for key, entry in found.items():
         if not isinstance(entry, Mapping):
-            raise StateError(f"{name}: {which}.{key} is {type(entry).__name__}, no dictionary of numbers")
+            raise StateError(f"{name}: expected a dictionary of numbers in {which}.{key}, found {type(entry).__name__}")
     return {str(key): entry for key, entry in found.items()}
 
 
 def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str, float]:
-    """Scale factors by published name, from a .pt file (read without running code), a .json file or a dictionary.
+    """Read scale factors by published name from a .pt file, a .json file or a dictionary, without running code.
 
     Raises:
-        StateError: the file cannot be read safely, or holds something else than numbers by name.
+        StateError: the file cannot be read safely, or does not contain numbers by name.
     """
     values = source if isinstance(source, Mapping) else _read(Path(source))
     factors = {}
     for name, value in values.items():
         if name == "comment" and not isinstance(value, int | float):
-            continue  # older files have one
-        try:
-            factors[str(name).removesuffix(SCALE)] = number = float(value)
-        except (TypeError, ValueError, RuntimeError) as error:
-            raise StateError(f"scale factor {name} is no number: {value!r}") from error
-        if not math.isfinite(number):
-            raise StateError(f"scale factor {name} is {number}: it must be finite")
+            continue  # older files contain a comment
+        factors[str(name).removesuffix(SCALE)] = number(values, name, "scale factors")
     return factors
 
 
 def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, Any]) -> None:
-    """Set the scale factors of a model from a file or dictionary of a published model.
+    """Set the scale factors of a model from a scale file or dictionary of the published implementation.
 
-    Factors that the model has no place for are left out with a warning.
+    Factors that the model does not have are ignored with a warning.
 
     Raises:
-        StateError: the file cannot be read, or lacks a factor that the model needs; nothing is changed then.
+        StateError: the file cannot be read, or a factor of the model is missing; the model is not changed.
     """
     suffixes = shared_suffixes(module)
     places = [
@@ -230,15 +235,16 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
     known = {name for _, names in places for name in names}
     found = read_scale_file(source)
     factors = {name: found[key] for key, name in without_wrappers(found, known).items()}
-    # a factor with several names needs only the one that is there
+    # one of the names of a factor suffices
     missing = [names[0] for _, names in places if names and not any(name in factors for name in names)]
     if missing:
-        raise StateError(f"the scale file lacks {len(missing)} factors of this model: {', '.join(missing)}")
+        raise StateError(f"the scale file lacks {len(missing)} factors of the model: {', '.join(missing)}")
     unused = unused_prefixes(module)
     unexpected = [name for name in factors if name not in known and not name.startswith(unused)]
     if unexpected:
         warnings.warn(
-            f"{len(unexpected)} scale factors have no place in this model: {', '.join(unexpected)}", stacklevel=2
+            f"ignored {len(unexpected)} scale factors that the model does not have: {', '.join(unexpected)}",
+            stacklevel=2,
         )
     with torch.no_grad():
         for scale, names in places:
@@ -247,25 +253,16 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
                     scale.factor.fill_(factors[name])
 
 
-def _load(path: Path) -> Any:
+def _read(path: Path) -> Mapping[str, Any]:
+    if path.suffix not in (".json", ".pt"):
+        raise StateError(f"{path}: expected a scale file that ends in .pt or .json")
     try:
-        return load_plain(path)
+        values = json.loads(path.read_text(encoding="utf-8")) if path.suffix == ".json" else load_plain(path)
     except StateError:
         raise
     except Exception as error:  # torch's reader raises anything
-        raise StateError(f"{path}: cannot be read safely as a scale file: {reason_of(error)}") from error
-
-
-def _read(path: Path) -> Mapping[str, Any]:
-    try:
-        if path.suffix == ".json":
-            values = json.loads(path.read_text(encoding="utf-8"))
-        elif path.suffix == ".pt":
-            values = _load(path)
-        else:
-            raise StateError(f"{path}: a scale file ends in .pt or .json")
-    except (OSError, json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise StateError(f"{path}: cannot be read as a scale file: {error}") from error
+        reason = error if path.suffix == ".json" else f"safely: {_reason(error)}"
+        raise StateError(f"{path}: cannot be read as a scale file: {reason}") from error
     if not isinstance(values, Mapping):
-        raise StateError(f"{path}: must hold numbers by name, not {type(values).__name__}")
+        raise StateError(f"{path}: expected numbers by name, found {type(values).__name__}")
     return values

@@ -1,4 +1,4 @@
-"""Weights under the names of published checkpoints of GemNet-OC and GemNet-T, into and out of our models."""
+"""Loading and saving of weights under the names of published checkpoints of GemNet-OC and GemNet-T."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from gemnet_blocks.util.weights import no_key_fits, unwrapped, without_wrappers
 
 @dataclass(frozen=True, slots=True)
 class LoadReport:
-    """What became of the keys of a state dictionary.
+    """Report on the keys of a state dictionary.
 
     Attributes:
-        loaded: keys that were read.
-        missing: keys that the model needs and the state does not have.
-        unexpected: keys that the model has no place for.
+        loaded: keys that were loaded.
+        missing: keys that the model needs and the state lacks.
+        unexpected: keys that the model does not have.
         wrong_shape: keys whose arrays do not fit, with both shapes.
-        ignored: keys that published models store and never use.
+        ignored: keys that published models store but never use.
     """
 
     loaded: tuple[str, ...]
@@ -36,7 +36,7 @@ class LoadReport:
 
     @property
     def complete(self) -> bool:
-        """Whether every key found its place and every weight its key."""
+        """True if the state and the model have the same keys and shapes."""
         return not (self.missing or self.unexpected or self.wrong_shape)
 
     def __str__(self) -> str:
@@ -53,12 +53,7 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """How a weight is stored: our array in another shape, then with its axes in another order.
-
-    Attributes:
-        shape: the shape before axes change places.
-        axes: which of them comes where in what is stored.
-    """
+    """The layout of a published weight: our weight reshaped to `shape`, then permuted by `axes`."""
 
     shape: tuple[int, ...]
     axes: tuple[int, ...]
@@ -66,7 +61,7 @@ class _Layout:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Place:
-    """One of our weights: the tensor, its published names, and how it is stored there."""
+    """One of our weights with its published names and layout."""
 
     tensor: Tensor
     names: tuple[str, ...]
@@ -77,49 +72,47 @@ class _Place:
         return tuple(self.layout.shape[axis] for axis in self.layout.axes)
 
     def read(self, stored: Tensor) -> Tensor:
-        """Our weight of a stored one."""
         axes = [self.layout.axes.index(axis) for axis in range(stored.ndim)]
         return stored.permute(axes).reshape(self.tensor.shape)
 
     def stored(self) -> Tensor:
-        """What is stored of our weight, a copy."""
         return self.tensor.detach().clone().reshape(self.layout.shape).permute(self.layout.axes).contiguous()
 
 
 def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> LoadReport:
-    """Load weights stored under the names of published models.
+    """Load weights that are stored under the names of published models.
 
-    Keys lose the prefixes of wrappers, such as `module.`, `_orig_mod.`, `net.`, `ema_model.module.`, `backbone.` and
-    `heads.energy.`: whichever prefix makes the most keys fit. Nothing is changed when the state does not fit.
+    Prefixes of wrappers, such as `module.`, `_orig_mod.`, `net.`, `ema_model.module.`, `backbone.` and `heads.energy.`,
+    are removed from the keys so that most keys fit. The model is not changed if the state does not fit.
 
     Args:
-        module: a model made from a spec, one of the façade classes or one of its heads. Interactions and edge sets
+        module: a model built from a spec, a `GemNetOC`, `GemNetT` or one of their heads. Interactions and edge sets
             must have their usual names.
-        state_dict: arrays by key.
-        strict: raise when keys are missing or unexpected; otherwise only report them and load the others. Arrays of
-            the wrong shape always raise.
+        state_dict: weights by key.
+        strict: raise an error for missing and unexpected keys; otherwise report them and load the other keys. Arrays
+            of the wrong shape always raise an error.
 
     Returns:
-        What became of each key.
+        A report on every key.
 
     Raises:
-        StateError: lists exactly the keys that are missing, unexpected or of the wrong shape; or the keys that are
-            there twice, with different prefixes; or no key is known, whether strict or not.
+        StateError: keys are missing, unexpected or of the wrong shape, or occur twice with different prefixes; the
+            message lists them. Also if none of the keys is known, even if `strict` is False.
     """
     places = _places(module)
     by_name = {name: place for place in places for name in place.names}
     state = unwrapped(state_dict, by_name)
-    # a weight with several names needs only the one that is there
+    # one of the names of a weight suffices
     missing = [place.names[0] for place in places if not any(name in state for name in place.names)]
     unused = unused_prefixes(module)
     unexpected = [name for name in state if name not in by_name and not name.startswith(unused)]
     wrong = [
-        f"{name} ({tuple(value.shape)} where {by_name[name].stored_shape} is needed)"
+        f"{name} (expected {by_name[name].stored_shape}, found {tuple(value.shape)})"
         for name, value in state.items()
         if name in by_name and tuple(value.shape) != by_name[name].stored_shape
     ]
     wrong += [
-        f"{name} ({value.dtype}, of no floating-point type)"
+        f"{name} (expected a floating-point type, found {value.dtype})"
         for name, value in state.items()
         if name in by_name and not value.is_floating_point()
     ]
@@ -140,13 +133,13 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
 
 
 def fairchem_state(module: nn.Module) -> dict[str, Tensor]:
-    """The weights of a model under the names of published models; the inverse of `load_fairchem_state`.
+    """Return the weights of a model under the names of published models; the inverse of `load_fairchem_state`.
 
     Raises:
-        StateError: the model has weights that published models have no name for.
+        StateError: the model has weights that published models do not have.
     """
     state = {name: place.stored() for place in _places(module) for name in place.names}
-    # published models also store a basis that they do not use; any values will do
+    # published models also store a basis that they never use; its values do not matter
     unused = {
         name.replace("radial_basis.", prefix, 1): value.clone()
         for prefix in unused_prefixes(module)
@@ -157,17 +150,12 @@ def fairchem_state(module: nn.Module) -> dict[str, Tensor]:
 
 
 def trained_keys(module: nn.Module, state_dict: Mapping[str, Tensor]) -> list[tuple[str, ...]]:
-    """The keys of each trained weight, in the order of the state; a weight may have several.
-
-    Args:
-        module: the model that the state is of.
-        state_dict: arrays by key.
-    """
+    """Return the keys of each trained weight in the order of the state; a weight may have several keys."""
     by_name = {name: place.tensor for place in _places(module) for name in place.names}
     groups: dict[object, list[str]] = {}
     for key, name in without_wrappers(state_dict, by_name).items():
         tensor = by_name.get(name)
-        for prefix in unused_prefixes(module):  # a basis that is not used is trained by name
+        for prefix in unused_prefixes(module):  # the unused basis is among the trained weights too
             if tensor is None and name.startswith(prefix):
                 like = by_name.get(name.replace(prefix, "radial_basis.", 1))
                 tensor = None if like is None else torch.empty(0, requires_grad=like.requires_grad)
@@ -177,9 +165,9 @@ def trained_keys(module: nn.Module, state_dict: Mapping[str, Tensor]) -> list[tu
 
 
 def energy_weights(module: nn.Module) -> list[Tensor]:
-    """The weights of the last layers of energies, which are linear in them."""
-    names = ("out_energy.linear.weight",)
-    return [place.tensor for place in _places(module) if any(name.endswith(names) for name in place.names)]
+    """Return the weights of the last layers of the energy head, in which the energy is linear."""
+    last = "out_energy.linear.weight"
+    return [place.tensor for place in _places(module) if any(name.endswith(last) for name in place.names)]
 
 
 def _places(module: nn.Module) -> list[_Place]:
@@ -193,17 +181,17 @@ def _places(module: nn.Module) -> list[_Place]:
         layout = layouts.get(id(tensor), _Layout(tuple(tensor.shape), tuple(range(tensor.ndim))))
         places.append(_Place(tensor, tuple(names), layout))
     if unnamed:
-        raise StateError(f"published models have no names for the weights {', '.join(unnamed)}")
+        raise StateError(f"published models do not have the weights {', '.join(unnamed)}")
     return places
 
 
 def _layouts(module: nn.Module, gemnet_t: bool) -> dict[int, _Layout]:
-    """How weights are stored that are stored otherwise than we have them, by the identity of the tensor."""
+    """Return the layouts of weights whose published layout differs from ours, by the identity of the tensor."""
     layouts = {}
     for part in module.modules():
         if isinstance(part, RadialAngularProjection):
             radial, size, angular = part.weight.shape
-            # GemNet-OC fills an array (n, l, k) and reads it as (n, k, l); GemNet-T stores (l, n, k)
+            # GemNet-OC stores (n, l, k) but reads the array as (n, k, l); GemNet-T stores (l, n, k)
             published = _Layout((radial, angular, size), (0, 1, 2))
             layouts[id(part.weight)] = _Layout((radial, size, angular), (2, 0, 1)) if gemnet_t else published
         elif isinstance(part, TripletInteraction) and gemnet_t:
@@ -214,47 +202,46 @@ def _layouts(module: nn.Module, gemnet_t: bool) -> dict[int, _Layout]:
 
 
 def _contradictions(places: list[_Place], state: Mapping[str, Tensor]) -> list[str]:
-    """Names of one and the same weight whose arrays differ."""
+    """Describe keys that stand for the same weight but have different values."""
     lines = []
     for place in places:
-        there = [name for name in place.names if name in state]
-        for name in there[1:]:
-            first, other = state[there[0]], state[name]
+        present = [name for name in place.names if name in state]
+        for name in present[1:]:
+            first, other = state[present[0]], state[name]
             if first.shape == other.shape and not torch.equal(first, other):
-                lines.append(f"{name} (differs from {there[0]}, which is the same weight)")
+                lines.append(f"{name} (differs from {present[0]}, which is the same weight)")
     return lines
 
 
 def averaged_state(module: nn.Module, state: Mapping[str, Tensor], averages: Mapping[str, Any]) -> dict[str, Tensor]:
-    """The state with averages in the place of trained weights.
+    """Replace the trained weights of a state by their moving averages.
 
-    Averages are a list in the order of the model's trained weights, which is that of the state; a weight with several
-    names comes once.
+    The averages are a list in the order of the state, in which a weight with several names occurs once.
 
     Args:
-        module: the model that the state is of.
-        state: weights by their published names, in the order in which they were written.
-        averages: the section `ema` of a checkpoint.
+        module: the model of the state.
+        state: weights by published name, in the order of the checkpoint.
+        averages: the section `ema` of the checkpoint.
 
     Raises:
-        StateError: there are more or fewer averages than trained weights, or one is of another shape.
+        StateError: the number of averages differs from that of trained weights, or a shape differs.
     """
     shadows = averages.get("shadow_params")
     if not isinstance(shadows, (list, tuple)) or not all(isinstance(value, Tensor) for value in shadows):
-        raise StateError("the checkpoint's section ema has no list shadow_params of averaged weights")
+        raise StateError("the checkpoint's section ema does not contain a list shadow_params of averaged weights")
     groups = trained_keys(module, state)
     if len(groups) != len(shadows):
         raise StateError(
-            f"the checkpoint has {len(shadows)} averaged weights where the model has {len(groups)} that are trained: "
-            "they cannot be told apart"
+            f"expected {len(groups)} averaged weights, one per trained weight, found {len(shadows)}: convert the "
+            "checkpoint without --ema"
         )
     averaged = dict(state)
     for names, value in zip(groups, shadows, strict=True):
         for name in names:
             if state[name].shape != value.shape:
                 raise StateError(
-                    f"the averaged weights are in another order: {name} is of shape {tuple(state[name].shape)}, "
-                    f"the average at its place of {tuple(value.shape)}"
+                    f"the averaged weights have another order than the weights: expected the shape "
+                    f"{tuple(state[name].shape)} of {name}, found {tuple(value.shape)}"
                 )
             averaged[name] = value
     return averaged

@@ -1,8 +1,8 @@
-"""The names of weights in published checkpoints of GemNet-OC and GemNet-T.
+"""Names of weights in published checkpoints of GemNet-OC and GemNet-T.
 
-Each rule rewrites a part of one of our names; together they turn, for example, `blocks.0.update.radial.weight` into
-`int_blocks.0.atom_update.dense_rbf.linear.weight`. Where published models store one weight under several names, there
-are several rules.
+Each rule translates names of ours, for example `blocks.0.update.radial.weight` to
+`int_blocks.0.atom_update.dense_rbf.linear.weight`. Several rules match a name if published models store the weight
+under several names.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import nn
 from gemnet_blocks.model.readout import SummedOutputBlock
 
 Rule = tuple[str, str]
-"""A regular expression that matches the whole of one of our names, and the published name."""
+"""A regular expression for a whole name of ours, and the published name."""
 
 # suffixes of the published names of interactions: triplet, quadruplet, atom–edge, edge–atom
 _PROJECTIONS = {"triplet": "tint", "quadruplet": "qint", "atom_edge": "aeint", "edge_atom": "eaint"}
@@ -31,16 +31,11 @@ _STACK = r"(?P<layer>\d+)\.(?P<rest>.+)"
 
 
 def _basis_rules() -> list[Rule]:
-    """Radial bases: one of ours may stand under several published names."""
     published = {
         "radial.main": ["radial_basis"],
         "radial.atom_edge": ["radial_basis_aeaint"],
         "radial.atom": ["radial_basis_aint"],
-        "angular.main": [
-            "cbf_basis_tint.radial_basis",
-            "cbf_basis_aeint.radial_basis",
-            "sbf_basis_qint.radial_basis",
-        ],
+        "angular.main": ["cbf_basis_tint.radial_basis", "cbf_basis_aeint.radial_basis", "sbf_basis_qint.radial_basis"],
         "angular.quad": ["cbf_basis_qint.radial_basis"],
         "angular.atom_edge": ["cbf_basis_eaint.radial_basis"],
     }
@@ -48,13 +43,14 @@ def _basis_rules() -> list[Rule]:
     for ours, theirs in published.items():
         prefix = rf"geometry\.bases\.{re.escape(ours)}"
         for name in theirs:
-            rules += [(rf"{prefix}\.(basis\.)?{own}", f"{name}.{other}") for own, other in _RADIAL_FUNCTIONS.items()]
+            rules += [
+                (rf"{prefix}\.(basis\.)?{ours}", f"{name}.{theirs}") for ours, theirs in _RADIAL_FUNCTIONS.items()
+            ]
             rules.append((rf"{prefix}\.scale\.factor", f"{name}.scale_rbf.scale_factor"))
     return rules
 
 
 def _shared_rules() -> list[Rule]:
-    """Projections and angular bases that all blocks share."""
     rules = [
         (r"geometry\.update_radial\.weight", "mlp_rbf_h.linear.weight"),
         (r"geometry\.output_radial\.weight", "mlp_rbf_out.linear.weight"),
@@ -76,7 +72,6 @@ def _shared_rules() -> list[Rule]:
 
 
 def _interaction_rules() -> list[Rule]:
-    """The interactions of a block."""
     rules = []
     for ours, theirs in _INTERACTIONS.items():
         prefix, to = rf"blocks\.(?P<block>\d+)\.interactions\.{ours}", rf"int_blocks.\g<block>.{theirs}"
@@ -102,7 +97,6 @@ def _interaction_rules() -> list[Rule]:
 
 
 def _block_rules() -> list[Rule]:
-    """Embeddings and the other layers of a block."""
     prefix, to = r"blocks\.(?P<block>\d+)", r"int_blocks.\g<block>"
     stacks = {
         "before_skip": "layers_before_skip",
@@ -126,7 +120,6 @@ def _block_rules() -> list[Rule]:
 
 
 def _output_rules() -> list[Rule]:
-    """Output blocks and the networks that read them."""
     number, to = r"output_blocks\.(?P<block>\d+)", r"out_blocks.\g<block>"
     prefix = rf"{number}(\.features)?"
     return [
@@ -149,18 +142,12 @@ def _output_rules() -> list[Rule]:
 
 _RULES = [
     (re.compile(pattern), name)
-    for pattern, name in (
-        *_basis_rules(),
-        *_shared_rules(),
-        *_interaction_rules(),
-        *_block_rules(),
-        *_output_rules(),
-    )
+    for pattern, name in _basis_rules() + _shared_rules() + _interaction_rules() + _block_rules() + _output_rules()
 ]
-# residual layers: ours are named, published ones counted
+# the layers of residual blocks have names here and numbers in published models
 _RESIDUAL = {".first.": ".dense_mlp.0.", ".second.": ".dense_mlp.1."}
 GEMNET_T = "gemnet_t"
-"""A suffix that says: names as GemNet-T has them, which knows triplets only."""
+"""The suffix that selects the names of GemNet-T, which has triplet interactions only."""
 _GEMNET_T = {"_tint": "3", "mlp_cbf.bilinear.linear.": "mlp_cbf.", ".seq_energy_pre.": ".seq_energy."}
 _NOT_IN_GEMNET_T = re.compile(r".*interactions\.(?!triplet\.).*|.*\.atom_layers\..*|geometry\..*\.scale\.factor")
 _OLDER_SCALES = [
@@ -176,13 +163,8 @@ _OLDER_SCALES = [
 
 
 def published_names(key: str, suffixes: Collection[str]) -> list[str]:
-    """All names under which published models store the weight of one of our names; empty where they have none.
-
-    Args:
-        key: a state-dict key of a model.
-        suffixes: those of the model's interactions, from `shared_suffixes`.
-    """
-    key, names = _without_own_prefixes(key), []
+    """Translate a state-dict key to all its published names; the list is empty if there are none."""
+    key, names = _without_prefixes(key), []
     if GEMNET_T in suffixes and _NOT_IN_GEMNET_T.fullmatch(key):
         return []
     replaced = {**_RESIDUAL, **(_GEMNET_T if GEMNET_T in suffixes else {})}
@@ -197,23 +179,18 @@ def published_names(key: str, suffixes: Collection[str]) -> list[str]:
 
 
 def scale_names(key: str, suffixes: Collection[str]) -> list[str]:
-    """All names of a scale factor in files, without the suffix `.scale_factor`; files of GemNet-T have older names too.
-
-    Args:
-        key: the state-dict key of the factor.
-        suffixes: those of the model's interactions, from `shared_suffixes`.
-    """
+    """Translate the key of a scale factor to its names in scale files, including the older names of GemNet-T."""
     names = [name.removesuffix(".scale_factor") for name in published_names(key, suffixes)]
     for pattern, older in _OLDER_SCALES if GEMNET_T in suffixes else ():
         for match in filter(None, map(pattern.fullmatch, tuple(names))):
-            # blocks are counted from one there, output blocks from zero
+            # older files count interaction blocks from one and output blocks from zero
             names.append(older.format(int(match[1]) + ("Out" not in older)))
     return names
 
 
 def shared_suffixes(module: nn.Module) -> set[str]:
-    """The suffixes of the published names of what the interactions of a model share; `GEMNET_T` where it is one."""
-    keys = {_without_own_prefixes(key) for key in module.state_dict()}
+    """Return the suffixes in the published names of shared bases, one per interaction, and `GEMNET_T` for GemNet-T."""
+    keys = {_without_prefixes(key) for key in module.state_dict()}
     found = {
         suffix
         for name, suffix in _PROJECTIONS.items()
@@ -223,18 +200,18 @@ def shared_suffixes(module: nn.Module) -> set[str]:
 
 
 def unused_prefixes(module: nn.Module) -> tuple[str, ...]:
-    """What published models store and never use: with edge–atom but no atom–edge interaction, a radial basis."""
+    """Return the prefixes of weights that published models store but never use: a basis without its interaction."""
     suffixes = shared_suffixes(module)
     return ("radial_basis_aeaint.",) if "eaint" in suffixes and "aeint" not in suffixes else ()
 
 
 def _belongs(name: str, suffixes: Collection[str]) -> bool:
-    """Whether the published name of a basis belongs to an interaction that the model has."""
+    """Check that the published name of a basis belongs to an interaction of the model."""
     head = name.split(".", 1)[0]
     return not head.startswith(("cbf_basis_", "sbf_basis_")) or head.rsplit("_", 1)[1] in suffixes
 
 
-def _without_own_prefixes(key: str) -> str:
+def _without_prefixes(key: str) -> str:
     for prefix in ("model.", "trunk."):
         key = key.removeprefix(prefix)
     return key

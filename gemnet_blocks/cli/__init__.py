@@ -1,4 +1,4 @@
-"""The command line; one file per command or group of similar ones."""
+"""The command line, with one file per command or group of similar commands."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gemnet_blocks.errors import SpecError, StateError, StructureError, is_out_o
 from gemnet_blocks.util.console import plain_console, replace_unencodable
 
 app = typer.Typer(
-    help="GemNet-OC as independent layers, put together by a declarative spec.",
+    help="GemNet-OC as independent layers, combined by a declarative spec.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -31,7 +31,7 @@ for command in (summary, draw, predict, estimate, profile, train, evaluate, rela
 
 
 def main() -> None:
-    """Run the command line; errors that a user can mend are one message instead of a traceback, as are warnings."""
+    """Run the command line, and print errors of the input and warnings as one message without a traceback."""
     replace_unencodable()
     warnings.showwarning = _show_warning
     try:
@@ -43,7 +43,7 @@ def main() -> None:
     except (RuntimeError, MemoryError) as error:
         if not is_out_of_memory(error):
             raise
-        _fail("memory does not suffice: take fewer structures at once, or `--execution memory_budget=BYTES`")
+        _fail("out of memory: compute fewer structures at once, or set `--execution memory_budget=BYTES`")
 
 
 def _fail(message: str) -> NoReturn:
@@ -52,7 +52,6 @@ def _fail(message: str) -> NoReturn:
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-    """Show a warning without the line of code that it comes from."""
     _tell(Text("warning:", "yellow"), str(message))
 
 

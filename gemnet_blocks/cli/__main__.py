@@ -1,4 +1,4 @@
-"""`python -m gemnet_blocks.cli`, for launchers that start Python themselves."""
+"""`python -m gemnet_blocks.cli`, for launchers that start Python."""
 
 from gemnet_blocks.cli import main
 

@@ -13,7 +13,7 @@ from gemnet_blocks.cli.arguments import AllowImports
 
 
 class ExecutorChoice(str, Enum):
-    """Where runs are done."""
+    """Where runs are executed."""
 
     local = "local"
     here = "here"
@@ -27,29 +27,34 @@ def ablate(
         typer.Option("--set", help="Change the study: path=value, such as seeds=8. Repeatable."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The folder for everything, instead of the file's.", show_default=False)
+        Path | None,
+        typer.Option(help="The folder of all results, instead of the folder in the file.", show_default=False),
     ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Runs at once, which share the cores; by default what suits the machine.", show_default=False
+            min=1,
+            help="Number of simultaneous runs, which share the cores; by default chosen for the machine.",
+            show_default=False,
         ),
     ] = None,
     executor: Annotated[
         ExecutorChoice,
-        typer.Option(help="local: processes of this machine. here: this process. slurm: jobs of a cluster."),
+        typer.Option(help="local: processes on this machine. here: this process. slurm: jobs on a cluster."),
     ] = ExecutorChoice.local,
     cluster: Annotated[
         list[str] | None,
-        typer.Option(help="What Slurm is told: name=value, such as slurm_partition=gpu. Repeatable."),
+        typer.Option(help="Slurm option: name=value, such as slurm_partition=gpu. Repeatable."),
     ] = None,
-    check: Annotated[bool, typer.Option("--check", help="Check everything, list the runs and train nothing.")] = False,
-    report_only: Annotated[bool, typer.Option("--report-only", help="Train nothing; report what is done.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Check everything and list the runs without training.")
+    ] = False,
+    report_only: Annotated[bool, typer.Option("--report-only", help="Report completed runs without training.")] = False,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Run an ablation study and report it. Stopped by Ctrl-C or else, the same command goes on where it was.
+    """Run an ablation study and report it. If interrupted, run the same command again to resume.
 
-    The exit code is 1 where runs failed.
+    The exit code is 1 if runs failed.
     """
     from gemnet_blocks.ablation import Study
     from gemnet_blocks.cli.tables import console, print_differences, print_written
@@ -61,27 +66,29 @@ def ablate(
     if check:
         _list(ablation)
         return
-    require_matplotlib()  # now, and not when everything has been trained
+    require_matplotlib()  # before anything is trained
     failed = 0
     if not report_only:
         parameters = dict(map(parse_assignment, cluster or []))
         try:
             results = ablation.run(executor.value, processes, cluster=parameters)
         except KeyboardInterrupt:
-            console.print("stopped; what is done is saved: run the same again to go on")
+            console.print("stopped; completed runs are saved: run the same command again to resume")
             raise typer.Exit(130) from None
         failed = len(results.failed())
     print_differences(ablation.results())
     page = ablation.report()
     if failed:
-        console.print(Text(f"{failed} of {len(results.runs)} runs failed", "red"), "; the report says why", sep="")
+        console.print(
+            Text(f"{failed} of {len(results.runs)} runs failed", "red"), "; the report gives the reasons", sep=""
+        )
     print_written(page)
     if failed:
         raise typer.Exit(1)
 
 
 def _list(ablation: object) -> None:
-    """Print the runs of a study, and how far they are."""
+    """Print the variants of a study and their completed runs."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

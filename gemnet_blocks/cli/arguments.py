@@ -16,7 +16,9 @@ from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.util.ase_io import with_tag
 from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 
-SpecPath = Annotated[Path, typer.Argument(help="A spec file.", show_default=False)]
+SpecPath = Annotated[
+    Path, typer.Argument(help="A spec file, or the name of a spec that the library ships.", show_default=False)
+]
 Assignments = Annotated[
     list[str] | None,
     typer.Option("--set", help="Change the spec: path=value, such as interactions.quadruplet=null. Repeatable."),
@@ -28,27 +30,27 @@ Weights = Annotated[
 ]
 DefaultTag = Annotated[
     int | None,
-    typer.Option(min=0, max=2, help="Tag of atoms that have none: 0 below the surface, 1 surface, 2 adsorbate."),
+    typer.Option(min=0, max=2, help="Tag of atoms without tags: 0 below the surface, 1 surface, 2 adsorbate."),
 ]
 AllowImports = Annotated[
     bool,
     typer.Option(
         "--allow-imports",
-        help="Import custom parts that the file names as `type: module:Class`, which runs their code. Modules are "
-        "found where Python finds them, beside the file and in the current folder.",
+        help="Import custom components that the file names as `type: module:Class`, which runs their code. Modules are "
+        "searched for on Python's path, in the folder of the file and in the current folder.",
     ),
 ]
 StructuresPath = Annotated[
     Path,
     typer.Argument(
-        help="Structures in any file that models are trained on, or a pattern such as 'runs/*.xyz'.", show_default=False
+        help="Structures in any format of training data, or a pattern such as 'runs/*.xyz'.", show_default=False
     ),
 ]
-Index = Annotated[str, typer.Option(help="Which frames of the file, as ASE writes slices.")]
+Index = Annotated[str, typer.Option(help="Frames of the file: a number or a slice, such as -1 or 0:10.")]
 
 
 class TaskName(str, Enum):
-    """What a model is used for."""
+    """The task of a model."""
 
     energy = "energy"
     predict = "predict"
@@ -59,14 +61,14 @@ TaskOption = Annotated[
     TaskName,
     typer.Option(
         "--task",
-        help="energy: energies alone; predict: energies and forces; train: and the gradient of a loss to the weights.",
+        help="energy: energies only; predict: energies and forces; train: also the gradient of a loss.",
     ),
 ]
 ExecutionAssignments = Annotated[
     list[str] | None,
     typer.Option(
         "--execution",
-        help="Change how the model is computed: angular=explicit, memory_budget=2e9, matmul=bfloat16, "
+        help="Change the computation of the model: angular=explicit, memory_budget=2e9, matmul=bfloat16, "
         "atoms_at_most=32, compile=true, ... (the fields of Execution). Repeatable.",
     ),
 ]
@@ -80,15 +82,15 @@ def build_model(
     initial_values: bool = True,
     allow_imports: bool = False,
 ) -> Any:
-    """The model of a spec file, in evaluation mode.
+    """Build the model of a spec file, in evaluation mode.
 
     Args:
-        spec: the file.
-        assignments: what is changed in it.
-        execution: what is changed of how the model is computed.
-        seed: of the initial weights.
-        initial_values: whether weights need any.
-        allow_imports: whether the spec may name parts by import path.
+        spec: the spec file.
+        assignments: changes of the spec.
+        execution: changes of the computation of the model.
+        seed: seed of the initial weights.
+        initial_values: whether weights need initial values.
+        allow_imports: whether the spec may name components by import path.
     """
     from gemnet_blocks.layers.initialization import without_initial_values
     from gemnet_blocks.spec import build, load_spec
@@ -101,22 +103,26 @@ def build_model(
 
 
 def execution_of(assignments: list[str] | None) -> Any:
-    """The execution that assignments such as `angular=explicit` describe."""
+    """Parse the execution that assignments such as `angular=explicit` describe."""
     from gemnet_blocks.spec.build import Execution
     from gemnet_blocks.spec.resolve import parse_assignment
+    from gemnet_blocks.util.allocator import return_freed_memory
 
     values = dict(map(parse_assignment, assignments or []))
     names = [field.name for field in fields(Execution)]
     if unknown := [name for name in values if name not in names]:
-        raise SpecError(f"--execution {unknown[0]}: there is no such choice: choose one of {', '.join(names)}")
+        raise SpecError(f"--execution {unknown[0]}: expected one of {', '.join(names)}")
     try:
-        return Execution(**values)
+        execution = Execution(**values)
     except (TypeError, ValueError) as error:
         raise SpecError(f"--{error}") from error
+    if execution.memory_budget is not None:
+        return_freed_memory()
+    return execution
 
 
 def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:
-    """Read frames of a file, or of all files that match a pattern; atoms without tags get the default, if given."""
+    """Read frames of a file or pattern, and set the default tag, if given, on atoms without tags."""
     from gemnet_blocks.data.opening import read_atoms
 
     frames = read_atoms(structures, index)
@@ -133,20 +139,20 @@ def one_file(structure: Path) -> Path:
 
     found = matching(str(structure), Path())
     if len(found) > 1:
-        raise StructureError(f"{structure}: expected one file, found {len(found)} that match: name one of them")
+        raise StructureError(f"{structure}: expected one file, found {len(found)} matching files: name one of them")
     return Path(next(iter(found), structure))
 
 
 def batch_of(structures: Path, index: str, default_tag: int | None) -> Any:
-    """Frames of a file as one batch."""
+    """Read frames of a file as one batch."""
     from gemnet_blocks.structures import Structures
 
-    # charges that models do not read change nothing in what a model costs
+    # charges, which models do not read, do not affect the cost
     return Structures.from_ase(frames_of(structures, index, default_tag), ignore=QUANTITIES)
 
 
 def warn_of_frames(frames: list[Any], structures: Path, index: str) -> None:
-    """Warn of frames of a file with a charge or spin that models do not read, and of those with coinciding atoms."""
+    """Warn of frames with a charge or spin, which models do not read, and of coinciding atoms."""
     from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
     from gemnet_blocks.structures import Structures
 
@@ -161,13 +167,13 @@ def warn_of_frames(frames: list[Any], structures: Path, index: str) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Raise before anything is computed if a file could not be written."""
+    """Check, before anything is computed, that a file can be written."""
     if path.is_dir() or not path.parent.is_dir():
         raise StructureError(f"{path}: cannot be written: give a file in a folder that exists")
 
 
 def load_weights(model: Any, path: Path) -> None:
-    """Load a published state dictionary, read without running code, and say what became of its keys."""
+    """Load a published state dictionary, read without running code, and print a report of its keys."""
     from gemnet_blocks.checkpoints import load_fairchem_state
     from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class MeaningChoice(str, Enum):
-    """What energies are relative to."""
+    """The reference of energies."""
 
     total = "total"
     adsorption = "adsorption"
@@ -26,12 +26,12 @@ class MeaningChoice(str, Enum):
 
 def convert(
     checkpoint: Annotated[Path, typer.Argument(help="A fairchem checkpoint (.pt).", show_default=False)],
-    output: Annotated[Path, typer.Argument(help="The model file to be written.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="The model file to write.", show_default=False)],
     meaning: Annotated[
         MeaningChoice,
         typer.Option(
-            help="What the energies are relative to, which no checkpoint says: Open Catalyst's are adsorption energies "
-            "in OC20, total energies in OC22. It is stored, and shown with every result.",
+            help="The reference of the energies, which checkpoints do not contain: adsorption for OC20, total for "
+            "OC22. It is stored, and shown with every result.",
         ),
     ] = MeaningChoice.unknown,
     kwargs: Annotated[
@@ -45,18 +45,18 @@ def convert(
     scales: Annotated[
         Path | None,
         typer.Option(
-            help="Scale factors that are stored apart from the weights (.pt or .json), as for older models.",
+            help="Scale factors in a separate file (.pt or .json), as for older models.",
             show_default=False,
         ),
     ] = None,
-    ema: Annotated[bool, typer.Option("--ema", help="Take the moving average of the weights.")] = False,
+    ema: Annotated[bool, typer.Option("--ema", help="Use the moving average of the weights.")] = False,
     trust: Annotated[
         bool,
-        typer.Option("--trust", help="Read pickled objects too, which runs code that the file names."),
+        typer.Option("--trust", help="Also read pickled objects, which runs code that the file names."),
     ] = False,
-    all_keys: Annotated[bool, typer.Option("--all-keys", help="List the keys that were loaded, too.")] = False,
+    all_keys: Annotated[bool, typer.Option("--all-keys", help="Also list the loaded keys.")] = False,
 ) -> None:
-    """Turn a published checkpoint into a model file, with a report of every key."""
+    """Convert a published checkpoint to a model file, and report every key."""
     from gemnet_blocks.checkpoints.checkpoint_file import read_checkpoint, read_scale_file, with_scales
     from gemnet_blocks.checkpoints.convert import convert_checkpoint, read_arguments
     from gemnet_blocks.potential.model_file import save_potential
@@ -78,13 +78,13 @@ def _report(converted: Conversion, all_keys: bool) -> None:
         ("loaded", keys.loaded),
         ("missing", keys.missing),
         ("unexpected", keys.unexpected),
-        ("ignored, as nothing uses them", keys.ignored),
-        ("sections ignored, of use to training only", converted.sections),
+        ("ignored, since the model does not use them", keys.ignored),
+        ("sections ignored, which only training uses", converted.sections),
     ):
         listed = f": {', '.join(names)}" if names and (all_keys or label != "loaded") else ""
         console.print(f"{len(names)} {'' if 'sections' in label else 'keys '}{label}{listed}", soft_wrap=True)
     for note in converted.notes:
         console.print(note, soft_wrap=True)
     meaning = converted.potential.meaning
-    hint = ": say what they are relative to with --meaning" if meaning == "unknown" else ""
+    hint = ": state their reference with --meaning" if meaning == "unknown" else ""
     console.print(f"energies: {meaning}, in eV{hint}")

@@ -17,52 +17,36 @@ from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.files import shipped_folder
 from gemnet_blocks.util.ase_io import with_tag
 
-
-def demo(
-    structures: Annotated[
-        Path | None, typer.Option(help="Structures in any file that ASE reads, instead of a Pt(111) + methanol slab.")
-    ] = None,
-    specs: Annotated[
-        Path | None, typer.Option(help="The folder of the published specs; by default the one that comes along.")
-    ] = None,
-) -> None:
-    """Build GemNet-OC and a variant without quadruplets from spec files, and run both."""
-    from gemnet_blocks.cli.demo import run
-
-    run(structures, specs)
-
-
 CONFIGS = Path("paper_configs")
 BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
 STUDY = Path("demo-study")
-"""Where the study goes, below the current folder."""
+"""The folder of the study in the current folder."""
 
 TINY = {
     "sizes": {"atom": 16, "edge": 16},
     "blocks.count": 1,
     "graphs": {"main": {"cutoff": 3.5}, "quad": {"cutoff": 3.0}},
 }
-"""Changes to the small model that make it train in seconds."""
+"""Changes of the small model, so that it trains in seconds."""
 
 FRAMES = 4
-"""How many frames of a file are run at most."""
+"""Maximum number of frames that are predicted."""
 
 
-def run(structures: Path | None, specs: Path | None) -> None:
-    """Build both models, print the first as a table, run both; without structures, end with a small ablation study.
-
-    Args:
-        structures: a file that ASE reads, or None for a slab.
-        specs: the folder of the published specs; None for `paper_configs` here, or else what was installed.
-
-    Raises:
-        SpecError: the folder does not hold them.
-        StructureError: the file cannot be read or computed.
-    """
+def demo(
+    structures: Annotated[
+        Path | None,
+        typer.Option(help="Structures in any format of training data, instead of a Pt(111) + methanol slab."),
+    ] = None,
+    specs: Annotated[
+        Path | None, typer.Option(help="The folder of the published specs; by default the installed one.")
+    ] = None,
+) -> None:
+    """Build GemNet-OC and a variant without quadruplets from spec files, and run both."""
     specs = specs or _published()
     for name in (BASE, VARIANT):
         if not (specs / name).is_file():
-            raise SpecError(f"{specs / name}: there is no such file; give the folder of the published specs")
+            raise SpecError(f"{specs / name}: there is no such file: give the folder of the published specs")
     frames = _frames(structures)
     for name in (BASE, VARIANT):
         start = time.perf_counter()
@@ -78,7 +62,7 @@ def run(structures: Path | None, specs: Path | None) -> None:
         count = sum(parameter.numel() for parameter in model.parameters())
         console.print(f"{count:,} parameters, built in {seconds:.1f} s, architecture {spec.content_hash[:12]}")
         predictions(model, frames).print()
-    console.print("Initial weights (seed 0): these energies and forces mean nothing yet.", style="yellow")
+    console.print("Initial weights (seed 0): these energies and forces are meaningless.", style="yellow")
     if structures is None:
         _ablate(_published() / "symmetric.yaml", STUDY)
 
@@ -89,13 +73,13 @@ def _published() -> Path:
 
 
 def _ablate(base: Path, folder: Path) -> None:
-    """Train a tiny model with and without quadruplets on slabs that are made here, and report the difference."""
+    """Train a tiny model with and without quadruplets on generated slabs, and report the difference."""
     console.rule(Text("An ablation study", "bold"))
     try:
         import lightning  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError:
-        console.print("It needs more packages: pip install 'gemnet_blocks[train,plot]'")
+        console.print("This needs more packages: pip install 'gemnet_blocks[train,plot]'")
         return
     from gemnet_blocks.ablation import Study
     from gemnet_blocks.examples import write_emt_slabs
@@ -120,7 +104,9 @@ def _ablate(base: Path, folder: Path) -> None:
     )
     study.run(executor="here")
     console.print(f"report: {study.report()}", soft_wrap=True)
-    console.print("Three seeds and 20 steps show how a study works, and nothing about quadruplets.", style="yellow")
+    console.print(
+        "Three seeds and 20 steps demonstrate a study; they do not measure the effect of quadruplets.", style="yellow"
+    )
 
 
 def _frames(path: Path | None) -> list[Any]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemnet_blocks.cli.arguments import AllowImports, Assignments, DefaultTag, SpecPath
+from gemnet_blocks.cli.arguments import AllowImports, Assignments, DefaultTag, SpecPath, batch_of
 from gemnet_blocks.cli.tables import console, print_written
 from gemnet_blocks.errors import SpecError, StructureError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Subject(str, Enum):
-    """What is drawn."""
+    """The subject of a picture."""
 
     architecture = "architecture"
     bases = "bases"
@@ -34,26 +34,28 @@ def draw(
     what: Annotated[
         Subject,
         typer.Option(
-            help="architecture: what reads what; bases: functions of distances and angles, and their envelope; graphs: "
-            "the neighbors of one atom in each edge set; neighbors: how many atoms have how many; quadruplet: one of "
-            "them with its angles.",
+            help="architecture: the flow of data between parts; bases: functions of distances and angles, and their "
+            "envelope; graphs: the neighbors of one atom in each edge set; neighbors: the distribution of numbers of "
+            "neighbors; quadruplet: one quadruplet with its angles.",
         ),
     ] = Subject.architecture,
     against: Annotated[
-        Path | None, typer.Option(help="Another spec file: mark what SPEC removes, adds and changes in it.")
+        Path | None, typer.Option(help="Another spec file: mark the parts of it that SPEC removes, adds and changes.")
     ] = None,
     assignments: Assignments = None,
     structures: Annotated[
-        Path | None, typer.Option(help="Structures in any file that ASE reads; a slab with methanol otherwise.")
+        Path | None, typer.Option(help="Structures in any format of training data; by default a slab with methanol.")
     ] = None,
-    index: Annotated[str | None, typer.Option(help="Which frames of the file, as ASE writes slices.")] = None,
+    index: Annotated[
+        str | None, typer.Option(help="Frames of the file: a number or a slice, such as -1 or 0:10.")
+    ] = None,
     default_tag: DefaultTag = None,
     atom: Annotated[
-        int | None, typer.Option(help="The atom in the middle of graphs and quadruplets, counted from 0.")
+        int | None, typer.Option(help="The central atom of graphs and quadruplets, counted from 0.")
     ] = None,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Draw the architecture of a spec, what it changes in another one, its bases, or its edge sets on a structure."""
+    """Draw the architecture of a spec, its changes of another spec, its bases, or its edge sets on a structure."""
     from gemnet_blocks.plotting.picture import format_of
     from gemnet_blocks.spec import load_spec
     from gemnet_blocks.spec.resolve import parse_assignment
@@ -78,9 +80,11 @@ def _check_combination(what: Subject, against: Path | None, structures: Path | N
     if against is not None and what is not Subject.architecture:
         raise SpecError(f"--against compares architectures: leave it out, or leave out --what {what.value}")
     if structures is not None and what in (Subject.architecture, Subject.bases):
-        raise SpecError(f"--structures: {what.value} needs none: add --what graphs, neighbors or quadruplet")
+        raise SpecError(
+            f"--structures: {what.value} does not use structures: add --what graphs, neighbors or quadruplet"
+        )
     if atom is not None and what not in (Subject.graphs, Subject.quadruplet):
-        raise SpecError("--atom: only --what graphs and --what quadruplet have an atom in the middle")
+        raise SpecError("--atom: only --what graphs and --what quadruplet have a central atom")
 
 
 def _architecture(spec: Spec, path: Path, against: Path | None, allow_imports: bool) -> Picture:
@@ -109,14 +113,13 @@ def _figure(
         return plotting.draw_neighbors(spec, batch)
     structure = _structures(path, index or "0", default_tag)
     if len(structure) != 1:
-        raise StructureError(f"--index {index} chooses {len(structure)} structures: one is drawn, choose it")
+        raise StructureError(f"--index {index}: expected one structure, found {len(structure)}: choose one")
     if what is Subject.graphs:
         return plotting.draw_edge_sets(spec, structure, atom=atom)
     return plotting.draw_quadruplet(spec, structure, atom=atom)
 
 
 def _structures(path: Path | None, index: str, default_tag: int | None) -> Structures:
-    from gemnet_blocks.cli.arguments import batch_of
     from gemnet_blocks.examples import platinum_slab
     from gemnet_blocks.structures import Structures
 

@@ -1,4 +1,4 @@
-"""The command `evaluate`: how far a trained potential is from labelled structures."""
+"""The command `evaluate`: errors of a trained potential on labelled structures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from gemnet_blocks.util.locks import only_writer_to_folder
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.data.options import DataOptions
-    from gemnet_blocks.data.trained_frames import Overlap
+    from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
 
 
 class Split(str, Enum):
@@ -34,7 +34,7 @@ class Split(str, Enum):
 
 
 class Meaning(str, Enum):
-    """What energies are relative to."""
+    """The reference of energies."""
 
     total = "total"
     adsorption = "adsorption"
@@ -49,17 +49,17 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Argument(
-            help="A training config (.yaml), whose data are used, or a file of structures with labels.",
+            help="A training config (.yaml), whose data are evaluated, or a file of structures with labels.",
             show_default=False,
         ),
     ],
     split: Annotated[
-        Split | None, typer.Option(help="Which part of a training config's data; by default the test part.")
+        Split | None, typer.Option(help="The part of a training config's data; by default the test part.")
     ] = None,
     units: Annotated[str | None, typer.Option(help="Unit of energy of a file of structures: eV, kcal/mol, ...")] = None,
     length: Annotated[str | None, typer.Option(help="Unit of length of a file of structures; by default Å.")] = None,
     energy: Annotated[
-        Meaning | None, typer.Option(help="What energies of a file of structures are relative to.")
+        Meaning | None, typer.Option(help="The reference of the energies in a file of structures.")
     ] = None,
     labels: Annotated[
         str | None,
@@ -67,36 +67,38 @@ def evaluate(
     ] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option(help="Under which name a file of structures has a label: energy=REF_energy. Repeatable."),
+        typer.Option(help="The name of a label in a file of structures: energy=REF_energy. Repeatable."),
     ] = None,
     stress: Annotated[
         list[str] | None,
         typer.Option(
-            help="What stresses of a file of structures mean, as in `data.stress` of a training config: unit=GPa, "
+            help="Conventions of stresses in a file of structures, as in `data.stress` of a training config: unit=GPa, "
             "sign=compressive, 'order=xx yy zz xy yz xz', kind=virial. Repeatable."
         ),
     ] = None,
-    group: Annotated[str | None, typer.Option(help="Sum errors up by what the file says under this key too.")] = None,
-    group_pattern: Annotated[
-        str | None, typer.Option(help="A regular expression; its first parenthesis in the key's value is the group.")
+    group: Annotated[
+        str | None,
+        typer.Option(help="Also print the errors of each group of structures with the same value of this key."),
     ] = None,
-    free_atoms: Annotated[
-        bool, typer.Option("--free-atoms", help="Leave fixed atoms out of errors of forces.")
-    ] = False,
-    batch_atoms: Annotated[int, typer.Option(min=1, help="How many atoms are predicted together.")] = 512,
-    device: Annotated[str, typer.Option(help="Where to compute: cpu, cuda, ...")] = "cpu",
+    group_pattern: Annotated[
+        str | None,
+        typer.Option(help="A regular expression, whose first parenthesis, matched with the value, is the group."),
+    ] = None,
+    free_atoms: Annotated[bool, typer.Option("--free-atoms", help="Omit fixed atoms from errors of forces.")] = False,
+    batch_atoms: Annotated[int, typer.Option(min=1, help="Number of atoms that are predicted together.")] = 512,
+    device: Annotated[str, typer.Option(help="The device: cpu, cuda, ...")] = "cpu",
     output: Annotated[
         Path | None, typer.Option(help="Write summary.json and predictions.csv into this folder.")
     ] = None,
-    atoms: Annotated[bool, typer.Option("--atoms", help="Write the forces of every atom too, as atoms.csv.")] = False,
-    plot: Annotated[bool, typer.Option("--plot", help="Draw predictions against labels too, as parity.png.")] = False,
+    atoms: Annotated[bool, typer.Option("--atoms", help="Also write the forces of every atom to atoms.csv.")] = False,
+    plot: Annotated[bool, typer.Option("--plot", help="Also draw predictions against labels as parity.png.")] = False,
     allow_overlap: Annotated[
         bool,
-        typer.Option("--allow-overlap", help="Evaluate even structures that the model was trained or validated on."),
+        typer.Option("--allow-overlap", help="Also evaluate structures that the model was trained or validated on."),
     ] = False,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Compare predictions with labels: errors of energies, forces and stresses; in tables, files and a plot."""
+    """Compute errors of predicted energies, forces and stresses, as tables, files and a plot."""
     from gemnet_blocks.data.batching import BatchOptions
     from gemnet_blocks.evaluation.evaluate import evaluate as run
     from gemnet_blocks.evaluation.report import parts_table, summary_table, write_report
@@ -105,7 +107,7 @@ def evaluate(
 
     described = _Described(units, length, None if energy is None else energy.value, labels, key or [], stress or [])
     if group_pattern is not None and group is None:
-        raise SpecError("--group-pattern needs a key whose values it is matched with: give --group KEY")
+        raise SpecError("--group-pattern needs the key whose values it matches: give --group KEY")
     if (plot or atoms) and output is None:
         raise SpecError("--plot and --atoms need a folder to write to: give --output FOLDER")
     if output is not None and output.exists() and not output.is_dir():
@@ -115,30 +117,31 @@ def evaluate(
     if output is not None:
         context.with_resource(only_writer_to_folder(output, "--output"))
     if allow_imports:
-        search_beside(data)  # a config, beside which its model's own parts are
+        search_beside(data)  # custom components may be in the folder of a config
     potential = load_potential(model, device=device, allow_imports=allow_imports)
     allowed: bool | Literal["validation"] = allow_overlap
+    overlap: Overlap | None = None
     if data.suffix in (".yaml", ".yml"):
         if given := described.given():
-            raise SpecError(f"{data}: {given} is for files of structures: the `data` of a training config say this")
+            raise SpecError(f"{data}: {given} is only for files of structures: change `data` of the training config")
         dataset, meaning = _of_config(data, split or Split.test, allow_imports)
-        # who asks for a part by name wants its errors
+        # a part that the user names is evaluated even if the model was trained on it
         allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
         if split is not None:
-            raise SpecError(f"{data}: --split is for training configs: all structures of a file are evaluated")
-        dataset, meaning = _of_file(data, described)
+            raise SpecError(f"{data}: --split is only for training configs: all structures of a file are evaluated")
+        dataset, meaning, overlap = _of_file(data, described, potential.frames)
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
-            f"{model} predicts {potential.meaning} energies and those of {data} are {meaning} energies: they cannot be "
-            "compared"
+            f"expected {potential.meaning} energies, which {model} predicts, found {meaning} energies in {data}: they "
+            "cannot be compared"
         )
     predicted = {"energy"} | ({"forces"} if potential.model.forces is not None else set())
     predicted |= {"stress"} if potential.has_stress else set()
     if not dataset.labels & predicted:
         raise SpecError(
-            f"{data}: has no labels of what {model} predicts, which is {', '.join(sorted(predicted))}: name "
-            "others with --labels"
+            f"{data}: expected labels of {', '.join(sorted(predicted))}, which {model} predicts, found "
+            f"{', '.join(sorted(dataset.labels))}: name other labels with --labels"
         )
     print(f"evaluating {model} on {len(dataset):,} structures", flush=True)
     evaluation = run(
@@ -150,6 +153,7 @@ def evaluate(
         keep_atoms=plot or atoms,
         progress=True,
         allow_overlap=allowed,
+        overlap=overlap,
     )
     about = {"model": str(model), "data": str(data)}
     written = [] if output is None else write_report(evaluation, output, about, plot, atoms)
@@ -172,10 +176,9 @@ def _groups(dataset: LabelledDataset, key: str, pattern: str | None) -> list[str
 
 
 def _print_overlap(overlap: Overlap | None) -> None:
-    """Say how many structures the model has seen before."""
     text = (
-        "The model file does not record its training structures, so that an overlap with the evaluated structures "
-        "cannot be checked."
+        "The model file has no record of its training structures: an overlap with the evaluated structures cannot be "
+        "checked."
         if overlap is None
         else f"{overlap}. {overlap.limits}."
     )
@@ -184,7 +187,7 @@ def _print_overlap(overlap: Overlap | None) -> None:
 
 
 def _of_config(path: Path, split: Split, allow_imports: bool) -> tuple[LabelledDataset, str]:
-    """A part of the data that a training config names, and what their energies mean."""
+    """A part of the data of a training config, and the reference of its energies."""
     from gemnet_blocks.data.opening import open_data
     from gemnet_blocks.training.config_file import load_config
 
@@ -199,7 +202,7 @@ def _of_config(path: Path, split: Split, allow_imports: bool) -> tuple[LabelledD
 
 @dataclass(frozen=True, slots=True)
 class _Described:
-    """The options that say what the numbers in a file of structures mean, as they were given."""
+    """The options that describe the numbers in a file of structures."""
 
     units: str | None
     length: str | None
@@ -209,14 +212,14 @@ class _Described:
     stress: Sequence[str]
 
     def given(self) -> str:
-        """The first option that was given; empty if none was."""
+        """The first option that the user gave; empty if none."""
         return next((f"--{field.name}" for field in fields(self) if getattr(self, field.name)), "")
 
     def options(self, path: Path) -> DataOptions:
-        """The same as data options.
+        """Convert to data options.
 
         Raises:
-            SpecError: an option is missing, or has another value than it may have; names it.
+            SpecError: an option is missing, or has a wrong value; names it.
         """
         from pydantic import ValidationError
 
@@ -225,8 +228,8 @@ class _Described:
 
         if self.units is None or self.energy is None:
             raise SpecError(
-                f"{path}: say what its numbers mean, which is never guessed: --units eV (or kcal/mol, ...) and "
-                "--energy total (or adsorption, atomisation)"
+                f"{path}: give the unit and the reference of its energies, which are never guessed: --units eV (or "
+                "kcal/mol, ...) and --energy total (or adsorption, atomisation)"
             )
         data = {
             "files": [str(path)],
@@ -246,25 +249,30 @@ class _Described:
 
 
 _OPTIONS = {("units", "length"): "length", ("units",): "units", ("keys",): "key"}
-"""The options that set fields of the data options of another name."""
+"""Options of the command line whose data options have other names."""
 
 
 def _named(problem: Problem) -> str:
-    """A problem of the data options in the words of the command line."""
+    """A problem of the data options as a problem of the command line."""
     route = problem.route
     option = _OPTIONS.get(route[:2]) or _OPTIONS.get(route[:1]) or route[0]
     inside = f" {route[1]}" if option in ("key", "stress") and len(route) > 1 else ""
     return f"--{option}{inside}: {problem.message}"
 
 
-def _of_file(path: Path, described: _Described) -> tuple[LabelledDataset, str]:
-    """The structures of a file, and what their energies mean."""
-    from gemnet_blocks.data.leakage import survey
+def _of_file(
+    path: Path, described: _Described, frames: TrainedFrames | None
+) -> tuple[LabelledDataset, str, Overlap | None]:
+    """The structures of a file, the reference of their energies, and their overlap with the training of a model."""
+    from gemnet_blocks.data.leakage import summarize
     from gemnet_blocks.data.opening import open_files
+    from gemnet_blocks.data.trained_frames import OverlapCounter
 
     if other := mistaken(path, "a file of structures"):
         raise SpecError(f"{path}: expected a training config or structures, but this {other}")
     options = described.options(path)
     dataset = open_files([str(path)], options, Path(), charged="warn")
-    print(f"{path}: {survey(dataset, range(len(dataset))).line()}")
-    return dataset, options.energy
+    counter = None if frames is None else OverlapCounter(frames, dataset)
+    summary = summarize(dataset, range(len(dataset)), None if counter is None else counter.add)
+    print(f"{path}: {summary.line()}")
+    return dataset, options.energy, None if counter is None else counter.overlap()

@@ -1,4 +1,4 @@
-"""Commands that need a spec only: `summary`, `predict`, `estimate` and `profile`."""
+"""Commands for the model of a spec: `summary`, `predict`, `estimate` and `profile`."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def summary(
     execution: ExecutionAssignments = None,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Print the model of a spec as a table: parameters of each layer, what it reads and writes."""
+    """Print the layers of a model: their parameters, and the data that they read and write."""
     print_summary(build_model(spec, assignments, execution, seed=0, initial_values=False, allow_imports=allow_imports))
 
 
@@ -50,7 +50,8 @@ def predict(
     index: Index = ":",
     default_tag: DefaultTag = None,
     output: Annotated[
-        Path | None, typer.Option(help="Write the structures with energies and forces here, such as predicted.xyz.")
+        Path | None,
+        typer.Option(help="Write the structures with energies and forces to this file, such as predicted.xyz."),
     ] = None,
     allow_imports: AllowImports = False,
 ) -> None:
@@ -63,7 +64,7 @@ def predict(
         output_format(output, several=len(frames) > 1, results=True)
     model = build_model(spec, assignments, execution, seed, weights is None, allow_imports)
     if weights is None:
-        console.print(f"initial weights (seed {seed}): energies and forces mean nothing", style="yellow")
+        console.print(f"initial weights (seed {seed}): energies and forces are meaningless", style="yellow")
     else:
         load_weights(model, weights)
     predicted = predictions(model, frames)
@@ -84,14 +85,14 @@ def estimate(
     default_tag: DefaultTag = None,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Find operations and memory of each part without computing them, for the structures as one batch."""
+    """Estimate operations and memory of each part, without a prediction, for the structures as one batch."""
     batch = batch_of(structures, index, default_tag)
     model = build_model(spec, assignments, execution, seed=0, initial_values=False, allow_imports=allow_imports)
     found = model.estimate(batch, task.value)
     print_costs(found)
     if model.memory_budget is not None:
         within = found.peak_bytes <= model.memory_budget
-        then = "everything is kept" if within else "intermediate results will be made anew instead of being kept"
+        then = "intermediate results are " + ("stored" if within else "recomputed instead of stored")
         console.print(f"{'within' if within else 'above'} the memory budget: {then}")
 
 
@@ -103,8 +104,8 @@ def profile(
     task: TaskOption = TaskName.predict,
     index: Index = ":",
     default_tag: DefaultTag = None,
-    repeats: Annotated[int, typer.Option(min=1, help="How many runs are timed; the fastest counts.")] = 3,
-    plot: Annotated[Path | None, typer.Option(help="Draw seconds and memory as bars into this picture.")] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Number of timed predictions, of which the fastest counts.")] = 3,
+    plot: Annotated[Path | None, typer.Option(help="Draw seconds and memory as bars to this picture.")] = None,
     allow_imports: AllowImports = False,
 ) -> None:
     """Measure seconds, operations and memory of each part, for the structures as one batch."""

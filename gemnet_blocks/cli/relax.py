@@ -15,7 +15,7 @@ from gemnet_blocks.util.locks import only_writer_of_file
 
 
 class OptimizerChoice(str, Enum):
-    """ASE's optimisers."""
+    """Optimizers of ASE."""
 
     fire = "fire"
     lbfgs = "lbfgs"
@@ -33,31 +33,32 @@ def relax(
     context: typer.Context,
     model: Annotated[Path, typer.Argument(help="A model file.", show_default=False)],
     structure: StructuresPath,
-    fmax: Annotated[float, typer.Option(min=0, help="Converged when no force is larger, in eV/Å.")] = 0.05,
-    steps: Annotated[int, typer.Option(min=0, help="How many steps to take at most.")] = 500,
+    fmax: Annotated[float, typer.Option(min=0, help="Largest force at convergence in eV/Å.")] = 0.05,
+    steps: Annotated[int, typer.Option(min=0, help="Maximum number of steps.")] = 500,
     cell: Annotated[
-        bool, typer.Option("--cell", help="Relax the cell too; needs a model with gradient forces.")
+        bool, typer.Option("--cell", help="Also relax the cell, which needs a model with gradient forces.")
     ] = False,
-    optimizer: Annotated[OptimizerChoice, typer.Option(help="Which of ASE's optimisers.")] = OptimizerChoice.fire,
+    optimizer: Annotated[OptimizerChoice, typer.Option(help="The optimizer of ASE.")] = OptimizerChoice.fire,
     output: Annotated[
         Path | None,
-        typer.Option(help="The relaxed structure, in the format of its name; by default STRUCTURE-relaxed.xyz here."),
+        typer.Option(
+            help="The file of the relaxed structure, whose ending determines the format; by default "
+            "STRUCTURE-relaxed.xyz."
+        ),
     ] = None,
     trajectory: Annotated[
-        Path | None, typer.Option(help="Write all steps into this file too, such as steps.xyz.")
+        Path | None, typer.Option(help="Also write all steps to this file, such as steps.xyz.")
     ] = None,
-    index: Annotated[str, typer.Option(help="Which frame of the file.")] = "-1",
+    index: Annotated[str, typer.Option(help="Frame of the file.")] = "-1",
     default_tag: DefaultTag = None,
     dtype: Annotated[
         TypeChoice | None, typer.Option(help="The floating-point type of the weights; by default the file's.")
     ] = None,
-    device: Annotated[str | None, typer.Option(help="Where to compute, such as cuda; by default the CPU.")] = None,
-    allow_coinciding: Annotated[
-        bool, typer.Option("--allow-coinciding", help="Relax even where atoms are at the same place.")
-    ] = False,
+    device: Annotated[str | None, typer.Option(help="The device, such as cuda; by default the CPU.")] = None,
+    allow_coinciding: Annotated[bool, typer.Option("--allow-coinciding", help="Relax even if atoms coincide.")] = False,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Relax a structure with a trained potential. Stopped by Ctrl-C, it writes what it has."""
+    """Relax a structure with a trained potential. If interrupted, the last step is written."""
     import torch
 
     from gemnet_blocks.calculator.ase import GemNetCalculator

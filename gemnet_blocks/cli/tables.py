@@ -1,4 +1,4 @@
-"""What commands print: models and predictions as tables."""
+"""Tables that commands print: layers, costs, predictions and relaxation steps."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ if TYPE_CHECKING:
 
 console = plain_console()
 if not console.is_terminal:
-    console = plain_console(width=150)  # files and pipes have no width of their own
+    console = plain_console(width=150)  # files and pipes have no width
 
 
 def print_written(*paths: Path) -> None:
-    """Print which files were written, on one line however long their names are."""
+    """Print the written files on one line."""
     console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
 
 
 def print_differences(results: StudyResults) -> None:
-    """Print the differences of a study's variants from its base, with intervals, in the primary metric."""
+    """Print the differences of a study's variants from its base in the primary metric, with confidence intervals."""
     from gemnet_blocks.ablation.report.tables import differences_table
 
     found = differences_table(results, results.primary_metric)
@@ -55,7 +55,7 @@ def print_differences(results: StudyResults) -> None:
 
 
 def print_summary(model: GemNet) -> None:
-    """Print the layers of a model, and how they are computed."""
+    """Print the layers of a model, and the methods by which they are computed."""
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     for column, right in (
         ("part", False),
@@ -80,7 +80,7 @@ def print_summary(model: GemNet) -> None:
     table.add_row("total", "", "", "", f"{sum(row.parameters for row in rows):,}", "", "")
     console.print(table)
     plan = Table(box=SIMPLE_HEAD, header_style="bold")
-    plan.add_column("how it is computed")
+    plan.add_column("computation")
     plan.add_column("")
     for name, choice in execution(model).items():
         plan.add_row(name, choice)
@@ -88,7 +88,7 @@ def print_summary(model: GemNet) -> None:
 
 
 def print_costs(costs: Estimate | Profile) -> None:
-    """Print what the parts of a model cost: seconds where they were measured, operations and memory."""
+    """Print the cost of each part of a model: operations, memory and, if measured, seconds."""
     measured = isinstance(costs, Profile)
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     table.add_column("part")
@@ -109,12 +109,14 @@ def print_costs(costs: Estimate | Profile) -> None:
     counts = {name: f"{count:,}" for name, count in costs.counts.items()}
     console.print(Columns([_two_columns("in the batch", counts), table], padding=(0, 4)))
     console.print(
-        f"task: {costs.task}. GFLOP: products of matrices. MB: tensors besides {costs.weight_bytes / 1e6:,.1f} MB of "
-        "weights; in use while a part is computed, and what each part holds when most is in use.",
+        f"task: {costs.task}. GFLOP: matrix products. MB: tensors besides {costs.weight_bytes / 1e6:,.1f} MB of "
+        "weights; in use while a part is computed, and held by each part at the peak.",
         highlight=False,
     )
     if costs.task == "train":
-        console.print(f"An Adam optimiser holds {2 * costs.weight_bytes / 1e6:,.1f} MB besides.", highlight=False)
+        console.print(
+            f"The state of an Adam optimizer needs another {2 * costs.weight_bytes / 1e6:,.1f} MB.", highlight=False
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +124,8 @@ class Predictions:
     """The predictions of a model for frames of a file.
 
     Attributes:
-        frames: copies that carry energies and forces.
-        tables: the results, and what they took, to be printed.
+        frames: copies of the frames with energies and forces.
+        tables: tables of the results, their duration and their counts.
     """
 
     frames: list[Atoms]
@@ -139,7 +141,7 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
     """Predict frames one after another.
 
     Raises:
-        StructureError: names the first frame that cannot be computed; nothing is computed then.
+        StructureError: a frame cannot be computed; names it before anything is computed.
     """
     from ase.calculators.singlepoint import SinglePointCalculator
 
@@ -182,7 +184,7 @@ def _two_columns(label: str, values: dict[str, str]) -> Table:
 
 
 def _number(value: float, digits: int) -> str:
-    """With so many digits; empty for nothing at all."""
+    """Format a number; empty for zero."""
     return f"{value:,.{digits}f}" if value else ""
 
 
@@ -196,11 +198,11 @@ _SHOWN = 12
 
 @final
 class StepsTable:
-    """Shows the last steps while there are more to come, in log files as lines, and all of them at the end.
+    """Shows the last steps during a relaxation, or lines in log files, and all steps at the end.
 
     Args:
-        meaning: what energies are relative to.
-        cell: whether there are stresses.
+        meaning: the reference of the energies.
+        cell: whether the cell is relaxed, so that steps have stresses.
     """
 
     def __init__(self, meaning: str, cell: bool) -> None:

@@ -19,32 +19,37 @@ def train(
         typer.Option("--set", help="Change the config: path=value, such as training.steps=100. Repeatable."),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(help="The folder for all results, instead of the config's.", show_default=False)
+        Path | None,
+        typer.Option(help="The folder of all results, instead of the folder in the config.", show_default=False),
     ] = None,
     resume: Annotated[
         bool | None,
         typer.Option(
             "--resume/--new",
-            help="--resume: there must be a checkpoint to go on from. --new: there must be none. "
-            "By default a run goes on where its output folder has a checkpoint of the same config.",
+            help="--resume: a checkpoint must exist. --new: no checkpoint may exist. By default a run resumes if its "
+            "output folder has a checkpoint of the same config.",
             show_default=False,
         ),
     ] = None,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Train a potential. Stopped by Ctrl-C or anything else, the same command goes on where it was."""
+    """Train a potential. If interrupted, run the same command again to resume."""
     from gemnet_blocks.cli.tables import console, print_written
     from gemnet_blocks.spec.resolve import parse_assignment
     from gemnet_blocks.training import Interrupted, load_config
     from gemnet_blocks.training import train as run
     from gemnet_blocks.training.distributed import Processes
+    from gemnet_blocks.util.allocator import return_freed_memory
 
     first = Processes.of_environment().rank == 0
     if first:
         print(f"training {config}: reading the data, then fitting references and scale factors", flush=True)
     try:
         changes = dict(map(parse_assignment, assignments or []))
-        model = run(load_config(config, changes, allow_imports=allow_imports), output, resume)
+        loaded = load_config(config, changes, allow_imports=allow_imports)
+        if loaded.training.execution.memory_budget is not None:
+            return_freed_memory()
+        model = run(loaded, output, resume)
     except Interrupted as stopped:
         if first:
             console.print(str(stopped), soft_wrap=True)
@@ -55,7 +60,7 @@ def train(
 
 
 def _closing_table(model: Path) -> Table:
-    """The validation errors of the best model, the time, and the files of a run."""
+    """The validation errors of the best model, and duration and files of the run."""
     from gemnet_blocks.potential.model_file import read_model_file
     from gemnet_blocks.training.logs import with_units
     from gemnet_blocks.util.progress_lines import clock

@@ -1,4 +1,4 @@
-"""Which structures make a batch: budgets, the order of an epoch, shares of several processes, and loading."""
+"""Batches within a budget of structures, atoms or edges, shared by several processes, and their loading."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.options import Options
 
 Budget = Annotated[int, Field(ge=1)]
-"""How much one batch may hold."""
+"""The size of a batch."""
 
 Costs = npt.NDArray[np.int64]
 
 
 class BatchOptions(Options):
-    """How much one batch holds, on each process: exactly one of the three. A structure that exceeds a budget on its
-    own is a batch of its own."""
+    """The size of a batch on each process: exactly one of the three fields. A structure that alone exceeds the budget
+    becomes a batch of one structure."""
 
     structures: Budget | None = None
-    """So many structures."""
+    """The number of structures in a batch. Typical: 4 to 32."""
     atoms: Budget | None = None
-    """As many structures as have at most so many atoms together."""
+    """Maximum number of atoms in a batch. Prefer it to `structures` if structures differ much in size."""
     edges: Budget | None = None
-    """As many structures as have at most so many edges together: ordered pairs within the model's main cutoff."""
+    """Maximum number of edges in a batch: ordered pairs of atoms within the main cutoff of the model. Memory and time
+    are proportional to it."""
 
     @model_validator(mode="after")
     def _exactly_one(self) -> BatchOptions:
@@ -45,18 +46,14 @@ class BatchOptions(Options):
 
     @property
     def budget(self) -> int:
-        """The number that is given."""
+        """The value of the given field."""
         return self.structures or self.atoms or self.edges or 0
 
     def costs(self, dataset: LabelledDataset, edge_counts: Costs | None = None) -> Costs:
-        """What each structure takes of the budget.
-
-        Args:
-            dataset: the structures.
-            edge_counts: see `gemnet_blocks.data.neighbor_cache.edge_counts`; needed for a budget of edges.
+        """Compute the share of the budget that each structure of a dataset uses.
 
         Raises:
-            ValueError: edges are budgeted and not counted.
+            ValueError: a budget of edges needs `edge_counts`, the number of edges of each structure.
         """
         if self.structures is not None:
             return np.ones(len(dataset), dtype=np.int64)
@@ -69,28 +66,27 @@ class BatchOptions(Options):
 
 @final
 class BudgetSampler(Sampler[list[int]]):
-    """The batches of an epoch as lists of indices; a function of its arguments and the epoch alone.
+    """The batches of an epoch as lists of indices, which depend on the arguments and the epoch only.
 
-    Structures are taken in the order of a permutation drawn from (seed, epoch), or in their own order, and a batch ends
-    where the next structure would exceed the budget. With `world` processes, one step takes the next `world` batches,
-    one for each process; so with a budget of structures, all processes together see in each step what a single process
-    with `world` times the budget sees.
+    Structures are taken in the order of a permutation drawn from (seed, epoch), or in the order of the dataset, and a
+    batch ends if the next structure would exceed the budget. With `world` processes, each step takes the next `world`
+    batches, one per process: with a budget of structures, a step of all processes equals a step of a single process
+    with `world` times the budget.
 
-    With `even`, for training, every process has equally many batches, and each is as full as the budget allows: what is
-    left over at the end of an epoch, at most one step's worth, is left out, as another permutation brings it. Where
-    there is less than one step's worth in all, it is shared out. Without `even`, for evaluation, nothing is left out,
-    and processes may differ by one batch.
+    With `even`, for training, all processes have equally many full batches; the remainder of an epoch, less than one
+    step, is omitted, since the next permutation contains it. A dataset smaller than one step is divided among the
+    processes. Without `even`, for evaluation, no structure is omitted, and processes may differ by one batch.
 
     Args:
-        costs: what each structure takes of the budget.
-        budget: how much one batch of one process holds.
-        seed: of the permutations; None: structures in their own order.
-        rank: this process, from 0.
+        costs: the share of the budget that each structure uses.
+        budget: the size of one batch of one process.
+        seed: seed of the permutations; None keeps the order of the dataset.
+        rank: the number of this process, from 0.
         world: the number of processes.
-        even: see above; by default, whether there is a seed.
+        even: see above; None: True if there is a seed.
 
     Raises:
-        ValueError: numbers that make no sense.
+        ValueError: the budget is not positive, or the rank is not below `world`.
         SpecError: fewer structures than processes to train on.
     """
 
@@ -104,7 +100,9 @@ class BudgetSampler(Sampler[list[int]]):
         even: bool | None = None,
     ) -> None:
         if budget < 1 or world < 1 or not 0 <= rank < world:
-            raise ValueError(f"a budget of {budget} for process {rank} of {world} makes no sense")
+            raise ValueError(
+                f"expected a positive budget and a rank below {world}, got budget {budget} and rank {rank}"
+            )
         self.costs, self.budget = np.asarray(costs, dtype=np.int64), budget
         self.seed, self.rank, self.world = seed, rank, world
         self.even = seed is not None if even is None else even
@@ -123,25 +121,20 @@ class BudgetSampler(Sampler[list[int]]):
         world: int = 1,
         edge_counts: Costs | None = None,
     ) -> BudgetSampler:
-        """The batches of a dataset; warns of structures that exceed the budget on their own."""
+        """The batches of a dataset; warns of structures that alone exceed the budget."""
         costs = options.costs(dataset, edge_counts)
         large = np.flatnonzero(costs > options.budget)
         if len(large):
             unit = "atoms" if options.atoms is not None else "edges"
             warnings.warn(
-                f"{len(large)} structures exceed the budget of {options.budget} {unit} and are batches of their own, "
-                f"the first one being {dataset.place(int(large[0]))} with {int(costs[large[0]])} {unit}",
+                f"{len(large)} structures exceed the budget of {options.budget} {unit} and become batches of one "
+                f"structure; the first is {dataset.place(int(large[0]))} with {int(costs[large[0]])} {unit}",
                 stacklevel=2,
             )
         return cls(costs, options.budget, seed, rank, world)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose what iteration goes through.
-
-        Args:
-            epoch: its number, from 0.
-            start: how many batches of it are skipped, to resume in its midst.
-        """
+        """Choose the epoch of the next iteration, counted from 0, and the number of its batches to skip on resuming."""
         self.epoch, self.start = epoch, start
 
     def batches(self, epoch: int) -> list[list[int]]:
@@ -157,7 +150,6 @@ class BudgetSampler(Sampler[list[int]]):
         return max(0, len(self.batches(self.epoch)) - self.start)
 
     def _packed(self, epoch: int) -> list[list[int]]:
-        """The batches of all processes, in order."""
         count = len(self.costs)
         order = np.arange(count) if self.seed is None else np.random.default_rng((self.seed, epoch)).permutation(count)
         batches: list[list[int]] = []
@@ -176,22 +168,22 @@ class BudgetSampler(Sampler[list[int]]):
             return batches[self.rank :: self.world]
         whole = batches[:-1] if self._is_short(batches) else batches
         steps = len(whole) // self.world
-        if steps == 0:  # less than one step's worth in all
+        if steps == 0:  # the dataset is smaller than one step
             everything = [index for batch in batches for index in batch]
             return [[int(index) for index in np.array_split(np.array(everything), self.world)[self.rank]]]
         return whole[self.rank : steps * self.world : self.world]
 
     def _is_short(self, batches: list[list[int]]) -> bool:
-        """Whether the last batch ends because nothing is left."""
+        """Whether the last batch ends with the dataset instead of the budget."""
         return bool(batches) and int(self.costs[batches[-1]].sum()) < self.budget
 
 
 class _Batches(DataLoader[LabelledStructures]):
-    """A data loader that raises the errors of worker processes as they are, without the workers' tracebacks."""
+    """A data loader that raises the errors of worker processes without the workers' tracebacks."""
 
     def __iter__(self) -> Iterator[Any]:  # type: ignore[override]
         try:
-            with torch.device("cpu"):  # where torch draws a seed that it reads at once
+            with torch.device("cpu"):  # torch draws a seed here and reads it at once
                 batches = super().__iter__()
             yield from batches
         except StructureError as error:
@@ -202,15 +194,15 @@ class _Batches(DataLoader[LabelledStructures]):
 def loader(
     dataset: LabelledDataset, sampler: BudgetSampler, workers: int = 0, pin_memory: bool = False
 ) -> DataLoader[Any]:
-    """Batches of labelled structures, read by worker processes.
+    """Make a loader of the batches that a sampler chooses.
+
+    Iterating raises a StructureError if a structure cannot be read.
 
     Args:
         dataset: the structures.
-        sampler: which of them make a batch; `sampler.set_epoch` before each pass.
-        workers: how many processes read ahead; 0: this one reads.
-        pin_memory: whether batches are put where a GPU copies from without waiting.
-
-    Iterating raises a StructureError where a structure cannot be read.
+        sampler: chooses the batches; call `sampler.set_epoch` before each pass.
+        workers: the number of processes that read ahead; 0: this process reads.
+        pin_memory: whether batches are copied to page-locked memory, from which a GPU copies asynchronously.
     """
     return _Batches(
         dataset,
@@ -220,15 +212,15 @@ def loader(
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
         worker_init_fn=_leave_signals_to_the_main_process,
-        # seeds that nobody uses must not be drawn from the generator that a run saves and goes on with
+        # unused seeds must not be drawn from the generator whose state a run saves
         generator=torch.Generator("cpu"),
     )
 
 
 def _leave_signals_to_the_main_process(_: int) -> None:
-    """Ctrl-C and schedulers reach all processes; a worker that ends at once would take the main process with it.
+    """Ignore the signals by which Ctrl-C and schedulers stop all processes: the main process fails if a worker ends.
 
-    SIGTERM stays as it is: by it the main process ends workers.
+    SIGTERM is not ignored, since the main process ends workers by it.
     """
     for name in ("SIGINT", "SIGHUP", "SIGUSR1"):
         if hasattr(signal, name):

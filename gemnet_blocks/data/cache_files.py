@@ -1,4 +1,4 @@
-"""Caches on disk: tensors in files that hold nothing but numbers, written whole or not at all."""
+"""Caches on disk: files of tensors that are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _CHECKSUM = "checksum"
 
 
 def save_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors to a file, which appears when it is complete; folders are made.
+    """Write tensors to a file, which appears when it is complete, and create its folders.
 
-    Several processes may write the same file at once: each writes one of its own, and the last one to finish stays.
+    Several processes may write the same file at once: the last one to finish determines its content.
 
     Raises:
         SpecError: the file cannot be written.
@@ -36,12 +36,12 @@ def save_arrays(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def load_arrays(path: Path) -> dict[str, Tensor] | None:
-    """What `save_arrays` wrote; None where there is no such file, or anything else in it.
+    """Read what `save_arrays` wrote; None if the file is missing or damaged.
 
-    A disk that was full or lost power leaves files of any content; what they hold is compared with a checksum.
+    A checksum detects files that a full disk or a power failure damaged.
 
     Raises:
-        SpecError: the file is there and cannot be read.
+        SpecError: the file exists and cannot be read.
     """
     try:
         content = path.read_bytes()
@@ -59,7 +59,7 @@ def load_arrays(path: Path) -> dict[str, Tensor] | None:
 
 
 def structure_hash(structures: Structures) -> bytes:
-    """A name of the atoms and cells of structures on the CPU, to the last bit."""
+    """Hash the atoms and cells of structures on the CPU, to the last bit."""
     parts = [structures.numbers, structures.positions.double(), structures.cells.double(), structures.periodic]
     digest = hashlib.sha256()
     for part in parts:

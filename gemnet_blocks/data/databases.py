@@ -1,4 +1,4 @@
-"""Frames from ASE databases: SQLite (.db) and LMDB (.aselmdb, as OMat24 and other sets of fairchem have)."""
+"""Frames from databases: ASE's in SQLite (.db) and LMDB (.aselmdb, as OMat24), and Open Catalyst's LMDBs (.lmdb)."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ from gemnet_blocks.data.readers import atoms_of_row, frame_of
 from gemnet_blocks.data.restricted_pickle import Held, RefusedPickleError, Shell, load_restricted, plain
 from gemnet_blocks.errors import StructureError, told
 
-_BYTES_AT_MOST = 2**30
-"""An entry that unpacks to more is taken for a trap."""
+_MAX_BYTES = 2**30
+"""Maximum size of a decompressed entry; a larger entry is treated as malicious."""
 
 
 def unpacked(content: bytes) -> bytes:
-    """An entry that zlib has compressed.
+    """Decompress an entry with zlib.
 
     Raises:
-        ValueError: it cannot be decompressed, or not to anything of a sensible size.
+        ValueError: the entry cannot be decompressed, or is larger than 1 GiB.
     """
     reader = zlib.decompressobj()
     try:
-        whole = reader.decompress(content, _BYTES_AT_MOST)
+        whole = reader.decompress(content, _MAX_BYTES)
     except zlib.error as error:
         raise ValueError(f"it cannot be decompressed: {error}") from None
     if reader.unconsumed_tail:
-        raise ValueError(f"it unpacks to more than {_BYTES_AT_MOST} bytes")
+        raise ValueError(f"it unpacks to more than {_MAX_BYTES} bytes")
     return whole
 
 
 class _Opened:
-    """An LMDB environment, which closes itself when nobody uses it any more."""
+    """An LMDB environment, which closes itself when the last reference is gone."""
 
     def __init__(self, environment: Any) -> None:
         self.environment, self.process = environment, os.getpid()
 
 
 _OPEN: WeakValueDictionary[Path, _Opened] = WeakValueDictionary()
-"""What is open now: a process can open an LMDB only once."""
+"""The open environments: a process can open an LMDB only once."""
 
 
 @final
 class LmdbHandle:
-    """An LMDB of a single file, which each process opens when it first needs it, and all users in it share.
+    """An LMDB in a single file, which each process opens at the first access and shares among its handles.
 
-    It can be copied to worker processes, by forking or pickling: they open the file themselves.
+    Worker processes may receive a copy, by forking or pickling: they open the file themselves.
 
     Args:
         path: the file.
-        name: what messages call it.
+        name: the file's name in messages.
     """
 
     def __init__(self, path: Path, name: str) -> None:
@@ -69,10 +69,10 @@ class LmdbHandle:
         return {**self.__dict__, "_mine": None}
 
     def get(self, key: str) -> bytes | None:
-        """The value of a key; None without one.
+        """The value of a key; None if the key is missing.
 
         Raises:
-            StructureError: it is no LMDB.
+            StructureError: the file is not an LMDB.
             ImportError: the package lmdb is not installed.
         """
         with self._environment().begin() as transaction:
@@ -84,7 +84,7 @@ class LmdbHandle:
         return int(self._environment().stat()["entries"])
 
     def numbered(self) -> list[int]:
-        """All keys that are whole numbers, ascending."""
+        """All keys that are integers, ascending."""
         with self._environment().begin() as transaction:
             keys = (bytes(key) for key in transaction.cursor().iternext(values=False))
             return sorted(int(key) for key in keys if key.isdigit())
@@ -93,7 +93,7 @@ class LmdbHandle:
         if self._mine is None or self._mine.process != os.getpid():
             opened = _OPEN.get(self._path)
             if opened is not None and opened.process != os.getpid():
-                opened.environment.close()  # this process was forked; of the parent's, it closes only its own copy
+                opened.environment.close()  # in a forked process, this closes only the copy of the parent's
                 opened = None
             self._mine = _OPEN[self._path] = opened or _Opened(self._open())
         return self._mine.environment
@@ -104,31 +104,31 @@ class LmdbHandle:
         except ImportError as error:
             raise ImportError("LMDBs need the package lmdb: pip install 'gemnet_blocks[data]'") from error
         try:
-            # without read-ahead, as frames are read in any order
+            # without read-ahead, since frames are read in random order
             environment = lmdb.open(str(self._path), subdir=False, readonly=True, lock=False, readahead=False)
         except lmdb.Error as error:
-            raise StructureError(f"{self._name}: is no LMDB that can be read: {error}") from None
-        # the file is mapped into memory: to read behind its end would end the process
+            raise StructureError(f"{self._name}: is not an LMDB, or is damaged: {error}") from None
+        # the file is mapped into memory: reading beyond its end would crash the process
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         size = self._path.stat().st_size
         if size < needed:
             environment.close()
-            raise StructureError(f"{self._name}: has {size} of its {needed} bytes: copy it again, whole")
+            raise StructureError(f"{self._name}: has {size} of its {needed} bytes: copy it again")
         return environment
 
 
 class DatabaseSource(FrameSource):
-    """The rows of one ASE database, in the order of their ids, read when they are needed.
+    """The rows of an ASE database in the order of their ids, read at each access.
 
-    Key-value pairs and data of a row are information that frames can be grouped by; labels may be among them.
+    Frames can be grouped by the key-value pairs and data of their rows, which may include labels.
 
     Args:
         path: the database.
         keys: other names of energy, forces and stress.
-        name: what messages call it.
+        name: the file's name in messages.
 
     Raises:
-        StructureError: it cannot be opened.
+        StructureError: the database cannot be opened.
     """
 
     streamed: ClassVar[bool] = True
@@ -141,24 +141,21 @@ class DatabaseSource(FrameSource):
         except (ImportError, StructureError):
             raise
         except Exception as error:  # backends raise anything
-            raise StructureError(f"{name}: is no ASE database that can be read: {error}") from error
+            raise StructureError(f"{name}: is not an ASE database, or is damaged: {error}") from error
 
     def __len__(self) -> int:
         return len(self._ids)
 
     @final
     def frame(self, index: int) -> Frame:
-        """Frame number `index`; its row's id is named in messages."""
         atoms, more = self._read(index)
         return frame_of(atoms, self._keys, more)
 
     @final
     def atoms(self, index: int) -> Any:
-        """Frame number `index` as ASE atoms."""
         return self._read(index)[0]
 
     def _read(self, index: int) -> tuple[Any, Mapping[str, Any]]:
-        """The atoms of a row, and its key-value pairs and data."""
         place = self.place(index)
         try:
             row = self._row(int(self._ids[index]))
@@ -170,7 +167,6 @@ class DatabaseSource(FrameSource):
             raise StructureError(f"{place}: the row cannot be read: {told(error)}") from error
 
     def place(self, index: int) -> str:
-        """What messages call a frame."""
         return f"{self.name}, frame {index} (row {int(self._ids[index])})"
 
     @abstractmethod
@@ -199,7 +195,7 @@ class SqliteSource(DatabaseSource):
     def _row(self, row_id: int) -> Any:
         from ase.db import connect
 
-        # it opens the file for each row, so that nothing is shared between processes
+        # opens the file for each row, so that processes share no connection
         return connect(str(self._path), type="db").get(id=row_id)
 
 
@@ -207,7 +203,7 @@ class SqliteSource(DatabaseSource):
 class AseLmdbSource(DatabaseSource):
     """An ASE database in an LMDB, in the format of the package ase-db-backends.
 
-    Rows are compressed JSON. They are read here, as that package cannot be used in forked worker processes.
+    Rows are compressed JSON. That package does not work in forked worker processes, so it is not used.
     """
 
     def _find_ids(self) -> npt.NDArray[np.int64]:
@@ -215,7 +211,7 @@ class AseLmdbSource(DatabaseSource):
         following = self._value("nextid")
         deleted = set(self._value("deleted_ids") or ())
         if (following or 1) - 1 - len(deleted) > self._handle.entries():
-            raise StructureError(f"{self.name}: says that it has more rows than it holds: copy it again")
+            raise StructureError(f"{self.name}: has fewer rows than it states: copy it again")
         return np.array([i for i in range(1, following or 1) if i not in deleted], dtype=np.int64)
 
     def _row(self, row_id: int) -> Any:
@@ -224,7 +220,7 @@ class AseLmdbSource(DatabaseSource):
 
         values = self._value(str(row_id))
         if values is None:
-            raise KeyError("there is no such row")
+            raise KeyError("the row is missing")
         results = {key: np.array(value) for key, value in values.items() if key in all_properties}
         return AtomsRow({**values, **results, "id": row_id})
 
@@ -244,24 +240,24 @@ LABELS: Mapping[str, tuple[str, ...]] = {
     "forces": ("forces", "force"),
     "stress": ("stress",),
 }
-"""The names of labels, of all versions of the format. `y` is an adsorption energy in OC20 and a total one in OC22."""
+"""Names of labels in all versions of the format. `y` is an adsorption energy in OC20 and a total energy in OC22."""
 
 _NO_LABELS = ("pos", "cell", "natoms", "atomic_numbers", "tags", "fixed", "pbc", "edge_index", "cell_offsets")
 
 
 @final
 class LmdbSource(FrameSource):
-    """One file of numbered frames, read when they are needed; PyTorch Geometric is not used.
+    """The numbered frames of one LMDB of Open Catalyst, read at each access without PyTorch Geometric.
 
-    A frame without `pbc` is periodic in all directions, as all frames of OC20 and OC22 are; one without a cell is not.
+    A frame without `pbc` is periodic in all directions, as all frames of OC20 and OC22 are, unless it has no cell.
 
     Args:
-        path: the LMDB, a file.
+        path: the file.
         keys: other names of energy, forces and stress.
-        name: what messages call it.
+        name: the file's name in messages.
 
     Raises:
-        StructureError: it is no LMDB.
+        StructureError: the file is not an LMDB.
         ImportError: the package lmdb is not installed.
     """
 
@@ -278,13 +274,12 @@ class LmdbSource(FrameSource):
         return self._length
 
     def frame(self, index: int) -> Frame:
-        """Frame number `index`."""
         number = self._indices[index] if self._indices is not None else index
         content = self._handle.get(str(number))
         if content is None:
-            raise StructureError(f"{self.place(index)}: there is no entry {number} in the LMDB")
+            raise StructureError(f"{self.place(index)}: there is no entry {number} in the LMDB: copy it again")
         try:
-            # some files compress each frame: that is zlib's first byte, and pickles begin with 0x80
+            # some files compress each frame: zlib's first byte is x, that of pickles 0x80
             loaded = load_restricted(unpacked(content) if content.startswith(b"x") else content)
         except ValueError as error:
             raise StructureError(f"{self.place(index)}: is refused: {error}") from None
@@ -292,13 +287,15 @@ class LmdbSource(FrameSource):
             return self._frame(loaded.attributes(), index)
         if isinstance(loaded, Mapping):
             return self._frame(plain(loaded), index)
-        raise StructureError(f"{self.place(index)}: holds {type(loaded).__name__}, no data object of Open Catalyst")
+        raise StructureError(
+            f"{self.place(index)}: expected a data object of Open Catalyst, found {type(loaded).__name__}"
+        )
 
     def _frame(self, values: Mapping[str, Any], index: int) -> Frame:
         for name in ("pos", "atomic_numbers"):
             if name not in values:
                 raise StructureError(
-                    f"{self.place(index)}: has no {name}, so it is no frame of S2EF: it has {', '.join(sorted(values))}"
+                    f"{self.place(index)}: expected a frame of S2EF with {name}, found {', '.join(sorted(values))}"
                 )
         place, fixed = self.place(index), values.get("fixed")
         cell = array_of(values.get("cell", np.zeros((3, 3))), "the cell", place)
@@ -320,7 +317,7 @@ class LmdbSource(FrameSource):
 
     def _find_length(self) -> int:
         content = self._handle.get("length")
-        if content is None:  # some files do not say: count
+        if content is None:  # some files do not state it
             self._indices = self._handle.numbered()
             return len(self._indices)
         try:
@@ -329,10 +326,9 @@ class LmdbSource(FrameSource):
             raise StructureError(f"{self.name}: its length is refused: {error}") from None
         length = length.value.item() if isinstance(length, Held) else length
         if not isinstance(length, int) or length < 0:
-            raise StructureError(f"{self.name}: its length is {length!r}: a whole number is needed")
+            raise StructureError(f"{self.name}: expected an integer as length, found {length!r}")
         if length > self._handle.entries():
             raise StructureError(
-                f"{self.name}: says that it has {length} frames, and has no more than "
-                f"{self._handle.entries() - 1}: copy it again"
+                f"{self.name}: states {length} frames, but has at most {self._handle.entries() - 1}: copy it again"
             )
         return length

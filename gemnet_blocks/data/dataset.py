@@ -1,11 +1,11 @@
-"""The interface of all labelled structures by index."""
+"""Interface of labelled datasets, and its implementations in memory, on disk, as subsets and as concatenations."""
 
 from __future__ import annotations
 
 import re
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import final
 
@@ -26,6 +26,12 @@ Counts = npt.NDArray[np.int64]
 FILE, FORMULA = "file", "formula"
 """Keys that every frame of a file has: the name of its file, and its chemical formula in Hill's order."""
 
+Group = Sequence[tuple[int, LabelledStructures]]
+"""Several structures, each with its index in a dataset."""
+
+_ATOMS_PER_GROUP = 2000
+"""Number of atoms whose neighbors are best searched for together."""
+
 
 class LabelledDataset(Dataset[LabelledStructures], ABC):
     """Structures with labels, in eV and Å, in float64 on the CPU."""
@@ -36,7 +42,7 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
 
     @abstractmethod
     def __getitem__(self, index: int) -> LabelledStructures:
-        """One structure and what is known of it.
+        """One structure and its labels.
 
         Raises:
             StructureError: it cannot be read; names file and frame.
@@ -50,11 +56,11 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
     @property
     @abstractmethod
     def labels(self) -> frozenset[str]:
-        """Which of energy, forces and stress every structure has."""
+        """The labels that every structure has, among energy, forces and stress."""
 
     @property
     def streamed(self) -> bool:
-        """Whether structures are read from disk each time."""
+        """Whether structures are read from disk at each access."""
         return False
 
     def place(self, index: int) -> str:
@@ -62,28 +68,29 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
         return f"structure {index}"
 
     def file(self, index: int) -> str:
-        """The name of a structure's file; empty where it is from none."""
+        """The name of a structure's file; empty if the structure is not from a file."""
         return ""
 
     def value(self, index: int, key: str) -> str:
-        """What a structure's file says of it under a key.
+        """The value that a structure's file gives under a key.
 
         Raises:
-            SpecError: there is no such key.
+            SpecError: the key is unknown.
         """
         if key == FORMULA:
             return formula(self[index].structures.numbers.numpy())
-        raise SpecError(f"{self.place(index)}: has nothing named {key!r} to group by: there is {FORMULA}")
+        raise SpecError(f"{self.place(index)}: expected a key to group by, {FORMULA}, got {key!r}")
 
     def groups(self, key: str, pattern: str | None = None) -> list[str]:
-        """The group of every structure.
+        """Find the group of every structure.
 
         Args:
-            key: what the file says of a structure, such as `name`; or `file` or `formula`.
-            pattern: a regular expression; the group is what its first parenthesis, or all of it, matches at the start.
+            key: a key under which the file describes each structure, such as `name`; or `file` or `formula`.
+            pattern: a regular expression, matched from the start of the value; its first parenthesis is the group, or
+                the whole match without parentheses.
 
         Raises:
-            SpecError: a structure has no such key, or its value does not match; begins with `key` or `pattern`.
+            SpecError: a structure lacks the key, or its value does not match; begins with `key` or `pattern`.
         """
         compiled = None if pattern is None else _compiled(pattern)  # before anything is read
         try:
@@ -105,7 +112,7 @@ def _compiled(pattern: str) -> re.Pattern[str]:
     try:
         return re.compile(pattern)
     except re.error as error:
-        raise SpecError(f"pattern: the pattern {pattern!r} of groups is no regular expression: {error}") from None
+        raise SpecError(f"pattern: the pattern {pattern!r} of groups is not a regular expression: {error}") from None
 
 
 def formula(numbers: npt.NDArray[np.int64]) -> str:
@@ -116,24 +123,65 @@ def formula(numbers: npt.NDArray[np.int64]) -> str:
     return Formula(str(Symbols(np.asarray(numbers)))).format("hill")
 
 
+def grouped(items: Iterable[tuple[int, LabelledStructures]]) -> Iterator[Group]:
+    """Collect structures into groups of about 2000 atoms, whose neighbors are searched for together."""
+    group: list[tuple[int, LabelledStructures]] = []
+    atoms = 0
+    for index, item in items:
+        group.append((index, item))
+        atoms += item.structures.atom_count
+        if atoms >= _ATOMS_PER_GROUP:
+            yield group
+            group, atoms = [], 0
+    if group:
+        yield group
+
+
 def within(index: int, count: int) -> int:
-    """An index from 0, from one that may count from the end.
+    """Turn an index, which may be negative, into one from 0 to `count` - 1.
 
     Raises:
-        IndexError: there is no such structure.
+        IndexError: the index is out of range.
     """
     if not -count <= index < count:
         raise IndexError(f"structure {index} of {count}")
     return index % count
 
 
+class DatasetView(LabelledDataset):
+    """A dataset whose structures are those of other datasets."""
+
+    @abstractmethod
+    def _find(self, index: int) -> tuple[LabelledDataset, int]:
+        """The dataset of a structure, and the structure's index in it."""
+
+    def __getitem__(self, index: int) -> LabelledStructures:
+        dataset, inner = self._find(index)
+        return dataset[inner]
+
+    @final
+    def place(self, index: int) -> str:
+        dataset, inner = self._find(index)
+        return dataset.place(inner)
+
+    @final
+    def file(self, index: int) -> str:
+        dataset, inner = self._find(index)
+        return dataset.file(inner)
+
+    @final
+    def value(self, index: int, key: str) -> str:
+        dataset, inner = self._find(index)
+        return dataset.value(inner, key)
+
+
 @final
-class Subset(LabelledDataset):
+class Subset(DatasetView):
     """Some structures of a dataset, in a given order.
 
     Args:
-        dataset: where they are from.
-        indices: which ones.
+        dataset: the dataset.
+        indices: the structures.
     """
 
     def __init__(self, dataset: LabelledDataset, indices: Sequence[int] | Counts) -> None:
@@ -143,44 +191,28 @@ class Subset(LabelledDataset):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> LabelledStructures:
-        """One structure."""
-        return self.dataset[int(self.indices[within(index, len(self))])]
-
     @property
     def atom_counts(self) -> Counts:
-        """The number of atoms of each structure."""
         return self.dataset.atom_counts[self.indices]
 
     @property
     def labels(self) -> frozenset[str]:
-        """Which of energy, forces and stress every structure has."""
         return self.dataset.labels
 
     @property
     def streamed(self) -> bool:
-        """Whether structures are read from disk each time."""
         return self.dataset.streamed
 
-    def place(self, index: int) -> str:
-        """File and frame number."""
-        return self.dataset.place(int(self.indices[within(index, len(self))]))
-
-    def file(self, index: int) -> str:
-        """The name of a structure's file."""
-        return self.dataset.file(int(self.indices[within(index, len(self))]))
-
-    def value(self, index: int, key: str) -> str:
-        """What the file says of a structure under a key."""
-        return self.dataset.value(int(self.indices[within(index, len(self))]), key)
+    def _find(self, index: int) -> tuple[LabelledDataset, int]:
+        return self.dataset, int(self.indices[within(index, len(self))])
 
 
 @final
-class Concatenation(LabelledDataset):
-    """Several datasets, one after another; `frame` stays the number within each one's file.
+class Concatenation(DatasetView):
+    """Several datasets, one after another; `frame` stays the number within the file of each.
 
     Args:
-        datasets: at least one.
+        datasets: at least one dataset.
     """
 
     def __init__(self, datasets: Sequence[LabelledDataset]) -> None:
@@ -192,40 +224,17 @@ class Concatenation(LabelledDataset):
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __getitem__(self, index: int) -> LabelledStructures:
-        """One structure."""
-        dataset, within = self._find(index)
-        return dataset[within]
-
     @cached_property
     def atom_counts(self) -> Counts:
-        """The number of atoms of each structure."""
         return np.concatenate([dataset.atom_counts for dataset in self.datasets])
 
     @property
     def labels(self) -> frozenset[str]:
-        """Labels that all of them have."""
         return frozenset.intersection(*(dataset.labels for dataset in self.datasets))
 
     @property
     def streamed(self) -> bool:
-        """Whether structures are read from disk each time."""
         return any(dataset.streamed for dataset in self.datasets)
-
-    def place(self, index: int) -> str:
-        """File and frame number."""
-        dataset, within = self._find(index)
-        return dataset.place(within)
-
-    def file(self, index: int) -> str:
-        """The name of a structure's file."""
-        dataset, within = self._find(index)
-        return dataset.file(within)
-
-    def value(self, index: int, key: str) -> str:
-        """What the file says of a structure under a key."""
-        dataset, within = self._find(index)
-        return dataset.value(within, key)
 
     def _find(self, index: int) -> tuple[LabelledDataset, int]:
         index = within(index, len(self))
@@ -238,8 +247,8 @@ class MemoryDataset(LabelledDataset):
     """All frames of a source, checked and kept in memory.
 
     Args:
-        source: where frames come from.
-        rules: what they must have.
+        source: the source of the frames.
+        rules: the labels that each frame must have, and the meaning of their numbers.
 
     Raises:
         StructureError: a frame is wrong; names file and frame.
@@ -263,7 +272,6 @@ class MemoryDataset(LabelledDataset):
         return len(self._counts)
 
     def __getitem__(self, index: int) -> LabelledStructures:
-        """One structure, as views of what is kept."""
         index = within(index, len(self))
         atoms = slice(int(self._starts[index]), int(self._starts[index + 1]))
         one = slice(index, index + 1)
@@ -286,24 +294,19 @@ class MemoryDataset(LabelledDataset):
 
     @property
     def atom_counts(self) -> Counts:
-        """The number of atoms of each structure."""
         return self._counts
 
     @property
     def labels(self) -> frozenset[str]:
-        """Which of energy, forces and stress every structure has."""
         return self._labels
 
     def place(self, index: int) -> str:
-        """File and frame number."""
         return f"{self._name}, frame {within(index, len(self))}"
 
     def file(self, index: int) -> str:
-        """The name of the file."""
         return self._name
 
     def value(self, index: int, key: str) -> str:
-        """What the file says of a structure under a key."""
         index = within(index, len(self))
         if key == FORMULA and key not in self._text[index]:
             return formula(self[index].structures.numbers.numpy())
@@ -312,11 +315,11 @@ class MemoryDataset(LabelledDataset):
 
 @final
 class StreamedDataset(LabelledDataset):
-    """The frames of a source, each read, checked and converted when it is needed.
+    """The frames of a source, each read, checked and converted at each access.
 
     Args:
-        source: where frames come from; it must survive being copied to worker processes.
-        rules: what every frame must have.
+        source: the source of the frames, which worker processes receive a copy of.
+        rules: the labels that each frame must have, and the meaning of their numbers.
     """
 
     def __init__(self, source: FrameSource, rules: LabelRules) -> None:
@@ -327,38 +330,31 @@ class StreamedDataset(LabelledDataset):
         return len(self._source)
 
     def __getitem__(self, index: int) -> LabelledStructures:
-        """One structure, read from disk."""
         index = within(index, len(self))
         return packed([self._frame(index)], [index], [self.place(index)], self._rules)
 
     @cached_property
     def atom_counts(self) -> Counts:
-        """The number of atoms of each structure; reads all frames once where the file does not say."""
-        counts = self._source.atom_counts()
-        if counts is None:
+        counts = self._source.known_counts
+        if counts is None:  # the file does not state them
             counts = np.array([len(frame.numbers) for frame in self._source.frames()], dtype=np.int64)
         return counts
 
     @property
     def labels(self) -> frozenset[str]:
-        """Which of energy, forces and stress every structure has."""
         return self._rules.required
 
     @property
     def streamed(self) -> bool:
-        """Structures are read from disk each time."""
         return True
 
     def place(self, index: int) -> str:
-        """File and frame number."""
         return self._source.place(within(index, len(self)))
 
     def file(self, index: int) -> str:
-        """The name of the file."""
         return self._source.name
 
     def value(self, index: int, key: str) -> str:
-        """What the file says of a structure under a key."""
         frame = self._source.frame(within(index, len(self)))
         if key == FORMULA and key not in frame.text:
             return formula(frame.numbers)
@@ -369,7 +365,7 @@ class StreamedDataset(LabelledDataset):
         found = self._rules.unread(frame)
         if found and (self._rules.refuses(found) or not self._warned):
             self._rules.report({place: found}, 1)
-            self._warned = True  # once, not for every frame that is read
+            self._warned = True  # only for the first such frame
         return frame
 
 
@@ -379,4 +375,4 @@ def _value(text: Mapping[str, str], key: str, file: str, place: str) -> str:
     if key == FILE:
         return file
     keys = sorted({*text, FILE, FORMULA})
-    raise SpecError(f"{place}: has nothing named {key!r} to group by: there are {', '.join(keys)}{near(key, keys)}")
+    raise SpecError(f"{place}: expected a key to group by, one of {', '.join(keys)}, got {key!r}{near(key, keys)}")

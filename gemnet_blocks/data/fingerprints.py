@@ -1,4 +1,4 @@
-"""Fingerprints by interatomic distances, which recognize a structure that is written differently."""
+"""Fingerprints from interatomic distances, which recognize a structure in another orientation or order of atoms."""
 
 from __future__ import annotations
 
@@ -16,21 +16,18 @@ from gemnet_blocks.structures import Structures
 
 Hashes = npt.NDArray[np.uint64]
 
-ATOMS_AT_ONCE = 2000
-"""Atoms, of several structures, whose fingerprints are best made together."""
-
 _WAVES, _FIRST, _SPACING = 10, 130.0, 3.7
-"""The number of wave numbers q, the smallest one, and the difference between them, in 1/Å: where a distance changes by
-0.01 Å, the phases q·d become others; rounding to 0.0001 Å hardly changes them."""
+"""The number of wave numbers q, the smallest, and their spacing, in 1/Å: the phases q·d change if a distance changes by
+0.01 Å, but hardly if it is rounded to 0.0001 Å."""
 
 _SPREADS = 2
-"""For how many wave numbers the spread over the atoms is a feature too."""
+"""The number of wave numbers whose spread over the atoms is a feature too."""
 
 _STEP = 0.1
-"""Features, which are of the order of 1, are rounded to multiples of this."""
+"""The rounding of features, which are of the order of 1."""
 
 _REACH = 5.0
-"""Distances up to this count, in Å."""
+"""Cutoff of the distances in Å."""
 
 
 def fingerprints(structures: Structures) -> Hashes:
@@ -43,10 +40,10 @@ def fingerprints(structures: Structures) -> Hashes:
         g_m = log(1 + Σ_i |A_im - mean of A_m over the atoms of Z_i|²),
 
     rounded to multiples of 0.1. R is the standard deviation of the positions perpendicular to the periodic directions,
-    which tells how far apart fragments are, plus the edge of a cube (square, line) as large as the periodic part of the
-    cell; the g_m tell a perfect crystal from one with a single displaced atom.
-    Rotations, reflections, translations, another order of the atoms, other periodic images and other vectors of the
-    same lattice change nothing.
+    which depends on the distance of fragments, plus the edge of a cube (square, line) as large as the periodic part of
+    the cell; the g_m distinguish a perfect crystal from one with a single displaced atom.
+    Fingerprints are invariant under rotations, reflections, translations, permutations of the atoms, periodic images
+    and the choice of lattice vectors.
 
     Args:
         structures: on the CPU.
@@ -57,9 +54,9 @@ def fingerprints(structures: Structures) -> Hashes:
 
 
 def possible_fingerprints(structures: Structures) -> Iterator[Hashes]:
-    """List, for each structure, its fingerprints with every feature rounded up or down.
+    """List the fingerprints of each structure with every feature rounded up or down.
 
-    The fingerprint that the structure had before its coordinates were rounded to 0.0001 Å is among them.
+    They include the fingerprint that the structure had before its coordinates were rounded to 0.0001 Å.
 
     Args:
         structures: on the CPU.
@@ -72,7 +69,7 @@ def possible_fingerprints(structures: Structures) -> Iterator[Hashes]:
 
 
 def _features(structures: Structures) -> npt.NDArray[np.float64]:
-    """The features of each structure, in units of the step that they are rounded to."""
+    """The features of each structure, in units of their rounding."""
     pairs = neighbor_search("vesin")(structures, _REACH)  # each pair in both directions
     distance, target = pairs.distance.numpy(), pairs.target.numpy()
     numbers, home = structures.numbers.numpy(), structures.structure.numpy()
@@ -109,21 +106,20 @@ def _extents(structures: Structures) -> npt.NDArray[np.float64]:
 
 
 def _sums(values: npt.NDArray[Any], index: npt.NDArray[np.int64], count: int) -> npt.NDArray[Any]:
-    """Sum the values of each index; complex ones, too."""
+    """Sum the real or complex values of each index."""
     if np.iscomplexobj(values):
         return _sums(values.real, index, count) + 1j * _sums(values.imag, index, count)
     return np.bincount(index, values, minlength=count)
 
 
 def _kinds(structures: Structures) -> list[np.uint64]:
-    """Hash what is compared exactly of each structure: the elements and the number of periodic directions."""
+    """Hash the elements and the number of periodic directions of each structure."""
     directions = structures.periodic.sum(dim=-1).tolist()
     numbers = _split(structures.numbers, structures)
     return [_hash((sorted(row.tolist()), count)) for row, count in zip(numbers, directions, strict=True)]
 
 
 def _split(values: Tensor, structures: Structures) -> list[npt.NDArray[Any]]:
-    """The rows of each structure's atoms."""
     return np.split(values.numpy(), np.cumsum(structures.atom_counts.numpy())[:-1])
 
 

@@ -1,4 +1,4 @@
-"""One structure and its labels as a file has them, and their checks and conversion to eV and Å."""
+"""Structures and labels in the units of their file, and their checks and conversion to eV and Å."""
 
 from __future__ import annotations
 
@@ -15,38 +15,38 @@ import torch
 from ase.data import chemical_symbols
 
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.data.units import StressRule, Units
+from gemnet_blocks.data.units import StressOptions, Units
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
 from gemnet_blocks.util.charges import Quantity, Unread, described, refused, unread
 
 Charged = Literal["refuse", "warn"]
-"""What happens to structures with a total charge or spin: training refuses them, evaluation warns."""
+"""Handling of structures with a total charge or spin: training refuses them, evaluation warns."""
 
 Label = Literal["energy", "forces", "stress"]
-"""What can be known of a structure."""
+"""The name of a label."""
 
 Array = npt.NDArray[Any]
 
 _LARGEST = 1e15
-"""Labels in eV and Å are smaller; squares of such numbers can still be added up in float32."""
+"""Upper bound of labels in eV and Å, whose squares float32 can still sum."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One structure as its file has it: unchecked, in the file's units.
+    """One structure in the units of its file, unchecked.
 
     Attributes:
         positions: a row per atom.
         numbers: atomic numbers.
-        cell: lattice vectors, a row each; zero without any.
-        periodic: whether the structure repeats along each lattice vector; or one truth value for all of them.
-        tags: None where there are none.
-        fixed: atoms that are held in place; None: none of them.
-        labels: energy, forces and stress, those that were found.
+        cell: lattice vectors as rows; zero without a cell.
+        periodic: whether the structure is periodic along each lattice vector, or one truth value for all of them.
+        tags: a tag per atom; None without tags.
+        fixed: whether each atom is fixed; None if no atom is.
+        labels: energy, forces and stress, as far as the file has them.
         text: other values, one per structure, by name: as text, since structures are grouped by them.
-        initial_charges: a charge per atom, as ASE has it; None without any.
-        available: the names under which labels could be, for messages.
+        initial_charges: ASE's initial charge of each atom; None without charges.
+        available: the names that could be labels, for messages.
     """
 
     positions: Any
@@ -63,22 +63,22 @@ class Frame:
 
 @dataclass(frozen=True, slots=True)
 class LabelRules:
-    """What every frame must have, and what its numbers mean.
+    """The labels that every frame must have, and the meaning of their numbers.
 
     Attributes:
-        units: those of the file.
+        units: the units of the file.
         required: labels that each frame must have; others are not read.
-        stress: what stress labels mean.
-        keys: the names that labels were looked up by, for messages.
-        element_count: the greatest atomic number that is allowed, if there is one.
+        stress: conventions of stress labels.
+        keys: the names of the labels in the file, for messages.
+        element_count: the greatest allowed atomic number; None for any.
         needs_tags: whether every atom must have a tag.
-        ignore: which of charge and spin are passed over.
-        charged: what happens to other structures with a charge or spin, which models do not read.
+        ignore: whichever of charge and spin are ignored.
+        charged: whether other structures with a charge or spin, which models do not read, are refused.
     """
 
     units: Units
     required: frozenset[str]
-    stress: StressRule = field(default_factory=StressRule)
+    stress: StressOptions = field(default_factory=StressOptions)
     keys: Mapping[str, str] = field(default_factory=dict)
     element_count: int | None = None
     needs_tags: bool = False
@@ -86,19 +86,19 @@ class LabelRules:
     charged: Charged = "refuse"
 
     def unread(self, frame: Frame) -> list[Unread]:
-        """Find the charge and spin of a frame that are not passed over."""
+        """Find the charge and spin of a frame that are not ignored."""
         return unread(frame.text, self.ignore, frame.initial_charges)
 
     def refuses(self, found: Sequence[Unread]) -> bool:
-        """Whether a structure with such a charge or spin is refused, and not only warned of."""
+        """Whether a structure with such a charge or spin is refused instead of causing a warning."""
         return self.charged == "refuse" and any(one.certain for one in found)
 
     def report(self, found: Mapping[str, Sequence[Unread]], count: int) -> None:
         """Refuse structures with a charge or spin, or warn of them.
 
         Args:
-            found: what was found in each structure, by the place of the structure.
-            count: the number of structures that were looked at.
+            found: charges and spins, by file and frame of the structure.
+            count: the number of structures that were searched.
 
         Raises:
             UnreadError: structures are refused, and at least one charge or spin is certain.
@@ -109,17 +109,17 @@ class LabelRules:
             warnings.warn(described(found, count), stacklevel=2)
 
     def named(self, label: str) -> str:
-        """A label and the key that it is read from, for messages."""
+        """A label and its key in the file, for messages."""
         key = self.keys.get(label, label)
         return label if key == label else f"{label} (key {key})"
 
 
 def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
-    """The same frame in eV and Å, its arrays of the right shape and its required labels finite.
+    """Convert a frame to eV and Å, and check the shapes of its arrays and its required labels.
 
     Args:
-        frame: as the file has it.
-        rules: what it must have.
+        frame: the frame in the units of its file.
+        rules: the required labels and their meaning.
         place: file and frame number, for messages.
 
     Raises:
@@ -128,7 +128,7 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
     numbers = _whole(_array(frame.numbers, (None,), "atomic numbers", place), "atomic numbers", place)
     count, units = len(numbers), rules.units
     if count and numbers.max() >= len(chemical_symbols):
-        raise StructureError(f"{place}: atomic numbers: there is no element {numbers.max()}")
+        raise StructureError(f"{place}: atomic numbers: {numbers.max()} is not an element")
     positions = _array(frame.positions, (count, 3), "positions", place) * units.length
     cell = _array(frame.cell, (3, 3), "the cell", place) * units.length
     tags, fixed = frame.tags, frame.fixed
@@ -166,14 +166,14 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
 
 
 def periodic_directions(value: Any, place: str) -> npt.NDArray[np.bool_]:
-    """Check periodicity, as text and other numbers would all count as true.
+    """Check periodicity: text and other numbers would all count as true.
 
     Args:
         value: one truth value, or one for each lattice vector; 0 and 1 are truth values.
         place: file and frame number, for messages.
 
     Raises:
-        StructureError: it is something else.
+        StructureError: the value is not one or three truth values.
     """
     array = array_of(value, "periodicity", place)
     fits = array.shape in ((), (1,), (3,)) and array.dtype.kind in "biuf"
@@ -186,7 +186,7 @@ def periodic_directions(value: Any, place: str) -> npt.NDArray[np.bool_]:
 
 
 def as_text(values: Mapping[str, Any]) -> dict[str, str]:
-    """Text of all values that are single texts, numbers or truth values; others are left out."""
+    """Convert single texts, numbers and truth values to text; other values are left out."""
     single = {
         key: value.reshape(-1)[0] if isinstance(value, np.ndarray) and value.size == 1 else value
         for key, value in values.items()
@@ -201,17 +201,17 @@ def as_text(values: Mapping[str, Any]) -> dict[str, str]:
 def packed(
     frames: Sequence[Frame], indices: Sequence[int], places: Sequence[str], rules: LabelRules
 ) -> LabelledStructures:
-    """Checked frames, one after another.
+    """Join checked frames to a batch.
 
     Args:
-        frames: what `checked` returned.
+        frames: results of `checked`.
         indices: their numbers in the source.
-        places: where each was found, for messages.
-        rules: what they must have.
+        places: file and frame number of each, for messages.
+        rules: the allowed elements and tags.
 
     Raises:
-        StructureError: a structure cannot be computed: positions or cells that are not finite, a cell that does not
-            span its periodic directions, or elements and tags that the rules exclude.
+        StructureError: positions or a cell are not finite, a cell does not span its periodic directions, or the rules
+            exclude elements or tags.
     """
     counts = [len(frame.numbers) for frame in frames]
 
@@ -250,15 +250,10 @@ def packed(
 
 
 def array_of(value: Any, what: str, place: str) -> Array:
-    """What a file has as an array.
-
-    Args:
-        value: numbers, or nested lists of them.
-        what: its name, for messages.
-        place: file and frame number, for messages.
+    """Convert numbers or nested lists of a file to an array.
 
     Raises:
-        StructureError: rows of nested lists differ in length.
+        StructureError: rows of nested lists differ in length; names `what` and `place`.
     """
     try:
         return np.asarray(value)
@@ -267,7 +262,7 @@ def array_of(value: Any, what: str, place: str) -> Array:
 
 
 def _array(value: Any, shape: tuple[int | None, ...], what: str, place: str) -> Array:
-    """A numeric array of that shape; None stands for any length."""
+    """A numeric array of a shape, in which None stands for any length."""
     array = array_of(value, what, place)
     if array.dtype.kind not in "biuf":
         found = reprlib.repr(array.tolist())
@@ -278,14 +273,16 @@ def _array(value: Any, shape: tuple[int | None, ...], what: str, place: str) -> 
     if not fits:
         needed = " × ".join("any" if wanted is None else str(wanted) for wanted in shape) or "a single number"
         found = " × ".join(map(str, array.shape)) or "a single number"
-        raise StructureError(f"{place}: {what}: the shape is {found}, {needed} is needed")
+        raise StructureError(
+            f"{place}: {what}: expected the shape {needed}, found {found}: correct or remove the frame"
+        )
     return array if array.dtype.kind != "f" else array.astype(np.float64)
 
 
 def _whole(values: Array, what: str, place: str) -> Array:
     """Integers, which some files store as floating-point numbers."""
     if values.dtype.kind == "f" and not ((np.abs(values) < 2**53).all() and (values == np.rint(values)).all()):
-        raise StructureError(f"{place}: {what}: whole numbers are needed")
+        raise StructureError(f"{place}: {what}: expected integers, found {reprlib.repr(values.tolist())}")
     return values.astype(np.int64)
 
 
@@ -302,9 +299,9 @@ def _finite(value: Array, name: str, place: str) -> None:
 
 def _missing(name: str, frame: Frame, rules: LabelRules) -> str:
     key = rules.keys.get(name, name)
-    options = f"there are {', '.join(frame.available)}" if frame.available else "there is nothing else either"
+    found = f"found {', '.join(frame.available)}" if frame.available else "found no other values"
     return (
-        f"has no {name} (key {key!r}; {options}): say where it is with `keys: {{{name}: ...}}`, leave {name} out of "
+        f"has no {name} (key {key!r}; {found}): name another key with `keys: {{{name}: ...}}`, remove {name} from "
         "`labels`, or remove the frame"
     )
 
@@ -314,8 +311,8 @@ class FrameSource(ABC):
 
     Attributes:
         name: the path, for messages.
-        streamed: whether frames are read one at a time when they are needed; otherwise all are kept in memory.
-        known_counts: the number of atoms of every frame; None where only reading all frames would tell.
+        streamed: whether frames are read one at a time at each access; otherwise all are kept in memory.
+        known_counts: the number of atoms of every frame; None if only reading all frames would tell.
     """
 
     streamed: ClassVar[bool] = False
@@ -335,7 +332,7 @@ class FrameSource(ABC):
         """
 
     def atoms(self, index: int) -> Any:
-        """Frame number `index` as ASE atoms, without labels; positions are taken to be in Å.
+        """Frame number `index` as ASE atoms, without labels; positions are assumed to be in Å.
 
         Raises:
             StructureError: it cannot be read; names the file and the frame.
@@ -359,10 +356,6 @@ class FrameSource(ABC):
         """All frames in order."""
         return (self.frame(index) for index in range(len(self)))
 
-    def atom_counts(self) -> npt.NDArray[np.int64] | None:
-        """The number of atoms of every frame, where it is known without reading all of them."""
-        return self.known_counts
-
     def place(self, index: int) -> str:
-        """What messages call a frame."""
+        """File and frame number, for messages."""
         return f"{self.name}, frame {index}"

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -16,15 +17,15 @@ from gemnet_blocks.structures import Structures
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelledStructures:
-    """One or many structures and what is known of them.
+    """One or many structures with their labels.
 
     Attributes:
         structures: the atoms.
-        energy: in eV, in float64, since a total energy of 10⁴ eV is no float32 number to the meV; None where unknown.
-        forces: in eV/Å; None where unknown.
-        stress: (1/V) ∂E/∂ε in eV/Å³, positive where the cell wants to shrink; None where unknown.
+        energy: in eV, in float64, since float32 does not resolve meV in a total energy of 10⁴ eV; None if unknown.
+        forces: in eV/Å; None if unknown.
+        stress: (1/V) ∂E/∂ε in eV/Å³, positive if the energy decreases when the cell shrinks; None if unknown.
         frame: the number of each structure in its source, for messages and tables.
-        pairs: neighbors found before, which stand for a search; None: to be searched for.
+        pairs: neighbor list that replaces a search; None: neighbors are searched for.
     """
 
     structures: Structures
@@ -38,51 +39,35 @@ class LabelledStructures:
         return len(self.structures)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LabelledStructures:
-        """The same on another device; positions, cells, forces and stresses of another floating-point type."""
+        """Move to another device, and convert positions, cells, forces and stresses to another floating-point type."""
+        structures = self.structures.to(device, dtype)
 
-        def moved(value: Tensor | None, kind: torch.dtype | None) -> Any:
-            return None if value is None else value.to(device=device, dtype=kind)
+        def moved(value: Tensor, name: str) -> Tensor:
+            return value.to(device=device, dtype=dtype if name in ("forces", "stress") else None)
 
-        pairs = self.pairs
-        if pairs is not None:
-            pairs = Pairs(
-                moved(pairs.source, None),
-                moved(pairs.target, None),
-                moved(pairs.shift, None),
-                moved(pairs.distance, None),
-            )
-        return LabelledStructures(
-            structures=self.structures.to(device, dtype),
-            energy=moved(self.energy, None),
-            forces=moved(self.forces, dtype),
-            stress=moved(self.stress, dtype),
-            frame=moved(self.frame, None),
-            pairs=pairs,
-        )
+        return self._with(structures, moved)
 
     def pin_memory(self) -> LabelledStructures:
-        """The same in memory that a GPU copies from without waiting."""
-        structures = self.structures
-        pairs = self.pairs
+        """Copy to page-locked memory, from which a GPU copies asynchronously."""
         names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
+        pinned = {name: getattr(self.structures, name).pin_memory() for name in names}
+        return self._with(replace(self.structures, **pinned), lambda value, name: value.pin_memory())
+
+    def _with(self, structures: Structures, change: Callable[[Tensor, str], Tensor]) -> LabelledStructures:
+        """Apply a function to every tensor, given with its name, besides those of the structures."""
+        known = {name: getattr(self, name) for name in ("energy", "forces", "stress", "frame")}
+        changed: dict[str, Any] = {
+            name: None if value is None else change(value, name) for name, value in known.items()
+        }
+        pairs = self.pairs
         if pairs is not None:
-            pairs = Pairs(*(value.pin_memory() for value in (pairs.source, pairs.target, pairs.shift, pairs.distance)))
-
-        def pinned(value: Any) -> Any:
-            return None if value is None else value.pin_memory()
-
-        return LabelledStructures(
-            structures=replace(structures, **{name: getattr(structures, name).pin_memory() for name in names}),
-            energy=pinned(self.energy),
-            forces=pinned(self.forces),
-            stress=pinned(self.stress),
-            frame=self.frame.pin_memory(),
-            pairs=pairs,
-        )
+            names = ("source", "target", "shift", "distance")
+            pairs = Pairs(**{name: change(getattr(pairs, name), name) for name in names})
+        return replace(self, structures=structures, pairs=pairs, **changed)
 
 
 def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
-    """One batch of several; a label that one of them lacks is unknown for all, and so are pairs.
+    """Join structures to a batch; a label or neighbor list that one of them lacks is unknown for the batch.
 
     Raises:
         ValueError: there are no items.
@@ -90,8 +75,8 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
     if not items:
         raise ValueError("a batch needs at least one structure")
     parts = [item.structures for item in items]
-    structure_offsets = _offsets([len(part) for part in parts])
-    atom_offsets = _offsets([part.atom_count for part in parts])
+    structure_offsets = list(accumulate((len(part) for part in parts[:-1]), initial=0))
+    atom_offsets = list(accumulate((part.atom_count for part in parts[:-1]), initial=0))
     joined = replace(
         parts[0],
         **{
@@ -108,14 +93,6 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
         frame=torch.cat([item.frame for item in items]),
         pairs=_joined_pairs([item.pairs for item in items], atom_offsets),
     )
-
-
-def _offsets(counts: Sequence[int]) -> list[int]:
-    total, offsets = 0, []
-    for count in counts:
-        offsets.append(total)
-        total += count
-    return offsets
 
 
 def _joined(values: Sequence[Tensor | None]) -> Tensor | None:

@@ -1,23 +1,22 @@
-"""One look at every structure of a dataset: labels, periodicity, and what tells copies from one another."""
+"""Dataset summaries, and the search for structures that two parts of a dataset share."""
 
 from __future__ import annotations
 
 import hashlib
 import warnings
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import product
-from typing import final
 
 import numpy as np
 import numpy.typing as npt
 from ase.data import chemical_symbols
 
 from gemnet_blocks.data.cache_files import structure_hash
-from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.fingerprints import ATOMS_AT_ONCE, Hashes, fingerprints
+from gemnet_blocks.data.dataset import Group, LabelledDataset, grouped
+from gemnet_blocks.data.fingerprints import Hashes, fingerprints
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
@@ -26,41 +25,39 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.charges import Unread, UnreadError, refused
 
 _ROUNDING = 1e-3
-"""Positions that differ by less, in Å, are the same."""
+"""The rounding of positions in Å, below which structures are the same."""
 
 _OFFSET = 0.137
-"""Added before rounding, so that coordinates with few digits, as those of perfect crystals, are not halfway."""
+"""Added before rounding, so that coordinates with few digits, as in perfect crystals, are not halfway."""
 
 _NOISE = 1e-7
-"""The relative error of coordinates in float32; added to it is that of 0.1 Å."""
+"""The relative error of coordinates in float32, to which the error of 0.1 Å is added."""
 
-_DOUBTFUL_AT_MOST = 8
-"""Coordinates of a structure that are rounded both ways, of those near the boundary of two rounded values."""
+_MAX_DOUBTFUL = 8
+"""Maximum number of coordinates, near the boundary of two rounded values, that are rounded both ways."""
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What was seen of some structures of a dataset.
+@dataclass(frozen=True, eq=False)
+class DatasetSummary:
+    """Properties of some structures of a dataset.
 
     Attributes:
-        dataset: what was looked at.
-        indices: which of its structures.
-        keys: equal for structures with equal atoms at equal places, in any order.
-        fingerprints: equal for structures with the same distances between atoms.
-        formulas: equal for structures with as many atoms of each element.
-        energies: in eV; empty without energies.
-        periodic: along each lattice vector.
-        atoms: how many, in all.
+        dataset: the dataset.
+        indices: the summarized structures.
+        keys: hashes, equal for structures with equal atoms at equal positions, in any order.
+        formulas: sorted atomic numbers of each structure, as bytes.
+        energies: energies in eV; empty if the dataset has none.
+        periodic: periodicity along each lattice vector.
+        atoms: total number of atoms.
         elements: atomic numbers.
-        force_rms: of all components, in eV/Å; NaN without forces.
-        free: how many atoms are not fixed.
-        content: differs where anything of the structures or their labels does, to the last bit.
+        force_rms: root mean square of all force components in eV/Å; NaN without forces.
+        free: number of atoms that are not fixed.
+        content: hash of all structures and labels, to the last bit.
     """
 
     dataset: LabelledDataset
     indices: npt.NDArray[np.int64]
     keys: list[bytes]
-    fingerprints: Hashes
     formulas: list[bytes]
     energies: npt.NDArray[np.float64]
     periodic: npt.NDArray[np.bool_]
@@ -70,36 +67,45 @@ class Survey:
     free: int
     content: bytes
 
+    @cached_property
+    def fingerprints(self) -> Hashes:
+        """Hashes that are equal for structures with the same interatomic distances.
+
+        They take milliseconds per structure, and are computed when they are first used, from the dataset.
+        """
+        items = ((index, self.dataset[index]) for index in self.indices.tolist())
+        hashes = [fingerprints(collate([item for _, item in group]).structures) for group in grouped(items)]
+        return np.concatenate([np.zeros(0, np.uint64), *hashes])
+
     @property
     def complete(self) -> bool:
-        """Whether all structures were looked at."""
+        """Whether the summary covers all structures of the dataset."""
         return len(self.indices) == len(self.dataset)
 
     @property
     def digest(self) -> str:
-        """Differs where structures or labels do, on any machine."""
+        """Hash of all structures and labels, the same on any machine."""
         return hashlib.sha256(repr((len(self.dataset), self.content)).encode()).hexdigest()
 
     def open_place(self) -> str | None:
-        """File and frame of the first structure that is not periodic in all directions; None where all are."""
+        """File and frame of the first structure that is not periodic in all directions, if there is one."""
         open_ones = np.flatnonzero(~self.periodic.all(axis=1))
         return self.dataset.place(int(self.indices[open_ones[0]])) if len(open_ones) else None
 
     def line(self) -> str:
-        """What it says, for reports."""
+        """The summary as a line of text, for reports."""
         symbols = " ".join(chemical_symbols[number] for number in sorted(self.elements))
-        looked = "" if self.complete else f", {len(self.indices)} of them checked"
-        parts = [f"{len(self.dataset)} structures{looked}", f"{self.atoms} atoms of {symbols}", self._periodicity()]
+        checked = "" if self.complete else f", {len(self.indices)} of them checked"
+        parts = [f"{len(self.dataset)} structures{checked}", f"{self.atoms} atoms of {symbols}", self._periodicity()]
         if len(self.energies):
             parts.append(f"energies {self.energies.min():.3f} to {self.energies.max():.3f} eV")
         if not np.isnan(self.force_rms):
             parts.append(f"force components {self.force_rms:.3f} eV/Å (root mean square)")
         if repeated := len(self.keys) - len(set(self.keys)):
-            parts.append(f"{repeated} structures repeat others of it")
+            parts.append(f"{repeated} structures repeat others of this part")
         return "; ".join(part for part in parts if part)
 
     def _periodicity(self) -> str:
-        """How many structures are periodic in which directions."""
         kinds, counts = np.unique(self.periodic, axis=0, return_counts=True)
         if len(kinds) == 1:
             return _directions(kinds[0])
@@ -107,8 +113,15 @@ class Survey:
         return f"mixed periodicity: {', '.join(found)}" if found else ""
 
 
-def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
-    """Read structures, which checks their labels, and remember what tells them apart.
+def summarize(
+    dataset: LabelledDataset, indices: Iterable[int], watch: Callable[[Group], None] | None = None
+) -> DatasetSummary:
+    """Read structures, which checks their labels, and summarize them.
+
+    Args:
+        dataset: the dataset.
+        indices: the structures to read.
+        watch: called with groups of these structures, for whatever else needs them: reading them again is slow.
 
     Raises:
         StructureError: a frame is wrong; names file and frame.
@@ -118,35 +131,34 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
     elements, atoms, free, squares = set[int](), 0, 0, 0.0
     content = hashlib.sha256()
     unread: dict[str, Sequence[Unread]] = {}
-    pairs = _PairSearch(dataset)
-    for index in chosen.tolist():
-        try:
-            item = dataset[index]
-        except UnreadError as error:
-            unread |= error.found  # they are counted before they are refused
-            continue
-        pairs.add(index, item)
-        numbers = item.structures.numbers.numpy()
-        keys.append(next(structure_keys(item.structures)))
-        formulas.append(np.sort(numbers).astype(np.uint8).tobytes())
-        periodic.append(item.structures.periodic[0].numpy())
-        elements.update(np.unique(numbers).tolist())
-        atoms += len(numbers)
-        free += int((~item.structures.fixed).sum())
-        if item.energy is not None:
-            energies.append(float(item.energy))
-        content.update(structure_hash(item.structures))
-        for value in (item.structures.tags, item.structures.fixed, item.energy, item.forces, item.stress):
-            content.update(b"none" if value is None else value.contiguous().numpy().tobytes())
-        squares += float("nan") if item.forces is None else float(item.forces.square().sum())
+    coinciding: dict[str, str] = {}
+    for group in grouped(_readable(dataset, chosen.tolist(), unread)):
+        for _, item in group:
+            numbers = item.structures.numbers.numpy()
+            keys.append(next(structure_keys(item.structures)))
+            formulas.append(np.sort(numbers).astype(np.uint8).tobytes())
+            periodic.append(item.structures.periodic[0].numpy())
+            elements.update(np.unique(numbers).tolist())
+            atoms += len(numbers)
+            free += int((~item.structures.fixed).sum())
+            if item.energy is not None:
+                energies.append(float(item.energy))
+            content.update(structure_hash(item.structures))
+            for value in (item.structures.tags, item.structures.fixed, item.energy, item.forces, item.stress):
+                content.update(b"none" if value is None else value.contiguous().numpy().tobytes())
+            squares += float("nan") if item.forces is None else float(item.forces.square().sum())
+        if dataset.streamed:  # datasets in memory were searched when they were opened
+            coinciding |= _coinciding(dataset, group)
+        if watch is not None:
+            watch(group)
     if unread:
         raise refused(unread, len(chosen))
-    pairs.finish(len(chosen))
-    return Survey(
+    if coinciding:
+        warnings.warn(coinciding_message(coinciding, len(chosen)), stacklevel=2)
+    return DatasetSummary(
         dataset=dataset,
         indices=chosen,
         keys=keys,
-        fingerprints=np.concatenate([np.zeros(0, np.uint64), *pairs.fingerprints]),
         formulas=formulas,
         energies=np.array(energies if len(energies) == len(chosen) else []),
         periodic=np.array(periodic, dtype=bool).reshape(-1, 3),
@@ -158,63 +170,37 @@ def survey(dataset: LabelledDataset, indices: Iterable[int]) -> Survey:
     )
 
 
-@final
-class _PairSearch:
-    """Search many structures at once, which is much faster, for what pairs of atoms tell.
-
-    These are fingerprints, and coinciding atoms of datasets on disk; those kept in memory were searched before.
-
-    Args:
-        dataset: where the structures are from.
-    """
-
-    def __init__(self, dataset: LabelledDataset) -> None:
-        self.fingerprints: list[Hashes] = []
-        self._dataset = dataset
-        self._waiting: list[tuple[int, LabelledStructures]] = []
-        self._atoms = 0
-        self._coinciding: dict[str, str] = {}
-
-    def add(self, index: int, item: LabelledStructures) -> None:
-        """Take in one structure."""
-        self._waiting.append((index, item))
-        self._atoms += item.structures.atom_count
-        if self._atoms >= ATOMS_AT_ONCE:
-            self._search()
-
-    def finish(self, count: int) -> None:
-        """Search the last structures, and warn of coinciding atoms among so many structures."""
-        self._search()
-        if self._coinciding:
-            warnings.warn(coinciding_message(self._coinciding, count), stacklevel=3)
-
-    def _search(self) -> None:
-        if not self._waiting:
-            return
-        indices, items = zip(*self._waiting, strict=True)
-        self._waiting, self._atoms = [], 0
-        structures = collate(items).structures
-        self.fingerprints.append(fingerprints(structures))
-        if self._dataset.streamed:
-            self._coinciding |= coinciding_atoms(structures).by_structure(
-                structures, lambda which: self._dataset.place(indices[which])
-            )
+def _readable(
+    dataset: LabelledDataset, indices: Iterable[int], unread: dict[str, Sequence[Unread]]
+) -> Iterator[tuple[int, LabelledStructures]]:
+    """Read structures, and collect the charges and spins for which some are refused: they are reported together."""
+    for index in indices:
+        try:
+            yield index, dataset[index]
+        except UnreadError as error:
+            unread |= error.found
 
 
-def check_periodicity(surveys: Iterable[Survey]) -> None:
+def _coinciding(dataset: LabelledDataset, group: Group) -> dict[str, str]:
+    """Search several structures at once, which is much faster, for coinciding atoms."""
+    structures = collate([item for _, item in group]).structures
+    return coinciding_atoms(structures).by_structure(structures, lambda which: dataset.place(group[which][0]))
+
+
+def check_periodicity(summaries: Iterable[DatasetSummary]) -> None:
     """Check that all structures are periodic in the same directions.
 
     Raises:
         StructureError: names the first two frames that differ.
     """
     first: tuple[npt.NDArray[np.bool_], str] | None = None
-    for seen in surveys:
-        for index, periodic in zip(seen.indices.tolist(), seen.periodic, strict=True):
+    for summary in summaries:
+        for index, periodic in zip(summary.indices.tolist(), summary.periodic, strict=True):
             if first is None:
-                first = periodic, seen.dataset.place(index)
+                first = periodic, summary.dataset.place(index)
             elif (periodic != first[0]).any():
                 raise StructureError(
-                    f"{seen.dataset.place(index)}: is {_directions(periodic)}, but {first[1]} is "
+                    f"{summary.dataset.place(index)}: is {_directions(periodic)}, but {first[1]} is "
                     f"{_directions(first[0])}: correct pbc in one of the files, or write `periodicity: mixed` if both "
                     "are meant"
                 )
@@ -230,21 +216,21 @@ def _directions(periodic: npt.NDArray[np.bool_]) -> str:
 
 
 def structure_keys(structures: Structures) -> Iterator[bytes]:
-    """Hash one structure: the same for equal elements, positions, cell and periodicity in any order of the atoms.
+    """Hash elements, positions, cell and periodicity of one structure, in any order of the atoms.
 
-    The first key is the one to remember. More keys follow where coordinates lie so near the boundary between two
-    rounded values that noise of float32 could move them across: one of them fits a file of other precision.
+    The first key identifies the structure. Further keys follow if coordinates lie so near the boundary between two
+    rounded values that float32 noise could move them across it: one of them matches a file of other precision.
 
     Args:
         structures: a single structure on the CPU.
     """
     numbers, periodic = structures.numbers.numpy(), structures.periodic[0].numpy()
-    # the cell of what is not periodic means nothing
+    # lattice vectors of open directions have no meaning
     cell = structures.cells[0].numpy() * periodic[:, None]
     values = np.concatenate([structures.positions.numpy(), cell]) / _ROUNDING + _OFFSET
     nearest = np.rint(values)
     other = nearest + np.sign(values - nearest)
-    doubtful = np.argwhere(0.5 - np.abs(values - nearest) < _NOISE * (np.abs(values) + 100))[:_DOUBTFUL_AT_MOST]
+    doubtful = np.argwhere(0.5 - np.abs(values - nearest) < _NOISE * (np.abs(values) + 100))[:_MAX_DOUBTFUL]
     for choice in product((False, True), repeat=len(doubtful)):
         rounded = nearest.copy()
         places = tuple(doubtful[np.array(choice, dtype=bool)].T)
@@ -256,23 +242,23 @@ def structure_keys(structures: Structures) -> Iterator[bytes]:
 
 
 _ENERGY = 5e-5
-"""Copies have energies that differ by less, in eV."""
+"""Maximum energy difference of duplicates in eV."""
 
 _DISTANCE = 1e-3
-"""Copies have distances between atoms that differ by less, in Å."""
+"""Maximum difference of the interatomic distances of duplicates in Å."""
 
 _REACH = 5.0
-"""Distances up to this are compared, in Å."""
+"""Cutoff of the compared distances in Å."""
 
 
 @dataclass(frozen=True, slots=True)
-class Copies:
-    """Structures of one part that another part has too.
+class Duplicates:
+    """Structures of a held-out part that another part contains too.
 
     Attributes:
-        held: indices in the part that was held out.
+        held: their indices in the held-out part.
         seen: for each, the index of the first equal structure of the other part.
-        same: for each, whether atoms are at the same places; otherwise the structure was rotated, mirrored, shifted or
+        same: for each, whether positions are equal; otherwise the structure was rotated, mirrored, shifted or
             renumbered.
     """
 
@@ -284,26 +270,26 @@ class Copies:
         return len(self.held)
 
 
-def find_copies(held: Survey, seen: Survey) -> Copies:
-    """Find the structures of one survey that are in another too.
+def find_duplicates(held: DatasetSummary, seen: DatasetSummary) -> Duplicates:
+    """Find the structures of one part that another part contains too.
 
-    Equal are structures with the same elements at the same places, and those of one formula with the same energy and
-    the same distances between atoms: data sets repeat frames in other orientations.
+    Structures are equal if they have the same elements at the same positions, or the same formula, energy and
+    interatomic distances: datasets repeat frames in other orientations.
 
     Args:
-        held: structures that were held out.
-        seen: structures that they should not be among.
+        held: the held-out part.
+        seen: the part that should not contain its structures.
     """
     by_key = {key: index for key, index in zip(reversed(seen.keys), reversed(seen.indices.tolist()), strict=True)}
     by_formula = _by_formula(seen) if len(held.energies) else {}
-    distances_held, distances_seen = _Distances(held.dataset), _Distances(seen.dataset)
-    found = Copies([], [], [])
-    for place, index in enumerate(held.indices.tolist()):
-        match = by_key.get(held.keys[place])
+    distances_held, distances_seen = _distances_of(held.dataset), _distances_of(seen.dataset)
+    found = Duplicates([], [], [])
+    for row, index in enumerate(held.indices.tolist()):
+        match = by_key.get(held.keys[row])
         same = match is not None
-        if match is None and held.formulas[place] in by_formula:
-            energies, indices = by_formula[held.formulas[place]]
-            low, high = np.searchsorted(energies, held.energies[place] + np.array([-_ENERGY, _ENERGY]))
+        if match is None and held.formulas[row] in by_formula:
+            energies, indices = by_formula[held.formulas[row]]
+            low, high = np.searchsorted(energies, held.energies[row] + np.array([-_ENERGY, _ENERGY]))
             candidates = sorted(indices[low:high].tolist())
             match = next((i for i in candidates if _equal(distances_held(index), distances_seen(i))), None)
         if match is not None:
@@ -313,36 +299,31 @@ def find_copies(held: Survey, seen: Survey) -> Copies:
     return found
 
 
-def _by_formula(seen: Survey) -> dict[bytes, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
-    """Energies, ascending, and whose they are, for each formula."""
+def _by_formula(seen: DatasetSummary) -> dict[bytes, tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]:
+    """Ascending energies and the indices of their structures, for each formula."""
     if not len(seen.energies):
         return {}
-    places = defaultdict(list)
-    for place, formula in enumerate(seen.formulas):
-        places[formula].append(place)
+    rows = defaultdict(list)
+    for row, formula in enumerate(seen.formulas):
+        rows[formula].append(row)
     tables = {}
-    for formula, members in places.items():
+    for formula, members in rows.items():
         energies = seen.energies[members]
         order = np.argsort(energies, kind="stable")
         tables[formula] = energies[order], seen.indices[members][order]
     return tables
 
 
-class _Distances:
-    """Ascending distances between atoms of structures, of which the last ones are remembered."""
+def _distances_of(dataset: LabelledDataset) -> Callable[[int], npt.NDArray[np.float64]]:
+    """A function of a structure's index that computes its ascending interatomic distances, and remembers the last."""
+    search = neighbor_search("vesin")
 
-    def __init__(self, dataset: LabelledDataset) -> None:
-        self._dataset = dataset
-        self._search = neighbor_search("vesin")
-        self._of = lru_cache(maxsize=256)(self._compute)
+    @lru_cache(maxsize=256)
+    def distances(index: int) -> npt.NDArray[np.float64]:
+        # a little beyond the cutoff, so that rounding does not remove any
+        return np.sort(search(dataset[index].structures, _REACH + 2 * _DISTANCE).distance.numpy())
 
-    def __call__(self, index: int) -> npt.NDArray[np.float64]:
-        return self._of(index)
-
-    def _compute(self, index: int) -> npt.NDArray[np.float64]:
-        # a little more than is compared, so that none is lost to rounding
-        found = self._search(self._dataset[index].structures, _REACH + 2 * _DISTANCE)
-        return np.sort(found.distance.numpy())
+    return distances
 
 
 def _equal(first: npt.NDArray[np.float64], second: npt.NDArray[np.float64]) -> bool:

@@ -1,4 +1,4 @@
-"""Neighbors of each structure kept on disk, so that they are searched for once."""
+"""Neighbor lists and edge counts that are stored on disk, so that they are computed once."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import torch
 
 from gemnet_blocks.data.batching import BatchOptions
 from gemnet_blocks.data.cache_files import load_arrays, save_arrays, structure_hash
-from gemnet_blocks.data.dataset import Counts, LabelledDataset
+from gemnet_blocks.data.dataset import Counts, DatasetView, LabelledDataset, grouped
 from gemnet_blocks.data.labelled import LabelledStructures, collate
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.data.options import DataOptions, located
@@ -26,16 +26,16 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.files import check_folder
 
 _VERSION = 1
-"""Of the files; others are not read."""
+"""Version of the files; files of other versions are not read."""
 
 
 @dataclass(frozen=True, slots=True)
 class PairSearch:
-    """The one search from which a model takes all its edges.
+    """The neighbor search from which a model takes all of its edges.
 
     Attributes:
-        reach: how far it looks, in Å.
-        periodic: whether structures repeat where they say so.
+        reach: cutoff of the search in Å.
+        periodic: whether the model uses the periodicity of structures.
     """
 
     reach: float
@@ -52,28 +52,27 @@ class PairSearch:
 
     @property
     def name(self) -> str:
-        """Equal for searches that find equal pairs; all ways of searching do."""
+        """A name that searches share exactly if they find the same pairs."""
         return hashlib.sha256(json.dumps([_VERSION, self.reach, self.periodic]).encode()).hexdigest()[:16]
 
     def __call__(self, structures: Structures) -> Pairs:
-        """The pairs of structures."""
         if not self.periodic:
             structures = replace(structures, periodic=torch.zeros_like(structures.periodic))
         return neighbor_search("vesin")(structures, self.reach)
 
 
 @final
-class CachedPairs(LabelledDataset):
-    """A dataset whose structures come with their neighbors, from files or else from a search whose result is kept.
+class CachedPairs(DatasetView):
+    """A dataset whose structures come with their neighbor lists, from files or from a search whose result is stored.
 
-    A file is named by the structure, to the last bit, and by how far the model looks and whether it repeats structures;
-    so a folder serves any number of datasets and models, and nothing in it is ever out of date. Neighbors are those of
-    the positions in float64.
+    The name of a file is a hash of the structure, to the last bit, of the cutoff and of the use of periodicity: a
+    folder serves any number of datasets and models, and its files never become invalid. Neighbors are found from
+    positions in float64.
 
     Args:
         dataset: the structures.
         graphs: the model's graph builder (`model.trunk.graphs`), or a spec.
-        folder: where files are kept; worker processes may share it.
+        folder: the folder of the files, which worker processes may share.
     """
 
     def __init__(self, dataset: LabelledDataset, graphs: GraphBuilder | Spec, folder: Path) -> None:
@@ -85,7 +84,6 @@ class CachedPairs(LabelledDataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> LabelledStructures:
-        """One structure, with pairs: what `Potential` takes as `given`."""
         item = self.dataset[index]
         name = structure_hash(item.structures).hex()
         path = self._folder / name[:2] / f"{name[2:40]}.safetensors"
@@ -97,30 +95,18 @@ class CachedPairs(LabelledDataset):
 
     @property
     def atom_counts(self) -> Counts:
-        """The number of atoms of each structure."""
         return self.dataset.atom_counts
 
     @property
     def labels(self) -> frozenset[str]:
-        """Which of energy, forces and stress every structure has."""
         return self.dataset.labels
 
     @property
     def streamed(self) -> bool:
-        """Pairs are read from disk each time."""
         return True
 
-    def place(self, index: int) -> str:
-        """File and frame number."""
-        return self.dataset.place(index)
-
-    def file(self, index: int) -> str:
-        """The name of a structure's file."""
-        return self.dataset.file(index)
-
-    def value(self, index: int, key: str) -> str:
-        """What the file says of a structure under a key."""
-        return self.dataset.value(index, key)
+    def _find(self, index: int) -> tuple[LabelledDataset, int]:
+        return self.dataset, index
 
 
 def _save(path: Path, pairs: Pairs) -> None:
@@ -135,7 +121,6 @@ def _save(path: Path, pairs: Pairs) -> None:
 
 
 def _load(path: Path) -> Pairs | None:
-    """Pairs of a file; None where it is missing or damaged, as after a disk ran full."""
     found = load_arrays(path)
     if found is None:
         return None
@@ -143,16 +128,16 @@ def _load(path: Path) -> Pairs | None:
 
 
 def with_kept_pairs(data: DataSplits, options: DataOptions, folder: Path, graphs: GraphBuilder | Spec) -> DataSplits:
-    """The same parts, whose neighbors are kept in the folder that `options.cache` names, if it does.
+    """Store the neighbor lists of all parts in the folder that `options.cache` names; without one, change nothing.
 
     Args:
-        data: what `open_data` returned for these options.
-        options: see above.
-        folder: what a relative path is relative to.
+        data: the result of `open_data` for these options.
+        options: the data options.
+        folder: the folder that a relative path is relative to.
         graphs: the model's graph builder, or its spec.
 
     Raises:
-        SpecError: that folder cannot be written to.
+        SpecError: the folder cannot be written to.
     """
     if options.cache is None:
         return data
@@ -166,9 +151,6 @@ def with_kept_pairs(data: DataSplits, options: DataOptions, folder: Path, graphs
     return replace(data, train=train, validation=wrapped(data.validation), test=wrapped(data.test))
 
 
-_AT_ONCE = 32
-
-
 def edge_counts(
     dataset: LabelledDataset,
     cutoff: float,
@@ -176,34 +158,28 @@ def edge_counts(
     periodic: bool = True,
     folder: Path | None = None,
 ) -> npt.NDArray[np.int64]:
-    """Count the ordered pairs of atoms within a cutoff, of each structure.
+    """Count the ordered pairs of atoms within a cutoff in each structure.
 
     Args:
         dataset: the structures.
-        cutoff: that of the model's main edges, in Å.
-        max_neighbors: the cap of the model's main edges; where it has one, an atom counts as many at most. Edges that
-            symmetrization adds are not counted.
-        periodic: whether structures repeat where they say so.
-        folder: where counts are kept for the next time; None: nowhere.
+        cutoff: cutoff of the model's main edges in Å.
+        max_neighbors: maximum number of neighbors of an atom; None: no limit. Edges that symmetrization adds are not
+            counted.
+        periodic: whether the model uses the periodicity of structures.
+        folder: a folder in which counts are stored; None: they are not stored.
     """
     kept = None if folder is None else folder / f"edges-{_name(dataset, cutoff, max_neighbors, periodic)}.safetensors"
     if kept is not None and (found := load_arrays(kept)) is not None:
         return found["counts"].numpy()
-    search = neighbor_search("vesin")
-    counts: list[npt.NDArray[np.int64]] = []
-    for start in range(0, len(dataset), _AT_ONCE):
-        several = range(start, min(start + _AT_ONCE, len(dataset)))
-        structures = collate([dataset[index] for index in several]).structures
-        pairs = search(structures if periodic else _isolated(structures), cutoff)
-        per_atom = torch.bincount(pairs.target, minlength=structures.atom_count)
-        if max_neighbors is not None:
-            per_atom = per_atom.clamp(max=max_neighbors)
-        counts.append(
-            torch.zeros(len(structures), dtype=torch.long, device="cpu")
-            .index_add(0, structures.structure, per_atom)
-            .numpy()
-        )
-    total = np.concatenate(counts) if counts else np.zeros(0, dtype=np.int64)
+    search = PairSearch(cutoff, periodic)
+    counts = [np.zeros(0, dtype=np.int64)]
+    for group in grouped((index, dataset[index]) for index in range(len(dataset))):
+        structures = collate([item for _, item in group]).structures
+        per_atom = np.bincount(search(structures).target.numpy(), minlength=structures.atom_count)
+        per_atom = per_atom if max_neighbors is None else per_atom.clip(max=max_neighbors)
+        owner = structures.structure.numpy()
+        counts.append(np.bincount(owner, per_atom, minlength=len(structures)).astype(np.int64))
+    total = np.concatenate(counts)
     if kept is not None:
         save_arrays(kept, {"counts": torch.from_numpy(total)})
     return total
@@ -212,22 +188,18 @@ def edge_counts(
 def edge_counts_for(
     dataset: LabelledDataset, batch: BatchOptions, spec: Spec, folder: Path | None = None
 ) -> npt.NDArray[np.int64] | None:
-    """What `BudgetSampler.of` needs to know of the edges of a model: nothing unless batches have a budget of edges.
+    """Count the edges of each structure in a model; None unless batches have a budget of edges.
 
     Args:
         dataset: the structures.
         batch: the budget.
         spec: the model.
-        folder: where counts are kept for the next time; None: nowhere.
+        folder: a folder in which counts are stored; None: they are not stored.
     """
     if batch.edges is None:
         return None
     main = spec.graphs[MAIN]
     return edge_counts(dataset, main.cutoff, main.max_neighbors, spec.neighbors.periodic, folder)
-
-
-def _isolated(structures: Structures) -> Structures:
-    return replace(structures, periodic=torch.zeros_like(structures.periodic))
 
 
 def _name(dataset: LabelledDataset, cutoff: float, max_neighbors: int | None, periodic: bool) -> str:

@@ -1,4 +1,4 @@
-"""From options to datasets: files are opened, checked, split and compared."""
+"""Opening, checking, splitting and comparing the datasets that options describe."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import numpy as np
 from gemnet_blocks.data.databases import AseLmdbSource, LmdbSource, SqliteSource
 from gemnet_blocks.data.dataset import Concatenation, LabelledDataset, MemoryDataset, StreamedDataset, Subset
 from gemnet_blocks.data.frame import Charged, FrameSource, LabelRules
-from gemnet_blocks.data.leakage import Copies, Survey, check_periodicity, find_copies, survey
+from gemnet_blocks.data.leakage import DatasetSummary, Duplicates, check_periodicity, find_duplicates, summarize
 from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.data.readers import AseSource, NpzSource
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
@@ -27,13 +27,13 @@ from gemnet_blocks.structures import EnergyMeaning
 from gemnet_blocks.util.file_kinds import mistaken
 
 DATABASES = (".lmdb", ".aselmdb", ".db")
-"""Endings of the files that a folder may hold."""
+"""Endings of the databases that a folder may contain."""
 
 REFUSED_FORMATS = frozenset({"bundletrajectory", "gpaw-out"})
-"""Formats that ASE reads with pickle or by evaluating text as Python."""
+"""Formats that ASE reads with pickle or by evaluating text as Python code."""
 
 METADATA = "metadata.npz"
-"""The file in a folder of fairchem's databases that lists the numbers of atoms of all frames, as `natoms`."""
+"""The file in a folder of fairchem's databases that contains the numbers of atoms of all frames, as `natoms`."""
 
 
 def open_sources(name: str, folder: Path, keys: Mapping[str, str], format: str | None = None) -> list[FrameSource]:
@@ -41,13 +41,13 @@ def open_sources(name: str, folder: Path, keys: Mapping[str, str], format: str |
 
     Args:
         name: the path or pattern, which is also its name in messages.
-        folder: what relative paths are relative to.
+        folder: the folder that relative paths are relative to.
         keys: other names of energy, forces and stress.
-        format: ASE's name of the format; None: by the file's name and content.
+        format: ASE's name of the format; None: determined from the file's name and content.
 
     Raises:
-        StructureError: there is no such file, or nothing in it, or it cannot be read.
-        ImportError: a package is not installed that is needed to read it.
+        StructureError: a file is missing, empty or cannot be read.
+        ImportError: a package that reads the file is not installed.
     """
     found = matching(name, folder)
     if not found:
@@ -56,14 +56,14 @@ def open_sources(name: str, folder: Path, keys: Mapping[str, str], format: str |
 
 
 def read_atoms(path: Path, index: str = ":") -> list[Any]:
-    """Read structures from everything that models are trained on, as ASE atoms; lengths are taken to be in Å.
+    """Read structures as ASE atoms from all formats of training data; lengths are assumed to be in Å.
 
     Args:
         path: a file, a folder of databases, or a pattern of files.
-        index: which frames of all these, as ASE writes slices.
+        index: a frame number or a slice of all frames, such as -1 or 0:10.
 
     Raises:
-        StructureError: the file cannot be read or holds no such structure.
+        StructureError: a file cannot be read, or the index is out of range.
     """
     from ase.io import string2index
 
@@ -80,12 +80,11 @@ def read_atoms(path: Path, index: str = ":") -> list[Any]:
         ) from None
     chosen = [places[number] for number in ([numbers] if isinstance(numbers, int) else numbers)]
     if not chosen:
-        raise StructureError(f"{path}: there is no structure at index {index}, as there are only {len(places)}")
+        raise StructureError(f"{path}: there is no structure at index {index}: the file has only {len(places)}")
     return [source.atoms(number) for source, number in chosen]
 
 
 def _opened(path: Path, name: str, keys: Mapping[str, str], format: str | None) -> list[FrameSource]:
-    """The frames of a file, or those of all databases in a folder."""
     if not path.exists():
         if path.is_symlink():
             raise StructureError(f"{name}: {absent(path, 'symbolic link')}")
@@ -93,7 +92,7 @@ def _opened(path: Path, name: str, keys: Mapping[str, str], format: str | None) 
     sources = _folder(path, name, keys) if path.is_dir() else [_file(path, name, keys, format)]
     for source in sources:
         if len(source) == 0 and len(sources) == 1:
-            raise StructureError(f"{source.name}: there is no frame in it")
+            raise StructureError(f"{source.name}: contains no frame")
     return [source for source in sources if len(source)]
 
 
@@ -118,12 +117,11 @@ def _file(path: Path, name: str, keys: Mapping[str, str], format: str | None) ->
 
 
 def _format(path: Path, name: str) -> str:
-    """ASE's name of a file's format, by the file's name and content."""
     from ase.io.formats import filetype
 
     try:
         found: str = filetype(str(path))
-    except Exception as error:  # what decompresses and guesses raises anything
+    except Exception as error:  # decompression and detection raise anything
         raise StructureError(f"{name}: ASE cannot read it: {told(error)}") from error
     return found
 
@@ -139,14 +137,14 @@ def _folder(path: Path, name: str, keys: Mapping[str, str]) -> list[FrameSource]
 
 
 def _share_counts(path: Path, sources: list[FrameSource]) -> None:
-    """Tell databases how many atoms their frames have, if the folder's metadata does and fits."""
+    """Set the numbers of atoms of all frames from the metadata of a folder, if it has as many frames."""
     if not path.is_file():
         return
     try:
         with np.load(path, allow_pickle=False) as metadata:
             counts = np.asarray(metadata["natoms"], dtype=np.int64)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
-        return  # it saves time and nothing else
+        return  # counts only save time
     ends = np.cumsum([len(source) for source in sources])
     if counts.shape == (ends[-1],):
         for source, share in zip(sources, np.split(counts, ends[:-1]), strict=True):
@@ -154,7 +152,7 @@ def _share_counts(path: Path, sources: list[FrameSource]) -> None:
 
 
 _SAMPLE = 100
-"""Structures that are read beforehand, of databases."""
+"""The number of structures of a database that `check: sample` reads in advance."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,14 +160,14 @@ class DataSplits:
     """The parts of a dataset.
 
     Attributes:
-        train: to fit weights to.
-        validation: to choose among weights; None without any.
-        test: to look at once; None without any.
-        meaning: what energies are relative to.
-        report: what was found, a line of text each.
-        digest: differs where structures or labels to train on or to validate on do, or their order; of parts that
-            were only sampled, the sample's.
-        surveys: what was seen of each part that there is, by its name.
+        train: the training set.
+        validation: the validation set, if there is one.
+        test: the test set, if there is one.
+        meaning: the reference of the energies.
+        report: lines of text about each part and their duplicates.
+        digest: hash of structures, labels and their order in training and validation set; of the sample if only a
+            sample was read.
+        summaries: the summary of each part by its name.
     """
 
     train: LabelledDataset
@@ -178,23 +176,24 @@ class DataSplits:
     meaning: EnergyMeaning
     report: str
     digest: str
-    surveys: Mapping[str, Survey]
+    summaries: Mapping[str, DatasetSummary]
 
 
 def open_data(options: DataOptions, folder: Path, model: Spec | None = None, charged: Charged = "refuse") -> DataSplits:
     """Open, check, split and compare labelled structures.
 
     Args:
-        options: which files, what they mean, how they are split.
-        folder: what relative paths are relative to.
-        model: the model that all structures are for: they must have its elements, and tags if it selects edges by them.
-        charged: whether structures with a total charge or spin, which models do not read, are refused, as is right for
-            training, or warned of. `options.ignore` passes over them.
+        options: the files, the meaning of their numbers, and their split.
+        folder: the folder that relative paths are relative to.
+        model: the spec of the model that reads the structures: they may have only its elements, and must have tags if
+            it selects edges by tags. None: no such check.
+        charged: `refuse`, for training, or `warn`: the handling of structures with a total charge or spin, which models
+            do not read, unless `options.ignore` names the quantity.
 
     Raises:
-        StructureError: a file or frame that cannot be used, or copies of training structures where these are errors;
-            names file and frame.
-        SpecError: options that do not fit the data.
+        StructureError: a file or frame cannot be used, or `leakage` is `error` and parts share structures; names file
+            and frame.
+        SpecError: the options do not fit the data.
     """
     opened = {
         part: open_files(files, options, folder, model, charged)
@@ -213,19 +212,19 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None, cha
                 opened[name] = Subset(whole, indices)
     if len(opened["train"]) == 0:
         raise StructureError("data.split: no structure is left to train on")
-    surveys = {part: survey(dataset, _looked_at(dataset, options)) for part, dataset in opened.items()}
+    summaries = {part: summarize(dataset, _checked_indices(dataset, options)) for part, dataset in opened.items()}
     if options.periodicity == "same":
-        check_periodicity(surveys.values())
-    lines = [f"{part}: {seen.line()}" for part, seen in surveys.items()]
-    lines += _without_leaks(opened, surveys, options)
+        check_periodicity(summaries.values())
+    lines = [f"{part}: {summary.line()}" for part, summary in summaries.items()]
+    lines += _without_leaks(opened, summaries, options)
     return DataSplits(
         train=opened["train"],
         validation=opened.get("validation"),
         test=opened.get("test"),
         meaning=options.energy,
         report="\n".join(lines),
-        digest=" ".join(f"{part}:{seen.digest[:16]}" for part, seen in surveys.items() if part != "test"),
-        surveys=surveys,
+        digest=" ".join(f"{part}:{summary.digest[:16]}" for part, summary in summaries.items() if part != "test"),
+        summaries=summaries,
     )
 
 
@@ -236,23 +235,23 @@ def open_files(
     model: Spec | None = None,
     charged: Charged = "refuse",
 ) -> LabelledDataset:
-    """All frames of some files, unsplit; those that are kept in memory are checked.
+    """Open all frames of some files, unsplit; files that are kept in memory are checked.
 
     Args:
-        files: paths or patterns; relative ones are relative to `folder`.
-        options: what they mean; parts and splits are not read.
-        folder: see above.
+        files: paths or patterns.
+        options: the meaning of their numbers; parts and splits are ignored.
+        folder: the folder that relative paths are relative to.
         model: see `open_data`.
         charged: see `open_data`.
 
     Raises:
-        StructureError: a file or frame that cannot be used; names file and frame.
+        StructureError: a file or frame cannot be used; names file and frame.
     """
     _check_format(options.format)
     rules = LabelRules(
         units=options.units.factors(options.stress.unit),
         required=frozenset(options.labels),
-        stress=options.stress.rule(),
+        stress=options.stress,
         keys=options.keys.given(),
         element_count=None if model is None else model.elements,
         needs_tags=model is not None and any(model.graphs[name].tags is not None for name in model.graphs_in_use()),
@@ -268,11 +267,6 @@ def open_files(
 
 
 def _check_format(format: str | None) -> None:
-    """Check that ASE knows a format.
-
-    Raises:
-        SpecError: it does not; suggests a format.
-    """
     from ase.io.formats import ioformats
 
     if format is not None and format not in ioformats:
@@ -283,7 +277,7 @@ def _check_format(format: str | None) -> None:
 
 
 def _warn_of_repeated_files(names: Sequence[str], folder: Path) -> None:
-    """Warn of files that are listed twice: under two names, in a pattern or folder too, or by a link."""
+    """Warn of files that are listed twice: under two names, by a pattern or folder, or by a link."""
     known: dict[Path, str] = {}
     repeated = []
     for name in names:
@@ -299,35 +293,36 @@ def _warn_of_repeated_files(names: Sequence[str], folder: Path) -> None:
         )
 
 
-def _looked_at(dataset: LabelledDataset, options: DataOptions) -> Sequence[int]:
-    """The structures that are read beforehand."""
+def _checked_indices(dataset: LabelledDataset, options: DataOptions) -> Sequence[int]:
     count = len(dataset)
     if options.check == "all" or not dataset.streamed or count <= _SAMPLE:
         return range(count)
     return np.unique(np.linspace(0, count - 1, _SAMPLE).astype(int)).tolist()
 
 
-def _without_leaks(opened: dict[str, LabelledDataset], surveys: dict[str, Survey], options: DataOptions) -> list[str]:
-    """Compare the parts, and deal with what is in two of them; returns lines of the report."""
+def _without_leaks(
+    opened: dict[str, LabelledDataset], summaries: dict[str, DatasetSummary], options: DataOptions
+) -> list[str]:
+    """Find and handle structures that two parts share; returns lines of the report."""
     if options.leakage == "ignore" or len(opened) == 1:
         return []
-    if not all(seen.complete for seen in surveys.values()):
-        return ["parts were not compared, as only a sample was read: with `check: all` they are"]
+    if not all(summary.complete for summary in summaries.values()):
+        return ["parts were not compared, since only a sample was read: set `check: all` to compare them"]
     lines = []
     for held, seen in (("test", "train"), ("validation", "train"), ("test", "validation")):
-        if held not in surveys or seen not in surveys:
+        if held not in summaries or seen not in summaries:
             continue
-        copies = find_copies(surveys[held], surveys[seen])
-        if len(copies) == 0:
+        duplicates = find_duplicates(summaries[held], summaries[seen])
+        if len(duplicates) == 0:
             lines.append(f"no structure of {held} is in {seen} too")
             continue
-        text = _described(copies, held, seen, surveys)
+        text = _described(duplicates, held, seen, summaries)
         if options.leakage == "error":
             raise StructureError(f"{text}: remove them, or write `leakage: drop` or `leakage: warn`")
         if options.leakage == "drop":
-            every = find_copies(surveys[seen], surveys[held]).held
+            every = find_duplicates(summaries[seen], summaries[held]).held
             opened[seen], dropped = _dropped(opened[seen], every)
-            surveys[seen] = survey(opened[seen], range(len(opened[seen])))
+            summaries[seen] = summarize(opened[seen], range(len(opened[seen])))
             text = f"{text}; {dropped} structures of {seen} were dropped"
         else:
             warnings.warn(text, stacklevel=3)
@@ -342,13 +337,14 @@ def _dropped(dataset: LabelledDataset, indices: Sequence[int]) -> tuple[Labelled
     return Subset(dataset, kept), len(dataset) - len(kept)
 
 
-def _described(copies: Copies, held: str, seen: str, surveys: dict[str, Survey]) -> str:
+def _described(duplicates: Duplicates, held: str, seen: str, summaries: Mapping[str, DatasetSummary]) -> str:
+    here, there = summaries[held].dataset, summaries[seen].dataset
     listed = [
-        f"{surveys[held].dataset.place(index)} = {surveys[seen].dataset.place(other)}{'' if same else ' (moved)'}"
-        for index, other, same in zip(copies.held, copies.seen, copies.same, strict=True)
+        f"{here.place(index)} = {there.place(other)}{'' if same else ' (moved)'}"
+        for index, other, same in zip(duplicates.held, duplicates.seen, duplicates.same, strict=True)
     ]
     return (
-        f"{len(copies)} of {len(surveys[held].dataset)} structures of {held} are in {seen} too, "
-        f"{copies.same.count(False)} of them rotated, mirrored, shifted or renumbered: "
+        f"{len(duplicates)} of {len(here)} structures of {held} are in {seen} too, "
+        f"{duplicates.same.count(False)} of them rotated, mirrored, shifted or renumbered: "
         f"{first_few(listed, 10)}"
     )

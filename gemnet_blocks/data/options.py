@@ -1,4 +1,4 @@
-"""What data there is, what it means, and how it is split and batched."""
+"""Options of training data: files, units, labels, splits and batches."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from gemnet_blocks.structures import EnergyMeaning
 from gemnet_blocks.util.charges import Quantity
 
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
-"""Paths of files, or of folders of databases, relative to the file that names them; or patterns such as runs/*.xyz,
-whose files are taken in the order of their names."""
+"""Paths of files, or of folders of databases, relative to the config file; or patterns such as runs/*.xyz, whose files
+are read in the order of their names."""
 
 
 def located(name: str, folder: Path) -> Path:
-    """Where a path that options name is: relative ones are in the folder, `~` is the user's home."""
+    """Resolve a path of options, which is relative to a folder or begins with `~` for the user's home."""
     return folder / Path(name).expanduser()
 
 
 def matching(name: str, folder: Path) -> dict[str, Path]:
-    """Files and folders that a name in options stands for, by their own names.
+    """Find the files and folders that match a path or pattern in options.
 
     Args:
-        name: a path, or a pattern with `*`, `?`, `[...]` or `**`; a file with just that name comes before a pattern.
-        folder: what relative names are relative to.
+        name: a path, or a pattern with `*`, `?`, `[...]` or `**`; a file of exactly this name takes precedence.
+        folder: the folder that relative names are relative to.
 
     Returns:
-        The path itself, whether it exists or not; or what matches the pattern, sorted, which may be nothing.
+        Paths by name: the path itself, even if it does not exist; or all matches of the pattern, sorted.
     """
     path = located(name, folder)
     if os.path.lexists(path) or not any(character in name for character in "*?["):
@@ -45,73 +45,76 @@ def matching(name: str, folder: Path) -> dict[str, Path]:
 
 
 class KeyOptions(Options):
-    """Under which names files have the labels, where not under the usual ones."""
+    """The names of labels in the files, if they differ from the usual ones."""
 
     energy: str | None = None
-    """Such as REF_energy or free_energy; null: energy (in npz archives: energies)."""
+    """The key of energies, such as REF_energy or free_energy; null: energy (in npz archives: energies)."""
     forces: str | None = None
-    """Such as REF_forces; null: forces."""
+    """The key of forces, such as REF_forces; null: forces."""
     stress: str | None = None
-    """Such as virial or virial_stress_kbar; null: stress. Six numbers, in the order of `stress.order`, or nine."""
+    """The key of stresses, such as virial or virial_stress_kbar, which hold six numbers, in the order of
+    `stress.order`, or nine; null: stress."""
 
     def given(self) -> dict[str, str]:
-        """The names that are given, by label."""
+        """The keys that are not null, by label."""
         return {name: key for name, key in self if key is not None}
 
 
 class DataOptions(Options):
-    """What data there is, what it means, and how it is split and batched.
+    """Files of training data, the meaning of their numbers, their split and batches.
 
-    Either `files`, which `split` divides, or `train`; `validation` and `test` can be files of their own in both cases.
+    Give either `files`, which `split` divides, or `train`; `validation` and `test` may name further files in both
+    cases.
     """
 
     files: Files | None = None
-    """Files that `split` divides: extended XYZ and all else that ASE reads, ASE databases (.db, .json, .aselmdb), npz
-    archives as those of rMD17, and LMDBs of Open Catalyst's S2EF tasks (.lmdb, or a folder of them). A pattern such as
-    runs/*.xyz stands for all files that match it."""
+    """Files that `split` divides: extended XYZ and other formats of ASE, ASE databases (.db, .json, .aselmdb), npz
+    archives such as those of rMD17, and LMDBs of Open Catalyst's S2EF tasks (.lmdb, or a folder of them). A pattern
+    such as runs/*.xyz stands for all matching files."""
     train: Files | None = None
-    """Files to train on, all of them, instead of `files`."""
+    """Files to train on without a split, instead of `files`."""
     validation: Files | None = None
     """Files to validate on."""
     test: Files | None = None
     """Files to test on."""
     format: str | None = None
-    """ASE's name of the files' format, where name and content do not tell."""
+    """ASE's name of the files' format; null: determined from name and content."""
     units: UnitsField
     """The unit of energy, such as kcal/mol (then lengths are in Å), or {energy: Hartree, length: Bohr}. Required."""
     energy: EnergyMeaning
-    """What energies are relative to: total, adsorption or atomisation. Required."""
+    """The reference of the energies: total, adsorption or atomisation. Required."""
     labels: Annotated[tuple[Label, ...], Field(strict=False)] = ("energy", "forces")
     """Labels that are read, and that every frame must have."""
     keys: KeyOptions = KeyOptions()
-    """Under which names files have the labels."""
+    """The names of labels in the files."""
     stress: StressOptions = StressOptions()
-    """What stress labels mean."""
+    """Unit, sign and order of stress labels."""
     periodicity: Literal["same", "mixed"] = "same"
-    """Whether all frames must be periodic in the same directions; mixed where, say, crystals and molecules are meant to
-    be learned together."""
+    """same: all frames must be periodic in the same directions; mixed: they may differ, for example if a model is
+    trained on crystals and molecules."""
     ignore: Annotated[tuple[Quantity, ...], Field(strict=False)] = ()
-    """charge, spin or both, which no model reads yet: frames are trained on as if they were neutral, whatever they say
-    of these. Otherwise a frame is refused if it has a total charge other than 0, a spin other than 0 or a multiplicity
-    other than 1; the value 1 of `spin` and `total_spin` is taken for a multiplicity, as in OMol25. Names such as
-    `charge`, `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized. Charges of atoms are not total
-    charges; ASE's initial charges cause a warning where they do not add up to zero."""
+    """charge, spin or both, which no model reads yet: frames are treated as neutral closed shells whatever their value.
+    Otherwise a frame is refused if it has a total charge other than 0, a spin other than 0 or a multiplicity other
+    than 1; the value 1 of `spin` and `total_spin` is treated as a multiplicity, as in OMol25. Names such as `charge`,
+    `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized. Charges of atoms are not total charges;
+    ASE's initial charges cause a warning if they do not add up to zero."""
     split: SplitOptions | None = None
-    """How `files` are divided; null: all of them are to train on."""
+    """The division of `files` into training, validation and test set; null: all are training data."""
     leakage: Literal["warn", "error", "drop", "ignore"] = "warn"
-    """What becomes of structures that are both in the training set and in validation or test: a warning, an error, or
-    they are dropped from the training set (likewise from validation where test has them); ignore does not look."""
+    """The handling of structures that are both in the training set and in validation or test: a warning, an error, or
+    their removal from the training set (and of test structures from validation); ignore skips the comparison."""
     check: Literal["all", "sample"] = "all"
-    """How many frames of databases and LMDBs are read and checked beforehand: all, or a hundred of each part (then
-    structures are not compared between parts). Every frame is checked again when it is read; files that are kept in
-    memory are always checked whole."""
+    """The frames of databases and LMDBs that are checked in advance: all, or a sample of a hundred of each part, for
+    datasets that take long to read (then parts are not compared). Every frame is checked again when it is read; files
+    that are kept in memory are always checked completely."""
     batch: BatchOptions
-    """How much one batch holds."""
+    """The size of a batch."""
     workers: Annotated[int, Field(ge=0)] = 0
-    """How many processes read batches ahead."""
+    """The number of processes that read batches ahead; 0: the training process reads. Use 2 to 8 if a GPU waits for
+    data."""
     cache: str | None = None
-    """A folder in which neighbors of each structure are kept, so that they are searched for once; null: they are
-    searched for in every step."""
+    """A folder that stores the neighbor lists of all structures, so that they are computed once; null: they are
+    computed in every step."""
 
     @model_validator(mode="before")
     @classmethod
@@ -119,7 +122,7 @@ class DataOptions(Options):
         if isinstance(data, dict) and "units" not in data:
             raise ValueError("needs units, which are never guessed: write `units: eV`, `units: kcal/mol` or the like")
         if isinstance(data, dict) and "energy" not in data:
-            raise ValueError("needs `energy: total`, `adsorption` or `atomisation`: what energies are relative to")
+            raise ValueError("needs the reference of the energies: `energy: total`, `adsorption` or `atomisation`")
         return data
 
     @model_validator(mode="after")

@@ -1,19 +1,18 @@
-"""Frames from files that ASE reads: extended XYZ and many others."""
+"""Frames from the formats that ASE reads, and from numpy archives."""
 
 from __future__ import annotations
 
 import codecs
-import re
-import warnings
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
+from gemnet_blocks.data.completeness import check_counts, check_frame_marks
 from gemnet_blocks.data.frame import Frame, FrameSource, as_text, periodic_directions
 from gemnet_blocks.errors import StructureError, told
 from gemnet_blocks.util.ase_io import fixed_atoms
@@ -25,42 +24,41 @@ _NO_LABELS = ("energies", "stresses", "magmoms", "charges", "magmom", "dipole", 
 
 @final
 class AseSource(FrameSource):
-    """All frames of a file that `ase.io.iread` understands.
+    """All frames of a file that `ase.io.iread` reads.
 
-    Labels are the results of the frame's calculator, or what `info` and `arrays` have under the same name.
+    Labels are results of the frame's calculator, or entries of `info` and `arrays` with the same names.
 
     Args:
         path: the file.
         keys: other names of energy, forces and stress.
-        name: what messages call it.
+        name: the file's name in messages.
         format: ASE's name of the format.
 
     Raises:
-        StructureError: ASE cannot read the file, or not all of it.
+        StructureError: ASE cannot read all of the file.
     """
 
     def __init__(self, path: Path, keys: Mapping[str, str], name: str, format: str) -> None:
         self.name = name
         self._path, self._keys, self._format = path, keys, format
         self._found = list(self._read())
-        _check_complete(path, format, [len(atoms) for atoms, _ in self._found], name)
+        check_counts(path, format, [len(atoms) for atoms, _ in self._found], name)
 
     def __len__(self) -> int:
         return len(self._found)
 
     def frame(self, index: int) -> Frame:
-        """Frame number `index`."""
         atoms, more = self._found[index]
         return frame_of(atoms, self._keys, more)
 
     def atoms(self, index: int) -> Any:
-        """Frame number `index` as ASE atoms."""
         return self._found[index][0]
 
     def _read(self) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-        """Atoms and what else the file says of them."""
+        """Atoms, and values that ASE does not store in them."""
         count = 0
         try:
+            check_frame_marks(self._path, self._format, self.name)
             for found in self._rows() if self._format == "json" else self._images():
                 yield found
                 count += 1
@@ -75,10 +73,11 @@ class AseSource(FrameSource):
         from ase.io import iread
 
         for atoms in iread(self._path, ":", self._format, do_not_split_by_at_sign=True):
-            yield atoms, {}
+            if len(atoms) or self._format != "proteindatabank":  # ASE takes END behind ENDMDL for an empty frame
+                yield atoms, {}
 
     def _rows(self) -> Iterator[tuple[Any, Mapping[str, Any]]]:
-        """Those of a database in JSON, of which `iread` leaves out key-value pairs and data."""
+        """The rows of a database in JSON, with the key-value pairs and data that `iread` omits."""
         from ase.db import connect
 
         for index, row in enumerate(connect(str(self._path), type="json").select()):
@@ -87,7 +86,7 @@ class AseSource(FrameSource):
 
 
 def _byte_order_mark(path: Path) -> str:
-    """The end of an error about a file that begins with a byte-order mark, as editors on Windows write it."""
+    """A hint for files that begin with a byte-order mark, as editors on Windows write it; else empty."""
     try:
         with path.open("rb") as file:
             start = file.read(3)
@@ -98,10 +97,10 @@ def _byte_order_mark(path: Path) -> str:
 
 
 def atoms_of_row(row: Any, more: Mapping[str, Any], place: str) -> Any:
-    """The atoms of a row of an ASE database, with the total charge and spin among its other values.
+    """Convert a row of an ASE database to atoms, with the total charge and spin among its other values in `info`.
 
     Raises:
-        StructureError: its periodicity is not three truth values.
+        StructureError: the periodicity is not three truth values.
     """
     row.pbc = periodic_directions(row.pbc, place)
     atoms = row.toatoms()
@@ -109,68 +108,13 @@ def atoms_of_row(row: Any, more: Mapping[str, Any], place: str) -> Any:
     return atoms
 
 
-_FRAMES: Mapping[str, str] = {
-    "lammps-dump-text": r"^ITEM: NUMBER OF ATOMS\s*\n\s*(\d+)",
-    "vasp-xdatcar": r"^\s*Direct configuration=()",
-    "vasp-out": r"POSITION +TOTAL-FORCE()",
-    "vasp-xml": r"<calculation>()",
-    "proteindatabank": r"^MODEL\b()",
-    "castep-md": r"<-- +h\s*\n(?!.*<-- +h)()",  # after the cell
-    "castep-geom": r"<-- +h\s*\n(?!.*<-- +h)()",  # after the cell
-    "runnerdata": r"^\s*begin\b()",
-    "xsf": r"^\s*(?:PRIMCOORD\b.*\n\s*|ATOMS\b)(\d*)",
-}
-"""Text that each frame contains once, and its number of atoms where it follows, in formats of which ASE leaves out or
-splits frames silently."""
-
-_OF_ONE_SYSTEM = ("castep-md", "castep-geom")
-"""Formats whose frames all have the same number of atoms, and of which ASE splits frames at blank lines."""
-
-_OF_RUNS = ("vasp-out", "vasp-xml")
-"""Formats that programs write while they run, and that end within a frame when they are killed."""
-
-
-def _check_complete(path: Path, format: str, counts: Sequence[int], name: str) -> None:
-    """Check that ASE has read all frames of a text file whole; a VASP run that was killed gives a warning.
-
-    Args:
-        path: the file.
-        format: ASE's name of the format.
-        counts: the numbers of atoms of the frames that ASE has read.
-        name: the file's name in messages.
-
-    Raises:
-        StructureError: the file contains another number of frames or atoms than ASE reads.
-    """
-    from ase.io.formats import open_with_compression
-
-    if format not in _FRAMES:
-        return
-    with open_with_compression(str(path), "rb") as file:
-        promised = re.findall(_FRAMES[format], file.read().decode(errors="replace"), re.MULTILINE)
-    if format in _OF_RUNS and len(counts) == len(promised) - 1:
-        warnings.warn(f"{name}: frame {len(counts)}, the last one, is incomplete and is left out", stacklevel=3)
-    elif len(counts) < len(promised) or (len(counts) > len(promised) and format in _OF_ONE_SYSTEM):
-        raise StructureError(
-            f"{name}: has {len(promised)} frames, but ASE ({format}) reads {len(counts)}: remove frames that are cut "
-            "off, and blank or foreign lines within and between frames"
-        )
-    if format in _OF_ONE_SYSTEM:
-        promised = [str(max(counts, default=0))] * len(counts)
-    for index, (count, wanted) in enumerate(zip(counts, promised, strict=False)):
-        if wanted and count != int(wanted):
-            raise StructureError(
-                f"{name}, frame {index}: has {count} of its {wanted} atoms: remove the frame if it is cut off"
-            )
-
-
 def frame_of(
     atoms: Any, keys: Mapping[str, str], more: Mapping[str, Any] | None = None, text: Mapping[str, str] | None = None
 ) -> Frame:
-    """ASE atoms as a frame.
+    """Convert ASE atoms to a frame.
 
     Args:
-        atoms: with a calculator that knows results, or with labels in `info` and `arrays`.
+        atoms: atoms with labels in the results of a calculator, or in `info` and `arrays`.
         keys: other names of energy, forces and stress.
         more: further values by name.
         text: values in `info` as the file writes them.
@@ -198,27 +142,27 @@ ENERGY = ("energies", "E", "energy")
 FORCES = ("forces", "F")
 CELLS = ("cells", "cell", "lattice")
 PERIODIC = ("pbc",)
-"""The names under which archives have them: those of rMD17, of MD17, and plain ones."""
+"""Names of arrays: those of rMD17, those of MD17, and plain ones."""
 
 LETTERS = {"Q": "charge (Q)", "S": "spin (S)"}
-"""The total charge and spin in archives with R, E and F, as of PhysNet and SpookyNet."""
+"""Names of the total charge and spin in archives with R, E and F, such as those of PhysNet and SpookyNet."""
 
 
 @final
 class NpzSource(FrameSource):
-    """Positions (frames, atoms, 3), atomic numbers (atoms,), energies (frames,), forces (frames, atoms, 3).
+    """The frames of a numpy archive (.npz), which is read without unpickling.
 
-    Atomic numbers may have a row per frame. Cells, (frames, 3, 3) or (3, 3) for all, make frames periodic, in all
-    directions or where `pbc`, (frames, 3) or (3,), says so. All other arrays with an entry per frame are information
-    that frames can be grouped by. Nothing is unpickled.
+    Arrays are positions (frames, atoms, 3), atomic numbers (atoms,) or (frames, atoms), energies (frames,) and forces
+    (frames, atoms, 3). Cells, (frames, 3, 3) or (3, 3) for all, make frames periodic in all directions, or in those
+    that `pbc`, (frames, 3) or (3,), names. Frames can be grouped by all other arrays with an entry per frame.
 
     Args:
         path: the archive.
         keys: other names of energy, forces and stress.
-        name: what messages call it.
+        name: the file's name in messages.
 
     Raises:
-        StructureError: it is no archive of numbers, or its arrays are missing or do not fit each other.
+        StructureError: the file is not an archive of numbers, or arrays are missing or of inconsistent shapes.
     """
 
     def __init__(self, path: Path, keys: Mapping[str, str], name: str) -> None:
@@ -227,17 +171,17 @@ class NpzSource(FrameSource):
         self._positions = self._find(arrays, "positions", POSITIONS)
         if self._positions.ndim != 3 or self._positions.shape[2] != 3:
             shape = self._positions.shape
-            raise StructureError(f"{name}: positions: the shape is {shape}, (frames, atoms, 3) is needed")
+            raise StructureError(f"{name}: positions: expected the shape (frames, atoms, 3), found {shape}")
         numbers = self._find(arrays, "atomic numbers", NUMBERS)
         shape = self._positions.shape[:2]
         if numbers.shape not in (shape, shape[1:]):
-            raise StructureError(f"{name}: atomic numbers: the shape is {numbers.shape}, {shape[1:]} is needed")
+            raise StructureError(f"{name}: atomic numbers: expected the shape {shape[1:]}, found {numbers.shape}")
         self._numbers = np.broadcast_to(numbers, shape)
         self._arrays = {key: array for key, array in arrays.items() if array.shape[:1] == shape[:1]}
         named = dict(arrays)
         if {"R", "Q"} <= arrays.keys() and not arrays.keys().isdisjoint(("E", "F")):
             named |= {name: arrays[key] for key, name in LETTERS.items() if _are_whole(arrays.get(key))}
-        # also in a column, or one for all frames
+        # such an array may be a column, or one value for all frames
         for key, array in named.items():
             if is_charge_or_spin(key) and array.size in (1, shape[0]):
                 self._arrays[key] = np.broadcast_to(array.reshape(-1), shape[:1])
@@ -255,7 +199,6 @@ class NpzSource(FrameSource):
         return len(self._positions)
 
     def frame(self, index: int) -> Frame:
-        """Frame number `index`."""
         cells, periodic = self._cells, self._periodic
         return Frame(
             positions=self._positions[index],
@@ -272,13 +215,13 @@ class NpzSource(FrameSource):
             if key in arrays:
                 return arrays[key]
         raise StructureError(
-            f"{self.name}: has no {what}: an array {' or '.join(names)} is needed, there are {', '.join(arrays)}"
+            f"{self.name}: has no {what}: expected an array {' or '.join(names)}, found {', '.join(arrays)}"
         )
 
     def _of_frames(
         self, arrays: Mapping[str, Any], what: str, names: tuple[str, ...], shape: tuple[int, ...]
     ) -> npt.NDArray[Any] | None:
-        """An array that has an entry of this shape for every frame, or one for all."""
+        """An array with an entry of this shape for every frame, or one entry for all frames."""
         key = next((name for name in names if name in arrays), None)
         if key is None:
             return None
@@ -286,7 +229,7 @@ class NpzSource(FrameSource):
         every = (len(self), *shape)
         if values.shape not in (every, shape):
             raise StructureError(
-                f"{self.name}: {what}: the shape of {key} is {values.shape}, {every} or {shape} is needed"
+                f"{self.name}: {what} ({key}): expected the shape {every} or {shape}, found {values.shape}"
             )
         return np.broadcast_to(values, every)
 
@@ -297,7 +240,7 @@ class NpzSource(FrameSource):
         values: npt.NDArray[Any] = arrays[found]
         if values.shape[:1] != (len(self),):
             raise StructureError(
-                f"{self.name}: {found}: the shape is {values.shape}, a row for each of {len(self)} frames is needed"
+                f"{self.name}: {found}: expected a row for each of {len(self)} frames, found the shape {values.shape}"
             )
         return values
 
@@ -313,12 +256,12 @@ _UNREADABLE = (
     EOFError,
     TypeError,
     AttributeError,
-    MemoryError,  # a heading that claims too much
-    RuntimeError,  # encrypted, or compressed in an unknown way
+    MemoryError,  # a header that states too large a shape
+    RuntimeError,  # encryption, or an unknown compression
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What broken archives make numpy and zipfile raise."""
+"""Errors of numpy and zipfile for damaged archives."""
 
 
 def _arrays(path: Path, name: str) -> dict[str, npt.NDArray[Any]]:
@@ -331,10 +274,10 @@ def _arrays(path: Path, name: str) -> dict[str, npt.NDArray[Any]]:
                 except ValueError as error:
                     if "pickle" not in str(error).lower():
                         raise
-                    # an object array: it could run code, and nothing here needs it
+                    # unpickling an object array could run code
                     continue
-                if isinstance(array, np.ndarray):  # or else a file of another kind
+                if isinstance(array, np.ndarray):  # other files of the archive are bytes
                     arrays[key] = array
             return arrays
     except _UNREADABLE as error:
-        raise StructureError(f"{name}: is no numpy archive that can be read: {error}") from None
+        raise StructureError(f"{name}: is not a numpy archive, or is damaged: {error}") from None

@@ -1,6 +1,6 @@
-"""What stands for the classes and functions that pickles of Open Catalyst's data sets name.
+"""Reading of the pickles in Open Catalyst's datasets without running their code.
 
-None of it can be changed by a pickle, and none of it does anything but keep numbers.
+Inert classes and functions, which pickles cannot change, replace those that the pickles name.
 """
 
 from __future__ import annotations
@@ -23,42 +23,41 @@ from gemnet_blocks.errors import told
 
 
 class RefusedPickleError(ValueError):
-    """A pickle that names something which is not known to be harmless, or is broken."""
+    """A pickle that names an unknown class or function, or is damaged."""
 
 
 class _Sealed(type):
-    """Classes whose attributes a pickle cannot change."""
+    """Metaclass of classes whose attributes a pickle cannot change."""
 
     def __setattr__(cls, name: str, value: object) -> NoReturn:
         raise RefusedPickleError(f"it changes a class ({name})")
 
 
 class Shell(metaclass=_Sealed):
-    """Stands for an object of PyTorch Geometric, of any version: what it holds, and none of what it does."""
+    """Replaces an object of PyTorch Geometric, of any version: its values without its methods."""
 
     __slots__ = ("state",)
     state: dict[Any, Any]
 
     def __new__(cls, *_: Any) -> Shell:
-        """An empty one, whatever the arguments."""
         made = super().__new__(cls)
         made.state = {}
         return made
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, Mapping):
-            raise RefusedPickleError("the state of an object is no mapping")
+            raise RefusedPickleError("the state of an object is not a mapping")
         self.state = dict(state)
 
     def attributes(self) -> dict[str, Any]:
-        """The values by name: those of PyTorch Geometric 2 are in a store, older ones in the object itself."""
+        """The values by name, which PyTorch Geometric 2 keeps in a store, and older versions in the object itself."""
         store = self.state.get("_store")
         values = store.state.get("_mapping") if isinstance(store, Shell) else self.state
         return plain(values) if isinstance(values, Mapping) else {}
 
 
 def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
-    """The values by name, tensors as arrays; what holds no numbers or text is left out."""
+    """The numbers and texts among some values, tensors as arrays."""
     found = {str(key): value.value if isinstance(value, Held) else value for key, value in values.items()}
     return {
         key: value
@@ -68,7 +67,7 @@ def plain(values: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 class Held(metaclass=_Sealed):
-    """An array that a pickle made and cannot change."""
+    """An array that a pickle creates and cannot change."""
 
     __slots__ = ("value",)
     value: npt.NDArray[Any]
@@ -78,7 +77,7 @@ class Held(metaclass=_Sealed):
             self.value = value
 
     def __setstate__(self, state: Any) -> None:
-        """As numpy's arrays: version, shape, type, order, content; once."""
+        """Set version, shape, type, order and content, as for numpy's arrays, once."""
         if hasattr(self, "value") or not isinstance(state, tuple) or len(state) != 5:
             raise RefusedPickleError("an array in it is broken")
         _, shape, dtype, fortran, content = state
@@ -86,7 +85,7 @@ class Held(metaclass=_Sealed):
 
 
 class Storage(metaclass=_Sealed):
-    """The numbers of a tensor, one-dimensional."""
+    """The numbers of a tensor in one dimension."""
 
     __slots__ = ("numbers",)
 
@@ -98,7 +97,7 @@ class Storage(metaclass=_Sealed):
 
 
 class Dtype(metaclass=_Sealed):
-    """A type of numpy's numbers."""
+    """Replaces `numpy.dtype`."""
 
     __slots__ = ("name", "order")
 
@@ -109,18 +108,14 @@ class Dtype(metaclass=_Sealed):
         self.order = str(state[1])
 
     def numeric(self) -> np.dtype[Any]:
-        """The type itself."""
+        """The type, if it is one of numbers or text."""
         if self.name[:1] not in ("b", "i", "u", "f", "S", "U") or not self.name[1:].isdigit():
-            raise RefusedPickleError("an array in it holds something else than numbers or text")
+            raise RefusedPickleError("an array in it contains neither numbers nor text")
         return np.dtype(self.name).newbyteorder(self.order if self.order in ("<", ">") else "=")  # type: ignore[arg-type]
 
 
 class Call(metaclass=_Sealed):
-    """A function that a pickle can call and not change.
-
-    Args:
-        function: what is called.
-    """
+    """A function that a pickle can call, but not change."""
 
     __slots__ = ("_function",)
     _function: Callable[..., Any]
@@ -132,41 +127,40 @@ class Call(metaclass=_Sealed):
         raise RefusedPickleError(f"it changes a function ({name})")
 
     def __call__(self, *arguments: Any) -> Any:
-        """Call it."""
         return self._function(*arguments)
 
 
 def array(content: Any, dtype: Any, shape: Any, fortran: bool = False) -> npt.NDArray[Any]:
-    """Stands for numpy's arrays."""
+    """Make an array of the bytes in a pickle."""
     if not isinstance(content, (bytes, bytearray)) or not isinstance(dtype, Dtype):
         raise RefusedPickleError("an array in it is broken or holds objects")
     return np.frombuffer(content, dtype=dtype.numeric()).reshape(whole(shape), order="F" if fortran else "C")
 
 
 def array_from_buffer(content: Any, dtype: Any, shape: Any, order: Any = "C") -> Held:
-    """Stands for `numpy._core.numeric._frombuffer`."""
+    """Replaces `numpy._core.numeric._frombuffer`."""
     return Held(array(content, dtype, shape, order == "F"))
 
 
 def empty_array(*_: Any) -> Held:
-    """Stands for `numpy._core.multiarray._reconstruct`, which makes an array that is filled later."""
+    """Replaces `numpy._core.multiarray._reconstruct`, which creates an array that is filled later."""
     return Held()
 
 
 def scalar(dtype: Any, content: Any) -> Held:
-    """Stands for `numpy._core.multiarray.scalar`."""
+    """Replaces `numpy._core.multiarray.scalar`."""
     return Held(array(content, dtype, (1,)).reshape(()))
 
 
 def encode(text: Any, encoding: Any = "latin1") -> bytes:
-    """Stands for `_codecs.encode`, by which old pickles spell bytes."""
+    """Replaces `_codecs.encode`, with which old pickles write bytes."""
     if not isinstance(text, str) or encoding != "latin1":
         raise RefusedPickleError("bytes in it are broken")
     return text.encode("latin1")
 
 
 def tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Held:
-    """Stands for `torch._utils._rebuild_tensor_v2`."""
+    """Replaces `torch._utils._rebuild_tensor_v2`."""
     sizes, strides, (start,) = whole(size), whole(stride), whole((offset,))
     if not isinstance(storage, Storage) or len(sizes) != len(strides):
         raise RefusedPickleError("a tensor in it is broken")
@@ -177,13 +171,13 @@ def tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Held:
         return Held(numbers.new_zeros(sizes).float().numpy())
     last = start + sum((length - 1) * step for length, step in zip(sizes, strides, strict=True))
     if last >= len(numbers) or count > len(numbers):
-        raise RefusedPickleError("a tensor in it is larger than what is stored")
+        raise RefusedPickleError("a tensor in it is larger than its storage")
     found = numbers.as_strided(sizes, strides, start)
     return Held((found.float() if found.dtype == torch.bfloat16 else found).numpy())
 
 
 def whole(values: Any) -> tuple[int, ...]:
-    """Lengths of axes, or the like."""
+    """Check the lengths of axes."""
     if not isinstance(values, (tuple, list)) or not all(type(value) is int and 0 <= value < 2**40 for value in values):
         raise RefusedPickleError("a shape in it is broken")
     return tuple(values)
@@ -203,23 +197,23 @@ _STORAGES: dict[str, torch.dtype] = {
 }
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-"""What torch.save begins with in its older format, which storages inside pickles have."""
+"""The beginning of files of torch.save in its older format, in which pickles contain storages."""
 
 
 class _StorageUnpickler(pickle.Unpickler):
-    """Reads what torch.save wrote in front of the numbers of one storage."""
+    """Reads the header that torch.save writes before the numbers of a storage."""
 
     def find_class(self, module: str, name: str) -> Any:
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        raise RefusedPickleError(f"a tensor in it names {module}.{name}, which no tensor needs")
+        raise RefusedPickleError(f"a tensor in it names {module}.{name}, which tensors do not need")
 
     def persistent_load(self, key: Any) -> Any:
         return key
 
 
 def storage(content: Any) -> Storage:
-    """Stands for `torch.storage._load_from_bytes`, which would read another pickle with all that it may call."""
+    """Replaces `torch.storage._load_from_bytes`, which would read another pickle without restrictions."""
     if not isinstance(content, bytes):
         raise RefusedPickleError("a tensor in it is broken")
     stream = BytesIO(content)
@@ -228,7 +222,7 @@ def storage(content: Any) -> Storage:
         return _StorageUnpickler(stream).load()
 
     if read() != _MAGIC or read() != _PROTOCOL:
-        raise RefusedPickleError("a tensor in it is in no format of torch.save")
+        raise RefusedPickleError("a tensor in it is not in a format of torch.save")
     system, key, _ = read(), read(), read()
     if not isinstance(system, dict) or not system.get("little_endian", True):
         raise RefusedPickleError("a tensor in it was written on a big-endian machine")
@@ -276,18 +270,18 @@ class _Unpickler(pickle.Unpickler):
         try:
             return _ALLOWED[module, name]
         except KeyError:
-            raise RefusedPickleError(f"it names {module}.{name}, which no data set of atoms needs") from None
+            raise RefusedPickleError(f"it names {module}.{name}, which datasets of atoms do not need") from None
 
 
 def load_restricted(content: bytes) -> Any:
-    """Read a pickle that names nothing but tensors, numbers and shells of PyTorch Geometric's objects.
+    """Read a pickle of tensors, numbers and objects of PyTorch Geometric.
 
     Raises:
-        RefusedPickleError: it names something else, or is broken.
+        RefusedPickleError: the pickle names another class or function, or is damaged.
     """
     try:
         return _Unpickler(io.BytesIO(content), encoding="latin1").load()
     except RefusedPickleError:
         raise
-    except Exception as error:  # broken pickles raise anything
-        raise RefusedPickleError(f"it is no pickle that can be read: {told(error)}") from None
+    except Exception as error:  # damaged pickles raise anything
+        raise RefusedPickleError(f"it is not a pickle, or is damaged: {told(error)}") from None

@@ -1,10 +1,10 @@
-"""Which structures train, validate and test: drawn by seed, or whole groups held out."""
+"""Splits of a dataset into training, validation and test set: at random, or by whole groups."""
 
 from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -13,56 +13,53 @@ import numpy.typing as npt
 from pydantic import Field, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 
 from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import SpecError, first_few
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.document import shown
 
 Indices = npt.NDArray[np.int64]
 
 
-def _amount(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """One error, where pydantic has one for each alternative."""
-    try:
-        return validate(given)
-    except ValidationError:
-        raise ValueError(
-            f"must be a number of structures, or a fraction of all between 0 and 1, got {shown(given)}"
-        ) from None
+def _one_error(expected: str, hint: Callable[[Any], str] = lambda given: "") -> WrapValidator:
+    """One error for a value, where pydantic raises one for each alternative."""
+
+    def checked(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(given)
+        except ValidationError:
+            raise ValueError(f"must be {expected}, got {shown(given)}{hint(given)}") from None
+
+    return WrapValidator(checked)
 
 
-def _held_out(given: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """One error, where pydantic has one for each alternative."""
-    try:
-        return validate(given)
-    except ValidationError:
-        advice = (
-            "names are text: write them in quotes, as the files have them"
-            if isinstance(given, (list, tuple))
-            else "write names in brackets, such as ['007', A]"
-        )
-        raise ValueError(
-            "must be a list of names of groups, a number of groups, or a fraction of all structures between 0 and 1, "
-            f"got {shown(given)}; {advice}"
-        ) from None
+def _about_names(given: Any) -> str:
+    if isinstance(given, (list, tuple)):
+        return "; names are text: write them in quotes, as the files have them"
+    return "; write names in brackets, such as ['007', A]"
 
 
 _Amount = Annotated[int, Field(ge=0)] | Annotated[float, Field(gt=0, lt=1)]
 
-Amount = Annotated[_Amount, WrapValidator(_amount)]
-"""A number of structures, or a fraction of all, which is at least one structure."""
+Amount = Annotated[_Amount, _one_error("a number of structures, or a fraction of all between 0 and 1")]
+"""A number of structures, or a fraction of all structures, of at least one structure."""
 
-HeldOut = Annotated[Annotated[tuple[str, ...], Field(strict=False)] | _Amount, WrapValidator(_held_out)]
+HeldOut = Annotated[
+    Annotated[tuple[str, ...], Field(strict=False)] | _Amount,
+    _one_error(
+        "a list of names of groups, a number of groups, or a fraction of all structures between 0 and 1", _about_names
+    ),
+]
 """Names of groups, a number of groups, or a fraction of all structures."""
 
 
 @dataclass(frozen=True, slots=True)
 class SplitIndices:
-    """The structures of each part, by index; a part may be empty.
+    """Indices of the structures of each part, which may be empty.
 
     Attributes:
-        train: to fit weights to.
-        validation: to choose among weights.
-        test: to look at once.
+        train: the training set.
+        validation: the validation set.
+        test: the test set.
     """
 
     train: Indices
@@ -71,24 +68,24 @@ class SplitIndices:
 
 
 class RandomSplitOptions(Options):
-    """Structures are drawn at random."""
+    """A random split, for structures that are independent of each other."""
 
     type: Literal["random"] = "random"
-    """Drawn at random."""
+    """The kind of split."""
     train: Amount | None = None
-    """A number of structures, or a fraction of all; null: all that the other parts leave."""
+    """The training set: a number of structures, or a fraction of all; null: all that the other parts leave."""
     validation: Amount = 0
-    """A number of structures, or a fraction of all."""
+    """The validation set: a number of structures, or a fraction of all; typical is 0.1."""
     test: Amount = 0
-    """A number of structures, or a fraction of all."""
+    """The test set: a number of structures, or a fraction of all."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the draw. Parts are taken from one permutation: first train, then validation, then test."""
+    """Seed of the permutation from which train, validation and test are taken in this order."""
 
     def split(self, dataset: LabelledDataset) -> SplitIndices:
         """Draw the parts.
 
         Raises:
-            SpecError: more is asked for than there is.
+            SpecError: the parts need more structures than the dataset has.
         """
         count = len(dataset)
         validation, test = _number(self.validation, count), _number(self.test, count)
@@ -96,14 +93,14 @@ class RandomSplitOptions(Options):
             train = count - validation - test
         elif isinstance(self.train, int):
             train = self.train
-        else:  # rounded together with the other fractions, so that those that make a whole leave nothing out
+        else:  # rounded together with the other fractions, so that fractions of sum 1 omit no structure
             others = [part for part in (self.validation, self.test) if isinstance(part, float)]
             rounded = sum(_number(part, count) for part in others)
             train = max(1, _number(self.train + sum(others), count) - rounded)
         if train < 0 or train + validation + test > count:
             raise SpecError(
-                f"data.split: {max(train, 0)} + {validation} + {test} structures are asked for and there are {count}: "
-                "lower train, validation or test"
+                f"data.split: {max(train, 0)} + {validation} + {test} structures are asked for, but the dataset has "
+                f"{count}: lower train, validation or test"
             )
         order = np.random.default_rng(self.seed).permutation(count)
         ends = np.cumsum([train, validation, test])
@@ -111,33 +108,34 @@ class RandomSplitOptions(Options):
 
 
 class GroupSplitOptions(Options):
-    """Whole groups are held out, so that what is tested was never seen in another frame."""
+    """A split that holds out whole groups, for frames that resemble each other, such as those of one trajectory."""
 
     type: Literal["group"]
-    """Whole groups are held out."""
+    """The kind of split."""
     key: str
-    """What the files call the group of a frame, such as `name`; or `file` or `formula`. Groups are compared as text, so
-    that 007 and 7 are two groups."""
+    """The key under which the files give the group of a frame, such as `name`; or `file` or `formula`. Groups are
+    compared as text: 007 and 7 are two groups."""
     pattern: str | None = None
-    """A regular expression; the group is what its first parenthesis, or all of it, matches at the start of the value:
-    `([^_]+)_` makes Cu3Ag1 of Cu3Ag1_111_CHO_12."""
+    """A regular expression that is matched from the start of the value; its first parenthesis is the group, or the
+    whole match without parentheses: `([^_]+)_` extracts Cu3Ag1 from Cu3Ag1_111_CHO_12."""
     validation: HeldOut = 0
-    """Names of groups (in quotes where they look like numbers), a number of groups, or the fraction of structures that
-    randomly drawn groups should reach."""
+    """The validation set: names of groups (in quotes if they look like numbers), a number of groups, or the fraction of
+    structures that randomly drawn groups should reach."""
     test: HeldOut = 0
-    """Names of groups (in quotes where they look like numbers), a number of groups, or the fraction of structures that
-    randomly drawn groups should reach."""
+    """The test set: names of groups (in quotes if they look like numbers), a number of groups, or the fraction of
+    structures that randomly drawn groups should reach."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the draw of groups that are not named."""
+    """Seed of the draw of groups that are not named."""
     keep_elements: bool = False
-    """Draw no group that alone has an element: models are tested on elements that they were trained on."""
+    """Draw only groups whose elements other groups have too, so that models are tested on elements of the training
+    set."""
 
     def split(self, dataset: LabelledDataset) -> SplitIndices:
-        """Hold groups out.
+        """Assign the groups to the parts.
 
         Raises:
-            SpecError: a group does not exist or is named twice, nothing is left to train on, or fewer groups than asked
-                for can be held out so that each of their elements is left.
+            SpecError: a group is unknown or named twice, no group is left to train on, or too few groups can be held
+                out without removing an element.
         """
         try:
             groups = dataset.groups(self.key, self.pattern)
@@ -153,7 +151,7 @@ class GroupSplitOptions(Options):
         order = [free[i] for i in np.random.default_rng(self.seed).permutation(len(free))]
         sizes = Counter(groups)
         elements = _elements(dataset, groups) if self.keep_elements else {}
-        # test first, so that it does not depend on how much is taken for validation
+        # test first, so that it does not depend on the size of validation
         test |= _drawn(self.test, order, sizes, elements)
         validation |= _drawn(self.validation, [name for name in order if name not in test], sizes, elements)
         parts = [2 if group in test else 1 if group in validation else 0 for group in groups]
@@ -164,7 +162,7 @@ class GroupSplitOptions(Options):
 
 
 SplitOptions = Annotated[RandomSplitOptions | GroupSplitOptions, Field(discriminator="type")]
-"""How files are split into parts."""
+"""The split of files into parts."""
 
 
 def _number(amount: int | float, count: int) -> int:
@@ -175,8 +173,8 @@ def _check_names(part: tuple[str, ...] | int | float, names: Sequence[str]) -> N
     for name in part if isinstance(part, tuple) else ():
         if name not in names:
             near = difflib.get_close_matches(name, names, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:20])}"
-            raise SpecError(f"data.split: there is no group {name!r}; {hint}")
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {first_few(names, 20, ', ')}"
+            raise SpecError(f"data.split: the group {name!r} is unknown; {hint}")
 
 
 def _named(part: tuple[str, ...] | int | float) -> set[str]:
@@ -196,9 +194,9 @@ def _drawn(
     sizes: Mapping[str, int],
     elements: Mapping[str, set[int]],
 ) -> set[str]:
-    """The first groups in order: as many as asked for, or until they have that fraction of all structures.
+    """The first groups in order, up to a number of groups or a fraction of all structures.
 
-    A group is passed over if one of its elements, where they are given, is in none of those that are left.
+    A group is skipped if `elements` are given and no remaining group has one of its elements.
     """
     if isinstance(part, tuple):
         return set()
@@ -217,7 +215,7 @@ def _drawn(
     if elements and reached < wanted:
         what = "groups" if isinstance(part, int) else "structures"
         raise SpecError(
-            f"data.split: {wanted:g} {what} are to be held out, but only {reached} can be so that each of their "
-            "elements is left to train on: lower validation or test, or remove keep_elements"
+            f"data.split: {wanted:g} {what} are to be held out, but only {reached} leave all elements in the training "
+            "set: lower validation or test, or remove keep_elements"
         )
     return drawn

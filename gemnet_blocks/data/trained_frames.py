@@ -1,38 +1,38 @@
-"""The structures that a model was trained and validated on, remembered as hashes in its file."""
+"""Hashes of the structures that a model was trained and validated on, which its file stores."""
 
 from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 
-from gemnet_blocks.data.batching import BudgetSampler
-from gemnet_blocks.data.dataset import LabelledDataset
-from gemnet_blocks.data.fingerprints import ATOMS_AT_ONCE, Hashes, possible_fingerprints
+from gemnet_blocks.data.dataset import Group, LabelledDataset, grouped
+from gemnet_blocks.data.fingerprints import Hashes, possible_fingerprints
 from gemnet_blocks.data.labelled import LabelledStructures, collate
-from gemnet_blocks.data.leakage import Survey, structure_keys
+from gemnet_blocks.data.leakage import DatasetSummary, structure_keys
 
 _VERSION = 2
-"""The version of the hashes that are written: fingerprints. Version 1, which is read too, had hashes of positions."""
+"""The version of the written hashes: fingerprints. Version 1, which can still be read, had hashes of positions."""
 
-_AT_MOST = 2_000_000
-"""Hashes kept of one part, 16 MB: of larger sets the smallest hashes stand for all."""
+_MAX_HASHES = 2_000_000
+"""Maximum number of stored hashes per part, 16 MB: the smallest hashes represent larger datasets."""
 
 
 @dataclass(frozen=True, slots=True)
 class Overlap:
-    """How many evaluated structures a model has seen before.
+    """Counts of the evaluated structures that a model was trained or validated on.
 
     Attributes:
         structures: the number of evaluated structures.
-        trained_on: how many of them the model was trained on.
-        validated_on: how many others it was validated on, that is chosen by.
-        complete: whether the model's record has all of its training and validation structures.
-        first: the place of the first one; None without any.
+        trained_on: the number of them that the model was trained on.
+        validated_on: the number of others that the model was validated on, that is chosen by.
+        complete: whether the model's record contains all of its training and validation structures.
+        first: file and frame of the first such structure, if there is one.
         moved: whether structures of the record are recognized at other positions.
     """
 
@@ -53,7 +53,7 @@ class Overlap:
 
     @property
     def limits(self) -> str:
-        """Say which structures are recognized, as those that are not found may be in the record all the same."""
+        """A sentence on the changes of a structure despite which it is recognized."""
         if self.moved:
             return (
                 "Structures are recognized if they were rotated, shifted, wrapped, renumbered or rounded to 0.0001 Å, "
@@ -65,7 +65,7 @@ class Overlap:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The numbers, as JSON can hold them."""
+        """Return the counts as JSON can hold them."""
         return {"trained_on": self.trained_on, "validated_on": self.validated_on, "complete": self.complete}
 
 
@@ -74,12 +74,12 @@ class TrainedFrames:
     """Hashes of the structures that a model was trained and validated on, 8 bytes each.
 
     Hashes are fingerprints, which depend on elements and interatomic distances. They do not depend on labels, files,
-    the order of atoms, or how a structure is placed and its lattice chosen.
+    the order of atoms, the position and orientation of a structure, or the choice of its lattice vectors.
 
     Attributes:
         train: hashes of the training set, ascending.
         validation: hashes of the validation set, ascending.
-        complete: whether these are all of both sets.
+        complete: whether these hashes are all of both sets.
         moved: whether all hashes are fingerprints; those of earlier releases depend on positions and lattice vectors,
             rounded to 0.001 Å.
     """
@@ -90,15 +90,17 @@ class TrainedFrames:
     moved: bool = True
 
     @classmethod
-    def of(cls, surveys: Mapping[str, Survey]) -> TrainedFrames:
-        """Make the record of a run from what was seen of the parts of its data."""
-        parts = [surveys[name] for name in ("train", "validation") if name in surveys]
-        train, validation = (
-            np.sort(surveys[name].fingerprints) if name in surveys else np.zeros(0, np.uint64)
-            for name in ("train", "validation")
-        )
-        complete = all(seen.complete for seen in parts) and max(len(train), len(validation)) <= _AT_MOST
-        return cls(train[:_AT_MOST], validation[:_AT_MOST], complete)
+    def of(cls, summaries: Mapping[str, DatasetSummary]) -> TrainedFrames:
+        """Make the record of a run from the summaries of its `train` and `validation` parts."""
+        parts = [summaries.get(name) for name in ("train", "validation")]
+        train, validation = (np.zeros(0, np.uint64) if part is None else np.sort(part.fingerprints) for part in parts)
+        return cls._limited(train, validation, all(part.complete for part in parts if part is not None))
+
+    @classmethod
+    def _limited(cls, train: Hashes, validation: Hashes, complete: bool, moved: bool = True) -> TrainedFrames:
+        """A record of at most `_MAX_HASHES` hashes of each part."""
+        complete = complete and max(len(train), len(validation)) <= _MAX_HASHES
+        return cls(train[:_MAX_HASHES], validation[:_MAX_HASHES], complete, moved)
 
     def and_of_source(self, source: TrainedFrames | None) -> TrainedFrames:
         """Add the structures of the model that training began with.
@@ -108,10 +110,12 @@ class TrainedFrames:
         """
         if source is None:
             return replace(self, complete=False)
-        train = np.union1d(self.train, source.train)
-        validation = np.union1d(self.validation, source.validation)
-        complete = self.complete and source.complete and max(len(train), len(validation)) <= _AT_MOST
-        return TrainedFrames(train[:_AT_MOST], validation[:_AT_MOST], complete, self.moved and source.moved)
+        return self._limited(
+            np.union1d(self.train, source.train),
+            np.union1d(self.validation, source.validation),
+            self.complete and source.complete,
+            self.moved and source.moved,
+        )
 
     def overlap(self, dataset: LabelledDataset) -> Overlap:
         """Count the structures of a dataset that are in this record; reads all of them.
@@ -119,26 +123,20 @@ class TrainedFrames:
         Raises:
             StructureError: a structure cannot be read.
         """
-        found = {"train": 0, "validation": 0}
-        first = None
-        for indices in BudgetSampler(dataset.atom_counts, ATOMS_AT_ONCE):
-            items = [dataset[index] for index in indices]
-            for index, hashes in zip(indices, self._possible_hashes(items), strict=True):
-                part = self._part(hashes)
-                if part is not None:
-                    found[part] += 1
-                    first = first or dataset.place(index)
-        return Overlap(len(dataset), found["train"], found["validation"], self.complete, first, self.moved)
+        counter = OverlapCounter(self, dataset)
+        for group in grouped((index, dataset[index]) for index in range(len(dataset))):
+            counter.add(group)
+        return counter.overlap()
 
     def to_text(self) -> str:
-        """The record as text for a file."""
+        """Return the record as text for a file."""
         parts = {"train": self.train, "validation": self.validation}
         texts = {name: base64.b64encode(hashes.astype("<u8").tobytes()).decode() for name, hashes in parts.items()}
         return json.dumps({"version": _VERSION, "complete": self.complete, "moved": self.moved, **texts})
 
     @classmethod
     def from_text(cls, text: str) -> TrainedFrames | None:
-        """Read what `to_text` wrote; None of a newer version.
+        """Read what `to_text` wrote; None if a newer version wrote it.
 
         Raises:
             ValueError: the text is not a record.
@@ -156,20 +154,49 @@ class TrainedFrames:
         )
         return cls(np.sort(train), np.sort(validation), record.get("complete") is True, record.get("moved") is True)
 
-    def _possible_hashes(self, items: Sequence[LabelledStructures]) -> Iterator[Hashes]:
-        """The hashes by which each structure may be in this record."""
-        for item, hashes in zip(items, possible_fingerprints(collate(items).structures), strict=True):
-            if self.moved:
-                yield hashes
-            else:
-                keys = b"".join(key[:8] for key in structure_keys(item.structures))
-                yield np.concatenate([hashes, np.frombuffer(keys, dtype="<u8").astype(np.uint64)])
+    def part_of(self, item: LabelledStructures, fingerprints: Hashes) -> str | None:
+        """The part, `train` or `validation`, that contains a structure.
 
-    def _part(self, hashes: Hashes) -> str | None:
-        """The part that has a structure with one of these hashes."""
+        Args:
+            item: the structure.
+            fingerprints: its possible fingerprints.
+        """
+        if not self.moved:
+            keys = b"".join(key[:8] for key in structure_keys(item.structures))
+            fingerprints = np.concatenate([fingerprints, np.frombuffer(keys, dtype="<u8").astype(np.uint64)])
         for name, known in (("train", self.train), ("validation", self.validation)):
-            places = np.searchsorted(known, hashes)
+            places = np.searchsorted(known, fingerprints)
             within = places < len(known)
-            if (known[places[within]] == hashes[within]).any():
+            if (known[places[within]] == fingerprints[within]).any():
                 return name
         return None
+
+
+@final
+class OverlapCounter:
+    """Counts the structures of a dataset that are in a record, while the dataset is read for another purpose.
+
+    Args:
+        frames: the record.
+        dataset: the evaluated dataset.
+    """
+
+    def __init__(self, frames: TrainedFrames, dataset: LabelledDataset) -> None:
+        self._frames, self._dataset = frames, dataset
+        self._counts: Counter[str] = Counter()
+        self._first: str | None = None
+
+    def add(self, group: Group) -> None:
+        """Look for some structures in the record; every structure of the dataset must be added once."""
+        possible = possible_fingerprints(collate([item for _, item in group]).structures)
+        for (index, item), fingerprints in zip(group, possible, strict=True):
+            if (part := self._frames.part_of(item, fingerprints)) is not None:
+                self._counts[part] += 1
+                self._first = self._first or self._dataset.place(index)
+
+    def overlap(self) -> Overlap:
+        """Return the counts."""
+        frames, counts = self._frames, self._counts
+        return Overlap(
+            len(self._dataset), counts["train"], counts["validation"], frames.complete, self._first, frames.moved
+        )

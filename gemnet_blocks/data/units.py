@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 from ase import units as ase_units
-from pydantic import BeforeValidator, WithJsonSchema, field_validator, model_validator
+from pydantic import BeforeValidator, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.options import Options
@@ -59,41 +59,41 @@ _OTHER_SPELLINGS = {
 
 
 def energy_unit(name: str) -> float:
-    """A unit of energy in eV.
+    """The value of a unit of energy in eV.
 
     Raises:
-        ValueError: there is no unit of that name.
+        ValueError: the unit is unknown.
     """
     return _value(name, "energy", ENERGY)
 
 
 def length_unit(name: str) -> float:
-    """A unit of length in Å.
+    """The value of a unit of length in Å.
 
     Raises:
-        ValueError: there is no unit of that name.
+        ValueError: the unit is unknown.
     """
     return _value(name, "length", LENGTH)
 
 
 def stress_unit(name: str) -> float:
-    """A unit of stress in eV/Å³.
+    """The value of a unit of stress in eV/Å³.
 
     Raises:
-        ValueError: there is no unit of that name.
+        ValueError: the unit is unknown.
     """
     return _value(name, "stress", STRESS)
 
 
 def force_unit(name: str) -> float:
-    """A unit of force in eV/Å: a unit of energy and one of length, such as `kcal/mol/Å` or `Hartree/Bohr`.
+    """The value in eV/Å of a unit of force, a unit of energy per length such as `kcal/mol/Å` or `Hartree/Bohr`.
 
     Raises:
-        ValueError: there is no such unit.
+        ValueError: the unit is unknown.
     """
     energy, slash, length = name.rpartition("/")
     if not slash:
-        raise ValueError(f"{name!r} is no unit of force: write energy/length, such as eV/Å or Hartree/Bohr")
+        raise ValueError(f"expected a unit of force as energy/length, such as eV/Å or Hartree/Bohr, got {name!r}")
     return energy_unit(energy) / length_unit(length)
 
 
@@ -104,18 +104,18 @@ def _value(name: str, kind: str, units: dict[str, float]) -> float:
     lower = {unit.lower(): unit for unit in units}
     near = [lower[match] for match in difflib.get_close_matches(name.lower(), lower, n=1)]
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"{name!r} is no unit of {kind}: choose one of {', '.join(units)}{hint}")
+    raise ValueError(f"expected a unit of {kind}, one of {', '.join(units)}, got {name!r}{hint}")
 
 
 @dataclass(frozen=True, slots=True)
 class Units:
-    """What a file's numbers are multiplied by to be in eV and Å.
+    """Conversion factors from the units of a file.
 
     Attributes:
-        energy: in eV.
-        length: in Å.
-        force: in eV/Å.
-        stress: in eV/Å³.
+        energy: the unit of energy in eV.
+        length: the unit of length in Å.
+        force: the unit of force in eV/Å.
+        stress: the unit of stress in eV/Å³.
     """
 
     energy: float = 1.0
@@ -125,14 +125,15 @@ class Units:
 
 
 class UnitsOptions(Options):
-    """The units of the numbers in the files; they are never guessed. A text alone is the unit of energy, with Å."""
+    """The units of the numbers in the files, which are never guessed. A text alone is the unit of energy, with lengths
+    in Å."""
 
     energy: str
-    """eV, meV, kcal/mol, kJ/mol, Hartree or Rydberg."""
+    """The unit of energy: eV, meV, kcal/mol, kJ/mol, Hartree or Rydberg."""
     length: str = "Å"
-    """Å, nm or Bohr."""
+    """The unit of length: Å, nm or Bohr."""
     forces: str | None = None
-    """Such as Hartree/Bohr; null: the unit of energy per unit of length."""
+    """The unit of forces, such as Hartree/Bohr; null: the unit of energy per unit of length."""
 
     @model_validator(mode="before")
     @classmethod
@@ -141,27 +142,15 @@ class UnitsOptions(Options):
             raise ValueError(f"needs the unit of energy, which is never guessed: one of {', '.join(ENERGY)}")
         return data
 
-    @field_validator("energy")
+    @field_validator("energy", "length", "forces")
     @classmethod
-    def _is_energy(cls, name: str) -> str:
-        energy_unit(name)
-        return name
-
-    @field_validator("length")
-    @classmethod
-    def _is_length(cls, name: str) -> str:
-        length_unit(name)
-        return name
-
-    @field_validator("forces")
-    @classmethod
-    def _is_force(cls, name: str | None) -> str | None:
+    def _is_unit(cls, name: str | None, field: ValidationInfo) -> str | None:
         if name is not None:
-            force_unit(name)
+            {"energy": energy_unit, "length": length_unit, "forces": force_unit}[str(field.field_name)](name)
         return name
 
     def factors(self, stress: str | None = None) -> Units:
-        """The units as numbers.
+        """Conversion factors to eV and Å.
 
         Args:
             stress: the unit of stress; None: energy per cubed length.
@@ -187,76 +176,23 @@ _SCHEMA: dict[str, Any] = {
 }
 
 UnitsField = Annotated[UnitsOptions, BeforeValidator(_from_name), WithJsonSchema(_SCHEMA)]
-"""Units of energy and length, or the unit of energy alone."""
+"""Units of energy and length, or a unit of energy."""
 
 
 Order = Literal["xx yy zz yz xz xy", "xx yy zz xy yz xz", "xx yy zz xy xz yz"]
-"""The order of six numbers: Voigt's, which ASE uses; VASP's; or row by row."""
+"""The order of six components: Voigt's, which ASE uses; VASP's; or row by row."""
 
 Sign = Literal["tensile", "compressive"]
-"""When the diagonal is positive: when the cell wants to shrink (ASE), or when it wants to grow (VASP's output)."""
+"""The sign of the diagonal: positive if the energy decreases when the cell shrinks (ASE), or grows (VASP's output)."""
 
 Kind = Literal["stress", "virial"]
-"""Stress, or stress times volume, an energy."""
+"""Stress, or virial: stress times volume, an energy."""
 
 _ASYMMETRY_AT_MOST = 1e-3
-"""How far nine numbers may be from a symmetric matrix, relative to the greatest one."""
+"""Allowed asymmetry of nine numbers, relative to the largest."""
 
 _ROUNDING = 1e-5
-"""How far they may always be from it, in eV/Å³: 1.6 MPa, less than the error of any computed stress."""
-
-
-@dataclass(frozen=True, slots=True)
-class StressRule:
-    """What the numbers of a stress label mean.
-
-    Attributes:
-        sign: when they are positive.
-        order: of six numbers.
-        kind: stress, or virial.
-    """
-
-    sign: Sign = "tensile"
-    order: Order = "xx yy zz yz xz xy"
-    kind: Kind = "stress"
-
-    def matrix(
-        self, value: npt.NDArray[Any], units: Units, volume: float, place: str, label: str = "stress"
-    ) -> npt.NDArray[np.float64]:
-        """Compute σ = (1/V) ∂E/∂ε in eV/Å³, 3 × 3 and symmetric.
-
-        Args:
-            value: six numbers, nine, or 3 × 3, which may differ from a symmetric matrix by rounding.
-            units: those of the file.
-            volume: of the cell, in Å³.
-            place: file and frame number, for messages.
-            label: what messages call the stress, with the key that it is read from.
-
-        Raises:
-            StructureError: other numbers, an asymmetric matrix, or a virial of a cell without volume.
-        """
-        if value.dtype.kind not in "iuf" or value.size not in (6, 9):
-            raise StructureError(
-                f"{place}: {label}: expected 6 numbers, in the order that `stress.order` names, or 9 numbers (3 × 3), "
-                f"found {reprlib.repr(value.tolist())}: correct the frame, or leave stress out of `labels`"
-            )
-        flat = value.reshape(-1).astype(np.float64)
-        matrix = flat.reshape(3, 3) if flat.size == 9 else flat[list(_PLACES[self.order])].reshape(3, 3)
-        if self.kind == "virial" and volume == 0:
-            raise StructureError(f"{place}: a virial needs a cell with a volume to be turned into a stress")
-        factor = units.energy / volume if self.kind == "virial" else units.stress
-        matrix = (factor if self.sign == "tensile" else -factor) * matrix
-        asymmetry = np.abs(matrix - matrix.T)
-        # comparisons are false where numbers are not finite, which is reported elsewhere
-        if asymmetry.max() > max(_ASYMMETRY_AT_MOST * np.abs(matrix).max(), _ROUNDING):
-            row, column = np.unravel_index(asymmetry.argmax(), (3, 3))
-            first, second = flat.reshape(3, 3)[row, column], flat.reshape(3, 3)[column, row]
-            raise StructureError(
-                f"{place}: {label}: expected a symmetric matrix, found {first:.6g} and {second:.6g} for the same "
-                "component: correct the nine numbers, replace them by the mean of the matrix and its transpose, or "
-                "leave stress out of `labels`"
-            )
-        return (matrix + matrix.T) / 2
+"""Asymmetry in eV/Å³ that is always allowed: 1.6 MPa, less than the error of any computed stress."""
 
 
 _PLACES: dict[str, tuple[int, ...]] = {
@@ -264,21 +200,21 @@ _PLACES: dict[str, tuple[int, ...]] = {
     "xx yy zz xy yz xz": (0, 3, 5, 3, 1, 4, 5, 4, 2),
     "xx yy zz xy xz yz": (0, 3, 4, 3, 1, 5, 4, 5, 2),
 }
-"""For each entry of the matrix, row by row, its place among the six numbers."""
+"""The position of each entry of the matrix, row by row, among the six components."""
 
 
 class StressOptions(Options):
-    """What the numbers of a stress label mean; the defaults are ASE's."""
+    """Conventions of stress labels; the defaults are ASE's."""
 
     unit: str | None = None
-    """eV/Å^3, GPa, kbar or Hartree/Bohr^3; null: the unit of energy per cubed unit of length. Virials are always in the
-    unit of energy."""
+    """The unit of stress: eV/Å^3, GPa, kbar or Hartree/Bohr^3; null: the unit of energy per cubed unit of length.
+    Virials are always in the unit of energy."""
     sign: Sign = "tensile"
-    """tensile: positive where the cell wants to shrink, (1/V) ∂E/∂ε, as ASE has it; compressive: positive where it
-    wants to grow, as VASP prints it and as most virials are."""
+    """tensile: (1/V) ∂E/∂ε, positive if the energy decreases when the cell shrinks, as in ASE; compressive: the
+    opposite, as in VASP's output and for most virials."""
     order: Order = "xx yy zz yz xz xy"
-    """The order of six numbers: Voigt's (ASE), `xx yy zz xy yz xz` (VASP) or `xx yy zz xy xz yz` (row by row). A wrong
-    order is not noticed: compare a sheared cell."""
+    """The order of six components: Voigt's (ASE), `xx yy zz xy yz xz` (VASP) or `xx yy zz xy xz yz` (row by row). A
+    wrong order is not detected: compare a sheared cell."""
     kind: Kind = "stress"
     """stress, or virial: stress times volume."""
 
@@ -289,6 +225,42 @@ class StressOptions(Options):
             stress_unit(name)
         return name
 
-    def rule(self) -> StressRule:
-        """The same without the unit."""
-        return StressRule(self.sign, self.order, self.kind)
+    def matrix(
+        self, value: npt.NDArray[Any], units: Units, volume: float, place: str, label: str = "stress"
+    ) -> npt.NDArray[np.float64]:
+        """Compute σ = (1/V) ∂E/∂ε in eV/Å³, 3 × 3 and symmetric.
+
+        Args:
+            value: six or nine numbers, or a 3 × 3 matrix, symmetric except for rounding.
+            units: the units of the file.
+            volume: volume of the cell in Å³.
+            place: file and frame number, for messages.
+            label: the label and its key in the file, for messages.
+
+        Raises:
+            StructureError: the value has another shape, is asymmetric, or is a virial of a cell without volume.
+        """
+        if value.dtype.kind not in "iuf" or value.size not in (6, 9):
+            raise StructureError(
+                f"{place}: {label}: expected 6 numbers, in the order that `stress.order` names, or 9 numbers (3 × 3), "
+                f"found {reprlib.repr(value.tolist())}: correct the frame, or leave stress out of `labels`"
+            )
+        flat = value.reshape(-1).astype(np.float64)
+        matrix = flat.reshape(3, 3) if flat.size == 9 else flat[list(_PLACES[self.order])].reshape(3, 3)
+        if self.kind == "virial" and volume == 0:
+            raise StructureError(
+                f"{place}: {label}: the stress of a virial needs a cell with a volume: correct the cell of the frame"
+            )
+        factor = units.energy / volume if self.kind == "virial" else units.stress
+        matrix = (factor if self.sign == "tensile" else -factor) * matrix
+        asymmetry = np.abs(matrix - matrix.T)
+        # comparisons are false for numbers that are not finite, which are reported elsewhere
+        if asymmetry.max() > max(_ASYMMETRY_AT_MOST * np.abs(matrix).max(), _ROUNDING):
+            row, column = np.unravel_index(asymmetry.argmax(), (3, 3))
+            first, second = flat.reshape(3, 3)[row, column], flat.reshape(3, 3)[column, row]
+            raise StructureError(
+                f"{place}: {label}: expected a symmetric matrix, found {first:.6g} and {second:.6g} for the same "
+                "component: correct the nine numbers, replace them by the mean of the matrix and its transpose, or "
+                "leave stress out of `labels`"
+            )
+        return (matrix + matrix.T) / 2

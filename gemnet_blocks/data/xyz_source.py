@@ -1,4 +1,4 @@
-"""Frames from XYZ files, plain and extended: every frame is read, or the line that cannot be read is named."""
+"""Frames from plain and extended XYZ files; errors name the line that cannot be read."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from gemnet_blocks.data.readers import frame_of
 from gemnet_blocks.errors import StructureError, told
 
 FORMATS = frozenset({"extxyz", "xyz"})
-"""ASE's names of the formats that are read here."""
+"""ASE's names of these formats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _Block:
     text: str
 
     def described(self) -> str:
-        """Where the frame is in the file, and its first atom with other columns than the atom before."""
+        """The first line of the frame, and the first line with another number of columns than the line before."""
         columns = [len(line.split()) for line in self.text.splitlines()[2:]]
         odd = next((index for index in range(1, len(columns)) if columns[index] != columns[index - 1]), None)
         start = f"from line {self.line}"
@@ -42,17 +42,17 @@ class _Block:
 
 @final
 class XyzSource(FrameSource):
-    """The frames of an XYZ file, split by their numbers of atoms and parsed by ASE when they are needed.
+    """The frames of an XYZ file, split by their numbers of atoms and parsed by ASE at each access.
 
-    ASE stops reading at the first blank line and takes any text as periodicity. Here blank lines between frames are
-    skipped, and the comment lines of extended XYZ are split into keys and values first: values are converted as ASE
-    does, and their text is kept to group frames by, as `007` and `7` are different names.
+    Unlike ASE, which stops at the first blank line and accepts any text as periodicity, this source skips blank lines
+    between frames, and splits the comment lines of extended XYZ into keys and values: values are converted as in ASE,
+    and their text is kept to group frames by, since `007` and `7` are different names.
 
     Args:
         path: the file, which may be compressed (.gz, .bz2, .xz).
         keys: other names of energy, forces and stress.
         name: the file's name in messages.
-        format: `extxyz`; or `xyz`, whose comment lines mean nothing.
+        format: `extxyz`; or `xyz`, whose comment lines are ignored.
 
     Raises:
         StructureError: the file cannot be read as text, or a frame is incomplete; names the line.
@@ -67,14 +67,12 @@ class XyzSource(FrameSource):
         return len(self._blocks)
 
     def frame(self, index: int) -> Frame:
-        """Frame number `index`."""
         atoms, text = self._read(index)
         return frame_of(atoms, self._keys, text=text)
 
     def atoms(self, index: int) -> Any:
-        """Frame number `index` as ASE atoms."""
         atoms, text = self._read(index)
-        # so that names such as 007 are written to other files as they were
+        # so that other files receive names such as 007 unchanged
         atoms.info |= {key: text[key] for key, value in atoms.info.items() if _is_rewritten(value, text.get(key))}
         return atoms
 
@@ -125,7 +123,7 @@ def _blocks(lines: Sequence[str], name: str) -> Iterator[_Block]:
     """Split a file into frames: a number of atoms, a comment, a line per atom, and cell vectors (ADF's VEC1 to VEC3).
 
     Raises:
-        StructureError: a line is not what the number of atoms promises.
+        StructureError: the number of lines does not match the number of atoms.
     """
     start = found = 0
     while start < len(lines):
@@ -161,17 +159,17 @@ _DELIMITED = "|".join(
 )
 _PIECE = rf"""(?:{_DELIMITED}|\\.|\\\Z|[^\s=\\"'{{\[])"""
 _ITEM = re.compile(rf"({_PIECE}+)(?:\s*=\s*((?:{_PIECE}|=)*))?", re.DOTALL)
-"""A key, and its value if there is one; white space in quotes and brackets, or behind a backslash, belongs to them."""
+"""A key, and its value if it has one, which may contain white space in quotes and brackets or after a backslash."""
 
 _MATRICES = ("Lattice", "stress", "virial")
-"""The keys under which extended XYZ has matrices, column by column."""
+"""The keys of matrices, which extended XYZ stores column by column."""
 
 
 def _comment(line: str, place: str) -> tuple[dict[str, Any], dict[str, str]]:
-    """The values of a comment line as ASE converts them, and their text.
+    """Convert the values of a comment line as ASE does, and keep their text.
 
     Raises:
-        StructureError: periodicity, lattice or a label that cannot be one.
+        StructureError: the periodicity, the lattice or a label has a wrong value.
     """
     from ase.calculators.calculator import all_properties
     from ase.io.extxyz import key_val_str_to_dict
@@ -201,7 +199,7 @@ def _comment(line: str, place: str) -> tuple[dict[str, Any], dict[str, str]]:
 
 
 def _spelled(key: str, value: Any) -> str:
-    """The spelling that ASE knows of the keys that describe a frame, as other programs write `lattice` and `PBC`."""
+    """ASE's spelling of keys that other programs write as `lattice` or `PBC`."""
     lower = key.lower()
     if lower == "pbc":
         return lower

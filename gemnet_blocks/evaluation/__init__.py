@@ -1,4 +1,4 @@
-"""How far predictions are from labels: metrics, tables and plots."""
+"""Evaluation of predictions against labels: metrics, tables and plots."""
 
 from gemnet_blocks.evaluation.evaluate import Evaluation, evaluate
 

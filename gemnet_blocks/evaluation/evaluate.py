@@ -1,4 +1,4 @@
-"""Predict a labelled dataset and sum up the errors."""
+"""Prediction of a labelled dataset, and its errors."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ if TYPE_CHECKING:
     from gemnet_blocks.potential.potential import Potential
 
 DEFAULT_BATCH = BatchOptions(atoms=512)
-"""Few enough atoms for any machine; more are faster on a GPU."""
+"""A batch that fits into the memory of any machine; larger ones are faster on a GPU."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Evaluation:
-    """How far a potential is from a dataset's labels, in eV and Å.
+    """Errors of a potential on a labelled dataset, in eV and Å.
 
     Attributes:
-        meaning: what energies are relative to.
-        atoms: whose forces count.
-        errors: of everything.
+        meaning: the reference of the energies.
+        atoms: the atoms whose forces count, `all` or `free`.
+        errors: errors of all structures.
         groups: errors of each group; empty without groups.
-        elements: errors of forces on each element, by symbol.
-        predictions: what was predicted.
-        seconds: how long predictions took.
-        overlap: how many of the structures the potential was trained or validated on; None where it does not know.
+        elements: errors of the forces on each element, by symbol.
+        predictions: the predictions.
+        seconds: the duration of the predictions.
+        overlap: counts of the structures that the potential was trained or validated on; None if it has no record.
     """
 
     meaning: StoredMeaning
@@ -54,7 +54,7 @@ class Evaluation:
     overlap: Overlap | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the single predictions, as JSON can hold it."""
+        """Return everything except the predictions, as JSON can hold it."""
         return {
             "energy_meaning": self.meaning,
             "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"},
@@ -77,32 +77,40 @@ def evaluate(
     workers: int = 0,
     progress: bool = False,
     allow_overlap: bool | Literal["validation"] = False,
+    overlap: Overlap | None = None,
 ) -> Evaluation:
-    """Predict every structure of a dataset and compare with the labels that it has.
+    """Predict every structure of a dataset, and compute the errors.
 
-    The potential is evaluated on its own device in its own floating-point type, without gradients of the weights, and
-    left in the mode that it was in.
+    The potential computes on its device, in its floating-point type and without gradients of the weights; its mode
+    (training or evaluation) is restored.
 
     Args:
-        potential: what predicts.
-        dataset: labels in eV and Å; energies of the potential's meaning. Labels that it lacks have no errors.
-        batch: how many structures or atoms are predicted together.
-        groups: the group of each structure, such as `dataset.groups("name")`; errors of each are summed up apart.
-        atoms: whose forces count: `all`, or `free` to leave fixed atoms out.
-        keep_atoms: keep the forces of every atom, for plots and tables of them.
-        workers: processes that read the dataset ahead.
-        progress: tell log files twice a minute how many structures are predicted.
-        allow_overlap: whether structures that the potential was trained or validated on may be among them; `validation`
-            allows the latter alone. Model files of training runs know these structures.
+        potential: the potential.
+        dataset: structures with labels in eV and Å, and with energies of the potential's meaning. Missing labels have
+            no errors.
+        batch: the size of a batch, in structures or atoms.
+        groups: the group of each structure, such as `dataset.groups("name")`, for separate errors of each group.
+        atoms: the atoms whose forces count: `all`, or `free` to omit fixed atoms.
+        keep_atoms: whether the forces of every atom are kept, for plots and tables.
+        workers: the number of processes that read the dataset ahead.
+        progress: whether the number of predicted structures is printed to log files twice a minute.
+        allow_overlap: whether the dataset may contain structures that the potential was trained or validated on;
+            `validation` allows only the latter. Model files of training runs contain a record of these structures.
+        overlap: the count of these structures, if an `OverlapCounter` found it while the dataset was read for another
+            purpose; None: it is counted here, which reads the dataset once more.
 
     Raises:
-        StructureError: there are such structures, and they are not allowed; says how many.
-        StructureError: a structure cannot be computed, or its prediction is not finite; names its frame.
-        ValueError: not a group for each structure, or a batch by edges, which are not counted here.
+        StructureError: the dataset overlaps with the training or validation set; or a structure cannot be computed, or
+            its prediction is not finite, which names its frame.
+        ValueError: the number of groups differs from that of structures, or the batch is in edges.
     """
     if groups is not None and len(groups) != len(dataset):
-        raise ValueError(f"{len(groups)} groups of {len(dataset)} structures: a group for each is needed")
-    overlap = _overlap(potential, dataset, allow_overlap)
+        raise ValueError(f"expected a group for each of {len(dataset)} structures, got {len(groups)} groups")
+    frames: TrainedFrames | None = getattr(potential, "frames", None)  # potentials of other kinds have none
+    if overlap is None and frames is not None:
+        overlap = frames.overlap(dataset)
+    if overlap is not None:
+        _check_overlap(overlap, allow_overlap)
     sampler = BudgetSampler(batch.costs(dataset), batch.budget)  # in the order of the dataset
     run = _Run(potential, dataset, groups, atoms, keep_atoms)
     training = potential.training
@@ -120,23 +128,17 @@ def evaluate(
     return replace(run.evaluation(), overlap=overlap)
 
 
-def _overlap(potential: Potential, dataset: LabelledDataset, allowed: bool | Literal["validation"]) -> Overlap | None:
-    """Count the structures that the potential has seen in its training, and check that they are allowed."""
-    frames: TrainedFrames | None = getattr(potential, "frames", None)  # potentials of other kinds have none
-    if frames is None:
-        return None
-    found = frames.overlap(dataset)
-    if allowed is not True and (found.trained_on or (found.validated_on and not allowed)):
+def _check_overlap(overlap: Overlap, allowed: bool | Literal["validation"]) -> None:
+    if allowed is not True and (overlap.trained_on or (overlap.validated_on and not allowed)):
         raise StructureError(
-            f"{found}: errors on these do not tell errors on new structures. Evaluate others, such as the test part of "
-            "the config that the model was trained with, or allow these with allow_overlap=True (command line: "
+            f"{overlap}: their errors are lower than those of new structures. Evaluate others, such as the test part "
+            "of the config that the model was trained with, or allow these with allow_overlap=True (command line: "
             "--allow-overlap)"
         )
-    return found
 
 
 class _Run:
-    """What one evaluation collects."""
+    """Predictions and sums of errors during an evaluation."""
 
     def __init__(
         self,
@@ -159,7 +161,7 @@ class _Run:
         """Predict a batch and add its errors."""
         periodic = labelled.structures.periodic.all(dim=-1)
         if labelled.stress is not None and self.potential.has_stress and bool((periodic != periodic[0]).any()):
-            # stresses need a volume, which those with open directions have none of: two batches
+            # structures with open directions have no volume and no stress: two batches
             for which in (periodic, ~periodic):
                 chosen = [indices[place] for place in which.nonzero().flatten().tolist()]
                 self.add(chosen, collate([self.dataset[index] for index in chosen]))
@@ -175,7 +177,6 @@ class _Run:
         self.rows.add(indices, labelled, prediction, batch)
 
     def _predict(self, indices: Sequence[int], labelled: LabelledStructures) -> Prediction:
-        """Predictions that are finite."""
         structures = labelled.structures
         start = time.perf_counter()
         stress = self.potential.has_stress and labelled.stress is not None and bool(structures.periodic.all())
@@ -191,7 +192,7 @@ class _Run:
             finite = finite & (_per_structure(~atoms, structures.structure, len(structures)) == 0)
         if prediction.stress is not None:
             finite = finite & prediction.stress.isfinite().all(dim=-1).all(dim=-1)
-        bad = (~finite).nonzero().flatten().tolist()  # waits for the device, so that the clock sees all of the work
+        bad = (~finite).nonzero().flatten().tolist()  # waits for the device, so that the time is complete
         self.seconds += time.perf_counter() - start
         if bad:
             raise StructureError(
@@ -200,7 +201,6 @@ class _Run:
         return prediction
 
     def evaluation(self) -> Evaluation:
-        """The means of what was added."""
         meaning = self.potential.meaning
         elements = {symbol: self.element_sums.errors(row) for row, symbol in enumerate(chemical_symbols)}
         return Evaluation(

@@ -1,4 +1,4 @@
-"""Errors of predictions, summed up batch by batch: means, per structure group, per element."""
+"""Error metrics of energies, forces and stresses, summed batch by batch, also by group and by element."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from gemnet_blocks.structures import AtomChoice, Prediction
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Residuals:
-    """Predictions minus labels of a batch, in float64; None where there is no label or no prediction.
+    """Predictions minus labels of a batch, in float64; None without a label or prediction.
 
     Attributes:
         structure: the structure of each atom.
         numbers: atomic numbers.
-        atom_counts: atoms of each structure.
-        counted: atoms whose forces count.
-        free: atoms that are not fixed.
+        atom_counts: the number of atoms in each structure.
+        counted: the atoms whose forces count.
+        free: the atoms that are not fixed.
         energy: ΔE in eV.
         forces: ΔF in eV/Å.
         labels: labelled forces in eV/Å.
@@ -44,14 +44,14 @@ class Residuals:
         return self.atom_counts.shape[0]
 
     def largest_force_error(self, atoms: Bool[Tensor, " atoms"] | None = None) -> Float[Tensor, " structures"] | None:
-        """The largest |ΔF_x|, |ΔF_y| or |ΔF_z| of each structure's counted atoms, or of those given; 0 of none."""
+        """The largest component of |ΔF| in each structure, of its counted or the given atoms; 0 without atoms."""
         if self.forces is None:
             return None
         largest = torch.where(self.counted if atoms is None else atoms, self.forces.abs().amax(dim=-1), 0.0)
         return largest.new_zeros(len(self)).scatter_reduce_(0, self.structure, largest, "amax")
 
     def mean_force_error(self) -> Float[Tensor, " structures"] | None:
-        """The mean |ΔF| per component of each structure's counted atoms; 0 where none counts."""
+        """The mean |ΔF| per component of the counted atoms in each structure; 0 without counted atoms."""
         if self.forces is None:
             return None
         errors = torch.where(self.counted, self.forces.abs().mean(dim=-1), 0.0)
@@ -64,9 +64,9 @@ def residuals(prediction: Prediction, labelled: LabelledStructures, atoms: AtomC
     """Compare a prediction with its labels.
 
     Args:
-        prediction: of the labelled structures.
-        labelled: the structures and what is known of them.
-        atoms: whose forces count: `all`, or `free` to leave fixed atoms out.
+        prediction: the prediction.
+        labelled: the structures and their labels.
+        atoms: the atoms whose forces count: `all`, or `free` to omit fixed atoms.
     """
     structures = labelled.structures
     free = ~structures.fixed
@@ -90,10 +90,10 @@ def _difference(predicted: Tensor | None, label: Tensor | None) -> Tensor | None
 
 
 ENERGY_THRESHOLD = 0.02
-"""|ΔE| of a structure below which its energy is right, in eV (OC20: Chanussot et al., arXiv 2010.09990)."""
+"""Threshold of |ΔE| in eV for the metric EFwT (OC20: Chanussot et al., arXiv 2010.09990)."""
 
 FORCE_THRESHOLD = 0.03
-"""|ΔF| of every component on free atoms below which the forces of a structure are right, in eV/Å (OC20)."""
+"""Threshold of every component of ΔF on free atoms in eV/Å for the metric EFwT (OC20)."""
 
 _STRUCTURE_COLUMNS = (
     "structures",
@@ -124,25 +124,25 @@ _ATOM_COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """Mean errors; None where nothing was labelled or predicted.
+    """Mean errors; None without labels or predictions.
 
     Attributes:
-        structures: how many structures.
-        atoms: how many atoms count.
+        structures: the number of structures.
+        atoms: the number of counted atoms.
         energy_mae: mean |ΔE| in eV.
         energy_rmse: √ mean ΔE² in eV.
-        energy_mae_per_atom: mean |ΔE|/atoms in eV; every structure counts the same.
+        energy_mae_per_atom: mean |ΔE|/atoms in eV, with equal weights of all structures.
         energy_rmse_per_atom: √ mean (ΔE/atoms)² in eV.
         forces_mae: mean |ΔF| of components in eV/Å.
         forces_rmse: √ mean ΔF² of components in eV/Å.
         forces_l2_mae: mean ‖ΔF‖ of atoms in eV/Å.
         forces_magnitude_mae: mean |‖F‖ - ‖F_label‖| in eV/Å.
-        forces_cosine: mean cosine of the angle between predicted and labelled forces, over atoms whose label is not
-            zero; a predicted zero has cosine 0.
+        forces_cosine: mean cosine of the angle between predicted and labelled forces, over atoms with a nonzero label;
+            a predicted zero has cosine 0.
         zero_forces_mae: the `forces_mae` of a model that predicts zero.
         zero_forces_rmse: the `forces_rmse` of a model that predicts zero.
-        within_threshold: share of structures with |ΔE| < 0.02 eV and every |ΔF| component < 0.03 eV/Å (EFwT of OC20);
-            of free atoms, whichever atoms count otherwise.
+        within_threshold: fraction of structures with |ΔE| < 0.02 eV and every |ΔF| component on free atoms < 0.03 eV/Å
+            (EFwT of OC20).
         stress_mae: mean |Δσ| of the nine components in eV/Å³.
         stress_rmse: √ mean Δσ² in eV/Å³.
     """
@@ -165,20 +165,20 @@ class Errors:
     stress_rmse: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as JSON can hold it."""
+        """Return the errors as JSON can hold them."""
         return asdict(self)
 
 
 @final
 class ErrorSums:
-    """Sums of errors in float64, in rows: one for all, one per group, or one per element.
+    """Sums of errors in float64, in rows: one for all structures, one per group, or one per element.
 
-    Sums stay on the device of the batches, without synchronisation, until `errors` is asked for. Those of several
-    processes are put together by `merge`, or by adding up `table` (all_reduce).
+    Sums stay on the device of the batches, without synchronization, until `errors` is called. `merge`, or an all_reduce
+    of `table`, joins the sums of several processes.
 
     Args:
-        rows: how many rows.
-        device: where the batches are.
+        rows: the number of rows.
+        device: the device of the batches.
     """
 
     def __init__(self, rows: int = 1, device: torch.device | str | None = None) -> None:
@@ -189,8 +189,8 @@ class ErrorSums:
         """Add a batch.
 
         Args:
-            batch: its residuals.
-            rows: the row of each structure (S,); None: the first.
+            batch: the residuals.
+            rows: the row of each structure (S,); None: the first row.
         """
         if rows is None:
             rows = torch.zeros_like(batch.atom_counts)
@@ -199,16 +199,16 @@ class ErrorSums:
         self.table[:, split:].index_add_(0, rows[batch.structure], _atom_terms(batch))
 
     def add_atoms(self, batch: Residuals, rows: Tensor) -> None:
-        """Add the forces of a batch alone.
+        """Add only the forces of a batch.
 
         Args:
-            batch: its residuals.
+            batch: the residuals.
             rows: the row of each atom (N,).
         """
         self.table[:, len(_STRUCTURE_COLUMNS) :].index_add_(0, rows, _atom_terms(batch))
 
     def merge(self, other: ErrorSums) -> None:
-        """Add the sums of another part of the same data."""
+        """Add the sums over another part of the data."""
         self.table += other.table.to(self.table.device)
 
     def errors(self, row: int = 0) -> Errors:
@@ -243,7 +243,7 @@ class ErrorSums:
 
 
 def _structure_terms(batch: Residuals) -> Tensor:
-    """What each structure adds (S, columns)."""
+    """The summands of each structure (S, columns)."""
     one = torch.ones(len(batch), dtype=torch.float64, device=batch.atom_counts.device)
     zero = torch.zeros_like(one)
     terms = {"structures": one}
@@ -270,7 +270,7 @@ def _structure_terms(batch: Residuals) -> Tensor:
 
 
 def _atom_terms(batch: Residuals) -> Tensor:
-    """What each atom adds (N, columns); zero for those that do not count."""
+    """The summands of each atom (N, columns); zero for atoms that do not count."""
     counted = batch.counted.double()
     terms = {"atoms": counted}
     if batch.forces is not None and batch.labels is not None:

@@ -1,4 +1,4 @@
-"""Predictions next to their labels, as columns: a row per structure, and a row per atom."""
+"""Tables of predictions and labels, with a row per structure or per atom."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array: TypeAlias = np.ndarray[Any, Any]
 Column: TypeAlias = Sequence[Any] | Array
 
 _STRESS_PARTS = (("xx", 0, 0), ("yy", 1, 1), ("zz", 2, 2), ("yz", 1, 2), ("xz", 0, 2), ("xy", 0, 1))
-"""Names, rows and columns of what differs in a stress, in Voigt's order."""
+"""Names, rows and columns of the six components of a stress in Voigt's order."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,14 +28,14 @@ class Predictions:
     """Predictions and labels in the order of the dataset.
 
     Attributes:
-        meaning: what energies are relative to.
-        structures: columns with a row per structure: `index` in the dataset, `file` where there is one, `frame` in it,
-            `atoms`, `counted_atoms`, and where they are known `energy_label`, `energy_predicted` (eV), `forces_mae`,
-            `largest_force_error` (eV/Å), and `stress_label`, `stress_predicted` (3 × 3, eV/Å³). Energies of structures
-            without labels are predicted all the same.
+        meaning: the reference of the energies.
+        structures: columns with a row per structure: `index` in the dataset, `file`, `frame` in the file, `atoms`,
+            `counted_atoms`, `energy_label`, `energy_predicted` (eV), `forces_mae`, `largest_force_error` (eV/Å),
+            `stress_label` and `stress_predicted` (3 × 3, eV/Å³). Unknown columns are omitted; energies of structures
+            without labels are predicted too.
         groups: the group of each structure; None without groups.
         atoms: columns with a row per atom: `index`, `number`, `counted`, and (N, 3) in eV/Å `forces_label`,
-            `forces_predicted`; None unless they were asked for.
+            `forces_predicted`; None if the forces of atoms were not kept.
     """
 
     meaning: StoredMeaning
@@ -44,7 +44,7 @@ class Predictions:
     atoms: Mapping[str, Array] | None = None
 
     def write_csv(self, path: Path) -> None:
-        """Write a line per structure; column names hold the unit, and the energies' meaning."""
+        """Write a line per structure; the names of columns contain the unit, and the meaning of energies."""
         columns = dict(self.structures)
         table: dict[str, Column] = {name: columns.pop(name) for name in ("index", "file", "frame") if name in columns}
         if self.groups is not None:
@@ -85,7 +85,7 @@ class Rows:
     """Collects predictions batch by batch, in any order.
 
     Args:
-        keep_atoms: whether forces of each atom are kept too.
+        keep_atoms: whether the forces of each atom are kept too.
     """
 
     def __init__(self, keep_atoms: bool) -> None:
@@ -96,7 +96,7 @@ class Rows:
     def add(
         self, indices: Sequence[int], labelled: LabelledStructures, prediction: Prediction, batch: Residuals
     ) -> None:
-        """Add a batch: the items `indices` of a dataset."""
+        """Add a batch of the structures `indices` of a dataset."""
         index = np.asarray(indices)
         structure = batch.structure.cpu().numpy()
         counted = batch.counted.cpu().numpy()
@@ -125,12 +125,12 @@ class Rows:
             self._atoms.append(_arrays(columns))
 
     def joined(self, meaning: StoredMeaning, groups: Sequence[str] | None, file: Callable[[int], str]) -> Predictions:
-        """All of them in the order of the dataset.
+        """Join the predictions in the order of the dataset.
 
         Args:
-            meaning: of the energies.
-            groups: of all structures of the dataset; None without groups.
-            file: of a structure; empty where there is none.
+            meaning: the reference of the energies.
+            groups: the group of each structure in the dataset; None without groups.
+            file: a function from a structure's index to the name of its file, which may be empty.
         """
         structures = _joined(self._structures)
         files = [file(index) for index in structures.get("index", ())]
@@ -141,7 +141,7 @@ class Rows:
 
 
 def _arrays(columns: Mapping[str, Any]) -> dict[str, Array]:
-    """Columns that exist, as arrays in main memory."""
+    """Known columns as arrays in main memory."""
     return {
         name: values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
         for name, values in columns.items()
@@ -150,11 +150,11 @@ def _arrays(columns: Mapping[str, Any]) -> dict[str, Array]:
 
 
 def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
-    """Columns of all parts, ordered by `index`; a label that a part lacks is NaN there, an empty field in files."""
+    """Join the columns of all parts, ordered by `index`; a label that a part lacks is NaN, an empty field in files."""
     if not parts:
         return {}
     order = np.argsort(np.concatenate([part["index"] for part in parts]), kind="stable")
-    # in the order of the first part that has the most
+    # in the order of the first part with most columns
     names = max(parts, key=len)
     columns = {}
     for name, like in names.items():
@@ -164,7 +164,7 @@ def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
 
 
 def _write(path: Path, table: Mapping[str, Column]) -> None:
-    # paths that are not valid UTF-8 hold what UTF-8 cannot encode
+    # paths may contain characters that UTF-8 cannot encode
     with (
         replacing(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as file,

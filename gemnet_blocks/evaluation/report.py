@@ -1,4 +1,4 @@
-"""An evaluation as a folder of files: a summary, predictions, and a plot."""
+"""Reports of an evaluation: files with summary, predictions and plot, and tables for the terminal."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def write_report(
     plot: bool = False,
     atoms: bool = False,
 ) -> list[Path]:
-    """Write summary.json and predictions.csv, and if asked for parity.png and atoms.csv.
+    """Write summary.json and predictions.csv, and on request parity.png and atoms.csv.
 
-    All files are made first and then put in place: a folder that is new appears whole, files that were there before are
-    replaced one by one, the summary last.
+    All files are completed first and then moved: a new folder appears as a whole; existing files are replaced one by
+    one, the summary last.
 
     Args:
-        evaluation: what is written.
-        folder: where to; made if it does not exist.
-        about: what else the summary says, such as names of model and data.
+        evaluation: the evaluation.
+        folder: the folder of the files, which is created if it does not exist.
+        about: further entries of the summary, such as names of model and data.
         plot: whether parity.png is drawn.
-        atoms: whether atoms.csv is written, the forces of every atom; needs `keep_atoms`.
+        atoms: whether atoms.csv, the forces of every atom, is written; needs `keep_atoms`.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         StructureError: the folder cannot be written.
-        SpecError: there is nothing to draw.
+        SpecError: nothing can be drawn, since no prediction has a label.
         ImportError: a plot needs matplotlib.
     """
     try:
@@ -82,8 +82,6 @@ def _write(evaluation: Evaluation, folder: Path, about: Mapping[str, Any], plot:
         evaluation.predictions.write_atoms_csv(folder / ATOMS)
         names.append(ATOMS)
     if plot:
-        from gemnet_blocks.evaluation.report import plot_parity
-
         plot_parity(evaluation, folder / PLOT)
         names.append(PLOT)
     summary = {**about, **evaluation.to_dict()}
@@ -94,22 +92,21 @@ def _write(evaluation: Evaluation, folder: Path, about: Mapping[str, Any], plot:
 
 
 MANY = 2000
-"""From so many points on, their density is drawn instead of each."""
+"""The number of points from which on their density is drawn."""
 
 
 def plot_parity(evaluation: Evaluation, path: Path) -> None:
     """Draw predictions against labels and histograms of the errors: energies per atom, components of forces, stresses.
 
-    Energies are drawn without what the labels have in common, their mean per atom. A row for which there are no labels
-    is left out.
+    Energies are drawn relative to the mean label per atom. Quantities without labels are omitted.
 
     Args:
-        evaluation: with `keep_atoms` for forces.
-        path: the picture to write; its ending says the format.
+        evaluation: the evaluation, with `keep_atoms` for forces.
+        path: the path of the picture, whose ending determines the format.
 
     Raises:
         ImportError: matplotlib is not installed.
-        SpecError: there is nothing to draw.
+        SpecError: nothing can be drawn, since no prediction has a label.
     """
     require_matplotlib()
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -119,10 +116,10 @@ def plot_parity(evaluation: Evaluation, path: Path) -> None:
     quantities = [one for one in found if one is not None]
     if not quantities:
         raise SpecError(
-            "nothing to draw: nothing was predicted that there are labels for (forces need keep_atoms=True)"
+            "nothing to draw: expected labels of a predicted quantity, found none (forces need keep_atoms=True)"
         )
     figure = Figure(figsize=(9, 4 * len(quantities)), layout="constrained")
-    FigureCanvasAgg(figure)  # draws to files, whatever the screen
+    FigureCanvasAgg(figure)  # needs no screen
     axes = figure.subplots(len(quantities), 2, squeeze=False)
     for (left, right), (name, unit, label, predicted) in zip(axes, quantities, strict=True):
         _parity(left, label, predicted, f"{name} ({unit})")
@@ -157,7 +154,7 @@ def _stresses(evaluation: Evaluation) -> tuple[str, str, Array, Array] | None:
     columns = evaluation.predictions.structures
     if "stress_label" not in columns:
         return None
-    rows, below = np.tril_indices(3)  # what is above the diagonal is the same
+    rows, below = np.tril_indices(3)  # the matrix is symmetric
     known = np.isfinite(columns["stress_label"]).all(axis=(1, 2))
     label, predicted = (columns[name][known][:, rows, below].ravel() for name in ("stress_label", "stress_predicted"))
     return ("stress components", "eV/Å³", label, predicted) if len(label) else None
@@ -182,7 +179,7 @@ def _parity(axes: Any, label: Array, predicted: Array, name: str) -> None:
 
 
 def _histogram(axes: Any, errors: Array, unit: str) -> None:
-    # the largest errors are named below, so that a few do not hide how the others are distributed
+    # without the largest errors, which the title gives, so that the distribution of the others is visible
     reach = float(np.quantile(np.abs(errors), 0.99)) or 1.0
     axes.hist(errors, bins=60, range=(-1.5 * reach, 1.5 * reach), color="tab:orange")
     axes.axvline(0, color="0.3", linewidth=1)
@@ -195,7 +192,7 @@ def _histogram(axes: Any, errors: Array, unit: str) -> None:
 
 
 NONE = "–"
-"""Where there is no number."""
+"""The entry of missing numbers."""
 
 _ROWS = (
     ("energy, MAE", "energy_mae", "meV"),
@@ -223,7 +220,7 @@ _COLUMNS = {
 
 
 def summary_table(evaluation: Evaluation) -> Table:
-    """All errors, a row each; its title says what energies mean, and which atoms' forces count."""
+    """A table of all errors, with the meaning of energies and the counted atoms in its title."""
     errors = evaluation.errors
     counted = "atoms" if evaluation.atoms == "all" else "free atoms"
     table = Table(
@@ -245,7 +242,7 @@ def summary_table(evaluation: Evaluation) -> Table:
 
 
 def parts_table(evaluation: Evaluation, part: Literal["group", "element"]) -> Table:
-    """Errors of each group or element, a row each."""
+    """A table of the errors of each group or element."""
     parts = evaluation.groups if part == "group" else evaluation.elements
     columns = {
         heading.format(meaning=evaluation.meaning): key
@@ -259,7 +256,7 @@ def parts_table(evaluation: Evaluation, part: Literal["group", "element"]) -> Ta
         table.add_column(heading, justify="right")
     for name, errors in parts.items():
         count = errors.structures if part == "group" else errors.atoms
-        # as text, which no console takes for markup
+        # as text, so that no console interprets it as markup
         table.add_row(Text(name), f"{count:,}", *(_shown(getattr(errors, key), key) for key in columns.values()))
     return table
 

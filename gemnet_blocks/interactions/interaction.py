@@ -1,4 +1,4 @@
-"""The contract of every interaction: what it reads, what it writes, and how a spec makes it."""
+"""Base classes of interactions: options, shared geometry, and the message of each block."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularPlan, Method
+from gemnet_blocks.aggregation.method import AngularPlan, Method
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
@@ -25,27 +25,27 @@ GeometryValue = TypeVar("GeometryValue")
 
 
 class Sizes(Options):
-    """Widths that all layers share."""
+    """Widths of the embeddings and of the projected bases."""
 
     atom: Size
-    """Atom embeddings h."""
+    """Features of atom embeddings h, such as 256."""
     edge: Size
-    """Edge embeddings m."""
+    """Features of edge embeddings m, such as 512."""
     radial: Size
-    """Projections of radial functions."""
+    """Features of projected radial functions, such as 16."""
     circular: Size
-    """Projections of radial × circular functions."""
+    """Features of projected radial × circular functions, such as 16."""
     spherical: Size
-    """Projections of radial × spherical functions."""
+    """Features of projected radial × spherical functions, such as 32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
-    """The state that blocks update.
+    """The embeddings that blocks update.
 
     Attributes:
-        atoms: h, one row per atom.
-        edges: m, one row per main edge.
+        atoms: h, a row for each atom.
+        edges: m, a row for each main edge.
     """
 
     atoms: Float[Tensor, "atoms atom_size"]
@@ -53,62 +53,63 @@ class Embeddings:
 
 
 class BuildContext(ABC):
-    """What a spec says outside of an interaction's own options, for those who build interactions."""
+    """The parts of a spec that interactions need besides their options."""
 
     sizes: Sizes
     activation: Activation
     radial_count: int
-    """Functions of the radial basis that is read on its own."""
+    """The number of functions of the radial basis of distances alone."""
     angular_radial_count: int
-    """Functions of the radial basis that is multiplied with circular and spherical functions."""
+    """The number of functions of the radial basis that is multiplied by circular and spherical functions."""
     collinear: CollinearRule
-    """What dihedral angles are where atoms come to lie on a line."""
+    """The dihedral angle of collinear atoms."""
     sums: Sums
     angular: AngularPlan
-    """How the interaction's sums over triplets and quadruplets are computed."""
+    """How the sums over triplets and quadruplets are computed."""
 
     @abstractmethod
     def circular_basis(self) -> CircularBasis | ScaledBasis:
-        """A new circular basis."""
+        """Make a circular basis."""
 
     @abstractmethod
     def spherical_basis(self) -> SphericalBasis | ScaledBasis:
-        """A new spherical basis."""
+        """Make a spherical basis."""
 
     @property
     @abstractmethod
     def circular_count(self) -> int:
-        """Functions of the circular basis."""
+        """The number of functions of the circular basis."""
 
     @property
     @abstractmethod
     def spherical_count(self) -> int:
-        """Functions of the spherical basis."""
+        """The number of functions of the spherical basis."""
 
 
 class InteractionOptions(Options):
-    """What a spec says of one interaction; the base of every interaction's own options."""
+    """Base class of the options of interactions."""
 
     type: str
-    """The kind of interaction; in a spec, the interaction's name where it is not given."""
+    """The kind of interaction; by default the name of the interaction in the spec."""
 
     def edge_sets(self) -> dict[str, str]:
-        """The edge sets that the options name, by field, for checking that they exist."""
+        """List the edge sets that the options name, by field, to check that they exist."""
         return {}
 
 
 class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
-    """The part of an interaction that its blocks share: made once, called once per forward pass.
+    """Base class of the part of an interaction that all blocks share, evaluated once per forward pass.
 
-    It turns graphs and radial functions into what the interaction's blocks read. What it needs of them it declares,
-    and nothing else is built.
+    It maps graphs and radial functions to the geometry that the blocks of the interaction read. The model builds only
+    the graphs, index sets and bases that an interaction declares here.
 
     Attributes:
-        edge_sets: edge sets that must be measured.
-        requests: index sets that must be listed.
-        radial_on: edge sets whose radial functions it reads on their own.
-        angular_radial_on: edge sets whose radial functions it multiplies with angular ones.
-        method: how sums over triplets or quadruplets are computed; None where there are none.
+        edge_sets: the edge sets that are needed.
+        requests: the index sets that are needed.
+        radial_on: the edge sets whose radial functions are needed.
+        angular_radial_on: the edge sets whose radial functions are multiplied by angular ones.
+        method: the method of sums over triplets or quadruplets; None without such sums.
+        plan: the plan that the method was chosen by.
     """
 
     edge_sets: tuple[str, ...] = ()
@@ -120,38 +121,42 @@ class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
 
     @abstractmethod
     def forward(self, graphs: Graphs, radial: RadialValues) -> GeometryValue:
-        """What the interaction's blocks read, with gradients to the positions."""
+        """Compute the geometry that the blocks read, differentiable with respect to positions."""
 
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"] | None:
-        """Which row of the summed values each term of the sum reads; None where nothing is summed over neighbors."""
+        """Find the row of the summed values that each term of the sum reads; None without a sum over neighbors."""
         return None
 
 
 class Interaction(nn.Module, ABC, Generic[GeometryValue]):
-    """One message to edges or atoms, computed in every block from the embeddings and the shared geometry.
+    """Base class of interactions: a message to edges or atoms in every block, from embeddings and shared geometry.
 
-    To write your own: options (a subclass of `InteractionOptions`), a constructor, `forward`, and the two class methods
-    that make it from options. Pass it to `spec.build(spec, extra={"name": YourInteraction})`.
+    A custom interaction has options (a subclass of `InteractionOptions`), a constructor, `forward`, and the two class
+    methods that build it from its options. Pass it to `spec.build(spec, extra={"name": YourInteraction})`.
+
+    Attributes:
+        Options: the class of its options.
+        writes: edges or atoms, the receivers of its message.
+        reads: its inputs, for tables.
+        in_steps: true if it consists only of layers and sums of this library, each of which recomputes its intermediate
+            results if memory is short; false: the whole of `forward` is recomputed.
     """
 
     Options: ClassVar[type[InteractionOptions]]
     writes: ClassVar[Literal["edges", "atoms"]]
     reads: ClassVar[str]
-    """What it reads, for tables."""
     in_steps: ClassVar[bool] = False
-    """Whether it is made of layers and sums of this library alone, each of which keeps little where memory is short.
-    Otherwise `forward` is computed again in the backward pass, as a whole."""
 
     @classmethod
     @abstractmethod
     def shared_geometry(cls, options: Any, context: BuildContext) -> InteractionGeometry[Any]:
-        """Make the part that all blocks share."""
+        """Build the part that all blocks share."""
 
     @classmethod
     @abstractmethod
     def from_options(cls, options: Any, context: BuildContext) -> Interaction[Any]:
-        """Make the interaction of one block."""
+        """Build the interaction of one block."""
 
     @abstractmethod
     def forward(self, embeddings: Embeddings, geometry: GeometryValue) -> Float[Tensor, "rows size"]:
-        """The message: one row per main edge or per atom, as `writes` says."""
+        """Compute the message: a row for each main edge or each atom, as `writes` says."""

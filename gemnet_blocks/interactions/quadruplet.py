@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan, AngularSum, ExplicitSum
+from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum
+from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.quadruplets import QuadrupletFunctions, QuadrupletSumPerAtom
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis

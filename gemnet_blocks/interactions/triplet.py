@@ -10,14 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import Self, override
 
-from gemnet_blocks.aggregation.angular_sum import (
-    EXPLICIT,
-    AngularPlan,
-    AngularSum,
-    ExplicitSum,
-    ExplicitSumAtAtoms,
-    Over,
-)
+from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum, ExplicitSumAtAtoms, Over
+from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.aggregation.triplets import TripletFunctions, TripletSumPerAtom
 from gemnet_blocks.basis.circular import CircularBasis

@@ -1,4 +1,4 @@
-"""One block of a model: all interactions, residual layers, the atom update and the concatenation layer."""
+"""Interaction block: all interactions, residual layers, the atom update and the concatenation layer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from gemnet_blocks.options import Count, Options
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 Projection = Literal["if_needed", "always"]
-"""Whether a stack of layers starts with a dense layer to its width when its input has that width already."""
+"""always: a stack of layers starts with a dense layer; if_needed: only if the width changes."""
 
 
 def stack(
     in_size: int, size: int, residual_count: int, activation: Activation, projection: Projection
 ) -> nn.Sequential:
-    """A dense layer to `size` where needed, then residual layers."""
+    """Make a dense layer to `size`, if needed, followed by residual layers."""
     layers = residuals(residual_count, size, activation)
     if in_size != size or projection == "always":
         layers.insert(0, Dense(in_size, size, activation))
@@ -34,16 +34,16 @@ def stack(
 
 @final
 class AtomUpdate(nn.Module):
-    """g_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca)).
+    """The atom update, g_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca)).
 
     Args:
         edge_size: features of edge embeddings.
         atom_size: features of atom embeddings.
         radial_size: features of projected radial functions.
-        residual_count: residual layers.
+        residual_count: the number of residual layers.
         sums: how sums are computed.
-        activation: of the layers.
-        projection: whether the layers start with a dense one when edge_size = atom_size.
+        activation: the activation of the layers.
+        projection: always: start with a dense layer; if_needed: only if edge_size ≠ atom_size.
     """
 
     def __init__(
@@ -69,20 +69,20 @@ class AtomUpdate(nn.Module):
         target: Int[Tensor, " edges"],
         atom_count: int,
     ) -> Float[Tensor, "atoms atom_size"]:
-        """The update of each atom."""
+        """Compute the update of each atom."""
         summed = self.sums.by_index(edges * self.radial(radial), target, atom_count)
         return self.layers(self.scale(summed, edges))
 
 
 class BlockOptions(Options):
-    """How many blocks, and the layers of each besides its interactions."""
+    """Options of the blocks: their number, and their layers besides the interactions."""
 
     count: Count
-    """Blocks."""
+    """The number of blocks, such as 4."""
     before_skip: Count
     """Residual layers on edges between the interactions and the skip connection."""
     after_skip: Count
-    """Residual layers on edges behind the skip connection."""
+    """Residual layers on edges after the skip connection."""
     concatenation: Count
     """Residual layers on edges in the concatenation layer."""
     update: Count
@@ -90,12 +90,12 @@ class BlockOptions(Options):
     atom: Count = 0
     """Residual layers on atoms between the interactions and the atom update."""
     update_projection: Projection = "if_needed"
-    """Whether the atom update starts with a dense layer even when atom and edge embeddings are equally wide."""
+    """always: the atom update starts with a dense layer; if_needed: only if atoms and edges differ in width."""
 
 
 @final
 class Block(nn.Module):
-    """m, h ← all messages, residual layers, atom update, concatenation.
+    """One interaction block, which updates the edge embeddings m and the atom embeddings h.
 
     1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms;
     2. x ← residuals(x), m ← residuals((m + x)/√2);
@@ -103,11 +103,11 @@ class Block(nn.Module):
     4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2.
 
     Args:
-        sizes: widths.
-        options: numbers of layers.
-        interactions: by name, in the order in which they are computed.
+        sizes: widths of the embeddings.
+        options: the numbers of layers.
+        interactions: the interactions by name, in the order of computation.
         sums: how sums are computed.
-        activation: of all layers.
+        activation: the activation of all layers.
     """
 
     def __init__(
@@ -132,7 +132,7 @@ class Block(nn.Module):
         self.evaluation: Evaluation = STORED
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
-        """The updated embeddings."""
+        """Update the embeddings."""
         h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
         by_rows = self.evaluation.by_rows
         x = skip(by_rows(self.dense, m), *self._messages("edges", embeddings, geometry))

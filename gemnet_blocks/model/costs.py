@@ -1,4 +1,4 @@
-"""The costs of a model: operations and memory of its parts."""
+"""Types for the cost of a model: operations and memory of its parts."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Literal
 
 Task = Literal["energy", "predict", "train"]
-"""energy: energies alone. predict: energies and forces, for which gradient forces need one backward pass. train: the
-same, and the gradient of a loss to the weights; without the optimiser's own step."""
+"""energy: energies alone. predict: energies and forces; gradient forces need one backward pass. train: energies, forces
+and the gradient of a loss with respect to the weights, without the step of the optimizer."""
 
 
 @dataclass(frozen=True, slots=True)
 class PartCost:
-    """What one part of a model costs.
+    """The cost of one part of a model.
 
     Attributes:
         name: the part.
-        flops: of its products of matrices; a multiplication and an addition are two.
-        peak_bytes: the most memory in use while it is computed, by whatever part.
-        held_bytes: how much of the whole's peak is memory that this part asked for.
+        flops: floating-point operations of its matrix products; a multiplication and an addition count as two.
+        peak_bytes: the peak memory of the whole model while this part is computed.
+        held_bytes: memory of this part at the time of the model's peak.
     """
 
     name: str
@@ -30,14 +30,14 @@ class PartCost:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What a model will cost; memory is counted on top of that of the weights and structures.
+    """The estimated cost of a model. Memory does not include the weights and the structures.
 
     Attributes:
-        task: what for.
-        counts: edges, triplets and quadruplets.
-        parts: in the order of computation; those that do nothing are left out.
-        peak_bytes: the most memory in use at any time.
-        weight_bytes: memory of the weights.
+        task: the task that was estimated.
+        counts: the numbers of edges, triplets and quadruplets.
+        parts: the parts with any cost, in the order of computation.
+        peak_bytes: the peak memory in bytes.
+        weight_bytes: the memory of the weights in bytes.
     """
 
     task: Task
@@ -48,5 +48,5 @@ class Estimate:
 
     @property
     def flops(self) -> int:
-        """Of all products of matrices; a multiplication and an addition are two."""
+        """Floating-point operations of all matrix products; a multiplication and an addition count as two."""
         return sum(part.flops for part in self.parts)

@@ -1,4 +1,4 @@
-"""What a model will cost, found without computing it: operations and memory of each part."""
+"""Estimate the operations and memory of each part of a model without executing it."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from gemnet_blocks.structures import Structures
 
 
 def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> Estimate:
-    """Find what a model will cost for structures that are computed as one batch.
+    """Estimate the cost of a model for one batch of structures.
 
-    Graphs are built, for the exact numbers of edges; everything else is followed with shapes in place of numbers.
-    Intermediate results are kept, whatever the memory budget of the model.
+    Graphs are built, so that the numbers of edges are exact; all other operations are executed with shapes alone.
+    Intermediate results are stored, whatever the memory budget of the model.
     Listed quadruplets are counted, not listed.
 
     Args:
         model: the model.
-        structures: on the device of the model.
-        task: what the model is used for.
+        structures: one batch, on the device of the model.
+        task: energy, predict or train.
 
     Raises:
         StructureError: a structure cannot be computed.
-        ValueError: there is no such task.
+        ValueError: the task is unknown.
     """
     check_structures(structures)
     with torch.inference_mode(False):
@@ -56,7 +56,7 @@ def _estimate(model: GemNet, structures: Structures, task: Task) -> Estimate:
 
 
 def part_costs(ledger: Ledger, model: GemNet) -> tuple[PartCost, ...]:
-    """The parts of a model that a ledger knows, in the order of computation."""
+    """List the costs of the parts that a ledger has recorded, in the order of computation."""
     held = ledger.at_peak
     costs = (
         PartCost(name, ledger.flops.get(name, 0), ledger.peak_during.get(name, 0), held.get(name, 0))

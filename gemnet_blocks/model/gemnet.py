@@ -35,30 +35,28 @@ from gemnet_blocks.util.recompute import RECOMPUTED, STORED, Evaluation, evaluat
 from gemnet_blocks.util.weights import WeightedModule
 
 Estimator = Callable[["GemNet", Structures, Task], Estimate]
-"""Finds what a model costs for structures without computing it, such as `gemnet_blocks.model.estimate.estimate`."""
+"""Estimates the cost of a model for structures, such as `gemnet_blocks.model.estimate.estimate`."""
 
 
 def compile_layers(model: nn.Module) -> None:
-    """Have the residual layers, and the dense layers outside them, compiled at their first use.
+    """Compile the residual layers, and the dense layers outside of them, at their first use.
 
-    Layers are compiled one by one: their code is static and their shapes are few, so that all of a kind share it.
-    Sums over triplets and quadruplets are as many products as there are numbers of neighbors: they would be compiled
-    anew for every batch.
+    Layers are compiled one by one. Their shapes are few, so that all layers of a kind share their code.
 
     Raises:
         SpecError: the model's forces are the gradient of its energy, which training differentiates twice.
     """
     if any(isinstance(module, GradientForces) for module in model.modules()):
         raise SpecError(
-            "execution: compile is for models with direct forces or none: compiled layers have no second derivatives, "
-            "which gradient forces are trained with. Remove it, or set heads.forces.type to direct"
+            "execution: compile needs a model with direct forces or without forces: compiled layers have no second "
+            "derivatives, with which gradient forces are trained. Remove it, or set heads.forces.type to direct"
         )
     for layer in outermost(model):
         layer.compile(dynamic=True)
 
 
 def outermost(module: nn.Module) -> list[nn.Module]:
-    """The residual layers, and the dense layers that are in none of them."""
+    """Find the residual layers, and the dense layers outside of them."""
     found: list[nn.Module] = []
     for child in module.children():
         found += [child] if isinstance(child, Residual | Dense) else outermost(child)
@@ -67,7 +65,7 @@ def outermost(module: nn.Module) -> list[nn.Module]:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrunkOutput:
-    """What heads read.
+    """The output of the backbone.
 
     Attributes:
         main: the edges that carry embeddings.
@@ -80,15 +78,15 @@ class TrunkOutput:
 
 @final
 class Trunk(nn.Module):
-    """Everything in front of the read-out.
+    """The backbone: embeddings, blocks and output blocks, without readout and heads.
 
     Args:
         graphs: builds topologies.
         geometry: evaluates bases and shared projections.
-        atom_embedding: the first embeddings of atoms.
-        edge_embedding: the first embeddings of main edges.
-        blocks: update the embeddings, one after another.
-        output_blocks: read the embeddings before the first block and behind each.
+        atom_embedding: initial embeddings of atoms.
+        edge_embedding: initial embeddings of main edges.
+        blocks: the interaction blocks, in the order of computation.
+        output_blocks: read the embeddings before the first block and after each block.
     """
 
     def __init__(
@@ -115,17 +113,17 @@ class Trunk(nn.Module):
         return self.edge_embedding.dense.linear.weight.dtype
 
     def topology(self, structures: Structures, given: Pairs | Neighbors | None = None) -> Topology:
-        """The topology of structures, see `GraphBuilder`; usable for gradients even if made in inference mode."""
+        """Build the topology of structures, see `GraphBuilder`; also in inference mode, for later gradients."""
         with torch.inference_mode(False):
             found: Topology = self.graphs(structures, at_least_single(self.dtype), given)
         return found
 
     def forward(self, structures: Structures, topology: Topology) -> TrunkOutput:
-        """Features of atoms and edges.
+        """Compute features of atoms and edges.
 
         Args:
-            structures: the structures.
-            topology: of these structures.
+            structures: the batch.
+            topology: the topology of the batch.
         """
         with without_autocast(structures.positions.device):
             geometry = self.geometry(structures, topology)
@@ -139,22 +137,22 @@ class Trunk(nn.Module):
 
 
 NEIGHBORS_WITHIN = 0.05
-"""By what part the number of neighbors may change before memory is estimated again."""
+"""The relative change of the number of neighbors after which memory is estimated again."""
 
 
 @final
 class GemNet(WeightedModule):
-    """Energies and forces of structures. Made by `gemnet_blocks.spec.build`.
+    """A model of energies and forces, built by `gemnet_blocks.spec.build`.
 
     Args:
-        trunk: from structures to features.
-        read_out: from features to numbers per atom and edge.
-        energy: from numbers per atom to energies.
-        forces: from numbers per edge, or from the energy's gradient, to forces; None for no forces.
-        memory_budget: in bytes, for predictions that do not say otherwise; None for no limit.
-        products: how layers multiply matrices; sums over edges are given theirs when they are made.
-        compiled: whether residual and dense layers are compiled, see `compile_layers`; in copies too.
-        estimator: finds the memory that a prediction needs, which memory budgets are compared with.
+        trunk: the backbone, from structures to features.
+        read_out: the readout, from features to numbers per atom and edge.
+        energy: the energy head, from numbers per atom to energies.
+        forces: the force head, from numbers per edge or from the gradient of the energy; None for no forces.
+        memory_budget: the memory of a prediction in bytes, such as 8e9; None for no limit.
+        products: how layers multiply matrices.
+        compiled: compile residual and dense layers, see `compile_layers`; also in copies of the model.
+        estimator: estimates the memory of a prediction, for comparison with memory budgets.
 
     Raises:
         SpecError: layers cannot be compiled for these forces.
@@ -186,19 +184,20 @@ class GemNet(WeightedModule):
             compile_layers(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """Compile what is copied or unpickled again, as copies leave compiled code behind."""
+        """Compile layers of copied or unpickled models again, because copies do not contain compiled code."""
         super().__setstate__(state)
         if self.compiled:
             compile_layers(self)
 
     def topology(self, structures: Structures, given: Pairs | Neighbors | None = None) -> Topology:
-        """Find who is next to whom: all searching, sorting and waiting for the device of a prediction.
+        """Build the topology of a batch: edges, triplets and all other indices of a prediction.
 
-        A topology belongs to one batch of structures and to this model's edge sets and interactions.
+        Building it includes all searching, sorting and waiting for the device. A topology belongs to one batch of
+        structures, and to the edge sets and interactions of this model.
 
         Args:
-            structures: on the device of the model.
-            given: pairs that stand for the edge sets within no other, as they are; or neighbors found before.
+            structures: the batch, on the device of the model.
+            given: pairs that replace the search and selection of edge sets, or neighbors that replace the search alone.
 
         Raises:
             StructureError: a structure cannot be computed.
@@ -220,19 +219,19 @@ class GemNet(WeightedModule):
         too. Under `torch.no_grad()`, gradient forces are computed all the same and carry no gradient.
 
         Args:
-            structures: on the device of the model.
-            topology: of these structures, or pairs or neighbors to build it from, see `topology`; None: it is built
+            structures: the batch, on the device of the model.
+            topology: the topology of the batch, or pairs or neighbors to build it from, see `topology`; None: build it
                 from a neighbor search.
-            memory_budget: in bytes; where more would be needed, intermediate results are made anew, some atoms at a
-                time, instead of being kept: less memory for more time. None: that of the model, which has none unless
-                it was built with one.
-            stress: whether stresses are computed too, in the backward pass of gradient forces.
+            memory_budget: the memory of the prediction in bytes. A prediction that needs more recomputes intermediate
+                results in the backward pass instead of storing them, which takes more time. None: the budget of the
+                model.
+            stress: also compute stresses, in the backward pass of gradient forces.
             given: the earlier name of `topology`, for pairs and neighbors.
 
         Raises:
             StructureError: a structure cannot be computed, or has no volume to divide a stress by.
             NotImplementedError: torch.func transforms the model, or compiled layers are differentiated in forward mode.
-            ValueError: stresses of a model without gradient forces, or the budget is no number of bytes.
+            ValueError: the model has no stresses, or the memory budget is not a number of bytes.
         """
         check_structures(structures)
         if self.compiled:
@@ -242,7 +241,7 @@ class GemNet(WeightedModule):
         memory_budget = byte_count("predictions", "memory_budget", memory_budget)
         memory_budget = self.memory_budget if memory_budget is None else memory_budget
         topology = given if topology is None else topology
-        if memory_budget and topology is None:  # what it takes depends on how many neighbors there are
+        if memory_budget and topology is None:  # the memory depends on the number of neighbors
             topology = self.trunk.graphs.neighbors(structures)
         short = self._exceeds(memory_budget, structures, topology)
         if not isinstance(topology, Topology):
@@ -258,20 +257,21 @@ class GemNet(WeightedModule):
         return replace(prediction, forces=self.forces(contributions.edges, features.main))
 
     def check_stress(self) -> None:
-        """Check that the model has stresses.
+        """Check that the model can compute stresses.
 
         Raises:
-            ValueError: it has not; says why, and what to change.
+            ValueError: it cannot; the message names the reason and the change that is needed.
         """
         if not isinstance(self.forces, GradientForces):
             raise ValueError(
-                "stresses are derivatives of the energy, and this model's forces are none: "
-                "set `heads: {forces: {type: gradient}}` in the spec and train it so"
+                "stress needs gradient forces, and this model has "
+                f"{'direct forces' if self.forces is not None else 'no forces'}: set `heads.forces.type: gradient` in "
+                "the spec and retrain"
             )
         if not self.trunk.graphs.periodic:
             raise ValueError(
-                "this model treats all structures as isolated, so that they have no stress: "
-                "remove `periodic: false` from the spec's neighbors and train it so"
+                "stress needs periodic structures, and this model treats all structures as isolated: remove "
+                "`neighbors.periodic: false` from the spec and retrain"
             )
 
     def _energies(self, atoms: Tensor, structures: Structures) -> Prediction:
@@ -281,14 +281,14 @@ class GemNet(WeightedModule):
     def _exceeds(
         self, memory_budget: float | None, structures: Structures, topology: Topology | Pairs | Neighbors | None
     ) -> bool:
-        """Whether a prediction that keeps its intermediate results needs more memory.
+        """Compare the memory of a prediction that stores its intermediate results with the budget.
 
-        It is estimated anew where there are other atoms or neighbors, so that molecular dynamics need not wait for it.
+        The memory is estimated again only if the number of atoms or neighbors changes, for fast molecular dynamics.
         """
         if memory_budget is None:
             return False
         if topology is None or memory_budget == 0:
-            return True  # nothing is to be estimated where nothing suffices
+            return True  # without an estimate: no prediction fits
         pairs = _pair_count(topology)
         task: Task = "train" if torch.is_grad_enabled() else "predict"
         autocast = torch.is_autocast_enabled(structures.positions.device.type)
@@ -300,18 +300,18 @@ class GemNet(WeightedModule):
         return needed.peak_bytes > memory_budget
 
     def estimate(self, structures: Structures, task: Task = "predict") -> Estimate:
-        """Find operations and memory of each part without computing the model; see `gemnet_blocks.model.estimate`.
+        """Estimate the operations and memory of each part; see `gemnet_blocks.model.estimate`.
 
         Args:
-            structures: one batch.
+            structures: one batch, on the device of the model.
             task: energy, predict or train.
 
         Raises:
             StructureError: a structure cannot be computed.
-            ValueError: the model was made without an estimator.
+            ValueError: the model was built without an estimator.
         """
         if self._estimator is None:
-            raise ValueError("this model was made without an estimator of costs: make it with spec.build")
+            raise ValueError("this model has no estimator of costs: build it with gemnet_blocks.spec.build")
         return self._estimator(self, structures, task)
 
     def _with_gradient_forces(
@@ -335,43 +335,43 @@ class GemNet(WeightedModule):
 
 @dataclass(frozen=True, slots=True)
 class _Needed:
-    """What an estimate found, and for how many pairs of neighbors."""
+    """The estimated memory, and the number of neighbor pairs that it belongs to."""
 
     pairs: int
     peak_bytes: int
 
 
 def _pair_count(found: Topology | Pairs | Neighbors) -> int:
-    """A number that grows with the neighbors of each atom."""
+    """Count pairs of neighbors, or edges."""
     if isinstance(found, Topology):
         return sum(edges.count for edges in found.edges.values())
     return len(found.pairs if isinstance(found, Neighbors) else found)
 
 
 def check_structures(structures: object) -> None:
-    """Check that a model can read its input.
+    """Check the type of a model's input.
 
     Raises:
-        TypeError: says how structures are made.
+        TypeError: the input is not an instance of Structures.
     """
     if not isinstance(structures, Structures):
         raise TypeError(
-            f"a model takes Structures, not {type(structures).__name__}: make them with Structures.from_ase(atoms) "
-            "or Structures.from_batch(batch)"
+            f"expected Structures, got {type(structures).__name__}: convert it with Structures.from_ase(atoms) or "
+            "Structures.from_batch(batch)"
         )
 
 
 def detached(prediction: Prediction) -> Prediction:
-    """The same numbers without gradients."""
+    """Detach all values of a prediction."""
     values = ((field.name, getattr(prediction, field.name)) for field in fields(prediction))
     return replace(prediction, **{name: without_graph(value) for name, value in values if value is not None})
 
 
 def differentiable(structures: Structures) -> Structures:
-    """The same structures with positions that gradients are computed for.
+    """Copy structures with positions that require gradients.
 
-    Positions that require gradients already stay part of their graph, so that forces can be differentiated further
-    with respect to what they were computed from.
+    Positions that already require gradients stay part of their graph, so that forces can be differentiated with respect
+    to the inputs of that graph.
 
     Raises:
         NotImplementedError: torch.func transforms the model, whose forces would be wrong then.
@@ -388,7 +388,7 @@ def differentiable(structures: Structures) -> Structures:
 
 
 def outside_inference(structures: Structures) -> Structures:
-    """The same structures for computing gradients, where they were made in inference mode; called outside of it."""
+    """Copy structures that were made in inference mode, so that gradients can be computed."""
     if not structures.positions.is_inference():
         return structures
     structures = structures.to()

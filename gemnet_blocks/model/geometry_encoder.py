@@ -1,4 +1,4 @@
-"""From a topology to what the blocks read: distances, bases and shared projections, computed once per forward pass."""
+"""Evaluate distances, bases and shared projections along a topology, once per forward pass."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from gemnet_blocks.util.precision import at_least_single
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Geometry:
-    """What blocks read besides embeddings.
+    """The input of blocks besides the embeddings.
 
     Attributes:
         main: the edges that carry embeddings.
         radial: raw radial functions of the main edges.
-        update_radial: their projections for atom updates.
-        output_radial: their projections for output blocks.
-        interactions: what the blocks of each interaction read, by the interaction's name.
+        update_radial: projected radial functions for atom updates.
+        output_radial: projected radial functions for output blocks.
+        interactions: the shared geometry of each interaction, by name.
     """
 
     main: SymmetricEdges
@@ -41,13 +41,13 @@ class Geometry:
 
 @final
 class GeometryEncoder(nn.Module):
-    """Evaluate the bases and their shared projections.
+    """Evaluates the bases and their shared projections.
 
     Args:
-        bases: radial bases of the edge sets.
-        radial_count: radial functions of the main edges.
+        bases: the radial bases of the edge sets.
+        radial_count: the number of radial functions of the main edges.
         radial_size: features of their projections.
-        interactions: the shared part of each interaction.
+        interactions: the shared geometry of each interaction, by name.
     """
 
     def __init__(
@@ -64,11 +64,11 @@ class GeometryEncoder(nn.Module):
         self.interactions = nn.ModuleDict(dict(interactions))
 
     def forward(self, structures: Structures, topology: Topology) -> Geometry:
-        """Everything that blocks read besides embeddings.
+        """Evaluate all bases and projections.
 
         Args:
-            structures: distances and directions carry gradients to their positions and cells.
-            topology: of these structures.
+            structures: the batch; results carry gradients to its positions and cells.
+            topology: the topology of the batch.
         """
         graphs = measured_graphs(structures, topology, at_least_single(self.update_radial.weight.dtype))
         # bases are evaluated in the type of the distances, which is wider than weights in half precision

@@ -1,4 +1,4 @@
-"""From numbers per atom and edge to energies and forces."""
+"""Output heads: energies, forces and stresses from numbers per atom and per edge."""
 
 from __future__ import annotations
 
@@ -16,33 +16,33 @@ from gemnet_blocks.structures import StrainedStructures
 
 
 class EnergyOptions(Options):
-    """How energies of atoms make the energy of a structure."""
+    """Options of the energy head."""
 
     reduce: Literal["sum", "mean"] = "sum"
-    """sum: extensive; mean: intensive."""
+    """sum: the energy of a structure is the sum over its atoms (extensive); mean: their mean (intensive)."""
 
 
 class DirectForcesOptions(Options):
-    """Forces from numbers per edge, along the edges; cheap, not the gradient of any energy."""
+    """Options of direct forces: a number per edge along its direction; fast, but not the gradient of an energy."""
 
     type: Literal["direct"] = "direct"
     """The kind of forces."""
     coupled: bool = False
-    """Whether the numbers of an edge and its opposite are averaged, so that forces add up to zero."""
+    """Average the numbers of an edge and its opposite, so that the forces of a structure add up to zero."""
 
 
 class GradientForcesOptions(Options):
-    """Forces as the negative gradient of the energy, which conserve it."""
+    """Options of gradient forces: the negative gradient of the energy, which molecular dynamics conserves."""
 
     type: Literal["gradient"] = "gradient"
     """The kind of forces."""
     dynamic_scaling: bool = False
-    """Whether the energy is scaled up before differentiation, against underflow in half precision."""
+    """Scale the energy up before differentiation, against underflow in half precision."""
 
 
 @final
 class Energy(nn.Module):
-    """E = Σ_a e_a or its mean over the atoms of a structure; 0 of a structure without atoms.
+    """The energy of each structure, E = Σ_a e_a or the mean of e_a; 0 for a structure without atoms.
 
     Args:
         reduce: "sum" or "mean".
@@ -57,14 +57,14 @@ class Energy(nn.Module):
     def forward(
         self, atoms: Float[Tensor, " atoms"], structure: Int[Tensor, " atoms"], count: int
     ) -> Float[Tensor, " structures"]:
-        """The energy of each of `count` structures."""
+        """Compute the energies of `count` structures, in eV if the model was trained on eV."""
         energy = self.sums.by_index(atoms, structure, count)
         return energy if self.reduce == "sum" else energy / self._atom_counts(atoms, structure, count)
 
     def shares(
         self, atoms: Float[Tensor, " atoms"], structure: Int[Tensor, " atoms"], count: int
     ) -> Float[Tensor, " atoms"]:
-        """What each atom contributes to the energy of its structure; they add up to it."""
+        """Compute the contribution of each atom; the contributions add up to the energy of the structure."""
         if self.reduce == "sum":
             return atoms
         return atoms / self._atom_counts(atoms, structure, count).index_select(0, structure)
@@ -75,7 +75,7 @@ class Energy(nn.Module):
 
 @final
 class DirectForces(nn.Module):
-    """F_a = Σ_{c→a} f_ca u_ca.
+    """Direct forces, F_a = Σ_{c→a} f_ca u_ca.
 
     Args:
         coupled: average f over both directions of an edge, so that the forces of a structure add up to zero.
@@ -88,7 +88,7 @@ class DirectForces(nn.Module):
         self.sums = sums
 
     def forward(self, magnitude: Float[Tensor, " edges"], main: SymmetricEdges) -> Float[Tensor, "atoms 3"]:
-        """The force on each atom."""
+        """Compute the force on each atom."""
         edges = main.edges
         return self.along(magnitude, edges.direction, edges.target, main.reverse, edges.atom_count)
 
@@ -100,7 +100,7 @@ class DirectForces(nn.Module):
         reverse: Int[Tensor, " edges"],
         atom_count: int,
     ) -> Float[Tensor, "atoms 3"]:
-        """The force on each atom, from edges in parts."""
+        """Compute the force on each atom from the tensors of the edges."""
         if self.coupled:
             magnitude = (magnitude + magnitude.index_select(0, reverse)) / 2
         return self.sums.by_index(magnitude[:, None] * direction, target, atom_count)
@@ -108,16 +108,16 @@ class DirectForces(nn.Module):
 
 @final
 class DynamicScale:
-    """A power of two that keeps gradients in the range of half precision.
+    """A power of two that keeps gradients within the range of half precision.
 
-    It is halved whenever scaled gradients are not finite, and doubled after 2,000 steps without that. Gradients that
-    are not finite whatever the scale are handed on, and the scale stays.
+    It is halved whenever scaled gradients are not finite, and doubled after 2,000 steps in which they are. Gradients
+    that are not finite at any scale are returned, and the scale stays as it was.
 
     Args:
         initial: the first value.
-        enabled: whether gradients are scaled at all; a scale that is not leaves them as they are.
-        growth_interval: good steps before it is doubled.
-        attempts: how often it is halved before gradients that are not finite are accepted.
+        growth_interval: the number of steps with finite gradients before it is doubled.
+        attempts: the number of times it is halved before gradients that are not finite are returned.
+        enabled: false leaves gradients unscaled.
     """
 
     def __init__(
@@ -131,19 +131,19 @@ class DynamicScale:
 
     @property
     def scale_factor(self) -> float:
-        """The present scale, under its published name."""
+        """The current scale, under its published name."""
         return self.value
 
     def calc_forces_and_update(self, energy: Tensor, pos: Tensor) -> Tensor:
-        """-dE/dr for training, under its published name."""
+        """Compute -dE/dr for training, under its published name."""
         return -self.gradient(energy, pos, create_graph=True)
 
     def gradient(self, energy: Tensor, positions: Tensor, create_graph: bool) -> Tensor:
-        """dE/dr, computed as (d(s·E)/dr)/s with a scale s for which it is finite."""
+        """Compute dE/dr as (d(s·E)/dr)/s with a scale s for which it is finite."""
         return self.gradients(energy, (positions,), create_graph)[0]
 
     def gradients(self, energy: Tensor, inputs: tuple[Tensor, ...], create_graph: bool) -> tuple[Tensor, ...]:
-        """dE/dx of several inputs x, with one scale for which all are finite."""
+        """Compute dE/dx of several inputs x with one scale for which all are finite."""
         if not self.enabled:
             return _gradients(energy, inputs, create_graph, retain_graph=create_graph)
         before = self.value
@@ -162,11 +162,11 @@ class DynamicScale:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ForcesAndStress:
-    """Derivatives of the energy.
+    """The derivatives of the energy.
 
     Attributes:
-        forces: F = -∂E/∂r.
-        stress: (1/V) ∂E/∂ε, symmetric.
+        forces: F = -∂E/∂r, in eV/Å.
+        stress: (1/V) ∂E/∂ε, symmetric, in eV/Å³.
     """
 
     forces: Float[Tensor, "atoms 3"]
@@ -175,7 +175,7 @@ class ForcesAndStress:
 
 @final
 class GradientForces(nn.Module):
-    """F = -∂E/∂r.
+    """Gradient forces, F = -∂E/∂r, and stresses.
 
     Args:
         dynamic_scaling: scale the energy up before differentiation.
@@ -188,24 +188,24 @@ class GradientForces(nn.Module):
     def forward(
         self, energy: Float[Tensor, " structures"], positions: Float[Tensor, "atoms 3"], create_graph: bool
     ) -> Float[Tensor, "atoms 3"]:
-        """The force on each atom.
+        """Compute the force on each atom.
 
         Args:
             energy: a differentiable function of `positions`.
-            positions: of all atoms.
-            create_graph: whether the forces are differentiated further, in training.
+            positions: the positions of all atoms.
+            create_graph: whether the forces are differentiated again, as in training.
         """
         return -self._gradients(energy, (positions,), create_graph)[0]
 
     def with_stress(
         self, energy: Float[Tensor, " structures"], strained: StrainedStructures, create_graph: bool
     ) -> ForcesAndStress:
-        """Forces and stresses of one backward pass.
+        """Compute forces and stresses in one backward pass.
 
         Args:
             energy: a differentiable function of the strained structures.
-            strained: structures that were given a strain.
-            create_graph: whether both are differentiated further, in training.
+            strained: the structures with their strain.
+            create_graph: whether both are differentiated again, as in training.
         """
         inputs = (strained.positions, strained.strain)
         slope, by_strain = self._gradients(energy, inputs, create_graph)
@@ -220,7 +220,7 @@ class GradientForces(nn.Module):
 def _gradients(
     energy: Tensor, inputs: tuple[Tensor, ...], create_graph: bool, retain_graph: bool
 ) -> tuple[Tensor, ...]:
-    if not energy.requires_grad:  # no edge anywhere: the energy is constant
+    if not energy.requires_grad:  # without edges the energy is constant
         return tuple(torch.zeros_like(x) for x in inputs)
     return torch.autograd.grad(
         energy.sum(), inputs, create_graph=create_graph, retain_graph=retain_graph, materialize_grads=True

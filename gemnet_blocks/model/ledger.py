@@ -1,4 +1,4 @@
-"""Memory and products of matrices of every operation, by the part of the model that asks for them."""
+"""Record the memory and matrix products of every operation, by the part of the model that executes it."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.structures import Prediction, Structures
 
 REST = "everything else"
-"""What is computed outside of all parts."""
+"""Operations outside of all parts."""
 
 ENERGY_GRADIENT = "gradient of the energy"
-"""The backward pass that makes forces."""
+"""The backward pass that computes forces."""
 
 BACKWARD = "backward pass"
-"""The backward pass of training, which goes through the forces' one where they are gradients."""
+"""The backward pass of training; with gradient forces, it differentiates the first backward pass."""
 
 
 def parts(model: GemNet) -> dict[str, list[nn.Module]]:
-    """The modules of each part, in the order of computation; a part may lie within another one."""
+    """Find the modules of each part, in the order of computation; parts may be nested."""
     trunk = model.trunk
     found: dict[str, list[nn.Module]] = {"graphs": [trunk.graphs], "bases and projections": [trunk.geometry]}
     found |= {f"geometry of {name}": [shared] for name, shared in trunk.geometry.interactions.items()}
@@ -43,7 +43,7 @@ def parts(model: GemNet) -> dict[str, list[nn.Module]]:
             found.setdefault(f"interaction {name}", []).append(interaction)
     found["dense layers of blocks"] = list(trunk.blocks)
     found["output blocks"] = list(trunk.output_blocks)
-    found["read-out"] = [model.read_out]
+    found["readout"] = [model.read_out]
     found["heads"] = [model.energy]
     if isinstance(model.forces, GradientForces):
         found[ENERGY_GRADIENT] = [model.forces]
@@ -53,23 +53,23 @@ def parts(model: GemNet) -> dict[str, list[nn.Module]]:
 
 
 class Observer(ABC):
-    """Somebody who is told which part of a model is being computed."""
+    """Base class of profilers that follow which part of a model is executing."""
 
     def __init__(self) -> None:
         self._within = [REST]
 
     @property
     def part(self) -> str:
-        """The innermost part that is being computed."""
+        """The innermost part that is executing."""
         return self._within[-1]
 
     @abstractmethod
     def before_change(self) -> None:
-        """Called before `part` changes."""
+        """Handle a change of `part`, before it happens."""
 
     @contextmanager
     def inside(self, part: str) -> Iterator[None]:
-        """Compute a part here."""
+        """Attribute operations to a part."""
         self._enter(part)
         try:
             yield
@@ -113,14 +113,14 @@ class _Hook:
 
 
 class Ledger(Observer):
-    """What is in memory, and what was.
+    """A record of the memory of tensors and of matrix products.
 
     Attributes:
-        flops: of products of matrices, by part; a multiplication and an addition are two.
-        live: bytes of the tensors that are in memory, by the part that made them.
-        peak: the greatest number of bytes at any time.
-        at_peak: `live` at that time.
-        peak_during: the greatest number of bytes, of whatever part, while each part was computed.
+        flops: floating-point operations of matrix products by part; a multiplication and an addition count as two.
+        live: bytes of the tensors in memory, by the part that allocated them.
+        peak: the peak memory in bytes.
+        at_peak: `live` at the time of the peak.
+        peak_during: the peak memory of the whole model while each part was executing.
     """
 
     def __init__(self) -> None:
@@ -140,14 +140,14 @@ class Ledger(Observer):
         return dict(self.live if self._rising else self._at_peak)
 
     def before_change(self) -> None:
-        """Nothing is to be done."""
+        """Do nothing: tensors know their part."""
 
     def multiplied(self, count: int) -> None:
-        """Note so many operations."""
+        """Record floating-point operations."""
         self.flops[self.part] = self.flops.get(self.part, 0) + count
 
     def allocated(self, tensor: Tensor) -> None:
-        """Note a tensor, until nothing holds its memory any longer."""
+        """Record a tensor until its memory is freed."""
         storage = tensor.untyped_storage()
         key = id(storage)
         known = self._storages.get(key)
@@ -172,7 +172,7 @@ class Ledger(Observer):
 
 
 class Bookkeeper(TorchDispatchMode):
-    """Enters every operation of torch into a ledger.
+    """Records every operation of torch in a ledger.
 
     Args:
         ledger: the ledger.
@@ -183,7 +183,6 @@ class Bookkeeper(TorchDispatchMode):
         self.ledger = ledger
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Compute one operation."""
         kwargs = kwargs or {}
         result = self.compute(func, args, kwargs)
         formula = flop_registry.get(func.overloadpacket)
@@ -198,16 +197,16 @@ class Bookkeeper(TorchDispatchMode):
         return result
 
     def memory(self, tensor: Tensor) -> Tensor:
-        """The tensor whose storage stands for that of another: itself."""
+        """Return the tensor whose storage represents the memory of the given one."""
         return tensor
 
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The result of one operation."""
+        """Execute one operation."""
         return func(*args, **kwargs)
 
 
 def tensors_in(values: Iterable[Any]) -> list[Tensor]:
-    """The tensors among arguments or results of an operation, those in lists included."""
+    """Find the tensors among arguments or results of an operation, also in lists."""
     found: list[Tensor] = []
     for value in values:
         if isinstance(value, Tensor):
@@ -222,32 +221,32 @@ AnyModule = TypeVar("AnyModule", bound=nn.Module)
 
 @final
 class Step(nn.Module):
-    """Do a task once; leaves the model as it was, gradients included.
+    """One execution of a task, which changes neither the model nor its gradients.
 
     Args:
         model: the model.
-        task: what it is used for.
-        observer: is told of the backward pass.
-        graphs: stands in for the model's graph builder.
+        task: energy, predict or train.
+        observer: follows the backward pass.
+        graphs: replaces the model's graph builder.
 
     Raises:
-        ValueError: there is no such task.
+        ValueError: the task is unknown.
     """
 
     def __init__(self, model: GemNet, task: Task, observer: Observer, graphs: nn.Module | None = None) -> None:
         super().__init__()
         if task not in get_args(Task):
-            raise ValueError(f"there is no task {task!r}: choose one of {', '.join(get_args(Task))}")
+            raise ValueError(f"unknown task {task!r}: choose one of {', '.join(get_args(Task))}")
         forces = None if task == "energy" else model.forces
         if isinstance(forces, GradientForces):
             forces = GradientForces(forces.scale is not None)  # a dynamic scale changes with every step
         trunk = model.trunk if graphs is None else _variant(model.trunk, graphs=graphs)
         self.model = _variant(model, trunk=trunk, forces=forces)
-        self.model.memory_budget = None  # what is asked for is what it takes to keep everything
+        self.model.memory_budget = None  # the cost of storing all intermediate results is measured
         self._task, self._observer = task, observer
 
     def forward(self, structures: Structures) -> tuple[Prediction, tuple[Tensor | None, ...]]:
-        """The prediction, and the gradients of a loss to the weights when training."""
+        """Compute the prediction, and the gradients of a loss with respect to the weights if the task is train."""
         if self._task != "train":
             with torch.no_grad():
                 return self.model(structures), ()
@@ -265,18 +264,18 @@ class Step(nn.Module):
 
 
 def _variant(module: AnyModule, **changes: nn.Module | None) -> AnyModule:
-    """The same module, weights included, with some of its submodules replaced."""
+    """Copy a module, sharing its weights, with some of its submodules replaced."""
     variant = copy(module)
     variant._modules = {**module._modules, **changes}
     return variant
 
 
 def weight_bytes(model: nn.Module) -> int:
-    """Memory of the weights, and of floating-point constants that are stored with them."""
+    """Compute the memory of the weights and of floating-point buffers in bytes."""
     return sum(value.numel() * value.element_size() for value in named_numbers(model).values())
 
 
 def named_numbers(module: nn.Module) -> dict[str, Tensor]:
-    """All weights and floating-point constants by name."""
+    """Find all weights and floating-point buffers by name."""
     named = {**dict(module.named_parameters()), **dict(module.named_buffers())}
     return {name: value for name, value in named.items() if value.is_floating_point()}

@@ -1,4 +1,4 @@
-"""Seconds and memory spent in each part of a model."""
+"""Measured time and memory of each part of a model."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from gemnet_blocks.structures import Prediction, Structures
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TimedPrediction:
-    """A prediction and what it took.
+    """A prediction with the time of each part.
 
     Attributes:
         prediction: energies and forces.
-        counts: edges, triplets and quadruplets.
-        seconds: of each part; together the time of the whole.
+        counts: the numbers of edges, triplets and quadruplets.
+        seconds: the time of each part; they add up to the total.
     """
 
     prediction: Prediction
@@ -34,14 +34,14 @@ class TimedPrediction:
 
 @dataclass(frozen=True, slots=True)
 class PartProfile:
-    """What one part of a model took.
+    """The measured time and memory of one part of a model.
 
     Attributes:
         name: the part.
-        seconds: spent in it, without the parts within it.
-        flops: of its products of matrices; a multiplication and an addition are two.
-        peak_bytes: the most memory in use while it was computed, by whatever part.
-        held_bytes: how much of the whole's peak was memory that this part asked for.
+        seconds: the time of the part, without the parts within it.
+        flops: floating-point operations of its matrix products; a multiplication and an addition count as two.
+        peak_bytes: the peak memory of the whole model while this part was computed.
+        held_bytes: memory of this part at the time of the model's peak.
     """
 
     name: str
@@ -53,14 +53,14 @@ class PartProfile:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """What a model took; memory is counted on top of that of the weights and structures.
+    """The measured time and memory of a model. Memory does not include the weights and the structures.
 
     Attributes:
-        task: what for.
-        counts: edges, triplets and quadruplets.
-        parts: in the order of computation.
-        peak_bytes: the most memory in use at any time.
-        weight_bytes: memory of the weights.
+        task: the task that was measured.
+        counts: the numbers of edges, triplets and quadruplets.
+        parts: the parts in the order of computation.
+        peak_bytes: the peak memory in bytes.
+        weight_bytes: the memory of the weights in bytes.
     """
 
     task: Task
@@ -71,21 +71,21 @@ class Profile:
 
     @property
     def seconds(self) -> float:
-        """Of the whole."""
+        """The total time."""
         return sum(part.seconds for part in self.parts)
 
     @property
     def flops(self) -> int:
-        """Of all products of matrices; a multiplication and an addition are two."""
+        """Floating-point operations of all matrix products; a multiplication and an addition count as two."""
         return sum(part.flops for part in self.parts)
 
 
 @final
 class Stopwatch(Observer):
-    """Seconds of each part.
+    """A timer of the parts of a model.
 
     Args:
-        device: what is computed on it is waited for.
+        device: the device to synchronize before the time is read.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -95,13 +95,13 @@ class Stopwatch(Observer):
         self._since = self._now()
 
     def before_change(self) -> None:
-        """Count the time since the last change."""
+        """Add the time since the last change to the part."""
         now = self._now()
         self.seconds[self.part] = self.seconds.get(self.part, 0.0) + now - self._since
         self._since = now
 
     def restart(self) -> None:
-        """Count from now on."""
+        """Start timing."""
         self._since = self._now()
 
     def _now(self) -> float:
@@ -111,7 +111,7 @@ class Stopwatch(Observer):
 
 
 def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
-    """Predict without gradients to the weights, and measure each part.
+    """Predict without gradients of the weights, and measure the time of each part.
 
     Raises:
         StructureError: a structure cannot be computed.
@@ -135,20 +135,20 @@ def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
 
 
 def profile(model: GemNet, structures: Structures, task: Task = "predict", repeats: int = 3) -> Profile:
-    """Measure what a model takes for structures that are computed as one batch.
+    """Measure the time and memory of a model for one batch of structures.
 
-    Time is that of the fastest of some runs after a first one; memory is counted in a run of its own. Intermediate
-    results are kept, whatever the memory budget of the model.
+    The time is that of the fastest of several runs after a first one; memory is recorded in a separate run.
+    Intermediate results are stored, whatever the memory budget of the model.
 
     Args:
-        model: the model; it is left as it was.
-        structures: on the device of the model.
-        task: what the model is used for.
-        repeats: how many runs are timed.
+        model: the model; it does not change.
+        structures: one batch, on the device of the model.
+        task: energy, predict or train.
+        repeats: the number of timed runs, at least 1.
 
     Raises:
         StructureError: a structure cannot be computed.
-        ValueError: there is no such task, or nothing is to be timed.
+        ValueError: the task is unknown, or `repeats` is not a positive integer.
     """
     check_structures(structures)
     repeats = whole_number("profile", "repeats", repeats, least=1)

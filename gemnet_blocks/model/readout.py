@@ -1,4 +1,4 @@
-"""GemNet-OC's reading out: the results of all output blocks side by side, read by one network."""
+"""Readouts: one number per atom and per edge from the results of all output blocks."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from gemnet_blocks.options import Count, Options
 
 
 class ReadOutOptions(Options):
-    """What a spec says of reading out; the base of every kind's own options."""
+    """Base class of the options of readouts."""
 
     type: str
-    """The kind of reading out."""
+    """The kind of readout."""
     initialization: OutputInitialization = "he_orthogonal"
     """Initial weights of the last layers."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReadOutContext:
-    """What a spec says outside of the read-out's options.
+    """The parts of a spec that readouts need besides their options.
 
     Attributes:
-        sizes: widths.
-        activation: of all layers.
-        output_count: output blocks: one before the first block and one behind each.
-        edges: whether edges are read out too, for direct forces.
+        sizes: widths of the embeddings.
+        activation: the activation of all layers.
+        output_count: the number of output blocks: one before the first block and one after each.
+        edges: whether edges are read, too, for direct forces.
         sums: how sums are computed.
     """
 
@@ -67,7 +67,7 @@ class Output:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contributions:
-    """What heads read.
+    """The input of the heads.
 
     Attributes:
         atoms: one number per atom.
@@ -79,15 +79,15 @@ class Contributions:
 
 
 class OutputBlock(nn.Module, ABC):
-    """Reads the embeddings before the first block or behind a block."""
+    """Base class of output blocks, which read the embeddings before the first block or after a block."""
 
     @abstractmethod
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Output:
-        """What is read of the embeddings."""
+        """Compute features of atoms, and of edges for direct forces."""
 
 
 class ReadOut(nn.Module, ABC):
-    """Makes one number per atom, and per edge for direct forces, of the results of all output blocks."""
+    """Base class of readouts, which map the results of all output blocks to one number per atom and per edge."""
 
     Options: ClassVar[type[ReadOutOptions]]
 
@@ -99,37 +99,37 @@ class ReadOut(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, options: Any, context: ReadOutContext) -> ReadOut:
-        """Make the read-out."""
+        """Make the readout."""
 
     @abstractmethod
     def forward(self, outputs: Sequence[Output]) -> Contributions:
-        """The numbers that heads read."""
+        """Compute the input of the heads."""
 
 
 class ConcatenatedOptions(ReadOutOptions):
-    """The results of all output blocks side by side, read by one network."""
+    """Options of the readout that concatenates the results of all output blocks."""
 
     type: Literal["concatenated"] = "concatenated"
-    """The kind of reading out."""
+    """The kind of readout."""
     layers: Count
     """Residual layers of each output block, on atoms and on edges."""
     after_atom: Count
-    """Residual layers of each output block behind the sum with the atom embedding; with 0, there is no such sum."""
+    """Residual layers of each output block after the sum with the atom embedding; 0 leaves the sum out."""
     network: Count = 2
     """Residual layers of the network that reads all results."""
 
 
 @final
 class ConcatenatedOutputBlock(OutputBlock):
-    """Reads atoms through an atom update, and edges through layers of their own.
+    """Output block with an atom update for atoms and separate layers for edges.
 
     x_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca)), then layers((x_a + h_a)/√2);
     x_ca = scale · (layers(m_ca) ⊙ lin(rad_ca)).
 
     Args:
         update: the sum over edges and the first layers.
-        after_atom: the layers behind the sum with the atom embedding, or None for neither.
-        edge_layers: the layers on edges, or None where edges are not read.
+        after_atom: the layers after the sum with the atom embedding; None leaves out both.
+        edge_layers: the layers on edges; None if edges are not read.
         edge_size: features of edge embeddings.
         radial_size: features of projected radial functions.
     """
@@ -151,7 +151,6 @@ class ConcatenatedOutputBlock(OutputBlock):
             self.edge_scale = ScaleFactor()
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Output:
-        """What is read of the embeddings."""
         edges = geometry.main.edges
         x = self.update(embeddings.edges, geometry.output_radial, edges.target, edges.atom_count)
         if self.after_atom is not None:
@@ -164,7 +163,7 @@ class ConcatenatedOutputBlock(OutputBlock):
 
 @final
 class LastLinear(nn.Module):
-    """A bias-free linear map to one number, in float32 or wider whatever autocast says.
+    """A bias-free linear map to one number, always in float32 or wider, also under autocast.
 
     Args:
         in_size: features in.
@@ -177,7 +176,6 @@ class LastLinear(nn.Module):
         initialize_output_(self.linear.weight, initialization)
 
     def forward(self, x: Float[Tensor, "rows in_size"]) -> Float[Tensor, " rows"]:
-        """One number per row."""
         with torch.autocast(x.device.type, enabled=False):
             wide = torch.promote_types(x.dtype, torch.float32)
             return (x.to(wide) @ self.linear.weight.to(wide).T)[:, 0]
@@ -185,13 +183,13 @@ class LastLinear(nn.Module):
 
 @final
 class OutputNetwork(nn.Module):
-    """From features side by side to one number per row: Dense, residual layers, linear.
+    """The network from concatenated features to one number per row: Dense, residual layers, linear.
 
     Args:
         in_size: features in.
         size: features of the layers.
         residual_count: residual layers.
-        activation: of the layers.
+        activation: the activation of the layers.
         initialization: initial weights of the last layer.
     """
 
@@ -208,17 +206,18 @@ class OutputNetwork(nn.Module):
         self.last = LastLinear(size, initialization)
 
     def forward(self, features: Sequence[Float[Tensor, "rows features"]]) -> Float[Tensor, " rows"]:
-        """One number per row."""
         return self.last(self.layers(torch.cat(list(features), dim=-1)))
 
 
 @final
 class ConcatenatedReadOut(ReadOut):
-    """One number per atom, and per edge for direct forces, from the results of all output blocks side by side.
+    """The readout of GemNet-OC: one network reads the concatenated results of all output blocks.
+
+    GemNet-OC (arXiv 2204.02782).
 
     Args:
-        atoms: reads atoms.
-        edges: reads edges, or None without direct forces.
+        atoms: the network for atoms.
+        edges: the network for edges; None without direct forces.
     """
 
     Options = ConcatenatedOptions
@@ -230,7 +229,6 @@ class ConcatenatedReadOut(ReadOut):
 
     @classmethod
     def output_block(cls, options: ConcatenatedOptions, context: ReadOutContext) -> ConcatenatedOutputBlock:
-        """Make one output block."""
         sizes, activation = context.sizes, context.activation
         return ConcatenatedOutputBlock(
             AtomUpdate(sizes.edge, sizes.atom, sizes.radial, options.layers, context.sums, activation),
@@ -242,8 +240,6 @@ class ConcatenatedReadOut(ReadOut):
 
     @classmethod
     def from_options(cls, options: ConcatenatedOptions, context: ReadOutContext) -> ConcatenatedReadOut:
-        """Make the read-out."""
-
         def network(size: int) -> OutputNetwork:
             return OutputNetwork(
                 size * context.output_count, size, options.network, context.activation, options.initialization
@@ -252,7 +248,6 @@ class ConcatenatedReadOut(ReadOut):
         return cls(network(context.sizes.atom), network(context.sizes.edge) if context.edges else None)
 
     def forward(self, outputs: Sequence[Output]) -> Contributions:
-        """The numbers that heads read."""
         edges = [output.edges for output in outputs if output.edges is not None]
         return Contributions(
             self.atoms([output.atoms for output in outputs]), None if self.edges is None else self.edges(edges)
@@ -260,24 +255,24 @@ class ConcatenatedReadOut(ReadOut):
 
 
 class SummedOptions(ReadOutOptions):
-    """One number per atom and edge from every output block, added up."""
+    """Options of the readout that sums the numbers of all output blocks."""
 
     type: Literal["summed"] = "summed"
-    """The kind of reading out."""
+    """The kind of readout."""
     layers: Count
     """Residual layers of each output block, on atoms and on edges."""
     projection: Projection = "always"
-    """Whether these stacks start with a dense layer even when their input is as wide as they are."""
+    """always: stacks start with a dense layer; if_needed: only if the width changes."""
 
 
 @final
 class SummedOutputBlock(OutputBlock):
-    """One number per atom, and per edge for direct forces: e_a = lin(x_a), f_ca = lin(x_ca).
+    """Output block with one number per atom, and per edge for direct forces: e_a = lin(x_a), f_ca = lin(x_ca).
 
     Args:
-        features: makes the features x_a and x_ca.
-        atoms: from features of atoms to numbers.
-        edges: from features of edges to numbers, or None where edges are not read.
+        features: computes the features x_a and x_ca.
+        atoms: the linear map of atoms.
+        edges: the linear map of edges; None if edges are not read.
     """
 
     def __init__(self, features: OutputBlock, atoms: LastLinear, edges: LastLinear | None) -> None:
@@ -287,7 +282,6 @@ class SummedOutputBlock(OutputBlock):
         self.edges = edges
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Output:
-        """The numbers, as features of width one."""
         found = self.features(embeddings, geometry)
         edges = None if self.edges is None else self.edges(found.edges)[:, None]
         return Output(self.atoms(found.atoms)[:, None], edges)
@@ -295,7 +289,7 @@ class SummedOutputBlock(OutputBlock):
 
 @final
 class SummedReadOut(ReadOut):
-    """The numbers of all output blocks, added up: e_a = Σ_i e_a⁽ⁱ⁾, f_ca = Σ_i f_ca⁽ⁱ⁾.
+    """The readout of GemNet: the sum of the numbers of all output blocks, e_a = Σ_i e_a⁽ⁱ⁾, f_ca = Σ_i f_ca⁽ⁱ⁾.
 
     GemNet (arXiv 2106.08903), as in GemNet-T and GemNet-dT.
     """
@@ -304,7 +298,6 @@ class SummedReadOut(ReadOut):
 
     @classmethod
     def output_block(cls, options: SummedOptions, context: ReadOutContext) -> SummedOutputBlock:
-        """Make one output block."""
         sizes, activation, layers, projection = context.sizes, context.activation, options.layers, options.projection
         edge_layers: nn.Module | None = None
         if context.edges:
@@ -324,11 +317,9 @@ class SummedReadOut(ReadOut):
 
     @classmethod
     def from_options(cls, options: SummedOptions, context: ReadOutContext) -> SummedReadOut:
-        """Make the read-out."""
         return cls()
 
     def forward(self, outputs: Sequence[Output]) -> Contributions:
-        """The numbers that heads read."""
         edges = [output.edges[:, 0] for output in outputs if output.edges is not None]
         return Contributions(
             reduce(add, [output.atoms[:, 0] for output in outputs]), reduce(add, edges) if edges else None

@@ -1,4 +1,4 @@
-"""Scale factors are fitted once to an untrained model, so that they keep the variance of its activations."""
+"""Fit the scale factors of an untrained model, so that they keep the variance of its activations."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from gemnet_blocks.structures import Structures
 
 
 class GatheredRows:
-    """How often the sums of a model gather each row of their values: a row once per triplet or quadruplet it is in.
+    """Counts how often the sums of a model gather each row of their values, once per triplet or quadruplet.
 
     Args:
-        model: any module; the contractions of its blocks are found, whatever else it contains.
+        model: any module; the contractions of all its blocks are found.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -41,7 +41,7 @@ class GatheredRows:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Within this context, remember the topology of the last forward pass, which `counts` is about."""
+        """Remember the topology of the last forward pass, for `counts`."""
         if self._encoder is None:
             yield
             return
@@ -57,7 +57,7 @@ class GatheredRows:
             self._topology = None
 
     def counts(self, scale: ScaleFactor, row_count: int) -> Int[Tensor, " rows"] | None:
-        """How often each row of the reference of a scale factor is gathered; None where rows are not gathered."""
+        """Count how often each row of the reference of a scale factor is gathered; None if rows are not gathered."""
         name = self._interaction.get(scale)
         if name is None or self._encoder is None or self._topology is None:
             return None
@@ -84,22 +84,20 @@ def fit_scales(
     Args:
         model: any module with scale factors that takes structures.
         batches: a few batches of typical structures.
-        refit: fit again what is fitted already, instead of leaving it.
+        refit: also fit factors that are fitted already.
         rows: the rows of summed values whose variance is kept: `distinct`, every edge or atom once; or `gathered`, once
             per triplet, quadruplet or neighbor that it is summed over, batches weighted by their rows, which gives the
             factors of the published implementation.
 
     Returns:
-        The name of every scale factor met and its value; 0 where it stays unfitted.
+        The value of every scale factor that was used, by name; 0 if it stays unfitted.
 
     Raises:
         ValueError: the rows are neither `distinct` nor `gathered`.
     """
     if rows not in get_args(Rows):
         raise ValueError(f"fit_scales: rows must be one of {', '.join(get_args(Rows))}, got {rows!r}")
-    gathered = None
-    if rows == "gathered":
-        gathered = GatheredRows(model)
+    gathered = GatheredRows(model) if rows == "gathered" else None
     names = {module: name for name, module in model.named_modules() if isinstance(module, ScaleFactor)}
     batches = list(batches)
     order = _order_of_use(model, batches, list(names))
@@ -132,7 +130,7 @@ def _order_of_use(model: nn.Module, batches: list[Structures], scales: list[Scal
 
 
 class _EnoughError(Exception):
-    """Raised to leave a forward pass once the factor that is being fitted was met."""
+    """Ends a forward pass after the factor that is being fitted."""
 
 
 def _fit(model: nn.Module, batches: list[Structures], scale: ScaleFactor, gathered: GatheredRows | None) -> float:
@@ -160,7 +158,7 @@ def _fit(model: nn.Module, batches: list[Structures], scale: ScaleFactor, gather
 
 
 def _variance(x: Tensor, counts: Int[Tensor, " samples"] | None = None) -> float:
-    """The variance over samples, each as often as counted, averaged over features; zero of fewer than two samples."""
+    """Compute the variance over samples with these counts, averaged over features; 0 for fewer than two samples."""
     samples = len(x) if counts is None else int(counts.sum())
     if samples < 2 or not x.numel():
         return 0.0

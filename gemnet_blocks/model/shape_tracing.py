@@ -1,4 +1,4 @@
-"""Computing with shapes alone: floating-point numbers take no memory and no time, graphs are real."""
+"""Execute a model with shapes alone: graphs are real, floating-point tensors have neither memory nor values."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ _META = torch.device("meta")
 
 @final
 class Symbol(Tensor):
-    """A tensor of which everything is known but its numbers; for autograd and autocast, on the device of real ones.
+    """A tensor without values; autograd and autocast see it on the device of the real one.
 
     Attributes:
-        meta: a tensor without numbers of the same kind. Views share its storage, which stands for their memory.
+        meta: a meta tensor of the same shape and type. Views share its storage, which represents their memory.
     """
 
     meta: Tensor
@@ -42,7 +42,6 @@ class Symbol(Tensor):
 
     @staticmethod
     def __new__(cls, meta: Tensor, device: torch.device, bookkeeper: SymbolicBookkeeper) -> Symbol:
-        """Stand for such a tensor on that device."""
         made: Symbol = torch.Tensor._make_wrapper_subclass(
             cls,
             meta.size(),
@@ -60,21 +59,20 @@ class Symbol(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """What torch asks of a tensor itself, as when it saves one for a backward pass."""
         symbol = next(tensor for tensor in tensors_in((*args, *(kwargs or {}).values())) if isinstance(tensor, Symbol))
         return symbol._bookkeeper.__torch_dispatch__(func, types, args, kwargs)
 
 
 @final
 class SymbolicBookkeeper(Bookkeeper):
-    """Enters operations into a ledger without computing those on floating-point numbers.
+    """Records operations in a ledger without executing those on floating-point numbers.
 
-    Integers and truth values that depend on no symbolic number are computed, as the shapes of the others depend on
-    them: indices and numbers of edges. What is asked of a symbolic truth value is true.
+    Integers and booleans that do not depend on symbolic numbers are computed, because shapes depend on them: indices
+    and numbers of edges. A symbolic boolean counts as true.
 
     Args:
         ledger: the ledger.
-        device: where real numbers would be.
+        device: the device of the real tensors.
     """
 
     def __init__(self, ledger: Ledger, device: torch.device) -> None:
@@ -84,7 +82,7 @@ class SymbolicBookkeeper(Bookkeeper):
 
     @contextmanager
     def real(self) -> Iterator[None]:
-        """Make real numbers here; operations on symbols stay symbolic."""
+        """Create real tensors; operations on symbols stay symbolic."""
         self._makes_symbols = False
         try:
             yield
@@ -92,22 +90,20 @@ class SymbolicBookkeeper(Bookkeeper):
             self._makes_symbols = True
 
     def symbol(self, tensor: Tensor) -> Tensor:
-        """A tensor of the same shape and type without numbers."""
+        """Make a tensor of the same shape and type without values."""
         with self.unseen():
             return self._symbol(_without_numbers(tensor)).requires_grad_(tensor.requires_grad)
 
     @contextmanager
     def unseen(self) -> Iterator[None]:
-        """Compute real tensors here that go into no ledger."""
+        """Execute operations without recording them."""
         with torch.utils._python_dispatch._disable_current_modes():
             yield
 
     def memory(self, tensor: Tensor) -> Tensor:
-        """The tensor whose storage stands for that of another."""
         return tensor.meta if isinstance(tensor, Symbol) else tensor
 
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The result of one operation."""
         tensors = tensors_in((*args, *kwargs.values()))
         known = {id(tensor.meta): tensor for tensor in tensors if isinstance(tensor, Symbol)}
         if known:
@@ -133,7 +129,7 @@ class SymbolicBookkeeper(Bookkeeper):
 
 
 def _meta(value: Any) -> Any:
-    """Tensors without numbers in place of all others, and their device in place of any."""
+    """Replace tensors by meta tensors, and devices by the meta device."""
     if isinstance(value, Symbol):
         return value.meta
     if isinstance(value, Tensor):
@@ -151,15 +147,15 @@ def _without_numbers(tensor: Tensor) -> Tensor:
 
 @final
 class CountedTopology(nn.Module):
-    """Builds the topology of given structures, with listed quadruplets counted instead of listed.
+    """Builds the topology of given structures, and counts quadruplets instead of listing them.
 
     Args:
         builder: builds topologies.
-        structures: with numbers, in place of those that the model computes with symbols.
+        structures: the real structures, which replace the symbolic ones.
         bookkeeper: makes the symbols.
 
     Attributes:
-        counts: edges, triplets and quadruplets of what was built.
+        counts: the numbers of edges, triplets and quadruplets.
     """
 
     def __init__(self, builder: GraphBuilder, structures: Structures, bookkeeper: SymbolicBookkeeper) -> None:
@@ -175,7 +171,7 @@ class CountedTopology(nn.Module):
         dtype: torch.dtype,
         given: Pairs | Neighbors | None = None,
     ) -> Topology:
-        """The topology; `structures` may be symbols."""
+        """Build the topology; `structures` may be symbols."""
         builder = copy(self._builder)
         requests = {one: _counted(one.suited(dtype), self._bookkeeper) for one in builder.requests}
         builder.requests = tuple(requests.values())
@@ -192,7 +188,7 @@ def _counted(request: IndexRequest, bookkeeper: SymbolicBookkeeper) -> IndexRequ
 @final
 @dataclass(frozen=True, slots=True)
 class _CountedQuadruplets(IndexRequest):
-    """As many quadruplets around each edge c→a as there are, without saying which."""
+    """The number of quadruplets of each edge c→a, without a list of them."""
 
     request: QuadrupletRequest
     bookkeeper: SymbolicBookkeeper
@@ -203,7 +199,7 @@ class _CountedQuadruplets(IndexRequest):
         return self.request.name
 
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Quadruplets:
-        """Count the quadruplets; what listing them takes is entered into the ledger too."""
+        """Count the quadruplets, and record the operations of listing them."""
         edges, middle = edge_sets[self.request.outer], edge_sets[self.request.middle]
         with self.bookkeeper.unseen():
             count = _per_edge(edges, middle)
@@ -222,7 +218,7 @@ class _CountedQuadruplets(IndexRequest):
 
 
 def _per_edge(edges: EdgeIndex, middle: EdgeIndex) -> Int[Tensor, " edges"]:
-    """The number of quadruplets c→a←b←d of each edge c→a."""
+    """Count the quadruplets c→a←b←d of each edge c→a."""
     found = chains(edges, middle)
     count = torch.zeros_like(edges.source)
     for group, closing in zip(found.around_target.groups, found.closing, strict=True):

@@ -1,4 +1,4 @@
-"""A model as a table: its layers, their parameters, what they read and what they write."""
+"""Table of the layers of a model with their parameters, inputs and outputs."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class Layer:
     """One row of the table.
 
     Attributes:
-        part: the part of the model that it belongs to.
-        name: its name.
-        kind: what it is.
-        count: how often it occurs, with weights of its own each time.
-        parameters: of all occurrences together.
-        reads: what it reads.
-        writes: what it writes.
+        part: the part of the model.
+        name: the name of the layer.
+        kind: the class of the layer.
+        count: the number of copies with separate weights.
+        parameters: the number of parameters of all copies.
+        reads: its inputs.
+        writes: its outputs.
     """
 
     part: str
@@ -39,12 +39,12 @@ class Layer:
 
 
 def parameter_count(module: nn.Module) -> int:
-    """The number of parameters, scale factors included."""
+    """Count the parameters of a module, including scale factors."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
 def execution(model: GemNet) -> dict[str, str]:
-    """How a model is computed, which changes no result: neighbor search, sums, products, memory, compilation."""
+    """Describe how a model is computed: neighbor search, sums, products, memory budget and compilation."""
     chosen = {"neighbor search": _words(type(model.trunk.graphs.search).__name__.removesuffix("Search"))}
     chosen["sums over edges"] = model.energy.sums.name.replace("_", " ")
     for name, shared in model.trunk.geometry.interactions.items():
@@ -53,7 +53,7 @@ def execution(model: GemNet) -> dict[str, str]:
             chosen[f"sums of {name}"] = str(shared.method)
         if shared.method is not None and shared.method.factorized and shared.plan is not None:
             limit = shared.plan.atoms_at_most
-            chosen["atoms at once"] = "all that are alike" if limit is None else f"at most {limit}"
+            chosen["atoms at once"] = "all" if limit is None else f"at most {limit}"
     chosen["products of matrices"] = model.products.name
     chosen["memory budget"] = "none" if model.memory_budget is None else f"{model.memory_budget / 1e6:,.0f} MB"
     chosen["compiled layers"] = "residual and dense layers" if model.compiled else "none"
@@ -61,12 +61,12 @@ def execution(model: GemNet) -> dict[str, str]:
 
 
 def _words(class_name: str) -> str:
-    """A class name in words: `TorchCluster` → torch cluster."""
+    """Split a class name into words: `TorchCluster` → torch cluster."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", class_name).lower()
 
 
 def layers(model: GemNet) -> list[Layer]:
-    """The layers of a model in the order of computation; their parameters add up to those of the model."""
+    """List the layers of a model in the order of computation; their parameters add up to those of the model."""
     trunk = model.trunk
     geometry = trunk.geometry
     rows = [*_graph_rows(trunk.graphs)]
@@ -88,11 +88,11 @@ def layers(model: GemNet) -> list[Layer]:
     if len(trunk.output_blocks):
         outputs = list(trunk.output_blocks)
         kind, reads = type(outputs[0]).__name__, "atoms, edges, output basis"
-        rows.append(_row("read-out", "output block", kind, outputs, reads, "features of atoms, edges"))
+        rows.append(_row("readout", "output block", kind, outputs, reads, "features of atoms, edges"))
     direct = isinstance(model.forces, DirectForces)
     writes = "a number per atom and edge" if direct else "a number per atom"
     kind = type(model.read_out).__name__
-    rows.append(_row("read-out", "network", kind, [model.read_out], "features of all output blocks", writes))
+    rows.append(_row("readout", "network", kind, [model.read_out], "features of all output blocks", writes))
     rows.append(_row("heads", "energy", f"Energy ({model.energy.reduce})", [], "a number per atom", "energy"))
     if model.forces is not None:
         reads = "a number per edge, directions" if direct else "energy, positions"

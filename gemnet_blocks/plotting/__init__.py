@@ -1,4 +1,4 @@
-"""Pictures: architectures and their differences, bases, edge sets, quadruplets, numbers of neighbors.
+"""Drawings of architectures and their differences, bases, edge sets, quadruplets and numbers of neighbors.
 
     >>> from gemnet_blocks.plotting import draw_architecture
     >>> from gemnet_blocks.spec import load_spec
@@ -6,8 +6,8 @@
     >>> draw_architecture(spec).save("gemnet-oc.svg")
     >>> draw_architecture(spec.patch({"interactions.quadruplet": None}), against=spec).save("difference.svg")
 
-Every function returns a picture that a notebook shows and that `save` writes as .svg, .png or .pdf. Architectures as
-.svg need nothing besides the library; everything else needs matplotlib: `pip install 'gemnet_blocks[plot]'`.
+Every function returns a picture that a notebook displays and that `save` writes as .svg, .png or .pdf. All pictures
+except architectures as .svg need matplotlib: `pip install 'gemnet_blocks[plot]'`.
 """
 
 from gemnet_blocks.plotting.bases import draw_bases, draw_circular, draw_envelope, draw_radial, draw_spherical

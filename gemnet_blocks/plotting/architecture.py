@@ -1,4 +1,4 @@
-"""What reads what in an architecture: its parts as nodes, in the order of computation."""
+"""The data flow of an architecture: its parts as nodes in the order of computation."""
 
 from __future__ import annotations
 
@@ -21,26 +21,19 @@ from gemnet_blocks.plotting.canvas import clean
 from gemnet_blocks.spec.build import build_shapes
 from gemnet_blocks.spec.resolve import Spec
 
-Section = Literal["input", "edge sets", "bases", "shared projections", "embeddings", "block", "read-out", "heads"]
-"""Parts of the drawing from top to bottom."""
+Section = Literal["input", "edge sets", "bases", "shared projections", "embeddings", "block", "readout", "heads"]
+"""Sections of the drawing from top to bottom."""
 
 ATOMS, EDGES = "atoms", "edges"
-"""The two embeddings that blocks read and write."""
+"""Wires of the two embeddings that blocks read and write."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
     """One part of an architecture.
 
-    Attributes:
-        key: tells it from all others, and is the same in a changed architecture.
-        section: where it belongs.
-        title: its name and kind.
-        details: what there is to say of it.
-        reads: the wires that it reads.
-        writes: the wires that it writes.
-        parameters: of all its occurrences together.
-        used: whether anything reads it.
+    `key` identifies the part in changed architectures too; `reads` and `writes` name wires; `parameters` counts all
+    occurrences.
     """
 
     key: str
@@ -55,14 +48,7 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """Everything that is drawn of an architecture.
-
-    Attributes:
-        nodes: in the order of computation.
-        blocks: how often the nodes of the section `block` follow one another.
-        parameters: of the whole model.
-        content_hash: its name.
-    """
+    """An architecture as nodes in the order of computation; the section `block` is repeated `blocks` times."""
 
     nodes: tuple[Node, ...]
     blocks: int
@@ -71,18 +57,11 @@ class Architecture:
 
 
 def read_architecture(spec: Spec, extra: Mapping[str, type] | None = None, allow_imports: bool = False) -> Architecture:
-    """Find what reads what in the model that a spec describes.
-
-    Args:
-        spec: the architecture.
-        extra: your own parts by the name that `type` gives them.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
+    """Find the data flow of the model of a spec; the arguments are those of `draw_architecture`.
 
     Raises:
         SpecError: the model cannot be built.
     """
-    from gemnet_blocks.plotting.architecture import all_nodes
-
     model = build_shapes(spec, extra=extra, allow_imports=allow_imports)
     return Architecture(
         nodes=tuple(all_nodes(spec, model)),
@@ -93,11 +72,11 @@ def read_architecture(spec: Spec, extra: Mapping[str, type] | None = None, allow
 
 
 STRUCTURES, RADIAL, ANGULAR, CIRCULAR, SPHERICAL = "structures", "radial", "angular radial", "circular", "spherical"
-"""Wires in front of the blocks."""
+"""Wires before the blocks."""
 
 
 def options_text(options: Options | dict[str, Any], without: Sequence[str] = ("type",)) -> str:
-    """Options in words: `down 64, up 64`; those that are null or false are left out."""
+    """Describe options in words, such as `down 64, up 64`, without those that are null or false."""
     values = options if isinstance(options, dict) else options.model_dump(mode="json")
     shown = []
     for name, value in values.items():
@@ -106,32 +85,32 @@ def options_text(options: Options | dict[str, Any], without: Sequence[str] = ("t
         if isinstance(value, dict):
             value = f"({options_text(value, ())})"
         label = clean(name).replace("_", " ")
-        shown.append(label if value is True else f"{label} {clean(_plain(value))}")
+        shown.append(label if value is True else f"{label} {clean(_value_text(value))}")
     return ", ".join(shown)
 
 
-def _plain(value: Any) -> str:
+def _value_text(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:g}"
-    return " ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+    return " ".join(map(_value_text, value)) if isinstance(value, list) else str(value)
 
 
 def wire_of(edge_set: str) -> str:
-    """The wire of an edge set."""
+    """Return the wire of an edge set."""
     return f"edges of {edge_set}"
 
 
 def edge_set_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
-    """The edge sets, also those that nothing reads."""
+    """Yield the edge sets, including unused ones."""
     graphs = model.trunk.graphs
     for name, rule in spec.graphs.items():
         used = name in graphs.rules
         reads = STRUCTURES if rule.within is None else wire_of(rule.within)
         details = [_rule(rule)]
         if not used:
-            details.append("nothing reads it")
+            details.append("unused")
         elif name not in graphs.measured:
-            details.append("only selected from")
+            details.append("contains other sets only")
         if rule.within is not None:
             details.append(f"within {clean(rule.within)}")
         writes = (wire_of(name),) if used else ()
@@ -141,7 +120,7 @@ def edge_set_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 
 def _rule(rule: EdgeSetOptions) -> str:
-    """What belongs to an edge set, in words."""
+    """Describe the options of an edge set in words."""
     parts = [f"up to {rule.cutoff:g} Å"]
     if rule.max_neighbors is not None:
         parts.append(f"the nearest {rule.max_neighbors}")
@@ -157,7 +136,7 @@ def _of(edge_sets: Sequence[str]) -> str:
 
 
 def basis_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
-    """The bases that something reads."""
+    """Yield the bases in use."""
     bases, made = spec.bases, model.trunk.geometry.bases
     envelope = f"times a {kind_of(bases.envelope)} envelope"
     if text := options_text(bases.envelope):
@@ -196,7 +175,7 @@ def basis_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 
 def kind_of(options: Any) -> str:
-    """The kind of part that options are of."""
+    """Return the `type` of options."""
     return clean(options.type)
 
 
@@ -206,7 +185,7 @@ def _shared(model: GemNet) -> dict[str, InteractionGeometry[Any]]:
 
 
 def _angular_bases(shared: nn.Module) -> tuple[bool, bool]:
-    """Whether there is a circular and a spherical basis in it; those that a spherical one is made of do not count."""
+    """Return two flags: the module has a circular basis outside of spherical bases, and a spherical basis."""
     if isinstance(shared, CircularBasis | SphericalBasis):
         return isinstance(shared, CircularBasis), isinstance(shared, SphericalBasis)
     inner = [_angular_bases(child) for child in shared.children()]
@@ -214,13 +193,13 @@ def _angular_bases(shared: nn.Module) -> tuple[bool, bool]:
 
 
 def _requested(shared: InteractionGeometry[Any], spec: Spec) -> list[str]:
-    """The edge sets between which it needs angles."""
+    """Return the edge sets between which an interaction needs angles."""
     named = [getattr(request, name, None) for request in shared.requests for name in ("outer", "inner", "middle")]
     return [name for name in dict.fromkeys(named) if name in spec.graphs]
 
 
 def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
-    """What is made of the bases once, for all blocks."""
+    """Yield the projections of bases that all blocks share."""
     geometry = model.trunk.geometry
     for name, layer in (("update", geometry.update_radial), ("output", geometry.output_radial)):
         details: tuple[str, ...] = (f"radial of main → {spec.sizes.radial}",)
@@ -240,7 +219,7 @@ def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
             f"{text} {_of(edge_sets)}"
             for text, edge_sets in (
                 ("radial", shared.radial_on),
-                ("radial × angles" if circular or spherical else "radial, next to angles,", shared.angular_radial_on),
+                ("radial × angles" if circular or spherical else "radial for angles", shared.angular_radial_on),
             )
             if edge_sets
         )
@@ -256,11 +235,11 @@ def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 
 FEATURES, NUMBERS, ENERGY, FORCES = "features", "numbers", "energy", "forces"
-"""Wires behind the blocks."""
+"""Wires after the blocks."""
 
 
 def all_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
-    """The nodes in the order of computation."""
+    """Yield the nodes in the order of computation."""
     yield Node(STRUCTURES, "input", "structures", ("positions, atomic numbers, cells, tags",), (), (STRUCTURES,))
     yield from edge_set_nodes(spec, model)
     yield from basis_nodes(spec, model)
@@ -283,9 +262,7 @@ def _embeddings(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
     if not blocks:
-        details: tuple[str, ...] = (
-            ("the interactions' projections are made and read by nothing",) if spec.interactions else ()
-        )
+        details: tuple[str, ...] = ("projections of interactions are not used",) if spec.interactions else ()
         yield Node("blocks.none", "block", "no blocks", details)
         return
 
@@ -322,10 +299,10 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
 def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
     outputs, kind = model.trunk.output_blocks, kind_of(spec.readout)
     reads = ("projection of layer output", ATOMS, EDGES)
-    details: tuple[str, ...] = ("before the first block and behind each",) if len(outputs) > 1 else ()
+    details: tuple[str, ...] = ("before the first block and after each block",) if len(outputs) > 1 else ()
     yield Node(
         "read_out.blocks",
-        "read-out",
+        "readout",
         f"output block × {len(outputs)}",
         details,
         reads,
@@ -333,9 +310,9 @@ def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
         parameter_count(outputs),
     )
     direct = isinstance(model.forces, DirectForces)
-    details = (options_text(spec.readout), f"writes a number per atom{' and edge' if direct else ''}")
+    details = (options_text(spec.readout), f"one number per atom{' and edge' if direct else ''}")
     parameters = parameter_count(model.read_out)
-    yield Node("read_out", "read-out", f"read-out: {kind}", details, (FEATURES,), (NUMBERS,), parameters)
+    yield Node("read_out", "readout", f"readout: {kind}", details, (FEATURES,), (NUMBERS,), parameters)
 
 
 def _heads(spec: Spec, model: GemNet) -> Iterator[Node]:

@@ -1,8 +1,8 @@
-"""Bases and envelopes as curves and maps, from specs or from the library's own layers."""
+"""Drawings of bases and envelopes as curves and maps."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from typing import Any
 
@@ -18,22 +18,22 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.options import Options
-from gemnet_blocks.plotting.picture import FigurePicture, new_figure
+from gemnet_blocks.plotting.picture import FigurePicture, new_figure, plain, tidy
 from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, RADIAL, SPHERICAL, Catalog
 from gemnet_blocks.spec.resolve import Spec
 
 ROWS = 7
-"""How many rows of maps are drawn at most."""
+"""Maximum number of rows of maps."""
 
 MAP_POINTS = 61
-"""Along each angle of a map."""
+"""Number of points along each angle of a map."""
 
 
 def map_rows(basis: SphericalBasis) -> list[list[int]]:
-    """Which functions are drawn in which row: products by their first factor, harmonics by their degree."""
+    """Return the functions of each row: products by their first factor, harmonics by their degree."""
     count = min(basis.count, ROWS)
     if isinstance(basis, RealHarmonics):
-        # within a degree they are in the order m = 0, …, l, -l, …, -1; drawn from -l to l
+        # the basis orders m as 0, …, l, -l, …, -1, the drawing from -l to l
         return [
             [degree**2 + order % (2 * degree + 1) for order in range(-degree, degree + 1)] for degree in range(count)
         ]
@@ -41,7 +41,7 @@ def map_rows(basis: SphericalBasis) -> list[list[int]]:
 
 
 def draw_maps(figure: Any, basis: SphericalBasis, title: str) -> None:
-    """Draw every function as a map: the dihedral angle to the right, the polar angle downwards."""
+    """Draw every function as a map of the dihedral angle (to the right) and the polar angle (downwards)."""
     harmonics = isinstance(basis, RealHarmonics)
     values = _values(basis)
     rows = map_rows(basis)
@@ -72,8 +72,7 @@ def draw_maps(figure: Any, basis: SphericalBasis, title: str) -> None:
         )
     shown = sum(map(len, rows))
     text = f"{basis.size} functions" if shown == basis.size else f"{shown} of {basis.size} functions"
-    name = title.replace("$", r"\$")
-    figure.suptitle(f"{name} ({text})", fontsize=11)
+    figure.suptitle(plain(f"{title} ({text})"), fontsize=11)
     across = "order m, from -l to l" if harmonics else "function of the dihedral angle"
     figure.supxlabel(f"each map: dihedral angle 0° to 180° →\n{across} →", fontsize=9)
     figure.supylabel("each map: ← polar angle 180° to 0°", fontsize=9)
@@ -82,7 +81,7 @@ def draw_maps(figure: Any, basis: SphericalBasis, title: str) -> None:
 
 
 def _values(basis: SphericalBasis) -> torch.Tensor:
-    """The functions on a grid, (polar angles, dihedral angles, functions)."""
+    """Evaluate the functions on a grid, (polar angles, dihedral angles, functions)."""
     polar = torch.linspace(0, torch.pi, MAP_POINTS, dtype=torch.float64, device="cpu")
     dihedral = torch.linspace(0, torch.pi, MAP_POINTS, dtype=torch.float64, device="cpu")
     phi, theta = torch.meshgrid(polar, dihedral, indexing="ij")
@@ -91,80 +90,75 @@ def _values(basis: SphericalBasis) -> torch.Tensor:
 
 
 WIDTH = 5.4
-"""Of pictures in inches, so that text is legible on a phone."""
+"""Width of pictures in inches, so that text is legible on a phone."""
 
 POINTS = 601
-"""At how many places curves are evaluated."""
+"""Number of points per curve."""
 
 CURVES = 16
-"""How many functions of a basis are drawn at most."""
+"""Maximum number of curves per basis."""
 
 
 def draw_envelope(envelope: Envelope) -> FigurePicture:
-    """Draw an envelope u and its first and second derivatives against the distance as a part of the cutoff.
+    """Draw an envelope u and its first and second derivatives as functions of distance/cutoff.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure = new_figure(WIDTH, 2.9)
-    _envelope(figure, envelope, type(envelope).__name__)
-    return FigurePicture(figure)
+    return _alone(_envelope, envelope, 2.9)
 
 
 def draw_radial(basis: RadialBasis) -> FigurePicture:
-    """Draw the functions of a radial basis, times their envelope, against the distance; some of them if there are many.
+    """Draw up to 16 functions of a radial basis, times their envelope, as functions of the distance.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure = new_figure(WIDTH, 3.0)
-    _radial(figure, basis, type(basis).__name__)
-    return FigurePicture(figure)
+    return _alone(_radial, basis, 3.0)
 
 
 def draw_circular(basis: CircularBasis) -> FigurePicture:
-    """Draw the functions of a circular basis against the angle.
+    """Draw up to 16 functions of a circular basis as functions of the angle.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure = new_figure(WIDTH, 3.0)
-    _circular(figure, basis, type(basis).__name__)
-    return FigurePicture(figure)
+    return _alone(_circular, basis, 3.0)
 
 
 def draw_spherical(basis: SphericalBasis) -> FigurePicture:
-    """Draw each function of a spherical basis as a map over both angles.
+    """Draw the functions of a spherical basis as maps over both angles.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    figure = new_figure(WIDTH, _map_height(basis))
-    draw_maps(figure, basis, type(basis).__name__)
+    return _alone(draw_maps, basis, _map_height(basis))
+
+
+def _alone(draw: Callable[[Any, Any, str], None], layer: torch.nn.Module, height: float) -> FigurePicture:
+    figure = new_figure(WIDTH, height)
+    draw(figure, layer, type(layer).__name__)
     return FigurePicture(figure)
 
 
 def draw_bases(
-    spec: Spec,
-    *,
-    edge_set: str = MAIN,
-    extra: Mapping[str, type] | None = None,
-    allow_imports: bool = False,
+    spec: Spec, *, edge_set: str = MAIN, extra: Mapping[str, type] | None = None, allow_imports: bool = False
 ) -> FigurePicture:
     """Draw the envelope and all bases of a spec.
 
     Args:
         spec: the architecture.
-        edge_set: the edge set up to whose cutoff radial functions are drawn.
-        extra: your own bases and envelopes by the name that `type` gives them.
-        allow_imports: whether types like `my_lab.bases:Wavelets` may be imported; only for specs that you trust.
+        edge_set: edge set whose cutoff is that of the radial functions.
+        extra: custom bases and envelopes, by the name that `type` gives them.
+        allow_imports: import types such as `my_lab.bases:Wavelets`, which runs their code; only for specs that you
+            trust.
 
     Raises:
-        SpecError: a part is unknown or cannot be made, or there is no such edge set.
+        SpecError: a basis is unknown or cannot be built, or the edge set does not exist.
         ImportError: matplotlib is not installed.
     """
     if edge_set not in spec.graphs:
-        raise SpecError(f"there is no edge set {edge_set!r}; known: {', '.join(spec.graphs)}")
+        raise SpecError(f"unknown edge set {edge_set!r}; known: {', '.join(spec.graphs)}")
     catalog, bases = spec.catalog.plus(extra, allow_imports), spec.bases
     cutoff = spec.graphs[edge_set].cutoff
     envelope = _made(catalog, ENVELOPE, bases.envelope, "envelope")
@@ -191,13 +185,12 @@ def _type(options: Any) -> str:
 
 
 def _made(catalog: Catalog, kind: str, options: Options, field: str, *arguments: Any) -> Any:
-    """A part of the bases, from its options."""
     name = _type(options)
     try:
         part = catalog.find(kind, name)
         if part is None:
             raise SpecError(catalog.unknown(kind, name))
-        # options of a class that was not known when the spec was read are but a mapping so far
+        # options of a custom class are still a mapping if the spec was read without the class
         known = part.Options.model_validate(options.model_dump())
         with torch.device("cpu"):
             return part.from_options(known, *arguments)
@@ -214,7 +207,7 @@ def _envelope(figure: Any, envelope: Envelope, title: str) -> None:
     value = deepcopy(envelope).double()(x)
     first, second = _derivatives(value, x)
     left, right = figure.subplots(1, 2)
-    figure.suptitle(_plain(title), fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     left.plot(_array(x), _array(value), color="tab:blue")
     left.set(xlabel="distance / cutoff", ylabel="u")
     right.plot(_array(x), _array(first), color="tab:orange", label="u′")
@@ -223,18 +216,16 @@ def _envelope(figure: Any, envelope: Envelope, title: str) -> None:
     right.legend(frameon=False, fontsize=9)
     for axes in (left, right):
         axes.axvline(1, color="0.6", linewidth=1, linestyle=":")
-        _tidy(axes)
+        _finish(axes)
 
 
 def _derivatives(value: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
-    """The first and second derivatives of an elementwise function; zero where it does not depend on x."""
+    """Compute the first and second derivatives of an elementwise function."""
     found = []
     for _ in range(2):
-        (slope,) = (
-            torch.autograd.grad(value.sum(), x, create_graph=True, allow_unused=True)
-            if value.requires_grad
-            else (None,)
-        )
+        slope = None
+        if value.requires_grad:
+            (slope,) = torch.autograd.grad(value.sum(), x, create_graph=True, allow_unused=True)
         value = torch.zeros_like(x) if slope is None else slope
         found.append(value)
     return found[0], found[1]
@@ -249,10 +240,10 @@ def _radial(figure: Any, basis: RadialBasis, title: str) -> None:
     axes = figure.subplots()
     shown = _curves(axes, _array(distance), _array(values))
     axes.plot(_array(distance), _array(envelope), color="0.35", linestyle="--", linewidth=1.2, label="envelope")
-    axes.set_title(_plain(f"{title} ({shown})"), fontsize=11)
+    axes.set_title(plain(f"{title} ({shown})"), fontsize=11)
     axes.set(xlabel="distance (Å)", ylabel="radial functions", xlim=(0, basis.cutoff))
     axes.legend(frameon=False, fontsize=9, loc="upper right")
-    _tidy(axes)
+    _finish(axes)
 
 
 def _circular(figure: Any, basis: CircularBasis, title: str) -> None:
@@ -261,14 +252,14 @@ def _circular(figure: Any, basis: CircularBasis, title: str) -> None:
         values = deepcopy(basis).double()(torch.cos(angle))
     axes = figure.subplots()
     shown = _curves(axes, np.degrees(_array(angle)), _array(values))
-    axes.set_title(_plain(f"{title} ({shown})"), fontsize=11)
+    axes.set_title(plain(f"{title} ({shown})"), fontsize=11)
     axes.set(xlabel="angle between two edges (°)", ylabel="circular functions", xlim=(0, 180))
     axes.set_xticks(range(0, 181, 30))
-    _tidy(axes)
+    _finish(axes)
 
 
 def _curves(axes: Any, x: np.ndarray[Any, Any], values: np.ndarray[Any, Any]) -> str:
-    """Draw the columns, evenly chosen ones if there are many; say how many."""
+    """Draw the columns, or an even selection of them, and return their number as text."""
     from matplotlib import colormaps
 
     count = values.shape[1]
@@ -284,12 +275,6 @@ def _array(values: Tensor) -> np.ndarray[Any, Any]:
     return found
 
 
-def _plain(text: str) -> str:
-    """Text in which a dollar sign is one."""
-    return text.replace("$", r"\$")
-
-
-def _tidy(axes: Any) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=9)
+def _finish(axes: Any) -> None:
+    tidy(axes)
     axes.grid(alpha=0.25)

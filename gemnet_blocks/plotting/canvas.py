@@ -1,4 +1,4 @@
-"""Lines, boxes and text at places in pixels, from which any kind of file is made."""
+"""Shapes and text with positions in pixels, and their conversion to SVG and to matplotlib figures."""
 
 from __future__ import annotations
 
@@ -7,23 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 from xml.sax.saxutils import escape, quoteattr
 
-from gemnet_blocks.plotting.picture import FigurePicture
+from gemnet_blocks.plotting.picture import FigurePicture, new_figure
 
 Anchor = Literal["start", "end", "middle"]
 
 
 @dataclass(frozen=True, slots=True)
 class Box:
-    """A rectangle with round corners.
-
-    Attributes:
-        x: its left side.
-        y: its upper side.
-        width: to the right.
-        height: downwards.
-        style: the name of its style.
-        radius: of the corners.
-    """
+    """A rectangle with round corners and the upper left corner (x, y)."""
 
     x: float
     y: float
@@ -35,14 +26,7 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line.
-
-    Attributes:
-        start: (x, y).
-        end: (x, y).
-        style: the name of its style.
-        arrow: whether it ends in an arrow head.
-    """
+    """A straight line between two points (x, y), optionally with an arrow head at its end."""
 
     start: tuple[float, float]
     end: tuple[float, float]
@@ -52,14 +36,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Dot:
-    """A small disk.
-
-    Attributes:
-        x: its centre.
-        y: its centre.
-        style: the name of its style.
-        radius: of the disk.
-    """
+    """A small disk with the center (x, y)."""
 
     x: float
     y: float
@@ -69,15 +46,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """A line of text.
-
-    Attributes:
-        x: where it starts, ends, or has its middle.
-        y: of the line that letters stand on.
-        text: without control characters.
-        style: the name of its style.
-        anchor: what is at x.
-    """
+    """A line of text without control characters; y is the baseline, and x the position of the anchor."""
 
     x: float
     y: float
@@ -91,15 +60,7 @@ Shape = Box | Line | Dot | Label
 
 @dataclass(frozen=True, slots=True)
 class Canvas:
-    """All shapes of a drawing, the ones behind first.
-
-    Attributes:
-        width: in pixels.
-        height: in pixels.
-        title: of the drawing, for those who cannot see it.
-        description: likewise.
-        shapes: what is drawn.
-    """
+    """A drawing: its size in pixels, title and description for screen readers, and shapes from back to front."""
 
     width: float
     height: float
@@ -112,7 +73,7 @@ ARROW_LENGTH, ARROW_WIDTH = 5.5, 5.0
 
 
 def arrow_head(line: Line) -> tuple[tuple[float, float], ...]:
-    """The corners of the arrow head of a line that is horizontal or vertical."""
+    """Return the corners of the arrow head of a horizontal or vertical line."""
     (x0, y0), (x, y) = line.start, line.end
     along_x, along_y = (x > x0) - (x < x0), (y > y0) - (y < y0)
     back_x, back_y = x - ARROW_LENGTH * along_x, y - ARROW_LENGTH * along_y
@@ -122,15 +83,9 @@ def arrow_head(line: Line) -> tuple[tuple[float, float], ...]:
 
 @dataclass(frozen=True, slots=True)
 class Style:
-    """How a shape looks.
+    """The style of a shape; colors are pairs for light and dark screens, lengths are in pixels.
 
-    Attributes:
-        fill: its colour on light and on dark screens; None for none.
-        stroke: the colour of its line, likewise.
-        line_width: in pixels.
-        dashed: whether its line is dashed.
-        size: of text, in pixels; 0 for what is no text.
-        bold: whether text is.
+    `fill` is the color of areas and of text, `size` that of text, and `stroke` the color of lines.
     """
 
     fill: tuple[str, str] | None = None
@@ -144,6 +99,7 @@ class Style:
 BACKGROUND = ("#ffffff", "#15191e")
 INK, MUTED = ("#1b1f24", "#e8ecf1"), ("#57606a", "#a3adb8")
 REMOVED, ADDED, CHANGED = ("#b3261e", "#ff9a90"), ("#116329", "#6fdd8b"), ("#8a4b00", "#f0b45a")
+MARKS = {"removed": REMOVED, "added": ADDED, "changed": CHANGED, "resized": CHANGED}
 
 WIRES = (
     ("#1f5fbf", "#7fb2ff"),
@@ -155,7 +111,7 @@ WIRES = (
     ("#6b5b00", "#d8c552"),
     ("#5b6470", "#aab4c0"),
 )
-"""Colours of wires, in turn; each stands out from the background by a contrast of 4.5 or more."""
+"""Colors of wires, used cyclically; their contrast to the background is at least 4.5."""
 
 TITLE, DETAIL, HEADING = 14.0, 12.0, 12.0
 """Sizes of text in pixels."""
@@ -174,52 +130,34 @@ STYLES: dict[str, Style] = {
     "added": Style(fill=("#eaf7ee", "#14301e"), stroke=ADDED, line_width=2.0),
     "changed": Style(fill=("#fff4e2", "#35280f"), stroke=CHANGED, line_width=2.0),
     "resized": Style(fill=("#f6f8fa", "#20262d"), stroke=CHANGED, line_width=1.5, dashed=True),
-    "removed mark": Style(fill=BACKGROUND, stroke=REMOVED, line_width=1.5),
-    "added mark": Style(fill=BACKGROUND, stroke=ADDED, line_width=1.5),
-    "changed mark": Style(fill=BACKGROUND, stroke=CHANGED, line_width=1.5),
-    "resized mark": Style(fill=BACKGROUND, stroke=CHANGED, line_width=1.5),
-    "removed note": Style(fill=REMOVED, size=DETAIL),
-    "changed note": Style(fill=CHANGED, size=DETAIL),
-    "resized note": Style(fill=CHANGED, size=DETAIL),
-    "removed label": Style(fill=REMOVED, size=DETAIL, bold=True),
-    "added label": Style(fill=ADDED, size=DETAIL, bold=True),
-    "changed label": Style(fill=CHANGED, size=DETAIL, bold=True),
-    "resized label": Style(fill=CHANGED, size=DETAIL, bold=True),
+    **{f"{mark} mark": Style(fill=BACKGROUND, stroke=color, line_width=1.5) for mark, color in MARKS.items()},
+    **{f"{mark} note": Style(fill=color, size=DETAIL) for mark, color in MARKS.items()},
+    **{f"{mark} label": Style(fill=color, size=DETAIL, bold=True) for mark, color in MARKS.items()},
     "wire removed": Style(stroke=REMOVED, line_width=1.5, dashed=True),
     **{f"wire {number}": Style(stroke=color, line_width=1.5) for number, color in enumerate(WIRES)},
 }
-"""Every style by name."""
+"""Styles by name."""
 
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, 'DejaVu Sans', sans-serif"
 
-
-PIXEL = 1 / 96
-"""In inches."""
-
-POINT = 1 / 72
-"""In inches."""
+PIXEL, POINT = 1 / 96, 1 / 72
+"""Sizes of a pixel and of a point in inches."""
 
 LIGHT = 0
-"""Which of a style's colours: paper is light."""
+"""Index of the colors for light screens, which figures use."""
 
 NARROWER = 0.93
-"""The font that matplotlib brings is wider than most."""
+"""Scale of text in figures, since the font of matplotlib is wider than most fonts."""
 
 
 def painted(canvas: Canvas) -> FigurePicture:
-    """The drawing as a figure.
+    """Convert a drawing to a matplotlib figure.
 
     Raises:
         ImportError: matplotlib is not installed.
     """
-    from gemnet_blocks.plotting.picture import require_matplotlib
-
-    require_matplotlib()
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(canvas.width * PIXEL, canvas.height * PIXEL), facecolor=BACKGROUND[LIGHT])
-    FigureCanvasAgg(figure)
+    figure = new_figure(canvas.width * PIXEL, canvas.height * PIXEL, None)
+    figure.set_facecolor(BACKGROUND[LIGHT])
     axes = figure.add_axes((0.0, 0.0, 1.0, 1.0), frameon=False)
     axes.set(xlim=(0, canvas.width), ylim=(canvas.height, 0), xticks=[], yticks=[])
     for order, shape in enumerate(canvas.shapes):
@@ -273,14 +211,11 @@ def _write(axes: Any, label: Label, style: Style, order: int) -> None:
 
 
 SCOPE = "gemnet-blocks"
-"""The class of the whole drawing, so that its styles change nothing else on a page that contains it."""
+"""The CSS class of drawings, which confines their styles to them."""
 
 
 def svg_text(canvas: Canvas) -> str:
-    """The content of an SVG file; the same for the same shapes.
-
-    It is as wide as there is room for, up to one and a half times its size, which is for a phone.
-    """
+    """Return the content of an SVG file, which is scaled to the available width up to a factor of 1.5."""
     width, height = _number(canvas.width), _number(canvas.height)
     used = {shape.style for shape in canvas.shapes} | {"background"}
     lines = [
@@ -328,7 +263,7 @@ def _rule(name: str, style: Style, screen: int, colors_only: bool = False) -> st
 
 
 def _rule_of_arrows(name: str, style: Style, screen: int) -> str:
-    """The rule of what is filled in a line's colour."""
+    """Return the rule of shapes that are filled in the color of the line."""
     if style.fill or not style.stroke:
         return ""
     return f".{SCOPE} .{_class(name)}-solid{{fill:{style.stroke[screen]}}}"
@@ -363,25 +298,25 @@ def _number(value: float) -> str:
 
 
 NARROW, WIDE = frozenset("fijlrtI.,:;'!|()[]{} /-·"), frozenset("mwMW@%→←≤≥—")
-"""Characters of less and more than the common width in all sans-serif fonts."""
+"""Characters that are narrower or wider than others in all sans-serif fonts."""
 
 ELLIPSIS = "…"
 
 
 def clean(text: object) -> str:
-    """Text on one line, without control characters, which no picture can hold."""
+    """Return text on one line without control characters, which files cannot contain."""
     printable = (" " if character.isspace() else character for character in str(text))
     kept = (character for character in printable if unicodedata.category(character)[0] != "C")
     return " ".join("".join(kept).split())
 
 
 def width(text: str, size: float, bold: bool = False) -> float:
-    """The width of text, in the unit of its size."""
+    """Estimate the width of text in the unit of its size."""
     return size * (1.1 if bold else 1.0) * sum(map(_relative_width, text))
 
 
 def wrapped(text: str, size: float, available: float, lines: int = 3) -> list[str]:
-    """Text broken between words into lines of at most some width; what is too much ends in an ellipsis."""
+    """Break text between words into lines of limited width; an ellipsis replaces text that does not fit."""
     found: list[str] = []
     for word in text.split(" "):
         longer = f"{found[-1]} {word}" if found else word
@@ -395,7 +330,7 @@ def wrapped(text: str, size: float, available: float, lines: int = 3) -> list[st
 
 
 def shortened(text: str, size: float, available: float, bold: bool = False) -> str:
-    """The beginning of a text, as much as fits, and an ellipsis if that is not all."""
+    """Shorten text to a width with an ellipsis."""
     if width(text, size, bold) <= available:
         return text
     while text and width(text + ELLIPSIS, size, bold) > available:

@@ -1,4 +1,4 @@
-"""Where everything of a drawn architecture is: a column of boxes, with wires on both sides of it."""
+"""Drawing of an architecture as a column of boxes with wires on both sides."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from gemnet_blocks.plotting.canvas import (
     Line,
     Shape,
     clean,
+    painted,
     shortened,
     svg_text,
     width,
@@ -31,20 +32,12 @@ from gemnet_blocks.spec.resolve import Spec
 Side = Literal["left", "right"]
 
 RIGHT = frozenset((ATOMS, EDGES, "features", "numbers", "energy", "forces"))
-"""Wires of embeddings and what is read of them; those of structures, edges and bases run on the left."""
+"""Wires of embeddings and outputs, which run on the right; those of structures, edges and bases run on the left."""
 
 
 @dataclass(slots=True)
 class Wire:
-    """Something that one part writes and others read.
-
-    Attributes:
-        name: what it is.
-        color: the number of its colour.
-        writers: the numbers of the nodes that write it.
-        readers: the numbers of the nodes that read it.
-        lane: how far from the boxes it runs, from 0.
-    """
+    """A value that the nodes `writers` write and the nodes `readers` read; lane 0 is next to the boxes."""
 
     name: str
     color: int
@@ -54,22 +47,22 @@ class Wire:
 
     @property
     def side(self) -> Side:
-        """Where it runs."""
+        """The side of the boxes on which the wire runs."""
         return "right" if self.name in RIGHT else "left"
 
     @property
     def first(self) -> int:
-        """The number of the first node that it meets."""
+        """The index of the first node on the wire."""
         return min(self.writers + self.readers)
 
     @property
     def last(self) -> int:
-        """The number of the last node that it meets."""
+        """The index of the last node on the wire."""
         return max(self.writers + self.readers)
 
 
 def wires(nodes: Sequence[Node], colors: int) -> list[Wire]:
-    """The wires that something writes and something reads, in lanes; the shortest run next to the boxes."""
+    """Return the wires between nodes, and distribute them over lanes with the shortest wires next to the boxes."""
     found: dict[str, Wire] = {}
     for number, node in enumerate(nodes):
         for name in dict.fromkeys(node.writes):
@@ -92,29 +85,21 @@ def _meet(wire: Wire, other: Wire) -> bool:
 
 
 BOX_WIDTH = 350.0
-"""Of the column of boxes, so that all of it fits a phone's screen."""
+"""Width of the boxes, so that the drawing fits on the screen of a phone."""
 
 MARGIN, PADDING, GAP, LANE = 12.0, 10.0, 8.0, 9.0
 LINE_HEIGHT, HEADING_HEIGHT = 16.0, 24.0
 STUB = 9.0
-"""Least distance between wires that meet a box, in pixels."""
+"""Minimum distance between wires at a box in pixels."""
 
 LABEL_HEIGHT = 17.0
 
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """The text of a drawing.
+    """The content of a drawing: headings by section, marks and notes of changes by the key of the node.
 
-    Attributes:
-        title: above everything.
-        introduction: lines below it.
-        nodes: from top to bottom.
-        headings: by section; none where two sections belong together.
-        marks: by node.
-        notes: a line of text for each node that has one, in the style of its mark.
-        block_mark: that of the number of blocks.
-        closing: lines of text at the end; the first is their heading.
+    A section without a heading continues the previous one; the first closing line is a heading.
     """
 
     title: str
@@ -129,7 +114,7 @@ class Content:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The box of one node."""
+    """The box and the text of one node."""
 
     node: Node
     box: Box
@@ -138,7 +123,7 @@ class Row:
 
 
 def lay_out(content: Content) -> Canvas:
-    """Find a place for everything."""
+    """Arrange the content on a canvas."""
     layout = _Layout(content)
     shapes = tuple(layout.shapes())
     return Canvas(layout.width, layout.height, content.title, "; ".join(content.introduction), shapes)
@@ -243,7 +228,7 @@ class _Layout:
         return Row(node, Box(self.left, top, BOX_WIDTH, height, style), tuple(lines), mark)
 
     def _met(self, number: int, side: str) -> int:
-        """How many wires meet a box."""
+        """Count the ends of wires at a box."""
         met = [wire for wire in self.wires if wire.side == side]
         return sum((number in wire.readers) + (number in wire.writers) for wire in met)
 
@@ -278,15 +263,15 @@ class _Layout:
         first = places[wire.writers[0], False]
         for (number, reads), y in sorted(places.items(), key=lambda place: place[1]):
             of_removed = rows[number].mark == "removed"
-            own = "wire removed" if of_removed else style
+            line_style = "wire removed" if of_removed else style
             if reads:
-                yield Line((lane, y), (edge, y), own, arrow=True)
+                yield Line((lane, y), (edge, y), line_style, arrow=True)
                 yield Dot(lane, y, style)
             else:
-                yield Line((edge, y), (lane, y), own, arrow=y != first)
+                yield Line((edge, y), (lane, y), line_style, arrow=y != first)
 
     def _stub(self, wire: Wire, number: int, reads: bool, row: Row) -> float:
-        """The height at which a wire meets a box: what is read above what is written, the nearest lane first."""
+        """Return the height of a wire at a box: wires that are read are above, and near lanes come first."""
         side: Side = wire.side
         met = sorted(
             (0 if reading else 1, other.lane, other.name)
@@ -301,16 +286,16 @@ class _Layout:
 
 HASH_DIGITS = 12
 CHANGES_AT_MOST = 60
-"""How many changed fields are listed; the others are counted."""
+"""Maximum number of changed fields in the list."""
 
 
 @final
 class DrawnArchitecture(Picture):
-    """An architecture as shapes.
+    """Picture of an architecture.
 
     Args:
-        canvas: the shapes.
-        changes: the fields that differ from the spec that it was drawn against.
+        canvas: shapes of the drawing.
+        changes: fields that differ from the other spec.
     """
 
     def __init__(self, canvas: Canvas, changes: tuple[str, ...] = ()) -> None:
@@ -323,12 +308,7 @@ class DrawnArchitecture(Picture):
         return svg_text(self.canvas)
 
     def content(self, format: Format) -> bytes:
-        """The content of a file of that format."""
-        if format == "svg":
-            return self.svg.encode()
-        from gemnet_blocks.plotting.canvas import painted
-
-        return painted(self.canvas).content(format)
+        return self.svg.encode() if format == "svg" else painted(self.canvas).content(format)
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -342,14 +322,15 @@ def draw_architecture(
     extra: Mapping[str, type] | None = None,
     allow_imports: bool = False,
 ) -> DrawnArchitecture:
-    """Draw what reads what in the model of a spec, from structures at the top to energies and forces at the bottom.
+    """Draw the data flow of the model of a spec, from structures at the top to energies and forces at the bottom.
 
     Args:
         spec: the architecture.
-        against: another one; what this spec removes, adds and changes in it is marked.
-        title: the line above; None: a general one.
-        extra: your own parts by the name that `type` gives them.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
+        against: another architecture; the drawing marks what `spec` removes, adds and changes.
+        title: title of the drawing; None: a general title.
+        extra: custom components, by the name that `type` gives them.
+        allow_imports: import types such as `my_lab.blocks:GatedTriplet`, which runs their code; only for specs that
+            you trust.
 
     Raises:
         SpecError: a model cannot be built.
@@ -369,7 +350,7 @@ def _headings(architecture: Architecture) -> dict[str, str]:
     if "shared projections" in headings:
         headings["shared projections"] = "shared projections, computed once"
     headings["block"] = f"block × {architecture.blocks}" + (
-        ": all messages are added up" if architecture.blocks else ""
+        ": the messages are added up" if architecture.blocks else ""
     )
     return headings
 
@@ -377,7 +358,7 @@ def _headings(architecture: Architecture) -> dict[str, str]:
 def _one(architecture: Architecture, title: str) -> Content:
     introduction = (
         f"{architecture.parameters:,} parameters · architecture {architecture.content_hash[:HASH_DIGITS]}",
-        "Each part reads the wires with an arrow to it. On its right: its parameters.",
+        "Each part reads the wires with an arrow to it; its number of parameters is on the right.",
     )
     return Content(title, introduction, architecture.nodes, _headings(architecture), {}, {})
 
@@ -406,17 +387,17 @@ def _two(old: Architecture, new: Architecture, found: Difference, title: str) ->
 
 
 def _notes(found: Difference) -> dict[str, str]:
-    """What the changed parts were before."""
+    """Describe the changed parts before the change."""
     notes = {}
     for node in found.nodes:
         mark, before = found.marks.get(node.key), found.before.get(node.key)
         if before is None:
             continue
-        said = [before.title] if before.title != node.title else []
-        said += [detail for detail in before.details if detail and detail not in node.details]
-        said = [f"before: {' · '.join(said)}"] if said else []
+        parts = [before.title] if before.title != node.title else []
+        parts += [detail for detail in before.details if detail and detail not in node.details]
+        parts = [f"before: {' · '.join(parts)}"] if parts else []
         if before.parameters != node.parameters and mark != "removed":
-            said.append(f"{before.parameters:,} → {node.parameters:,} parameters")
-        if said:
-            notes[node.key] = "; ".join(said)
+            parts.append(f"{before.parameters:,} → {node.parameters:,} parameters")
+        if parts:
+            notes[node.key] = "; ".join(parts)
     return notes

@@ -1,4 +1,4 @@
-"""What one spec changes in another one: fields, and the parts of the architecture concerned."""
+"""Differences between two specs and between their architectures."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from gemnet_blocks.plotting.architecture import Architecture, Node
 from gemnet_blocks.spec.resolve import Spec
 
 Mark = Literal["removed", "added", "changed", "resized"]
-"""What became of a part; resized: it has another number of parameters, and nothing else is different."""
+"""Change of a part; a resized part differs in its number of parameters only."""
 
 ABSENT = "–"
-"""Stands for what is not there."""
+"""The value of a missing field."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One field with two values.
+    """A field of a spec that differs.
 
     Attributes:
-        path: with dots.
-        old: as a spec file says it; – where the field is not there.
-        new: likewise.
+        path: dotted path of the field.
+        old: old value as in a spec file; – if the field is missing.
+        new: new value as in a spec file; – if the field is missing.
     """
 
     path: str
@@ -36,13 +36,13 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What became of an architecture.
+    """The difference between two architectures.
 
     Attributes:
-        nodes: those of the new one, and those that were removed from the old one at the places where they were.
-        marks: by the node's key; none for those that are the same.
-        before: the nodes of the old architecture by key.
-        changes: the fields that differ.
+        nodes: nodes of the new architecture, and removed nodes at their old places.
+        marks: changes by the key of the node, without nodes that do not differ.
+        before: nodes of the old architecture by key.
+        changes: fields that differ.
     """
 
     nodes: tuple[Node, ...]
@@ -52,12 +52,12 @@ class Difference:
 
 
 def compare(old: Spec, new: Spec) -> list[Change]:
-    """The fields in which two specs differ, in the order of the specs; what is gone or new as a whole is one change."""
+    """List the fields in which two specs differ, in the order of the specs; a whole section counts as one change."""
     return list(_compared(old.to_dict(), new.to_dict(), ""))
 
 
 def difference(old: Architecture, new: Architecture, changes: list[Change]) -> Difference:
-    """The nodes of both architectures, marked."""
+    """Combine and mark the nodes of both architectures."""
     before, after = ({node.key: node for node in architecture.nodes} for architecture in (old, new))
     nodes = _together(old.nodes, new.nodes)
     marks: dict[str, Mark] = {}
@@ -79,7 +79,7 @@ def _mark(old: Node | None, new: Node | None) -> Mark | None:
 
 
 def _together(old: tuple[Node, ...], new: tuple[Node, ...]) -> tuple[Node, ...]:
-    """The new nodes, each removed one behind what was in front of it."""
+    """Merge removed nodes into the new ones, each after the node that preceded it."""
     kept = {node.key for node in new}
     behind: dict[str | None, list[Node]] = {}
     last: str | None = None
@@ -113,7 +113,7 @@ def _shown(fields: Mapping[str, Any], key: str) -> str:
 
 
 def _flow(value: Any) -> str:
-    """A value on one line, as a spec file can say it; fields that are null are left out."""
+    """Format a value on one line as in a spec file, without fields that are null."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""The neighbors of an atom in each edge set: cutoffs, caps, ties, tags and symmetrization on a structure."""
+"""Drawings of edge sets: the neighbors of an atom, and numbers of neighbors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gemnet_blocks.geometry.graphs import Graphs, measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder, Selection
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.graph.pairs import Pairs, pack_shift
-from gemnet_blocks.plotting.picture import FigurePicture, new_figure
+from gemnet_blocks.plotting.picture import FigurePicture, new_figure, plain, tidy
 from gemnet_blocks.plotting.views import (
     Array,
     as_structures,
@@ -40,22 +40,22 @@ KEPT, FADING, ADDED, REMOVED, BEYOND, OTHER_TAGS = (
     "neighbor that fades out",
     "added by symmetrization",
     "removed by symmetrization",
-    "beyond the cap",
+    "beyond max_neighbors",
     "other tags",
 )
-"""What can become of an atom within the cutoff."""
+"""Status of an atom within the cutoff."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EdgeSets:
-    """The edge sets of structures with all that they were selected from.
+    """The edge sets of structures and the pairs from which they were selected.
 
     Attributes:
-        builder: what selected them.
-        structures: as periodic as they count.
-        selected: before symmetrization.
-        graphs: afterwards.
-        candidates: the pairs within each set's cutoff, before its cap and tags.
+        builder: builder of the edge sets.
+        structures: structures with the periodicity that the spec prescribes.
+        selected: edge sets before symmetrization.
+        graphs: edge sets after symmetrization.
+        candidates: pairs within the cutoff of each set, before the selection by `max_neighbors` and tags.
     """
 
     builder: GraphBuilder
@@ -66,20 +66,20 @@ class EdgeSets:
 
     @property
     def rules(self) -> Mapping[str, EdgeSetOptions]:
-        """What belongs to each set."""
+        """The options of each set."""
         return self.builder.rules
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighborhood:
-    """The atoms around one atom, for one edge set.
+    """The neighborhood of one atom in one edge set.
 
     Attributes:
-        source: the index of each.
-        shift: which image.
-        status: what became of each.
-        weight: of each edge, from 0 to 1; 1 without smooth caps.
-        tied: whether it is as far away as the last one that the cap admits, where there are several.
+        source: index of each atom.
+        shift: image of each atom in lattice vectors.
+        status: status of each atom.
+        weight: weight of each edge from 0 to 1, which is 1 unless neighbors fade out.
+        tied: True for atoms that are as far as the last neighbor within `max_neighbors`, if some are beyond it.
     """
 
     source: Tensor
@@ -124,7 +124,7 @@ def edge_sets_of(spec: Spec, structures: Structures) -> EdgeSets:
 
 
 def neighborhood(found: EdgeSets, name: str, atom: int) -> Neighborhood:
-    """The atoms around one atom within the cutoff of an edge set, and those that symmetrization adds."""
+    """Return the atoms within the cutoff of one atom and those that symmetrization adds."""
     rule, edges = found.rules[name], found.graphs.edge_sets[name]
     candidates = found.candidates[name].select(found.candidates[name].target == atom)
     chosen = found.selected[name].pairs
@@ -161,12 +161,12 @@ def _keys(source: Tensor, shift: Tensor) -> list[tuple[int, int]]:
 
 
 def _fits(structures: Structures, rule: EdgeSetOptions, source: int, target: int) -> bool:
-    """Whether the tags of a pair are those that the rule keeps."""
+    """Return True if the rule keeps pairs with these tags."""
     return rule.tags is None or bool({int(structures.tags[source]), int(structures.tags[target])} & set(rule.tags))
 
 
 def _tied(distance: Tensor, rule: EdgeSetOptions, tolerance: float) -> Tensor:
-    """Which of the sorted distances are the same as the last one within the cap, where one beyond it is, too."""
+    """Return a mask of the sorted distances equal to the last one within `max_neighbors`, if the next one is too."""
     cap = rule.max_neighbors
     if not cap or len(distance) <= cap or distance[cap] - distance[cap - 1] > tolerance:
         return torch.zeros_like(distance, dtype=torch.bool)
@@ -175,32 +175,32 @@ def _tied(distance: Tensor, rule: EdgeSetOptions, tolerance: float) -> Tensor:
 
 COLORS = {KEPT: "#1f5fbf", FADING: "#6fa0e8", ADDED: "#1a7f45", REMOVED: "#b3261e", BEYOND: "0.6", OTHER_TAGS: "0.6"}
 DASHES = {ADDED: (0, (5, 2)), REMOVED: (0, (1, 1.5))}
-"""Lines of edges that are not what was selected, told apart without colours as well."""
+"""Line styles of edges that symmetrization adds or removes, which differ without colors too."""
 
-TIE = "tie at the cap"
+TIE = "tie at max_neighbors"
 TIE_COLOR = "#d9730d"
 WIDTH, PANEL = 5.4, 2.75
 
 MANY = 60
-"""Of more edges than these, the lines are thin."""
+"""Number of edges above which lines are thin."""
 
 
 def draw_edge_sets(
     spec: Spec, structures: Structures | Atoms | Sequence[Atoms], *, atom: int | None = None
 ) -> FigurePicture:
-    """Draw all neighbors of one atom, a panel for each edge set in use.
+    """Draw all neighbors of one atom, with a panel for each edge set in use.
 
-    Lines are edges into the atom. Dots are atoms within the cutoff that are no neighbors, because of the cap or their
-    tags; rings are neighbors at the same distance as the last one that the cap admits, where some are beyond it. The
-    dotted circle is the cutoff.
+    Lines are edges into the atom. Dots are atoms within the cutoff that `max_neighbors` or tags exclude. Rings are
+    atoms at the distance of the last neighbor within `max_neighbors`, some of which are excluded. The dotted circle is
+    the cutoff.
 
     Args:
         spec: the architecture.
         structures: one structure.
-        atom: the atom in the middle; None: the first of those with the greatest tag, such as an adsorbate's.
+        atom: index of the central atom; None: the first atom with the largest tag, for example of an adsorbate.
 
     Raises:
-        StructureError: the structure cannot be computed, or there is no such atom.
+        StructureError: the structure cannot be computed, or does not have such an atom.
         ImportError: matplotlib is not installed.
     """
     structure = one_structure(structures)
@@ -218,14 +218,8 @@ def draw_edge_sets(
         panel.set_visible(False)
     figure.suptitle(f"neighbors of atom {middle} ({symbols(structure)[middle]})\n", fontsize=11)
     order = [label for label in (*COLORS, TIE) if label in shown]
-    figure.legend(
-        [shown[label] for label in order],
-        order,
-        loc="outside lower center",
-        ncols=2,
-        frameon=False,
-        fontsize=9,
-    )
+    handles = [shown[label] for label in order]
+    figure.legend(handles, order, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     return FigurePicture(figure)
 
 
@@ -244,9 +238,9 @@ def _panel(axes: Any, found: EdgeSets, name: str, middle: int, shown: dict[str, 
     axes.scatter([0], [0], s=70, c=atom_colors(number), edgecolors="black", linewidths=1.6, zorder=1e4)
     edges = found.graphs.edge_sets[name]
     count = int(edges.degree[middle])
-    cap = "no cap" if rule.max_neighbors is None else f"cap {rule.max_neighbors}"
-    text = f"{name}: {count} neighbor{'' if count == 1 else 's'}\n{rule.cutoff:g} Å, {cap}".replace("$", r"\$")
-    axes.set_title(text, fontsize=9.5)
+    limit = "no limit" if rule.max_neighbors is None else f"max_neighbors {rule.max_neighbors}"
+    text = f"{name}: {count} neighbor{'' if count == 1 else 's'}\n{rule.cutoff:g} Å, {limit}"
+    axes.set_title(plain(text), fontsize=9.5)
     bare(axes)
     reach = max(rule.cutoff, float(np.abs(places[:, :2]).max(initial=0))) * 1.06
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach))
@@ -254,7 +248,7 @@ def _panel(axes: Any, found: EdgeSets, name: str, middle: int, shown: dict[str, 
 
 
 def _others(axes: Any, around: Neighborhood, places: Array, shown: dict[str, Any]) -> None:
-    """Atoms within the cutoff that are no neighbors."""
+    """Draw the atoms within the cutoff that are not neighbors, and ties."""
     for status, marker in ((BEYOND, "o"), (OTHER_TAGS, "x")):
         chosen = [number for number, found in enumerate(around.status) if found == status]
         if chosen:
@@ -268,7 +262,7 @@ def _others(axes: Any, around: Neighborhood, places: Array, shown: dict[str, Any
 
 
 def _edges(axes: Any, structure: Structures, around: Neighborhood, places: Array, shown: dict[str, Any]) -> None:
-    """Edges into the atom, the nearest to the viewer on top."""
+    """Draw the edges into the atom, with those near the viewer on top."""
     numbers = structure.numbers[around.source].numpy()
     many = len(around.status) - around.status.count(BEYOND) - around.status.count(OTHER_TAGS) > MANY
     colors = atom_colors(numbers)
@@ -292,10 +286,10 @@ def _edges(axes: Any, structure: Structures, around: Neighborhood, places: Array
 
 HISTOGRAM_WIDTH, HISTOGRAM_PANEL = 5.4, 1.9
 BINS = 40
-"""Bars of a histogram at most."""
+"""Maximum number of bars of a histogram."""
 
 FREE = 3
-"""Numbers shown on both sides of those that occur."""
+"""Margin of a histogram in numbers of neighbors."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -303,11 +297,11 @@ class NeighborCounts:
     """Numbers of neighbors in one edge set.
 
     Attributes:
-        edge_set: its name.
-        cutoff: in Å.
-        cap: the greatest number of neighbors; None for no limit.
-        counts: neighbors of each atom, after symmetrization.
-        within_cutoff: of each atom, those that the cap chooses from.
+        edge_set: name of the edge set.
+        cutoff: cutoff in Å.
+        cap: maximum number of neighbors; None: no limit.
+        counts: number of neighbors of each atom after symmetrization.
+        within_cutoff: number of atoms within the cutoff of each atom.
     """
 
     edge_set: str
@@ -318,11 +312,11 @@ class NeighborCounts:
 
     @property
     def capped(self) -> float:
-        """The share of atoms with more neighbors within the cutoff than the cap admits."""
+        """The fraction of atoms with more than `max_neighbors` atoms within the cutoff."""
         return 0.0 if self.cap is None or not len(self.counts) else float((self.within_cutoff > self.cap).mean())
 
     def row(self) -> tuple[str, ...]:
-        """A row of a table: the set, cutoff, cap, mean, range, mean within the cutoff, share of capped atoms."""
+        """Return a row of the table with the columns `COLUMNS`."""
         cap = "none" if self.cap is None else str(self.cap)
         low, high = int(self.counts.min()), int(self.counts.max())
         return (
@@ -336,19 +330,19 @@ class NeighborCounts:
         )
 
 
-COLUMNS = ("edge set", "cutoff", "cap", "mean", "range", "within cutoff", "capped")
-"""Of the table of neighbors."""
+COLUMNS = ("edge set", "cutoff", "max_neighbors", "mean", "range", "within cutoff", "limited")
+"""Columns of the table of neighbors."""
 
 
 def neighbor_counts(spec: Spec, structures: Structures | Atoms | Sequence[Atoms]) -> list[NeighborCounts]:
     """Count the neighbors of every atom in each edge set in use.
 
     Raises:
-        StructureError: a structure cannot be computed, or there are no atoms.
+        StructureError: a structure cannot be computed, or the structures have no atoms.
     """
     batch = as_structures(structures)
     if batch.atom_count == 0:
-        raise StructureError("the structures have no atoms: there are no neighbors to count")
+        raise StructureError("the structures have no atoms whose neighbors could be counted")
     found = edge_sets_of(spec, batch)
     return [
         NeighborCounts(
@@ -363,10 +357,10 @@ def neighbor_counts(spec: Spec, structures: Structures | Atoms | Sequence[Atoms]
 
 
 def draw_neighbors(spec: Spec, structures: Structures | Atoms | Sequence[Atoms]) -> FigurePicture:
-    """Draw how many atoms have how many neighbors, for each edge set in use, with its cap.
+    """Draw a histogram of the numbers of neighbors, with `max_neighbors`, for each edge set in use.
 
     Raises:
-        StructureError: a structure cannot be computed, or there are no atoms.
+        StructureError: a structure cannot be computed, or the structures have no atoms.
         ImportError: matplotlib is not installed.
     """
     counted = neighbor_counts(spec, structures)
@@ -374,7 +368,7 @@ def draw_neighbors(spec: Spec, structures: Structures | Atoms | Sequence[Atoms])
     line = None
     for axes, counts in zip(figure.subplots(len(counted), 1, squeeze=False)[:, 0], counted, strict=True):
         low, high = int(counts.counts.min()), int(counts.counts.max())
-        if counts.cap is not None and counts.cap <= 2 * high:  # a cap far beyond is named in the title only
+        if counts.cap is not None and counts.cap <= 2 * high:  # a larger limit is in the title only
             low, high = min(low, counts.cap), max(high, counts.cap)
             line = axes.axvline(counts.cap, color="tab:red", linestyle="--", linewidth=1.5)
         axes.set_xlim(max(low - FREE, -1), high + FREE)
@@ -382,13 +376,12 @@ def draw_neighbors(spec: Spec, structures: Structures | Atoms | Sequence[Atoms])
         edges = np.arange(low - 0.5, high + step + 0.5, step)
         axes.hist(counts.counts, bins=edges, color="tab:blue", edgecolor="white", linewidth=0.4)
         _, cutoff, cap, mean, span, _, capped = counts.row()
-        name = counts.edge_set.replace("$", r"\$")
-        axes.set_title(f"{name} ({cutoff}, cap {cap}): mean {mean}, {span}; capped atoms: {capped}", fontsize=9.5)
+        title = f"{counts.edge_set} ({cutoff}, max_neighbors {cap}): mean {mean}, {span}; limited atoms: {capped}"
+        axes.set_title(plain(title), fontsize=9)
         axes.set_ylabel("atoms", fontsize=9)
-        axes.tick_params(labelsize=9)
-        axes.spines[["top", "right"]].set_visible(False)
+        tidy(axes)
         axes.locator_params(axis="both", integer=True, nbins=7)
     axes.set_xlabel("neighbors of an atom", fontsize=9)
     if line is not None:
-        figure.legend([line], ["cap"], loc="outside lower right", frameon=False, fontsize=9)
+        figure.legend([line], ["max_neighbors"], loc="outside lower right", frameon=False, fontsize=9)
     return FigurePicture(figure)

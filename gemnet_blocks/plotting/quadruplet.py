@@ -1,4 +1,4 @@
-"""One quadruplet of atoms with its three angles, each in its true size."""
+"""Drawing of one quadruplet of atoms with its three angles."""
 
 from __future__ import annotations
 
@@ -37,22 +37,18 @@ if TYPE_CHECKING:
 
 
 NEAREST = 6
-"""How many of the nearest neighbors are considered for each edge of a quadruplet."""
+"""Number of nearest neighbors to consider for each edge of a quadruplet."""
 
 CLEAR = 0.3
-"""The least product of the sines of the three angles of a quadruplet that is easy to see."""
+"""Minimum product of the sines of the three angles of a quadruplet that is easy to see."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
     """A quadruplet c→a←b←d.
 
-    Attributes:
-        places: positions of a, b, c and d in Å, as images.
-        atoms: their indices.
-        at_target: φ_cab in degrees, between the directions of c→a and b→a.
-        at_source: φ_abd in degrees, between the directions of d→b and b→a.
-        dihedral: θ_cabd in degrees.
+    `places` are the positions of a, b, c and d in Å; the angles φ_cab (at the target), φ_abd (at the source) and θ_cabd
+    are in degrees.
     """
 
     places: Array
@@ -63,13 +59,13 @@ class Chain:
 
     @property
     def length(self) -> float:
-        """Of its three edges together, in Å."""
+        """The sum of the lengths of its three edges in Å."""
         a, b, c, d = self.places
         return float(sum(np.linalg.norm(end - start) for start, end in ((c, a), (b, a), (d, b))))
 
 
 def find_chain(spec: Spec, structure: Structures, outer: EdgeSet, middle: EdgeSet, target: int) -> Chain | None:
-    """The shortest quadruplet around an atom whose angles can be told apart, or else the clearest one."""
+    """Return the shortest quadruplet around an atom with clearly visible angles, or else the clearest one."""
     chains = [
         chain
         for b in _into(middle, target)
@@ -83,7 +79,7 @@ def find_chain(spec: Spec, structure: Structures, outer: EdgeSet, middle: EdgeSe
 
 
 def _into(edges: EdgeSet, atom: int) -> list[int]:
-    """The edges into an atom, the shortest first."""
+    """Return the shortest edges into an atom."""
     first, last = int(edges.first[atom]), int(edges.first[atom + 1])
     return list(range(first, min(last, first + NEAREST)))
 
@@ -96,7 +92,7 @@ def _clarity(chain: Chain) -> float:
 def _chain(
     spec: Spec, structure: Structures, outer: EdgeSet, middle: EdgeSet, edges: tuple[int, int, int]
 ) -> Chain | None:
-    """The quadruplet of the edges c→a, b→a and d→b; None where two of its atoms are one."""
+    """Return the quadruplet of the edges c→a, b→a and d→b; None if two of its atoms coincide."""
     c, b, d = edges
     u_ca, u_ba, u_db = outer.direction[c], middle.direction[b], outer.direction[d]
     a_place = structure.positions[int(middle.target[b])].detach().double()
@@ -119,7 +115,7 @@ def _chain(
 
 
 Side = Literal["outside", "inside"]
-"""Of a triangle of atoms, where the lengths of its edges stand; angles are on the other one."""
+"""Side of a triangle of atoms on which the lengths of its edges are written, opposite to the angle."""
 
 WIDTH, HEIGHT = 5.4, 6.2
 
@@ -131,25 +127,26 @@ def draw_quadruplet(
     atom: int | None = None,
     edge_set: str | None = None,
 ) -> FigurePicture:
-    """Draw a quadruplet c→a←b←d in its structure, and each of its angles in the plane in which it lies.
+    """Draw a quadruplet c→a←b←d in its structure, and each of its angles in true size.
 
-    It is the shortest one around the atom that is far from being flat.
+    The quadruplet is the shortest one around the atom whose angles are clearly visible.
 
     Args:
         spec: the architecture.
         structures: one structure.
-        atom: the atom a; None: the first of those with the greatest tag that have quadruplets.
-        edge_set: the edge set of the middle edge b→a; None: that of the first interaction of quadruplets, else `main`.
+        atom: index of atom a; None: the first atom with the largest tag among those with quadruplets.
+        edge_set: edge set of the middle edge b→a; None: that of the first quadruplet interaction, else `main`.
 
     Raises:
-        SpecError: there is no such edge set.
-        StructureError: the structure cannot be computed, or has no quadruplet there.
+        SpecError: the edge set is unknown or not used.
+        StructureError: the structure cannot be computed, or does not have a quadruplet around the atom.
         ImportError: matplotlib is not installed.
     """
     structure = one_structure(structures)
     name = edge_set or _middle(spec)
     if name not in spec.graphs_in_use():
-        raise SpecError(f"no interaction reads an edge set {name!r}; known: {', '.join(sorted(spec.graphs_in_use()))}")
+        used = ", ".join(sorted(spec.graphs_in_use()))
+        raise SpecError(f"edge_set: expected an edge set that an interaction reads ({used}), got {name!r}")
     found = edge_sets_of(spec, structure)
     outer, middle = found.graphs.main.edges, found.graphs.edge_sets[name]
     order = torch.argsort(structure.tags, descending=True, stable=True).tolist()
@@ -159,15 +156,16 @@ def draw_quadruplet(
         if chain is not None:
             return _draw(found.structures, chain)
     if atom is not None:
-        raise StructureError(f"atom {atom} has no quadruplet through an edge of {name!r}: choose another atom")
+        raise StructureError(
+            f"atom {atom} does not have a quadruplet with a middle edge of {name!r}: choose another atom"
+        )
     raise StructureError(
-        f"the structure has no quadruplet through an edge of {name!r}: that takes four atoms, each within the cutoff "
-        "of the next; choose another structure, a longer cutoff, or another edge set"
+        f"the structure does not have a quadruplet with a middle edge of {name!r}, which needs a chain of four atoms "
+        "within the cutoffs: choose another structure, a longer cutoff, or another edge set"
     )
 
 
 def _middle(spec: Spec) -> str:
-    """The edge set of the middle edges of quadruplets."""
     for options in spec.interactions.values():
         if getattr(options, "type", None) == "quadruplet":
             return str(getattr(options, "graph", MAIN))
@@ -179,9 +177,8 @@ def _draw(structure: Structures, chain: Chain) -> FigurePicture:
     (context, at_target), (at_source, along) = figure.subplots(2, 2)
     a, b, c, d = chain.places
     names = {label: symbols(structure)[atom] for label, atom in zip("abcd", chain.atoms, strict=True)}
-    figure.suptitle(
-        "quadruplet c→a←b←d: " + ", ".join(f"{label} = {name}" for label, name in names.items()), fontsize=11
-    )
+    elements = ", ".join(f"{label} = {name}" for label, name in names.items())
+    figure.suptitle(f"quadruplet c→a←b←d: {elements}", fontsize=11)
     _context(context, structure, chain)
     colors = dict(zip("abcd", atom_colors(structure.numbers[list(chain.atoms)].numpy()), strict=True))
     plane = _axes_of_plane(b - a, c - a)
@@ -212,15 +209,15 @@ def _context(axes: Any, structure: Structures, chain: Chain) -> None:
     colors = atom_colors(structure.numbers.numpy())
     axes.scatter(*everything[order, :2].T, s=60, c=colors[order], alpha=0.5, edgecolors="0.5", linewidths=0.5)
     flat = dict(zip("abcd", places[:, :2], strict=True))
-    own = dict(zip("abcd", colors[list(chain.atoms)], strict=True))
-    _atoms(axes, flat, (("c", "a"), ("b", "a"), ("d", "b")), own)
+    disk_colors = dict(zip("abcd", colors[list(chain.atoms)], strict=True))
+    _atoms(axes, flat, (("c", "a"), ("b", "a"), ("d", "b")), disk_colors)
     axes.set_title("in the structure", fontsize=9.5)
     square(axes, places[:, :2], 1.6, least=2.0)
     scale_bar(axes)
 
 
 def _axes_of_plane(along: Array, within: Array) -> Array:
-    """Two unit vectors: along the first vector, and across it towards the second."""
+    """Return two unit vectors: along the first vector, and perpendicular to it towards the second."""
     right = along / np.linalg.norm(along)
     up = within - (within @ right) * right
     if np.linalg.norm(up) < 1e-6:
@@ -229,7 +226,7 @@ def _axes_of_plane(along: Array, within: Array) -> Array:
 
 
 def _across(along: Array, within: Array) -> Array:
-    """Two unit vectors across the first vector, one of them towards the second."""
+    """Return two unit vectors perpendicular to the first vector, the first of them towards the second."""
     first, second = _axes_of_plane(along, within)
     return np.array([second, np.cross(first, second)])
 
@@ -241,7 +238,7 @@ def _atoms(
     colors: dict[str, Any],
     lengths: Side | None = None,
 ) -> None:
-    """Labelled atoms and arrows from source to target, with their lengths in Å on one side."""
+    """Draw labeled atoms and arrows from source to target, with lengths in Å on one side."""
     middle = np.mean(list(places.values()), axis=0)
     for source, target in edges:
         start, end = places[source], places[target]
@@ -267,7 +264,7 @@ def _atoms(
 
 
 def _angle(axes: Any, corner: Array, one: Array, other: Array, letter: str) -> None:
-    """An arc from one direction to the other around a corner, on the shorter way."""
+    """Draw an arc and a letter for the angle between two directions at a corner."""
     from matplotlib.patches import Arc
 
     angles = [np.degrees(np.arctan2(*(place - corner)[::-1])) for place in (one, other)]

@@ -1,4 +1,4 @@
-"""Structures in two dimensions: from where they are seen, and atoms as disks."""
+"""Projections of structures to two dimensions, and panels of atoms."""
 
 from __future__ import annotations
 
@@ -17,53 +17,54 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, Any]
 
 TILT, TURN = np.radians(-78.0), np.radians(11.0)
-"""From where surfaces are seen: nearly from the side, so that layers are apart and atoms do not hide each other."""
+"""View angles of surfaces: nearly from the side, so that layers are apart and atoms do not hide each other."""
 
 ASIDE = np.radians(20.0)
-"""How far molecules are turned, so that a mirror plane does not hide half of their atoms behind the others."""
+"""Tilt of molecules, so that a mirror plane does not hide half of their atoms."""
 
 
 def as_structures(structures: Structures | Atoms | Sequence[Atoms]) -> Structures:
-    """Structures, also where ASE atoms are given.
+    """Convert ASE atoms to `Structures`.
 
     Raises:
-        StructureError: they cannot be computed.
+        StructureError: a structure cannot be computed.
     """
     return structures if isinstance(structures, Structures) else Structures.from_ase(structures)
 
 
 def one_structure(structures: Structures | Atoms | Sequence[Atoms]) -> Structures:
-    """The structure that is drawn, the only one.
+    """Return the single structure to draw.
 
     Raises:
-        StructureError: there are several or none, or it has no atoms.
+        StructureError: there are several structures or none, or the structure has no atoms.
     """
     found = as_structures(structures)
     if len(found) != 1:
-        raise StructureError(f"{len(found)} structures: one is drawn; choose it, such as structures[0] or --index 0")
+        raise StructureError(
+            f"expected one structure to draw, found {len(found)} structures: choose one by structures[0] or --index 0"
+        )
     if found.atom_count == 0:
-        raise StructureError("structure 0 has no atoms: there is nothing to draw")
+        raise StructureError("the structure has no atoms to draw")
     return found
 
 
 def chosen_atom(structure: Structures, atom: int | None) -> int:
-    """The atom in the middle of a picture: the one asked for, or the first of those with the greatest tag.
+    """Return the index of the central atom: the given one, or the first atom with the largest tag.
 
     Raises:
-        StructureError: there is no such atom.
+        StructureError: the structure does not have such an atom.
     """
     if atom is None:
         return int(structure.tags.argmax())
     if not -structure.atom_count <= atom < structure.atom_count:
-        raise StructureError(f"structure 0 has no atom {atom}: it has {structure.atom_count} atoms, counted from 0")
+        raise StructureError(f"atom must be below {structure.atom_count}, the number of atoms; got {atom}")
     return atom % structure.atom_count
 
 
 def view_of(structure: Structures) -> Array:
-    """From positions to the right, up and towards the viewer: the rows of a rotation.
+    """Return the rotation from positions to coordinates (right, up, towards the viewer).
 
-    Periodic structures are seen nearly along their second axis, the third one pointing up; others so that they are as
-    wide as possible.
+    The view of periodic structures is nearly along y with z pointing up; other structures appear as wide as possible.
     """
     if bool(structure.periodic.any()):
         about_z = np.array([[np.cos(TURN), -np.sin(TURN), 0], [np.sin(TURN), np.cos(TURN), 0], [0, 0, 1]])
@@ -74,9 +75,9 @@ def view_of(structure: Structures) -> Array:
 
 
 def widest_view(places: Array) -> Array:
-    """The rotation after which points are spread the most to the right, and the next most upwards."""
+    """Return the rotation to the principal axes: the spread of points is largest in x and second largest in y."""
     _, _, axes = np.linalg.svd(places - places.mean(axis=0))
-    # signs that do not depend on how the decomposition chose them
+    # the decomposition does not define the signs
     axes = axes * np.where(np.abs(axes).max(axis=1) == axes.max(axis=1), 1, -1)[:, None]
     return np.array([axes[0], axes[1], np.cross(axes[0], axes[1])])
 
@@ -87,21 +88,21 @@ def _about_x(angle: float) -> Array:
 
 
 def image_positions(structure: Structures, source: torch.Tensor, shift: torch.Tensor) -> Array:
-    """Positions in Å of images of atoms."""
+    """Compute the positions of images of atoms in Å."""
     cell = structure.cells[0].detach().double()
     found: Array = (structure.positions.detach().double()[source] + shift.double() @ cell).numpy()
     return found
 
 
 def atom_colors(numbers: Sequence[int] | Array) -> Array:
-    """The colours that ASE gives elements."""
+    """Return the colors of elements in ASE."""
     from ase.data.colors import jmol_colors
 
     return np.asarray(jmol_colors)[np.clip(np.asarray(numbers, dtype=int), 0, len(jmol_colors) - 1)]
 
 
 def symbols(structure: Structures) -> list[str]:
-    """The symbol of each atom's element."""
+    """Return the chemical symbol of each atom."""
     from ase.data import chemical_symbols
 
     known = len(chemical_symbols)
@@ -109,14 +110,14 @@ def symbols(structure: Structures) -> list[str]:
 
 
 def bare(axes: Any) -> None:
-    """A panel without axes, in which a length is a length in both directions."""
+    """Hide the axes of a panel and give both directions the same scale."""
     axes.set_aspect("equal")
     axes.set(xticks=[], yticks=[])
     axes.spines[["left", "right", "top", "bottom"]].set_visible(False)
 
 
 def square(axes: Any, places: Array, margin: float = 1.35, least: float = 0.0) -> None:
-    """Limits of equal width and height around points, in Å."""
+    """Set limits of equal width and height around points in Å."""
     low, high = places.min(axis=0), places.max(axis=0)
     half = margin * max(float((high - low).max()) / 2, least, 0.3)
     (x, y) = (low + high) / 2
@@ -124,7 +125,7 @@ def square(axes: Any, places: Array, margin: float = 1.35, least: float = 0.0) -
 
 
 def scale_bar(axes: Any) -> None:
-    """A bar with its length in Å in the lower left corner of a panel whose limits are final."""
+    """Draw a scale bar in Å in the lower left corner of a panel with final limits."""
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
     length = next((size for size in (5, 2, 1) if size <= 0.25 * (right - left)), 0.5)
     y = bottom + 0.01 * (top - bottom)

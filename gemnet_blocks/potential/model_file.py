@@ -1,4 +1,4 @@
-"""One file for a potential: weights, spec, references, units and training record, read without running code."""
+"""Model files: weights, spec, atomic reference energies, units and training record in one safetensors file."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from gemnet_blocks.util.version import LIBRARY_VERSION
 from gemnet_blocks.util.weights import ordinary_tensors
 
 VERSION = 1
-"""The version of the format that is written; older ones are read, newer ones refused."""
+"""The format version that is written; older versions are read, newer ones are refused."""
 
 _FIELDS = ("spec", "references", "units", "record")
 
 
 def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
-    """Write a potential to one safetensors file, whole or not at all.
+    """Write a potential to one safetensors file; an existing file is replaced only if writing succeeds.
 
-    The weights keep their type; the file's metadata are texts: format and version, the spec with nothing left to
-    resolve, references with meaning and units, the training record, hashes of the structures that it was trained and
-    validated on where they are known, and a checksum of everything.
+    The weights keep their floating-point type. The metadata of the file contain the format and its version, the
+    resolved spec, the atomic reference energies with their meaning and units, the training record, hashes of the
+    training and validation structures if they are known, and a checksum of the whole content.
 
     Args:
-        potential: what is written.
-        path: the file; `.safetensors` is a good suffix. One that exists is replaced.
+        potential: the potential to write.
+        path: the file, usually with the suffix `.safetensors`.
 
     Raises:
         StateError: the file cannot be written.
@@ -73,10 +73,10 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
 
 
 def floating_type(dtype: torch.dtype | str | None) -> torch.dtype | None:
-    """A floating-point type that may be given by its name, such as `float64`.
+    """Return a floating-point type that may be given by its name, such as `float64`.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: `dtype` is not a floating-point type.
     """
     named = getattr(torch, dtype.removeprefix("torch."), dtype) if isinstance(dtype, str) else dtype
     if named is None or (isinstance(named, torch.dtype) and named.is_floating_point):
@@ -94,21 +94,22 @@ def load_potential(
     extra: Mapping[str, type] | None = None,
     allow_imports: bool = False,
 ) -> Potential:
-    """Read a potential that `save_potential` wrote. Reading runs no code and needs nothing but the file.
+    """Read a potential from a file that `save_potential` wrote, without executing code from the file.
 
     Args:
-        path: the file, or the folder of a training run, whose best.safetensors is read, else last.safetensors.
-        execution: how the model is computed.
-        dtype: the floating-point type of the weights, or its name; None: that of the file.
-        device: where to; None: the CPU.
-        extra: your own parts by the name that the spec's `type` gives them.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for files that you trust.
-            Modules in the folder of the file and in the current one are found, too.
+        path: the file, or the folder of a training run; from a folder, best.safetensors or else last.safetensors is
+            read.
+        execution: execution options of the model.
+        dtype: floating-point type of the weights, or its name; None: the type in the file.
+        device: device of the weights; None: the CPU.
+        extra: custom components, by the name that the spec's `type` gives them.
+        allow_imports: import custom components such as `my_lab.blocks:GatedTriplet`, which runs their code; only for
+            files that you trust. Modules are also searched for in the folder of the file and in the current folder.
 
     Raises:
-        StateError: the file is not a model file, is damaged, of a newer version, or its weights do not fit its spec; or
-            there is no such device.
-        SpecError: the spec has parts that are not known, or that would have to be imported, or memory does not suffice.
+        StateError: the file is not a model file, is damaged, was written by a newer version, its weights do not fit its
+            spec, or the device is not available.
+        SpecError: the spec has unknown components or ones that must be imported, or the model does not fit in memory.
     """
     dtype = floating_type(dtype)
     path = model_path(path)
@@ -123,15 +124,15 @@ def load_potential(
     units = tuple(content.documents["units"].get(name) for name in ("energy", "length"))
     if units != (references.energy_unit, references.length_unit):
         raise StateError(
-            f"{path}: its units are {units[0]} and {units[1]}, and this release computes in {references.energy_unit} "
-            f"and {references.length_unit}: correct the file"
+            f"{path}: expected the units {references.energy_unit} and {references.length_unit}, found {units[0]} and "
+            f"{units[1]}: convert the file"
         )
-    try:  # shapes first, as a spec may ask for more memory than there is
+    try:  # shapes first: a spec may need more memory than is available
         shapes = build_shapes(spec, extra=extra, allow_imports=allow_imports)
     except SpecError as error:
         raise SpecError(f"{path}: {error}") from error
     except (RuntimeError, MemoryError) as error:
-        raise StateError(f"{path}: the model of its spec cannot be made: {str(error).splitlines()[0]}") from error
+        raise StateError(f"{path}: cannot build the model of its spec: {str(error).splitlines()[0]}") from error
     _check_fit(shapes, content.weights, path)
     with without_initial_values(), torch.device("cpu"):
         model = build(spec, extra=extra, allow_imports=allow_imports, execution=execution, seed=0)
@@ -139,8 +140,8 @@ def load_potential(
     potential = Potential(model, spec, references, content.documents["record"], content.frames)
     try:
         return potential.to(device=device, dtype=dtype).eval()
-    except (RuntimeError, AssertionError) as error:  # what torch raises differs from device to device
-        raise StateError(f"the device {device} cannot be used: {str(error).splitlines()[0]}") from error
+    except (RuntimeError, AssertionError) as error:  # torch raises different errors for different devices
+        raise StateError(f"the device {device} is not available: {str(error).splitlines()[0]}") from error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -148,9 +149,9 @@ class ModelFile:
     """The content of a model file, from which `load_potential` builds the model.
 
     Attributes:
-        documents: the spec, atomic reference energies, units and training record, as dictionaries by these names.
-        weights: by name.
-        frames: hashes of the structures that the model was trained and validated on; None if they are not recorded.
+        documents: dictionaries under the keys "spec", "references", "units" and "record".
+        weights: weights by name.
+        frames: hashes of the training and validation structures; None if they are not recorded.
     """
 
     documents: dict[str, dict[str, Any]]
@@ -159,7 +160,7 @@ class ModelFile:
 
 
 def model_path(path: str | os.PathLike[str]) -> Path:
-    """Name the model file that a path means: itself, or the best model, else the last one, in the folder of a run."""
+    """Return the path of a model file; for the folder of a run, that of the best or else the last model."""
     return next(iter(models_of_run(Path(path))), Path(path))
 
 
@@ -167,10 +168,10 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     """Read a model file and check that it is complete, without building the model.
 
     Args:
-        path: the file; see `model_path`.
+        path: the file, or the folder of a training run.
 
     Raises:
-        StateError: the file is missing, is not a model file, is damaged, or of a newer version.
+        StateError: the file is missing, is not a model file, is damaged, or was written by a newer version.
     """
     from safetensors import safe_open
 
@@ -183,33 +184,32 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
         with safe_open(path, framework="pt", device="cpu") as file:
             texts = dict(file.metadata() or {})
             _check_format(texts, path)
-            # copies: a file that changes later must not change the weights
+            # copy: weights must not change if the memory-mapped file does
             weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
     except StateError:
         raise
     except Exception as error:  # safetensors and torch raise anything
         found = mistaken(path, "a model file") or f"is not one, or is damaged: {error}"
-        raise StateError(f"{path}: cannot be read as a model file: it {found}") from error
+        raise StateError(f"{path}: expected a model file, but this {found}") from error
     if texts.pop("checksum", None) != checksum(weights, texts):
-        raise StateError(f"{path}: is damaged: its content is not what was written. Copy it again or save it anew")
+        raise StateError(f"{path}: is damaged, since its checksum does not match: copy or save the file again")
     try:
         frames = TrainedFrames.from_text(texts["frames"]) if "frames" in texts else None
     except (ValueError, RecursionError) as error:
-        raise StateError(f"{path}: its record of training structures cannot be read: {error}") from error
+        raise StateError(f"{path}: cannot read its record of training structures: {error}") from error
     return ModelFile({name: _document(texts, name, path) for name in _FIELDS}, weights, frames)
 
 
 def _check_format(texts: Mapping[str, str], path: Path) -> None:
     if texts.get("format") != MODEL_FORMAT:
         raise StateError(
-            f"{path}: is a safetensors file, but no model file: make one with save_potential, or with "
-            "`gemnet-blocks convert` from a published checkpoint"
+            f"{path}: is a safetensors file, but not a model file: write one with save_potential, or convert a "
+            "published checkpoint with `gemnet-blocks convert`"
         )
     version = texts.get("format_version", "")
     if not version.isdecimal() or not 1 <= int(version[:9]) <= VERSION:
         raise StateError(
-            f"{path}: is of format version {version[:20]!r}, and this release reads up to {VERSION}: "
-            "upgrade gemnet_blocks"
+            f"{path}: expected a format version up to {VERSION}, found {version[:20]!r}: upgrade gemnet_blocks"
         )
 
 
@@ -217,42 +217,42 @@ def _document(texts: Mapping[str, str], name: str, path: Path) -> dict[str, Any]
     try:
         value = json.loads(texts[name])
     except (KeyError, ValueError, RecursionError) as error:
-        raise StateError(f"{path}: its {name} cannot be read: {type(error).__name__}: {error}") from error
+        raise StateError(f"{path}: cannot read its {name}: {type(error).__name__}: {error}") from error
     if not isinstance(value, dict):
-        raise StateError(f"{path}: its {name} is no mapping")
+        raise StateError(f"{path}: its {name} is not a mapping")
     return value
 
 
 def _check_fit(model: nn.Module, weights: Mapping[str, Tensor], path: str | os.PathLike[str]) -> None:
-    """Check that a model has a place for all weights, and a weight for all places, of the same shape."""
     if problems := misfits(_named(model), weights, model.state_dict()):
         raise StateError(f"{path}: the weights do not fit the spec: {problems}")
     broken = [name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())]
     if broken:
-        raise StateError(f"{path}: weights are NaN or infinite ({', '.join(sorted(broken)[:5])}): train it anew")
+        raise StateError(
+            f"{path}: weights are NaN or infinite ({', '.join(sorted(broken)[:5])}): train the model again"
+        )
 
 
 def misfits(places: Mapping[str, Tensor], weights: Mapping[str, Tensor], needed: Collection[str]) -> str:
-    """The weights that do not fit a model, up to ten of them; empty if all fit.
+    """Describe up to ten weights that do not fit a model; the text is empty if all fit.
 
     Args:
-        places: the tensors of the model by name.
-        weights: what is to take their values.
-        needed: the names of tensors that the weights must have.
+        places: tensors of the model by name.
+        weights: weights to be loaded by name.
+        needed: names that the weights must contain.
     """
     problems = [f"{name} is missing" for name in needed if name not in weights]
-    problems += [f"{name} has no place in the model" for name in weights if name not in places]
+    problems += [f"{name} is not part of the model" for name in weights if name not in places]
     for name in places.keys() & weights.keys():
         ours, stored = places[name], weights[name]
         if ours.shape != stored.shape or ours.is_floating_point() != stored.is_floating_point():
             problems.append(
-                f"{name} is {stored.dtype} {tuple(stored.shape)} where {ours.dtype} {tuple(ours.shape)} is needed"
+                f"{name}: expected {ours.dtype} {tuple(ours.shape)}, found {stored.dtype} {tuple(stored.shape)}"
             )
     return first_few(sorted(problems), 10)
 
 
 def _fill(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
-    """Put weights that fit into a model, in the types that they have."""
     places = _named(model)
     with torch.no_grad():
         for name in places.keys() & weights.keys():
@@ -260,9 +260,9 @@ def _fill(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def _named(module: nn.Module) -> dict[str, Tensor]:
-    """Weights and constants by name, constants that a state dictionary leaves out among them.
+    """Return all parameters and buffers, including the buffers that a state dictionary leaves out.
 
-    These follow from the spec, but rounding to a type and back loses digits that a prediction shows.
+    The latter follow from the spec, but not to the last digit if the model was converted between types.
     """
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 

@@ -1,4 +1,4 @@
-"""A model together with what its numbers mean: energies in eV, forces in eV/Å, stresses in eV/Å³."""
+"""Potentials: a model with units and atomic reference energies."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ from gemnet_blocks.util.weights import WeightedModule, ordinary_tensors
 
 @final
 class Potential(WeightedModule):
-    """A model whose outputs have a unit, a zero and a meaning.
+    """A model with units and atomic reference energies: energies in eV, forces in eV/Å, stresses in eV/Å³.
 
         E = scale·E_model + offset + Σ_a reference[Z_a],   F = scale·F_model,   stress = scale·stress_model
 
-    Energies are in float64 whatever the type of the weights, as a total energy of 10⁴ eV is no float32 number to the
-    meV; forces and stresses are of the weights' type.
+    Energies are always in float64, since float32 cannot resolve 1 meV of a total energy of 10⁴ eV; forces and stresses
+    have the type of the weights.
 
     Args:
-        model: the model.
-        spec: what the model was built from.
-        references: energies of elements, scale and meaning.
-        record: how the model came about; anything that JSON can hold.
-        frames: the structures that it was trained and validated on; None where they are unknown.
+        model: the model, whose outputs are normalized.
+        spec: the spec from which the model was built.
+        references: atomic reference energies, scale, offset and meaning of the energy.
+        record: training record, in values that JSON can represent.
+        frames: hashes of the training and validation structures; None if they are unknown.
 
     Raises:
-        TypeError: the record is nothing that JSON can hold.
+        TypeError: JSON cannot represent the record.
     """
 
     reference_energies: Tensor
@@ -65,12 +65,12 @@ class Potential(WeightedModule):
             energies[number] = energy
         with ordinary_tensors():
             stored = torch.tensor(energies, dtype=torch.float64, device=self.device)
-        # stored with the meaning and the unit, not with the weights
+        # the file stores it with `references`
         self.register_buffer("reference_energies", stored, persistent=False)
 
     @property
     def meaning(self) -> StoredMeaning:
-        """What the energies are relative to."""
+        """The meaning of the energy, such as `total` or `adsorption`."""
         return self.references.meaning
 
     @property
@@ -80,12 +80,12 @@ class Potential(WeightedModule):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return self.model.trunk.edge_embedding.dense.linear.weight.device
 
     @property
     def has_stress(self) -> bool:
-        """Whether the model has stresses: those with gradient forces have."""
+        """True if the model can compute stresses, which needs gradient forces and periodic graphs."""
         return isinstance(self.model.forces, GradientForces) and self.model.trunk.graphs.periodic
 
     def forward(
@@ -95,19 +95,20 @@ class Potential(WeightedModule):
         given: Pairs | None = None,
         memory_budget: float | None = None,
     ) -> Prediction:
-        """Predict energies in eV, forces in eV/Å and, where asked for, stresses in eV/Å³.
+        """Predict energies in eV, forces in eV/Å and, if requested, stresses in eV/Å³.
 
         Args:
-            structures: on the device of the weights; positions and cells may be of a wider type than these.
-            stress: whether stresses are computed too.
-            given: all pairs within `cutoff`, or more, as `neighbors` finds them; they stand for a search.
-            memory_budget: in bytes; see `GemNet`.
+            structures: structures on the device of the weights; positions and cells may have a wider type.
+            stress: compute stresses too.
+            given: all pairs within `cutoff`, as `neighbors` returns them, to avoid a neighbor search; pairs beyond the
+                cutoff are ignored.
+            memory_budget: memory budget in bytes; see `GemNet`.
 
         Raises:
-            StructureError: a structure cannot be computed, has an element without reference energy, or no volume to
-                divide a stress by.
-            ValueError: stresses of a model without gradient forces.
-            NotImplementedError: torch.func transforms the model, or it is traced.
+            StructureError: a structure cannot be computed, contains an element without a reference energy, or has no
+                volume although stresses are requested.
+            ValueError: stresses are requested from a model without gradient forces.
+            NotImplementedError: torch.func transforms or traces the model.
         """
         check_graphs_can_be_built(structures.positions, structures.cells)
         references = self._of_atoms(structures)
@@ -127,11 +128,11 @@ class Potential(WeightedModule):
 
     @property
     def cutoff(self) -> float:
-        """How far neighbors are searched for, in Å."""
+        """The largest cutoff of the model in Å, which is the radius of the neighbor search."""
         return self.model.trunk.graphs.reach
 
     def neighbors(self, structures: Structures) -> Pairs:
-        """All pairs within `cutoff`; may be found once and given whenever these structures are computed.
+        """Find all pairs within `cutoff`, which can be passed to `forward` each time these structures are computed.
 
         Raises:
             StructureError: a structure cannot be computed.
@@ -140,15 +141,14 @@ class Potential(WeightedModule):
         return graphs.search(graphs.as_periodic(structures), self.cutoff)
 
     def reference_energy(self, structures: Structures) -> Float[Tensor, " structures"]:
-        """offset + Σ_a reference[Z_a] of each structure, in eV: what energies are relative to inside the model.
+        """Compute offset + Σ_a reference[Z_a] of each structure in eV.
 
         Raises:
-            StructureError: an element has no reference energy.
+            StructureError: an element does not have a reference energy.
         """
         return self._summed(self._of_atoms(structures), structures)
 
     def _of_atoms(self, structures: Structures) -> Tensor:
-        """The reference energy of each atom."""
         numbers = structures.numbers
         known = (numbers >= 0) & (numbers < len(self.reference_energies))
         energies = self.reference_energies.index_select(0, numbers * known)
@@ -160,12 +160,11 @@ class Potential(WeightedModule):
         return energies
 
     def _summed(self, energies: Tensor, structures: Structures) -> Tensor:
-        """The sum of each structure, and the offset."""
         total = energies.new_zeros(len(structures)).index_add(0, structures.structure, energies)
         return total + self.references.offset
 
     def _shares(self, energies: Tensor, structures: Structures) -> Tensor:
-        """Energies of atoms that add up to those of structures, offset included."""
+        """Distribute the offset over the atoms, so that atomic energies add up to the energy of the structure."""
         if not self.references.offset:
             return energies
         counts = structures.atom_counts.index_select(0, structures.structure).double()
@@ -177,13 +176,13 @@ class Potential(WeightedModule):
         name = chemical_symbols[number] if number < len(chemical_symbols) else f"element {number}"
         known = ", ".join(chemical_symbols[one] for one in self.references.per_element) or "none"
         raise StructureError(
-            f"contains {name}, for which the potential has no reference energy: it knows {known}. Remove the "
-            "structure, or train with data that has this element",
+            f"contains {name}, for which the potential does not have a reference energy (known elements: {known}): "
+            "remove the structure, or train with data that contain this element",
             structure,
         )
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Potential:
-        """Move or convert everything, but keep reference energies in float64."""
+        """Move or convert the model, but keep the reference energies in float64."""
         energies = self.reference_energies
         super()._apply(fn, recurse)
         self.reference_energies = energies.to(self.reference_energies.device)

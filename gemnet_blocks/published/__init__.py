@@ -1,1 +1,1 @@
-"""GemNet-OC and GemNet-T under their published names, arguments and state keys."""
+"""GemNet-OC and GemNet-T with the interfaces of the published implementations."""

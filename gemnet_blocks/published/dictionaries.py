@@ -1,7 +1,7 @@
-"""Graphs, index sets and bases as the dictionaries of tensors that published GemNet-OC models hand around.
+"""Conversion of graphs, index sets and bases to and from the dictionaries of tensors of published GemNet-OC models.
 
-Edges run from `edge_index[0]` to `edge_index[1]` along `vector`; `cell_offset` is what is added to the difference of
-positions, in lattice vectors: the opposite of our `shift`. Of every list, the order is free.
+Edges run from `edge_index[0]` (source) to `edge_index[1]` (target) along `vector`. `cell_offset`, in lattice vectors,
+is added to the difference of positions and therefore is the opposite of `Pairs.shift`.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ Dictionary = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GraphData:
-    """The edges of a batch, as `generate_graph` of published models returns them.
+    """Edges of a batch, as `generate_graph` of published models returns them.
 
     Attributes:
-        edge_index: source and target of each edge.
-        edge_distance: in Å.
-        edge_distance_vec: from the target to the source image, in Å.
-        cell_offsets: which image of the source, in lattice vectors.
-        offset_distances: where that image is relative to the source atom, in Å.
-        neighbors: the number of edges of each structure.
-        batch_full: the structure of each atom.
-        atomic_numbers_full: of each atom.
-        node_offset: of the atoms in a graph that is divided among processes; always 0.
+        edge_index: source and target atom of each edge.
+        edge_distance: length of each edge in Å.
+        edge_distance_vec: vector from the target to the image of the source in Å.
+        cell_offsets: translation of the source to its image, in lattice vectors.
+        offset_distances: the same translation in Å.
+        neighbors: number of edges of each structure.
+        batch_full: structure of each atom.
+        atomic_numbers_full: atomic number of each atom.
+        node_offset: first atom of a graph that is divided among processes; always 0.
     """
 
     edge_index: Int[Tensor, "2 edges"]
@@ -58,13 +58,13 @@ class GraphData:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SparseEntries:
-    """Entries of a sparse matrix, with the reading methods of torch-sparse's `SparseTensor`.
+    """Entries of a sparse matrix, with the accessors of torch-sparse's `SparseTensor`.
 
     Attributes:
-        rows: the row of each entry, ascending.
-        columns: its column; several entries may have the same row and column.
-        values: the entries.
-        shape: rows and columns of the matrix.
+        rows: row of each entry, in ascending order.
+        columns: column of each entry; several entries may have the same row and column.
+        values: value of each entry.
+        shape: number of rows and columns of the matrix.
     """
 
     rows: Int[Tensor, " entries"]
@@ -74,28 +74,23 @@ class SparseEntries:
 
     @property
     def storage(self) -> SparseEntries:
-        """The entries themselves."""
         return self
 
     def row(self) -> Int[Tensor, " entries"]:
-        """The row of each entry."""
         return self.rows
 
     def col(self) -> Int[Tensor, " entries"]:
-        """The column of each entry."""
         return self.columns
 
     def value(self) -> Int[Tensor, " entries"]:
-        """The entries."""
         return self.values
 
     def sparse_sizes(self) -> tuple[int, int]:
-        """Rows and columns of the matrix."""
         return self.shape
 
 
 def graph_data(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> GraphData:
-    """The edges along pairs, whose distances are differentiable functions of positions and cells."""
+    """Compute the edges along pairs; distances are differentiable with respect to positions and cells."""
     edges = edge_index(pairs, structures)
     vector = vectors(edges, structures, torch.promote_types(structures.positions.dtype, dtype))
     return GraphData(
@@ -111,7 +106,7 @@ def graph_data(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> Grap
 
 
 def graph_dictionary(edges: EdgeSet, structures: Structures) -> Dictionary:
-    """A graph; `target_neighbor_idx` counts the edges into each atom."""
+    """Convert a graph; `target_neighbor_idx` numbers the edges into each atom."""
     return {
         "edge_index": torch.stack([edges.source, edges.target]),
         "distance": edges.distance,
@@ -123,13 +118,13 @@ def graph_dictionary(edges: EdgeSet, structures: Structures) -> Dictionary:
 
 
 def pairs_of(graph: Mapping[str, Tensor]) -> Pairs:
-    """The edges of a graph, in its order."""
+    """Convert the edges of a graph to `Pairs`, in the order of the graph."""
     source, target = graph["edge_index"]
     return Pairs(source, target, -graph["cell_offset"].long(), graph["distance"].detach().double())
 
 
 def chosen_edges(graph: Mapping[str, Tensor], rows: Tensor, structures: Structures) -> Dictionary:
-    """The graph of some edges of a graph."""
+    """Return the graph that consists of the edges `rows` of a graph."""
     edge_index = graph["edge_index"][:, rows]
     return {
         "edge_index": edge_index,
@@ -139,7 +134,7 @@ def chosen_edges(graph: Mapping[str, Tensor], rows: Tensor, structures: Structur
 
 
 def symmetrized(graph: Mapping[str, Tensor], structure: Tensor, rule: Symmetrization) -> tuple[Dictionary, Tensor]:
-    """The graph in which every edge has its opposite, and the index of each edge's opposite."""
+    """Return the graph that contains the opposite of every edge, and the index of the opposite of each edge."""
     found = symmetrize(pairs_of(graph), rule)
     vector = graph["vector"][found.origin]
     dictionary = {
@@ -153,9 +148,10 @@ def symmetrized(graph: Mapping[str, Tensor], structure: Tensor, rule: Symmetriza
 
 
 def index_dictionary(index: IndexSet | None, edge_sets: Mapping[str, EdgeSet]) -> Dictionary:
-    """Triplets or quadruplets; `out_agg` counts those of each outer edge. Empty for None.
+    """Convert triplets or quadruplets (None: empty); `out_agg` numbers those of each receiving edge.
 
-    `adj_edges` of the triplets d→b→a is a sparse matrix of the edges b→a and the atoms d whose entries number them.
+    `adj_edges` of the triplets d→b→a is a sparse matrix with a row per edge b→a and a column per atom d; its values
+    number the triplets.
     """
     if isinstance(index, Triplets):
         return {"in": index.inner, "out": index.outer, "out_agg": _position_in_run(index.outer)}
@@ -182,7 +178,7 @@ def _numbered(triplets: Triplets, edge_sets: Mapping[str, EdgeSet]) -> SparseEnt
 
 
 def quadruplets_of(index: Mapping[str, Any]) -> Quadruplets:
-    """The quadruplets that a dictionary lists."""
+    """Convert the dictionary of quadruplets back to `Quadruplets`."""
     source, target = (_listed(index[key]["out"], index[key]["in"]) for key in ("triplet_in", "triplet_out"))
     target_triplet = index["trip_out_to_quad"]
     by_outer = segments(target.outer[target_triplet], target.by_outer.count)
@@ -197,12 +193,12 @@ def _listed(outer: Tensor, inner: Tensor) -> Triplets:
 def bases_of(
     encoder: GeometryEncoder, graphs: Mapping[str, Dictionary], indices: Mapping[str, Dictionary], num_atoms: int
 ) -> dict[str, Any]:
-    """What each interaction reads of its bases, by its name; `indices` are by the same names.
+    """Evaluate the bases of each interaction, by the name of the interaction; `indices` have the same names.
 
-    {"rad": …, "cir": …, "sph": …} with projected radial functions, and for circular and spherical functions the radial
-    half of their projection and the functions themselves, one column per triplet or quadruplet of an edge, the shorter
-    lists padded with zeros. Interactions from edges to atoms have atoms in place of edges there, and one column per
-    edge; the atom–atom interaction has projected radial functions alone.
+    Each value is {"rad": …, "cir": …, "sph": …}: the projected radial basis, then for circular and spherical bases a
+    pair of the projected radial part and of the angular functions. The angular functions have one column per triplet
+    or quadruplet of an edge, padded with zeros. For edge–atom interactions, atoms take the place of edges and edges
+    the place of triplets. The atom–atom interaction has the projected radial basis only.
     """
     shared: Mapping[str, Any] = dict(encoder.interactions.items())
     radial, angular = (
@@ -235,10 +231,7 @@ def bases_of(
 
 
 def count_per_structure(target: Tensor, structure: Tensor, count: int | None = None) -> Tensor:
-    """The number of edges of each structure, from their targets and the structure of each atom.
-
-    Without a count of structures, the last one is that of the last atom.
-    """
+    """Count the edges of each structure; without `count`, the last atom belongs to the last structure."""
     if count is None:
         count = int(structure[-1]) + 1 if len(structure) else 0
     return torch.bincount(structure[target], minlength=count)
@@ -267,55 +260,58 @@ def _quadruplet_bases(
 
 
 def _columns(values: Tensor, row: Tensor, column: Tensor, row_count: int) -> Tensor:
-    """(items, features) values as a padded matrix of items for each row: (rows, features, columns)."""
+    """Arrange (items, features) values as (rows, features, columns), padded with zeros."""
     column_count = int(column.max()) + 1 if len(column) else 0
     padded = values.new_zeros(row_count, column_count, values.shape[1])
     return padded.index_put((row, column), values).transpose(1, 2)
 
 
 def _by_target(values: Tensor, graph: Dictionary, num_atoms: int) -> Tensor:
-    """(edges, l, k) values of each atom's edges side by side: (atoms, k, edges into the atom × l)."""
+    """Arrange (edges, l, k) values as (atoms, k, edges into the atom × l), padded with zeros."""
     length, size = values.shape[1:]
     columns = _columns(values.flatten(1), graph["edge_index"][1], graph["target_neighbor_idx"], num_atoms)
     return columns.transpose(1, 2).reshape(num_atoms, columns.shape[2] * length, size).transpose(1, 2)
 
 
 def _position_in_run(ascending: Tensor) -> Tensor:
-    """The position of each item among those of its value."""
+    """Number the items of each run of equal values from 0."""
     return torch.arange(len(ascending), device=ascending.device) - torch.searchsorted(ascending, ascending)
 
 
 STORED_CUTOFF, STORED_MAX_NEIGHBORS = 6.0, 50
-"""The graphs that Open Catalyst's data sets store: published models read no greater ones from a batch."""
+"""Cutoff in Å and number of neighbors of the graphs stored in the Open Catalyst data sets."""
 
 
 def stored_pairs(
     data: Any, structures: Structures, cutoff: float, cap: int, ties: CapRule, periodic: bool
 ) -> Pairs | None:
-    """The edges that a batch brings, within a cutoff and cap; None where it brings none or the graph is greater.
+    """Select the nearest edges within a cutoff from those stored in a batch.
 
     Args:
-        data: a batch; read are `edge_index` and `cell_offsets`.
-        structures: its structures.
-        cutoff: in Å.
-        cap: the greatest number of neighbors; 0: as many as there are.
-        ties: what becomes of neighbors at the same distance.
-        periodic: whether `cell_offsets` count.
+        data: a batch with the attributes `edge_index` and `cell_offsets`.
+        structures: the structures of the batch.
+        cutoff: cutoff in Å.
+        cap: maximum number of neighbors per atom; 0: no limit.
+        ties: how to treat neighbors at the same distance as the last one.
+        periodic: use `cell_offsets`.
+
+    Returns:
+        The edges; None if the batch stores none, or the requested graph is larger than data sets store.
     """
-    found = (
-        None if cutoff > STORED_CUTOFF or cap > STORED_MAX_NEIGHBORS else every_stored_pair(data, structures, periodic)
-    )
+    if cutoff > STORED_CUTOFF or cap > STORED_MAX_NEIGHBORS:
+        return None
+    found = every_stored_pair(data, structures, periodic)
     if found is None:
         return None
     pairs = found.select(found.distance <= cutoff)
     if cap <= 0:
         return pairs
-    assert ties != "smooth"  # published models exclude neighbors
+    assert ties != "smooth"  # published models never use smooth limits
     return pairs.select(within_cap(pairs, structures.atom_count, cap, ties))
 
 
 def every_stored_pair(data: Any, structures: Structures, periodic: bool) -> Pairs | None:
-    """All edges that a batch brings; None where it brings none. The arguments are those of `stored_pairs`."""
+    """Return all edges stored in a batch, or None if it stores none; the arguments are those of `stored_pairs`."""
     edge_index = getattr(data, "edge_index", None)
     if edge_index is None:
         return None

@@ -1,13 +1,12 @@
-"""GemNet-OC under its published names: the same constructor arguments, attributes, methods and results.
+"""GemNet-OC with the constructor arguments, attributes, methods and results of the published implementation.
 
-A thin façade over specs: it turns the arguments into a spec, builds it, and speaks dictionaries and tuples at its
-border. New work is better off with specs.
+A façade: it translates the arguments into a spec, builds the model of the spec, and converts between typed values and
+the dictionaries of the published code. New projects should use specs directly.
 """
 
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -21,7 +20,6 @@ from gemnet_blocks.geometry.edges import measure
 from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
-from gemnet_blocks.graph.neighbor_list import Pairs
 from gemnet_blocks.layers.initialization import with_single_precision_draws
 from gemnet_blocks.model.gemnet import GemNet, Trunk, TrunkOutput, differentiable
 from gemnet_blocks.model.heads import DirectForces, DynamicScale, Energy, GradientForces
@@ -36,10 +34,9 @@ from gemnet_blocks.published.dictionaries import (
     index_dictionary,
     pairs_of,
     quadruplets_of,
-    stored_pairs,
     symmetrized,
 )
-from gemnet_blocks.published.published_class import PublishedClass, geometry_part, nearest
+from gemnet_blocks.published.published_class import PublishedClass, geometry_part, nearest, submodule
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import (
     DEFAULTS,
@@ -61,8 +58,7 @@ INDICES = (
     TripletRequest("atom_edge", "main"),
     QuadrupletRequest("main", "quad"),
 )
-"""Triplets, those of atom–edge and of edge–atom interactions, quadruplets."""
-
+"""The index sets of triplet, atom–edge, edge–atom and quadruplet interactions."""
 
 _STORED = (
     "num_blocks",
@@ -78,11 +74,78 @@ _STORED = (
     "forces_coupled",
     "regress_forces",
 )
-"""Arguments that are attributes, besides cutoffs and numbers of neighbors."""
+"""Constructor arguments that become attributes; `set_cutoffs` and `set_max_neighbors` set the others."""
 
 
-class PublishedModel(PublishedClass):
-    """What the single model and the backbone have in common; the arguments are those of `GemNetOC`."""
+class GemNetOC(PublishedClass):
+    """GemNet-OC with its published arguments (Gasteiger et al., TMLR 2022, arXiv 2204.02782).
+
+    `forward` takes `Structures`, or any batch object with the attributes `pos, atomic_numbers, batch, natoms` and
+    optionally `cell, pbc, tags, fixed`. It returns `{"energy": (S,), "forces": (N, 3)}` in the units of the training
+    data, for S structures with N atoms.
+
+    Args:
+        num_spherical: number of basis functions per angle, L; typically 7.
+        num_radial: number of radial basis functions, N; typically 128.
+        num_blocks: number of interaction blocks; typically 4 to 6.
+        emb_size_atom: width of the atom embeddings; typically 256.
+        emb_size_edge: width of the edge embeddings; typically 512.
+        emb_size_trip_in: width of triplet messages before the aggregation.
+        emb_size_trip_out: width of triplet messages after the aggregation.
+        emb_size_quad_in: width of quadruplet messages before the aggregation.
+        emb_size_quad_out: width of quadruplet messages after the aggregation.
+        emb_size_aint_in: width of messages before the aggregation in the interactions with atoms.
+        emb_size_aint_out: width of messages after the aggregation in the interactions with atoms.
+        emb_size_rbf: width of the projected radial basis.
+        emb_size_cbf: width of the projected circular basis (radial × one angle).
+        emb_size_sbf: width of the projected spherical basis (radial × two angles).
+        num_before_skip: number of residual layers before the skip connection of a block.
+        num_after_skip: number of residual layers after the skip connection of a block.
+        num_concat: number of residual layers after the concatenation of atom and edge embeddings.
+        num_atom: number of residual layers in atom updates and output blocks.
+        num_output_afteratom: number of residual layers in output blocks after the atom embedding is added.
+        num_atom_emb_layers: number of residual layers on the atom embeddings in each block.
+        num_global_out_layers: number of residual layers in the readout of all output blocks.
+        regress_forces: predict forces.
+        direct_forces: predict forces from edge embeddings instead of the gradient of the energy.
+        use_pbc: use the periodic boundary conditions of the structures.
+        use_pbc_single: accepted for compatibility; results do not depend on it.
+        scale_backprop_forces: scale the energy dynamically before differentiation, for half precision.
+        cutoff: cutoff of the main graph in Å.
+        cutoff_qint: cutoff of the middle edges of quadruplets in Å; None: `cutoff`.
+        cutoff_aeaint: cutoff of the atom–edge and edge–atom interactions in Å; None: `cutoff`.
+        cutoff_aint: cutoff of the atom–atom interaction in Å; None: the largest of the other cutoffs.
+        max_neighbors: maximum number of neighbors per atom in the main graph; here and below, 0 means no limit.
+        max_neighbors_qint: maximum number of middle edges of quadruplets per atom.
+        max_neighbors_aeaint: maximum number of neighbors in the atom–edge and edge–atom interactions.
+        max_neighbors_aint: maximum number of neighbors in the atom–atom interaction.
+        enforce_max_neighbors_strictly: keep exactly `max_neighbors` neighbors instead of including all neighbors that
+            are as far as the last one.
+        rbf: radial basis: {"name": "gaussian", "spherical_bessel" or "bernstein", …}; None: gaussian.
+        rbf_spherical: radial part of the circular and spherical bases; None: the same as `rbf`.
+        envelope: cutoff envelope: {"name": "polynomial", "exponent": 5} (default) or {"name": "exponential"}.
+        cbf: circular basis: {"name": "spherical_harmonics"} (default) or {"name": "gaussian"}.
+        sbf: spherical basis: {"name": "spherical_harmonics"} (default), "legendre_outer" or "gaussian_outer".
+        extensive: sum the energy over atoms instead of averaging it.
+        forces_coupled: average the direct forces of opposite edges, which conserves momentum.
+        output_init: initialization of the last layers: "HeOrthogonal", "zeros", "grid" or "loggrid".
+        activation: "silu" (or its other name "swish"); None: linear layers only.
+        quad_interaction: include quadruplet interactions (GemNet-Q).
+        atom_edge_interaction: include atom–edge interactions.
+        edge_atom_interaction: include edge–atom interactions.
+        atom_interaction: include atom–atom interactions.
+        scale_basis: multiply every basis by a fitted scale factor.
+        qint_tags: tags of the atoms around which quadruplets are formed, for example [1, 2]; None: all atoms.
+        num_elements: largest supported atomic number.
+        otf_graph: search for neighbors even if the batch contains `edge_index`, `cell_offsets` and `neighbors`. Graphs
+            with a cutoff above 6 Å or more than 50 neighbors are always searched for.
+        scale_file: fitted scale factors: a .pt or .json file, or a dictionary.
+
+    Raises:
+        ArgumentError: an argument is unknown; the message suggests a similar one.
+        SpecError: an argument has an invalid value.
+        StateError: the scale file does not fit the model.
+    """
 
     atom_edge_interaction: bool
     edge_atom_interaction: bool
@@ -91,7 +154,7 @@ class PublishedModel(PublishedClass):
     enforce_max_neighbors_strictly: bool
     forces_coupled: bool
     force_scaler: DynamicScale
-    """The dynamic scale of gradient forces; disabled unless `scale_backprop_forces` is set."""
+    """Dynamic scaling of gradient forces; disabled unless `scale_backprop_forces` is set."""
 
     radial_basis_aint = geometry_part("bases.radial.atom")
     cbf_basis_tint = geometry_part("bases.angular.main", "interactions.triplet.triplet_sum.circular")
@@ -110,9 +173,14 @@ class PublishedModel(PublishedClass):
     mlp_cbf_qint = geometry_part("interactions.quadruplet.circular_projection")
     mlp_sbf_qint = geometry_part("interactions.quadruplet.spherical_projection")
 
+    out_mlp_E = submodule("model.read_out.atoms.layers")  # noqa: N815
+    out_energy = submodule("model.read_out.atoms.last")
+    out_mlp_F = submodule("model.read_out.edges.layers")  # noqa: N815
+    out_forces = submodule("model.read_out.edges.last")
+
     @property
     def radial_basis_aeaint(self) -> nn.Module:
-        """The radial basis of atom–edge interactions; without these, published models have it but do not use it."""
+        """The radial basis of atom–edge interactions, which published models always have."""
         kind = "radial" if self.atom_edge_interaction else "angular"
         return self.trunk.geometry.get_submodule(f"bases.{kind}.atom_edge")
 
@@ -186,29 +254,26 @@ class PublishedModel(PublishedClass):
         model = build(self.spec)
         scale = model.forces.scale if isinstance(model.forces, GradientForces) else None
         self.force_scaler = scale or DynamicScale(enabled=self._arguments["scale_backprop_forces"])
-        self._own(model)
+        self._set_model(model)
         self.set_cutoffs(cutoff, cutoff_qint, cutoff_aeaint, cutoff_aint)
         self.set_max_neighbors(max_neighbors, max_neighbors_qint, max_neighbors_aeaint, max_neighbors_aint)
         if scale_file is not None:
             load_scales(self, scale_file)
 
-    @abstractmethod
-    def _own(self, model: GemNet) -> None:
-        """Take what belongs to this class of the model that the arguments describe."""
+    def _set_model(self, model: GemNet) -> None:
+        self.model = model
 
     @property
     def num_params(self) -> int:
-        """The number of parameters, scale factors included; published models count a basis that they never use."""
+        """The number of parameters including scale factors; a basis that published models never use counts too."""
         unused = self.edge_atom_interaction and not self.atom_edge_interaction
         counted = [*self.parameters(), *(self.trunk.geometry.bases.radial["main"].parameters() if unused else ())]
         return sum(parameter.numel() for parameter in counted)
 
-    # -- settings -----------------------------------------------------------------------------------------------------
-
     def set_cutoffs(
         self, cutoff: float, cutoff_qint: float | None, cutoff_aeaint: float | None, cutoff_aint: float | None
     ) -> None:
-        """Set the cutoffs of the graphs in Å; None: by the rules of published models. Bases and `spec` keep theirs."""
+        """Set the cutoffs of the graphs in Å; None: the constructor's defaults. Bases and `spec` do not change."""
         given = locals()
         values = cutoffs(self._change_rules(given))
         self.cutoff, self.cutoff_qint = values["main"], values["quad"]
@@ -221,18 +286,18 @@ class PublishedModel(PublishedClass):
         max_neighbors_aeaint: int | None,
         max_neighbors_aint: int | None,
     ) -> None:
-        """Set the greatest numbers of neighbors of the graphs; None: by the rules of published models; 0: no limit."""
+        """Set the maximum numbers of neighbors; None stands for the constructor's defaults, 0 for no limit."""
         given = locals()
         values = neighbor_caps(self._change_rules(given))
         self.max_neighbors, self.max_neighbors_qint = values["main"], values["quad"]
         self.max_neighbors_aeaint, self.max_neighbors_aint = values["atom_edge"], values["atom"]
 
     def _changed_arguments(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """The constructor's arguments with those of another method in their place; what is no argument is left out."""
+        """Return the constructor's arguments, updated by the arguments of another method."""
         return {name: plain(given.get(name, value)) for name, value in self._arguments.items()}
 
     def _change_rules(self, given: Mapping[str, Any]) -> dict[str, Any]:
-        """Take over arguments of graphs; nothing is changed when they are invalid."""
+        """Apply new cutoffs or maximum numbers of neighbors to the graphs, after checking them."""
         arguments = self._changed_arguments(given)
         rules, graphs = from_published(arguments).graphs, self.trunk.graphs
         graphs.rules = {name: rules[name] for name in graphs.rules}
@@ -250,14 +315,14 @@ class PublishedModel(PublishedClass):
         sbf: Dictionary | None,
         scale_basis: bool,
     ) -> None:
-        """Replace the bases by new ones; projections that still fit stay."""
+        """Replace the bases; keep the projections whose shapes still fit."""
         given = locals()
         self._replace_geometry(given, keep_projections=True)
 
     def init_shared_basis_layers(
         self, num_radial: int, num_spherical: int, emb_size_rbf: int, emb_size_cbf: int, emb_size_sbf: int
     ) -> None:
-        """Replace the projections that all blocks share by new ones; bases that still fit stay."""
+        """Replace the basis projections that all blocks share; keep the bases whose shapes still fit."""
         given = locals()
         self._replace_geometry(given, keep_projections=False)
 
@@ -277,29 +342,27 @@ class PublishedModel(PublishedClass):
         geometry.load_state_dict(kept, strict=False)
         self.trunk.geometry, self.trunk.graphs = geometry, trunk.graphs
 
-    # -- graphs -------------------------------------------------------------------------------------------------------
-
     def calculate_quad_angles(
         self, V_st: Tensor, V_qint_st: Tensor, quad_idx: Dictionary
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """cos φ_cab per triplet c→a←b, cos φ_abd per triplet d→b→a and θ_cabd per quadruplet."""
+        """Compute cos φ_cab per triplet c→a←b, cos φ_abd per triplet d→b→a and θ_cabd per quadruplet."""
         angles = quadruplet_angles(V_st, V_qint_st, quadruplets_of(quad_idx), RightAngle())
         dihedral = torch.atan2(angles.dihedral.sine, angles.dihedral.cosine)
         return angles.cos_at_target, angles.cos_at_source, dihedral
 
     def select_symmetric_edges(self, tensor: Tensor, mask: Tensor, reorder_idx: Tensor, opposite_neg: bool) -> Tensor:
-        """The rows that `mask` keeps, then the same for the opposite edges (negated if asked), reordered."""
+        """Select rows by `mask`, append them (negated if `opposite_neg`) for the opposite edges, and reorder."""
         kept = tensor[mask]
         return torch.cat([kept, -kept if opposite_neg else kept])[reorder_idx]
 
     def symmetrize_edges(self, graph: Dictionary, batch_idx: Tensor) -> tuple[Dictionary, Tensor]:
-        """The graph with every edge's opposite, and the index of each edge's opposite."""
+        """Return the graph with the opposite of every edge, and the index of the opposite of each edge."""
         return symmetrized(graph, batch_idx, "lower_index")
 
     def subselect_edges(
         self, data: Any, graph: Dictionary, cutoff: float | None = None, max_neighbors: int | None = None
     ) -> Dictionary:
-        """The edges of a graph within a cutoff, then the nearest ones of each target."""
+        """Select the edges within a cutoff, then the nearest `max_neighbors` of each target atom."""
         structures, pairs = self._structures(data), pairs_of(graph)
         rows = pairs.canonical_order()
         if cutoff is not None:
@@ -308,14 +371,13 @@ class PublishedModel(PublishedClass):
         return chosen_edges(graph, rows, structures)
 
     def generate_graph_dict(self, data: Any, cutoff: float, max_neighbors: int) -> Dictionary:
-        """All edges within a cutoff, the nearest ones of each target, as published models search them.
+        """Build the graph of the nearest `max_neighbors` neighbors within a cutoff.
 
-        The published search keeps arbitrary neighbors instead of the nearest ones where `max_neighbors` binds with
-        `use_pbc=False`, and it loses neighbors of atoms that are a lattice vector or more outside the cell. Neither is
-        copied here.
+        Two faults of the published search are not reproduced: with `use_pbc=False` it keeps arbitrary neighbors
+        instead of the nearest ones, and it misses neighbors of atoms a lattice vector or more outside the cell.
         """
         structures, builder = self._structures(data), self.trunk.graphs
-        pairs = self._given(data, structures, cutoff, max_neighbors)
+        pairs = self._stored_pairs(data, structures, cutoff, max_neighbors)
         if pairs is None:
             pairs = builder.search(builder.as_periodic(structures), cutoff)
             pairs = pairs.select(nearest(pairs, structures, max_neighbors, self._ties, squared=True))
@@ -332,7 +394,7 @@ class PublishedModel(PublishedClass):
         cutoff_orig: float,
         max_neighbors_orig: int,
     ) -> Dictionary:
-        """A graph with a smaller cutoff or fewer neighbors, from one with greater ones."""
+        """Select a graph with a smaller cutoff or fewer neighbors from a larger graph."""
         return self.subselect_edges(
             data,
             graph,
@@ -341,13 +403,18 @@ class PublishedModel(PublishedClass):
         )
 
     def get_graphs_and_indices(self, data: Any) -> tuple[Any, ...]:
-        """Graphs main, atom, atom_edge and quad; opposite edges; indices of triplets, mixed triplets and quadruplets.
+        """Build all graphs and index sets of a batch.
 
-        What published models do not build is an empty dictionary. They build the atom and atom_edge graphs when any of
-        the three interactions with atoms is on.
+        The atom and atom_edge graphs are built if any of the three interactions with atoms is enabled.
+
+        Returns:
+            The graphs main, atom, atom_edge and quad; the index of the opposite of each main edge; the indices of
+            triplets, atom–edge triplets, edge–atom triplets and quadruplets. Absent ones are empty dictionaries.
         """
         structures = self._structures(data)
-        topology = self._every_graph()(structures, self.trunk.dtype, self._given(data, structures))
+        topology = self._every_graph()(
+            structures, self.trunk.dtype, self._stored_pairs(data, structures, *self._widest_graph)
+        )
         graphs = measured_graphs(structures, topology, self.trunk.dtype)
         sets = {name: graph_dictionary(edges, structures) for name, edges in graphs.edge_sets.items()}
         return (
@@ -368,10 +435,12 @@ class PublishedModel(PublishedClass):
         quad_idx: Dictionary,
         num_atoms: int,
     ) -> tuple[Any, ...]:
-        """Raw radial functions, their projections for updates and outputs, and the bases of each interaction.
+        """Evaluate the radial basis, its projections, and the bases of each interaction.
 
-        The order is: raw, atom update, output, quadruplet, triplet, atom–edge, edge–atom, atom–atom; where an
-        interaction is absent, an empty dictionary, or None for the last. See `dictionaries.bases_of` for their form.
+        Returns:
+            The radial basis of the main graph, its projections for atom updates and for output blocks, and the bases
+            of the quadruplet, triplet, atom–edge, edge–atom and atom–atom interactions in the form that
+            `dictionaries.bases_of` describes. Absent interactions have an empty dictionary, or None for atom–atom.
         """
         geometry = self.trunk.geometry
         graphs = {"main": main_graph, "atom": a2a_graph, "atom_edge": a2ee2a_graph, "quad": qint_graph}
@@ -387,7 +456,7 @@ class PublishedModel(PublishedClass):
         return (raw, geometry.update_radial(raw), geometry.output_radial(raw), *edges, found.get("atom_atom"))
 
     def _every_graph(self) -> GraphBuilder:
-        """A builder of every graph that published models build, also of those that no interaction reads."""
+        """Return a builder of every graph that published models build, including those that no interaction reads."""
         builder = self.trunk.graphs
         rules = dict(builder.rules)
         if "atom" in rules:
@@ -404,173 +473,49 @@ class PublishedModel(PublishedClass):
             element_count=builder.element_count,
         )
 
-    def _given(
-        self, data: Any, structures: Structures, cutoff: float | None = None, cap: int | None = None
-    ) -> Pairs | None:
-        """The edges that the batch brings, within a cutoff and cap (of the widest graph); None where they are searched.
-
-        They are searched when `otf_graph` is on, the batch brings none, or the graph is greater than stored ones are.
-        """
-        atoms_on = "atom" in self.trunk.graphs.rules
-        if cutoff is None:
-            cutoff = self.cutoff_aint if atoms_on else self.cutoff
-        if cap is None:
-            cap = self.max_neighbors_aint if atoms_on else self.max_neighbors
-        if self.otf_graph:
-            return None
-        return stored_pairs(data, structures, cutoff, cap, self._ties, self.use_pbc)
-
-
-class GemNetOC(PublishedModel):
-    """GemNet-OC with its published arguments (Gasteiger et al., TMLR 2022, arXiv 2204.02782).
-
-    `forward` takes `Structures` or any batch object with `pos, atomic_numbers, batch, natoms` and, where present,
-    `cell, pbc, tags, fixed`, and returns `{"energy": (S,), "forces": (N, 3)}`.
-
-    Args:
-        num_spherical: functions of each angle, L.
-        num_radial: functions of distances, N.
-        num_blocks: blocks.
-        emb_size_atom: width of atom embeddings.
-        emb_size_edge: width of edge embeddings.
-        emb_size_trip_in: width summed over triplets.
-        emb_size_trip_out: width after that sum.
-        emb_size_quad_in: width summed over quadruplets.
-        emb_size_quad_out: width after that sum.
-        emb_size_aint_in: width summed in interactions with atoms.
-        emb_size_aint_out: width after these sums.
-        emb_size_rbf: width of projected radial functions.
-        emb_size_cbf: width of projected radial × circular functions.
-        emb_size_sbf: width of projected radial × spherical functions.
-        num_before_skip: residual layers before the skip connection of a block.
-        num_after_skip: residual layers behind it.
-        num_concat: residual layers in the concatenation layer.
-        num_atom: residual layers of atom updates and output blocks.
-        num_output_afteratom: residual layers of output blocks behind the sum with the atom embedding.
-        num_atom_emb_layers: residual layers on atoms in each block.
-        num_global_out_layers: residual layers of the network that reads all outputs.
-        regress_forces: whether forces are predicted.
-        direct_forces: forces from edges instead of the energy's gradient.
-        use_pbc: whether structures are periodic.
-        use_pbc_single: accepted; results do not depend on it.
-        scale_backprop_forces: scale the energy dynamically before differentiation.
-        cutoff: of the main edges, in Å.
-        cutoff_qint: of the middle edges of quadruplets; None: `cutoff`.
-        cutoff_aeaint: of atom–edge and edge–atom interactions; None: `cutoff`.
-        cutoff_aint: of the atom–atom interaction; None: the greatest of the others.
-        max_neighbors: of the main edges; here and below, 0 means no limit.
-        max_neighbors_qint: of the middle edges of quadruplets.
-        max_neighbors_aeaint: of atom–edge and edge–atom interactions.
-        max_neighbors_aint: of the atom–atom interaction.
-        enforce_max_neighbors_strictly: exactly so many, instead of including ties.
-        rbf: {"name": "gaussian", "spherical_bessel" or "bernstein", …}; None: gaussian.
-        rbf_spherical: the radial basis next to angular ones; None: as `rbf`.
-        envelope: {"name": "polynomial", "exponent": 5} (also None) or {"name": "exponential"}.
-        cbf: {"name": "spherical_harmonics"} (also None) or {"name": "gaussian"}.
-        sbf: {"name": "spherical_harmonics"} (also None), "legendre_outer" or "gaussian_outer".
-        extensive: the energy is a sum over atoms, not a mean.
-        forces_coupled: direct forces of opposite edges are averaged.
-        output_init: "HeOrthogonal", "zeros", "grid" or "loggrid".
-        activation: "silu" (also "swish") or None.
-        quad_interaction: whether there are quadruplet interactions.
-        atom_edge_interaction: whether there are atom–edge interactions.
-        edge_atom_interaction: whether there are edge–atom interactions.
-        atom_interaction: whether there are atom–atom interactions.
-        scale_basis: a scale factor for every basis.
-        qint_tags: tags of atoms around which quadruplets are formed; None: all.
-        num_elements: the greatest atomic number.
-        otf_graph: build graphs even where the batch brings `edge_index`, `cell_offsets` and `neighbors`. Where cutoffs
-            above 6 Å or more than 50 neighbors are wanted, graphs are built anyway.
-        scale_file: scale factors: .pt, .json or a dictionary.
-
-    Raises:
-        ArgumentError: an unknown argument; suggests the right one.
-        SpecError: an argument has no valid value.
-        StateError: the scale file does not fit.
-    """
-
-    model: GemNet
-
-    def _own(self, model: GemNet) -> None:
-        self.model = model
-
     @property
-    def trunk(self) -> Trunk:  # type: ignore[override]
-        """Everything in front of the read-out."""
-        return self.model.trunk
-
-    @property
-    def out_mlp_E(self) -> nn.Module:
-        """The layers that read all outputs of atoms."""
-        return self.model.read_out.get_submodule("atoms.layers")
-
-    @property
-    def out_energy(self) -> nn.Module:
-        """The last layer of the energy."""
-        return self.model.read_out.get_submodule("atoms.last")
-
-    @property
-    def out_mlp_F(self) -> nn.Module:
-        """The layers that read all outputs of edges; only with direct forces."""
-        return self.model.read_out.get_submodule("edges.layers")
-
-    @property
-    def out_forces(self) -> nn.Module:
-        """The last layer of direct forces; only with these."""
-        return self.model.read_out.get_submodule("edges.last")
-
-    def forward(self, data: Any) -> dict[str, Tensor]:
-        """Energies and forces.
-
-        Raises:
-            StructureError: a structure cannot be computed.
-        """
-        structures = self._structures(data)
-        prediction = self.model(structures, self._given(data, structures))
-        result = {"energy": prediction.energy}
-        if self.regress_forces and prediction.forces is not None:
-            result["forces"] = prediction.forces
-        return result
+    def _widest_graph(self) -> tuple[float, int]:
+        if "atom" in self.trunk.graphs.rules:
+            return self.cutoff_aint, self.max_neighbors_aint
+        return self.cutoff, self.max_neighbors
 
 
 @final
 class GemNetOCBackbone(GemNetOC):
-    """GemNet-OC without heads; takes the arguments of `GemNetOC`.
-
-    `forward` returns the embeddings that the heads read.
+    """GemNet-OC without heads, with the arguments of `GemNetOC`; `forward` returns the embeddings for the heads.
 
     Attributes:
-        out_mlp_E: None, like the other layers that belong to heads; heads of other libraries may set it.
-        out_energy: likewise.
-        out_mlp_F: likewise.
-        out_forces: likewise.
+        out_mlp_E: None; `out_mlp_E`, `out_energy`, `out_mlp_F` and `out_forces` belong to the heads.
+        out_energy: None.
+        out_mlp_F: None.
+        out_forces: None.
     """
 
-    out_mlp_E = out_energy = out_mlp_F = out_forces = None  # type: ignore[assignment]  # noqa: N815
+    out_mlp_E = out_energy = out_mlp_F = out_forces = None  # noqa: N815
 
-    def _own(self, model: GemNet) -> None:
+    def _set_model(self, model: GemNet) -> None:
         self._modules["trunk"] = model.trunk
 
     @property
-    def trunk(self) -> Trunk:  # type: ignore[override]
-        """Everything in front of the read-out."""
+    def trunk(self) -> Trunk:
         trunk = self._modules["trunk"]
         assert isinstance(trunk, Trunk)
         return trunk
 
     def forward(self, data: Any) -> Dictionary:
-        """The embeddings of atoms and edges.
+        """Compute the embeddings of atoms and edges.
 
         Returns:
-            xs_E: features of atoms, (N, emb_size_atom), of every output block; xs_F: of edges, (E, emb_size_edge), or
-            None; edge_vec: directions, (E, 3); edge_idx: the target atom of each edge; num_neighbors: edges of each
-            structure; edge_reverse: the opposite of each edge; positions: what gradient forces are a gradient to.
+            xs_E: atom features of every output block, (N, emb_size_atom); xs_F: edge features, (E, emb_size_edge), or
+            None; edge_vec: unit vectors along the edges, (E, 3); edge_idx: target atom of each edge; num_neighbors:
+            number of edges of each structure; edge_reverse: index of the opposite of each edge; positions: the tensor
+            with respect to which gradient forces differentiate the energy.
 
         Raises:
             StructureError: a structure cannot be computed.
         """
         structures = self._structures(data)
-        topology = self.trunk.topology(structures, self._given(data, structures))
+        topology = self.trunk.topology(structures, self._stored_pairs(data, structures, *self._widest_graph))
         if self.direct_forces or not self.regress_forces:
             return self._embeddings(self.trunk(structures, topology), structures)
         with torch.inference_mode(False), torch.enable_grad():
@@ -592,16 +537,16 @@ class GemNetOCBackbone(GemNetOC):
 
 @final
 class GemNetOCEnergyAndGradForceHead(WeightedModule):
-    """Energies and, for models without direct forces, their gradients as forces.
+    """Energy head, which also computes gradient forces for backbones without direct forces.
 
     Args:
-        backbone: what it reads.
-        num_global_out_layers: residual layers.
-        output_init: initial weights of the last layer.
+        backbone: the backbone whose embeddings the head reads.
+        num_global_out_layers: number of residual layers; typically 2.
+        output_init: initialization of the last layer.
 
     Attributes:
-        extensive: whether the energy is a sum over atoms.
-        force_scaler: the dynamic scale of gradient forces, that of the backbone.
+        extensive: True if the energy is a sum over atoms, False if it is their mean.
+        force_scaler: dynamic scaling of gradient forces, shared with the backbone.
     """
 
     def __init__(
@@ -618,18 +563,11 @@ class GemNetOCEnergyAndGradForceHead(WeightedModule):
         self.forces = GradientForces()
         self.forces.scale = self.force_scaler
 
-    @property
-    def out_mlp_E(self) -> nn.Module:
-        """The layers that read all outputs of atoms."""
-        return self.read_out.get_submodule("atoms.layers")
-
-    @property
-    def out_energy(self) -> nn.Module:
-        """The last layer of the energy."""
-        return self.read_out.get_submodule("atoms.last")
+    out_mlp_E = submodule("read_out.atoms.layers")  # noqa: N815
+    out_energy = submodule("read_out.atoms.last")
 
     def forward(self, data: Any, emb: Dictionary) -> dict[str, Tensor]:
-        """{"energy": (S,)} and, with gradient forces, {"forces": (N, 3)}."""
+        """Return {"energy": (S,)} and, with gradient forces, also "forces": (N, 3)."""
         structures = data if isinstance(data, Structures) else Structures.from_batch(data, False, QUANTITIES)
         create_graph = torch.is_grad_enabled()
         gradient = self.regress_forces and not self.direct_forces
@@ -650,12 +588,12 @@ class GemNetOCEnergyAndGradForceHead(WeightedModule):
 
 @final
 class GemNetOCForceHead(WeightedModule):
-    """Direct forces from edges; nothing for a backbone without direct forces.
+    """Direct-force head; it returns an empty dictionary for a backbone without direct forces.
 
     Args:
-        backbone: what it reads.
-        num_global_out_layers: residual layers.
-        output_init: initial weights of the last layer.
+        backbone: the backbone whose embeddings the head reads.
+        num_global_out_layers: number of residual layers; typically 2.
+        output_init: initialization of the last layer.
     """
 
     def __init__(
@@ -666,8 +604,8 @@ class GemNetOCForceHead(WeightedModule):
         self.forces_coupled = backbone.forces_coupled
         if not self.direct_forces:
             warnings.warn(
-                "GemNetOCForceHead predicts nothing without direct_forces=True: gradient forces come from "
-                "GemNetOCEnergyAndGradForceHead",
+                "GemNetOCForceHead predicts nothing without direct_forces=True: use GemNetOCEnergyAndGradForceHead "
+                "for gradient forces",
                 stacklevel=2,
             )
             return
@@ -675,18 +613,11 @@ class GemNetOCForceHead(WeightedModule):
         self.read_out = nn.ModuleDict({"edges": network})
         self.forces = DirectForces(self.forces_coupled, Sums())
 
-    @property
-    def out_mlp_F(self) -> nn.Module:
-        """The layers that read all outputs of edges; only with direct forces."""
-        return self.read_out.get_submodule("edges.layers")
-
-    @property
-    def out_forces(self) -> nn.Module:
-        """The last layer of direct forces; only with these."""
-        return self.read_out.get_submodule("edges.last")
+    out_mlp_F = submodule("read_out.edges.layers")  # noqa: N815
+    out_forces = submodule("read_out.edges.last")
 
     def forward(self, data: Any, emb: Dictionary) -> dict[str, Tensor]:
-        """{"forces": (N, 3)}."""
+        """Return {"forces": (N, 3)}."""
         if not self.direct_forces:
             return {}
         magnitude = self.read_out["edges"](emb["xs_F"])

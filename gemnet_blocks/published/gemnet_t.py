@@ -1,18 +1,15 @@
-"""GemNet-T and GemNet-dT under their published names: the same constructor arguments and results.
+"""GemNet-T and GemNet-dT with the constructor arguments and results of the published implementation.
 
-A thin façade over specs, as `gemnet_oc`. New work is better off with specs.
+A façade over specs, as `gemnet_oc`. New projects should use specs directly.
 """
 
 from __future__ import annotations
 
 from typing import Any, final
 
-from torch import Tensor
-
 from gemnet_blocks.checkpoints.checkpoint_file import load_scales
-from gemnet_blocks.model.gemnet import Trunk
 from gemnet_blocks.options import plain
-from gemnet_blocks.published.dictionaries import Dictionary, stored_pairs
+from gemnet_blocks.published.dictionaries import Dictionary
 from gemnet_blocks.published.published_class import PublishedClass, geometry_part
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.published import from_published
@@ -28,50 +25,51 @@ _STORED = (
     "use_pbc",
     "activation",
 )
-"""Arguments that are attributes."""
+"""Constructor arguments that become attributes."""
 
 
 @final
 class GemNetT(PublishedClass):
-    """GemNet-T, or with direct forces GemNet-dT, with its published arguments (Gasteiger et al., arXiv 2106.08903).
+    """GemNet-T or, with direct forces, GemNet-dT with its published arguments (Gasteiger et al., arXiv 2106.08903).
 
-    `forward` takes `Structures` or any batch object with `pos, atomic_numbers, batch, natoms` and, where present,
-    `cell, pbc, tags, fixed`, and returns `{"energy": (S,), "forces": (N, 3)}`.
+    `forward` takes `Structures`, or any batch object with the attributes `pos, atomic_numbers, batch, natoms` and
+    optionally `cell, pbc, tags, fixed`. It returns `{"energy": (S,), "forces": (N, 3)}` in the units of the training
+    data, for S structures with N atoms.
 
     Args:
-        num_spherical: functions of each angle, L.
-        num_radial: functions of distances, N.
-        num_blocks: blocks.
-        emb_size_atom: width of atom embeddings.
-        emb_size_edge: width of edge embeddings.
-        emb_size_trip: width summed over triplets.
-        emb_size_rbf: width of projected radial functions.
-        emb_size_cbf: width of projected radial × circular functions.
-        emb_size_bil_trip: width after the sum over triplets.
-        num_before_skip: residual layers before the skip connection of a block.
-        num_after_skip: residual layers behind it.
-        num_concat: residual layers in the concatenation layer.
-        num_atom: residual layers of atom updates and output blocks.
-        regress_forces: whether forces are predicted.
-        direct_forces: forces from edges instead of the energy's gradient.
-        cutoff: of the edges, in Å.
-        max_neighbors: of each atom; 0 means no limit.
-        rbf: {"name": "gaussian", "spherical_bessel" or "bernstein", …}; None: gaussian.
-        envelope: {"name": "polynomial", "exponent": 5} (also None) or {"name": "exponential"}.
-        cbf: {"name": "spherical_harmonics"} (also None) or {"name": "gaussian"}.
-        extensive: the energy is a sum over atoms, not a mean.
-        otf_graph: build graphs even where the batch brings `edge_index`, `cell_offsets` and `neighbors`. With a cutoff
-            above 6 Å or more than 50 neighbors, graphs are built anyway.
-        use_pbc: whether structures are periodic.
-        use_pbc_single: accepted; results do not depend on it.
-        output_init: "HeOrthogonal", "zeros", "grid" or "loggrid".
-        activation: "swish" (also "silu") or None.
-        num_elements: the greatest atomic number.
-        scale_file: scale factors: .json, .pt or a dictionary.
+        num_spherical: number of basis functions per angle, L; typically 7.
+        num_radial: number of radial basis functions, N; typically 128.
+        num_blocks: number of interaction blocks; typically 3 or 4.
+        emb_size_atom: width of the atom embeddings.
+        emb_size_edge: width of the edge embeddings; typically 512.
+        emb_size_trip: width of triplet messages before the aggregation.
+        emb_size_rbf: width of the projected radial basis.
+        emb_size_cbf: width of the projected circular basis (radial × one angle).
+        emb_size_bil_trip: width of triplet messages after the aggregation.
+        num_before_skip: number of residual layers before the skip connection of a block.
+        num_after_skip: number of residual layers after the skip connection of a block.
+        num_concat: number of residual layers after the concatenation of atom and edge embeddings.
+        num_atom: number of residual layers in atom updates and output blocks.
+        regress_forces: predict forces.
+        direct_forces: predict forces from edge embeddings instead of the gradient of the energy (GemNet-dT).
+        cutoff: cutoff of the graph in Å.
+        max_neighbors: maximum number of neighbors per atom; 0 means no limit.
+        rbf: radial basis: {"name": "gaussian", "spherical_bessel" or "bernstein", …}; None: gaussian.
+        envelope: cutoff envelope: {"name": "polynomial", "exponent": 5} (default) or {"name": "exponential"}.
+        cbf: circular basis: {"name": "spherical_harmonics"} (default) or {"name": "gaussian"}.
+        extensive: sum the energy over atoms instead of averaging it.
+        otf_graph: search for neighbors even if the batch contains `edge_index`, `cell_offsets` and `neighbors`. Graphs
+            with a cutoff above 6 Å or more than 50 neighbors are always searched for.
+        use_pbc: use the periodic boundary conditions of the structures.
+        use_pbc_single: accepted for compatibility; results do not depend on it.
+        output_init: initialization of the last layers: "HeOrthogonal", "zeros", "grid" or "loggrid".
+        activation: "swish" (or its other name "silu"); None: linear layers only.
+        num_elements: largest supported atomic number.
+        scale_file: fitted scale factors: a .json or .pt file, or a dictionary.
 
     Raises:
-        SpecError: an argument has no valid value.
-        StateError: the scale file does not fit.
+        SpecError: an argument has an invalid value.
+        StateError: the scale file does not fit the model.
     """
 
     cbf_basis3 = geometry_part("bases.angular.main", "interactions.triplet.triplet_sum.circular")
@@ -119,23 +117,3 @@ class GemNetT(PublishedClass):
         self.model = build(self.spec)
         if scale_file is not None:
             load_scales(self, scale_file)
-
-    @property
-    def trunk(self) -> Trunk:  # type: ignore[override]
-        """Everything in front of the read-out."""
-        return self.model.trunk
-
-    def forward(self, data: Any) -> dict[str, Tensor]:
-        """Energies and forces.
-
-        Raises:
-            StructureError: a structure cannot be computed.
-        """
-        structures, given = self._structures(data), None
-        if not self.otf_graph:
-            given = stored_pairs(data, structures, self.cutoff, self.max_neighbors, self._ties, self.use_pbc)
-        prediction = self.model(structures, given)
-        result = {"energy": prediction.energy}
-        if self.regress_forces and prediction.forces is not None:
-            result["forces"] = prediction.forces
-        return result

@@ -1,4 +1,4 @@
-"""The base of the published classes of GemNet-OC and GemNet-T."""
+"""Base of the classes with the published interfaces of GemNet-OC and GemNet-T."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gemnet_blocks.checkpoints.fairchem_keys import published_names, shared_suff
 from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.graph.max_neighbors import Ties, within_cap
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.model.gemnet import Trunk
-from gemnet_blocks.published.dictionaries import GraphData, every_stored_pair, graph_data
+from gemnet_blocks.model.gemnet import GemNet, Trunk
+from gemnet_blocks.published.dictionaries import GraphData, every_stored_pair, graph_data, stored_pairs
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.weights import WeightedModule
 
 _WITHOUT_DECAY = ("embedding", "frequencies", "bias")
-"""Published models exclude weights from weight decay whose names contain one of these."""
+"""Published models do not apply weight decay to parameters whose names contain one of these."""
 
 
 class RadialAngularBasis(nn.Module):
-    """A radial basis and a circular or spherical one, which published models hold in one layer.
+    """A radial basis combined with a circular or spherical basis, as one layer of published models.
 
     Args:
-        radial_basis: of distances.
-        angular_basis: of the cosine of an angle; spherical bases also of a dihedral angle.
+        radial_basis: basis of distances.
+        angular_basis: basis of the cosine of an angle and, if spherical, of a dihedral angle.
     """
 
     def __init__(self, radial_basis: nn.Module, angular_basis: nn.Module) -> None:
@@ -40,38 +40,39 @@ class RadialAngularBasis(nn.Module):
         """Evaluate both bases.
 
         Args:
-            distance: of each edge, in Å.
+            distance: length of each edge in Å.
             cosine: cos φ of each triplet or quadruplet.
-            dihedral: θ of each quadruplet in radians, for spherical bases.
+            dihedral: dihedral angle θ of each quadruplet in radians, for spherical bases.
         """
         azimuths = [Azimuth(angle.cos(), angle.sin()) for angle in dihedral]
         return self.radial_basis(distance), self.angular_basis(cosine, *azimuths)
 
 
-def geometry_part(*paths: str) -> Any:
-    """Give a published name to a basis or a projection that all blocks share.
+def submodule(*paths: str) -> Any:
+    """Give a submodule its published name; two paths stand for a radial and an angular basis.
 
-    The attribute is missing where the model does not have the interaction, as in published models. State dictionaries
-    do not contain it, since the geometry stores the weights.
-
-    Args:
-        paths: of the module in the geometry, or those of a radial and an angular basis.
+    As in published models, the attribute is missing if the model does not have the submodule. State dictionaries
+    contain weights under their own names only.
     """
 
-    def part(model: PublishedClass) -> nn.Module:
-        found = [model.trunk.geometry.get_submodule(path) for path in paths]
-        return found[0] if len(found) == 1 else RadialAngularBasis(*found)
+    def found(module: nn.Module) -> nn.Module:
+        modules = [module.get_submodule(path) for path in paths]
+        return modules[0] if len(modules) == 1 else RadialAngularBasis(*modules)
 
-    return property(part)
+    return property(found)
+
+
+def geometry_part(*paths: str) -> Any:
+    """Give a basis or a projection that all blocks share its published name."""
+    return submodule(*(f"trunk.geometry.{path}" for path in paths))
 
 
 class PublishedClass(WeightedModule, ABC):
-    """A model under the names of the published implementation, whose attributes are the constructor's arguments."""
+    """A model with the interface of the published implementation: constructor arguments become attributes."""
 
+    model: GemNet
     spec: Spec
     """The architecture that the arguments describe."""
-    trunk: Trunk
-    """The graphs, bases, embeddings and blocks, up to the readout."""
     num_blocks: int
     regress_forces: bool
     direct_forces: bool
@@ -84,13 +85,18 @@ class PublishedClass(WeightedModule, ABC):
     max_neighbors: int
 
     @property
+    def trunk(self) -> Trunk:
+        """The graphs, bases, embeddings and blocks, up to the readout."""
+        return self.model.trunk
+
+    @property
     def num_params(self) -> int:
-        """The number of parameters, scale factors included."""
+        """The number of parameters, including scale factors."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @property
     def shared_parameters(self) -> list[tuple[nn.Parameter, int]]:
-        """The projections that all blocks share, and how often a forward pass uses each."""
+        """The projections that all blocks share, each with the number of times that a forward pass uses it."""
         geometry = self.trunk.geometry
         return [
             (weight, self.num_blocks + int(weight is geometry.output_radial.weight))
@@ -99,8 +105,10 @@ class PublishedClass(WeightedModule, ABC):
         ]
 
     def no_weight_decay(self) -> list[str]:
-        """The names of weights that published models are trained without weight decay of: embeddings of elements and
-        frequencies of Bessel functions."""
+        """Return the names of parameters to which published training applies no weight decay.
+
+        These are the embeddings of elements and the frequencies of Bessel functions.
+        """
         suffixes = shared_suffixes(self)
         return [
             key
@@ -108,26 +116,10 @@ class PublishedClass(WeightedModule, ABC):
             if any(part in name for name in published_names(key, suffixes) for part in _WITHOUT_DECAY)
         ]
 
-    @property
-    def atom_emb(self) -> nn.Module:
-        """The first embeddings of atoms."""
-        return self.trunk.atom_embedding
-
-    @property
-    def edge_emb(self) -> nn.Module:
-        """The first embeddings of edges."""
-        return self.trunk.edge_embedding
-
-    @property
-    def int_blocks(self) -> nn.ModuleList:
-        """The blocks."""
-        return self.trunk.blocks
-
-    @property
-    def out_blocks(self) -> nn.ModuleList:
-        """The output blocks."""
-        return self.trunk.output_blocks
-
+    atom_emb = submodule("trunk.atom_embedding")
+    edge_emb = submodule("trunk.edge_embedding")
+    int_blocks = submodule("trunk.blocks")
+    out_blocks = submodule("trunk.output_blocks")
     radial_basis = geometry_part("bases.radial.main")
     mlp_rbf_h = geometry_part("update_radial")
     mlp_rbf_out = geometry_part("output_radial")
@@ -142,16 +134,17 @@ class PublishedClass(WeightedModule, ABC):
         enforce_max_neighbors_strictly: bool | None = None,
         use_pbc_single: bool = False,
     ) -> GraphData:
-        """The edges of a batch: those that it brings, or the nearest neighbors of each atom within a cutoff.
+        """Return the edges stored in a batch, or search for the nearest neighbors of each atom within a cutoff.
 
         Args:
             data: `Structures` or a batch.
-            cutoff: in Å; None, here and below: the attribute of the model.
-            max_neighbors: of each target atom; 0: as many as there are.
-            use_pbc: whether structures are periodic.
-            otf_graph: search for edges even where the batch brings `edge_index` and `cell_offsets`.
-            enforce_max_neighbors_strictly: exactly so many, instead of including neighbors at the same distance.
-            use_pbc_single: accepted; results do not depend on it.
+            cutoff: cutoff in Å; None, here and below: the attribute of the model.
+            max_neighbors: maximum number of neighbors per target atom; 0: no limit.
+            use_pbc: use the periodic boundary conditions of the structures.
+            otf_graph: search for neighbors even if the batch contains `edge_index` and `cell_offsets`.
+            enforce_max_neighbors_strictly: keep exactly `max_neighbors` neighbors instead of including all neighbors
+                that are as far as the last one.
+            use_pbc_single: accepted for compatibility; results do not depend on it.
         """
         periodic = self.use_pbc if use_pbc is None else use_pbc
         structures = self._structures(data, periodic)
@@ -166,10 +159,33 @@ class PublishedClass(WeightedModule, ABC):
             pairs = pairs.select(nearest(pairs, structures, cap, ties, squared=True))
         return graph_data(pairs, structures, self.trunk.dtype)
 
+    def forward(self, data: Any) -> dict[str, Tensor]:
+        """Predict energies (S,) and forces (N, 3) as a dictionary with the keys "energy" and "forces".
+
+        Raises:
+            StructureError: a structure cannot be computed.
+        """
+        structures = self._structures(data)
+        prediction = self.model(structures, self._stored_pairs(data, structures, *self._widest_graph))
+        result = {"energy": prediction.energy}
+        if self.regress_forces and prediction.forces is not None:
+            result["forces"] = prediction.forces
+        return result
+
+    @property
+    def _widest_graph(self) -> tuple[float, int]:
+        """The cutoff and the maximum number of neighbors of the graph that contains all others."""
+        return self.cutoff, self.max_neighbors
+
+    def _stored_pairs(self, data: Any, structures: Structures, cutoff: float, max_neighbors: int) -> Pairs | None:
+        if self.otf_graph:
+            return None
+        return stored_pairs(data, structures, cutoff, max_neighbors, self._ties, self.use_pbc)
+
     @property
     def _ties(self) -> Ties:
         ties = self.spec.neighbors.ties
-        assert ties != "smooth"  # published models exclude neighbors
+        assert ties != "smooth"  # published models never use smooth limits
         return ties
 
     def _structures(self, data: Any, periodic: bool | None = None) -> Structures:
@@ -180,7 +196,7 @@ class PublishedClass(WeightedModule, ABC):
 
 
 def nearest(pairs: Pairs, structures: Structures, cap: int, ties: Ties, squared: bool) -> Tensor:
-    """Which pairs, sorted by target and distance, are among the nearest of their target."""
+    """Return a mask of the nearest `cap` pairs of each target; pairs are sorted by target and distance."""
     if cap <= 0:
         return torch.ones_like(pairs.target, dtype=torch.bool)
     return within_cap(pairs, structures.atom_count, cap, ties, squared=squared)

@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 import torch
 from torch import nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod, AngularPlan
+from gemnet_blocks.aggregation.method import AngularMethod, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums, SumsName
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.radial import RadialBasis

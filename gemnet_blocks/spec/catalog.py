@@ -120,7 +120,7 @@ class Catalog:
             )
         for other, parts in BUILT_IN.items():
             if name in parts and other != kind:
-                return f"{name!r} is not a {kind} but a part of the kind {other}; known: {', '.join(self.names(kind))}"
+                return f"{name!r} is of the kind {other}, not {kind}; known: {', '.join(self.names(kind))}"
         return (
             f"unknown {kind} {name!r} (for a custom class, write `type: module:Class` and allow imports, or pass "
             f"extra={{{name!r}: ...}}){did_you_mean(name, self.names(kind))}"

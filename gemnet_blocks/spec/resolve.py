@@ -62,7 +62,8 @@ class Spec(SpecFields):
         Raises:
             SpecError: lists every problem.
         """
-        return parse_spec(text, Catalog().plus(extra, allow_imports))
+        catalog = Catalog().plus(extra, allow_imports)
+        return validate(merge(NOTHING, parse_document(text, "spec"), catalog), catalog)
 
     def patch(self, changes: Mapping[str, Any] | None = None, **more: Any) -> Spec:
         """Return a changed copy: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
@@ -73,7 +74,9 @@ class Spec(SpecFields):
         Raises:
             SpecError: a path does not exist, or the result is not a valid spec.
         """
-        return patched(self, {**(changes or {}), **more})
+        document = with_current_names(as_document({**(changes or {}), **more}))
+        changed = validate(merge(Document(self.to_dict()), document, self.catalog), self.catalog)
+        return changed.placed(merged_places(self.document(), document))
 
 
 def load_spec(
@@ -109,18 +112,6 @@ def load_spec(
     if patches:
         document = merge(document, as_document(patches), catalog)
     return validate(document, catalog)
-
-
-def parse_spec(text: str, catalog: Catalog) -> Spec:
-    """Read a spec from the text of a complete document."""
-    return validate(merge(NOTHING, parse_document(text, "spec"), catalog), catalog)
-
-
-def patched(spec: Spec, changes: Mapping[str, Any]) -> Spec:
-    """Return a changed copy of a spec; see `Spec.patch`."""
-    document = as_document(changes)
-    changed = validate(merge(Document(spec.to_dict()), document, spec.catalog), spec.catalog)
-    return changed.placed(merged_places(spec.document(), document))
 
 
 def parse_assignment(text: str) -> tuple[str, Any]:

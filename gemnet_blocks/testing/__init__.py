@@ -1,1 +1,1 @@
-"""For tests of this library and of layers built on it: slow definitions to compare fast code with."""
+"""Tools for tests of models and layers: assertions, hypothesis strategies, symmetries and reference definitions."""

@@ -1,59 +1,55 @@
-"""What is tested: any callable from structures to a prediction, and adaptors to it."""
+"""Models under test: any callable from structures to a prediction, and an adapter for ASE calculators."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias, final
+from typing import Any, TypeAlias, final
 
 import torch
 from torch import Tensor
 
 from gemnet_blocks.structures import Prediction, Structures, to_ase
 
-if TYPE_CHECKING:
-    pass
-
 Model: TypeAlias = Callable[[Structures], Prediction | tuple[Tensor, Tensor | None] | Tensor]
-"""Anything that predicts: a `Prediction`, energies and forces as a pair, or energies alone."""
+"""A callable that returns a `Prediction`, a pair of energies and forces, or energies alone."""
 
 
 def predict(model: Model, structures: Structures) -> Prediction:
-    """What a model predicts, in one form whatever it returns.
-
-    NaN and infinity are returned as they are.
+    """Call a model and convert its result to a `Prediction`; values may be NaN or infinite.
 
     Args:
         model: returns a `Prediction`, a pair of energies and forces (or None), or energies.
-        structures: what it is called with.
+        structures: the structures to predict.
 
     Raises:
-        ValueError: it returned something else, or tensors of the wrong shape or type; says what is needed.
+        ValueError: the model returns something else, or tensors of the wrong shape or type.
     """
-    energy, forces = _parts(model(structures), _name(model))
-    _check(energy, "energy", (len(structures),), _name(model))
+    name = getattr(model, "__name__", type(model).__name__)
+    energy, forces = _parts(model(structures), name)
+    _check(energy, "energy", (len(structures),), name)
     if forces is not None:
-        _check(forces, "forces", (structures.atom_count, 3), _name(model))
+        _check(forces, "forces", (structures.atom_count, 3), name)
     return Prediction(energy, forces)
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class CalculatorModel:
-    """An ASE calculator as a model: one structure after another, without gradients.
+    """Adapter that turns an ASE calculator into a model without gradients.
 
-    The energy of a structure without atoms is 0. Forces are those before constraints, and None if the calculator has
-    none. Cached results are dropped before every calculation. Cells of structures without periodicity are left out:
-    they mean nothing, and some calculators fail where their vectors are in one plane.
+    The energy of a structure without atoms is 0. Forces do not include constraints; they are None if the calculator
+    does not implement them. Cached results are dropped before every calculation. Cells of structures that are not
+    periodic are set to zero, since some calculators fail if their vectors are coplanar.
 
     Attributes:
-        calculator: any ASE calculator.
+        calculator: an ASE calculator.
     """
 
     calculator: Any
 
     def __call__(self, structures: Structures) -> Prediction:
-        """Energies in eV and forces in eV/Å, in the floating-point type of the positions."""
+        """Predict energies in eV and forces in eV/Å in the floating-point type of the positions."""
         with_forces = "forces" in getattr(self.calculator, "implemented_properties", ("forces",))
         energies: list[float] = []
         forces: list[Tensor] = [torch.zeros(0, 3, dtype=torch.float64)]
@@ -72,7 +68,6 @@ class CalculatorModel:
 
 
 def _parts(returned: Any, name: str) -> tuple[Any, Any]:
-    """Energies and forces of what a model returned."""
     if isinstance(returned, Prediction):
         return returned.energy, returned.forces
     if isinstance(returned, Tensor):
@@ -81,22 +76,18 @@ def _parts(returned: Any, name: str) -> tuple[Any, Any]:
         return returned[0], returned[1]
     described = f"{len(returned)} values" if isinstance(returned, (tuple, list)) else type(returned).__name__
     raise ValueError(
-        f"{name} returned {described}: a Prediction, a pair (energy, forces) or a tensor of energies is needed"
+        f"{name} must return a Prediction, a pair (energy, forces) or a tensor of energies, but returned {described}"
     )
 
 
 def _check(value: Any, part: str, shape: tuple[int, ...], name: str) -> None:
-    needed = f"a floating-point tensor of shape {shape} is needed, {_ROWS[part]}"
     if not isinstance(value, Tensor):
-        raise ValueError(f"{name} returned {part} of type {type(value).__name__}: {needed}")
-    if tuple(value.shape) != shape:
-        raise ValueError(f"{name} returned {part} of shape {tuple(value.shape)}: {needed}")
-    if not value.is_floating_point():
-        raise ValueError(f"{name} returned {part} of {value.dtype}: {needed}")
-
-
-_ROWS = {"energy": "a number per structure", "forces": "a row per atom"}
-
-
-def _name(model: Model) -> str:
-    return getattr(model, "__name__", type(model).__name__)
+        found = f"type {type(value).__name__}"
+    elif tuple(value.shape) != shape:
+        found = f"shape {tuple(value.shape)}"
+    elif not value.is_floating_point():
+        found = str(value.dtype)
+    else:
+        return
+    rows = {"energy": "a number per structure", "forces": "a row per atom"}[part]
+    raise ValueError(f"{name} returned {part} of {found}: expected a floating-point tensor of shape {shape}, {rows}")

@@ -1,6 +1,6 @@
-"""Structures and specs as code that makes them again, to copy out of a failed test.
+"""Python code that recreates structures and specs, to copy from the output of a failed test.
 
-`with_imports` puts the imports that the code needs before it. All values are expressions of these names:
+`with_imports` adds the imports that the code needs. The code uses these names:
 
     import torch
     from ase import Atoms
@@ -37,14 +37,13 @@ _MODULES = {
     "nan": "math",
 }
 _PACKAGES = ("gemnet_blocks.testing.assertions", "gemnet_blocks.testing.symmetries")
-"""They export what their files define."""
+"""Packages that export the names of their modules."""
 
 
 def as_code(structures: Structures) -> str:
-    """Python code that makes the same structures again, bit by bit, on the CPU and without gradients.
+    """Return Python code that recreates structures with bitwise identical values, on the CPU and without gradients.
 
-    Structures that `from_ase` would refuse, such as those with positions that are NaN, are spelled out by their
-    tensors.
+    Structures that `from_ase` refuses, for example because a position is NaN, are written as tensors.
     """
     dtype = structures.positions.dtype
     same_dtype = structures.cells.dtype == dtype
@@ -57,15 +56,15 @@ def as_code(structures: Structures) -> str:
 
 
 def spec_as_code(spec: Spec) -> str:
-    """Python code that makes the same spec again; parts of one's own must be passed as `extra` there."""
+    """Return Python code that recreates a spec; add custom components to it as `extra`."""
     text = spec.to_yaml().replace("\\", "\\\\").replace('"""', '\\"\\"\\"')
     return f'Spec.from_yaml("""\n{text}""")'
 
 
 def code_of(value: Any) -> str:
-    """Python code that makes a value again, if its repr does: of structures and specs their code, of others the repr.
+    """Return Python code that recreates a value: `as_code`, `spec_as_code`, or else the `repr` of the value.
 
-    Values whose repr is no code are shown in a comment.
+    A `repr` that is not valid code is shown in a comment.
     """
     if isinstance(value, Structures):
         return as_code(value)
@@ -80,7 +79,7 @@ def code_of(value: Any) -> str:
 
 
 def module_of(value: Any) -> tuple[str, str] | None:
-    """The name of a function, of a class or of a value's class, and the module to import it from, if there is one."""
+    """Return the name of a function, class or value's class and its module; None if it cannot be imported."""
     named = value if hasattr(value, "__qualname__") else type(value)
     name, module = named.__qualname__, named.__module__
     if "." in name or module in ("builtins", "__main__"):
@@ -90,12 +89,7 @@ def module_of(value: Any) -> tuple[str, str] | None:
 
 
 def with_imports(code: str, modules: Mapping[str, str] | None = None) -> str:
-    """The code after the imports of those names in it that structures, specs and numbers are written with.
-
-    Args:
-        code: Python code.
-        modules: where further names are imported from.
-    """
+    """Add the imports of the names in the code of structures, specs and numbers."""
     where = {**(modules or {}), **_MODULES}
     used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
     by_module: dict[str, list[str]] = {}
@@ -142,7 +136,7 @@ def _elements_known(structures: Structures) -> bool:
 
 
 def _atoms(atoms: Atoms, dtype: torch.dtype) -> str:
-    """One structure, without what is the default."""
+    """Return the code of one structure, without default arguments."""
     if not len(atoms):
         arguments = []
     else:
@@ -161,7 +155,7 @@ def _atoms(atoms: Atoms, dtype: torch.dtype) -> str:
 
 
 def _cell(cell: np.ndarray[Any, Any], dtype: torch.dtype) -> str:
-    """Three lengths where that is enough."""
+    """Return the code of a cell, as three lengths if it is orthogonal."""
     rest = cell - np.diag(np.diag(cell))
     if not rest.any() and not np.signbit(cell[~np.eye(3, dtype=bool)]).any():
         return _row(np.diag(cell), dtype)
@@ -173,7 +167,7 @@ def _row(row: np.ndarray[Any, Any], dtype: torch.dtype) -> str:
 
 
 def _number(value: float, dtype: torch.dtype) -> str:
-    """The fewest digits that read as the same number of the type."""
+    """Return the shortest digits that represent the number in its type."""
     if dtype == torch.float32:
         short = str(np.float32(value))
         if np.float32(float(short)) == np.float32(value):

@@ -1,11 +1,11 @@
-"""What must not change an energy: transformations of structures, and what they do to a prediction.
+"""Symmetries of energies and forces: transformations of structures and of predictions.
 
-A `Symmetry` g acts on structures X and on predictions. A model is symmetric under it if, for all X,
+A `Symmetry` g acts on structures X and on predictions. A model is equivariant under g if, for all X,
 
     model(g X) = g model(X).
 
-All are frozen dataclasses of plain numbers: their repr is code that makes them again, and `str` shows the equation.
-Arithmetic is done in float64; positions, cells and forces keep their floating-point type and carry gradients.
+Symmetries are frozen dataclasses of plain numbers: their `repr` is code that recreates them, and `str` shows the
+equation. They compute in float64; positions, cells and forces keep their floating-point type and their gradients.
 """
 
 from __future__ import annotations
@@ -24,54 +24,64 @@ from gemnet_blocks.structures import Prediction, Structures
 
 
 class Symmetry(ABC):
-    """A transformation g of structures under which a prediction changes in a known way: model(g X) = g model(X).
+    """A transformation g of structures under which predictions transform in a known way: model(g X) = g model(X).
 
-    To write your own: a frozen dataclass of plain numbers with these two methods.
+    A custom symmetry is a frozen dataclass of plain numbers with these two methods.
     """
 
     __slots__ = ()
 
     @abstractmethod
     def apply(self, structures: Structures) -> Structures:
-        """The transformed structures g X; the given ones stay as they are.
+        """Return the transformed structures g X without modifying X.
 
         Raises:
-            ValueError: the symmetry does not fit these structures.
+            ValueError: the symmetry is not defined for these structures.
         """
 
     @abstractmethod
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """What must be predicted for `apply(structures)`: g model(X).
+        """Return the expected prediction for `apply(structures)`: g model(X).
 
         Args:
             prediction: the prediction for `structures`; its forces may be None.
-            structures: X, as they were before.
+            structures: the structures X before the transformation.
 
         Raises:
-            ValueError: the symmetry does not fit these structures.
+            ValueError: the symmetry is not defined for these structures.
         """
 
 
+class _Invariance(Symmetry):
+    """A symmetry under which energies and forces do not change."""
+
+    __slots__ = ()
+
+    @override
+    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
+        return prediction
+
+
 Triple = tuple[int, int, int]
-"""A whole number for each lattice vector, or a shear."""
+"""An integer per lattice vector, or a shear."""
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class CellChange(Symmetry):
-    r"""Describe the same crystals by other lattice vectors and by other images of their atoms.
+class CellChange(_Invariance):
+    r"""Description of the same crystals by other lattice vectors and other images of their atoms.
 
     $$E(r + S C,\, U C) = E(r, C), \qquad F(r + S C,\, U C) = F(r, C), \qquad
     U = \prod (1 + n\, e_i e_j^\top), \quad S \in \mathbb Z^{N \times 3}.$$
 
     Attributes:
-        shears: factors of U as triples (i, j, n), one after another: lattice vector i += n × vector j, in structures
-            that are periodic along both; elsewhere nothing happens.
-        shifts: rows of S, used in turn: atom a of the batch moves by shifts[a % len(shifts)], counted in lattice
-            vectors C from before the shears, along the periodic ones only.
+        shears: factors of U as triples (i, j, n) in the order of application: lattice vector i += n × vector j, in
+            structures that are periodic along both.
+        shifts: rows of S, used cyclically: atom a of the batch moves by shifts[a % len(shifts)] lattice vectors C
+            (before the shears), along periodic vectors only.
 
     Raises:
-        ValueError: a shear adds a vector to itself or names one that is none of 0, 1, 2.
+        ValueError: a shear adds a vector to itself, or its vectors are not among 0, 1 and 2.
     """
 
     shears: tuple[Triple, ...]
@@ -81,7 +91,9 @@ class CellChange(Symmetry):
         for shear in self.shears:
             i, j, _ = shear
             if i == j or not {i, j} <= {0, 1, 2}:
-                raise ValueError(f"shear {shear} must add a lattice vector (0, 1 or 2) to another one")
+                raise ValueError(
+                    f"shear {shear}: expected (i, j, n) with different lattice vectors i and j among 0, 1 and 2"
+                )
 
     def __str__(self) -> str:
         factors = "; ".join(f"c_{i} += {n} c_{j}" for i, j, n in self.shears) or "none"
@@ -89,7 +101,6 @@ class CellChange(Symmetry):
 
     @override
     def apply(self, structures: Structures) -> Structures:
-        """The same crystals with lattice vectors U C and positions r + S C."""
         cells = structures.cells.double()
         positions = structures.positions.double() + _translations(self._shifts(structures), structures)
         for i, j, n in self.shears:
@@ -101,21 +112,15 @@ class CellChange(Symmetry):
             structures, positions=positions.to(structures.positions.dtype), cells=cells.to(structures.cells.dtype)
         )
 
-    @override
-    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """The same energies and forces."""
-        return prediction
-
     def _shifts(self, structures: Structures) -> Int[Tensor, "atoms 3"]:
-        """S: a row for each atom."""
         rows = torch.tensor(self.shifts or ((0, 0, 0),), dtype=torch.long, device=structures.structure.device)
         return rows[torch.arange(structures.atom_count, device=rows.device) % len(rows)]
 
 
 @final
 @dataclass(frozen=True, slots=True)
-class Reordering(Symmetry):
-    r"""Name the lattice vectors, and whether structures repeat along them, in another order.
+class Reordering(_Invariance):
+    r"""Permutation of the lattice vectors and of their periodicity.
 
     $$E(r, P C) = E(r, C), \qquad F(r, P C) = F(r, C), \qquad (P C)_k = C_{\text{axes}_k}.$$
 
@@ -123,7 +128,7 @@ class Reordering(Symmetry):
         axes: new lattice vector k is old vector axes[k].
 
     Raises:
-        ValueError: `axes` is no order of 0, 1, 2.
+        ValueError: `axes` is not a permutation of 0, 1, 2.
     """
 
     axes: Triple
@@ -137,30 +142,24 @@ class Reordering(Symmetry):
 
     @override
     def apply(self, structures: Structures) -> Structures:
-        """The structures with reordered lattice vectors."""
         axes = list(self.axes)
         return replace(structures, cells=structures.cells[:, axes], periodic=structures.periodic[:, axes])
-
-    @override
-    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """The same energies and forces."""
-        return prediction
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Supercell(Symmetry):
-    r"""Describe the same crystals by larger cells that hold several images of each atom.
+    r"""Description of the same crystals by larger cells that contain several images of each atom.
 
     $$E\big(\{r_a + s C\}_s,\, M C\big) = \det M \cdot E(r, C), \qquad F_{s, a} = F_a, \qquad
     M = \operatorname{diag}(m), \quad 0 \le s_k < m_k,$$
 
-    where m is `repeats` along periodic vectors and 1 along others. Images s follow one another, the last index running
-    fastest, each with all atoms of its structure.
+    where m is `repeats` along periodic vectors and 1 along others. Images s follow each other with the last index
+    running fastest, each with all atoms of its structure.
 
     Attributes:
         repeats: m_k ≥ 1 for each lattice vector.
-        extensive: whether the energy is a sum over atoms; otherwise (a mean) it stays the same.
+        extensive: True if the energy is a sum over atoms, False if it is their mean, which does not change.
 
     Raises:
         ValueError: a repeat is below 1.
@@ -178,41 +177,31 @@ class Supercell(Symmetry):
         return f"E(images of r, M C) = {times}E(r, C), F of every image = F(r, C) with M = diag{self.repeats}"
 
     def image_counts(self, structures: Structures) -> Int[Tensor, " structures"]:
-        """How many images each structure is made of: det M."""
+        """Return the number of images of each structure, det M."""
         return self._repeats(structures).prod(dim=1)
 
     @override
     def apply(self, structures: Structures) -> Structures:
-        """The structures repeated along their periodic lattice vectors."""
         images = self._images(structures)
         atoms, repeats = images[:, 0], self._repeats(structures)
-        chosen = replace(
-            structures,
-            positions=structures.positions[atoms],
-            numbers=structures.numbers[atoms],
-            structure=structures.structure[atoms],
-            tags=structures.tags[atoms],
-            fixed=structures.fixed[atoms],
-        )
+        chosen = _atoms(structures, atoms)
         positions = chosen.positions.double() + _translations(images[:, 1:], chosen)
         cells = structures.cells.double() * repeats[:, :, None]
         return replace(chosen, positions=positions.to(chosen.positions.dtype), cells=cells.to(structures.cells.dtype))
 
     @override
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """Energies times the number of images if extensive, and the forces of each image."""
         energy, forces = prediction.energy, prediction.forces
         if self.extensive:
             energy = energy * self.image_counts(structures).to(energy.dtype)
         return Prediction(energy, None if forces is None else forces[self._images(structures)[:, 0]])
 
     def _repeats(self, structures: Structures) -> Int[Tensor, "structures 3"]:
-        """m of each structure."""
         wanted = torch.tensor(self.repeats, dtype=torch.long, device=structures.periodic.device)
         return torch.where(structures.periodic, wanted, torch.ones_like(wanted))
 
     def _images(self, structures: Structures) -> Int[Tensor, "images 4"]:
-        """The old atom behind each new one, and its lattice translation s."""
+        """Return the original atom of each new atom and the lattice translation s."""
         rows: list[tuple[int, ...]] = []
         first = 0
         for count, repeats in zip(structures.atom_counts.tolist(), self._repeats(structures).tolist(), strict=True):
@@ -222,8 +211,13 @@ class Supercell(Symmetry):
         return torch.tensor(rows, dtype=torch.long, device=structures.structure.device).reshape(-1, 4)
 
 
+def _atoms(structures: Structures, index: Int[Tensor, " chosen"]) -> Structures:
+    fields = ("positions", "numbers", "structure", "tags", "fixed")
+    return replace(structures, **{field: getattr(structures, field)[index] for field in fields})
+
+
 def _translations(shifts: Int[Tensor, "atoms 3"], structures: Structures) -> Float[Tensor, "atoms 3"]:
-    """Lattice translations of atoms in Å, along periodic lattice vectors only, in float64."""
+    """Convert lattice translations to Å in float64, ignoring those along lattice vectors that are not periodic."""
     of_atom = structures.structure
     counted = shifts.double() * structures.periodic[of_atom].double()
     return torch.einsum("nk,nkc->nc", counted, structures.cells.double()[of_atom])
@@ -232,12 +226,15 @@ def _translations(shifts: Int[Tensor, "atoms 3"], structures: Structures) -> Flo
 @final
 @dataclass(frozen=True, slots=True)
 class Permutation(Symmetry):
-    r"""Number the atoms of each structure in another order.
+    r"""Permutation of the atoms of each structure.
 
     $$E(r_{\pi(0)}, r_{\pi(1)}, \dots) = E(r_0, r_1, \dots), \qquad F_i(r_{\pi(0)}, \dots) = F_{\pi(i)}(r_0, \dots).$$
 
     Attributes:
-        order: π; new atom i is old atom order[i], of the same structure.
+        order: π; new atom i is old atom order[i] of the same structure.
+
+    Raises:
+        ValueError: when applied: `order` is not a permutation of the atoms, or moves an atom to another structure.
     """
 
     order: tuple[int, ...]
@@ -247,41 +244,24 @@ class Permutation(Symmetry):
 
     @override
     def apply(self, structures: Structures) -> Structures:
-        """The structures with their atoms in the new order.
-
-        Raises:
-            ValueError: the order is no permutation of these atoms, or moves one to another structure.
-        """
-        order = self._checked(structures)
-        return replace(
-            structures,
-            positions=structures.positions[order],
-            numbers=structures.numbers[order],
-            tags=structures.tags[order],
-            fixed=structures.fixed[order],
-        )
+        return _atoms(structures, self._checked(structures))
 
     @override
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """The same energies, and forces in the new order.
-
-        Raises:
-            ValueError: as `apply`.
-        """
         order, forces = self._checked(structures), prediction.forces
         return replace(prediction, forces=None if forces is None else forces[order])
 
     def _checked(self, structures: Structures) -> Int[Tensor, " atoms"]:
         count = structures.atom_count
         if sorted(self.order) != list(range(count)):
-            raise ValueError(f"order must name each of {count} atoms, numbered from 0, once; got {self.order}")
+            raise ValueError(f"order must be a permutation of {count} atoms, numbered from 0; got {self.order}")
         order = torch.tensor(self.order, dtype=torch.long, device=structures.structure.device)
         elsewhere = (structures.structure[order] != structures.structure).nonzero()[:, 0].tolist()
         if elsewhere:
             place = elsewhere[0]
             raise ValueError(
-                f"order puts atom {self.order[place]} at place {place}, which is another structure's: permute atoms "
-                "within their structures only"
+                f"order moves atom {self.order[place]} to place {place} in another structure: permute atoms within "
+                "their structures only"
             )
         return order
 
@@ -289,12 +269,15 @@ class Permutation(Symmetry):
 @final
 @dataclass(frozen=True, slots=True)
 class Alone(Symmetry):
-    r"""Take one structure out of its batch: it must not feel the others.
+    r"""Removal of all other structures of a batch, on which predictions must not depend.
 
     $$E(\{X_s\}) = E_s(X_0, X_1, \dots), \qquad F(\{X_s\}) = F_s(X_0, X_1, \dots).$$
 
     Attributes:
-        index: s.
+        index: index s of the remaining structure.
+
+    Raises:
+        ValueError: when applied: the batch does not have such a structure.
     """
 
     index: int
@@ -304,20 +287,10 @@ class Alone(Symmetry):
 
     @override
     def apply(self, structures: Structures) -> Structures:
-        """Structure s by itself.
-
-        Raises:
-            ValueError: there is no such structure.
-        """
         return structures[self._checked(structures)]
 
     @override
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """The energy and forces of structure s.
-
-        Raises:
-            ValueError: as `apply`.
-        """
         index, forces = self._checked(structures), prediction.forces
         return Prediction(
             energy=prediction.energy[index : index + 1],
@@ -326,14 +299,14 @@ class Alone(Symmetry):
 
     def _checked(self, structures: Structures) -> int:
         if not 0 <= self.index < len(structures):
-            raise ValueError(f"there is no structure {self.index} in a batch of {len(structures)}")
+            raise ValueError(f"index must be below the number of structures, {len(structures)}; got {self.index}")
         return self.index
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Rotation(Symmetry):
-    r"""Rotate everything about the origin, and invert it as well if told.
+    r"""Rotation about the origin, optionally combined with an inversion.
 
     $$E(r R^\top, C R^\top) = E(r, C), \qquad F(r R^\top, C R^\top) = F(r, C)\, R^\top, \qquad
     R = \pm R_y(\alpha)\, R_x(\beta)\, R_y(\gamma).$$
@@ -341,10 +314,10 @@ class Rotation(Symmetry):
     Positions r, lattice vectors C and forces F are rows.
 
     Attributes:
-        alpha: α, the last rotation, about y, in radians.
-        beta: β, about x.
-        gamma: γ, the first rotation, about y.
-        reflect: whether R is multiplied by -1, which makes a left hand of a right one.
+        alpha: angle α of the last rotation, about y, in radians.
+        beta: angle β of the second rotation, about x, in radians.
+        gamma: angle γ of the first rotation, about y, in radians.
+        reflect: multiply R by -1, which inverts the handedness.
     """
 
     alpha: float
@@ -361,7 +334,7 @@ class Rotation(Symmetry):
 
     @property
     def matrix(self) -> Float[Tensor, "3 3"]:
-        """R in float64.
+        """The matrix R in float64.
 
         Raises:
             ImportError: e3nn is not installed.
@@ -376,12 +349,10 @@ class Rotation(Symmetry):
 
     @override
     def apply(self, structures: Structures) -> Structures:
-        """The structures with positions r Rᵀ and cells C Rᵀ."""
         return replace(structures, positions=self._rotated(structures.positions), cells=self._rotated(structures.cells))
 
     @override
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """The same energies and forces F Rᵀ."""
         forces = prediction.forces
         return replace(prediction, forces=None if forces is None else self._rotated(forces))
 
@@ -391,15 +362,15 @@ class Rotation(Symmetry):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Translation(Symmetry):
-    r"""Move all atoms of all structures by the same vector; lattice vectors stay.
+class Translation(_Invariance):
+    r"""Translation of all atoms of all structures by the same vector; lattice vectors do not change.
 
     $$E(r + t) = E(r), \qquad F(r + t) = F(r).$$
 
     Attributes:
-        x: t_x in Å.
-        y: t_y in Å.
-        z: t_z in Å.
+        x: component t_x in Å.
+        y: component t_y in Å.
+        z: component t_z in Å.
     """
 
     x: float
@@ -411,24 +382,9 @@ class Translation(Symmetry):
 
     @override
     def apply(self, structures: Structures) -> Structures:
-        """The structures with positions r + t."""
         positions = structures.positions
         moved = positions.double() + torch.tensor([self.x, self.y, self.z], dtype=torch.float64).to(positions.device)
         return replace(structures, positions=moved.to(positions.dtype))
 
-    @override
-    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        """The same energies and forces."""
-        return prediction
 
-
-__all__ = [
-    "Alone",
-    "CellChange",
-    "Permutation",
-    "Reordering",
-    "Rotation",
-    "Supercell",
-    "Symmetry",
-    "Translation",
-]
+__all__ = ["Alone", "CellChange", "Permutation", "Reordering", "Rotation", "Supercell", "Symmetry", "Translation"]

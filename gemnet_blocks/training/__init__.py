@@ -1,4 +1,4 @@
-"""Training: a config, what it minimises and how, and the engine that runs it and goes on where it was stopped."""
+"""Training: configs, losses, optimizers, and runs that resume after an interruption."""
 
 from gemnet_blocks.training.config_file import json_schema, load_config, parse_config
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError

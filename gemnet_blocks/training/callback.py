@@ -1,4 +1,4 @@
-"""What happens around the steps of a run: rates, logs, validation, the end, and saving everything, in one order."""
+"""Actions around the steps of a run: learning rate, log, validation, stopping and checkpoints."""
 
 from __future__ import annotations
 
@@ -14,31 +14,29 @@ from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.training.checkpoints import FILE, KEY
-from gemnet_blocks.training.data_stream import Place
-from gemnet_blocks.training.distributed import stopping
+from gemnet_blocks.training.data_stream import StreamPosition
+from gemnet_blocks.training.distributed import stop_signals
 from gemnet_blocks.training.ema import MeanWeights
-from gemnet_blocks.training.extending import extend
 from gemnet_blocks.training.logs import Display, TrainingLog
 from gemnet_blocks.training.losses import in_log_units, named_errors, validate
 from gemnet_blocks.training.module import PotentialModule
 from gemnet_blocks.training.optimizer import Plateau, PlateauWatch
 from gemnet_blocks.training.options import EveryOptions
 from gemnet_blocks.training.results import Results
-from gemnet_blocks.training.state import Means, RunState, StepReport, random_state, restore_random_state
+from gemnet_blocks.training.state import Means, RunState, StepReport, extend, random_state, restore_random_state
 
 
 @final
-class Course(Callback):
-    """Runs from one state to the next.
+class TrainingCallback(Callback):
+    """Sets learning rates, logs, validates, saves models and checkpoints, and stops a run.
 
-    A checkpoint is written when all that belongs to its step is done, so that a run that goes on from it repeats
-    nothing and leaves nothing out.
+    A checkpoint is written after all other actions of its step, so that a resumed run repeats and omits nothing.
 
     Args:
-        results: where everything goes.
-        validation: opens the share of the validation set that this process validates; None: there is none.
-        mean: the mean weights; None: the last ones are used.
-        saved: our part of the checkpoint to go on from; None: a new run.
+        results: the folder of the run and the record of the model.
+        validation: opens the batches that this process validates; None: there is no validation set.
+        mean: the running mean of the weights; None: the last weights are validated and saved.
+        saved: this library's part of the checkpoint to resume from; None: a new run.
     """
 
     def __init__(
@@ -67,10 +65,7 @@ class Course(Callback):
         self._started = time.monotonic()
         self._seconds_before = self._saved_at = self.state.seconds
 
-    # -- Lightning's hooks --------------------------------------------------------------------------------------------
-
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Open the log, start the clock and listen to signals."""
         module = _ours(pl_module)
         if self._saved:
             restore_random_state(self._saved["random"])
@@ -80,14 +75,13 @@ class Course(Callback):
             self._log = self.results.open_log(list(names), self.state.step, self._validation is not None)
             self._display = self._open.enter_context(Display.opened(self.config, self.fraction))
 
-        def wish(number: int) -> None:
-            self.signal, module.stop_wished = number, True
+        def request_stop(number: int) -> None:
+            self.signal, module.stop_requested = number, True
 
-        self._open.enter_context(stopping(wish))
+        self._open.enter_context(stop_signals(request_stop))
         self._started = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        """Set the learning rate."""
         reductions = self._plateau.reductions if self._plateau is not None else 0
         factor = self.config.schedule.factor(self.state.step, self.fraction, reductions)
         for group in trainer.optimizers[0].param_groups:
@@ -97,7 +91,6 @@ class Course(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Log, validate, save and end, where it is due."""
         module, report = _ours(pl_module), _ours(pl_module).report
         assert report is not None
         self._advance(report)
@@ -108,14 +101,13 @@ class Course(Callback):
         if row and self._log is not None:
             self._log.write(self.state.step, {"epoch": report.place.epochs_done, "seconds": self._seconds(), **row})
         self._display.show(self.fraction, self.state.step, row, self._seconds())
-        if self.state.finished and trainer.is_global_zero:  # before the checkpoint that says so
+        if self.state.finished and trainer.is_global_zero:  # before the checkpoint that records it
             self.results.save("last", self._potential(module), self.state)
-        if self.state.finished or report.stop_wished or self._checkpoint_due(report):
+        if self.state.finished or report.stop_requested or self._checkpoint_due(report):
             self.save(trainer)
-        trainer.should_stop = self.state.finished or report.stop_wished
+        trainer.should_stop = self.state.finished or report.stop_requested
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add our part."""
         checkpoint[KEY] = {
             "config": self.config.to_dict(),
             "processes": trainer.world_size,
@@ -129,18 +121,15 @@ class Course(Callback):
         }
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Close everything."""
         self.close()
-
-    # -- parts of a step ----------------------------------------------------------------------------------------------
 
     @property
     def fraction(self) -> float:
-        """How much of the budget is used, from 0 to 1; the same on all processes."""
+        """The used fraction of the budget, from 0 to 1; the same on all processes."""
         return self.state.fraction(self.config.training)
 
     def close(self) -> None:
-        """Close the log and stop listening to signals."""
+        """Close the log and restore the signal handlers."""
         self._open.close()
         log, self._log = self._log, None
         if log is not None:
@@ -163,7 +152,7 @@ class Course(Callback):
         self.state.means.add(report)
 
     def _training_row(self, module: PotentialModule, report: StepReport) -> dict[str, float]:
-        """What a row of the log says about the steps since the one before, if it is due."""
+        """Means over the steps since the last row of the log; empty unless a row is due."""
         if self.state.step % self.config.training.log.every and not self.state.finished:
             return {}
         means, self.state.means = self.state.means, Means()
@@ -175,7 +164,7 @@ class Course(Callback):
             **errors,
         }
 
-    def _due(self, every: EveryOptions, place: Place) -> bool:
+    def _due(self, every: EveryOptions, place: StreamPosition) -> bool:
         at_step = every.steps is not None and self.state.step % every.steps == 0
         at_epoch = every.epochs is not None and place.last and (place.epoch + 1) % every.epochs == 0
         return at_step or at_epoch or self.state.finished
@@ -183,12 +172,12 @@ class Course(Callback):
     def _checkpoint_due(self, report: StepReport) -> bool:
         rule = self.config.training.checkpoint
         at_step = rule.steps is not None and self.state.step % rule.steps == 0
-        # by the clock of the first process, so that all agree
+        # all processes use the clock of the first one
         at_time = rule.minutes is not None and report.seconds - self._saved_at >= 60 * rule.minutes
         return at_step or at_time
 
     def _validate(self, trainer: Trainer, module: PotentialModule) -> dict[str, float]:
-        """Validate, keep the best model, and decide whether to end."""
+        """Validate, save the best model, and check whether to stop."""
         assert self._validation is not None
         potential = self._potential(module)
         metrics = validate(
@@ -211,7 +200,7 @@ class Course(Callback):
         return {f"validation_{name}": value for name, value in in_log_units(metrics).items()}
 
     def _potential(self, module: PotentialModule) -> Potential:
-        """What is validated and saved."""
+        """The potential that is validated and saved."""
         return self.mean.potential if self.mean is not None else module.potential
 
     def _stops_early(self, metrics: dict[str, float]) -> bool:
@@ -231,7 +220,7 @@ def _ours(module: LightningModule) -> PotentialModule:
 
 
 def _loss_scale(module: PotentialModule, state: list[float] | None = None) -> list[float]:
-    """The state of the scale that gradient forces in half precision are computed with, if they are; or set it."""
+    """Return the state of the scale of gradient forces in half precision, empty without one; or set it."""
     forces = module.potential.model.forces
     scale = forces.scale if isinstance(forces, GradientForces) else None
     if scale is None:

@@ -1,4 +1,4 @@
-"""The state of a run on disk: whole or not at all, read without running code, and only for the same config."""
+"""Checkpoints of training runs: written atomically, read without running code, and checked against the config."""
 
 from __future__ import annotations
 
@@ -22,42 +22,39 @@ FILE = "checkpoint.ckpt"
 """The name of the file in a run's folder."""
 
 KEY = "gemnet_blocks"
-"""Where, in Lightning's checkpoint, our own part is."""
+"""The key of this library's part of Lightning's checkpoint."""
 
 CHANGEABLE = ("output", "training.log.", "training.checkpoint.", "data.workers", "data.cache", "data.ignore")
-"""Entries of a config that change nothing in the result; so they may differ when a run goes on."""
+"""Entries of a config that do not affect results, and may differ when a run is resumed."""
 
 CHECKED = ("data.files", "data.train", "data.validation", "data.test", "training.start_from")
-"""Paths, which may differ when a run goes on, as the content of their files is compared."""
+"""Paths that may differ when a run is resumed, since the content of their files is compared."""
 
 _ABSENT = object()
 
 
 @final
 class SafeCheckpointIO(CheckpointIO):
-    """Checkpoints that replace the one before at once, and hold nothing but tensors, numbers, text and containers."""
+    """Checkpoint files of tensors, numbers, text and containers, which replace the previous one atomically."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Write a checkpoint."""
-        with replacing(path) as temporary, temporary.open("wb") as file:  # given a path, torch hides a disk's errors
+        with replacing(path) as temporary, temporary.open("wb") as file:  # with a path, torch hides errors of the disk
             torch.save(checkpoint, file)
 
     def load_checkpoint(
         self, path: Any, map_location: Callable[..., Any] | None = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        """Read a checkpoint; whatever is asked for, no code in it is run."""
         return read_checkpoint(Path(path))
 
     def remove_checkpoint(self, path: Any) -> None:
-        """Remove a checkpoint."""
         Path(path).unlink(missing_ok=True)
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """What `SafeCheckpointIO` wrote.
+    """Read what `SafeCheckpointIO` wrote.
 
     Raises:
-        StateError: the file cannot be read or is no checkpoint of a training run.
+        StateError: the file cannot be read, or is not a checkpoint of a training run.
     """
     try:
         checkpoint = load_plain(path)
@@ -65,27 +62,27 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except Exception as error:  # torch's reader raises anything
         raise StateError(
-            f"{path}: cannot be read as a checkpoint ({type(error).__name__}): remove it to start from scratch, which "
-            "keeps the other results in a folder of their own"
+            f"{path}: is not a checkpoint, or is damaged ({type(error).__name__}): remove it to start from scratch, "
+            "which moves the other results to a folder earlier-1"
         ) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get(KEY), dict):
-        raise StateError(f"{path}: is no checkpoint of a training run: choose another output folder")
+        raise StateError(f"{path}: is not a checkpoint of a training run: choose another output folder")
     return checkpoint
 
 
 def check_same(
     path: Path, before: Mapping[str, Any], now: Mapping[str, Any], changeable: tuple[str, ...] = CHANGEABLE
 ) -> None:
-    """Check that a checkpoint is of the same run.
+    """Check that a checkpoint and a config belong to the same run.
 
     Args:
-        path: of the checkpoint, for the message.
-        before: the config that it was made with.
-        now: the config to go on with.
-        changeable: how the names of entries begin that may differ.
+        path: path of the checkpoint, for the message.
+        before: the config of the checkpoint.
+        now: the config to resume with.
+        changeable: beginnings of the names of entries that may differ.
 
     Raises:
-        SpecError: they differ in another entry; names every difference.
+        SpecError: the configs differ in other entries; names all of them.
     """
     old, new = dict(entries(before)), dict(entries(now))
     differing = [
@@ -96,27 +93,27 @@ def check_same(
     if differing:
         described = "; ".join(f"{name} was {_said(old, name)}, is {_said(new, name)}" for name in differing)
         raise SpecError(
-            f"{path}: is of another run: {described}. Choose another output folder, or change it back to go on"
+            f"{path}: is of another run: {described}. Choose another output folder, or change it back to resume"
         )
 
 
 def check_same_data(path: Path, before: str, now: str) -> None:
-    """Check that a run goes on with the data that it began with.
+    """Check that a run resumes with the data that it began with.
 
     Args:
-        path: of the checkpoint, for the message.
-        before: the digest of the data then; see `DataSplits`.
-        now: that of the data now.
+        path: path of the checkpoint, for the message.
+        before: `DataSplits.digest` of the data at the beginning.
+        now: `DataSplits.digest` of the present data.
 
     Raises:
-        SpecError: they differ; names the parts.
+        SpecError: the data differ; names the parts.
     """
     if before != now:
         old, new = (dict(one.split(":") for one in digests.split()) for digests in (before, now))
         parts = [part for part in {**new, **old} if old.get(part) != new.get(part)]
         raise SpecError(
-            f"{path}: is of a run with other data: files of data ({', '.join(parts)}) have changed since. Put them "
-            "back to go on, or choose another output folder"
+            f"{path}: is of a run with other data: files of data ({', '.join(parts)}) have changed since. "
+            "Restore them to resume, or choose another output folder"
         )
 
 

@@ -1,4 +1,4 @@
-"""Training configs from files: one error that lists every problem, with file and line, before anything is computed."""
+"""Reading of training configs from files, with one error that lists every problem by file and line."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 OPTIONS = OptionsTree(TrainingConfig)
-"""The options that may stand at each route of a config."""
+"""The options that each route of a config may have."""
 
 
 def load_config(
@@ -45,12 +45,12 @@ def load_config(
     Args:
         path: a YAML file; paths in it are relative to it.
         patches: changes by dotted path, such as `{"training.steps": 100, "model.interactions.quadruplet": None}`.
-        extra: custom parts by the name that `type` gives them in the model.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; modules in the folder of the
-            file and in the current one are found, too.
+        extra: custom components by the name that `type` gives them in the model.
+        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, also from modules in the folder
+            of the file and in the current folder.
 
     Raises:
-        SpecError: one error with every problem: file, line, path, and what may have been meant.
+        SpecError: one error that lists every problem with file, line, path and similar names.
     """
     path = Path(path)
     if allow_imports:
@@ -67,16 +67,16 @@ def parse_config(
     extra: Mapping[str, type] | None = None,
     allow_imports: bool = False,
 ) -> TrainingConfig:
-    """Read a training config from YAML text; paths in it are relative to `folder`.
+    """Read a training config from YAML text.
 
     Args:
         text: the YAML document.
-        folder: what paths are relative to.
-        extra: custom parts by the name that `type` gives them in the model.
+        folder: the folder that paths are relative to.
+        extra: custom components by the name that `type` gives them in the model.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
 
     Raises:
-        SpecError: one error with every problem.
+        SpecError: one error that lists every problem.
     """
     return _read(parse_document(text, "config"), None, Path(folder), Catalog().plus(extra, allow_imports))
 
@@ -111,7 +111,7 @@ def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path, c
 
 
 def spec_of(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec | None:
-    """The spec that a config contains or names, changed by patches."""
+    """The spec that a config contains or names, with patches; None without one."""
     if "model" not in {**document.data, **changes.data}:
         return None
     named = changes.data.get("model")
@@ -143,7 +143,7 @@ def _inline(section: Document, catalog: Catalog, folder: Path) -> Document:
 
 
 def section(document: Document, key: str) -> Document:
-    """One section as a document of its own."""
+    """One section of a document as a document."""
     data = document.data.get(key)
     places = {route[1:]: place for route, place in document.places.items() if route[:1] == (key,)}
     problems = tuple(Problem(one.route[1:], one.message) for one in document.problems if one.route[:1] == (key,))
@@ -156,9 +156,9 @@ def _without_model(document: Document) -> Document:
 
 
 def overlaid(base: Document, changes: Document) -> Document:
-    """The base with changes: mappings are merged, everything else is replaced.
+    """Merge changes into a document: mappings are merged, other values are replaced.
 
-    Where the `type` of options changes, they keep the fields that the new type has too, as parts of a spec do.
+    Options whose `type` changes keep the fields that the new type has too, as parts of a spec do.
     """
     return Document(
         _merged(base.data, changes.data, ()), resolve.merged_places(base, changes), (*base.problems, *changes.problems)
@@ -175,7 +175,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any], route: Route) -> dic
 
 
 def _shared_fields(old: Mapping[str, Any], new: Mapping[str, Any], route: Route) -> Mapping[str, Any]:
-    """Of the fields of some options, those that options of the new type have too."""
+    """The fields of some options that options of the new type have too."""
     data = dict(new)
     for key in reversed(route):
         data = {key: data}
@@ -186,7 +186,7 @@ def _shared_fields(old: Mapping[str, Any], new: Mapping[str, Any], route: Route)
 
 
 def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None, list[Problem]]:
-    """The config, or what is wrong with it."""
+    """Validate a config; returns the config, or None and its problems."""
     problems = [*rest.problems, *rest.impossible_numbers()]
     data = rest.data if model is None else {**rest.data, "model": model}
     try:
@@ -194,6 +194,6 @@ def validated(rest: Document, model: Spec | None) -> tuple[TrainingConfig | None
     except ValidationError as error:
         known = {problem.route for problem in problems}
         found = problems_of(error, rest, OPTIONS)
-        # a model that could not be read has been complained of already
+        # problems of the model were reported when it was read
         told = known | ({("model",)} if "model" in {route[0] for route in rest.places if route} else set())
         return None, [*problems, *(problem for problem in found if problem.route not in told)]

@@ -1,4 +1,4 @@
-"""Batches of a dataset, as training and validation take them."""
+"""Batches for training and validation, and positions in the stream of training batches."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from gemnet_blocks.training.options import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where a batch is in the training set.
+class StreamPosition:
+    """Position of a batch in the stream of training batches.
 
     Attributes:
-        epoch: passes over the training set before this one.
-        index: batches before this one in its epoch.
-        count: batches of the epoch.
+        epoch: the number of its epoch, from 0.
+        index: the number of the batch in its epoch, from 0.
+        count: the number of batches in the epoch.
     """
 
     epoch: int = 0
@@ -35,38 +35,33 @@ class Place:
 
     @property
     def last(self) -> bool:
-        """Whether it is the last batch of its epoch."""
+        """Whether the batch is the last of its epoch."""
         return self.index + 1 >= self.count
 
     @property
-    def next(self) -> Place:
-        """The place after it; how many batches a new epoch has is not known here."""
-        return Place(self.epoch + 1) if self.last else replace(self, index=self.index + 1)
+    def next(self) -> StreamPosition:
+        """The next position; the number of batches in a new epoch is not known yet."""
+        return StreamPosition(self.epoch + 1) if self.last else replace(self, index=self.index + 1)
 
     @property
     def epochs_done(self) -> float:
-        """Epochs up to the batch, the batch included."""
+        """The number of epochs after the batch, as a fraction."""
         return self.epoch + (self.index + 1) / self.count
 
 
 @final
-class PlacedBatch:
-    """A batch and its place; no dataclass, since Lightning would try to change what is in it.
-
-    Args:
-        batch: the structures.
-        place: where it was.
-    """
+class PositionedBatch:
+    """A batch and its position; not a dataclass, whose fields Lightning would modify."""
 
     __slots__ = ("batch", "place")
 
-    def __init__(self, batch: LabelledStructures, place: Place) -> None:
+    def __init__(self, batch: LabelledStructures, place: StreamPosition) -> None:
         self.batch = batch
         self.place = place
 
-    def to(self, device: torch.device) -> PlacedBatch:
-        """The same on another device."""
-        return PlacedBatch(self.batch.to(device), self.place)
+    def to(self, device: torch.device) -> PositionedBatch:
+        """Move the batch to another device."""
+        return PositionedBatch(self.batch.to(device), self.place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +69,8 @@ class Epoch:
     """One pass over the training set, or the rest of one.
 
     Attributes:
-        batches: what is left of it.
-        count: how many batches all of it has.
+        batches: the remaining batches.
+        count: the number of batches in the whole epoch.
     """
 
     batches: Iterable[LabelledStructures]
@@ -84,29 +79,29 @@ class Epoch:
 
 @final
 class TrainingStream:
-    """Batches of epoch after epoch, without end.
+    """An infinite stream of the batches of successive epochs.
 
     Args:
-        open_epoch: the batches of epoch `epoch` from batch `start` on.
+        open_epoch: opens an epoch, given by its number, from a batch on, given by its number.
     """
 
     def __init__(self, open_epoch: Callable[[int, int], Epoch]) -> None:
         self._open_epoch = open_epoch
-        self.start = Place()
+        self.start = StreamPosition()
 
-    def __iter__(self) -> Iterator[PlacedBatch]:
+    def __iter__(self) -> Iterator[PositionedBatch]:
         place = self.start
         while True:
             epoch = self._open_epoch(place.epoch, place.index)
             place = replace(place, count=epoch.count)
             for batch in epoch.batches:
-                yield PlacedBatch(batch, place)
+                yield PositionedBatch(batch, place)
                 place = replace(place, index=place.index + 1)
-            place = Place(place.epoch + 1)
+            place = StreamPosition(place.epoch + 1)
 
 
 def open_parts(config: TrainingConfig) -> DataSplits:
-    """The data of a config, with neighbors kept on disk where it says so.
+    """Open the data of a config, with stored neighbor lists if `data.cache` is set.
 
     Raises:
         StructureError, SpecError: see `open_data`.
@@ -116,13 +111,13 @@ def open_parts(config: TrainingConfig) -> DataSplits:
 
 
 @final
-class Feed:
-    """Batches of one dataset within the budget of a config.
+class BatchLoader:
+    """Loads batches of a dataset within the budget of a config.
 
     Args:
         dataset: the structures.
-        config: batches, seed, worker processes.
-        processes: who else reads.
+        config: the config, with size of batches, seed and worker processes.
+        processes: the processes that share the dataset.
     """
 
     def __init__(self, dataset: LabelledDataset, config: TrainingConfig, processes: Processes) -> None:
@@ -134,7 +129,7 @@ class Feed:
         self._edge_counts = edge_counts_for(dataset, config.data.batch, config.model, folder)
 
     def training(self) -> TrainingStream:
-        """Batches in another order in each epoch; a function of seed, epoch, rank and number of processes."""
+        """The stream of training batches, which depends on seed, epoch, rank and number of processes only."""
         sampler = self._sampler(self._config.training.seed, self._processes)
         batches = loader(self._dataset, sampler, self._config.data.workers)
 
@@ -144,19 +139,19 @@ class Feed:
 
         return TrainingStream(open_epoch)
 
-    def places(self, place: Place) -> list[str]:
-        """File and frame of the structures of a training batch."""
+    def places(self, place: StreamPosition) -> list[str]:
+        """File and frame of each structure in a training batch."""
         indices = self._sampler(self._config.training.seed, self._processes).batches(place.epoch)[place.index]
         return [self._dataset.place(index) for index in indices]
 
     def validation(self) -> Callable[[], Iterable[LabelledStructures]]:
-        """The share of a process, each structure once, to be gone through as often as wanted."""
+        """A function that opens the validation batches of this process, each structure once."""
         sampler = self._sampler(None, self._processes)
         batches: Any = loader(self._dataset, sampler, min(self._config.data.workers, len(sampler)))
         return lambda: batches
 
     def first(self, count: int) -> list[Structures]:
-        """The first training batches in the order of a single process, the same on all."""
+        """The first training batches of a single process, the same on all processes."""
         chosen = self._sampler(self._config.training.seed, Processes()).batches(0)[:count]
         return [collate([self._dataset[index] for index in indices]).structures for indices in chosen]
 

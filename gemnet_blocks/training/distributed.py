@@ -1,4 +1,4 @@
-"""How many processes train together, as torchrun or Slurm started them."""
+"""Processes that train together, as torchrun or Slurm started them, and signals that stop them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Literal
 import torch
 
 Device = Literal["auto", "cpu", "cuda"]
-"""What is computed on; auto: a CUDA device if there is one."""
+"""The device; auto: a CUDA device if there is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,9 +22,9 @@ class Processes:
     """The processes of a run.
 
     Attributes:
-        rank: the number of this one, from 0.
-        world: how many there are.
-        nodes: on how many machines.
+        rank: the number of this process, from 0.
+        world: the number of processes.
+        nodes: the number of machines.
     """
 
     rank: int = 0
@@ -33,18 +33,18 @@ class Processes:
 
     @property
     def per_node(self) -> int:
-        """How many are on one machine."""
+        """The number of processes per machine."""
         return self.world // self.nodes
 
     def device(self, wanted: Device) -> torch.device:
-        """The device of this process, of several the one with its number on its machine."""
+        """The device of this process: of several GPUs, the one with the number of the process on its machine."""
         if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
             return torch.device("cpu")
         return torch.device("cuda", self.rank % self.per_node)
 
     @classmethod
     def of_environment(cls, environment: Mapping[str, str] | None = None) -> Processes:
-        """What the variables of torchrun say, or those of Slurm's srun; one process without any.
+        """Read the environment variables of torchrun or Slurm's srun; one process without them.
 
         Args:
             environment: the variables; None: those of this process.
@@ -62,17 +62,15 @@ class Processes:
 
 
 STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP") if hasattr(signal, name))
-"""Ctrl-C, what kill and schedulers send, and a terminal that is closed."""
+"""The signals of Ctrl-C, kill, schedulers and a closed terminal."""
 
 
 @contextmanager
-def stopping(wish: Callable[[int], None]) -> Iterator[None]:
-    """Hand signals to stop to `wish` inside the block; the second Ctrl-C interrupts at once.
+def stop_signals(request_stop: Callable[[int], None]) -> Iterator[None]:
+    """Call a function, with the number of the signal, on signals to stop inside the block.
 
-    Outside of the main thread, where Python delivers no signals, nothing changes.
-
-    Args:
-        wish: called with the number of the signal.
+    The second Ctrl-C interrupts immediately. Outside the main thread, where Python delivers no signals, nothing
+    changes.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -81,9 +79,9 @@ def stopping(wish: Callable[[int], None]) -> Iterator[None]:
     def handle(number: int, _: FrameType | None) -> None:
         if number == signal.SIGINT:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        wish(number)
+        request_stop(number)
 
-    # what is ignored stays so: nohup ignores that the terminal is closed
+    # ignored signals stay ignored: nohup ignores the closing of the terminal
     before = {number: signal.getsignal(number) for number in STOPPING}
     handled = [number for number, handler in before.items() if handler not in (signal.SIG_IGN, None)]
     for number in handled:

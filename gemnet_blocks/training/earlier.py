@@ -1,4 +1,4 @@
-"""Results of an earlier run, in the folder of a run that starts from scratch."""
+"""Moving of earlier results out of the folder of a run that starts from scratch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CONFIG = "config.yaml"
 """The config of a run, in its folder."""
 
 HEADING = "# The config of this run, complete; its paths are relative to this folder\n"
-"""The first line of `CONFIG`."""
+"""The first line of the config file."""
 
 _RUN = ("best.safetensors", "last.safetensors", "log.csv", "tensorboard", "not-finite-*.extxyz")
 _EVALUATION = (SUMMARY, PREDICTIONS, ATOMS, PLOT)
@@ -22,11 +22,7 @@ _ASIDE = "earlier-{}"
 def set_aside(folder: Path) -> None:
     """Move all results of an earlier run and of evaluations of its models to `earlier-1`, `earlier-2` and so on.
 
-    So the models and the log in a folder are always of one run, and nothing is lost. A warning says what was moved and
-    where to.
-
-    Args:
-        folder: of a run that takes its first step soon.
+    Models and log in a folder thus always belong to one run, and nothing is lost. A warning lists the moved files.
 
     Raises:
         OSError: a file cannot be moved.
@@ -43,8 +39,8 @@ def set_aside(folder: Path) -> None:
     for path in found:
         path.rename(aside / path.name)
     warnings.warn(
-        f"{folder}: this run starts from scratch, so that what was there of an earlier one "
-        f"({', '.join(path.name for path in found)}) was moved to {aside}",
+        f"{folder}: this run starts from scratch; the results of an earlier run "
+        f"({', '.join(path.name for path in found)}) were moved to {aside}",
         stacklevel=2,
     )
 
@@ -54,7 +50,7 @@ def _is_evaluation(folder: Path) -> bool:
 
 
 def _is_of_a_run(config: Path) -> bool:
-    """Whether a run has written a config, in this version of the library or an earlier one, and not the user."""
+    """Whether a run of this or an earlier version of the library, and not the user, wrote a config."""
     try:
         return config.read_text(encoding="utf-8").startswith("# The config of this run")
     except (OSError, UnicodeDecodeError):

@@ -1,4 +1,4 @@
-"""The running mean of the weights, which is validated and saved instead of the last ones."""
+"""Exponential moving average of the weights, which is validated and saved instead of the last weights."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
 @final
 class MeanWeights(WeightAveraging):
-    """θ̄ ← θ̄ + (1 - d)·(θ - θ̄) after each step n = 1, 2, ..., with d = min(decay, (1 + n)/(10 + n)).
+    """Exponential moving average of the weights.
 
-    The first steps count less than the decay says, so that the mean forgets the initial weights soon. Lightning makes
-    the copy, saves and restores it with checkpoints, and leaves it in the model at the end.
+        θ̄ ← θ̄ + (1 - d)·(θ - θ̄) after each step n = 1, 2, ..., with d = min(decay, (1 + n)/(10 + n)).
+
+    The decay is smaller in the first steps, so that the mean soon forgets the initial weights. Lightning copies the
+    weights, saves and restores the mean with checkpoints, and leaves it in the model at the end.
 
     Args:
-        decay: how much of the mean is kept in each step.
+        decay: the fraction of the mean that each step keeps, such as 0.999.
     """
 
     def __init__(self, decay: float) -> None:
@@ -40,11 +42,11 @@ class MeanWeights(WeightAveraging):
         return potential
 
     def kept(self, step: int) -> float:
-        """How much of the mean is kept in a step, the first being 1."""
+        """The fraction of the mean that a step keeps, counted from 1."""
         return min(self.decay, (1 + step) / (10 + step))
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """List the weights once: looking them up takes longer than averaging those of a small model."""
+        # listing the weights takes longer than averaging those of a small model
         assert self._average_model is not None
         self._means = [weight.detach() for weight in self._average_model.module.parameters()]
         self._weights = [weight.detach() for weight in pl_module.parameters()]
@@ -53,7 +55,6 @@ class MeanWeights(WeightAveraging):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Take the new weights into the mean."""
         step = trainer.global_step
         if step > self._latest_update_step:
             torch._foreach_lerp_(self._means, self._weights, 1 - self.kept(step))

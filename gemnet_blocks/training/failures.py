@@ -1,4 +1,4 @@
-"""What ends training before its time."""
+"""Errors and interruptions that end training early."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class NonFiniteError(StateError):
-    """The loss or its gradient became infinite or NaN; weights are still those before.
+    """The loss or its gradient became infinite or NaN; the weights are those before the step.
 
     Args:
         report: the numbers of the step.
         batch: the structures of this process.
-        step: its number.
+        step: the number of the step.
     """
 
     def __init__(self, report: StepReport, batch: LabelledStructures, step: int) -> None:
@@ -30,12 +30,12 @@ class NonFiniteError(StateError):
         self.place = report.place
 
     def saved(self, path: Path, places: Sequence[str], checkpoint: str) -> StateError:
-        """The same, saying where the batch is and how to go on.
+        """The error for users, with the file of the batch and a way to continue.
 
         Args:
             path: the file of the batch.
-            places: where its structures are from.
-            checkpoint: what is known of the last good state.
+            places: file and frame of its structures.
+            checkpoint: a sentence about the last checkpoint.
         """
         return StateError(
             f"{self}. The batch ({first_few(places)}) was written to {path}: look for wrong labels or atoms that "
@@ -43,23 +43,25 @@ class NonFiniteError(StateError):
         )
 
 
-class Interrupted(Exception):  # noqa: N818 (like KeyboardInterrupt, no error)
-    """Training was told to stop, and has saved its state.
+class Interrupted(Exception):  # noqa: N818 (like KeyboardInterrupt, not an error)
+    """A signal stopped training, whose state is saved.
 
     Args:
         step: the number of steps taken.
-        folder: where the state is.
+        folder: the folder of the run.
         signal: the number of the signal.
     """
 
     def __init__(self, step: int, folder: Path, signal: int) -> None:
-        super().__init__(f"stopped after step {step}; the state is saved in {folder}: run the same again to go on")
+        super().__init__(
+            f"stopped after step {step}; the state is saved in {folder}: run the same command again to resume"
+        )
         self.step = step
         self.signal = signal
 
 
 def write_batch(batch: LabelledStructures, places: Sequence[str], path: Path) -> None:
-    """Write labelled structures as extended XYZ, each with its number as `frame` and where it is from as `place`."""
+    """Write labelled structures as extended XYZ, each with its number as `frame` and its file and frame as `place`."""
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
 

@@ -1,4 +1,4 @@
-"""Initial weights that depend on a seed and their name alone, so that models that differ elsewhere share them."""
+"""Initial weights that depend only on a seed and their name, so that models that differ elsewhere share them."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ Model = TypeVar("Model", bound=nn.Module)
 
 
 def weights_by_name(make: Callable[[], Model], seed: int) -> Model:
-    """Make a model whose initial weights are drawn each from a generator of its own.
+    """Build a model in which each initial weight comes from a separate random generator.
 
-    The generator of a weight starts from a hash of seed and name. So two models have equal weights wherever names and
-    shapes are equal, whatever else they contain: what a seed changes and what an architecture changes are told apart.
-    Weights have the distribution that their layers give them, as it is the layers that draw them.
+    The generator of a weight is seeded with a hash of seed and name. Two models thus have equal weights wherever names
+    and shapes are equal, which separates the effect of the seed from that of the architecture. The layers draw the
+    weights from their usual distributions.
 
-    The model is made twice: the first time, it is observed which random numbers end up in which weight; the second
-    time, the generator is set before they are drawn. Torch's global generator is left as it was.
+    The model is built twice: the first time records which random numbers end up in which weight; the second time sets
+    the generator before each draw. The state of torch's global generator is restored.
 
     Args:
-        make: makes the model; every time the same way.
-        seed: of all weights.
+        make: builds the model, in the same way at each call.
+        seed: seed of all weights.
 
     Raises:
-        RuntimeError: it draws other random numbers the second time.
+        RuntimeError: the model draws other random numbers the second time.
     """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -43,14 +43,14 @@ def weights_by_name(make: Callable[[], Model], seed: int) -> Model:
             model = make()
     if repeated.count != observed.count:
         raise RuntimeError(
-            f"the model drew random numbers {observed.count} times at first, then {repeated.count} times: "
-            "initial weights must not depend on chance in any other way"
+            f"expected as many draws of random numbers in both builds of the model, got {observed.count} and "
+            f"{repeated.count}: make the number of draws deterministic"
         )
     return model
 
 
 def _seeds(draws: _Draws, model: nn.Module, seed: int) -> dict[int, int]:
-    """The seed for each draw that ends up in a weight or buffer: of its name and its place among the draws of it."""
+    """The seed of each draw that ends up in a weight or buffer, from its name and its place among its draws."""
     seeds: dict[int, int] = {}
     for name, tensor in _named_tensors(model):
         for place, draw in enumerate(draws.behind(tensor)):
@@ -69,13 +69,12 @@ def _hash(seed: int, name: str, place: int) -> int:
 
 
 class _Draws(TorchDispatchMode):
-    """Number every drawing of random numbers, and follow where they go.
+    """Counts draws of random numbers, and records from which draws the memory of each tensor descends.
 
-    Memory that a tensor refers to descends from the draws behind all that was written into it; being overwritten
-    as a whole makes it forget.
+    Memory descends from the draws of all values that were written into it since it was last overwritten as a whole.
 
     Args:
-        seeds: what the generator is set to before each draw, by number.
+        seeds: the seed that is set before each draw, by the number of the draw.
     """
 
     def __init__(self, seeds: Mapping[int, int] | None = None) -> None:
@@ -83,11 +82,10 @@ class _Draws(TorchDispatchMode):
         self.count = 0
         self._seeds = seeds or {}
         self._origin: dict[int, frozenset[int]] = {}
-        # as long as these are held, no other memory gets the same key
+        # references, so that no other memory gets the same key
         self._held: dict[int, StorageWeakRef] = {}
 
     def behind(self, tensor: Tensor) -> list[int]:
-        """The draws that a tensor descends from, in order."""
         return sorted(self._origin.get(_key(tensor), ()))
 
     def __torch_dispatch__(

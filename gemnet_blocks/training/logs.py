@@ -1,4 +1,4 @@
-"""The log of a run: a CSV file that resuming goes on with row by row, and TensorBoard's files."""
+"""The log of a run: a CSV file that resumed runs continue, TensorBoard's files, and progress on the terminal."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ FILE = "log.csv"
 
 @final
 class TrainingLog:
-    """Rows of numbers by step, in `log.csv` and, if wanted, in the folder `tensorboard`.
+    """Rows of numbers by step in `log.csv` and, on request, in the folder `tensorboard`.
 
-    Rows behind the step at which a run goes on are dropped: they are from steps that are taken again.
+    Rows beyond the step at which a run resumes are removed, since these steps are repeated.
 
     Args:
-        folder: where to write.
+        folder: the folder of the run.
         columns: names of the columns besides `step`.
-        step: the last step whose rows stay; 0 for a new run.
+        step: the last step whose rows are kept; 0 for a new run.
         tensorboard: whether TensorBoard's files are written.
 
     Raises:
-        OSError: a file cannot be written, here or later; it names the file.
+        OSError: a file cannot be written, now or later; names the file.
     """
 
     def __init__(self, folder: Path, columns: list[str], step: int, tensorboard: bool) -> None:
@@ -46,21 +46,21 @@ class TrainingLog:
         self._tensorboard = _TensorBoard(folder / "tensorboard", step) if tensorboard else None
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Add a row; columns that have no number stay empty."""
+        """Add a row; columns without a number stay empty."""
         row = {"step": str(step), **{name: _text(value) for name, value in numbers.items()}}
         self._append(_line([row.get(name, "") for name in self._columns]).encode())
         if self._tensorboard is not None:
             self._tensorboard.write(step, numbers)
 
     def secure(self) -> None:
-        """Put everything on disk."""
+        """Write all rows to disk."""
         with naming(self._path):
             os.fsync(self._file.fileno())
         if self._tensorboard is not None:
             self._tensorboard.flush()
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write all rows to disk and close the files."""
         try:
             self.secure()
         finally:
@@ -69,18 +69,18 @@ class TrainingLog:
                 self._tensorboard.close()
 
     def _append(self, row: bytes) -> None:
-        """Add a whole row, or none of it."""
+        """Add a complete row, or nothing."""
         end = os.fstat(self._file.fileno()).st_size
         with naming(self._path):
             try:
-                while row:  # a disk that becomes full takes the beginning
+                while row:  # a disk that runs full writes the beginning only
                     row = row[self._file.write(row) :]
             except OSError:
                 self._file.truncate(end)
                 raise
 
     def _keep(self, step: int) -> None:
-        """Leave only the heading and whole rows up to a step."""
+        """Keep only the header and complete rows up to a step."""
         lines = [_line(self._columns)]
         if step > 0 and self._path.is_file():
             text = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -91,11 +91,7 @@ class TrainingLog:
 
 
 def last_rows(folder: Path) -> list[dict[str, float]]:
-    """Read the last rows of a log, which may be growing; empty without a log that has steps and seconds.
-
-    Args:
-        folder: of the run.
-    """
+    """Read the last rows of the log in the folder of a run, which may be growing; empty without a valid log."""
     try:
         with (folder / FILE).open("rb") as file:
             names = file.readline().decode().strip().split(",")
@@ -124,12 +120,12 @@ def _text(value: float) -> str:
 class _TensorBoard:
     """TensorBoard's files.
 
-    Its writer has a thread of its own. When the thread cannot write, it ends with a traceback on the terminal, and the
-    next call raises the error: the traceback is left out.
+    If the thread of TensorBoard's writer fails, it prints a traceback, which is suppressed here; the next call raises
+    the error.
 
     Args:
-        folder: where to write.
-        step: the last step whose numbers stay.
+        folder: the folder of the files.
+        step: the last step whose numbers are kept.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -142,18 +138,15 @@ class _TensorBoard:
         threading.excepthook = self._without_own_thread
 
     def write(self, step: int, numbers: Mapping[str, float]) -> None:
-        """Add numbers."""
         with naming(self._folder):
             for name, value in numbers.items():
                 self._writer.add_scalar(name, value, step)
 
     def flush(self) -> None:
-        """Put everything on disk."""
         with naming(self._folder):
             self._writer.flush()
 
     def close(self) -> None:
-        """Write what is left."""
         try:
             with naming(self._folder):
                 self._writer.close()
@@ -176,11 +169,11 @@ _SHOWN: Mapping[str, tuple[str, str]] = {
 
 @final
 class Display:
-    """The used share of the budget and the last errors.
+    """Progress on the terminal: the used fraction of the budget and the last errors.
 
     Args:
-        bar: tqdm's; None: no bar is shown.
-        lines: for log files, one at each validation and otherwise at most one a minute; None: no lines.
+        bar: the progress bar of tqdm; None: no bar.
+        lines: lines for log files, at each validation and otherwise at most once a minute; None: no lines.
     """
 
     def __init__(self, bar: Any = None, lines: ProgressLines | None = None) -> None:
@@ -192,7 +185,7 @@ class Display:
     @classmethod
     @contextmanager
     def opened(cls, config: TrainingConfig, fraction: float) -> Iterator[Display]:
-        """A display as the config wants it; closed at the end of the block."""
+        """Open the display that a config requests, and close it at the end of the block."""
         from tqdm import tqdm
 
         wanted = config.training.log.progress
@@ -203,13 +196,13 @@ class Display:
             yield cls(None if quiet else bar, lines)
 
     def show(self, fraction: float, step: int, row: Mapping[str, float], seconds: float) -> None:
-        """Move on.
+        """Update the display.
 
         Args:
-            fraction: of the budget that is used.
-            step: steps taken.
-            row: the row of the log, if there is one.
-            seconds: of training and validation.
+            fraction: the used fraction of the budget.
+            step: the number of steps taken.
+            row: the row of the log; empty if none was written.
+            seconds: duration of training and validation.
         """
         if self._bar is None and self._lines is None:
             return
@@ -232,5 +225,5 @@ def with_units(metrics: Mapping[str, float]) -> dict[str, str]:
 
 
 def shown_errors(row: Mapping[str, float]) -> dict[str, str]:
-    """Format the errors of a row of the log, with units, by the names that people read."""
+    """Format the errors of a row of the log with units, by short names."""
     return {short: form.format(row[name]) for name, (short, form) in _SHOWN.items() if name in row}

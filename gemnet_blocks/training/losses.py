@@ -1,4 +1,4 @@
-"""Losses of energies, forces and stresses, exact for batches that are spread over several processes."""
+"""Losses of energies, forces and stresses, which are exact if several processes share a batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.structures import Prediction
 
 ErrorType = Literal["mae", "l2mae", "mse", "rmse", "huber"]
-"""mae: |x|; l2mae: a vector's norm; mse: x²; rmse: the root of the mean of x²; huber: x²/2, and linear beyond δ."""
+"""mae: |x|; l2mae: norm of a vector; mse: x²; rmse: root of the mean of x²; huber: x²/2, and linear beyond δ."""
 
 AtomChoice = Literal["all", "free"]
 """All atoms, or only those that are not fixed."""
@@ -23,12 +23,12 @@ AtomChoice = Literal["all", "free"]
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """How errors are measured before they are averaged.
+    """A function of errors that is averaged.
 
     Attributes:
-        type: the function of an error.
-        unit: what errors are divided by first.
-        delta: where the Huber function turns linear, in that unit.
+        type: the function.
+        unit: the unit by which errors are divided first.
+        delta: the error beyond which the Huber function is linear, in this unit.
     """
 
     type: ErrorType
@@ -36,7 +36,7 @@ class Measure:
     delta: float = 1.0
 
     def of(self, error: Float[Tensor, "rows components"]) -> Float[Tensor, "rows columns"]:
-        """The measure of each component, or of each row (l2mae)."""
+        """Apply the function to each component, or to each row (l2mae)."""
         error = error / self.unit
         if self.type == "mae":
             return error.abs()
@@ -48,7 +48,7 @@ class Measure:
 
 
 def norms(vectors: Float[Tensor, "rows components"]) -> Float[Tensor, " rows"]:
-    """Euclidean norms whose gradients, and gradients of gradients, are 0 where a vector is."""
+    """Euclidean norms, whose first and second derivatives are 0 at zero vectors."""
     return _root(vectors.square().sum(dim=-1))
 
 
@@ -59,11 +59,11 @@ def _root(squares: Tensor) -> Tensor:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Totals:
-    """Sums of several measures over a batch, and what to divide them by.
+    """Sums of several terms over a batch, and the numbers of their summands.
 
     Attributes:
-        sums: of each term, differentiable.
-        counts: how many numbers were added up for each.
+        sums: the sum of each term, differentiable.
+        counts: the number of summands of each term.
     """
 
     sums: Float[Tensor, " *terms"]
@@ -71,12 +71,12 @@ class Totals:
 
 
 class Term(ABC):
-    """One thing that is compared with its label.
+    """A predicted quantity that is compared with its label.
 
     Args:
-        name: what it is called in logs.
-        measure: how errors are measured.
-        weight: of its mean in a loss.
+        name: the name in logs.
+        measure: the function of errors.
+        weight: the weight of its mean in a loss.
     """
 
     def __init__(self, name: str, measure: Measure, weight: float = 1.0) -> None:
@@ -86,14 +86,14 @@ class Term(ABC):
 
     @abstractmethod
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "rows components"]:
-        """Prediction minus label, a row for each atom or structure that counts.
+        """Prediction minus label, a row for each counted atom or structure.
 
         Raises:
-            ValueError: there is no prediction or no label.
+            ValueError: the prediction or the label is missing.
         """
 
     def total(self, prediction: Prediction, batch: LabelledStructures) -> Totals:
-        """The sum and the number of its measures over a batch."""
+        """Sum the function of errors over a batch."""
         measured = self.measure.of(self.errors(prediction, batch))
         count = torch.tensor(float(measured.numel()), dtype=torch.float64, device=measured.device)
         return Totals(measured.sum(dtype=torch.float64), count)
@@ -101,20 +101,13 @@ class Term(ABC):
 
 @final
 class EnergyTerm(Term):
-    """Errors of energies in eV, divided by the number of atoms if wanted.
-
-    Args:
-        measure: how errors are measured.
-        weight: of the mean.
-        per_atom: whether an error is divided by the number of atoms of its structure.
-    """
+    """Errors of energies in eV; with `per_atom`, divided by the number of atoms in the structure."""
 
     def __init__(self, measure: Measure, weight: float = 1.0, per_atom: bool = True) -> None:
         super().__init__("energy", measure, weight)
         self.per_atom = per_atom
 
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "structures 1"]:
-        """Errors of energies."""
         error = prediction.energy - _known(batch.energy, "energies")
         if self.per_atom:
             error = error / batch.structures.atom_counts.clamp(min=1)
@@ -123,40 +116,26 @@ class EnergyTerm(Term):
 
 @final
 class ForcesTerm(Term):
-    """Errors of forces in eV/Å, three components per atom.
-
-    Args:
-        measure: how errors are measured.
-        weight: of the mean.
-        atoms: whether fixed atoms count.
-    """
+    """Errors of forces in eV/Å, three components per atom, of `all` atoms or only of `free` ones."""
 
     def __init__(self, measure: Measure, weight: float = 1.0, atoms: AtomChoice = "all") -> None:
         super().__init__("forces", measure, weight)
         self.atoms = atoms
 
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "chosen 3"]:
-        """Errors of the forces on the atoms that count."""
         error = _known(prediction.forces, "predicted forces") - _known(batch.forces, "forces")
         return error if self.atoms == "all" else error[~batch.structures.fixed]
 
 
 @final
 class StressTerm(Term):
-    """Errors of stresses in eV/Å³, or of virials per atom V·σ/N in eV, nine components per structure.
-
-    Args:
-        measure: how errors are measured.
-        weight: of the mean.
-        per: "volume" for stresses, "atom" for virials per atom.
-    """
+    """Errors of stresses in eV/Å³ (`per` volume) or of virials V·σ/N in eV (atom), nine components per structure."""
 
     def __init__(self, measure: Measure, weight: float = 1.0, per: Literal["atom", "volume"] = "volume") -> None:
         super().__init__("stress", measure, weight)
         self.per = per
 
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "structures 9"]:
-        """Errors of stresses or virials."""
         error = _known(prediction.stress, "predicted stresses") - _known(batch.stress, "stresses")
         if self.per == "atom":
             volumes = torch.linalg.det(batch.structures.cells).abs()
@@ -166,10 +145,10 @@ class StressTerm(Term):
 
 @final
 class Loss:
-    """Σ_terms weight · mean, each mean taken over all atoms or structures of all processes together.
+    """Σ_terms weight · mean, where each mean covers all atoms or structures of all processes.
 
     Args:
-        terms: what is compared.
+        terms: the terms.
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:
@@ -181,30 +160,31 @@ class Loss:
         return [term.name for term in self.terms]
 
     def totals(self, prediction: Prediction, batch: LabelledStructures) -> Totals:
-        """Sums and counts of all terms over a batch."""
+        """Sum all terms over a batch."""
         each = [term.total(prediction, batch) for term in self.terms]
         return Totals(torch.stack([one.sums for one in each]), torch.stack([one.counts for one in each]))
 
     def means(self, totals: Totals) -> Float[Tensor, " terms"]:
-        """The mean of each term, or its root; 0 of nothing."""
+        """The mean of each term, or its root; 0 without summands."""
         mean = totals.sums / totals.counts.clamp(min=1)
         if not any(self._rooted):
             return mean
         return torch.where(torch.tensor(self._rooted, device=mean.device), _root(mean), mean)
 
     def value(self, totals: Totals) -> Float[Tensor, ""]:
-        """The loss, of sums and counts over everything."""
+        """The loss of sums over all processes."""
         return self.means(totals) @ self._weights(totals.sums)
 
     def local(self, own: Totals, everything: Totals, processes: int) -> Float[Tensor, ""]:
-        """What one of several processes differentiates, so that the mean gradient is that of `value(everything)`.
+        """The loss of one process, such that the mean gradient over processes is that of `value(everything)`.
 
-        The gradient of f(Σ_p S_p) is Σ_p f'(S)·∇S_p, and engines average over processes: f' times their number.
+        The gradient of f(Σ_p S_p) is Σ_p f'(S)·∇S_p, and data-parallel engines average over P processes: process p
+        differentiates P·f'(S)·S_p.
 
         Args:
-            own: sums and counts of the process's own batch.
-            everything: the same over all processes.
-            processes: how many there are.
+            own: sums over the batch of this process.
+            everything: sums over all processes.
+            processes: the number of processes.
         """
         if processes == 1:
             return self.value(own)
@@ -226,12 +206,12 @@ class Loss:
 
 def _known(value: Tensor | None, what: str) -> Tensor:
     if value is None:
-        raise ValueError(f"the batch has no {what}, which a loss needs")
+        raise ValueError(f"the batch has no {what}, which the loss needs")
     return value
 
 
 Metric = Literal["loss", "energy_mae", "forces_mae", "stress_mae"]
-"""A result of validation: the loss, or a mean absolute error (of energies, per atom)."""
+"""A result of validation: the loss, or a mean absolute error (per atom for energies)."""
 
 
 @torch.no_grad()
@@ -243,28 +223,28 @@ def validate(
     device: torch.device,
     processes: int = 1,
 ) -> dict[str, float]:
-    """Means over all structures, each counted once however they are batched.
+    """Compute means over all structures, which do not depend on the batches.
 
     Args:
-        predict: from structures to a prediction.
-        batches: the share of this process.
-        loss: what is minimised.
-        errors: what else is measured, a mean for each term.
-        device: what is computed on.
-        processes: between how many the validation set is shared.
+        predict: a function from structures to a prediction.
+        batches: the batches of this process.
+        loss: the loss.
+        errors: further terms, of each of which the mean is computed.
+        device: the device.
+        processes: the number of processes that share the validation set.
 
     Returns:
-        `loss`, and `energy_mae` and so on for the terms of `errors`, in eV and Å.
+        `loss`, and `energy_mae`, `forces_mae` and so on for the terms of `errors`, in eV and Å.
     """
     both = Loss((*loss.terms, *errors.terms))
-    told = torch.zeros(2, len(both.terms), dtype=torch.float64, device=device)
+    totals_of_all = torch.zeros(2, len(both.terms), dtype=torch.float64, device=device)
     for batch in batches:
         batch = batch.to(device)
         totals = both.totals(predict(batch), batch)
-        told += torch.stack([totals.sums, totals.counts])
+        totals_of_all += torch.stack([totals.sums, totals.counts])
     if processes > 1:
-        torch.distributed.all_reduce(told)
-    sums, counts = told.cpu()
+        torch.distributed.all_reduce(totals_of_all)
+    sums, counts = totals_of_all.cpu()
     split = len(loss.terms)
     value = float(loss.value(Totals(sums[:split], counts[:split])))
     means = errors.means(Totals(sums[split:], counts[split:])).tolist()
@@ -272,12 +252,12 @@ def validate(
 
 
 def named_errors(errors: Loss, means: Iterable[float]) -> dict[str, float]:
-    """Mean absolute errors by the names that logs and options give them."""
+    """Mean absolute errors by their names in options."""
     return {f"{name}_mae": mean for name, mean in zip(errors.names, means, strict=True)}
 
 
 def in_log_units(metrics: Mapping[str, float]) -> dict[str, float]:
-    """The same with errors of energies per atom, forces and stresses in meV, meV/Å and meV/Å³, units in the names."""
+    """Convert errors of energies per atom, forces and stresses to meV, meV/Å and meV/Å³, with units in their names."""
     return {LOG_NAMES.get(name, name): value * (1000 if name in LOG_NAMES else 1) for name, value in metrics.items()}
 
 
@@ -286,4 +266,4 @@ LOG_NAMES: Mapping[str, str] = {
     "forces_mae": "forces_mae_mev_per_angstrom",
     "stress_mae": "stress_mae_mev_per_cubic_angstrom",
 }
-"""Names in logs, with units."""
+"""Names in logs, which contain the unit."""

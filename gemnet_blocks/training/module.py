@@ -1,4 +1,4 @@
-"""One training step, as Lightning takes it."""
+"""The training step as a Lightning module."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.structures import Prediction
-from gemnet_blocks.training.data_stream import PlacedBatch
+from gemnet_blocks.training.data_stream import PositionedBatch
 from gemnet_blocks.training.failures import NonFiniteError
 from gemnet_blocks.training.losses import Loss, Totals
 from gemnet_blocks.training.optimizer import divide_gradients, make_optimizer, shared_weights
@@ -21,15 +21,15 @@ from gemnet_blocks.training.state import StepReport
 
 @final
 class PotentialModule(LightningModule):
-    """The loss of a batch, its gradient and the optimizer's step.
+    """The loss of a batch, its gradient and the step of the optimizer.
 
-    What all processes must know of each other, numbers of atoms, errors, the time and wishes to stop, is exchanged
-    once per step, and read from the device once.
+    Processes exchange numbers of atoms, errors, the time and requests to stop once per step, and read the result from
+    the device once.
 
     Args:
-        potential: what is trained.
-        config: the whole run.
-        loss: what is minimised.
+        potential: the trained potential.
+        config: the config of the run.
+        loss: the loss.
         errors: mean absolute errors, for logs.
     """
 
@@ -41,27 +41,25 @@ class PotentialModule(LightningModule):
         self.errors = errors
         self.report: StepReport | None = None
         self.seconds = 0.0
-        self.stop_wished = False
+        self.stop_requested = False
         self._exchanged: Tensor | None = None
-        self._last_batch: PlacedBatch | None = None
+        self._last_batch: PositionedBatch | None = None
         self._scaled = config.training.precision == "16-mixed"
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        """AdamW; the learning rate is set before each step by whoever counts the steps."""
         return make_optimizer(self.potential, self.config.optimizer, scaled_gradients=self._scaled)
 
-    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> PlacedBatch:
-        """The batch on the device; positions stay in float64, in which distances are computed."""
-        placed: PlacedBatch = batch.to(device)
+    def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> PositionedBatch:
+        # positions stay in float64, in which distances are computed
+        placed: PositionedBatch = batch.to(device)
         return placed
 
     def predict(self, batch: LabelledStructures, potential: Potential | None = None) -> Prediction:
-        """What the loss compares."""
+        """Predict a batch, by default with the last weights."""
         potential = potential or self.potential
         return potential(batch.structures, stress=self.config.loss.stress is not None, given=batch.pairs)
 
-    def training_step(self, placed: PlacedBatch, batch_idx: int) -> Tensor:
-        """The loss of a batch, for its gradient."""
+    def training_step(self, placed: PositionedBatch, batch_idx: int) -> Tensor:
         self._last_batch = placed
         batch = placed.batch
         prediction = self.predict(batch)
@@ -70,19 +68,19 @@ class PotentialModule(LightningModule):
             errors = self.errors.totals(prediction, batch)
         everything, self._exchanged = self._exchange(own, errors)
         loss = self.loss.local(own, everything, self.trainer.world_size)
-        if not loss.requires_grad:  # nothing to compare, on this process at least: no atom is free or has neighbors
+        if not loss.requires_grad:  # on this process, no atom is free or has neighbors
             loss = loss + 0.0 * prediction.energy.sum()
         return loss
 
     def _exchange(self, own: Totals, errors: Totals) -> tuple[Totals, Tensor]:
-        """Sums and counts over all processes, and everything else that they tell each other."""
+        """Sum over all processes; returns the sums of the loss, and everything that the processes exchange."""
         terms = len(self.loss.terms)
         seconds = self.seconds if self.trainer.is_global_zero else 0.0
-        mine = torch.tensor([seconds, float(self.stop_wished)], dtype=torch.float64, device=own.sums.device)
-        told = torch.cat([own.sums.detach(), own.counts, errors.sums, errors.counts, mine])
+        mine = torch.tensor([seconds, float(self.stop_requested)], dtype=torch.float64, device=own.sums.device)
+        exchanged = torch.cat([own.sums.detach(), own.counts, errors.sums, errors.counts, mine])
         if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(told)
-        return Totals(told[:terms], told[terms : 2 * terms]), told
+            torch.distributed.all_reduce(exchanged)
+        return Totals(exchanged[:terms], exchanged[terms : 2 * terms]), exchanged
 
     def configure_gradient_clipping(
         self,
@@ -90,10 +88,10 @@ class PotentialModule(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Divide shared gradients, clip all to a norm, and see that everything is finite before weights change.
+        """Divide shared gradients, clip all gradients to a norm, and check that everything is finite.
 
         Raises:
-            NonFiniteError: the loss or a gradient is infinite or NaN; holds the batch.
+            NonFiniteError: the loss or a gradient is infinite or NaN; contains the batch.
         """
         assert self._exchanged is not None
         assert self._last_batch is not None
@@ -106,24 +104,24 @@ class PotentialModule(LightningModule):
         if self.config.training.clip is not None and gradients:
             limit = self.config.training.clip
             torch._foreach_mul_(gradients, (limit / norm.clamp(min=limit)).to(gradients[0].dtype))
-        told = torch.cat([self._exchanged, norm.double().reshape(1)]).tolist()
-        self.report = self._read(told, optimizer.param_groups[0]["lr"], self._last_batch)
+        exchanged = torch.cat([self._exchanged, norm.double().reshape(1)]).tolist()
+        self.report = self._read(exchanged, optimizer.param_groups[0]["lr"], self._last_batch)
         if not self.report.finite and not (self._scaled and self.report.loss_finite):
             # half-precision gradients overflow now and then; Lightning skips these steps
             raise NonFiniteError(self.report, self._last_batch.batch, self.global_step + 1)
 
-    def _read(self, told: list[float], learning_rate: float, placed: PlacedBatch) -> StepReport:
+    def _read(self, exchanged: list[float], learning_rate: float, placed: PositionedBatch) -> StepReport:
         losses, errors = len(self.loss.terms), len(self.errors.terms)
-        parts = torch.tensor(told[: 2 * losses], dtype=torch.float64, device="cpu")
+        parts = torch.tensor(exchanged[: 2 * losses], dtype=torch.float64, device="cpu")
         totals = Totals(parts[:losses], parts[losses:])
-        rest = told[2 * losses :]
+        rest = exchanged[2 * losses :]
         return StepReport(
             place=placed.place,
             loss=float(self.loss.value(totals)),
             error_sums=tuple(rest[:errors]),
             error_counts=tuple(rest[errors : 2 * errors]),
             seconds=rest[-3],
-            stop_wished=rest[-2] > 0,
+            stop_requested=rest[-2] > 0,
             gradient_norm=rest[-1],
             learning_rate=learning_rate,
         )

@@ -1,4 +1,4 @@
-"""AdamW for the weights of a model: which of them decay, and how often each is used."""
+"""AdamW, weight decay, shared gradients and learning rate schedules."""
 
 from __future__ import annotations
 
@@ -16,34 +16,35 @@ from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.training.losses import Metric
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
-"""How much of a running mean is kept in each step."""
+"""The fraction of a running mean that each step keeps."""
 
 
 class OptimizerOptions(Options):
     """AdamW (Loshchilov and Hutter, ICLR 2019, arXiv 1711.05101)."""
 
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """The learning rate that the schedule's factors multiply."""
+    """The learning rate before the schedule multiplies it by a factor. Typical: 1e-4 to 1e-3."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    """Decay of the weights that have one: not of embeddings, biases and basis functions."""
+    """Decay of all weights except embeddings, biases and weights of basis functions. Typical: 0 to 0.01."""
     first_momentum: Momentum = 0.9
-    """Of the mean gradient (β₁)."""
+    """Momentum β₁ of the mean gradient."""
     second_momentum: Momentum = 0.999
-    """Of the mean squared gradient (β₂)."""
+    """Momentum β₂ of the mean squared gradient."""
     epsilon: Annotated[float, Field(gt=0)] = 1e-8
-    """Added to the root of the mean squared gradient."""
+    """Number added to the root of the mean squared gradient."""
     amsgrad: bool = False
-    """Whether the largest mean squared gradient so far is used."""
+    """Whether the largest mean squared gradient so far is used instead of the current one."""
     divide_shared_gradients: bool = False
-    """Whether the gradients of projections that all blocks share are divided by the number of their uses."""
+    """Whether the gradients of projections that all blocks share are divided by the number of their uses, as in the
+    published trainings of GemNet."""
 
 
 def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients: bool = False) -> torch.optim.AdamW:
-    """AdamW with a group of weights that decay and one of those that do not.
+    """Make AdamW with one group of weights that decay, and one of weights that do not.
 
     Args:
-        model: any module; parameters without gradient, such as scale factors, are left out.
-        options: see there.
+        model: any module; parameters without gradient, such as scale factors, are omitted.
+        options: the options.
         scaled_gradients: whether gradients are those of a scaled loss, as in half precision.
     """
     spared = undecayed(model)
@@ -52,8 +53,8 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients
         {"params": [weight for name, weight in trained.items() if name not in spared]},
         {"params": [weight for name, weight in trained.items() if name in spared], "weight_decay": 0.0},
     ]
-    # one kernel for all weights: a step of a small model on a CPU is several times as fast as weight after weight; but
-    # it undoes the scale of gradients by itself, after they were clipped as if they were not scaled
+    # a fused kernel makes steps of small models on CPUs several times as fast; but it removes the scale of gradients
+    # itself, after they were clipped as if they had no scale
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=options.learning_rate,
@@ -66,10 +67,7 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients
 
 
 def undecayed(model: nn.Module) -> frozenset[str]:
-    """The names of parameters that weight decay leaves alone.
-
-    Those are embedding tables, biases, single numbers and vectors, and whatever basis functions learn (frequencies).
-    """
+    """Names of the parameters without weight decay: embedding tables, biases, and other numbers and vectors."""
     return frozenset(
         name
         for prefix, module in model.named_modules()
@@ -79,9 +77,9 @@ def undecayed(model: nn.Module) -> frozenset[str]:
 
 
 def shared_weights(model: GemNet) -> Mapping[nn.Parameter, int]:
-    """The projections of the geometry that all blocks share, and how often a forward pass uses each.
+    """The projections of the geometry that all blocks share, and the number of their uses in a forward pass.
 
-    Each block uses them once; output blocks, of which there is one more, use their own.
+    Each block uses them once; the output blocks, one more than there are blocks, have separate projections.
     """
     geometry = model.trunk.geometry
     blocks = len(model.trunk.blocks)
@@ -89,7 +87,7 @@ def shared_weights(model: GemNet) -> Mapping[nn.Parameter, int]:
     return {
         weight: outputs if weight is geometry.output_radial.weight else blocks
         for weight in geometry.parameters()
-        if weight.ndim > 1  # what basis functions learn, numbers and vectors, is no projection
+        if weight.ndim > 1  # the numbers and vectors of basis functions are not projections
     }
 
 
@@ -106,18 +104,18 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 
 
 class Schedule(Options, ABC):
-    """The learning rate as a multiple of the optimizer's, in each step."""
+    """Factors by which the learning rate of the optimizer is multiplied in each step."""
 
     warmup: Count = 0
-    """Steps over which the learning rate rises linearly; the first step has 1/warmup of it."""
+    """The number of steps in which the learning rate rises linearly, from 1/warmup in the first step."""
 
     def factor(self, step: int, fraction: float, reductions: int = 0) -> float:
-        """What the learning rate is multiplied by.
+        """The factor of a step.
 
         Args:
-            step: how many steps were taken before.
-            fraction: how much of the budget was used before, from 0 to 1.
-            reductions: how often validation has stopped improving; see `Plateau`.
+            step: the number of steps taken before.
+            fraction: the fraction of the budget used before, from 0 to 1.
+            reductions: the number of reductions at plateaus; see `Plateau`.
         """
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         return rise * self._decay(step, fraction, reductions)
@@ -140,9 +138,9 @@ class Constant(Schedule):
 
 @final
 class Cosine(Schedule):
-    """final + (1 - final)·(1 + cos πt)/2 with t the used fraction of the budget, whether steps, epochs or minutes.
+    """final + (1 - final)·(1 + cos πt)/2 with t the used fraction of the budget.
 
-    With a budget in minutes the rates depend on how fast the machine is.
+    With a budget in minutes, the rates depend on the speed of the machine.
     """
 
     type: Literal["cosine"] = "cosine"
@@ -169,14 +167,14 @@ class Linear(Schedule):
 
 @final
 class Exponential(Schedule):
-    """rate^(step / every), continuously."""
+    """rate^(step / every) with a real exponent."""
 
     type: Literal["exponential"] = "exponential"
     """The kind of schedule."""
     rate: Annotated[float, Field(gt=0, le=1)]
     """The factor after `every` steps."""
     every: Size
-    """Steps."""
+    """The number of steps in which the learning rate falls by `rate`."""
 
     def _decay(self, step: int, fraction: float, reductions: int) -> float:
         return self.rate ** (step / self.every)
@@ -184,7 +182,7 @@ class Exponential(Schedule):
 
 @final
 class Steps(Schedule):
-    """rate to the power of how many milestones are behind."""
+    """rate^n after n milestones."""
 
     type: Literal["steps"] = "steps"
     """The kind of schedule."""
@@ -199,7 +197,7 @@ class Steps(Schedule):
 
 @final
 class Plateau(Schedule):
-    """The learning rate is reduced whenever a result of validation has not fallen for a while.
+    """Reductions of the learning rate whenever a validation metric has stopped falling.
 
     With `metric: forces_mae`, `rate: 0.8`, `patience: 3` and `least: 0` this is the ReduceLROnPlateau of published
     trainings.
@@ -208,15 +206,15 @@ class Plateau(Schedule):
     type: Literal["plateau"] = "plateau"
     """The kind of schedule."""
     metric: Metric = "loss"
-    """The result of validation that must fall."""
+    """The validation metric that must fall."""
     rate: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """The factor of each reduction."""
     patience: Count = 5
-    """Validations without a gain that are waited for, beyond which the learning rate is reduced."""
+    """The number of validations without a gain after which the next one without a gain reduces the learning rate."""
     least_gain: Fraction = 1e-4
     """The least relative fall of the metric that counts as a gain."""
     least: Fraction = 1e-3
-    """The factor does not get smaller."""
+    """The smallest factor."""
 
     def _decay(self, step: int, fraction: float, reductions: int) -> float:
         return max(self.rate**reductions, self.least)
@@ -228,11 +226,7 @@ AnySchedule = Annotated[Constant | Cosine | Linear | Exponential | Steps | Plate
 
 @final
 class PlateauWatch:
-    """Counts how often the metric of a plateau schedule has stopped falling.
-
-    Args:
-        schedule: its rules.
-    """
+    """Counts the reductions of a plateau schedule."""
 
     def __init__(self, schedule: Plateau) -> None:
         self._schedule = schedule
@@ -241,7 +235,7 @@ class PlateauWatch:
         self.reductions = 0
 
     def observe(self, value: float) -> None:
-        """Compare the metric of one validation with the best before."""
+        """Compare the metric of a validation with the best before."""
         if value < self.best * (1 - self._schedule.least_gain):
             self.best, self.waited = value, 0
             return
@@ -250,10 +244,10 @@ class PlateauWatch:
             self.reductions, self.waited = self.reductions + 1, 0
 
     def state_dict(self) -> dict[str, float]:
-        """What a checkpoint holds."""
+        """Return the state for a checkpoint."""
         return {"best": self.best, "waited": self.waited, "reductions": self.reductions}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on where `state_dict` was called."""
+        """Restore what `state_dict` returned."""
         self.best, self.waited = float(state["best"]), int(state["waited"])
         self.reductions = int(state["reductions"])

@@ -1,4 +1,4 @@
-"""What a training run is: model, data, losses, optimizer, budget; every field documented once, here or at its part."""
+"""Training configs: model, data, losses, optimizer and budget of a run."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
@@ -26,67 +26,67 @@ from gemnet_blocks.training.references import ReferencesOptions
 from gemnet_blocks.util.precision import MatrixProducts
 
 Weight = Annotated[float, Field(gt=0)]
-"""What the mean of a term is multiplied by."""
+"""The weight of the mean of a term in the loss."""
 
 Delta = Annotated[float, Field(gt=0)]
-"""Where the Huber function turns from x²/2 to δ(|x| - δ/2), in units of `references.scale`."""
+"""The error beyond which the Huber function turns from x²/2 to δ(|x| - δ/2), in units of `references.scale`."""
 
 
 class EnergyLossOptions(Options):
-    """Of energies."""
+    """The loss of energies."""
 
     type: Literal["mae", "mse", "huber"] = "mae"
-    """What is averaged over structures: |x|, x² or the Huber function."""
+    """The function that is averaged over structures: |x|, x² or the Huber function."""
     weight: Weight = 1.0
-    """Of the mean."""
+    """The weight of the mean in the loss."""
     per_atom: bool = True
-    """Whether errors are divided by the number of atoms of the structure."""
+    """Whether errors are divided by the number of atoms in the structure."""
     delta: Delta = 1.0
-    """Of the Huber function."""
+    """The error beyond which the Huber function is linear, in units of `references.scale`."""
 
 
 class ForcesLossOptions(Options):
-    """Of forces."""
+    """The loss of forces."""
 
     type: Literal["mae", "l2mae", "mse", "rmse", "huber"] = "l2mae"
-    """What is averaged: |x| of components, norms of atoms' vectors (l2mae), x² of components, or their Huber function;
-    rmse is the root of the mean of x²."""
+    """The function that is averaged: |x| of components, norms of the error vectors of atoms (l2mae), x² of components,
+    or the Huber function of components; rmse is the root of the mean of x²."""
     weight: Weight = 1.0
-    """Of the mean."""
+    """The weight of the mean in the loss."""
     atoms: AtomChoice = "all"
-    """Whether fixed atoms count: all atoms, or free ones only."""
+    """The atoms whose forces count: all, or only those that are free."""
     delta: Delta = 1.0
-    """Of the Huber function."""
+    """The error beyond which the Huber function is linear, in units of `references.scale`."""
 
 
 class StressLossOptions(Options):
-    """Of stresses; only for models with gradient forces."""
+    """The loss of stresses, which needs a model with gradient forces."""
 
     type: Literal["mae", "mse", "huber"] = "mae"
-    """What is averaged over the nine components: |x|, x² or the Huber function."""
+    """The function that is averaged over the nine components: |x|, x² or the Huber function."""
     weight: Weight = 1.0
-    """Of the mean."""
+    """The weight of the mean in the loss."""
     per: Literal["atom", "volume"] = "atom"
-    """volume: of stresses in eV/Å³, which are small numbers; atom: of virials per atom V·σ/N in eV, which are of the
-    order of energies per atom."""
+    """volume: stresses in eV/Å³, which are small numbers; atom: virials per atom V·σ/N in eV, which are of the order of
+    energies per atom."""
     delta: Delta = 1.0
-    """Of the Huber function."""
+    """The error beyond which the Huber function is linear, in units of `references.scale`."""
 
 
 class LossOptions(Options):
-    """The sum of weight · mean over the terms that are given.
+    """The sum of weight · mean over energies, forces and stresses.
 
-    Errors are divided by `references.scale` (eV) before they are measured: an energy error of 0.1 eV per atom counts as
-    0.05 where forces have an RMS of 2 eV/Å, a force error of 0.1 eV/Å as 0.05, too. Losses and gradients are then of
-    order one for any material, and weights mean the same everywhere.
+    Errors are first divided by `references.scale` in eV: if forces have an RMS of 2 eV/Å, an energy error of 0.1 eV per
+    atom counts as 0.05, and so does a force error of 0.1 eV/Å. Losses and gradients are thus of order one for any
+    material, and weights have the same meaning.
     """
 
     energy: EnergyLossOptions | None = None
-    """Of energies; null: they are not trained."""
+    """The loss of energies; null: energies are not trained."""
     forces: ForcesLossOptions | None = None
-    """Of forces; null: they are not trained."""
+    """The loss of forces; null: forces are not trained."""
     stress: StressLossOptions | None = None
-    """Of stresses; null: they are not trained."""
+    """The loss of stresses; null: stresses are not trained."""
 
     @model_validator(mode="after")
     def _some_term(self) -> LossOptions:
@@ -95,25 +95,25 @@ class LossOptions(Options):
         return self
 
     def loss(self, unit: float) -> Loss:
-        """The loss, with errors in this unit (eV)."""
+        """Make the loss, with errors in this unit in eV."""
+
+        def measure(options: EnergyLossOptions | ForcesLossOptions | StressLossOptions) -> Measure:
+            return Measure(options.type, unit, options.delta)
+
+        energy, forces, stress = self.energy, self.forces, self.stress
         terms: list[Term] = []
-        if self.energy is not None:
-            measure = Measure(self.energy.type, unit, self.energy.delta)
-            terms.append(EnergyTerm(measure, self.energy.weight, self.energy.per_atom))
-        if self.forces is not None:
-            terms.append(
-                ForcesTerm(Measure(self.forces.type, unit, self.forces.delta), self.forces.weight, self.forces.atoms)
-            )
-        if self.stress is not None:
-            terms.append(
-                StressTerm(Measure(self.stress.type, unit, self.stress.delta), self.stress.weight, self.stress.per)
-            )
+        if energy is not None:
+            terms.append(EnergyTerm(measure(energy), energy.weight, energy.per_atom))
+        if forces is not None:
+            terms.append(ForcesTerm(measure(forces), forces.weight, forces.atoms))
+        if stress is not None:
+            terms.append(StressTerm(measure(stress), stress.weight, stress.per))
         return Loss(terms)
 
     def errors(self, labels: frozenset[str]) -> Loss:
-        """Mean absolute errors in eV, eV/Å and eV/Å³ of everything that has labels and that the loss may compare.
+        """Make the mean absolute errors in eV per atom, eV/Å and eV/Å³ of all labels, for logs.
 
-        Energies are per atom; forces of the atoms that the loss counts.
+        Forces are those of the atoms that the loss counts; stresses are included if the loss compares them.
         """
         plain = Measure("mae")
         atoms = self.forces.atoms if self.forces is not None else "all"
@@ -131,22 +131,22 @@ MODEL_SCHEMA = "model of a training run"
 
 
 class ScalesOptions(Options):
-    """How scale factors are fitted before training."""
+    """The fit of scale factors before training."""
 
     batches: Size = 8
-    """How many batches of the training set they are fitted to."""
+    """The number of training batches in the fit. Use more if batches are small."""
     rows: Rows = "distinct"
-    """The rows of summed values whose variance is kept: `distinct`, every edge or atom once; or `gathered`, once per
-    triplet, quadruplet or neighbor that it is summed over, as the published implementation fits them."""
+    """The rows of summed values whose variance is preserved: `distinct`, every edge or atom once; or `gathered`, once
+    per triplet, quadruplet or neighbor in the sum, as in the published implementation."""
 
 
 class EveryOptions(Options):
-    """How often something happens; with both, whenever either is due."""
+    """An interval in steps, in epochs, or in both: whenever either is due."""
 
     steps: Size | None = None
-    """Every so many steps."""
+    """The interval in steps."""
     epochs: Size | None = None
-    """At the end of every so many epochs."""
+    """The interval in epochs, at the end of the last."""
 
     @model_validator(mode="after")
     def _one_is_given(self) -> EveryOptions:
@@ -156,48 +156,49 @@ class EveryOptions(Options):
 
 
 class CheckpointOptions(Options):
-    """When the state of training is saved, besides its end and an interruption."""
+    """The intervals at which the state of training is saved, besides its end and interruptions."""
 
     steps: Size | None = None
-    """Every so many steps."""
+    """The interval in steps; null: none."""
     minutes: Positive | None = 5.0
-    """Whenever so many minutes have passed."""
+    """The interval in minutes; null: none."""
 
 
 class StopOptions(Options):
-    """When training ends before its budget does."""
+    """Early stopping: training ends before its budget if a validation metric no longer falls."""
 
     metric: Metric = "loss"
-    """What must fall, on the validation set."""
+    """The validation metric that must fall."""
     patience: Size
-    """How many validations without a gain are waited for."""
+    """The number of validations without a gain after which the next one without a gain ends training. Typical: 10."""
     least_gain: Annotated[float, Field(ge=0)] = 0.0
-    """A fall by no more than this, in the unit of the metric (eV, Å), is no gain."""
+    """The least fall of the metric, in its unit (eV, Å), that counts as a gain."""
 
 
 class LogOptions(Options):
-    """What is written while training; changes nothing in the result."""
+    """Logs and progress of training, which do not affect its results."""
 
     every: Size = 10
-    """Steps that one row of the log stands for."""
+    """The number of steps per row of the log."""
     tensorboard: bool = True
-    """Whether TensorBoard's files are written too."""
+    """Whether TensorBoard's files are written in addition to log.csv."""
     progress: bool | None = None
     """true shows a progress bar; false shows nothing; null shows the bar only in an interactive terminal. Unless false,
     log files get a line at each validation."""
 
 
 class ExecutionOptions(Options):
-    """How the model is computed; see `gemnet_blocks.spec.build.Execution`."""
+    """The computation of the model; see `gemnet_blocks.spec.build.Execution`."""
 
     search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
     """The neighbor search."""
     angular: AngularMethod | dict[str, AngularMethod] = "auto"
-    """How sums over triplets and quadruplets are computed, for all or by interaction."""
+    """The method of sums over triplets and quadruplets, for all interactions or by interaction."""
     matmul: MatrixProducts = "float32"
     """The precision of matrix products; bfloat16 rounds their factors to 8 significant bits."""
     memory_budget: Positive | None = None
-    """In bytes; where a step would need more, intermediate results are made anew. null: no limit."""
+    """Memory in bytes; a step that would need more recomputes intermediate results instead of storing them. null: no
+    limit."""
 
     @field_validator("angular", mode="before")
     @classmethod
@@ -205,51 +206,53 @@ class ExecutionOptions(Options):
         return current_spelling(angular)
 
     def execution(self) -> Execution:
-        """The same as `build` takes it."""
+        """Return the `Execution` that `build` takes."""
         return Execution(search=self.search, angular=self.angular, matmul=self.matmul, memory_budget=self.memory_budget)
 
 
 class TrainingOptions(Options):
-    """The budget of a run and how it proceeds. At least one of steps, epochs and minutes ends it: the first reached."""
+    """The budget and procedure of a run. The first of steps, epochs and minutes to be reached ends it; at least one is
+    needed."""
 
     steps: Size | None = None
-    """Steps of the optimizer."""
+    """The number of optimizer steps."""
     epochs: Size | None = None
-    """Passes over the training set."""
+    """The number of passes over the training set."""
     minutes: Positive | None = None
-    """Minutes of training and validation, those before an interruption included."""
+    """The minutes of training and validation, including those before an interruption."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of initial weights and of the order of structures."""
+    """Seed of the initial weights and of the order of structures."""
     initial_weights: Literal["in_order", "by_name"] = "in_order"
-    """How initial weights follow from the seed: all from one generator, one after another; or each from one of its own
-    by its name, so that models that differ elsewhere share them, as ablation studies need."""
+    """in_order: all initial weights come from one random generator, one after another; by_name: each comes from a
+    generator that is seeded with its name, so that models that differ elsewhere share initial weights, as ablation
+    studies need."""
     start_from: str | None = None
     """The folder of a run (its best model, else its last one) or a model file whose weights training begins with,
-    fitted scale factors included; `model` must be the same architecture. Reference energies and the energy scale are
+    including fitted scale factors; `model` must be the same architecture. Reference energies and the energy scale are
     those that `references` gives for the new data. null: random weights."""
     clip: Positive | None = 10.0
-    """The norm of all gradients together is reduced to this; null: it is left as it is."""
+    """The maximum norm of all gradients together; null: gradients are not clipped."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999
-    """How much of the mean weights is kept in each step (less in the first, where (1 + n)/(10 + n) is smaller); they
-    are validated and saved as the model. null: no mean."""
+    """The decay of the exponential moving average of the weights (less in the first steps n, where (1 + n)/(10 + n) is
+    smaller), which is validated and saved as the model. null: the last weights are."""
     validate_every: EveryOptions = EveryOptions(epochs=1)
-    """How often the validation set is gone through; it is once more at the end."""
+    """The interval between validations; the last one is at the end."""
     stop_early: StopOptions | None = None
-    """When training ends early; null: it does not."""
+    """Early stopping; null: training uses its whole budget."""
     precision: Literal["32", "64", "bf16-mixed", "16-mixed"] = "32"
-    """The numbers that training computes with, as Lightning names them."""
+    """The floating-point precision of training, as Lightning names it."""
     deterministic: bool = False
-    """Whether only operations are allowed that give the same result whenever repeated; some are slower on GPUs."""
+    """Whether only operations with reproducible results are allowed, some of which are slower on GPUs."""
     device: Device = "auto"
-    """What is computed on; auto: a CUDA device if there is one."""
+    """The device; auto: a CUDA device if there is one."""
     allow_unfitted: bool = False
     """Whether a model whose scale factors are not fitted may be trained."""
     checkpoint: CheckpointOptions = CheckpointOptions()
-    """When the state of training is saved."""
+    """The intervals at which the state of training is saved."""
     log: LogOptions = LogOptions()
-    """What is written while training."""
+    """Logs and progress."""
     execution: ExecutionOptions = ExecutionOptions()
-    """How the model is computed."""
+    """The computation of the model."""
 
     @field_validator("precision", mode="before")
     @classmethod
@@ -265,53 +268,53 @@ class TrainingOptions(Options):
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """Where the entries of a config were written, which makes no config differ from another."""
+    """The file and line of each entry, which comparisons of configs ignore."""
 
     places: Mapping[Route, str] = field(default_factory=dict, compare=False)
 
 
 class TrainingConfig(Options):
-    """Everything that defines a training run.
+    """The complete definition of a training run, for `train`.
 
-    Read it from a file with `load_config`, or make it in Python; hand it to `train`. Paths are relative to the file
-    that it was read from, else to the current folder.
+    Read it from a file with `load_config`, or construct it in Python. Paths are relative to the file, or else to the
+    current folder.
     """
 
     model: Annotated[Spec, WithJsonSchema({"title": MODEL_SCHEMA})]
-    """The architecture: in a file, a spec, or what differs from one that it `extends`, or the path of a spec file."""
+    """The architecture: in a file, a spec, or changes of a spec that it `extends`, or the path of a spec file."""
     data: DataOptions
-    """What to learn from."""
+    """The training, validation and test data."""
     references: ReferencesOptions = ReferencesOptions()
-    """What the model's outputs are relative to."""
+    """Atomic reference energies and the energy scale of the model."""
     scales: ScalesOptions | None = ScalesOptions()
-    """How scale factors are fitted before training; null: they are not."""
+    """The fit of scale factors before training; null: they are not fitted."""
     loss: LossOptions
-    """What is minimised."""
+    """The loss."""
     optimizer: OptimizerOptions = OptimizerOptions()
-    """How it is minimised."""
+    """The optimizer."""
     schedule: AnySchedule = Cosine()
-    """The learning rate over time."""
+    """The learning rate schedule."""
     training: TrainingOptions
-    """The budget and the rest."""
+    """The budget and procedure of training."""
     output: str | None = None
-    """The folder for everything that a run writes; must be given here or to `train`."""
+    """The folder of all results; must be given here or to `train`."""
 
     _folder: Path = PrivateAttr(default_factory=Path)
     _origin: _Origin = PrivateAttr(default_factory=_Origin)
 
     @property
     def folder(self) -> Path:
-        """What paths are relative to."""
+        """The folder that paths are relative to."""
         return self._folder
 
     def in_folder(self, folder: Path) -> TrainingConfig:
-        """The same with paths relative to another folder."""
+        """Copy the config with paths relative to another folder."""
         copy = self.model_copy()
         copy._folder = folder
         return copy
 
     def with_places(self, places: Mapping[Route, str]) -> TrainingConfig:
-        """The same with the file and line of every entry, for errors that are found later."""
+        """Copy the config with the file and line of every entry, for later errors."""
         copy = self.model_copy()
         copy._origin = _Origin(places)
         return copy
@@ -332,13 +335,12 @@ class TrainingConfig(Options):
             raise type(error)(text) from error
 
     def _located(self, line: str) -> str:
-        """A line of an error with the place of the entry that it begins with."""
         route = tuple(line.partition(": ")[0].split("."))
         place = Document({}, self._origin.places).place(route) if route[0] in type(self).model_fields else ""
         return f"{place}: {line}" if place else line
 
     def moved_to(self, folder: Path) -> TrainingConfig:
-        """The same in a folder where its results are: its paths are relative to that folder, which is its output."""
+        """Copy the config into the folder of its results, which becomes its output: paths are relative to it."""
 
         def moved(name: str | None) -> str | None:
             if name is None or Path(name).expanduser().is_absolute():
@@ -356,8 +358,5 @@ class TrainingConfig(Options):
         return self.model_copy(update={"data": data, "training": training, "output": "."}).in_folder(folder)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain mappings, lists, numbers and text that make the same config again."""
+        """Return plain mappings, lists, numbers and text from which the config can be read again."""
         return self.model_dump(mode="json")
-
-
-METRICS: tuple[str, ...] = get_args(Metric)

@@ -6,50 +6,65 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 from torch import Tensor
 
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
-from gemnet_blocks.potential.references import References, by_number
+from gemnet_blocks.potential.references import References, by_number, element_number
 from gemnet_blocks.structures import AtomChoice, EnergyMeaning
 
-PerElement = Literal["least_squares", "none"] | dict[str | int, float]
-"""How references are found, or what they are."""
+
+def _element(key: str | int) -> str | int:
+    element_number(key)
+    return key
+
+
+PerElement = Literal["least_squares", "none"] | dict[Annotated[str | int, AfterValidator(_element)], float]
+"""How atomic reference energies are found, or their values in eV."""
 
 
 Scale = Literal["force_rms"] | Annotated[float, Field(gt=0)]
-"""How the unit of a model's outputs is found, or that unit in eV."""
+"""How the energy scale is found, or its value in eV."""
 
 
 class ReferencesOptions(Options):
-    """How references and the unit of the model's outputs are found from the training set."""
+    """Atomic reference energies and the energy scale of the model's outputs, from the training set."""
 
     per_element: PerElement = "least_squares"
-    """Energies that each atom of an element contributes: `least_squares` fits them to the training set's energies
-    without `mean`, `none` sets them to zero, a mapping such as `{Cu: -3.7, O: -4.9}` gives them in eV."""
+    """Atomic reference energies: `least_squares` fits them to the energies of the training set minus `mean`, `none`
+    sets them to zero, and a mapping such as `{Cu: -3.7, O: -4.9}` gives them in eV."""
     mean: float = 0.0
-    """An energy in eV that each structure contributes, however many atoms it has: the mean of energies, which published
-    trainings subtract (OC20: `{per_element: none, mean: -0.755, scale: 2.887}`). Adsorption energies have a meaningful
-    mean; total energies grow with the number of atoms, which `per_element` describes and `mean` does not."""
+    """An energy in eV per structure, independent of its number of atoms: the mean of energies, which published
+    trainings subtract (OC20: `{per_element: none, mean: -0.755, scale: 2.887}`). It suits adsorption energies; total
+    energies grow with the number of atoms, which `per_element` describes."""
     scale: Scale = "force_rms"
-    """The energy that the model's output 1 stands for: `force_rms` takes the root mean square of the training set's
-    force components (in eV/Å), a number gives it in eV, such as the standard deviation of energies that published
-    trainings divide by. The same number in eV/Å is the scale of forces, also where these are direct outputs."""
+    """The energy that an output of 1 represents: `force_rms` takes the root mean square of the force components of the
+    training set (in eV/Å), a number gives it in eV, such as the standard deviation of energies by which published
+    trainings divide. The same number in eV/Å is the scale of forces, including direct ones."""
     atoms: AtomChoice = "all"
-    """The atoms whose forces count for `scale`: `all`, or `free` to leave fixed ones out."""
+    """The atoms whose forces count for `scale`: `all`, or `free` to omit fixed atoms."""
     unseen: float | None = None
-    """The energy, in eV, of elements that the training set lacks; null: structures that contain them are refused. A
-    model has learned nothing of such elements: this is for measuring how far it is off."""
+    """The energy, in eV, of elements that the training set lacks; null: structures that contain them are refused.
+    Models are not trained on such elements: use it only to measure their errors."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _elements_are_inside(cls, data: Any) -> Any:
+        for key in data if isinstance(data, dict) else ():
+            if key not in cls.model_fields and len(str(key)) <= 2:
+                element_number(key)
+                raise ValueError(f"energies of elements belong under per_element: write per_element: {{{key}: ...}}")
+        return data
 
 
 class LabelledSource(Protocol):
-    """Anything that gives labelled structures by number: a `LabelledDataset`, or a list."""
+    """A sequence of labelled structures: a `LabelledDataset`, or a list."""
 
     def __len__(self) -> int:
         """The number of items."""
@@ -67,24 +82,25 @@ def fit_references(
     unseen: float | None = None,
     mean: float = 0.0,
 ) -> References:
-    """Find references and scale in one pass over a training set, which is read from disk item by item.
+    """Fit atomic reference energies and energy scale in one pass over a training set.
 
-    Least squares minimize Σ_structures (E − mean − Σ_Z count_Z · reference_Z)². Where compositions leave references
-    undetermined (all frames of one molecule have the same), those of least norm are taken: any choice predicts the
-    same energies for these compositions, and the smallest is the best conditioned one.
+    Least squares minimize Σ_structures (E − mean − Σ_Z count_Z · reference_Z)². If the compositions do not determine
+    the references (all frames of one molecule have the same), the solution of least norm is taken: all solutions
+    predict the same energies for these compositions, and the smallest is the best conditioned.
 
     Args:
         dataset: the training set, energies in eV and forces in eV/Å.
-        meaning: what its energies are relative to.
-        per_element: `least_squares`, `none` (zero for each element seen), or energies in eV by symbol or number.
-        scale: `force_rms`, or a number in eV. Without forces, or with none but zeros, `force_rms` falls back on the
-            root mean square, per atom, of the energy that the references leave.
-        atoms: whose forces count for `force_rms`.
+        meaning: the reference of its energies.
+        per_element: `least_squares`, `none` (zero for each element of the dataset), or energies in eV by symbol or
+            number.
+        scale: `force_rms`, or a number in eV. Without nonzero forces, `force_rms` falls back on the root mean square,
+            per atom, of the energies minus the references.
+        atoms: the atoms whose forces count for `force_rms`.
         unseen: the energy of all other elements in eV; None: they are unknown.
-        mean: an energy in eV that each structure contributes, however many atoms it has.
+        mean: an energy in eV per structure, independent of its number of atoms.
 
     Raises:
-        SpecError: an element of the dataset is not in the mapping, a key is no element, the dataset is empty, or it
+        SpecError: an element of the dataset is not in the mapping, a key is not an element, the dataset is empty, or it
             has no labels to fit to.
         ValueError: the scale is not positive, or the mean is not finite.
     """
@@ -116,7 +132,7 @@ class _Energies:
 
 @dataclass(slots=True)
 class _Totals:
-    """What one pass over a dataset leaves; energies without the mean by composition, of which there are few."""
+    """Sums over a dataset; energies minus the mean by composition, since datasets have few compositions."""
 
     mean: float
     elements: set[int] = field(default_factory=set)
@@ -139,7 +155,7 @@ class _Totals:
                 self.compositions.setdefault(composition, _Energies()).add(energy - self.mean)
 
     def least_squares(self) -> dict[int, float]:
-        """Reference energies; the mean of each composition, weighted by its frames, has the same minimum as all."""
+        """Fit references to the mean of each composition, weighted by its frames, which has the same minimum."""
         if not self.compositions:
             raise SpecError(
                 "references.per_element: least_squares needs energies, and the training set has none: "
@@ -153,12 +169,12 @@ class _Totals:
         return dict(zip(elements, solution.tolist(), strict=True))
 
     def force_rms(self, references: Mapping[int, float]) -> float:
-        """The scale in eV: of force components, or of energies per atom where forces say nothing."""
+        """The scale in eV of force components, or of energies per atom without nonzero forces."""
         if self.force_squares > 0:
             return math.sqrt(self.force_squares / self.force_components)
         if self.fixed_components and not self.force_components:
             raise SpecError(
-                "references.atoms: no atom of the training set is free: write all, or give references.scale in eV"
+                "references.atoms: no atom of the training set is free: set it to all, or give references.scale in eV"
             )
         squares, count = 0.0, 0
         for composition, energies in self.compositions.items():
@@ -166,17 +182,16 @@ class _Totals:
             residual = energies.mean - sum(references[element] * number for element, number in composition)
             squares += (energies.squares + energies.count * residual**2) / max(atoms, 1) ** 2
             count += energies.count
-        # energies of one frame, or of equal ones, are fitted to rounding: such a scale would be noise
+        # the energies of equal frames are fitted to rounding errors, which are no scale
         if count and math.sqrt(squares / count) > 1e-9:
             return math.sqrt(squares / count)
         raise SpecError(
-            "references.scale: the training set has no forces but zeros, and its references leave no energies to "
-            "take a scale from: give a number in eV"
+            "references.scale: the training set has no nonzero forces, and its energies equal their references: give a "
+            "number in eV"
         )
 
 
 def _choose(per_element: PerElement | Mapping[int, float], seen: _Totals) -> dict[int, float]:
-    """Reference energies of at least the elements of a dataset."""
     if per_element == "least_squares":
         return seen.least_squares()
     if per_element == "none":
@@ -184,7 +199,10 @@ def _choose(per_element: PerElement | Mapping[int, float], seen: _Totals) -> dic
     given = by_number(per_element)
     missing = [chemical_symbols[number] for number in sorted(seen.elements - given.keys())]
     if missing:
-        raise SpecError(f"references.per_element: no energy of {', '.join(missing)}, which the training set contains")
+        raise SpecError(
+            f"references.per_element: expected energies of all elements of the training set, found no energy of "
+            f"{', '.join(missing)}: add it"
+        )
     return given
 
 

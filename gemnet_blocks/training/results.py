@@ -1,4 +1,4 @@
-"""The folder of a run: log, models and the record of how they came about."""
+"""The folder of a run: its log, its models and the record of their training."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from gemnet_blocks.util.version import LIBRARY_VERSION
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """Where the results of a run go.
+    """The results of a run.
 
     Attributes:
-        folder: for everything that is written.
-        config: the whole run.
-        references: of the model.
-        data_report: what was found in the data.
-        data_digest: tells the data from others.
-        processes: how many train together.
-        frames: the structures that are trained and validated on.
-        source: the model whose weights training began with; None: it began with random weights.
+        folder: the folder of the run.
+        config: the config of the run.
+        references: atomic reference energies and energy scale of the model.
+        data_report: the report on the data.
+        data_digest: the hash of the data.
+        processes: the number of processes.
+        frames: hashes of the training and validation structures.
+        source: the model whose weights training began with; None: random weights.
     """
 
     folder: Path
@@ -44,14 +44,14 @@ class Results:
     source: Source | None
 
     def open_log(self, metrics: list[str], step: int, validates: bool) -> TrainingLog:
-        """The log, going on after a step."""
+        """Open the log, which continues after a step."""
         named = list(in_log_units(dict.fromkeys(metrics, 0.0)))
         validation = [f"validation_{name}" for name in named] if validates else []
         columns = ["epoch", "seconds", "learning_rate", "gradient_norm", *named, *validation]
         return TrainingLog(self.folder, columns, step, self.config.training.log.tensorboard)
 
     def path(self, name: str) -> Path:
-        """The model file of a name: `best`, by validation loss, or `last`."""
+        """The path of the model file `best`, by validation loss, or `last`."""
         return self.folder / f"{name}.safetensors"
 
     def save(self, name: str, potential: Potential, state: RunState) -> Path:
@@ -62,7 +62,7 @@ class Results:
         return self.path(name)
 
     def record(self, state: RunState) -> dict[str, Any]:
-        """How a model came about, as JSON can hold it."""
+        """The record of a model's training, as JSON can hold it."""
         import lightning
         import torch
 

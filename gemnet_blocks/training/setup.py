@@ -1,4 +1,4 @@
-"""Everything that is checked or fitted before the first step."""
+"""Checks and fits before the first step."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.resolve import check_known
 from gemnet_blocks.structures import Structures
-from gemnet_blocks.training.data_stream import Feed
+from gemnet_blocks.training.data_stream import BatchLoader
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.initial_weights import weights_by_name
 from gemnet_blocks.training.losses import Metric
@@ -28,22 +28,24 @@ from gemnet_blocks.training.references import fit_references
 
 
 def check_config(config: TrainingConfig) -> None:
-    """Check what needs neither data nor model, on any machine.
+    """Check the parts of a config that need neither data nor model, on any machine.
 
     Raises:
-        SpecError: one error with every problem.
+        SpecError: one error that lists every problem.
     """
     check_known(config.model, config.model.catalog)
     forces, loss = config.model.heads.forces, config.loss
     problems = []
     if loss.forces is not None and forces is None:
-        problems.append("loss.forces: the model has no forces: set model.heads.forces, or remove it")
+        problems.append("loss.forces: the model has no forces: set model.heads.forces, or remove loss.forces")
     if loss.stress is not None and (forces is None or forces.type != "gradient"):
         problems.append(
-            "loss.stress: only models with gradient forces have stresses: set model.heads.forces, or remove it"
+            "loss.stress: only models with gradient forces have stresses: set model.heads.forces, or remove loss.stress"
         )
     if loss.stress is not None and not config.model.neighbors.periodic:
-        problems.append("loss.stress: the model repeats no structure: set model.neighbors.periodic, or remove it")
+        problems.append(
+            "loss.stress: the model ignores periodicity: set model.neighbors.periodic, or remove loss.stress"
+        )
     known = ", ".join(config.data.labels)
     for label in ("energy", "forces", "stress"):
         if getattr(loss, label) is not None and label not in config.data.labels:
@@ -55,15 +57,17 @@ def check_config(config: TrainingConfig) -> None:
         ]
     for place, metric in _watched(config).items():
         if metric == "stress_mae" and loss.stress is None:
-            problems.append(f"{place}: stresses are validated only where loss.stress is given")
+            problems.append(
+                f"{place}: stresses are validated only if loss.stress is given: add it, or name another metric"
+            )
         if metric == "forces_mae" and forces is None:
-            problems.append(f"{place}: the model has no forces")
+            problems.append(f"{place}: the model has no forces: name another metric")
     if problems:
         raise SpecError("\n".join(problems))
 
 
 def _watched(config: TrainingConfig) -> dict[str, Metric]:
-    """The results of validation that decide about the course of training, by the option that names them."""
+    """The validation metrics that training depends on, by the option that names them."""
     early, schedule = config.training.stop_early, config.schedule
     watched: dict[str, Metric] = {}
     if early is not None:
@@ -74,10 +78,10 @@ def _watched(config: TrainingConfig) -> dict[str, Metric]:
 
 
 def check_machine(config: TrainingConfig) -> None:
-    """Check that this machine has what the run computes on.
+    """Check that this machine has the device of the run.
 
     Raises:
-        SpecError: one error with every problem.
+        SpecError: one error that lists every problem.
     """
     problems = []
     if config.training.device == "cuda" and not torch.cuda.is_available():
@@ -90,23 +94,23 @@ def check_machine(config: TrainingConfig) -> None:
 
 
 def check_data(config: TrainingConfig, data: DataSplits) -> None:
-    """Check that the data has what the run needs.
+    """Check that the data have the labels and structures that the run needs.
 
     Raises:
-        SpecError: one error with every problem.
+        SpecError: one error that lists every problem.
     """
     problems = []
-    fitted = {part: seen for part, seen in data.surveys.items() if part != "test"}
+    fitted = {part: seen for part, seen in data.summaries.items() if part != "test"}
     if config.loss.stress is not None:
         problems += [
-            f"loss.stress: {place} is not periodic in all directions, so that it has no stress: remove loss.stress or "
-            "the structure, or correct its pbc"
+            f"loss.stress: {place} is not periodic in all directions, so it has no stress: remove loss.stress or the "
+            "structure, or correct its pbc"
             for seen in fitted.values()
             if (place := seen.open_place()) is not None
         ]
     if config.loss.forces is not None and config.loss.forces.atoms == "free":
         problems += [
-            f"loss.forces.atoms: no atom of the {part} set is free, of {seen.atoms}: write all, or remove loss.forces"
+            f"loss.forces.atoms: none of {seen.atoms} atoms of the {part} set is free: write all, or remove loss.forces"
             for part, seen in fitted.items()
             if seen.complete and seen.atoms and not seen.free
         ]
@@ -116,7 +120,7 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
         if not len(dataset):
             problems.append(f"data: the {part} set is empty")
         problems += [
-            f"loss.{label}: the {part} set has no labels for it: remove it, or name other files"
+            f"loss.{label}: the {part} set has no {label} labels: remove loss.{label}, or name other files"
             for label in ("energy", "forces", "stress")
             if getattr(config.loss, label) is not None and label not in dataset.labels
         ]
@@ -137,42 +141,42 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
 
 
 def check_elements(data: DataSplits, references: References) -> None:
-    """Check that the energies of all elements in the data have a reference.
+    """Check that all elements in the data have an atomic reference energy.
 
     Raises:
-        SpecError: one error with every part that has others.
+        SpecError: one error that lists every part with other elements.
     """
     problems = []
-    for part, seen in data.surveys.items():
+    for part, seen in data.summaries.items():
         if unknown := sorted(seen.elements - references.per_element.keys()):
             names = ", ".join(chemical_symbols[number] for number in unknown)
             problems.append(
-                f"references: the {part} set contains {names}, of which no reference energy is known: give "
-                "references.unseen, an energy per atom in eV for such elements, or split the data otherwise"
+                f"references: the {part} set contains {names}, whose reference energy is unknown: give "
+                "references.unseen, an energy per atom in eV for such elements, or change the split of the data"
             )
     if problems:
         raise SpecError("\n".join(problems))
 
 
 def compared_labels(config: TrainingConfig, data: DataSplits) -> frozenset[str]:
-    """What errors are logged for: what the model predicts and all data has."""
+    """The labels whose errors are logged: those of all data that the model predicts."""
     labels = data.train.labels & (data.validation.labels if data.validation is not None else data.train.labels)
     return labels if config.model.heads.forces is not None else labels - {"forces"}
 
 
 def initial_potential(config: TrainingConfig, data: DataSplits, references: References | None) -> Potential:
-    """The untrained potential, in the type of numbers that it is trained in.
+    """Build the untrained potential in the floating-point type of its training.
 
     Args:
-        config: the run.
-        data: what references are fitted to.
-        references: those of a run that goes on.
+        config: the config of the run.
+        data: the data, to whose training set references are fitted.
+        references: the references of a resumed run; None: they are fitted.
 
     Raises:
-        SpecError: the spec cannot be built, references cannot be fitted, or a part of the data has elements without.
+        SpecError: the spec cannot be built, references cannot be fitted, or the data have elements without references.
     """
     execution, seed = config.training.execution.execution(), config.training.seed
-    with torch.device("cpu"):  # where all weights are made; training moves them
+    with torch.device("cpu"):  # training moves the weights to the device
         if config.training.initial_weights == "by_name":
             model = weights_by_name(lambda: build(config.model, execution=execution), seed)
         else:
@@ -187,14 +191,13 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
     return Potential(model.to(dtype), config.model, references)
 
 
-def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
-    """Fit the scale factors; the same on all processes, as they do it with the same batches.
+def prepare_scales(config: TrainingConfig, feed: BatchLoader, model: GemNet) -> None:
+    """Fit the scale factors to the same batches, with the same result, on all processes.
 
-    Where a factor's input is the same in all samples, as messages from atoms are in the first block where all atoms are
-    of one element, there is no variance to keep, and the factor is 1.
+    A factor is 1 if its input has no variance, as messages from atoms in the first block of a system of one element.
 
     Raises:
-        StateError: factors stay unfitted, and the config does not allow it.
+        StateError: factors remain unfitted, and the config does not allow it.
     """
     if config.scales is not None and scale_factors(model):
         device = next(model.parameters()).device
@@ -207,7 +210,7 @@ def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
         why = (
             "`scales` is null: set scales: {batches: 8}"
             if config.scales is None
-            else "nothing varies where they are: remove what the data does not need from model.interactions"
+            else "they receive no input for these data: remove interactions that the data do not need from the model"
         )
         raise StateError(
             f"{len(unfitted)} scale factors are not fitted ({first_few(unfitted, 5, ', ')}): {why}, or set "
@@ -216,7 +219,7 @@ def prepare_scales(config: TrainingConfig, feed: Feed, model: GemNet) -> None:
 
 
 def _with_input(model: GemNet, batches: Sequence[Structures], names: Collection[str]) -> set[ScaleFactor]:
-    """Those scale factors, of the names given, that multiply anything for these batches."""
+    """The scale factors, among those named, that receive input for these batches."""
     found: set[ScaleFactor] = set()
 
     def note(scale: nn.Module, arguments: tuple[Tensor, ...]) -> None:

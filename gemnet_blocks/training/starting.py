@@ -1,4 +1,4 @@
-"""Training that begins with the weights of a trained model."""
+"""Fine-tuning: training that begins with the weights of a trained model."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Source:
     """The model file whose weights training begins with.
 
     Attributes:
-        path: of the file, absolute.
-        sha256: of its content.
-        frames: the record of the structures that it was trained on, as `TrainedFrames.to_text`; None without one.
+        path: the absolute path of the file.
+        sha256: the hash of its content.
+        frames: the record of its training structures, as `TrainedFrames.to_text` returns it; None without a record.
     """
 
     path: str
@@ -59,16 +59,15 @@ class Source:
 
     @classmethod
     def of_resumed(cls, saved: Mapping[str, Any], config: TrainingConfig, checkpoint: Path) -> Source | None:
-        """The model file that a run began with, which may be gone by now.
+        """The model file that a resumed run began with, which may have been removed.
 
         Args:
-            saved: our part of the checkpoint.
-            config: the config to go on with.
-            checkpoint: for messages.
+            saved: this library's part of the checkpoint.
+            config: the config to resume with.
+            checkpoint: the path of the checkpoint, for messages.
 
         Raises:
-            SpecError: the config names a model of other content, or names one where the run began without, or none
-                where it began with one.
+            SpecError: the config names another model than the checkpoint, or only one of them names a model.
         """
         began, given = saved.get("start_from"), config.training.start_from
         before = None if began is None else cls(**began)
@@ -78,17 +77,17 @@ class Source:
             what = f"with {before.path}" if before is not None else "with random weights"
             raise SpecError(
                 f"{checkpoint}: is of a run that began {what}, but training.start_from is {given or 'null'}: change it "
-                "back to go on, or choose another output folder"
+                "back to resume, or choose another output folder"
             )
         try:
             now = cls.of(config)
-        except SpecError:  # the file was removed, and is not needed anymore
+        except SpecError:  # the file was removed and is no longer needed
             return before
         # the file that the run began with may have changed since
         if now is not None and now.path != before.path and now.sha256 != before.sha256:
             raise SpecError(
                 f"{checkpoint}: is of a run that began with {before.path}, but training.start_from is {given}, "
-                "another model: change it back to go on, or choose another output folder"
+                "another model: change it back to resume, or choose another output folder"
             )
         return before
 
@@ -100,7 +99,7 @@ class Source:
         """Read the trained model.
 
         Args:
-            spec: of the model to train; the file may name the custom components that it was read with.
+            spec: the spec of the model to train, with the custom components that the file may name.
 
         Raises:
             StateError: the file is not a model file, or is damaged.
@@ -116,10 +115,10 @@ class Source:
         return replace(self, frames=None if trained.frames is None else trained.frames.to_text())
 
     def check_fit(self, trained: Potential, model: GemNet, spec: Spec) -> None:
-        """Check that the weights of the trained model fit into a model of a spec.
+        """Check that the weights of the trained model fit a model of a spec.
 
         Raises:
-            SpecError: weights are missing, have no place in the model, or are of other shapes; lists them.
+            SpecError: weights are missing, unexpected or of other shapes; lists them.
         """
         places = model.state_dict()
         if problems := misfits(places, trained.model.state_dict(), places):
@@ -129,18 +128,18 @@ class Source:
             )
 
     def fill(self, trained: Potential, model: GemNet, spec: Spec, elements: frozenset[int]) -> None:
-        """Put the weights into a model.
+        """Load the weights into a model, which keeps its floating-point type.
 
-        A warning tells of a spec that differs although the weights fit, and of elements that the source never saw.
+        Warnings name differences of the specs, and elements that the trained model was not trained on.
 
         Args:
             trained: the trained model.
-            model: the model; its weights become those of the source, in its own type of numbers.
-            spec: what it was built from.
+            model: the model whose weights are set.
+            spec: the spec of that model.
             elements: atomic numbers in the data.
 
         Raises:
-            SpecError: weights are missing, have no place in the model, or are of other shapes; lists them.
+            SpecError: weights are missing, unexpected or of other shapes; lists them.
         """
         self.check_fit(trained, model, spec)
         model.load_state_dict(trained.model.state_dict())
@@ -161,7 +160,7 @@ class Source:
 
 
 def check_start(config: TrainingConfig) -> None:
-    """Check that the weights that training begins with fit the model, of which only the shapes are made.
+    """Check that the weights that training begins with fit the model, without building it in memory.
 
     Raises:
         SpecError: the file is missing, or its weights do not fit.
@@ -173,6 +172,5 @@ def check_start(config: TrainingConfig) -> None:
 
 
 def _differing(there: Spec, here: Spec) -> str:
-    """The fields in which two specs differ, up to ten of them."""
     one, other = dict(entries(there.to_dict())), dict(entries(here.to_dict()))
     return first_few([name for name in dict.fromkeys((*other, *one)) if one.get(name) != other.get(name)], 10, ", ")

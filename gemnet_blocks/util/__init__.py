@@ -1,1 +1,1 @@
-"""Helpers that know nothing of models: files, precision of matrix products, recomputation of intermediate results."""
+"""Helpers that do not depend on models: files, locks, precision, derivatives, charges, earlier names of modules."""

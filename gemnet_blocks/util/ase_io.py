@@ -1,4 +1,4 @@
-"""Structures from files and into files, as ASE reads and writes them."""
+"""Writing of structures with ASE, and their tags and constraints."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from gemnet_blocks.errors import StructureError, told
 from gemnet_blocks.util.files import replacing
 
 _WITH_RESULTS = ("extxyz", "traj", "json", "db")
-"""Formats from which energies and forces can be read again."""
+"""Formats that store energies and forces."""
 
 
 def output_format(path: Path, several: bool = False, results: bool = False) -> str:
-    """The format of a file that is to be written, by its name: any that ASE writes; extxyz where the name says nothing.
+    """Return the format in which ASE writes a file by its name; extxyz for other names.
 
     Args:
         path: the file.
-        several: whether it must hold several structures.
-        results: whether it must hold energies and forces.
+        several: require a format for several structures.
+        results: require a format for energies and forces.
 
     Raises:
-        StructureError: ASE does not write this format, no more than one structure, or no results with it.
+        StructureError: ASE does not write the format, or the format does not meet the requirements.
     """
     from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 
@@ -38,24 +38,24 @@ def output_format(path: Path, several: bool = False, results: bool = False) -> s
         return "extxyz"
     if not known.can_write or (several and known.single):
         what = "several structures" if several and known.can_write else "structures"
-        raise StructureError(f"{path}: cannot hold {what}, as its name says {known.name}: choose a name in .extxyz")
+        raise StructureError(f"{path}: the format {known.name} cannot store {what}: choose a name in .extxyz")
     if results and known.name not in _WITH_RESULTS:
         raise StructureError(
-            f"{path}: cannot hold energies and forces, as its name says {known.name}: choose a name in .extxyz, .traj, "
-            ".json or .db"
+            f"{path}: the format {known.name} cannot store energies and forces: choose a name in .extxyz, .traj, .json "
+            "or .db"
         )
     return known.name
 
 
 def write_frames(path: Path, frames: Sequence[Any]) -> None:
-    """Write structures with the results that their calculators hold, as far as the format by the file's name has them.
+    """Write structures with the results of their calculators, if the format of the file stores results.
 
     Raises:
-        StructureError: the file cannot be written; what was there before stays.
+        StructureError: the file cannot be written; an existing file is not changed.
     """
     from ase.io import write
 
-    if path.is_dir():  # of which ASE would make a bundle of files
+    if path.is_dir():  # in which ASE would write a bundle
         raise StructureError(f"{path}: cannot be written: Is a directory")
     format = output_format(path, len(frames) > 1)
     try:
@@ -70,7 +70,7 @@ def write_frames(path: Path, frames: Sequence[Any]) -> None:
 
 
 def with_tag(frame: Any, tag: int) -> Any:
-    """A copy in which atoms without tags have this one."""
+    """Return a copy in which untagged atoms have a tag."""
     if frame.has("tags"):
         return frame
     frame = frame.copy()
@@ -79,10 +79,10 @@ def with_tag(frame: Any, tag: int) -> Any:
 
 
 def fixed_atoms(frame: Any) -> npt.NDArray[np.bool_]:
-    """Whether each atom is held in place, in all three directions, by a constraint of ASE.
+    """Return a mask of the atoms that constraints of ASE fix in all three directions.
 
-    Beside `FixAtoms` those are `FixCartesian` and `FixScaled`, which readers of extended XYZ and of VASP's files make
-    of all fixed atoms as soon as one atom is held in some directions only.
+    Besides `FixAtoms`, these are `FixCartesian` and `FixScaled`, which readers of extended XYZ and VASP files
+    create for all fixed atoms if one atom is fixed in some directions only.
     """
     from ase.constraints import FixAtoms, FixCartesian, FixScaled
 

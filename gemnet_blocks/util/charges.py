@@ -1,4 +1,4 @@
-"""Total charges and spins of structures, which no model reads yet: they are refused or warned of."""
+"""Detection of total charges and spins of structures, which models do not read, for errors and warnings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from gemnet_blocks.errors import StructureError, first_few
 
 Quantity = Literal["charge", "spin"]
-"""What a structure has and a model does not read."""
+"""A quantity of structures that models do not read."""
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
@@ -28,22 +28,15 @@ _MEANINGS: tuple[tuple[re.Pattern[str], Quantity, frozenset[float]], ...] = (
 )
 """Names in lower case without separators, the quantity that each stands for, and its values in neutral closed shells.
 
-A magnetization is not among them: like a dipole, it is a result of a calculation and not a choice of its state."""
+Magnetizations and dipoles are not included, since they are results of a calculation and do not define its state."""
 
 _ROUNDING = 0.01
-"""Sums of charges of atoms differ from whole numbers by less."""
+"""Maximum rounding error of total charges and spins."""
 
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A charge or spin that a model does not read.
-
-    Attributes:
-        quantity: charge or spin.
-        name: the name that the data have for it.
-        value: its value as the data have it.
-        certain: False for a charge that is only inferred from ASE's initial charges.
-    """
+    """A charge or spin that a model does not read; it is not certain if inferred from the initial charges of ASE."""
 
     quantity: Quantity
     name: str
@@ -55,12 +48,7 @@ class Unread:
 
 
 class UnreadError(StructureError):
-    """Structures with a charge or spin, which the model would treat as neutral.
-
-    Args:
-        message: the structures concerned, and what to change.
-        found: what was found in each structure, by the place of the structure.
-    """
+    """Error for structures with a charge or spin, which the model would treat as neutral."""
 
     def __init__(self, message: str, found: Mapping[str, Sequence[Unread]] | None = None) -> None:
         super().__init__(message)
@@ -68,20 +56,20 @@ class UnreadError(StructureError):
 
 
 def is_charge_or_spin(name: str) -> bool:
-    """Whether a name stands for the total charge or spin of a structure, in any spelling such as `REF_totalCharge`."""
+    """Return True if a name stands for a total charge or spin, in any spelling such as `REF_totalCharge`."""
     return _meaning(name) is not None
 
 
 def unread(info: Mapping[str, Any], ignore: Collection[str] = (), initial_charges: Any = None) -> list[Unread]:
     """Find the charge and spin of a structure, except those of neutral closed shells.
 
-    Arrays with several entries are charges of atoms, and are passed over. Initial charges, which ASE has per atom,
-    count as a total charge where they add up to one and the structure has no charge of its own.
+    Arrays with several entries are charges of atoms and are ignored. The sum of the initial charges of ASE counts as a
+    total charge if the structure does not have a total charge.
 
     Args:
         info: values of the structure by name.
-        ignore: quantities that may be passed over.
-        initial_charges: a charge per atom, in elementary charges; None without any.
+        ignore: quantities to ignore.
+        initial_charges: charge of each atom in elementary charges, or None.
     """
     found: list[Unread] = []
     known = {key: meaning for key in info if isinstance(key, str) and (meaning := _meaning(key)) is not None}
@@ -93,31 +81,31 @@ def unread(info: Mapping[str, Any], ignore: Collection[str] = (), initial_charge
     has_charge = any(quantity == "charge" for quantity, _ in known.values())
     if initial_charges is not None and "charge" not in ignore and not has_charge:
         total = float(np.sum(initial_charges))
-        # partial charges add up to zero but for rounding
+        # partial charges add up to zero up to rounding
         if abs(total) >= 0.5:
             found.append(Unread("charge", "sum of initial charges", round(total, 3), certain=False))
     return found
 
 
 def unread_of_atoms(atoms: Any, ignore: Collection[str] = ()) -> list[Unread]:
-    """Find the charge and spin of ASE atoms, as `unread` does."""
+    """Find the charge and spin of ASE atoms; see `unread`."""
     return unread(atoms.info, ignore, atoms.arrays.get("initial_charges"))
 
 
 def unread_of_batch(batch: Any, count: int, kind: str, ignore: Collection[str] = ()) -> dict[str, list[Unread]]:
-    """Find the charges and spins of the structures of a batch, as `unread` does.
+    """Find the charges and spins of the structures of a batch; see `unread`.
 
     Args:
-        batch: a mapping, or an object with attributes such as PyTorch Geometric's batches; an entry per structure
-            or one for all is a total charge, other entries are charges of atoms.
-        count: the number of structures.
-        kind: the word for a structure in messages.
-        ignore: quantities that may be passed over.
+        batch: a mapping, or an object with attributes such as a batch of PyTorch Geometric. Values with one entry per
+            structure, or one entry for all, are total charges; other values are charges of atoms.
+        count: number of structures.
+        kind: word for a structure in messages.
+        ignore: quantities to ignore.
 
     Returns:
         Charges and spins by the place of the structure, such as `structure 2`.
     """
-    keys = getattr(batch, "keys", ())  # `dir` leaves out what PyTorch Geometric's batches store
+    keys = getattr(batch, "keys", ())  # `dir` does not list the values of PyTorch Geometric's batches
     names = {*(keys() if callable(keys) else keys), *([] if isinstance(batch, Mapping) else dir(batch))}
     values: dict[str, Sequence[Any]] = {}
     for name in sorted(name for name in names if isinstance(name, str) and is_charge_or_spin(name)):
@@ -132,7 +120,7 @@ def unread_of_batch(batch: Any, count: int, kind: str, ignore: Collection[str] =
 
 
 def refused(found: Mapping[str, Sequence[Unread]], count: int) -> UnreadError:
-    """The error of structures to train on that have a charge or spin; see `described`."""
+    """Return the error for training structures with a charge or spin; the arguments are those of `described`."""
     present = {one.quantity for several in found.values() for one in several}
     names = ", ".join(quantity for quantity in QUANTITIES if quantity in present)
     return UnreadError(
@@ -143,27 +131,22 @@ def refused(found: Mapping[str, Sequence[Unread]], count: int) -> UnreadError:
 
 
 def described(found: Mapping[str, Sequence[Unread]], count: int) -> str:
-    """Describe the structures that have a charge or spin, for a warning or error.
-
-    Args:
-        found: what was found in each structure, by the place of the structure.
-        count: the number of structures that were looked at.
-    """
+    """Describe the structures with a charge or spin among `count` structures, for a warning or error."""
     listed = [f"{place} ({', '.join(map(str, several))})" for place, several in found.items()]
     return (
-        f"{len(found)} of {count} structures have a total charge or spin, which the model does not read, so that it "
-        f"treats them as neutral: {first_few(listed, 3)}"
+        f"{len(found)} of {count} structures have a total charge or spin, which the model does not read and treats as "
+        f"neutral: {first_few(listed, 3)}"
     )
 
 
 def _meaning(name: str) -> tuple[Quantity, frozenset[float]] | None:
-    """The quantity that a name stands for, and its values in neutral closed shells; a unit in brackets is ignored."""
+    """Return the quantity of a name without its unit in brackets, and its values in neutral closed shells."""
     plain = re.sub(r"[\W_]", "", re.sub(r"\(.*\)|\[.*\]", "", name.lower()))
     return next(((quantity, neutral) for names, quantity, neutral in _MEANINGS if names.fullmatch(plain)), None)
 
 
 def _single(value: Any) -> Any:
-    """A value that stands for the whole structure; None where there is none."""
+    """Return a value as that of a whole structure; None if it has several entries."""
     if not isinstance(value, (list, tuple)) and not hasattr(value, "__array__"):
         return value
     array = np.asarray(value, dtype=object if isinstance(value, (list, tuple)) else None)
@@ -171,7 +154,7 @@ def _single(value: Any) -> Any:
 
 
 def _per_structure(value: Any, count: int) -> Sequence[Any] | None:
-    """An entry for each structure of a batch; None for charges of atoms, which are not copied from their device."""
+    """Return an entry per structure of a batch; None for charges of atoms, which are not copied from their device."""
     if callable(value) or math.prod(getattr(value, "shape", ())) not in (1, count):
         return None
     entries = np.asarray(value.tolist() if hasattr(value, "tolist") else value, dtype=object).reshape(-1).tolist()
@@ -179,7 +162,7 @@ def _per_structure(value: Any, count: int) -> Sequence[Any] | None:
 
 
 def _number(value: Any) -> float:
-    """NaN for what is not a number."""
+    """Convert a value to a number; NaN if it is not one."""
     if isinstance(value, bool):
         return math.nan
     try:

@@ -1,4 +1,4 @@
-"""Consoles for text that comes from users: names of groups, paths and keys are shown as they are written."""
+"""Consoles that print text of users, such as names, paths and keys, without interpreting markup."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rich.console import Console
 
 
 def plain_console(**options: Any) -> Console:
-    """A console in which neither `[brackets]` nor `:names:` are markup; styles are given as `rich.text.Text`.
+    """Create a console that interprets neither `[brackets]` nor `:names:`; styled text needs `rich.text.Text`.
 
     Args:
-        options: of `rich.console.Console`, such as stderr=True.
+        options: options of `rich.console.Console`, such as stderr=True.
     """
     return Console(markup=False, emoji=False, **options)
 
 
 def replace_unencodable() -> None:
-    """Let stdout and stderr replace the characters that their encoding lacks, instead of raising an error.
+    """Make stdout and stderr replace characters that their encoding lacks instead of raising an error.
 
-    Otherwise an Å or a name in Greek letters ends a command on a terminal of ASCII or Latin-1.
+    Otherwise, an Å or a Greek letter would end a command on a terminal with ASCII or Latin-1.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors in ("strict", "surrogateescape"):

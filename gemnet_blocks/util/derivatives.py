@@ -1,4 +1,4 @@
-"""Support for the ways of differentiating that torch offers besides reverse mode."""
+"""Support and checks for the modes of differentiation of torch besides reverse mode."""
 
 from __future__ import annotations
 
@@ -12,36 +12,36 @@ SUPPORTED = (
     "differentiate with torch.autograd.grad, backward() or torch.autograd.functional (jvp, jacobian, hessian, ...), or "
     "in forward mode with torch.autograd.forward_ad"
 )
-"""The end of errors about what is not supported."""
+"""The end of errors about unsupported modes of differentiation."""
 
 
 def in_forward_mode() -> bool:
-    """Whether tensors may carry tangents, which torch.autograd.forward_ad differentiates along."""
+    """Return True inside a level of forward-mode differentiation, in which tensors may carry tangents."""
     return forward_ad._current_level >= 0
 
 
 def transforms_are_active() -> bool:
-    """Whether tensors may carry tangents or are transformed by torch.func: then only torch's own operations will do."""
+    """Return True in forward mode and under torch.func, which support only the operations of torch."""
     return in_forward_mode() or torch._C._are_functorch_transforms_active()
 
 
 def check_graphs_can_be_built(positions: Tensor, cells: Tensor) -> None:
-    """Check that the values of positions and cells can be read.
+    """Check that the values of positions and cells, which graphs depend on, can be read.
 
-    Transforms of torch.func and tracing hide them; `vmap` over weights alone does not.
+    Transforms of torch.func and tracing hide them, except for `vmap` over weights alone.
 
     Raises:
-        NotImplementedError: they are hidden; names the supported ways of differentiating.
+        NotImplementedError: the values are hidden; the message names the supported modes of differentiation.
     """
     if _are_traced(positions, cells) or _are_transformed(positions, cells):
         raise NotImplementedError(
-            "torch.func (grad, jvp, linearize, vmap, jacrev, hessian, ...), make_fx and fake tensors cannot go through "
-            f"graphs, which are built from the values of positions: {SUPPORTED}"
+            "torch.func (grad, jvp, linearize, vmap, jacrev, hessian, ...), make_fx and fake tensors do not support "
+            f"graphs, which depend on the values of positions: {SUPPORTED}"
         )
 
 
 def _are_traced(*tensors: Tensor) -> bool:
-    """Whether operations are recorded instead of computed, as in torch.func.linearize, or tensors have only shapes."""
+    """Return True if operations are traced, as in torch.func.linearize, or tensors are fake."""
     modes = (_TorchDispatchModeKey.PROXY, _TorchDispatchModeKey.FAKE)
     return any(_get_dispatch_mode(mode) is not None for mode in modes) or any(
         isinstance(one, FakeTensor) for one in tensors
@@ -49,31 +49,31 @@ def _are_traced(*tensors: Tensor) -> bool:
 
 
 def _are_transformed(positions: Tensor, cells: Tensor) -> bool:
-    """Whether a transform of torch.func wraps positions, cells, or all that is computed from them."""
+    """Return True if a transform of torch.func wraps positions, cells, or everything computed from them."""
     if not torch._C._are_functorch_transforms_active():
         return False
     return torch._C._functorch.is_functorch_wrapped_tensor(positions.sum() + cells.sum())
 
 
 def check_gradient_forces_can_be_computed() -> None:
-    """Check that the energy may be differentiated inside a model.
+    """Check that torch.autograd.grad can differentiate the energy inside a model.
 
     Raises:
-        NotImplementedError: it is called by torch.func, inside of which torch.autograd.grad misses derivatives; names
-            the supported ways of differentiating.
+        NotImplementedError: torch.func transforms the model, so that torch.autograd.grad would miss derivatives; the
+            message names the supported modes of differentiation.
     """
     if torch._C._are_functorch_transforms_active():
         raise NotImplementedError(
-            "torch.func (grad, jvp, vmap, jacrev, hessian, ...) cannot go through models with gradient forces, which "
+            "torch.func (grad, jvp, vmap, jacrev, hessian, ...) does not support models with gradient forces, which "
             f"torch.autograd.grad computes: {SUPPORTED}"
         )
 
 
 def check_not_in_forward_mode() -> None:
-    """Check that torch.autograd.forward_ad does not pass through compiled layers.
+    """Check that compiled layers are not differentiated in forward mode.
 
     Raises:
-        NotImplementedError: it would.
+        NotImplementedError: torch.autograd.forward_ad is active.
     """
     if in_forward_mode():
         raise NotImplementedError(
@@ -83,7 +83,7 @@ def check_not_in_forward_mode() -> None:
 
 
 def without_graph(value: Tensor) -> Tensor:
-    """The same numbers without the graph of reverse mode; a tangent of forward mode stays."""
+    """Detach a tensor from the graph of reverse mode, but keep its tangent of forward mode."""
     if not in_forward_mode():
         return value.detach()
     primal, tangent = forward_ad.unpack_dual(value)

@@ -1,4 +1,4 @@
-"""What a file is, told by its content, for errors about files of another kind than expected."""
+"""Detection of the kind of a file by its content, for errors about files of another kind than expected."""
 
 from __future__ import annotations
 
@@ -10,20 +10,15 @@ from pathlib import Path
 import yaml
 
 MODEL_FORMAT = "gemnet_blocks potential"
-"""The `format` among the metadata of model files."""
+"""The entry `format` in the metadata of model files."""
 
 MODELS_OF_RUNS = ("best.safetensors", "last.safetensors")
-"""The model files in the folder of a training run, the one to prefer first."""
+"""The model files in the folder of a training run, in order of preference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of document.
-
-    Attributes:
-        keys: the keys that no other kind has, the most telling one first.
-        use: what it is for.
-    """
+    """A kind of document: the keys that no other kind has, and a sentence on its use."""
 
     keys: tuple[str, ...]
     use: str
@@ -37,29 +32,28 @@ KINDS: Mapping[str, Kind] = {
     "a training config": Kind(("model", "loss", "optimizer", "schedule", "scales"), "`gemnet-blocks train` takes it"),
     "a study": Kind(("base", "variants", "budget"), "`gemnet-blocks ablate` takes it"),
 }
-"""Kinds of YAML files."""
+"""Kinds of YAML documents by name."""
 
 
 def kind_of_document(keys: Collection[str]) -> str | None:
-    """Name the kind of document that has such keys; None if they do not tell."""
+    """Return the kind of document with such keys; None if it is unknown."""
     return next((name for name, kind in KINDS.items() if not set(kind.keys).isdisjoint(keys)), None)
 
 
 def models_of_run(folder: Path) -> list[Path]:
-    """List the model files in the folder of a training run, the one to prefer first."""
+    """List the model files in the folder of a training run in order of preference."""
     return [folder / name for name in MODELS_OF_RUNS if (folder / name).is_file()]
 
 
 def mistaken(path: Path, wanted: str) -> str | None:
-    """Describe a file that is of another kind than expected, and say which command takes it.
+    """Describe a file of another kind than expected, and name the command that takes it.
 
     Args:
         path: the file.
-        wanted: the expected kind, such as `a model file` or `a file of structures`.
+        wanted: expected kind, such as `a model file` or `a file of structures`.
 
     Returns:
-        The end of a sentence about the file, such as `is a study: ...`; None if the file may be of the expected kind,
-        or its kind is unknown.
+        The end of a sentence such as `is a study: ...`; None if the file is of the expected kind or of unknown kind.
     """
     for kind, use in (_folder(path), _model_file(path), _checkpoint(path), _document(path), _structures(path)):
         if kind:
@@ -84,7 +78,7 @@ def _model_file(path: Path) -> tuple[str | None, str]:
 
 
 def _checkpoint(path: Path) -> tuple[str | None, str]:
-    """Tell what torch.save wrote; that of a training run has model files beside it."""
+    """Detect files of torch.save; those of a training run have model files beside them."""
     try:
         with zipfile.ZipFile(path) as archive:
             saved = any(name.endswith("/data.pkl") for name in archive.namelist())
@@ -97,7 +91,7 @@ def _checkpoint(path: Path) -> tuple[str | None, str]:
 
 
 def _document(path: Path) -> tuple[str | None, str]:
-    """Tell YAML files by their name and the keys at the top, without reading anything else."""
+    """Detect YAML files by their name and their top-level keys."""
     if path.suffix not in (".yaml", ".yml"):
         return None, ""
     try:
@@ -110,16 +104,16 @@ def _document(path: Path) -> tuple[str | None, str]:
 
 
 def _structures(path: Path) -> tuple[str | None, str]:
-    """Tell files of structures by their name, and those of ASE's formats by their content."""
+    """Detect files of structures by their name or, for formats of ASE, by their content."""
     from ase.io.formats import filetype
 
     use = "`gemnet-blocks evaluate`, `relax` and `predict` take it after a model or spec; name it in `data` of a config"
     if path.suffix in (".npz", ".lmdb", ".aselmdb", ".db"):
         return "a file of structures", use
-    if path.suffix == ".json":  # ASE's databases are only one use of it
+    if path.suffix == ".json":  # which is used for more than ASE databases
         return None, ""
     try:
         filetype(str(path), guess=False)
-    except Exception:  # what decompresses and guesses raises anything
+    except Exception:  # decompression may raise anything
         return None, ""
     return "a file of structures", use

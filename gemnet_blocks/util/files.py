@@ -1,4 +1,4 @@
-"""Files that are there as a whole or not at all."""
+"""Atomic writing of files, checks of folders, JSON and checksums."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from gemnet_blocks.errors import SpecError
 
 @contextmanager
 def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
-    """A temporary path in the same folder, which takes the place of `path` at the end of the block.
+    """Yield a temporary path in the same folder that replaces `path` at the end of the block.
 
-    Whatever was at `path` stays as it was until then, and for good when the block raises. The suffix is kept, for
-    writers that choose a format by it. Who may read the file is as for any new file, whatever the writer does.
+    If the block raises an error, `path` is not changed. The temporary path has the same suffix, by which writers may
+    choose a format. The file has the default permissions of new files.
 
     Args:
-        path: the file to be written.
-        durable: whether the content must outlive a power failure once the file is there; takes a while.
+        path: file to write.
+        durable: wait until the content is on the disk, so that it survives a power failure.
 
     Raises:
-        OSError: the file cannot be written; it names `path`.
+        OSError: the file cannot be written; the error names `path`.
     """
     final = Path(os.path.realpath(path))
     temporary = final.with_name(f".{final.stem}-{uuid.uuid4().hex}{final.suffix}")
@@ -40,25 +40,25 @@ def replacing(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Pa
             mode = temporary.stat().st_mode
             temporary.unlink()
             yield temporary
-            temporary.chmod(mode)  # safetensors writes private files
+            temporary.chmod(mode)  # safetensors writes files that only their owner can read
             if durable:
                 with temporary.open("rb+") as written:
-                    os.fsync(written.fileno())  # the name must not change before the content is on the disk
+                    os.fsync(written.fileno())  # before the file is renamed
             os.replace(temporary, final)
         finally:
-            with suppress(OSError):  # it must not hide why the file could not be written
+            with suppress(OSError):  # which must not hide an earlier error
                 temporary.unlink()
 
 
 @contextmanager
 def naming(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name a file in every error of the operating system that its writer raises inside the block.
+    """Add the name of a file to errors of the operating system inside the block.
 
-    Writers leave the name out (a full disk is found when a buffer is flushed), name a temporary file, or, as torch
-    does, raise another error on top.
+    Writers omit the name (for example if the disk is full), name a temporary file, or raise another error on top, as
+    torch does.
 
     Raises:
-        OSError: with the reason of the first such error, and the file.
+        OSError: the original error with the name of the file.
     """
     try:
         yield
@@ -72,14 +72,10 @@ def naming(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def check_folder(folder: Path, entry: str) -> None:
-    """Make a folder, and see that it can be written to before anything is computed.
-
-    Args:
-        folder: with parents, if need be.
-        entry: of a config, that names it.
+    """Create a folder and its parents, and check that it is writable.
 
     Raises:
-        SpecError: it cannot.
+        SpecError: the folder is not writable.
     """
     probe = folder / ".writable"
     try:
@@ -91,20 +87,20 @@ def check_folder(folder: Path, entry: str) -> None:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files that processes which were killed left in a folder, where nothing is being written."""
+    """Remove the temporary files of killed processes from a folder in which no other process writes."""
     for path in folder.iterdir():
         if re.fullmatch(r"\..+-[0-9a-f]{32}(\..*)?", path.name) and path.is_file():
             path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write plain data; whatever was there is replaced at once."""
+    """Write plain data as JSON, replacing an existing file atomically."""
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
 
 
 def read_json(path: Path) -> Any:
-    """What a file holds; None where there is none, or one that cannot be read."""
+    """Read a JSON file; None if it is missing or cannot be read."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
@@ -112,12 +108,7 @@ def read_json(path: Path) -> Any:
 
 
 def checksum(arrays: Mapping[str, Tensor], texts: Mapping[str, str] | None = None) -> str:
-    """SHA-256 of all texts and arrays, in the order of their names.
-
-    Args:
-        arrays: on the CPU, contiguous.
-        texts: what else a file holds.
-    """
+    """Compute the SHA-256 checksum of texts and arrays in the order of their names."""
     total = hashlib.sha256()
     for name, text in sorted((texts or {}).items()):
         total.update(_json([name, text]))

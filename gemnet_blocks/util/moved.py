@@ -1,4 +1,4 @@
-"""Modules under the names that they had in earlier versions: imports of them work on, with a deprecation warning."""
+"""Imports of modules by their names in earlier versions, with a deprecation warning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGE = "gemnet_blocks"
 MOVED: Mapping[str, tuple[str, ...]] = {
     "ablation.learners": ("ablation.learner",),
     "angular": (),
-    "angular.angular_sum": ("aggregation.angular_sum",),
+    "angular.angular_sum": ("aggregation.angular_sum", "aggregation.method"),
     "batches": ("structures",),
     "basis.geometry": ("layers.projection",),
     "blocks": (),
@@ -67,23 +67,22 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "torchsim": ("calculator.torchsim",),
     "trunk": ("model.gemnet",),
 }
-"""The modules that have the contents of each earlier one; none for folders."""
+"""The modules that contain the names of each earlier module; empty for folders."""
 
 
 class _Finder(MetaPathFinder, Loader):
-    """Finds modules by their earlier names; asked only for modules that are found nowhere else."""
+    """Finder of modules by their earlier names, which is last in the search path."""
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The earlier module of that name, if there was one."""
         name = fullname.removeprefix(f"{PACKAGE}.")
         if name == fullname or name not in MOVED:
             return None
         return ModuleSpec(fullname, self, is_package=not MOVED[name])
 
     def exec_module(self, module: ModuleType) -> None:
-        """Let the module look its attributes up where they are now."""
+        """Make the module look up its attributes in their present modules."""
         name = module.__name__.removeprefix(f"{PACKAGE}.")
 
         def __getattr__(attribute: str) -> Any:  # noqa: N807
@@ -102,6 +101,6 @@ class _Finder(MetaPathFinder, Loader):
 
 
 def find_moved_modules() -> None:
-    """Let Python find modules by their earlier names."""
+    """Make Python find modules by their earlier names."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.append(_Finder())

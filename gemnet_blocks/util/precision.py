@@ -1,4 +1,4 @@
-"""The precision that matrices are multiplied in, chosen when a model is built."""
+"""Precision of matrix products, which is chosen when a model is built."""
 
 from __future__ import annotations
 
@@ -16,67 +16,63 @@ from typing_extensions import Self, override
 from gemnet_blocks.util.derivatives import transforms_are_active
 
 MatrixProducts = Literal["float32", "bfloat16"]
-"""float32: products as exact as their type. bfloat16: single-precision factors are rounded to 8 significant bits, which
-processors with bfloat16 units (AMX, AVX512-BF16, tensor cores) multiply several times as fast."""
+"""float32: products in the type of the matrices. bfloat16: factors in float32 are rounded to 8 significant bits, which
+processors with bfloat16 units (AMX, AVX512-BF16, tensor cores) multiply several times faster."""
 
 
 class Products(ABC):
-    """How the layers and sums of one model multiply matrices; settings of the process stay as they are."""
+    """Matrix products of the layers and sums of one model, which do not depend on global settings."""
 
     name: MatrixProducts
 
     @abstractmethod
     def product(self, a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
-        """The matrix product of two matrices, or of equally many pairs of them."""
+        """Multiply two matrices, or two batches of matrices."""
 
     @abstractmethod
     def subtracted(
         self, total: Float[Tensor, "batch m n"], a: Float[Tensor, "batch m k"], b: Float[Tensor, "batch k n"]
     ) -> Float[Tensor, "batch m n"]:
-        """`total` minus the products of pairs of matrices."""
+        """Subtract the products of two batches of matrices from `total`."""
 
     @abstractmethod
     def linear(self, x: Float[Tensor, "*rows in"], weight: Float[Tensor, "out in"]) -> Float[Tensor, "*rows out"]:
-        """The linear map W x of each row."""
+        """Apply the linear map W x to each row."""
 
 
 @final
 class PlainProducts(Products):
-    """Products in the type of the matrices, or in that of autocast."""
+    """Matrix products in the type of the matrices, or of autocast."""
 
     name: MatrixProducts = "float32"
 
     def product(self, a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
-        """The matrix product of two matrices, or of equally many pairs of them."""
         return a @ b
 
     def subtracted(
         self, total: Float[Tensor, "batch m n"], a: Float[Tensor, "batch m k"], b: Float[Tensor, "batch k n"]
     ) -> Float[Tensor, "batch m n"]:
-        """`total` minus the products of pairs of matrices."""
         return torch.baddbmm(total, a, b, alpha=-1)
 
     def linear(self, x: Float[Tensor, "*rows in"], weight: Float[Tensor, "out in"]) -> Float[Tensor, "*rows out"]:
-        """The linear map W x of each row."""
         return functional.linear(x, weight)
 
 
 PLAIN = PlainProducts()
-"""The products of layers and sums that choose no others."""
+"""The default matrix products of layers and sums."""
 
 
 @final
 class BFloat16Products(Products):
-    """Products of single-precision matrices with factors rounded to bfloat16 and sums in float32.
+    """Products of float32 matrices with factors rounded to bfloat16 and sums in float32.
 
-    All derivatives are products of the same kind. Matrices of other types, and those under autocast, are multiplied
-    as they are. On a CPU without bfloat16 units, the rounded factors are multiplied in float32.
+    Derivatives are products of the same kind. Matrices of other types, and those under autocast, are not rounded. On a
+    CPU without bfloat16 units, the rounded factors are multiplied in float32.
     """
 
     name: MatrixProducts = "bfloat16"
 
     def product(self, a: Float[Tensor, "*batch m k"], b: Float[Tensor, "*batch k n"]) -> Float[Tensor, "*batch m n"]:
-        """The matrix product of two matrices, or of equally many pairs of them."""
         if _is_rounded(a, b):
             return _rounded_product(a, b)
         return a @ b
@@ -84,23 +80,21 @@ class BFloat16Products(Products):
     def subtracted(
         self, total: Float[Tensor, "batch m n"], a: Float[Tensor, "batch m k"], b: Float[Tensor, "batch k n"]
     ) -> Float[Tensor, "batch m n"]:
-        """`total` minus the products of pairs of matrices."""
         return total - self.product(a, b)
 
     def linear(self, x: Float[Tensor, "*rows in"], weight: Float[Tensor, "out in"]) -> Float[Tensor, "*rows out"]:
-        """The linear map W x of each row."""
         if _is_rounded(x, weight):
             return _rounded_product(x.reshape(-1, x.shape[-1]), weight.t()).view(*x.shape[:-1], len(weight))
         return functional.linear(x, weight)
 
 
 def products(name: MatrixProducts) -> Products:
-    """The products of that name."""
+    """Return the matrix products with a name."""
     return BFloat16Products() if name == "bfloat16" else PLAIN
 
 
 def multiply_with(model: nn.Module, products: Products) -> None:
-    """Have all layers of a model multiply matrices so: those with an attribute `products`."""
+    """Set the matrix products of all layers of a model, which are those with an attribute `products`."""
     for layer in model.modules():
         if isinstance(getattr(layer, "products", None), Products):
             layer.products = products  # type: ignore[assignment]
@@ -108,7 +102,7 @@ def multiply_with(model: nn.Module, products: Products) -> None:
 
 @contextmanager
 def without_autocast(device: torch.device) -> Iterator[None]:
-    """Compute in the types of the tensors inside, whatever autocast says outside."""
+    """Disable autocast inside the block."""
     if not torch.is_autocast_enabled(device.type):
         yield
         return
@@ -117,7 +111,7 @@ def without_autocast(device: torch.device) -> Iterator[None]:
 
 
 def as_under_autocast(matrix: Tensor) -> Tensor:
-    """The matrix in the type in which autocast multiplies it, or as it is."""
+    """Convert a matrix to the type in which autocast would multiply it."""
     kind = matrix.device.type
     if matrix.dtype != torch.float32 or not torch.is_autocast_enabled(kind):
         return matrix
@@ -125,17 +119,17 @@ def as_under_autocast(matrix: Tensor) -> Tensor:
 
 
 def at_least_single(dtype: torch.dtype) -> torch.dtype:
-    """float32, or that type if it is wider: the type of distances, angles and their functions.
+    """Return the wider one of a type and float32, which is the type of distances, angles and basis functions.
 
-    float16 has neither the range nor the digits for them: 1/(s² + ε²)^{3/2} of nearly straight chains overflows.
+    The range and the precision of float16 do not suffice: 1/(s² + ε²)^{3/2} of nearly collinear atoms overflows.
     """
     return torch.promote_types(dtype, torch.float32)
 
 
 class SinglePrecisionModule(nn.Module):
-    """A module whose numbers stay in float32 or wider when its model is converted to a narrower type.
+    """Base class of modules whose parameters stay in float32 when their model is converted to a narrower type.
 
-    The base of bases: with centers and frequencies in half precision, neighboring functions would hardly differ.
+    With centers and frequencies in half precision, neighboring basis functions would hardly differ.
     """
 
     @override
@@ -162,7 +156,7 @@ def _rounded_product(a: Tensor, b: Tensor) -> Tensor:
 
 
 class _RoundedProduct(torch.autograd.Function):
-    """The product of rounded factors; its derivatives are products with rounded factors too."""
+    """Product of rounded factors, whose derivatives are products of rounded factors too."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor) -> Tensor:
@@ -181,4 +175,4 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     a, b = a.bfloat16(), b.bfloat16()
     if a.device.type != "cpu" or torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported():
         return (a @ b).float()
-    return a.float() @ b.float()  # exact products of rounded factors, faster than emulated bfloat16
+    return a.float() @ b.float()  # exact products of rounded factors are faster than emulated bfloat16

@@ -1,4 +1,4 @@
-"""Lines that tell log files how far a command is."""
+"""Progress messages in log files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import final
 
 @final
 class ProgressLines:
-    """Prints a line now and then where the standard output is not a terminal.
+    """Printer of progress messages, if the standard output is not a terminal.
 
     Args:
-        every: the least time between two lines in seconds, but for those that are due in any case.
+        every: minimum time between two messages in seconds, except for messages that are due.
     """
 
     def __init__(self, every: float = 30.0) -> None:
@@ -22,11 +22,11 @@ class ProgressLines:
         self._last = time.monotonic()
 
     def tell(self, line: Callable[[], str], due: bool = False) -> None:
-        """Print a line.
+        """Print a message.
 
         Args:
-            line: makes it; it is called only if the line is printed.
-            due: whether it is printed even if the last one was just before.
+            line: function that returns the message, which is called only if the message is printed.
+            due: print the message even if the previous one was recent.
         """
         if self.shown and (due or time.monotonic() - self._last >= self._every):
             self._last = time.monotonic()
@@ -34,6 +34,6 @@ class ProgressLines:
 
 
 def clock(seconds: float) -> str:
-    """A duration as hours, minutes and seconds."""
+    """Format a duration as hours, minutes and seconds."""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02}:{whole % 60:02}"

@@ -1,8 +1,8 @@
-"""The version of the library, as its installation says."""
+"""The installed version of the library."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 try:
     LIBRARY_VERSION = version("gemnet_blocks")
-except PackageNotFoundError:  # a checkout on the path that was not installed
+except PackageNotFoundError:  # a checkout that is not installed
     LIBRARY_VERSION = "unknown"

@@ -19,7 +19,7 @@ from gemnet_blocks.ablation import Study, StudyResults
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.potential import Potential, References, load_potential, save_potential
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.training.data_stream import Feed, open_parts
+from gemnet_blocks.training.data_stream import BatchLoader, open_parts
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.setup import initial_potential
 
@@ -76,7 +76,7 @@ def test_everything_is_measured(results: StudyResults) -> None:
     assert base.cost["edges"] == without.cost["edges"]
 
 
-def test_the_model_is_what_was_evaluated(folder: Path, results: StudyResults) -> None:
+def test_the_saved_model_is_the_evaluated_one(folder: Path, results: StudyResults) -> None:
     plan = Study.from_file(folder / "study.yaml").check()
     path = plan.runs[0].folder.path
     potential = load_potential(path / "best.safetensors")
@@ -92,7 +92,7 @@ def test_the_same_seed_sees_the_same_data_and_starts_from_the_same_weights(folde
     for run in plan.runs:
         config = run.task.training
         data = open_parts(config)
-        sampler = Feed(data.train, config, Processes())._sampler(config.training.seed, Processes())
+        sampler = BatchLoader(data.train, config, Processes())._sampler(config.training.seed, Processes())
         by_seed.setdefault(run.task.seed, []).append([*sampler.batches(0), *sampler.batches(1)])
         model = initial_potential(config, data, None).model
         weights.setdefault(run.task.seed, []).append(dict(model.named_parameters()))
@@ -108,7 +108,9 @@ def test_the_same_seed_sees_the_same_data_and_starts_from_the_same_weights(folde
     assert not torch.equal(weights[0][0][name], weights[1][0][name])
 
 
-def test_nothing_is_trained_twice(folder: Path, results: StudyResults, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_not_trained_again(
+    folder: Path, results: StudyResults, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("gemnet_blocks.training.train", None)
     assert Study.from_file(folder / "study.yaml").run("here", progress=False) == results
 
@@ -125,7 +127,7 @@ def test_equal_flops(folder: Path, tmp_path: Path) -> None:
     for run in study.check().runs[:2]:
         each = TrainingLearner().training_flops(run.task, open_parts(run.task.training))
         assert budget - each < each * (run.task.training.training.steps or 0) <= budget
-    with pytest.raises(SpecError, match=r"budget\.flops: a step of 'base' takes"):
+    with pytest.raises(SpecError, match=r"study\.yaml:\d+: budget\.flops: a training step of 'base' takes"):
         Study.from_file(folder / "study.yaml", {"budget": {"steps": None, "flops": 1.0}}, folder=tmp_path).check()
 
 
@@ -165,8 +167,8 @@ def test_a_test_set_and_execution(folder: Path, tmp_path: Path) -> None:
     ("changes", "told"),
     [
         ({"data.files": ["nothing.xyz"]}, "data: nothing.xyz: there is no such file"),
-        ({"data.split.validation": 100}, "data: "),
-        ({"data.split": None}, "neither a test set nor"),
+        ({"data.split.validation": 100}, "data.split"),
+        ({"data.split": None}, "has neither a test set nor"),
         ({"base.elements": 20}, "an atomic number above 20"),
         (
             {"variants": {"bare": {"heads.forces": None}}},
@@ -174,40 +176,72 @@ def test_a_test_set_and_execution(folder: Path, tmp_path: Path) -> None:
         ),
         (
             {"data.batch": {"structures": None, "edges": 50}, "variants": {"wide": {"graphs.main.cutoff": 4.0}}},
-            "data.batch.edges: 'wide' would see other batches than the base",
+            "data.batch.edges: 'wide' would get other batches than the base",
         ),
         (
             {"base.heads.forces": None, "training.loss.forces": None},
-            "base: primary: there will be no forces_mae: choose from energy_mae, energy_rmse, energy_mae_per_atom, ",
+            "base: primary: forces_mae is not available: choose from energy_mae, energy_rmse, energy_mae_per_atom, ",
         ),
         (
             {"training.loss.forces": None, "variants": {"bare": {"heads.forces": None}}},
-            "variants.bare: primary: there will be no forces_mae",
+            "variants.bare: primary: forces_mae is not available",
         ),
-        ({"primary": "stress_mae"}, "base: primary: there will be no stress_mae"),
-        ({"match": {"parameters": "sizes.egde"}}, "match.parameters: sizes.egde is no width of the base"),
+        ({"primary": "stress_mae"}, "base: primary: stress_mae is not available"),
+        ({"match": {"parameters": "sizes.egde"}}, "match.parameters: must be a width of the base, such as sizes.edge"),
         ({"training.training.execution.search": "fast"}, "training.training.execution.search"),
     ],
     ids=str,
 )
-def test_what_is_wrong_is_told_before_anything_is_trained(folder: Path, tmp_path: Path, changes, told: str) -> None:
+def test_mistakes_are_errors_before_training(folder: Path, tmp_path: Path, changes, told: str) -> None:
     with pytest.raises(SpecError, match=told.replace(".", r"\.")):
         Study.from_file(folder / "study.yaml", changes, folder=tmp_path).run("here", progress=False)
     assert not (tmp_path / "runs").exists()
 
 
-def test_what_is_wrong_with_all_is_told_once(folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "told", "key"),
+    [
+        ("  - forces\n", "", r"base: training\.loss\.forces: data\.labels has only energy", "forces"),
+        (
+            "{interactions: {triplet: null}}",
+            "{heads.forces: null}",
+            r"variants\.no triplets: training\.loss\.forces: ",
+            "forces",
+        ),
+        ("train: 24", "train: 240", r"data\.split", "split"),
+        ("- structures.xyz", "- nothing.xyz", r"data: nothing\.xyz: there is no such file", "data"),
+        ("budget:", "primary: stress_mae\nbudget:", r"base: primary: stress_mae is not available", "primary"),
+        ("budget: {steps: 8}", "budget: {flops: 1}", r"budget\.flops: a training step of 'base' takes", "flops"),
+        ("device: cpu", "device: cpu\n    start_from: absent", r"base: training\.training\.start_from: ", "start_from"),
+        ("budget:", "match: {parameters: sizes.egde}\nbudget:", r"match\.parameters: must be a width", "match"),
+    ],
+)
+def test_errors_that_are_found_after_reading_name_file_and_line(
+    tmp_path: Path, old: str, new: str, told: str, key: str
+) -> None:
+    path = study_file(tmp_path)
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(SpecError) as caught:
+        Study.from_file(path, folder=tmp_path / "out").check()
+    found = re.match(rf"{re.escape(str(path))}:(\d+): {told}", str(caught.value))
+    assert found, caught.value
+    assert key in path.read_text().splitlines()[int(found[1]) - 1]
+
+
+def test_a_mistake_in_all_variants_is_one_error(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(SpecError) as caught:
         Study.from_file(folder / "study.yaml", {"data.labels": ["energy"]}, folder=tmp_path).check()
-    assert str(caught.value).startswith("base: training.loss.forces: data.labels has only energy")
-    assert len(str(caught.value).splitlines()) == 2  # and there will be no forces_mae
+    first, second = str(caught.value).splitlines()
+    assert re.search(r"study\.yaml:\d+: base: training\.loss\.forces: data\.labels has only energy", first)
+    assert "base: primary: forces_mae is not available" in second
 
 
 def test_packages_and_devices_that_are_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     study = Study.from_file(folder / "study.yaml", {"training.training.device": "cuda"}, folder=tmp_path)
     study.check()  # another machine may have one
-    with pytest.raises(SpecError, match=r"^training\.training\.device: torch finds no CUDA device here"):
+    with pytest.raises(SpecError, match=r"^patch: training\.training\.device: torch finds no CUDA device here"):
         study.run("here", progress=False)
     monkeypatch.setitem(sys.modules, "lightning", None)
     with pytest.raises(ImportError, match="train"):
@@ -226,7 +260,7 @@ def test_data_that_change_are_seen(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_killed_training_goes_on_and_ends_with_the_same_results(folder: Path, tmp_path: Path) -> None:
+def test_killed_training_resumes_with_the_same_results(folder: Path, tmp_path: Path) -> None:
     study = study_file(tmp_path, steps=40)
     whole = Study.from_file(study, {"seeds": 1}, folder=tmp_path / "whole").run("here", progress=False)
     script = (
@@ -300,7 +334,9 @@ def test_own_parts_are_ablated(folder: Path, tmp_path: Path) -> None:
     assert any(one.path == "bases.circular.type" and one.value == "own" for one in results.variants[1].differences)
 
 
-def test_what_cannot_be_measured_is_missing(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_costs_that_cannot_be_measured_are_missing(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Estimates follow shapes; a part of one's own may look at values."""
 
     def estimate(*_: object) -> None:
@@ -314,7 +350,7 @@ def test_what_cannot_be_measured_is_missing(folder: Path, tmp_path: Path, monkey
     assert MEASURED - set(run.cost) == {*estimated, "edges", "triplets", "quadruplets"}
     assert run.environment["not measured"].startswith("inference: RuntimeError: this part looks at values; training")
     with pytest.raises(
-        SpecError, match=r"budget\.flops: what a step of 'base' takes is not known \(RuntimeError: this"
+        SpecError, match=r"budget\.flops: the FLOPs of a training step of 'base' are unknown \(RuntimeError: this"
     ):
         Study.from_file(folder / "study.yaml", {"budget.flops": 1e9}, folder=tmp_path).check()
 
@@ -329,7 +365,7 @@ def test_a_variant_that_the_weights_to_start_from_do_not_fit_is_refused_by_the_c
     with pytest.raises(SpecError) as caught:
         Study.from_file(path, start).check()
     (line,) = str(caught.value).splitlines()
-    assert line.startswith("variants.wider: training.training.start_from: the weights of ")
+    assert "variants.wider: training.training.start_from: the weights of " in line
     assert line.endswith("from which it differs in sizes.edge")
     Study.from_file(path, {**start, "variants.wider": None}).check()
     with pytest.raises(SpecError, match=r"base: training\.training\.start_from: expected a model file"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Sequence
 
@@ -9,7 +10,7 @@ import pytest
 from scipy.stats import binom
 from synthetic_studies import BROKEN, learned_study, study_of
 
-from gemnet_blocks.ablation.report.statistics import LEVEL
+from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison
 from gemnet_blocks.ablation.report.tables import compare_study
 
 STUDIES = 200
@@ -17,10 +18,15 @@ LEAST, MOST = binom.interval(0.95, STUDIES, LEVEL)
 """How many of so many studies may err at the level, by chance."""
 
 
-def verdicts(variants: Sequence[str], seeds: int) -> list[dict[str, str]]:
-    """What each study says of each variant."""
-    studies = (learned_study(variants, seeds, number) for number in range(STUDIES))
-    return [{one.variant: one.verdict for one in compare_study(study)} for study in studies]
+@functools.cache
+def comparisons(variants: tuple[str, ...], seeds: int, studies: int = STUDIES) -> list[Sequence[Comparison]]:
+    """The comparisons of each study."""
+    return [compare_study(learned_study(variants, seeds, number)) for number in range(studies)]
+
+
+def verdicts(variants: Sequence[str], seeds: int, studies: int = STUDIES) -> list[dict[str, str]]:
+    """The verdict of each study on each variant."""
+    return [{one.variant: one.verdict for one in study} for study in comparisons(tuple(variants), seeds, studies)]
 
 
 def wrong(found: list[dict[str, str]]) -> int:
@@ -46,8 +52,8 @@ def test_four_identical_variants_are_called_different_no_more_often_than_one():
 
 
 def test_errors_without_the_correction_would_be_found():
-    studies = [learned_study(["twin", "triplet", "clone", "double"], 10, number) for number in range(STUDIES)]
-    uncorrected = sum(any(one.p_value <= LEVEL for one in compare_study(study)) for study in studies)
+    studies = comparisons(("twin", "triplet", "clone", "double"), 10)
+    uncorrected = sum(any(one.p_value <= LEVEL for one in study) for study in studies)
 
     assert uncorrected > MOST
 
@@ -69,7 +75,7 @@ def test_a_planted_effect_is_found_among_others_that_are_not_blamed():
 
 
 def test_six_seeds_are_too_few_for_four_variants():
-    found = verdicts(["twin", BROKEN, "clone", "double"], 6)
+    found = verdicts(["twin", BROKEN, "clone", "double"], 6, studies=40)
 
     assert {verdict for one in found for verdict in one.values()} == {"inconclusive"}
 
@@ -82,6 +88,6 @@ def test_the_same_runs_under_two_names_show_no_difference():
 
 
 def test_five_seeds_are_inconclusive_however_large_the_effect():
-    found = verdicts([BROKEN], 5)
+    found = verdicts([BROKEN], 5, studies=40)
 
     assert {one[BROKEN] for one in found} == {"inconclusive"}

@@ -211,7 +211,7 @@ for line in sys.stdin:
                 process.ask("something")
 
 
-def test_a_real_worker_says_its_versions_and_refuses_what_it_does_not_know() -> None:
+def test_a_real_worker_reports_versions_and_refuses_unknown_requests() -> None:
     with Process(sys.executable, "worker_here.py") as process:
         assert process.ask("versions")["torch"] == torch.__version__
         with pytest.raises(WorkerError, match="nothing was prepared"):

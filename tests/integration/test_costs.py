@@ -10,7 +10,7 @@ from ase.build import fcc111
 from memory import Allocations
 from properties.models import INTERACTIONS, alone, published_spec, symmetric_spec
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.graph.index_sets import AtomPairs
 from gemnet_blocks.graph.padded import AtomGroups, Chains
 from gemnet_blocks.graph.triplets import Quadruplets, Triplets

@@ -49,7 +49,7 @@ def test_large_parentheses_grow_with_their_content() -> None:
     assert re.search(r'<msup><mrow><mo stretchy="true" fence="true" form="prefix">', found)
 
 
-def test_what_is_not_understood_is_an_error() -> None:
+def test_unknown_input_is_an_error() -> None:
     from mathml import mathml
 
     with pytest.raises(ValueError, match="unheard"):

@@ -122,21 +122,21 @@ def test_types_of_numbers_by_name(files: dict[str, Path]) -> None:
 
 
 CALLS = {
-    "evaluate base.yaml train.yaml": "base.yaml: cannot be read as a model file: it is a spec: `gemnet-blocks summary`",
-    "evaluate frames.xyz model.safetensors": "frames.xyz: cannot be read as a model file: it is a file of structures",
-    "evaluate run/checkpoint.ckpt train.yaml": "it is the checkpoint of a training run: .*run/best.safetensors",
-    "evaluate run/weights.pt train.yaml": "it is a checkpoint: `gemnet-blocks convert`",
+    "evaluate base.yaml train.yaml": "base.yaml: expected a model file, but this is a spec: `gemnet-blocks summary`",
+    "evaluate frames.xyz model.safetensors": "frames.xyz: expected a model file, but this is a file of structures",
+    "evaluate run/checkpoint.ckpt train.yaml": "this is the checkpoint of a training run: .*run/best.safetensors",
+    "evaluate run/weights.pt train.yaml": "this is a checkpoint: `gemnet-blocks convert`",
     "evaluate empty train.yaml": "empty: is a folder without best.safetensors and last.safetensors",
     "evaluate model.safetensors model.safetensors": "expected a training config or structures, .* is a model file",
     "evaluate model.safetensors run": "expected a training config or structures, .* is the folder of a training run",
-    "relax train.yaml frames.xyz": "train.yaml: cannot be read as a model file: it is a training config",
+    "relax train.yaml frames.xyz": "train.yaml: expected a model file, but this is a training config",
     "relax model.safetensors study.yaml": "study.yaml: expected structures, but this is a study",
     "predict frames.xyz base.yaml": "base.yaml: expected structures, but this is a spec",
     "predict base.yaml frames.xyz --weights model.safetensors": "expected a published checkpoint, .* is a model file",
     "estimate base.yaml run/checkpoint.ckpt": "expected structures, but this is the checkpoint of a training run",
     "convert model.safetensors out": "model.safetensors: expected a published checkpoint, but this is a model file",
     "convert run/checkpoint.ckpt out": "this is the checkpoint of a training run: name .*best.safetensors",
-    "convert copied.ckpt out": "is the checkpoint of a training run of gemnet_blocks",
+    "convert copied.ckpt out": "found one of a training run of gemnet_blocks",
     "convert scales.pt out": "scales.pt: expected weights by name, found single numbers, .*--scales",
     "convert scales.json out": "scales.json: expected a published checkpoint, .*--scales",
     "summary frames.xyz": "expected a spec, but this is a file of structures: .*`data` of a config",
@@ -174,9 +174,7 @@ def folder(files: dict[str, Path]) -> Path:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_commands_say_what_a_file_of_the_wrong_kind_is(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_commands_name_the_kind_of_a_wrong_file(folder: Path, monkeypatch: pytest.MonkeyPatch, call: str) -> None:
     monkeypatch.chdir(folder)
     result = CliRunner().invoke(app, call.split())
     assert isinstance(result.exception, (SpecError, StateError, StructureError)), result.output
@@ -192,7 +190,7 @@ def test_training_starts_from_model_files_only(folder: Path) -> None:
         config = load_config(folder / "train.yaml", {"training.start_from": name})
         source = Source.of(config)
         assert source is not None
-        with pytest.raises(StateError, match=f"training.start_from: .*{name}: .* it is {kind}"):
+        with pytest.raises(StateError, match=f"training.start_from: .*{name}: .* this is {kind}"):
             source.trained(config.model)
 
 

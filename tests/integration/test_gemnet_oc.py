@@ -328,7 +328,7 @@ def test_numbers_of_numpy_are_taken_where_numbers_are() -> None:
         ({"regress_forces": False, "direct_forces": False}, {"energy"}),
     ],
 )
-def test_what_is_returned(changes: dict[str, Any], keys: set[str]) -> None:
+def test_returned_values(changes: dict[str, Any], keys: set[str]) -> None:
     given = structures()
     result = facade(**changes)(as_batch(given))
     assert set(result) == keys
@@ -774,7 +774,7 @@ def columns_of(values: Tensor, row: Tensor, column: Tensor, row_count: int) -> T
     return padded
 
 
-def test_bases_sum_to_what_interactions_compute() -> None:
+def test_bases_sum_to_the_messages_of_interactions() -> None:
     """Products of the padded bases with embeddings are the sums that our interactions compute."""
     model, given = facade(), structures()
     found = model.get_graphs_and_indices(given)

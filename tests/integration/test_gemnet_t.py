@@ -176,8 +176,7 @@ def test_scale_factors_are_fitted(direct: bool) -> None:
     assert all(value > 0 for value in values.values())
 
 
-@DIRECT
-@pytest.mark.parametrize("task", ["energy", "predict", "train"])
+@pytest.mark.parametrize(("direct", "task"), [(False, "energy"), (True, "predict"), (True, "train"), (False, "train")])
 def test_costs(direct: bool, task: Any) -> None:
     model, given = facade(direct).model, structures()
     estimate, measured = model.estimate(given, task), profile(model, given, task, repeats=1)
@@ -191,7 +190,7 @@ def test_the_table_of_layers(direct: bool) -> None:
     model = facade(direct).model
     rows = layers(model)
     assert sum(row.parameters for row in rows) == parameter_count(model)
-    kinds = {row.name: row.kind for row in rows if row.part == "read-out"}
+    kinds = {row.name: row.kind for row in rows if row.part == "readout"}
     assert kinds == {"output block": "SummedOutputBlock", "network": "SummedReadOut"}
 
 

@@ -94,7 +94,7 @@ def call(*arguments: object) -> str:
     return result.output
 
 
-def test_a_study_file_ablates_an_interaction_of_ones_own(folder: Path) -> None:
+def test_a_study_file_ablates_a_custom_interaction(folder: Path) -> None:
     arguments = ("ablate", folder / "study.yaml", "--executor", "here")
     with pytest.raises(
         SpecError, match=rf"study.yaml:\d+: variants.with near: .*{NAME} would import .*--allow-imports"
@@ -120,7 +120,7 @@ def test_processes_of_a_study_have_its_permission_and_find_its_module(folder: Pa
     assert str(folder) in sys.path
 
 
-def test_a_model_with_a_part_of_ones_own_is_trained_and_used(
+def test_a_model_with_a_custom_component_is_trained_and_used(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)  # beside which the model file is not

@@ -111,7 +111,7 @@ def test_errors_and_usage_show_brackets(capsys: pytest.CaptureFixture[str], monk
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])
-def test_progress_of_a_study_is_told_on_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_of_a_study_is_shown_on_any_terminal(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     written = io.BytesIO()
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(written, encoding=encoding))
     with Progress([], "[/title]", "forces_mae") as progress:

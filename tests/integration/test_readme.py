@@ -59,7 +59,7 @@ def test_the_python_examples_run(monkeypatch, capsys):
     assert "tensor(" in capsys.readouterr().out
 
 
-def test_the_table_names_what_is_there():
+def test_the_table_names_existing_files():
     names = re.findall(r"^\| `([^`]+)`", README, re.MULTILINE)
     assert len(names) > 8
     for name in names:

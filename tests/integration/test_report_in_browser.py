@@ -77,7 +77,7 @@ def test_wide_tables_scroll_within_themselves(browser, pages, name):
 
 
 @pytest.mark.parametrize("name", STUDIES)
-def test_nothing_is_fetched_and_nothing_runs(browser, pages, name):
+def test_the_page_fetches_and_runs_nothing(browser, pages, name):
     browser.open(pages[name], DESK)
 
     assert browser.requests() == [pages[name].resolve().as_uri()]

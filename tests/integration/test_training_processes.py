@@ -70,7 +70,7 @@ def test_two_processes_equal_one_with_double_batches(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_two_processes_go_on_where_they_were_told_to_stop(tmp_path: Path) -> None:
+def test_two_processes_resume_after_an_interruption(tmp_path: Path) -> None:
     settings = config(tmp_path, data={"batch": {"structures": 2}})
     run_two(tmp_path, tmp_path / "whole", settings)
     process = start_two(tmp_path, tmp_path / "stopped", settings)
@@ -82,7 +82,7 @@ def test_two_processes_go_on_where_they_were_told_to_stop(tmp_path: Path) -> Non
         time.sleep(0.002)
     process.send_signal(signal.SIGTERM)
     told, _ = process.communicate(timeout=60)
-    assert "run the same again to go on" in told
+    assert "run the same command again to resume" in told
     assert len(rows(tmp_path / "stopped")) < len(rows(tmp_path / "whole"))
     run_two(tmp_path, tmp_path / "stopped", settings)
     assert_same_state(tmp_path / "whole", tmp_path / "stopped")

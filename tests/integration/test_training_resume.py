@@ -69,7 +69,7 @@ def assert_same_models(one: Path, other: Path) -> None:
 
 
 @pytest.mark.parametrize("row", [1, 6])
-def test_killed_runs_go_on_bit_by_bit(folder: Path, tmp_path: Path, row: int) -> None:
+def test_killed_runs_resume_with_bitwise_identical_results(folder: Path, tmp_path: Path, row: int) -> None:
     process = start(folder, tmp_path)
     wait_for_rows(process, tmp_path, row)
     process.kill()
@@ -81,13 +81,15 @@ def test_killed_runs_go_on_bit_by_bit(folder: Path, tmp_path: Path, row: int) ->
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals_save_and_say_how_to_go_on(folder: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_signals_save_a_checkpoint_and_explain_how_to_resume(
+    folder: Path, tmp_path: Path, number: signal.Signals
+) -> None:
     process = start(folder, tmp_path)
     wait_for_rows(process, tmp_path, 3)
     process.send_signal(number)
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number, errors
-    assert "run the same again to go on" in told
+    assert "run the same command again to resume" in told
     train(config(folder), tmp_path, resume=True)
     assert_same_state(folder / "whole", tmp_path)
 
@@ -99,7 +101,7 @@ def test_ctrl_c_reaches_worker_processes_too(folder: Path, tmp_path: Path) -> No
     os.killpg(process.pid, signal.SIGINT)
     told, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGINT, errors
-    assert "run the same again to go on" in told
+    assert "run the same command again to resume" in told
     train(config(folder), tmp_path, resume=True)
     assert_same_state(folder / "whole", tmp_path)
 
@@ -110,12 +112,12 @@ def test_a_finished_run_is_left_as_it_is(folder: Path) -> None:
     assert (folder / "whole" / "last.safetensors").stat().st_mtime_ns == before
 
 
-def test_another_config_does_not_go_on(folder: Path) -> None:
+def test_another_config_does_not_resume(folder: Path) -> None:
     with pytest.raises(SpecError, match=r"optimizer\.learning_rate was 0\.01, is 0\.02"):
         train(config(folder, optimizer={"learning_rate": 0.02}), folder / "whole")
 
 
-def test_other_data_do_not_go_on(tmp_path: Path) -> None:
+def test_other_data_do_not_resume(tmp_path: Path) -> None:
     settings = config(tmp_path, training={"steps": 1})
     train(settings, tmp_path / "run")
     train(settings, tmp_path / "run")
@@ -125,7 +127,7 @@ def test_other_data_do_not_go_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", ["forces", "stress", "fixed atoms", "tags", "positions"])
-def test_other_labels_do_not_go_on(tmp_path: Path, what: str) -> None:
+def test_other_labels_do_not_resume(tmp_path: Path, what: str) -> None:
     settings = config(tmp_path, training={"steps": 1})
     train(settings, tmp_path / "run")
     frames = ase.io.read(tmp_path / "structures.xyz", ":")
@@ -146,12 +148,12 @@ def test_other_labels_do_not_go_on(tmp_path: Path, what: str) -> None:
         train(settings, tmp_path / "run")
 
 
-def test_what_changes_no_result_may_change(folder: Path) -> None:
+def test_settings_that_change_no_result_may_change(folder: Path) -> None:
     train(config(folder, training={"log": {"every": 5}}), folder / "whole")
 
 
 def test_resuming_needs_a_checkpoint(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="no checkpoint to go on from"):
+    with pytest.raises(SpecError, match="no checkpoint to resume from"):
         train(config(folder), tmp_path, resume=True)
     with pytest.raises(SpecError, match="a checkpoint already"):
         train(config(folder), folder / "whole", resume=False)
@@ -179,7 +181,7 @@ def test_the_config_in_the_folder_of_a_run_resumes_it(folder: Path) -> None:
     assert not (moved / "earlier-1").exists()
 
 
-def test_renamed_and_moved_data_go_on(tmp_path: Path) -> None:
+def test_runs_resume_with_renamed_and_moved_data(tmp_path: Path) -> None:
     train(config(tmp_path, training={"steps": 1}), tmp_path / "run")
     (tmp_path / "data").mkdir()
     shutil.copy(tmp_path / "structures.xyz", tmp_path / "data" / "renamed.extxyz")
@@ -221,7 +223,7 @@ def test_training_starts_from_the_weights_of_a_model(folder: Path, tmp_path: Pat
 def test_models_that_do_not_fit_are_not_started_from(folder: Path, tmp_path: Path) -> None:
     wider = {"sizes": {"edge": 12}}
     training = {"steps": 1, "start_from": str(folder / "whole")}
-    with pytest.raises(SpecError, match=r"after_skip\S* is .* is needed; .*differs in sizes\.edge"):
+    with pytest.raises(SpecError, match=r"after_skip\S*: expected .*, found .*; .*differs in sizes\.edge"):
         train(config(folder, model=wider, training=training), tmp_path / "run")
     with pytest.raises(SpecError, match="expected a model file, or the folder of a run with one"):
         train(config(folder, training={"steps": 1, "start_from": str(tmp_path / "none")}), tmp_path / "run")

@@ -23,7 +23,7 @@ from gemnet_blocks import (
     GemNetT,
     Structures,
 )
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
 from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.published.dictionaries import graph_dictionary, index_dictionary

@@ -36,7 +36,7 @@ ROUND = 100
 Check = Callable[[Any, Any], None]
 
 
-def batches(structures: st.SearchStrategy[Structures], quick: int = 12) -> st.SearchStrategy[Structures]:
+def batches(structures: st.SearchStrategy[Structures], quick: int = 6) -> st.SearchStrategy[Structures]:
     """Batches of up to `quick` structures; larger ones where thousands are asked for, as each then costs less."""
     if REQUESTED == 0:
         return some.batches(structures, max_structures=quick)
@@ -44,7 +44,7 @@ def batches(structures: st.SearchStrategy[Structures], quick: int = 12) -> st.Se
 
 
 def holds_for(
-    strategy: st.SearchStrategy[Any], quick: int = 15, most: int | None = None
+    strategy: st.SearchStrategy[Any], quick: int = 10, most: int | None = None
 ) -> Callable[[Check], Callable[[], None]]:
     """Make a test of a property of structures, or of whatever the strategy draws.
 

@@ -10,7 +10,7 @@ import torch
 from hypothesis import strategies as st
 from torch import nn
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build, load_spec

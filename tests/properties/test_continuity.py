@@ -15,13 +15,11 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import strategies as some
 from gemnet_blocks.testing.assertions import assert_second_derivatives, assert_smooth, assert_smooth_at_cutoff
 
-CAPPED = {"": {}, "smooth caps": TIGHT_CAPS}
-
 
 @pytest.mark.parametrize("interaction", INTERACTIONS)
-@pytest.mark.parametrize("caps", CAPPED)
-def test_an_atom_crosses_every_cutoff(interaction: str, caps: str) -> None:
-    spec = symmetric_spec(**(alone(interaction) | CAPPED[caps]))
+def test_an_atom_crosses_every_cutoff_where_neighbors_fade_out(interaction: str) -> None:
+    """`assert_interaction` checks the same without a maximum number of neighbors."""
+    spec = symmetric_spec(**(alone(interaction) | TIGHT_CAPS))
     for name in ("main", interaction_graph(interaction)):
         assert_smooth_at_cutoff(model_of(spec), spec.graphs[name].cutoff, samples=24)
 

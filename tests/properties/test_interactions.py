@@ -56,12 +56,12 @@ def test_definition(interaction: str) -> None:
     test_definition.__name__ += f"[{interaction}]"
     # tiny structures keep the definition fast
     tiny = some.generic_structures(max_atoms=4, cutoff=4.0) | some.shells(max_atoms=5) | some.chains(max_atoms=4)
-    holds_for(batches(tiny, quick=4), quick=30)(test_definition)()
+    holds_for(batches(tiny, quick=4), quick=15)(test_definition)()
 
 
 @pytest.mark.parametrize("interaction", INTERACTIONS)
 def test_every_interaction_is_one(interaction: str) -> None:
-    assert_interaction(interaction_class(interaction), OPTIONS, examples=4)
+    assert_interaction(interaction_class(interaction), OPTIONS, examples=2, max_atoms=5)
 
 
 def interaction_class(name: str) -> Any:

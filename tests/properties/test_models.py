@@ -22,7 +22,7 @@ from properties.models import (
     symmetric_spec,
 )
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.build import Execution
@@ -43,7 +43,7 @@ from gemnet_blocks.testing.symmetries import Alone
 GENERIC = some.generic_structures(max_atoms=12, cutoff=5.0)
 DEGENERATE = some.degenerate_structures(max_atoms=8)
 BATCHES = batches(GENERIC | DEGENERATE)
-TINY = batches(some.generic_structures(max_atoms=4, cutoff=2.5) | some.shells(max_atoms=4), quick=8)
+TINY = batches(some.generic_structures(max_atoms=4, cutoff=2.5) | some.shells(max_atoms=4), quick=5)
 
 
 def symmetric(plan: AngularMethod = "auto", **changes: Any) -> GemNet:
@@ -97,7 +97,7 @@ def test_each_interaction_alone(interaction: str) -> None:
         assert_symmetry(model, structures, data.draw(some.symmetries(structures, max_images=2)))
 
     test_each_interaction_alone.__name__ += f"[{interaction}]"
-    holds_for(batches(DEGENERATE), quick=10)(test_each_interaction_alone)()
+    holds_for(batches(DEGENERATE), quick=6)(test_each_interaction_alone)()
 
 
 @pytest.mark.parametrize(("name", "caps"), [("smooth", SMOOTH_CAPS), ("inclusive", INCLUSIVE_CAPS)])
@@ -108,7 +108,7 @@ def test_caps(name: str, caps: dict[str, Any]) -> None:
         assert_symmetry(model, structures, data.draw(some.symmetries(structures, max_images=2)))
 
     test_caps.__name__ += f"[{name}]"
-    holds_for(BATCHES, quick=15)(test_caps)()
+    holds_for(BATCHES)(test_caps)()
 
 
 @holds_for(batches(GENERIC))
@@ -172,7 +172,7 @@ def test_single_precision(structures: Structures, data: Any) -> None:
     assert_precision(symmetric(), structures)
 
 
-@holds_for(TINY, quick=15)
+@holds_for(TINY)
 def test_models_of_any_spec_equal_their_definition(structures: Structures, data: Any) -> None:
     spec, plan = moderate(data.draw(some.specs())), data.draw(PLANS)
     if plan == "factorized" and spec.bases.collinear.type == "right_angle":

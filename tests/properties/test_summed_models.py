@@ -23,7 +23,7 @@ from gemnet_blocks.testing.assertions import (
 
 GENERIC = some.generic_structures(max_atoms=12, cutoff=5.0)
 BATCHES = batches(GENERIC | some.degenerate_structures(max_atoms=8))
-TINY = batches(some.generic_structures(max_atoms=4, cutoff=2.5) | some.shells(max_atoms=4), quick=8)
+TINY = batches(some.generic_structures(max_atoms=4, cutoff=2.5) | some.shells(max_atoms=4), quick=5)
 SYMMETRIC = {"graphs.main": {"max_neighbors": None, "symmetrize": "union"}, "neighbors.ties": "inclusive"}
 """Rules that keep every symmetry on every structure."""
 DIRECT = {"heads.forces": {"type": "direct"}}

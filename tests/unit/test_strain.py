@@ -12,7 +12,7 @@ from helpers import GRADIENT_FORCES, assert_close, slab, small_cell, small_model
 from potentials import crystals, smooth_potential
 from torch import Tensor
 
-from gemnet_blocks.aggregation.angular_sum import AngularMethod
+from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Execution
@@ -125,7 +125,7 @@ def test_the_energy_of_a_mean_has_a_stress_too() -> None:
     assert_close(stress_of(mean, structures), stress_of(total, structures) / 2)
 
 
-def test_nothing_has_no_stress_but_zero() -> None:
+def test_empty_structures_have_zero_stress() -> None:
     cell = np.diag([30.0, 30, 30])
     frames = [Atoms(cell=cell, pbc=True), Atoms("Cu", cell=cell, pbc=True)]
     model = smooth_potential().model
@@ -152,7 +152,7 @@ def test_structures_without_a_volume_are_refused() -> None:
         stress_of(smooth_potential().model, structures)
 
 
-def test_flat_cells_are_refused_for_what_they_are() -> None:
+def test_flat_cells_are_refused() -> None:
     structures = Structures.from_ase(small_cell())
     flat = replace(structures, cells=torch.ones_like(structures.cells))
     with pytest.raises(StructureError, match="lattice vectors that do not span"):

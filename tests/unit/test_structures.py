@@ -173,7 +173,7 @@ def test_without_cells_nothing_is_periodic() -> None:
 
 @pytest.mark.parametrize("pbc", [torch.full((2, 3), 2), torch.tensor([0.5, 1.0, 0.0]), torch.tensor([-1, 0, 1])])
 def test_periodicity_of_a_batch_is_truth_values(pbc: torch.Tensor) -> None:
-    with pytest.raises(StructureError, match="pbc: expected truth values, found"):
+    with pytest.raises(StructureError, match="pbc: expected booleans, found"):
         Structures.from_batch(batch_of([small_cell(), small_cell()], pbc=pbc))
 
 
@@ -267,7 +267,7 @@ def test_neutral_batches_and_charges_of_atoms_give_no_warning() -> None:
 
 @pytest.mark.parametrize("fixed", [torch.arange(11), torch.full((11,), -1.0), np.full(11, 2)])
 def test_fixed_atoms_of_a_batch_are_truth_values(fixed: Any) -> None:
-    with pytest.raises(StructureError, match="fixed: expected truth values, found"):
+    with pytest.raises(StructureError, match="fixed: expected booleans, found"):
         Structures.from_batch(batch_of(MANY, fixed=fixed))
 
 
@@ -293,20 +293,20 @@ def test_atomic_numbers_may_be_floating_point_as_in_open_catalyst_data() -> None
         ({"pos": None}, "no attribute pos:"),
         ({"atomic_numbers": None}, "no attribute atomic_numbers:"),
         ({"pos": None, "atomic_numbers": None}, "no attribute pos:"),
-        ({"atomic_numbers": torch.ones(3)}, r"atomic_numbers is of shape \(3,\): one per atom, 11"),
+        ({"atomic_numbers": torch.ones(3)}, r"atomic_numbers has shape \(3,\), expected \(11,\), one per atom"),
         ({"natoms": torch.tensor([4.5, 5.0, 2.0])}, "natoms must be integers"),
         ({"natoms": torch.tensor([4, 5, 3]), "batch": None}, "natoms add up to 12, but pos has 11 rows"),
-        ({"cell": torch.eye(3)[None]}, r"cell is of shape \(1, 3, 3\): \(3, 3, 3\) is needed"),
-        ({"cell": torch.ones(3, 3)}, r"cell is of shape \(3, 3\): \(3, 3, 3\) is needed"),
-        ({"cell": torch.tensor(1.0)}, r"cell is of shape \(\)"),
-        ({"cell": torch.ones(9, 1)}, r"cell is of shape \(9, 1\)"),
-        ({"cell": torch.ones(3, 2)}, r"cell is of shape \(3, 2\)"),
-        ({"pbc": torch.ones(2, 3)}, r"pbc is of shape \(2, 3\): \(3, 3\) is needed"),
-        ({"pbc": torch.ones(3, 2)}, r"pbc is of shape \(3, 2\): \(3, 3\) is needed"),
-        ({"pbc": torch.ones(4)}, r"pbc is of shape \(4,\)"),
-        ({"tags": torch.ones(3)}, r"tags is of shape \(3,\): one per atom, 11"),
-        ({"fixed": torch.ones(3)}, r"fixed is of shape \(3,\): one per atom, 11"),
-        ({"pos": torch.zeros(11, 2)}, r"pos is of shape \(11, 2\)"),
+        ({"cell": torch.eye(3)[None]}, r"cell has shape \(1, 3, 3\), expected \(3, 3, 3\)"),
+        ({"cell": torch.ones(3, 3)}, r"cell has shape \(3, 3\), expected \(3, 3, 3\)"),
+        ({"cell": torch.tensor(1.0)}, r"cell has shape \(\)"),
+        ({"cell": torch.ones(9, 1)}, r"cell has shape \(9, 1\)"),
+        ({"cell": torch.ones(3, 2)}, r"cell has shape \(3, 2\)"),
+        ({"pbc": torch.ones(2, 3)}, r"pbc has shape \(2, 3\), expected \(3, 3\)"),
+        ({"pbc": torch.ones(3, 2)}, r"pbc has shape \(3, 2\), expected \(3, 3\)"),
+        ({"pbc": torch.ones(4)}, r"pbc has shape \(4,\)"),
+        ({"tags": torch.ones(3)}, r"tags has shape \(3,\), expected \(11,\), one per atom"),
+        ({"fixed": torch.ones(3)}, r"fixed has shape \(3,\), expected \(11,\), one per atom"),
+        ({"pos": torch.zeros(11, 2)}, r"pos has shape \(11, 2\)"),
         ({"tags": ["a"] * 11}, "tags is not an array of numbers"),
         ({"atomic_numbers": torch.full((11,), 1.5)}, "atomic_numbers must be integers"),
         ({"batch": torch.tensor([1] * 4 + [0] * 5 + [2] * 2)}, "not ascending"),
@@ -323,8 +323,8 @@ def test_attributes_that_are_missing_or_do_not_fit(changes: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("convert", "message"),
     [
-        (lambda value: value.to(torch.float8_e4m3fn), "must be of a type from 16 to 64 bits, got torch.float8_e4m3fn"),
-        (lambda value: value.to(torch.float8_e5m2), "must be of a type from 16 to 64 bits, got torch.float8_e5m2"),
+        (lambda value: value.to(torch.float8_e4m3fn), "must have a type of 16 to 64 bits, got torch.float8_e4m3fn"),
+        (lambda value: value.to(torch.float8_e5m2), "must have a type of 16 to 64 bits, got torch.float8_e5m2"),
         (lambda value: value.to_sparse(), "must be a dense tensor of ordinary numbers, got .* torch.sparse_coo"),
         (
             lambda value: value.reshape(len(value), -1).to_sparse_csr(),
@@ -351,9 +351,9 @@ def test_tensors_that_torch_cannot_compute_with_are_refused(
 
 
 def test_positions_of_a_narrow_type_are_refused_wherever_they_come_from() -> None:
-    with pytest.raises(StructureError, match="positions must be of a type from 16 to 64 bits"):
+    with pytest.raises(StructureError, match="positions must have a type of 16 to 64 bits"):
         Structures.from_ase(MANY, dtype=torch.float8_e5m2)
-    with pytest.raises(StructureError, match="positions must be of a type from 16 to 64 bits"):
+    with pytest.raises(StructureError, match="positions must have a type of 16 to 64 bits"):
         Structures.from_ase(MANY).to(dtype=torch.float8_e4m3fn)
     with pytest.raises(StructureError, match="pos must be real numbers"):
         Structures.from_batch(batch_of(MANY, pos=torch.zeros(11, 3, dtype=torch.complex128)))
@@ -492,9 +492,9 @@ def test_gradients_to_the_cell_stay() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"tags": torch.zeros(2, dtype=torch.long)}, r"tags is of shape \(2,\)"),
-        ({"cells": torch.zeros(2, 3)}, r"cells is of shape \(2, 3\)"),
-        ({"positions": torch.tensor(1.0)}, r"positions is of shape \(\): \(atoms, 3\) is needed"),
+        ({"tags": torch.zeros(2, dtype=torch.long)}, r"tags has shape \(2,\)"),
+        ({"cells": torch.zeros(2, 3)}, r"cells has shape \(2, 3\)"),
+        ({"positions": torch.tensor(1.0)}, r"positions has shape \(\), expected \(atoms, 3\)"),
         ({"numbers": torch.ones(5, dtype=torch.long, device="meta")}, "numbers is on the device meta, but positions"),
         ({"structure": torch.tensor([1, 0, 0, 0, 0])}, "must ascend"),
         ({"structure": torch.tensor([0, 0, 0, 0, 1])}, "stay below 1"),

@@ -1,7 +1,4 @@
-"""What a report says, from the results of a study alone.
-
-Nothing in it depends on when or where it is written: the same results make the same report.
-"""
+"""The content of a report, derived from the results of a study alone: equal results give equal reports."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gemnet_blocks.ablation.report.csv_files import differences_csv, runs_csv
 from gemnet_blocks.ablation.report.figures import curve_metric, draw_curves, draw_differences, draw_pareto
 from gemnet_blocks.ablation.report.formatting import (
     clean,
@@ -43,16 +41,14 @@ from gemnet_blocks.ablation.report.tables import (
     compare_study,
     cost,
     costs_table,
-    differences_csv,
     differences_table,
     done_runs,
     environment_table,
     errors_table,
+    median_cost,
     metrics_of,
-    middle,
     ordered,
     planned_seeds,
-    runs_csv,
     sorted_runs,
     unfinished_table,
 )
@@ -61,32 +57,33 @@ from gemnet_blocks.util.files import replacing
 
 
 def caveats(results: StudyResults, compared: Sequence[Comparison]) -> Bullets:
-    """What a reader must know, with the numbers of this study."""
+    """List the assumptions and limits of the conclusions, with the numbers of this study."""
     seeds, count = len(planned_seeds(results)), len(compared)
     shown = quantity(results.primary_metric)
     items = [
-        f"“Worse” and “better” are about {shown.label} alone: the difference was tested by flipping the signs of the "
-        f"paired differences (two-sided), and corrected for {_variants(count)} after Holm. If no variant differed from "
-        f"the base, the chance of calling any of them different would be at most {100 * LEVEL:.0f} %.",
-        "“No difference shown” is not “no difference”: the interval says which differences remain possible.",
+        f"“Worse” and “better” refer to {shown.label} alone: the difference was tested with the two-sided sign-flip "
+        f"test on the paired differences and corrected for {_variants(count)} with Holm's method. If no variant "
+        f"differed from the base, the chance of calling any of them different would be at most {100 * LEVEL:.0f} %.",
+        "“No difference shown” does not mean “no difference”: the interval shows which differences remain possible.",
         _attainable(seeds, count),
-        "The intervals (bootstrap, BCa) are too narrow when seeds are few: 95 % intervals hold the truth in about "
-        "87 % of cases with 6 pairs and 91 % with 10. An interval without zero is no verdict.",
-        "Seeds vary initial weights and the order of the data, the same for base and variants. They do not vary "
-        "training and test sets: nothing here says how much the result depends on those.",
-        "All variants had the same training budget and options. A variant that needs other options, or longer "
-        "training, may do better than it does here.",
+        "The intervals (BCa bootstrap) are too narrow for few seeds: 95 % intervals cover the true mean in about 87 % "
+        "of cases with 6 pairs and 91 % with 10. An interval that excludes zero is not a verdict.",
+        "Seeds vary the initial weights and the order of the data, equally for base and variants. They do not vary the "
+        "training and test sets: the report does not show how much the result depends on those.",
+        "All variants had the same training budget and options. A variant may do better with other options or with "
+        "longer training.",
     ]
     missing = [one for one in compared if one.missing]
     if missing:
         told = ", ".join(f"{clean(one.variant)}: {one.missing} of {one.planned}" for one in missing)
         items.append(
-            f"Pairs are missing ({told}) because runs are not done or their errors are not finite. Only complete pairs "
-            "are compared. If a variant fails where it would do badly, the pairs that are left flatter it."
+            f"Pairs are missing ({told}) because runs are unfinished or their errors are not finite. Only complete "
+            "pairs are compared. If a variant fails for the seeds with which it would do badly, the remaining pairs "
+            "flatter it."
         )
     items.append(
-        "Times were measured on the machine named below, together with whatever else ran there: compare them with "
-        "their spread in mind. Peak memory is estimated, from the shapes of all tensors of one training step. FLOPs, "
+        "Times were measured on the machine named below and include the load of other processes: compare them with "
+        "their spread in mind. Peak memory is estimated from the shapes of all tensors of one training step. FLOPs, "
         "counts and memory do not depend on the machine."
     )
     return Bullets(tuple(items))
@@ -97,18 +94,18 @@ def _attainable(seeds: int, count: int) -> str:
     least = min(1.0, max(count, 1) * smallest_p_value(seeds))
     if seeds < MINIMUM_PAIRS:
         return (
-            f"With {seeds} seeds nothing can be shown, and no p-values are given: even if a variant is worse with all "
+            f"{seeds} seeds cannot show any difference, and no p-values are given: even if a variant is worse with all "
             f"of 5 seeds, p = 2/2⁵ = 0.0625 > {LEVEL}. {_variants(count).capitalize()} would need {needed} seeds."
         )
     text = (
-        f"With {seeds} seeds, the least p-value that can come out is {number(smallest_p_value(seeds), 2)}, after "
+        f"With {seeds} seeds, the smallest possible p-value is {number(smallest_p_value(seeds), 2)}, and after "
         f"correction for {_variants(count)} {probability(least)}"
     )
     if least > LEVEL:
         return f"{text}: no difference can be shown, however large. {needed} seeds are needed."
     return (
-        f"{text}. With few seeds the test errs less often than its level says, and misses differences that some seeds "
-        "do not share."
+        f"{text}. For few seeds the test is conservative: it misses differences that do not appear with almost every "
+        "seed."
     )
 
 
@@ -116,20 +113,16 @@ def _variants(count: int) -> str:
     return "1 variant" if count == 1 else f"{count} variants"
 
 
-NO_ERROR = "no message"
-"""In place of the error of a run that failed without one."""
-
-
 def page(results: StudyResults) -> Page:
-    """The report of a study.
+    """Compose the report of a study.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or statsmodels is not installed.
     """
     compared = compare_study(results)
     sections = (
         Section("Findings", (_facts(results), _findings(results, compared))),
-        Section("What was changed", (changes_table(results),)),
+        Section("Changes", (changes_table(results),)),
         Section("Differences", _differences(results, compared)),
         Section("Errors of every run", tuple(errors_table(results, metric) for metric in metrics_of(results))),
         Section("Costs", _costs(results)),
@@ -161,14 +154,14 @@ def _facts(results: StudyResults) -> Facts:
 
 def _findings(results: StudyResults, compared: Sequence[Comparison]) -> Findings | Paragraph:
     if not compared:
-        return Paragraph("There is nothing but the base: no variant to compare it with.")
+        return Paragraph("The study has only a base, and no variant to compare with it.")
     return Findings(tuple(Finding(one.verdict, clean(one.variant), _told(results, one)) for one in compared))
 
 
 def _told(results: StudyResults, one: Comparison) -> str:
     shown = quantity(results.primary_metric)
     if not one.seeds:
-        return f"No seed with which both it and the base are done ({one.planned} were planned)."
+        return f"No seed has finished runs of both variant and base ({one.planned} pairs were planned)."
     unit = f" {shown.unit}" if shown.unit else ""
     ends = (one.interval.low, one.interval.high) if one.interval else (math.nan, math.nan)
     difference, low, high = shown.show_differences([one.mean, *ends])
@@ -187,12 +180,12 @@ def _told(results: StudyResults, one: Comparison) -> str:
 
 
 def _price(results: StudyResults, variant: str) -> str:
-    told = []
+    ratios = []
     for name in ("inference_seconds", "parameters"):
-        own, base = (middle(done_runs(results, one), name) for one in (variant, results.base_name))
+        own, base = (median_cost(done_runs(results, one), name) for one in (variant, results.base_name))
         if own is not None and base:
-            told.append(f"{number(own / base, 2)}× the {cost(name).label}")
-    return f" {' and '.join(told)} of the base." if told else ""
+            ratios.append(f"{number(own / base, 2)}× the {cost(name).label}")
+    return f" {' and '.join(ratios)} of the base." if ratios else ""
 
 
 def _differences(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:
@@ -206,15 +199,15 @@ def _differences(results: StudyResults, compared: Sequence[Comparison]) -> tuple
     if svg is not None:
         caption = (
             f"Differences from the base in {shown.heading}: {good} of the line is better, {bad} is worse. Dots: pairs; "
-            "bars: 95 % intervals of the mean. ▲ worse, ▼ better, ● no difference shown, ◇ inconclusive."
+            "bars: 95 % confidence intervals of the mean. ▲ worse, ▼ better, ● no difference shown, ◇ inconclusive."
         )
         blocks.append(Picture("differences", caption, svg))
     blocks.append(differences_table(results, primary))
     if others:
         blocks.append(
             Paragraph(
-                "Other metrics, without verdicts: their p-values are corrected for the number of variants, not for the "
-                "number of metrics."
+                "Other metrics have no verdicts: their p-values are corrected for the number of variants, but not for "
+                "the number of metrics."
             )
         )
         blocks.extend(differences_table(results, metric) for metric in others)
@@ -226,9 +219,9 @@ def _costs(results: StudyResults) -> tuple[Block, ...]:
     svg = draw_pareto(results)
     if svg is not None:
         caption = (
-            "Accuracy against cost. Points are variants by the numbers of the tables; bars: standard deviation over "
-            "the seeds. Filled points on the line: no other variant is at least as good at both and better at one. Of "
-            "points whose bars overlap, the order may be luck."
+            "Accuracy against cost. Points are variants with the numbers of the tables; bars: standard deviation over "
+            "the seeds. Filled points on the line form the Pareto front: no other variant is at least as good in both "
+            "and better in one. The order of points with overlapping bars may be due to chance."
         )
         blocks.append(Picture("pareto", caption, svg))
     return (*blocks, costs_table(results))
@@ -237,7 +230,7 @@ def _costs(results: StudyResults) -> tuple[Block, ...]:
 def _curves(results: StudyResults) -> tuple[Block, ...]:
     svg = draw_curves(results)
     if svg is None:
-        return (Paragraph("No run that is done has a learning curve."),)
+        return (Paragraph("No finished run has a learning curve."),)
     metric = quantity(curve_metric(results) or "")
     caption = (
         f"{metric.heading} on the validation set. Thin: seeds; thick: their median; dashed: the median of the base. "
@@ -251,41 +244,41 @@ def _unfinished(results: StudyResults) -> tuple[Block, ...]:
     if not table.rows:
         return (Paragraph("All runs are done."),)
     errors = [
-        Listing(f"{clean(run.variant)}, seed {run.seed}", clean_lines(run.error or NO_ERROR))
+        Listing(f"{clean(run.variant)}, seed {run.seed}", clean_lines(run.error))
         for run in sorted_runs(results)
-        if run.status == "failed" and "\n" in (run.error or "").strip()
+        if run.status == "failed" and run.error is not None and "\n" in run.error.strip()
     ]
     return (table, *errors)
 
 
 def _environment(results: StudyResults) -> tuple[Block, ...]:
     table = environment_table(results)
-    blocks: list[Block] = [table if table.rows else Paragraph("The runs do not say what they ran on.")]
+    blocks: list[Block] = [table if table.rows else Paragraph("The runs recorded no environment.")]
     if results.settings:
         rows = tuple((clean(str(key)), plain(value, 2000)) for key, value in results.settings.items())
-        blocks.append(Table("The study", ("setting", "value"), rows, words=2))
+        blocks.append(Table("Settings of the study", ("setting", "value"), rows, words=2))
     return tuple(blocks)
 
 
 HTML, MARKDOWN, RUNS, DIFFERENCES = "report.html", "report.md", "runs.csv", "differences.csv"
-"""The files of a report, beside its folder of figures."""
+"""The files of a report, beside the folder of figures."""
 
 
 def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
-    """Write the report of a study: one HTML page, Markdown with its figures, and CSV files.
+    """Write the report of a study: one HTML page, Markdown with figures, and CSV files.
 
-    Everything in it comes from the results: the same results make the same files. Nothing is written before all of it
-    is made, and every file is replaced as a whole, the page last. Other files of the folder stay as they are.
+    The report depends on the results alone. All files are composed before the first is written, each is replaced
+    atomically, and other files in the folder are left alone.
 
     Args:
-        results: of the study, complete or not.
-        folder: where to; made if it does not exist.
+        results: results of the study, complete or not.
+        folder: the destination, created if it does not exist.
 
     Returns:
-        The HTML page, which needs none of the other files.
+        The path of the HTML page, which is self-contained.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or statsmodels is not installed.
         OSError: the folder cannot be written.
     """
     target = Path(folder)
@@ -298,17 +291,17 @@ def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
 
 
 def report_files(results: StudyResults) -> Mapping[str, str]:
-    """The text of all files of a report by name, the page last.
+    """Compose the text of all files of a report, by name, with the HTML page last.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or statsmodels is not installed.
     """
-    made = page(results)
-    pictures = [block for section in made.sections for block in section.blocks if isinstance(block, Picture)]
+    report = page(results)
+    pictures = [block for section in report.sections for block in section.blocks if isinstance(block, Picture)]
     return {
         **{f"{FIGURES}/{one.name}.svg": on_paper(one.svg) for one in pictures},
         RUNS: runs_csv(results),
         DIFFERENCES: differences_csv(results),
-        MARKDOWN: to_markdown(made),
-        HTML: to_html(made),
+        MARKDOWN: to_markdown(report),
+        HTML: to_html(report),
     }

@@ -1,4 +1,4 @@
-"""The figures of a study: differences from the base, and learning curves."""
+"""The figures of a report: differences from the base, learning curves, and accuracy against cost."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from gemnet_blocks.ablation.report.formatting import (
     wrapped,
 )
 from gemnet_blocks.ablation.report.statistics import Comparison, Verdict
-from gemnet_blocks.ablation.report.tables import Cost, cost, done_runs, middle, ordered
+from gemnet_blocks.ablation.report.tables import Cost, cost, done_runs, median_cost, ordered
 from gemnet_blocks.ablation.results import RunResult, StudyResults
 
-_LETTERS = 46
-_PANEL_LETTERS = 23
+_NAME_WIDTH = 46
+_PANEL_NAME_WIDTH = 23
 
 _MARKS: Mapping[Verdict, tuple[str, str, str]] = {
     "worse": ("^", WORSE, WORSE),
@@ -37,20 +37,20 @@ _MARKS: Mapping[Verdict, tuple[str, str, str]] = {
     "no difference shown": ("o", UNSURE, UNSURE),
     "inconclusive": ("D", UNSURE, PAPER),
 }
-"""Shape, color and filling of each verdict."""
+"""Marker, color and fill color of each verdict."""
 
 Curve = list[tuple[float, float]]
 
 
 def draw_differences(comparisons: Sequence[Comparison], shown: Quantity) -> str | None:
-    """The mean difference of every variant with its interval, and every pair as a dot; None without any pair.
+    """Draw the mean difference of every variant with its interval, and every pair as a dot.
 
-    Triangles point up for worse and down for better; a filled circle: no difference shown; an open diamond:
-    inconclusive.
+    Triangles point up for worse and down for better; a filled circle means no difference shown, an open diamond
+    inconclusive. Returns None if there are no pairs.
     """
     if not any(one.seeds for one in comparisons):
         return None
-    names = [wrapped(f"{index} {one.variant}", _LETTERS) for index, one in enumerate(comparisons, 1)]
+    names = [wrapped(f"{index} {one.variant}", _NAME_WIDTH) for index, one in enumerate(comparisons, 1)]
     heights = [0.34 + 0.15 * len(name.splitlines()) for name in names]
 
     def draw(figure: Any) -> None:
@@ -58,7 +58,7 @@ def draw_differences(comparisons: Sequence[Comparison], shown: Quantity) -> str 
         axes.axvline(0, color=FAINT, linewidth=1, zorder=1)
         top = 0.0
         for name, height, one in zip(names, heights, comparisons, strict=True):
-            # on paper, so that the line of zero does not cross it
+            # with a background, so that the zero line does not cross the text
             label = {"va": "top", "ha": "left", "bbox": {"facecolor": PAPER, "edgecolor": "none", "pad": 1}}
             axes.text(0, top - 0.05, name, transform=axes.get_yaxis_transform(), zorder=2, **label)
             axes.axhline(top, color=GRID, linewidth=0.6, zorder=0)
@@ -96,7 +96,11 @@ def _draw_difference(axes: Any, one: Comparison, shown: Quantity, place: float) 
 
 
 def curve_metric(results: StudyResults) -> str | None:
-    """What learning curves show: the primary metric, else one of the same kind, else the loss; None without any."""
+    """Choose the metric of the learning curves.
+
+    This is the primary metric if the curves contain it, otherwise a metric of the same kind, otherwise the loss.
+    Returns None if there are no curves.
+    """
     names = sorted({name for run in results.runs for point in run.curve for name in point} - {"step", "seconds"})
     primary = results.primary_metric
     wanted = [primary, f"validation_{primary}", *(name for name in names if primary.startswith(name)), "loss"]
@@ -104,7 +108,10 @@ def curve_metric(results: StudyResults) -> str | None:
 
 
 def draw_curves(results: StudyResults) -> str | None:
-    """A panel for every variant: each seed thin, their median thick, the base's median dashed; None without curves."""
+    """Draw the learning curves, one panel for each variant: seeds thin, their median thick, the base's median dashed.
+
+    Returns None if there are no curves.
+    """
     metric = curve_metric(results)
     if metric is None:
         return None
@@ -114,7 +121,7 @@ def draw_curves(results: StudyResults) -> str | None:
     values = [value for found in curves.values() for one in found for _, value in one]
     if not values:
         return None
-    names = [wrapped(f"{index} {name}", _PANEL_LETTERS) for index, name in enumerate(curves)]
+    names = [wrapped(f"{index} {name}", _PANEL_NAME_WIDTH) for index, name in enumerate(curves)]
     rows = math.ceil(len(names) / 2)
     lines = max(len(name.splitlines()) for name in names)
 
@@ -135,7 +142,7 @@ def _draw_panel(axes: Any, name: str, found: list[Curve], base: Curve) -> None:
     axes.grid(axis="y")
     for one in found:
         axes.plot(*zip(*one, strict=True), color=ACCENT, linewidth=0.6, alpha=0.5, zorder=2)
-    # one validation is a point, which a line would not show
+    # a single validation is drawn as a point: a line would be invisible
     if middle := _medians(found):
         axes.plot(*zip(*middle, strict=True), color=ACCENT, linewidth=1.8, zorder=3, **_dots(middle))
     if base:
@@ -151,7 +158,7 @@ def _dots(curve: Curve) -> dict[str, Any]:
 def _share_axes(panels: Any, used: int, values: list[float]) -> None:
     for axes in panels[used:]:
         axes.set_visible(False)
-    if used > 1 and used % 2:  # the panel above an empty place carries the labels of its column
+    if used > 1 and used % 2:  # the panel above an unused one shows the tick labels of its column
         panels[used - 2].tick_params(labelbottom=True)
     if min(values) > 0 and max(values) > 5 * min(values):
         _log_scale(panels[0])
@@ -177,7 +184,7 @@ def _curve(run: RunResult, shown: Quantity) -> Curve:
 
 
 def _medians(curves: list[Curve]) -> Curve:
-    """The median over the seeds, at the steps that at least half of them have."""
+    """Compute the median over the seeds at the steps that at least half of them contain."""
     steps: dict[float, list[float]] = {}
     for one in curves:
         for step, value in one:
@@ -185,30 +192,32 @@ def _medians(curves: list[Curve]) -> Curve:
     return [(step, median(found)) for step, found in sorted(steps.items()) if 2 * len(found) >= len(curves)]
 
 
-SHOWN = ("inference_seconds", "matmul_flops_inference", "parameters", "training_seconds")
+PARETO_COSTS = ("inference_seconds", "matmul_flops_inference", "parameters", "training_seconds")
 """The costs against which the primary metric is drawn."""
 
-_ENOUGH = 8.0
+_CLEARANCE = 8.0
+"""Distance from other elements, in points, beyond which a label is not moved further."""
+
 _OFFSETS = [
     (reach * math.cos(step * math.pi / 8), reach * math.sin(step * math.pi / 8))
     for reach in (9.0, 15.0, 22.0, 30.0, 40.0)
     for step in range(16)
 ]
-"""Where numbers may stand from their points, and from what distance on nothing is in their way, in points."""
+"""Candidate positions of a label relative to its data point, in points."""
 
-_CROWD = 8
-"""From more variants on, every panel takes a row of its own."""
+_TWO_COLUMNS = 8
+"""The largest number of variants for which two panels share a row."""
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One variant in the plane of cost and error.
+    """A variant in the plane of cost and error.
 
     Attributes:
-        number: of the variant; the base has 0.
-        cost: the median over its seeds.
-        error: the mean over its seeds.
-        spread: the standard deviation over its seeds; 0 for one.
+        number: number of the variant; 0 for the base.
+        cost: median over the seeds.
+        error: mean over the seeds.
+        spread: standard deviation over the seeds; 0 for a single seed.
     """
 
     number: int
@@ -218,38 +227,42 @@ class Point:
 
 
 def points(results: StudyResults, name: str) -> list[Point]:
-    """Every variant that has both the cost of a name and the primary metric."""
+    """Return a point for every variant with both the named cost and the primary metric."""
     found = []
     for index, variant in enumerate(ordered(results)):
         errors = [value for value in results.values(variant).values() if math.isfinite(value)]
-        price = middle(done_runs(results, variant), name)
+        price = median_cost(done_runs(results, variant), name)
         if errors and price is not None:
             found.append(Point(index, price, fmean(errors), stdev(errors) if len(errors) > 1 else 0.0))
     return found
 
 
 def front(found: Sequence[Point], higher_is_better: bool = False) -> list[Point]:
-    """The points that no other beats: none costs no more and errs less, or costs less and errs no more.
+    """Return the Pareto front, ordered by cost: the points that no other point dominates.
 
-    In the order of cost; of points at the same place all are in it.
+    A point dominates another if it is at least as good in both cost and error, and better in one. Coinciding points are
+    all included.
     """
     sign = -1.0 if higher_is_better else 1.0
 
-    def beats(one: Point, other: Point) -> bool:
+    def dominates(one: Point, other: Point) -> bool:
         better = one.cost < other.cost or sign * one.error < sign * other.error
         return better and one.cost <= other.cost and sign * one.error <= sign * other.error
 
-    kept = [one for one in found if not any(beats(other, one) for other in found)]
+    kept = [one for one in found if not any(dominates(other, one) for other in found)]
     return sorted(kept, key=lambda one: (one.cost, one.number))
 
 
 def draw_pareto(results: StudyResults) -> str | None:
-    """The primary metric against costs, variants by number, the Pareto front as a line; None without points."""
-    panels = [_scaled(cost(name), found) for name in SHOWN if (found := points(results, name))]
+    """Draw the primary metric against costs, with numbered variants and the Pareto front as a line.
+
+    Returns None if no variant has both the metric and a cost.
+    """
+    panels = [_scaled(cost(name), found) for name in PARETO_COSTS if (found := points(results, name))]
     if not panels:
         return None
     shown = quantity(results.primary_metric)
-    columns = min(2, len(panels)) if len(ordered(results)) <= _CROWD else 1
+    columns = min(2, len(panels)) if len(ordered(results)) <= _TWO_COLUMNS else 1
     rows = math.ceil(len(panels) / columns)
 
     def draw(figure: Any) -> None:
@@ -260,7 +273,7 @@ def draw_pareto(results: StudyResults) -> str | None:
         for axes in grid[len(panels) :]:
             axes.set_visible(False)
         figure.supylabel(shown.heading, fontsize=9)
-        figure.canvas.draw()  # places are known only then
+        figure.canvas.draw()  # the layout fixes the positions in pixels
         for axes, (_, found) in zip(grid, panels, strict=False):
             _label(axes, found, shown)
 
@@ -268,28 +281,26 @@ def draw_pareto(results: StudyResults) -> str | None:
 
 
 def _scaled(kind: Cost, found: list[Point]) -> tuple[str, list[Point]]:
-    """The points with costs in a unit that suits them, and the heading with it."""
+    """Return the axis label with a suitable unit, and the points with costs in this unit."""
     size, heading = kind.scale([one.cost for one in found])
     return heading, [replace(one, cost=one.cost / size) for one in found]
 
 
 def _draw_points(axes: Any, found: list[Point], shown: Quantity) -> None:
+    from matplotlib.cbook import pts_to_poststep
+
     factor = shown.factor
     best = front(found, shown.higher_is_better)
     axes.grid()
-    corners = [(after.cost, before.error) for before, after in pairwise(best)]
-    line = [
-        place for pair in zip([(one.cost, one.error) for one in best], [*corners, None], strict=True) for place in pair
-    ]
-    stairs = [(price, error * factor) for price, error in filter(None, line)]
-    axes.plot(*zip(*stairs, strict=True), color=ACCENT, linewidth=1.2, zorder=2)
+    stairs = pts_to_poststep([one.cost for one in best], [one.error * factor for one in best])
+    axes.plot(*stairs, color=ACCENT, linewidth=1.2, zorder=2)
     for one in found:
-        leads = one in best
+        color = ACCENT if one in best else UNSURE
         center = one.error * factor
         axes.plot(
             [one.cost, one.cost],
             [center - one.spread * factor, center + one.spread * factor],
-            color=ACCENT if leads else UNSURE,
+            color=color,
             linewidth=1,
             alpha=0.7,
             zorder=3,
@@ -298,8 +309,8 @@ def _draw_points(axes: Any, found: list[Point], shown: Quantity) -> None:
             [one.cost],
             [center],
             "s" if one.number == 0 else "o",
-            color=ACCENT if leads else UNSURE,
-            markerfacecolor=ACCENT if leads else PAPER,
+            color=color,
+            markerfacecolor=ACCENT if one in best else PAPER,
             markersize=6,
             zorder=4,
         )
@@ -308,7 +319,7 @@ def _draw_points(axes: Any, found: list[Point], shown: Quantity) -> None:
 
 
 def _label(axes: Any, found: list[Point], shown: Quantity) -> None:
-    """Write every point's number near it, where nothing else is; those that are further away with a line to it."""
+    """Write the number of every point where it overlaps nothing, with a line to the point if it is far away."""
     places = axes.transData.transform([(one.cost, one.error * shown.factor) for one in found])
     taken = [tuple(place) for place in places] + _line_places(axes)
     pixels = axes.figure.dpi / 72
@@ -316,8 +327,8 @@ def _label(axes: Any, found: list[Point], shown: Quantity) -> None:
 
         def room(offset: tuple[float, float], place: Any = place) -> float:
             here = (place[0] + offset[0] * pixels, place[1] + offset[1] * pixels)
-            # more than enough is no better: then the nearest place is taken
-            return round(min(_ENOUGH, *(math.dist(here, other) / pixels for other in taken)), 3)
+            # equal clearances let `max` take the nearest position
+            return round(min(_CLEARANCE, *(math.dist(here, other) / pixels for other in taken)), 3)
 
         offset = max(_OFFSETS, key=room)
         taken.append((place[0] + offset[0] * pixels, place[1] + offset[1] * pixels))
@@ -336,7 +347,7 @@ def _label(axes: Any, found: list[Point], shown: Quantity) -> None:
 
 
 def _line_places(axes: Any) -> list[tuple[float, float]]:
-    """Places along all lines, a few points apart."""
+    """Return positions along all lines, a few pixels apart."""
     found: list[tuple[float, float]] = []
     for line in axes.lines:
         corners = line.get_transform().transform(line.get_path().vertices)

@@ -1,4 +1,4 @@
-"""Numbers, names and units as people read them; nothing that is shown can do more than be shown."""
+"""Formatting of numbers, units, names and drawings for reports."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from typing import Any
 from gemnet_blocks.plotting.picture import require_matplotlib
 
 NONE = "–"
-"""Where there is no number."""
+"""Placeholder for a missing number."""
 
 HIGHER_IS_BETTER = frozenset({"forces_cosine", "within_threshold"})
-"""The metrics that are no errors."""
+"""The metrics that are scores and not errors."""
 
 _UNITS = {"energy": "meV", "forces": "meV/Å", "zero_forces": "meV/Å", "stress": "meV/Å³"}
 _WITHOUT_UNIT = re.compile(r"cosine|threshold|loss|r2")
@@ -31,13 +31,13 @@ _SIZES = {"k": 1e3, "h": 3600.0, "min": 60.0, "µs": 1e-6}
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """How a metric is shown.
+    """A metric with its label and unit for display.
 
     Attributes:
-        name: in results.
-        label: in words.
-        unit: in which it is shown; empty for none.
-        factor: from the unit of results (eV, Å) to that one.
+        name: name in results.
+        label: name in words.
+        unit: display unit; empty for dimensionless metrics.
+        factor: conversion factor from the unit of results (eV, Å) to the display unit.
     """
 
     name: str
@@ -47,20 +47,20 @@ class Quantity:
 
     @property
     def heading(self) -> str:
-        """Words and unit."""
+        """The label with the unit in parentheses."""
         return f"{self.label} ({self.unit})" if self.unit else self.label
 
     @property
     def higher_is_better(self) -> bool:
-        """Whether it is no error."""
+        """True for scores such as a cosine, False for errors."""
         return self.name in HIGHER_IS_BETTER
 
     def show(self, value: float, digits: int = 4) -> str:
-        """A value of results as a number in `unit`."""
+        """Format a value of results in `unit`."""
         return number(value * self.factor, digits)
 
     def show_differences(self, values: Sequence[float]) -> tuple[str, ...]:
-        """Differences as numbers in `unit` with signs, all with as many decimals as the largest needs."""
+        """Format differences in `unit` with signs; all have as many decimals as the largest needs."""
         known = [abs(value * self.factor) for value in values if value and math.isfinite(value)]
         largest = max(known, default=1.0)
         if not 1e-4 <= largest < 1e7:
@@ -70,7 +70,7 @@ class Quantity:
 
 
 def quantity(name: str) -> Quantity:
-    """How a metric is shown: errors of energies, forces and stresses in meV, others as they are."""
+    """Return the display form of a metric: meV for errors of energies, forces and stresses, no unit for others."""
     words = clean(name).replace("_", " ")
     label = re.sub(r"\b(mae|rmse)\b", lambda found: found.group().upper(), words)
     start = next((start for start in _UNITS if name.startswith(f"{start}_")), None)
@@ -80,7 +80,7 @@ def quantity(name: str) -> Quantity:
 
 
 def number(value: float, digits: int = 4, signed: bool = False) -> str:
-    """So many significant digits, without an exponent if it can be read without one; − for minus."""
+    """Format a number with a number of significant digits, and with an exponent only if it is very large or small."""
     if not math.isfinite(value):
         return NONE if math.isnan(value) else "∞" if value > 0 else "−∞"
     sign = "+" if signed and value > 0 else "−" if value < 0 else ""
@@ -101,11 +101,11 @@ def _signed(value: float, decimals: int) -> str:
 
 
 def scaled(largest: float, unit: str) -> tuple[float, str]:
-    """The unit in which values up to `largest` are shown, and how much of `unit` it is.
+    """Choose a unit for values up to `largest`; return its size in the given unit and its name.
 
     Args:
-        largest: of the values, in `unit`.
-        unit: `s`, or one that takes prefixes (none for a number).
+        largest: the largest value, in `unit`.
+        unit: `s`, a unit that takes SI prefixes, or the empty string for a count.
     """
     steps = _TIMES if unit == "s" else tuple((size, prefix + unit) for size, prefix in _PREFIXES)
     least, name = next((step for step in steps if largest >= step[0]), steps[-1])
@@ -113,19 +113,19 @@ def scaled(largest: float, unit: str) -> tuple[float, str]:
 
 
 def probability(value: float | None) -> str:
-    """A p-value."""
+    """Format a p-value."""
     if value is None:
         return NONE
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def percent(value: float) -> str:
-    """A relative change, with its sign."""
+    """Format a relative change as a percentage with its sign."""
     return NONE if math.isnan(value) else f"{number(100 * value, 3 if abs(value) >= 0.1 else 2, signed=True)} %"
 
 
 def plain(value: Any, limit: int = 200) -> str:
-    """Data as one line of JSON; text as it is."""
+    """Format data as one line of JSON, and text without quotes."""
     if value is None:
         return NONE
     shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
@@ -133,32 +133,29 @@ def plain(value: Any, limit: int = 200) -> str:
 
 
 def clean(value: str, limit: int = 200) -> str:
-    """Text as one line, what is invisible or cannot be encoded written as an escape, cut when it is too long."""
-    return _cut(" ".join(_visible(value).split()), limit)
+    """Put text on one line, escape invisible and unencodable characters, and truncate it to `limit` characters."""
+    text = " ".join(_visible(value).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 
 def clean_lines(value: str, limit: int = 4000) -> str:
-    """The same line by line; what is cut is said."""
+    """Clean text line by line; a truncated text ends with the number of characters left out."""
     kept = "\n".join(_visible(line).rstrip() for line in value.expandtabs(4).splitlines())
     return kept if len(kept) <= limit else f"{kept[:limit]}\n… ({len(kept) - limit:,} more characters)"
 
 
 def _visible(value: str) -> str:
-    # Cc, Cf: controls, such as those that turn the direction of text; Cs: half of a character; Zl, Zp: ends of lines
+    # Cc, Cf: controls, such as those that change the text direction; Cs: lone surrogates; Zl, Zp: line separators
     hidden = {"Cc", "Cf", "Cs", "Zl", "Zp"}
     spaced = re.sub(r"[\t\n\r\v\f]", " ", value)
     return "".join(one if unicodedata.category(one) not in hidden else f"\\u{ord(one):04x}" for one in spaced)
 
 
-def _cut(value: str, limit: int) -> str:
-    return value if len(value) <= limit else f"{value[: limit - 1]}…"
-
-
 WIDTH = 4.4
-"""Of all figures, in inches: text of 9 points can be read on a telephone."""
+"""Width of figures in inches: text of 9 points stays readable on a phone."""
 
-# Okabe and Ito's colors, which people with any color vision tell apart; each is also told by a shape. Every color is
-# used for one purpose only, so that a page can put its own in place.
+# The palette of Okabe and Ito is safe for color-blind readers, and shapes repeat what colors say. Every color has one
+# purpose only, so that a page can replace it by its own.
 INK, FAINT, GRID, PAPER = "#1b1f24", "#6e7781", "#d0d7de", "#fefefe"
 WORSE, BETTER, UNSURE, ACCENT = "#d55e00", "#0072b2", "#7f7f7f", "#0073b3"
 VARIABLES = {
@@ -171,11 +168,11 @@ VARIABLES = {
     UNSURE: "--unsure",
     ACCENT: "--accent",
 }
-"""The names of these colors in a page."""
+"""The CSS variables of a page that replace these colors."""
 
 _SETTINGS: Any = {
-    "svg.fonttype": "path",  # the same look without the fonts
-    "svg.hashsalt": "gemnet_blocks",  # the same names of parts every time
+    "svg.fonttype": "path",  # independent of installed fonts
+    "svg.hashsalt": "gemnet_blocks",  # reproducible element ids
     "text.parse_math": False,  # names may contain a $
     "axes.unicode_minus": True,
     "font.family": ["DejaVu Sans"],
@@ -200,12 +197,12 @@ _SETTINGS: Any = {
 
 
 def drawn(draw: Callable[[Any], None], height: float, width: float = WIDTH) -> str:
-    """What a function draws on a figure, as SVG without a background.
+    """Draw a matplotlib figure and return it as SVG with a transparent background.
 
     Args:
-        draw: is given the figure.
-        height: of the figure, in inches.
-        width: of the figure, in inches.
+        draw: function that draws on the figure that it is given.
+        height: height of the figure in inches.
+        width: width of the figure in inches.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -224,11 +221,11 @@ def drawn(draw: Callable[[Any], None], height: float, width: float = WIDTH) -> s
 
 
 def inline(svg: str, name: str) -> str:
-    """A drawing as a part of a page: without header, with names of its own and the page's colors.
+    """Prepare an SVG for embedding in a page: without header, with unique ids and the page's colors.
 
     Args:
-        svg: as `drawn` makes it.
-        name: of letters, one for each drawing of the page.
+        svg: the drawing, from `drawn`.
+        name: prefix of the ids, different for each drawing of the page.
     """
     body = svg[svg.index("<svg") :]
     body = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>|<!--.*?-->", "", body, flags=re.DOTALL)
@@ -243,13 +240,13 @@ def inline(svg: str, name: str) -> str:
 
 
 def on_paper(svg: str) -> str:
-    """A drawing as a file of its own: on white, whatever it is shown on."""
+    """Prepare an SVG for a separate file: with a white background."""
     start = svg.index(">", svg.index("<svg")) + 1
     return f'{svg[:start]}\n <rect width="100%" height="100%" fill="{PAPER}"/>{svg[start:]}'
 
 
 def wrapped(name: str, width: int, lines: int = 3) -> str:
-    """A name on a few lines of at most so many characters."""
+    """Wrap a name into at most `lines` lines of at most `width` characters."""
     found = textwrap.wrap(clean(name), width, break_long_words=True) or [""]
     return "\n".join(found if len(found) <= lines else [*found[: lines - 1], f"{found[lines - 1][: width - 1]}…"])
 
@@ -259,7 +256,7 @@ def _settings() -> Iterator[None]:
     import matplotlib
 
     with warnings.catch_warnings(), matplotlib.rc_context():
-        # a user's own settings must not change a report; letters that the font lacks become boxes
+        # the user's matplotlib settings must not change a report; characters that the font lacks become boxes
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_SETTINGS)
         warnings.filterwarnings("ignore", message=".*[Gg]lyph.*missing.*")

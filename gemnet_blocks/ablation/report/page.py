@@ -1,14 +1,16 @@
-"""A report as plain values, before it becomes Markdown or HTML.
+"""The content of a report as plain values, and its pages in HTML and Markdown.
 
-All text is plain: the writers escape it.
+All text in the values is plain; the template and the Markdown writer escape it.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from html import escape
-from importlib.resources import files
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup, escape
 
 from gemnet_blocks.ablation.report.formatting import inline
 from gemnet_blocks.ablation.report.statistics import Verdict
@@ -18,13 +20,15 @@ from gemnet_blocks.ablation.report.statistics import Verdict
 class Paragraph:
     """Running text."""
 
+    kind: ClassVar[str] = "paragraph"
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bullets:
-    """A list."""
+    """A bulleted list."""
 
+    kind: ClassVar[str] = "bullets"
     items: tuple[str, ...]
 
 
@@ -32,18 +36,13 @@ class Bullets:
 class Facts:
     """Names with their values."""
 
+    kind: ClassVar[str] = "facts"
     items: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found of one variant.
-
-    Attributes:
-        verdict: what may be concluded.
-        name: of the variant.
-        text: the numbers.
-    """
+    """The result for one variant: verdict, name of the variant, and the numbers as text."""
 
     verdict: Verdict
     name: str
@@ -52,9 +51,14 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What was found of all variants."""
+    """The results for all variants."""
 
+    kind: ClassVar[str] = "findings"
     items: tuple[Finding, ...]
+
+
+WIDE_COLUMN = 24
+"""Columns with cells of more characters are wrapped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,14 +66,15 @@ class Table:
     """A table.
 
     Attributes:
-        caption: what it shows.
-        headings: of the columns.
-        rows: as many cells each.
-        words: how many columns from the left hold words, the others numbers.
-        verdicts: the column of verdicts, if there is one.
-        note: how to read it.
+        caption: the title.
+        headings: one for each column.
+        rows: the cells of each row.
+        words: number of columns, from the left, that contain words; the others contain numbers.
+        verdicts: index of the column of verdicts, if any.
+        note: explanation below the table.
     """
 
+    kind: ClassVar[str] = "table"
     caption: str
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -77,17 +82,25 @@ class Table:
     verdicts: int | None = None
     note: str = ""
 
+    def alignment(self, column: int) -> Markup:
+        """Return the HTML attribute that aligns the cells of a column."""
+        if column >= self.words:
+            return Markup("")
+        longest = max((len(row[column]) for row in self.rows), default=0)
+        return Markup(' class="words wide"' if longest > WIDE_COLUMN else ' class="words"')
+
 
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A figure.
 
     Attributes:
-        name: of its file, without an ending.
-        caption: what it shows and how to read it.
-        svg: the drawing, as `figures.drawn` makes it.
+        name: name of its file, without extension.
+        caption: title and explanation.
+        svg: the drawing, from `formatting.drawn`.
     """
 
+    kind: ClassVar[str] = "picture"
     name: str
     caption: str
     svg: str
@@ -95,25 +108,20 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Text whose lines matter, such as an error."""
+    """Preformatted text, such as a traceback."""
 
+    kind: ClassVar[str] = "listing"
     title: str
     text: str
 
 
 Block = Paragraph | Bullets | Facts | Findings | Table | Picture | Listing
-"""What a section is made of."""
+"""An element of a section."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of a report.
-
-    Attributes:
-        title: its heading.
-        blocks: in order.
-        folded: whether a reader opens it only when needed.
-    """
+    """A section of a report; a folded one is shown only when the reader opens it."""
 
     title: str
     blocks: tuple[Block, ...]
@@ -125,150 +133,57 @@ class Page:
     """A whole report."""
 
     title: str
-    sections: tuple[Section, ...] = field(default=())
+    sections: tuple[Section, ...] = ()
 
 
 _MARKS = {"worse": "▲", "better": "▼", "no difference shown": "●", "inconclusive": "◇"}
 
-_WIDE = 24
-"""Columns of longer words are wrapped."""
-
-_LONG = 100
-"""Facts of more characters have a row of their own."""
-
-# Should an escape ever be missing, the browser still runs and loads nothing.
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'unsafe-inline'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="color-scheme" content="light dark">
-<title>{title}</title>
-<style>
-{style}</style>
-</head>
-<body>
-<header><p class="kind">Ablation study</p><h1>{title}</h1></header>
-<nav aria-label="Sections">{links}</nav>
-<main>
-"""
-_FOOT = "</main>\n</body>\n</html>\n"
-
 
 def to_html(page: Page) -> str:
-    """The report; light or dark as the reader's system is, from the width of a telephone on."""
-    style = files(__package__).joinpath("report.css").read_text(encoding="utf-8")
-    links = "".join(f'<a href="#s{index}">{escape(one.title)}</a>' for index, one in enumerate(page.sections))
-    head = _HEAD.format(title=escape(page.title), style=style, links=links)
-    return head + "".join(_section(one, f"s{index}") for index, one in enumerate(page.sections)) + _FOOT
+    """Render a report as one HTML page.
 
-
-def _section(section: Section, name: str) -> str:
-    body = "".join(_block(block) for block in section.blocks)
-    title = escape(section.title)
-    if section.folded:
-        return f'<section id="{name}"><details><summary><h2>{title}</h2></summary>\n{body}</details></section>\n'
-    return f'<section id="{name}"><h2>{title}</h2>\n{body}</section>\n'
-
-
-def _fact(name: str, value: str) -> str:
-    wide = ' class="wide"' if len(value) > _LONG else ""
-    return f"<div{wide}><dt>{escape(name)}</dt><dd>{escape(value)}</dd></div>"
-
-
-def _block(block: Block) -> str:
-    match block:
-        case Paragraph(text):
-            return f"<p>{escape(text)}</p>\n"
-        case Bullets(items):
-            return "<ul>" + "".join(f"<li>{escape(item)}</li>\n" for item in items) + "</ul>\n"
-        case Facts(items):
-            rows = "".join(_fact(name, value) for name, value in items)
-            return f'<dl class="facts">{rows}</dl>\n'
-        case Findings():
-            return _findings(block)
-        case Table():
-            return _table(block)
-        case Picture(name, caption, svg):
-            label = escape(caption.split(".")[0])
-            drawing = inline(svg, name).replace("<svg", f'<svg role="img" aria-label="{label}"', 1)
-            return f"<figure>{drawing}<figcaption>{escape(caption)}</figcaption></figure>\n"
-        case Listing(title, text):
-            return (
-                f"<details><summary>{escape(title)}</summary>"
-                f'<div class="scroll" tabindex="0"><pre>{escape(text)}</pre></div></details>\n'
-            )
-
-
-def _findings(findings: Findings) -> str:
-    items = (
-        f'<li class="{_class(one.verdict)}"><p class="name"><span>{escape(one.name)}</span>{_badge(one.verdict)}</p>'
-        f"<p>{escape(one.text)}</p></li>\n"
-        for one in findings.items
+    The page follows the light or dark color scheme of the reader's system and fits screens from phones upward.
+    """
+    environment = Environment(
+        loader=PackageLoader("gemnet_blocks.ablation.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        keep_trailing_newline=True,
     )
-    return f'<ol class="findings">{"".join(items)}</ol>\n'
+    environment.filters |= {"css_class": _css_class, "drawing": _drawing}
+    return environment.get_template("report.html").render(page=page, marks=_MARKS)
 
 
-def _table(table: Table) -> str:
-    headings = (
-        f'<th scope="col"{_alignment(table, place)}>{escape(text)}</th>' for place, text in enumerate(table.headings)
-    )
-    rows = (
-        "<tr>" + "".join(_cell(table, place, text) for place, text in enumerate(row)) + "</tr>\n" for row in table.rows
-    )
-    note = f'<p class="note">{escape(table.note)}</p>\n' if table.note else ""
-    # a region that scrolls must be reached by keyboard, and say what it is
-    return (
-        f'<h3>{escape(table.caption)}</h3>\n<div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{escape(table.caption)}"><table>\n<thead><tr>{"".join(headings)}</tr></thead>\n'
-        f"<tbody>\n{''.join(rows)}</tbody></table></div>\n{note}"
-    )
+def _css_class(verdict: str) -> str:
+    return verdict.split()[0]
 
 
-def _cell(table: Table, place: int, text: str) -> str:
-    content = _badge(text) if place == table.verdicts else escape(text)
-    return f"<td{_alignment(table, place)}>{content}</td>"
-
-
-def _alignment(table: Table, place: int) -> str:
-    if place >= table.words:
-        return ""
-    longest = max((len(row[place]) for row in table.rows), default=0)
-    return ' class="words wide"' if longest > _WIDE else ' class="words"'
-
-
-def _badge(verdict: str) -> str:
-    return f'<span class="badge {_class(verdict)}">{_MARKS.get(verdict, "")} {escape(verdict)}</span>'
-
-
-def _class(verdict: str) -> str:
-    return verdict.split()[0] if verdict in _MARKS else ""
+def _drawing(picture: Picture) -> Markup:
+    """Return the SVG of a picture with a label for screen readers."""
+    label = escape(picture.caption.split(".")[0])
+    drawing = inline(picture.svg, picture.name)
+    return Markup(drawing.replace("<svg", f'<svg role="img" aria-label="{label}"', 1))
 
 
 FIGURES = "figures"
-"""The folder of the pictures, beside the file."""
+"""The folder of the figures, beside the Markdown file."""
 
 
 def to_markdown(page: Page) -> str:
-    """The report; tables as pipes, pictures as files in `FIGURES`."""
+    """Render a report as Markdown, with pipe tables and with pictures as files in `FIGURES`."""
     parts = [f"# {escaped(page.title)}"]
     for section in page.sections:
-        parts += _markdown_section(section)
+        parts += [f"## {escaped(section.title)}", *map(_markdown_block, section.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
 def escaped(text: str) -> str:
-    """Text that Markdown shows as it is: no markup, no HTML, no link."""
+    """Escape text so that Markdown shows it literally, without markup, HTML or links."""
     shown = re.sub(r"([\\`*_\[\]#|~$])", r"\\\1", text)
     shown = re.sub(r"^([+-])(\s)", r"\\\1\2", re.sub(r"^(\d+)([.)])(\s)", r"\1\\\2\3", shown))
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    # addresses become links by themselves
+    # renderers turn bare addresses into links
     return shown.replace("://", "&#58;//").replace("@", "&#64;").replace("www.", "www&#46;")
-
-
-def _markdown_section(section: Section) -> list[str]:
-    return [f"## {escaped(section.title)}", *(_markdown_block(block) for block in section.blocks)]
 
 
 def _markdown_block(block: Block) -> str:
@@ -291,9 +206,8 @@ def _markdown_block(block: Block) -> str:
 
 
 def _markdown_table(table: Table) -> str:
-    places = [":--" if column < table.words else "--:" for column in range(len(table.headings))]
-    rows = [table.headings, *table.rows]
-    lines = ["| " + " | ".join(escaped(cell) or " " for cell in row) + " |" for row in rows]
-    lines.insert(1, "|" + "|".join(places) + "|")
+    alignments = [":--" if column < table.words else "--:" for column in range(len(table.headings))]
+    lines = ["| " + " | ".join(escaped(cell) or " " for cell in row) + " |" for row in (table.headings, *table.rows)]
+    lines.insert(1, "|" + "|".join(alignments) + "|")
     text = f"**{escaped(table.caption)}**\n\n" + "\n".join(lines)
     return f"{text}\n\n{escaped(table.note)}" if table.note else text

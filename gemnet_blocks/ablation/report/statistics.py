@@ -1,7 +1,7 @@
-"""Paired statistics on plain numbers: is the difference between two ways of training more than luck?
+"""Paired statistics: is the difference between two ways of training larger than chance explains?
 
-A study trains the base and every variant with the same seeds. What is judged are the differences d = variant − base,
-one for each seed with which both are done; whatever a seed does to both cancels.
+A study trains the base and every variant with the same seeds. The tests use the differences d = variant − base, one for
+each seed for which both runs are done, so that the effect of the seed on both cancels.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 
 LEVEL = 0.05
-"""The chance, over the whole study, of calling any difference real when none is."""
+"""The family-wise error rate of a study: the chance of calling any variant different if none is."""
 
 MINIMUM_PAIRS = 6
-"""From so many pairs on a p-value is given: see `sign_flip_test`."""
+"""The smallest number of pairs for which a p-value is given: see `sign_flip_test`."""
 
 EXACT_PAIRS = 16
-"""Up to so many pairs all flips of signs are tried; of more, random ones."""
+"""Up to this number of pairs, `sign_flip_test` enumerates all sign flips; beyond it, it samples them."""
 
 RANDOM_FLIPS = 99_999
-"""How many random ones."""
+"""The number of sampled sign flips."""
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An interval of confidence.
+    """A confidence interval.
 
     Attributes:
-        low: its lower end.
-        high: its upper end.
-        confidence: how often such intervals should hold the truth.
+        low: the lower end.
+        high: the upper end.
+        confidence: the nominal coverage, such as 0.95.
     """
 
     low: float
@@ -46,98 +46,104 @@ class Interval:
 
 
 def sign_flip_test(differences: Sequence[float] | Array, flips: int = RANDOM_FLIPS, seed: int = 0) -> float:
-    """The two-sided p-value of a mean difference of zero, by flipping signs.
+    """Compute the two-sided p-value of a zero mean difference with the sign-flip permutation test.
 
-    If variant and base do not differ, d and −d are equally likely for every seed. p is the share of all 2ⁿ choices of
-    signs s with |Σ s d| ≥ |Σ d|: exact for any n, whatever the distribution. It cannot be less than 2/2ⁿ: with 5 pairs
-    that is 2/32 = 0.0625 > 0.05, so that 5 pairs never show anything; with 6 it is 2/64 = 0.031. As p takes few values
-    when n is small, the test errs less often than its level says: with 6 pairs in 3.1 % of cases instead of 5 %.
+    If variant and base do not differ, d and −d are equally likely for every seed. p is the fraction of all 2ⁿ choices
+    of signs s with |Σ s d| ≥ |Σ d|, which is exact for any n and any distribution. The smallest possible value is 2/2ⁿ:
+    5 pairs give at least 2/32 = 0.0625 > 0.05 and can never show a difference; 6 pairs give 2/64 = 0.031. Because p
+    takes few values for small n, the test is conservative: its error rate with 6 pairs is 3.1 % instead of 5 %.
+
+    `scipy.stats.permutation_test` computes the same p-values, but enumerates the flips in Python, which takes more than
+    a second for 16 pairs, and a report needs a test for each variant and metric.
 
     Args:
         differences: variant − base, one for each pair.
-        flips: how many random choices of signs are tried when there are more than `EXACT_PAIRS` pairs; the observed one
-            counts as one more, which keeps the test valid.
-        seed: of these choices.
+        flips: number of sampled sign choices for more than `EXACT_PAIRS` pairs; the observed signs count as one more,
+            which keeps the test valid.
+        seed: seed of the sampled signs.
 
     Raises:
         ValueError: there are no differences, or some are not finite.
     """
     values = _checked(differences)
     values = values / (np.abs(values).max() or 1.0)  # sums of huge numbers would overflow
-    observed = abs(values.sum())
-    # sums of the same numbers in another order are equal but for rounding
-    slack = 1e-12 * np.abs(values).sum()
+    # sums of the same numbers in another order differ by rounding
+    threshold = abs(values.sum()) - 1e-12 * np.abs(values).sum()
     if len(values) <= EXACT_PAIRS:
-        numbers = np.arange(2 ** len(values))[:, None]
-        signs = 1.0 - 2.0 * (numbers >> np.arange(len(values)) & 1)
-        return float(np.mean(np.abs(signs @ values) >= observed - slack))
+        sums = np.zeros(1)
+        for value in values:
+            sums = np.concatenate([sums - value, sums + value])
+        return float(np.mean(np.abs(sums) >= threshold))
     generator = np.random.default_rng(seed)
-    extreme, left = 1, flips
-    while left:
-        count = min(left, max(1, 10**6 // len(values)))
+    extreme, remaining = 1, flips
+    while remaining:
+        count = min(remaining, max(1, 10**6 // len(values)))
         signs = 1.0 - 2.0 * generator.integers(0, 2, (count, len(values)))
-        extreme += int(np.sum(np.abs(signs @ values) >= observed - slack))
-        left -= count
+        extreme += int(np.sum(np.abs(signs @ values) >= threshold))
+        remaining -= count
     return extreme / (flips + 1)
 
 
 def smallest_p_value(pairs: int) -> float:
-    """The least p-value that `sign_flip_test` can give to so many pairs: 2/2ⁿ when all flips are tried."""
+    """Compute the smallest p-value that `sign_flip_test` can return: 2/2ⁿ if all flips are enumerated."""
     if pairs < 1:
         return 1.0
     return 2.0 / 2**pairs if pairs <= EXACT_PAIRS else 1 / (RANDOM_FLIPS + 1)
 
 
 def pairs_needed(comparisons: int, level: float = LEVEL) -> int:
-    """The least number of pairs with which one comparison among so many can be shown to differ, after `holm`.
+    """Compute how many pairs one of several comparisons needs to be significant after Holm's correction.
 
-    The smallest n ≥ 6 with comparisons · 2/2ⁿ ≤ level: 6 for one comparison, 7 for two or three, 8 for four to six.
+    This is the smallest n ≥ 6 with comparisons · 2/2ⁿ ≤ level: 6 for one comparison, 7 for two or three, 8 for four to
+    six.
     """
     return max(MINIMUM_PAIRS, math.ceil(math.log2(2 * max(comparisons, 1) / level)))
 
 
 def holm(p_values: Sequence[float] | Array) -> Array:
-    """p-values corrected for being several, after Holm (Scand. J. Statist. 6, 65 (1979)).
+    """Correct p-values for multiple comparisons with Holm's method (Scand. J. Statist. 6, 65 (1979)).
 
-    In ascending order, the i-th of m becomes the largest of (m − j + 1) p_j over j ≤ i, at most 1. Calling what stays
-    below α real errs anywhere with a chance of at most α, however the comparisons depend on each other (here they share
+    In ascending order, the i-th of m p-values becomes max over j ≤ i of (m − j + 1) p_j, at most 1. Rejecting what
+    stays below α keeps the family-wise error rate at α, however the comparisons depend on each other (here they share
     the base).
 
     Args:
-        p_values: one for each comparison; 1 for one that was planned and cannot be judged.
+        p_values: one for each comparison; 1 for a planned comparison that cannot be tested.
 
     Raises:
-        ValueError: one is none.
+        ValueError: a value is not between 0 and 1.
+        ImportError: statsmodels is not installed.
     """
     given = np.asarray(p_values, dtype=np.float64)
     if given.ndim != 1 or not np.all((given >= 0) & (given <= 1)):
-        raise ValueError(f"p-values lie between 0 and 1: {given.tolist()}")
-    order = np.argsort(given, kind="stable")
-    factors = np.arange(len(given), 0, -1)
-    corrected = np.empty_like(given)
-    corrected[order] = np.minimum(np.maximum.accumulate(factors * given[order]), 1.0) if len(given) else []
-    return corrected
+        raise ValueError(f"p-values must be between 0 and 1, got {given.tolist()}")
+    if not len(given):
+        return given
+    try:
+        from statsmodels.stats.multitest import multipletests
+    except ImportError as error:
+        raise ImportError("studies need the package statsmodels: pip install 'gemnet_blocks[train]'") from error
+    return np.asarray(multipletests(given, method="holm")[1])
 
 
 def bootstrap_interval(
     differences: Sequence[float] | Array, confidence: float = 1 - LEVEL, resamples: int = 9999, seed: int = 0
 ) -> Interval | None:
-    """The interval of the mean difference, by the bias-corrected and accelerated bootstrap (BCa).
+    """Compute a confidence interval of the mean difference with the BCa bootstrap over pairs.
 
-    Efron, J. Am. Stat. Assoc. 82, 171 (1987). Pairs are drawn, not runs. Of few pairs such intervals are too narrow:
-    of normally distributed differences, 95 % intervals hold the truth in about 87 % of cases with 6 pairs, and in 91 %
-    with 10. What is called real is therefore left to `sign_flip_test`; the interval says how large the difference may
-    be.
+    Efron, J. Am. Stat. Assoc. 82, 171 (1987). For few pairs the intervals are too narrow: for normally distributed
+    differences, 95 % intervals cover the true mean in about 87 % of cases with 6 pairs, and in 91 % with 10. Verdicts
+    therefore come from `sign_flip_test`; the interval shows how large the difference may be.
 
     Args:
         differences: variant − base, one for each pair.
-        confidence: how often such intervals should hold the truth.
-        resamples: how often pairs are drawn.
-        seed: of the draws.
+        confidence: the nominal coverage.
+        resamples: number of bootstrap samples.
+        seed: seed of the samples.
 
     Returns:
-        None for fewer than 3 pairs, which say nothing of how they vary. An interval without width if all differences
-        are equal.
+        None for fewer than 3 pairs, which contain too little information about the spread. If all differences are
+        equal, the interval has zero width.
 
     Raises:
         ValueError: there are no differences, or some are not finite.
@@ -151,11 +157,11 @@ def bootstrap_interval(
     if np.ptp(values) <= 1e-12 * scale:
         return Interval(float(values.min()), float(values.max()), confidence)
 
-    def found(method: str) -> Interval:
+    def interval(method: str) -> Interval:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of ends that are not finite: seen to below
+            warnings.simplefilter("ignore")  # infinite ends are handled below
             result = bootstrap(
-                (values / scale,),  # squares of tiny numbers would vanish
+                (values / scale,),  # squares of tiny numbers would underflow
                 np.mean,
                 n_resamples=resamples,
                 confidence_level=confidence,
@@ -165,42 +171,40 @@ def bootstrap_interval(
         ends = result.confidence_interval
         return Interval(float(ends.low * scale), float(ends.high * scale), confidence)
 
-    interval = found("BCa")
-    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
-        return found("percentile")
-    return interval
+    found = interval("BCa")
+    return found if math.isfinite(found.low) and math.isfinite(found.high) else interval("percentile")
 
 
 def _checked(differences: Sequence[float] | Array) -> Array:
     values = np.asarray(differences, dtype=np.float64)
     if values.ndim != 1 or not len(values):
-        raise ValueError(f"differences must be a list of at least one number, not of shape {values.shape}")
+        raise ValueError(f"differences must be a list of at least one number, got shape {values.shape}")
     if not np.isfinite(values).all():
-        raise ValueError(f"differences must be finite: {values.tolist()}")
+        raise ValueError(f"differences must be finite, got {values.tolist()}")
     return values
 
 
 Verdict = Literal["worse", "better", "no difference shown", "inconclusive"]
-"""What may be concluded. "no difference shown" is not "no difference": see the interval for what may have been missed.
-"inconclusive": there are too few pairs for any difference to be shown, however large."""
+"""The conclusion of a comparison. "no difference shown" does not mean "no difference": the interval shows which
+differences remain possible. "inconclusive": there are too few pairs to show any difference, however large."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One variant against the base, seed by seed.
+    """A variant compared with the base, paired by seed.
 
     Attributes:
-        variant: its name.
-        seeds: with which both are done.
-        differences: variant − base, for each of these seeds.
-        planned: with how many seeds the study compares them; those that are not in `seeds` are missing.
-        base_mean: the mean of the base over the pairs; NaN without pairs.
-        variant_mean: that of the variant.
-        interval: of the mean difference; None for fewer than 3 pairs.
-        p_value: of the sign-flip test; None for fewer than 6 pairs.
-        corrected: the same after Holm's correction for the number of variants.
-        verdict: what may be concluded.
-        reason: why nothing may be concluded; else empty.
+        variant: name of the variant.
+        seeds: the seeds for which both runs are done.
+        differences: variant − base for each of these seeds.
+        planned: number of pairs that the study plans; those without an entry in `seeds` are missing.
+        base_mean: mean of the base over the pairs; NaN without pairs.
+        variant_mean: mean of the variant over the pairs; NaN without pairs.
+        interval: confidence interval of the mean difference; None for fewer than 3 pairs.
+        p_value: p-value of the sign-flip test; None for fewer than 6 pairs.
+        corrected: the p-value after Holm's correction for the number of variants.
+        verdict: the conclusion.
+        reason: explanation if the comparison is inconclusive; empty otherwise.
     """
 
     variant: str
@@ -222,18 +226,18 @@ class Comparison:
 
     @property
     def missing(self) -> int:
-        """How many of the planned pairs there are not."""
+        """The number of planned pairs that are not complete."""
         return self.planned - len(self.seeds)
 
     @property
     def relative(self) -> float:
-        """The mean difference as a share of the mean of the base; NaN if that is zero."""
+        """The mean difference as a fraction of the mean of the base; NaN if that mean is zero."""
         return self.mean / abs(self.base_mean) if self.base_mean else math.nan
 
     @property
     def higher(self) -> int:
-        """With how many seeds the variant has the higher value."""
-        return sum(one > 0 for one in self.differences)
+        """The number of seeds for which the variant has the higher value."""
+        return sum(difference > 0 for difference in self.differences)
 
 
 def compare(
@@ -245,45 +249,47 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """Compare every variant with the base.
 
-    All variants count for the correction, those that cannot be judged too: leaving them out would make it depend on
-    which runs failed.
+    The correction counts all variants, including those that cannot be tested: otherwise it would depend on which runs
+    failed.
 
     Args:
-        base: the metric by seed, of runs that are done. What is not finite counts as missing.
-        variants: the same of each variant, by name.
-        seeds: those that the study plans; None: those of the base and of the variants.
-        higher_is_better: whether the metric is one of those.
-        level: the chance, over all variants, of calling any difference real when none is.
+        base: the metric of the finished runs of the base, by seed. Values that are not finite count as missing.
+        variants: the same for each variant, by name.
+        seeds: the planned seeds; None: all seeds of base and variant.
+        higher_is_better: True for metrics such as a cosine, False for errors.
+        level: the family-wise error rate.
 
     Returns:
-        In the order of the variants.
+        One comparison for each variant, in the given order.
     """
-    known = {name: _pairs(base, values) for name, values in variants.items()}
+    pairs = {name: _pairs(base, values) for name, values in variants.items()}
+    tested = [len(own) >= MINIMUM_PAIRS for _, own, _ in pairs.values()]
     p_values = [
-        sign_flip_test(variant - own) if len(own) >= MINIMUM_PAIRS else 1.0 for _, own, variant in known.values()
+        sign_flip_test(variant - own) if enough else 1.0
+        for (_, own, variant), enough in zip(pairs.values(), tested, strict=True)
     ]
-    least = [smallest_p_value(len(own)) if len(own) >= MINIMUM_PAIRS else 1.0 for _, own, _ in known.values()]
-    # Holm's correction grows with every p-value: this is the least that each could come to, whatever the differences
-    reachable = holm(least)
+    smallest = [
+        smallest_p_value(len(own)) if enough else 1.0
+        for (_, own, _), enough in zip(pairs.values(), tested, strict=True)
+    ]
+    # Holm's correction increases with every p-value: these are the smallest values that it can return
     compared = []
-    for (name, (common, own, variant)), p_value, corrected, lowest in zip(
-        known.items(), p_values, holm(p_values), reachable, strict=True
+    for (name, (common, own, variant)), enough, p_value, corrected, attainable in zip(
+        pairs.items(), tested, p_values, holm(p_values), holm(smallest), strict=True
     ):
         differences = variant - own
-        planned = len(set(seeds)) if seeds is not None else len({*base, *variants[name]})
-        reason = _reason(len(common), len(known), differences, float(lowest), level)
-        judged = len(common) >= MINIMUM_PAIRS
+        reason = _reason(len(common), len(pairs), differences, float(attainable), level)
         compared.append(
             Comparison(
                 variant=name,
                 seeds=common,
                 differences=tuple(differences.tolist()),
-                planned=planned,
+                planned=len(set(seeds)) if seeds is not None else len({*base, *variants[name]}),
                 base_mean=float(own.mean()) if len(own) else math.nan,
                 variant_mean=float(variant.mean()) if len(own) else math.nan,
                 interval=bootstrap_interval(differences) if len(own) else None,
-                p_value=p_value if judged else None,
-                corrected=float(corrected) if judged else None,
+                p_value=p_value if enough else None,
+                corrected=float(corrected) if enough else None,
                 verdict=_verdict(reason, float(corrected), float(differences.sum()), higher_is_better, level),
                 reason=reason,
             )
@@ -292,23 +298,24 @@ def compare(
 
 
 def _pairs(base: Mapping[int, float], variant: Mapping[int, float]) -> tuple[tuple[int, ...], Array, Array]:
-    """The seeds with which both have a finite value, and these values."""
+    """Return the seeds for which both values are finite, and these values."""
     common = tuple(
         seed for seed in sorted(base) if seed in variant and math.isfinite(base[seed]) and math.isfinite(variant[seed])
     )
     return common, np.array([base[seed] for seed in common]), np.array([variant[seed] for seed in common])
 
 
-def _reason(pairs: int, comparisons: int, differences: Array, lowest: float, level: float) -> str:
+def _reason(pairs: int, comparisons: int, differences: Array, attainable: float, level: float) -> str:
     needed = pairs_needed(comparisons, level)
     if pairs < MINIMUM_PAIRS:
-        return f"{_counted(pairs, 'complete pair')}: fewer than {MINIMUM_PAIRS} cannot show any difference" + (
+        complete = "1 complete pair" if pairs == 1 else f"{pairs} complete pairs"
+        return f"{complete}: fewer than {MINIMUM_PAIRS} cannot show any difference" + (
             f"; {comparisons} variants need {needed}" if comparisons > 1 else ""
         )
-    if lowest > level and differences.any():
+    if attainable > level and differences.any():
         return (
-            f"{pairs} pairs cannot show any difference among {comparisons} variants (the least p-value that they can "
-            f"come to is {lowest:.2g}): {needed} are needed"
+            f"{pairs} pairs cannot show any difference among {comparisons} variants (the smallest possible p-value is "
+            f"{attainable:.2g}): {needed} are needed"
         )
     return ""
 
@@ -319,7 +326,3 @@ def _verdict(reason: str, corrected: float, total: float, higher_is_better: bool
     if corrected > level:
         return "no difference shown"
     return "better" if (total > 0) == higher_is_better else "worse"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"

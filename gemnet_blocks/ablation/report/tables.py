@@ -1,9 +1,7 @@
-"""A study's results as tables."""
+"""The tables of a report."""
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +11,6 @@ from typing import Any
 from gemnet_blocks.ablation.report.formatting import (
     NONE,
     clean,
-    clean_lines,
     number,
     percent,
     plain,
@@ -27,12 +24,7 @@ from gemnet_blocks.ablation.results import RunResult, StudyResults
 
 
 def compare_study(results: StudyResults, metric: str | None = None) -> tuple[Comparison, ...]:
-    """Compare every variant of a study with its base.
-
-    Args:
-        results: of the study.
-        metric: None: the primary one.
-    """
+    """Compare every variant of a study with its base in one metric (None: the primary metric)."""
     name = metric or results.primary_metric
     others = ordered(results)[1:]
     return compare(
@@ -44,33 +36,33 @@ def compare_study(results: StudyResults, metric: str | None = None) -> tuple[Com
 
 
 def planned_seeds(results: StudyResults) -> tuple[int, ...]:
-    """The seeds of a study, from its runs if it does not name them."""
+    """Return the seeds of a study, taken from its runs if the results do not list them."""
     return results.seeds or tuple(sorted({run.seed for run in results.runs}))
 
 
 def metrics_of(results: StudyResults) -> tuple[str, ...]:
-    """The metrics that some run has, the primary one first."""
+    """Return the names of all metrics of finished runs, the primary metric first."""
     names = sorted({name for run in results.done() for name in run.metrics} - {results.primary_metric})
     return (results.primary_metric, *names)
 
 
 def ordered(results: StudyResults) -> list[str]:
-    """The names of all variants, the base first."""
+    """Return the names of all variants, the base first."""
     return list(dict.fromkeys([results.base_name, *(one.name for one in results.variants)]))
 
 
 def numbered(results: StudyResults, limit: int = 60) -> list[tuple[str, str]]:
-    """Number and name of every variant, the base first, with 0; figures have the numbers.
+    """Return the number and the name of every variant; the base is number 0, and figures use the numbers.
 
     Args:
-        results: of the study.
-        limit: how long a name may be before it is cut.
+        results: results of the study.
+        limit: number of characters to which names are truncated.
     """
     return [(str(number), clean(name, limit)) for number, name in enumerate(ordered(results))]
 
 
 def changes_table(results: StudyResults) -> Table:
-    """What every variant changes, a row for each field."""
+    """Tabulate what every variant changes, one row for each field."""
     rows = []
     for (index, shown), name in zip(numbered(results, 200), ordered(results), strict=True):
         variant = next((one for one in results.variants if one.name == name), None)
@@ -100,12 +92,12 @@ def changes_table(results: StudyResults) -> Table:
         ("#", "variant", "field", "base has", "variant has", "note", "spec"),
         tuple(rows),
         words=7,
-        note=f"{NONE}: nothing there. The last column begins the hash of the whole architecture.",
+        note=f"{NONE}: the field is absent. The last column shows the first characters of the spec's content hash.",
     )
 
 
 def errors_table(results: StudyResults, metric: str) -> Table:
-    """One metric of every variant with every seed, with mean and standard deviation."""
+    """Tabulate one metric for every variant and seed, with mean and standard deviation."""
     shown = quantity(metric)
     seeds = planned_seeds(results)
     rows = []
@@ -127,7 +119,7 @@ def errors_table(results: StudyResults, metric: str) -> Table:
 
 
 def differences_table(results: StudyResults, metric: str) -> Table:
-    """Paired differences of every variant from the base, with intervals, p-values and, for the primary, verdicts."""
+    """Tabulate the paired differences from the base with intervals, p-values and, for the primary metric, verdicts."""
     shown = quantity(metric)
     primary = metric == results.primary_metric
     rows = []
@@ -166,7 +158,7 @@ def differences_table(results: StudyResults, metric: str) -> Table:
 
 
 def environment_table(results: StudyResults) -> Table:
-    """What the runs ran on; where runs differ, each value with the number of runs."""
+    """Tabulate versions and hardware; if runs differ, each value is given with the number of runs."""
     flat = [dict(_flat(run.environment)) for run in sorted_runs(results)]
     flat = [one for one in flat if one]
     rows = []
@@ -177,11 +169,11 @@ def environment_table(results: StudyResults) -> Table:
             values[value] = values.get(value, 0) + 1
         told = [value if len(values) == 1 else f"{value} ({count} runs)" for value, count in values.items()]
         rows.append((clean(key), "; ".join(told)))
-    return Table("What the runs ran on", ("what", "value"), tuple(rows), words=2)
+    return Table("Environment of the runs", ("item", "value"), tuple(rows), words=2)
 
 
 def unfinished_table(results: StudyResults) -> Table:
-    """The runs that are not done, with the first line of their errors."""
+    """Tabulate the unfinished runs with the first line of their errors."""
     names = dict(zip(ordered(results), numbered(results), strict=True))
     rows = tuple(
         (
@@ -195,32 +187,32 @@ def unfinished_table(results: StudyResults) -> Table:
         if run.status != "done"
     )
     return Table(
-        "Runs that failed, are missing or still run",
+        "Failed, missing and running runs",
         ("#", "variant", "seed", "status", "attempts", "error"),
         rows,
         words=6,
     )
 
 
-def middle(runs: Iterable[RunResult], name: str) -> float | None:
-    """The median of a cost over runs; None if none has it."""
+def median_cost(runs: Iterable[RunResult], name: str) -> float | None:
+    """Compute the median of a cost over runs; None if no run has it."""
     values = finite(runs, name)
     return median(values) if values else None
 
 
 def finite(runs: Iterable[RunResult], name: str) -> list[float]:
-    """A cost of all runs that have it."""
+    """Return the finite values of a cost over runs."""
     values = (run.cost.get(name) for run in runs)
     return [float(value) for value in values if value is not None and math.isfinite(value)]
 
 
 def done_runs(results: StudyResults, name: str) -> list[RunResult]:
-    """The runs of a variant that are done, by seed."""
+    """Return the finished runs of a variant, ordered by seed."""
     return [run for run in results.runs_of(name) if run.status == "done"]
 
 
 def sorted_runs(results: StudyResults) -> Sequence[RunResult]:
-    """All runs in the order of variants and seeds, however they came."""
+    """Return all runs ordered by variant and seed."""
     places = {name: place for place, name in enumerate(ordered(results))}
     return sorted(results.runs, key=lambda run: (places.get(run.variant, len(places)), run.seed))
 
@@ -235,14 +227,15 @@ def _flat(data: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """One kind of cost.
+    """A kind of cost and its display form.
 
     Attributes:
-        name: in results.
-        label: in words.
-        unit: of results: `s`, `B`, `FLOP`, empty for a count, which a table shows in full; None: shown with an
+        name: name in results.
+        label: name in words.
+        unit: unit in results: `s`, `B` or `FLOP`; empty for a count, which is shown in full; None: shown with an
             exponent.
-        spread: `range`: least and greatest over the seeds; else the name of another cost that measures it, or empty.
+        spread: `range` to show the smallest and largest value over the seeds, or the name of another cost that measures
+            the spread; empty: not shown.
     """
 
     name: str
@@ -251,14 +244,14 @@ class Cost:
     spread: str = ""
 
     def scale(self, values: Sequence[float]) -> tuple[float, str]:
-        """The unit in which all these values are shown, by which they are divided, and the heading with it."""
+        """Choose a common unit for values; return its size and the heading with the unit."""
         if self.unit is None:
             return 1.0, self.label
         size, unit = scaled(max(map(abs, values), default=0.0), self.unit.replace("FLOP", ""))
         return size, f"{self.label} ({unit})" if unit else self.label
 
     def show(self, value: float) -> str:
-        """A value, already divided by the unit."""
+        """Format a value that is already divided by the size of the unit."""
         if self.unit is None:
             return f"{value:.1e}"
         return f"{value:,.0f}" if value >= 100 else number(value, 3)
@@ -277,16 +270,16 @@ COSTS = (
     Cost("quadruplets", "quadruplets"),
     Cost("symmetry_error", "symmetry error", None, spread="range"),
 )
-"""In the order in which they are shown."""
+"""All costs in the order of the table."""
 
 
 def cost(name: str) -> Cost:
-    """The cost of a name."""
+    """Return the kind of cost with a name."""
     return next(one for one in COSTS if one.name == name)
 
 
 def costs_table(results: StudyResults) -> Table:
-    """Medians over the seeds of everything that a variant costs, and multiples of the base's."""
+    """Tabulate the costs of every variant: medians over the seeds and ratios to the base."""
     runs = [done_runs(results, name) for name in ordered(results)]
     columns = [_column(kind, runs) for kind in COSTS if any(finite(one, kind.name) for one in runs)]
     rows = tuple(
@@ -297,27 +290,27 @@ def costs_table(results: StudyResults) -> Table:
         ("#", "variant", *(column[0] for column in columns)),
         rows,
         words=2,
-        note="Medians over the seeds. [a … b]: least and greatest over the seeds; ±: half the distance of the "
-        "quartiles of the repetitions; ×: multiples of the base. FLOP: of products of matrices. Peak memory: of a "
-        "training step, estimated. Edges, triplets and quadruplets: per structure.",
+        note="Medians over the seeds. [a … b]: smallest and largest value over the seeds; ±: half the interquartile "
+        "range of the repetitions; ×: ratio to the base. FLOPs: matrix products only. Peak memory: of a training step, "
+        "estimated. Edges, triplets and quadruplets: per structure.",
     )
 
 
 def _column(kind: Cost, runs: list[list[RunResult]]) -> list[str]:
-    """The heading, and what every variant costs."""
+    """Return the heading and the cells of one cost for all variants."""
     values = [value for one in runs for value in finite(one, kind.name)]
     size, heading = kind.scale(values) if kind.unit else (1.0, kind.label)
-    base = middle(runs[0], kind.name)
+    base = median_cost(runs[0], kind.name)
     cells = [_cell(kind, runs[0], size)]
     for one in runs[1:]:
-        value = middle(one, kind.name)
+        value = median_cost(one, kind.name)
         times = f" ({number(value / base, 2)}×)" if value is not None and base and kind.unit is not None else ""
         cells.append(_cell(kind, one, size) + times)
     return [heading, *cells]
 
 
 def _cell(kind: Cost, runs: list[RunResult], size: float) -> str:
-    value = middle(runs, kind.name)
+    value = median_cost(runs, kind.name)
     if value is None:
         return NONE
     text = kind.show(value / size)
@@ -325,59 +318,5 @@ def _cell(kind: Cost, runs: list[RunResult], size: float) -> str:
         values = finite(runs, kind.name)
         low, high = kind.show(min(values) / size), kind.show(max(values) / size)
         return f"{text} [{low} … {high}]" if low != high else text
-    width = middle(runs, kind.spread) if kind.spread else None
+    width = median_cost(runs, kind.spread) if kind.spread else None
     return text if width is None else f"{text} ± {number(width / size, 2)}"
-
-
-def runs_csv(results: StudyResults) -> str:
-    """One row for each run: variant, seed, key, status, error, then its metrics and costs, empty where unknown."""
-    metrics = sorted({name for run in results.runs for name in run.metrics})
-    costs = sorted({name for run in results.runs for name in run.cost})
-    headings = [
-        *("variant", "seed", "key", "status", "error"),
-        *(safe(clean(name)) for name in metrics),
-        *(safe(clean(name)) for name in costs),
-    ]
-    rows = (
-        [
-            *(safe(clean(run.variant)), run.seed, safe(clean(run.key)), run.status, safe(clean_lines(run.error or ""))),
-            *(run.metrics.get(name) for name in metrics),
-            *(run.cost.get(name) for name in costs),
-        ]
-        for run in sorted_runs(results)
-    )
-    return _written(headings, rows)
-
-
-def differences_csv(results: StudyResults) -> str:
-    """One row for each variant and metric: means over the pairs, difference, interval, p-values and verdict.
-
-    Only the primary metric has verdicts.
-    """
-    headings = [
-        *("metric", "variant", "pairs", "planned", "base_mean", "variant_mean", "difference", "low", "high"),
-        *("relative", "higher", "p", "p_holm", "verdict", "reason"),
-    ]
-    rows = []
-    for metric in metrics_of(results):
-        for one in compare_study(results, metric):
-            ends = (one.interval.low, one.interval.high) if one.interval else (None, None)
-            values = [one.base_mean, one.variant_mean, one.mean, *ends, one.relative]
-            known = [None if value is None or value != value else value for value in values]
-            judged = (one.verdict, one.reason) if metric == results.primary_metric else ("", "")
-            names = (safe(clean(metric)), safe(clean(one.variant)), len(one.seeds), one.planned)
-            rows.append([*names, *known, one.higher, one.p_value, one.corrected, *judged])
-    return _written(headings, rows)
-
-
-def safe(text: str) -> str:
-    """Text that no spreadsheet takes for a formula: one that starts like one gets a ' in front."""
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
-
-
-def _written(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(headings)
-    writer.writerows(rows)
-    return text.getvalue()

@@ -1,4 +1,9 @@
-"""Where runs are done: the contract, and this very process."""
+"""Executors start runs in this process, in processes of this machine, or as jobs of a cluster.
+
+Jobs of clusters are submitit's. Its local executor is not used for processes of this machine: it kills a job one second
+after an interrupt, which is too short to save a checkpoint, hides exit codes and signals, limits the time of a job,
+lets jobs outlive the driver, and knows GPUs by index only.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, final
 
+import torch
+
+from gemnet_blocks.ablation.runs import worker
 from gemnet_blocks.ablation.runs.jobs import Work, module_paths
 from gemnet_blocks.ablation.runs.run_folder import LOG
 from gemnet_blocks.ablation.runs.worker import cores
@@ -23,22 +31,22 @@ class Handle(ABC):
 
     @abstractmethod
     def poll(self) -> int | None:
-        """The exit code of its worker, negative for the signal that killed it; None while it runs."""
+        """Return the exit code of the worker, negative for the signal that killed it, or None while it runs."""
 
     @abstractmethod
     def stop(self) -> None:
-        """Tell it to save its state and end."""
+        """Tell the worker to save its state and end."""
 
     @abstractmethod
     def wait(self, seconds: float) -> None:
-        """Wait so long for it to end, and then end it, where that can be done from here."""
+        """Wait at most `seconds` for the worker to end, then kill it if the executor can."""
 
 
 class Executor(ABC):
-    """Starts runs."""
+    """Base class of executors, which start runs."""
 
     slots: int
-    """How many runs it does at once."""
+    """Number of runs that are active at once."""
 
     on_this_machine: ClassVar[bool] = True
     """Whether runs are done by the machine of the driver."""
@@ -48,16 +56,16 @@ class Executor(ABC):
         """Start the run of a folder.
 
         Args:
-            folder: of the run.
-            token: of the claim that the worker takes over.
-            work: what it needs besides.
+            folder: folder of the run.
+            token: token of the claim that the worker takes over.
+            work: learner and components for the worker.
         """
 
     def check(self, work: Work) -> None:
         """Check that workers can be started.
 
         Raises:
-            SpecError: they cannot.
+            SpecError: a worker could not import one of its classes.
             ImportError: a package is missing.
         """
         work.arguments(Path(), "")
@@ -65,21 +73,18 @@ class Executor(ABC):
 
 @final
 class HereExecutor(Executor):
-    """This very process, one run after another: for notebooks with parts of their own, and small studies."""
+    """Executor for notebooks with custom components and for small studies: one run after another in this process."""
 
     slots = 1
 
     def start(self, folder: Path, token: str, work: Work) -> Handle:
-        """Do the run, now."""
-        from gemnet_blocks.ablation.runs.worker import work as do
-
-        code = do(folder, work.learner, work.catalog(), token)
-        if code > 128:  # what stops a run here, stops the study
+        code = worker.work(folder, work.learner, work.catalog(), token)
+        if code > 128:  # a signal that stops a run in this process stops the study
             raise KeyboardInterrupt
         return _Ended(code)
 
     def check(self, work: Work) -> None:
-        """Nothing needs to be imported."""
+        """Accept all classes: no other process imports them."""
 
 
 @final
@@ -91,29 +96,30 @@ class _Ended(Handle):
         return self.code
 
     def stop(self) -> None:
-        """It has ended."""
+        pass
 
     def wait(self, seconds: float) -> None:
-        """It has ended."""
+        pass
 
 
-_PAUSE = 2.0
-"""Seconds between two questions to the cluster whether a job that was cancelled has ended."""
+_POLL_INTERVAL = 2.0
+"""Seconds between two queries for the state of a canceled job."""
 
 
 @final
 class SubmititExecutor(Executor):
-    """Jobs of a cluster, through submitit.
+    """Executor that submits runs as jobs of a cluster through submitit.
 
     Args:
-        logs: the folder for submitit's files.
-        cluster: slurm, or local for submitit's own processes.
-        parameters: of `submitit.AutoExecutor.update_parameters`, such as timeout_min, slurm_partition, gpus_per_node.
-        jobs: how many are submitted at once.
+        logs: folder for submitit's files.
+        cluster: `slurm`, or `local` for submitit's processes on this machine.
+        parameters: parameters of `submitit.AutoExecutor.update_parameters`, such as timeout_min, slurm_partition or
+            gpus_per_node.
+        jobs: number of jobs that are queued or running at once; 64 by default.
 
     Raises:
         ImportError: submitit is not installed.
-        SpecError: there is no Slurm here, or it does not know a parameter.
+        SpecError: the cluster is not available, or does not accept a parameter.
     """
 
     on_this_machine = False
@@ -124,7 +130,7 @@ class SubmititExecutor(Executor):
         try:
             import submitit
         except ImportError as error:
-            raise ImportError("clusters need submitit: pip install 'gemnet_blocks[cluster]'") from error
+            raise ImportError("clusters need submitit: pip install 'gemnet_blocks[train]'") from error
         self.slots = jobs or 64
         try:
             self._executor = submitit.AutoExecutor(folder=logs, cluster=cluster)
@@ -133,30 +139,27 @@ class SubmititExecutor(Executor):
             raise SpecError(f"executor: {cluster} cannot be used: {error}") from error
 
     def start(self, folder: Path, token: str, work: Work) -> Handle:
-        """Submit a job."""
         return _Job(self._executor.submit(WorkerJob(work.arguments(folder, token), module_paths())))
 
 
 class WorkerJob:
-    """A worker as a job, which is submitted again where the cluster takes its place from it.
+    """A worker as a job, which submitit submits again after a preemption or timeout.
 
     Args:
-        arguments: of the worker.
-        paths: where modules are looked for besides.
+        arguments: command-line arguments of the worker.
+        paths: additional module search paths.
     """
 
     def __init__(self, arguments: Sequence[str], paths: Sequence[str] = ()) -> None:
         self.arguments, self.paths = list(arguments), list(paths)
 
     def __call__(self) -> int:
-        """Do the run; returns an exit code."""
+        """Do the run and return the exit code."""
         sys.path.extend(path for path in self.paths if path not in sys.path)
-        from gemnet_blocks.ablation.runs.worker import main
-
-        return main(self.arguments)
+        return worker.main(self.arguments)
 
     def checkpoint(self) -> Any:
-        """What submitit submits when a job is stopped; training goes on from its own checkpoint."""
+        """Return the job to submit after a preemption or timeout; training resumes from its own checkpoint."""
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self)
@@ -176,25 +179,27 @@ class _Job(Handle):
         self.job.cancel()
 
     def wait(self, seconds: float) -> None:
-        """Wait for the cluster to end it."""
         deadline = time.monotonic() + seconds
         while not self.job.done(force_check=True) and time.monotonic() < deadline:
-            time.sleep(_PAUSE)
+            time.sleep(_POLL_INTERVAL)
 
 
 MOST_PROCESSES = 8
-"""How many processes there are at most if nobody says how many: each holds a model and its data."""
+"""The default limit on the number of processes, each of which holds a model and its data."""
 
 
 @final
 class ProcessExecutor(Executor):
-    """Processes of this machine: what one of them does to itself concerns no other run.
+    """Executor that starts a process of this machine for each run, which isolates runs from each other.
 
-    The cores are shared: with n processes, each computes with 1/n of them. GPUs go to processes in turn.
+    The processes share the cores equally, and take the GPUs in turn.
 
     Args:
-        processes: how many at once; None: as many as there are GPUs; without any, as there are cores, up to 8.
-        runs: how many there are to do; no more processes share the cores.
+        processes: number of processes at once; None: one for each GPU, or without GPUs one for each core, at most 8.
+        runs: number of runs; there are no more processes than runs.
+
+    Raises:
+        SpecError: `processes` is not positive.
     """
 
     def __init__(self, processes: int | None = None, runs: int | None = None) -> None:
@@ -206,11 +211,14 @@ class ProcessExecutor(Executor):
         self._started = 0
 
     def start(self, folder: Path, token: str, work: Work) -> Handle:
-        """Start a process."""
         command = [sys.executable, "-m", "gemnet_blocks.ablation.runs.worker", *work.arguments(folder, token)]
         command.append(f"--parent={os.getpid()}")
-        environment = {**os.environ, **_threads(max(1, cores() // self.slots))}
-        environment["PYTHONPATH"] = os.pathsep.join(module_paths())
+        threads = str(max(1, cores() // self.slots))
+        environment = {
+            **os.environ,
+            **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads),
+            "PYTHONPATH": os.pathsep.join(module_paths()),
+        }
         if self._gpus:
             environment["CUDA_VISIBLE_DEVICES"] = self._gpus[self._started % len(self._gpus)]
         self._started += 1
@@ -221,7 +229,7 @@ class ProcessExecutor(Executor):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is for the driver, which tells its workers
+                start_new_session=True,  # Ctrl-C reaches only the driver, which then stops its workers
             )
         return _Process(process)
 
@@ -246,14 +254,8 @@ class _Process(Handle):
             self.process.wait()
 
 
-def _threads(count: int) -> dict[str, str]:
-    return dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(count))
-
-
 def _gpus() -> list[str]:
-    """The GPUs of this machine, as CUDA_VISIBLE_DEVICES names them."""
-    import torch
-
+    """Return the GPUs of this machine as `CUDA_VISIBLE_DEVICES` names them."""
     given = os.environ.get("CUDA_VISIBLE_DEVICES")
     count = torch.cuda.device_count()
     return given.split(",")[:count] if given else [str(index) for index in range(count)]

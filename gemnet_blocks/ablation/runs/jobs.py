@@ -1,4 +1,4 @@
-"""What workers need, and how they are told of it: places of classes, which another process can import."""
+"""The information that worker processes need, passed as import paths of classes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from gemnet_blocks.spec.catalog import Catalog
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What a worker needs besides the folder of a run.
+    """The information that a worker needs besides the folder of a run.
 
     Attributes:
-        learner: the class of the learner.
-        settings: of the learner, as they are written down.
-        parts: the user's own parts by name.
-        allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported.
+        learner: class of the learner.
+        settings: class and fields of the learner as plain data.
+        parts: custom components by name.
+        allow_imports: whether specs may import types such as `my_lab.blocks:GatedTriplet`.
     """
 
     learner: type
@@ -33,40 +33,41 @@ class Work:
 
     @classmethod
     def of(cls, learner: Learner, catalog: Catalog) -> Work:
-        """What runs of a learner need, with specs of a catalog."""
+        """Collect the information for a learner and the catalog of its specs."""
         return cls(type(learner), learner.settings(), catalog.extra, catalog.allow_imports)
 
     def catalog(self) -> Catalog:
-        """The parts that specs may name."""
+        """Return the catalog of components that specs may name."""
         return Catalog(self.parts, self.allow_imports)
 
     def arguments(self, folder: Path, token: str) -> list[str]:
-        """The arguments of a worker process.
+        """Return the command-line arguments of a worker process.
 
         Raises:
-            SpecError: a class cannot be imported by another process.
+            SpecError: another process cannot import one of the classes.
         """
-        parts = [f"--part={name}={place(one)}" for name, one in self.parts.items()]
+        parts = [f"--part={name}={place(part)}" for name, part in self.parts.items()]
         imports = ["--allow-imports"] if self.allow_imports else []
         return [str(folder.resolve()), f"--learner={place(self.learner)}", f"--token={token}", *parts, *imports]
 
 
-def place(one: type) -> str:
-    """`module:Class` of a class that another process can import.
+def place(imported_class: type) -> str:
+    """Return `module:Class`, the import path of a class.
 
     Raises:
-        SpecError: it cannot.
+        SpecError: another process cannot import the class.
     """
-    if one.__module__ == "__main__" or "<locals>" in one.__qualname__:
+    name = imported_class.__qualname__
+    if imported_class.__module__ == "__main__" or "<locals>" in name:
         raise SpecError(
-            f"{one.__qualname__} is defined where other processes cannot import it from: put it into a module, "
-            'or run the study in this process with executor="here"'
+            f"worker processes must be able to import {name}, which is defined in a script, notebook or function: move "
+            'it to a module, or run the study in this process with executor="here"'
         )
-    return f"{one.__module__}:{one.__qualname__}"
+    return f"{imported_class.__module__}:{name}"
 
 
 def imported(place: str) -> Any:
-    """What `module:Class` names."""
+    """Import the object at `module:Class`."""
     module, _, name = place.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):
@@ -75,5 +76,5 @@ def imported(place: str) -> Any:
 
 
 def module_paths() -> list[str]:
-    """Where this process looks for modules."""
+    """Return the module search path of this process with absolute paths."""
     return [path or os.getcwd() for path in sys.path]

@@ -1,8 +1,7 @@
-"""All runs of a study, checked before any of them starts."""
+"""The plan of a study: all runs, checked before any of them starts."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,10 +12,11 @@ from gemnet_blocks.ablation.options import BASE, BudgetOptions
 from gemnet_blocks.ablation.results import Variant
 from gemnet_blocks.ablation.runs.run_folder import RunFolder
 from gemnet_blocks.ablation.runs.run_key import Fingerprints, run_key
-from gemnet_blocks.ablation.study_file import TRAINED, StudyDocument
+from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.ablation.variants import Candidate, candidates, control, width_at
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StructureError
+from gemnet_blocks.training.data_stream import open_parts
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.util.files import check_folder
 
@@ -24,35 +24,38 @@ from gemnet_blocks.util.files import check_folder
 def first_tasks(
     study: StudyDocument, learner: Learner, variants: Sequence[Candidate], data: DataSplits | None, thorough: bool
 ) -> tuple[list[Task], list[str]]:
-    """How each variant is trained with the first seed, and what is wrong with that."""
+    """Return the tasks of all variants for the first seed, and all problems with them."""
     tasks: list[Task] = []
     problems: list[str] = []
-    told: set[str] = set()
+    reported: set[str] = set()
     budget, seed = study.options.budget, study.options.seeds[0]
     for one in variants:
         name, config = one.variant.name, study.config
         own = None if config is None else with_seed(config_of(one, config, budget, 1), seed)
         task = Task(name, seed, "", one.spec, own)
         wrong = [*learner.check(task, data), *_without_primary(study, learner, task, data)] if thorough else []
-        problems += [_about(line, name) for line in wrong if line not in told]
-        told |= set(wrong) if name == BASE else set()  # what is wrong with the base is wrong with all
+        whose = BASE if name == BASE else f"variants.{name}"
+        problems += [study.located(line, whose) for line in wrong if line not in reported]
+        reported |= set(wrong) if name == BASE else set()  # a problem of the base concerns all variants
         if budget.flops is not None and own is not None and config is not None and not wrong:
             steps, more = _affordable(learner, task, data, budget.flops)
-            problems += more
+            problems += map(study.located, more)
             task = Task(name, seed, "", one.spec, config_of(one, config, budget, steps))
         tasks.append(task)
     return tasks, problems
 
 
 def _affordable(learner: Learner, task: Task, data: DataSplits | None, flops: float) -> tuple[int, list[str]]:
-    """How many steps a budget of FLOPs allows, at least one, and why there are none."""
+    """Return the number of steps, at least 1, that a budget of FLOPs allows, and problems with the budget."""
     try:
         each = learner.training_flops(task, data)
-    except Exception as error:  # a user's own part may raise anything
+    except Exception as error:  # a custom component may raise anything
         reason = f"{type(error).__name__}: {error}"
-        return 1, [f"budget.flops: what a step of {task.variant!r} takes is not known ({reason}): give steps instead"]
+        return 1, [
+            f"budget.flops: the FLOPs of a training step of {task.variant!r} are unknown ({reason}): give steps instead"
+        ]
     if each > flops:
-        return 1, [f"budget.flops: a step of {task.variant!r} takes {each:.3g}: give more than {flops:.3g}"]
+        return 1, [f"budget.flops: a training step of {task.variant!r} takes {each:.3g}: give more than {flops:.3g}"]
     return max(1, int(flops / max(each, 1.0))), []
 
 
@@ -60,27 +63,20 @@ def _without_primary(study: StudyDocument, learner: Learner, task: Task, data: D
     known, primary = learner.metrics(task, data), study.options.primary
     if known is None or primary in known:
         return []
-    return [f"primary: there will be no {primary}: choose from {', '.join(known)}, or add what predicts and labels it"]
-
-
-def _about(line: str, variant: str) -> str:
-    """A problem of a variant's training, in the words of the study."""
-    return f"{BASE if variant == BASE else f'variants.{variant}'}: {in_study(line)}"
-
-
-def in_study(line: str) -> str:
-    """A problem of a training config, with the path that its field has in a study."""
-    return re.sub(rf"^({'|'.join(TRAINED)})(?=[.:])", r"training.\1", line)
+    return [
+        f"primary: {primary} is not available: choose from {', '.join(known)}, or add the head that predicts it and "
+        "its labels"
+    ]
 
 
 def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:
-    """How a variant is trained.
+    """Return the training config of a variant.
 
     Args:
         one: the variant.
-        config: how all are.
-        budget: what each may spend.
-        steps: as many steps as the budget allows, where it is one of FLOPs.
+        config: the training config of the study.
+        budget: the budget of each variant.
+        steps: number of steps that a budget of FLOPs allows.
     """
     log = config.training.log
     quiet = {"progress": False, "tensorboard": log.tensorboard and "tensorboard" in log.model_fields_set}
@@ -98,29 +94,24 @@ def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, ste
 
 
 def with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:
-    """The same training with another seed."""
+    """Return a copy of a training config with another seed."""
     return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
 
 
 FINGERPRINTS = "fingerprints.json"
-"""The file in a study's folder that remembers hashes of data files."""
+"""The file in the folder of a study that caches hashes of data files."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PlannedRun:
-    """One variant with one seed.
-
-    Attributes:
-        task: what to do.
-        folder: where.
-    """
+    """A run of one variant with one seed, and its folder."""
 
     task: Task
     folder: RunFolder
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name of the run in messages."""
         return f"{self.task.variant}, seed {self.task.seed}"
 
 
@@ -129,11 +120,11 @@ class StudyPlan:
     """All runs of a study.
 
     Attributes:
-        variants: the base first; controls after what they are of.
-        runs: one seed of all variants after another, so that what is done early can be compared.
-        data: what was found in the data; empty where nobody looked.
-        thorough: whether everything was checked.
-        files: the content of all data files, as runs are known by it.
+        variants: the base first; each control after its variant.
+        runs: all variants with the first seed, then with the next one, so that early results can be compared.
+        data: description of the data; empty if they were not opened.
+        thorough: whether data, folder and learner were checked.
+        files: sizes and hashes of all data files, which are part of the run keys.
     """
 
     variants: tuple[Variant, ...]
@@ -144,13 +135,13 @@ class StudyPlan:
 
 
 def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bool = True) -> StudyPlan:
-    """Check everything and list all runs.
+    """Check a study and list all runs.
 
     Args:
-        study: what was read.
-        learner: what does the runs.
-        folder: for everything that the study writes.
-        thorough: whether data and folder are checked too; for a report, they need not be.
+        study: the study.
+        learner: does the runs.
+        folder: folder of the study.
+        thorough: False skips the checks of data, folder and learner, which a report does not need.
 
     Raises:
         SpecError: one error with every problem.
@@ -158,15 +149,15 @@ def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bo
     found, problems = candidates(study)
     problems += _without_training(study, learner)
     controls, more = _controls(study, found)
-    problems += more
+    problems += map(study.located, more)
     if study.config is not None and not problems:
-        problems += _unpaired(study.config, controls)
+        problems += map(study.located, _unpaired(study.config, controls))
     data: DataSplits | None = None
     if thorough:
-        problems += _unwritable(folder)
+        problems += map(study.located, _unwritable(folder))
     if study.config is not None and learner.needs_data and (thorough or study.options.budget.flops is not None):
         data, more = _opened(study.config)
-        problems += more
+        problems += map(study.located, more)
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     tasks, problems = first_tasks(study, learner, controls, data, thorough)
@@ -189,10 +180,10 @@ def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bo
 
 
 def data_files(study: StudyDocument, learner: Learner, folder: Path) -> Mapping[str, Any]:
-    """The content of the data files that runs read.
+    """Return sizes and hashes of the data files of a study.
 
     Raises:
-        SpecError: one cannot be read.
+        SpecError: a file cannot be read.
     """
     if study.config is None or not learner.needs_data:
         return {}
@@ -200,7 +191,7 @@ def data_files(study: StudyDocument, learner: Learner, folder: Path) -> Mapping[
 
 
 def _controls(study: StudyDocument, found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
-    """The variants with their controls."""
+    """Return the variants with their controls, and problems with the controls."""
     options = study.options.match
     if options is None or not found or found[0].variant.name != BASE:
         return list(found), []
@@ -208,33 +199,35 @@ def _controls(study: StudyDocument, found: Sequence[Candidate]) -> tuple[list[Ca
         width_at(found[0].spec.to_dict(), options.parameters)
     except SpecError:
         return list(found), [
-            f"match.parameters: {options.parameters} is no width of the base: name one, such as sizes.edge"
+            f"match.parameters: must be a width of the base, such as sizes.edge, got {options.parameters}"
         ]
-    all_of_them, problems = [found[0]], []
+    extended, problems = [found[0]], []
     for one in found[1:]:
-        all_of_them.append(one)
+        extended.append(one)
         try:
             matched = control(found[0], one, options)
         except SpecError as error:
             problems.append(f"variants.{one.variant.name}: {error}")
             continue
         if matched is not None:
-            all_of_them.append(matched)
-    names = [one.variant.name for one in all_of_them]
+            extended.append(matched)
+    names = [one.variant.name for one in extended]
     problems += [
-        f"variants.{name}: is the name of a control: choose another" for name in {*names} if names.count(name) > 1
+        f"variants.{name}: is also the name of a control: choose another name"
+        for name in {*names}
+        if names.count(name) > 1
     ]
-    return all_of_them, problems
+    return extended, problems
 
 
 def _without_training(study: StudyDocument, learner: Learner) -> list[str]:
     if not learner.needs_data or study.config is not None:
         return []
-    return ["data and training: are missing: say what to learn from, and what is minimised"]
+    return ["data and training: are missing: name the data files and the loss"]
 
 
 def _unpaired(config: TrainingConfig, variants: Sequence[Candidate]) -> list[str]:
-    """Budgets of edges make batches that depend on the model: then no two variants see the same data."""
+    """Return a problem if batches are limited by edges and variants have different graphs, hence different batches."""
     if config.data.batch.edges is None:
         return []
 
@@ -245,20 +238,18 @@ def _unpaired(config: TrainingConfig, variants: Sequence[Candidate]) -> list[str
     if not differing:
         return []
     return [
-        f"data.batch.edges: {', '.join(map(repr, differing))} would see other batches than the base, as their edges "
-        "differ: use structures or atoms"
+        f"data.batch.edges: {', '.join(map(repr, differing))} would get other batches than the base, because their "
+        "edges differ: limit batches by structures or atoms"
     ]
 
 
 def _opened(config: TrainingConfig) -> tuple[DataSplits | None, list[str]]:
-    from gemnet_blocks.training.data_stream import open_parts
-
     try:
         data = open_parts(config)
     except (SpecError, StructureError, ImportError) as error:
-        return None, [f"data: {line}" for line in str(error).splitlines()]
+        return None, [line if line.startswith("data.") else f"data: {line}" for line in str(error).splitlines()]
     if data.test is None and data.validation is None:
-        return data, ["data: there is neither a test set nor a validation set: set data.test, or data.split"]
+        return data, ["data: has neither a test set nor a validation set: set data.test or data.split"]
     return data, []
 
 

@@ -1,4 +1,4 @@
-"""The folder of a run: what it is, how often it was tried, and what came of it."""
+"""The folder of a run: its definition, its attempts, its result, and the claim of the process that does it."""
 
 from __future__ import annotations
 
@@ -26,23 +26,27 @@ from gemnet_blocks.util.files import read_json, write_json
 from gemnet_blocks.util.locks import held
 
 FILE = "claim.json"
-"""The claim in a run's folder; the time it was last touched is its owner's heartbeat."""
+"""The file of a claim in the folder of a run; its modification time is the last heartbeat of the owner."""
 
 BEAT = 15.0
-"""Seconds between heartbeats."""
+"""Seconds between two heartbeats."""
 
 STALE = 180.0
-"""Seconds without a heartbeat after which an owner on another machine is given up; of one on this machine, it is known
-whether it runs."""
+"""Seconds without a heartbeat after which a claim from another machine expires; on this machine, the claim of a process
+expires when the process ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A run that is somebody's.
+    """The exclusive right to do a run.
+
+    A lock of the operating system would end with its process and may not reach other machines. A claim waits in the
+    queue of a cluster while the driver lives, passes from the driver to the worker on another machine, and expires
+    without heartbeats.
 
     Attributes:
-        folder: of the run.
-        token: what only the owner knows, and whom it hands the run over to.
+        folder: folder of the run.
+        token: secret of the owner; a process that knows it can take the run over.
     """
 
     folder: Path
@@ -50,7 +54,7 @@ class Claim:
 
     @classmethod
     def acquire(cls, folder: Path) -> Claim | None:
-        """Claim a run for this process; None where it is somebody else's who is alive."""
+        """Claim a run for this process; return None if another live process owns it."""
         folder.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(folder):
             if owner(folder) is not None:
@@ -59,7 +63,7 @@ class Claim:
 
     @classmethod
     def adopt(cls, folder: Path, token: str) -> Claim | None:
-        """Take over a run from who handed out the token, alive or not; None where it is not theirs any more."""
+        """Take over the claim with a token, even if its owner has ended; return None if the claim has another token."""
         with _one_at_a_time(folder):
             content = _content(folder)
             return cls._written(folder, token) if content is not None and content["token"] == token else None
@@ -70,7 +74,7 @@ class Claim:
         return cls(folder, token)
 
     def beat(self) -> bool:
-        """Show that the owner is alive; False where the claim has been lost."""
+        """Renew the claim; return False if it has been lost."""
         content = _content(self.folder)
         if content is None or content["token"] != self.token:
             return False
@@ -78,10 +82,10 @@ class Claim:
         return True
 
     def release(self, whoever_has_it: bool = False) -> None:
-        """Give the run up.
+        """Give the claim up.
 
         Args:
-            whoever_has_it: even if the token has been handed to another process, which has ended.
+            whoever_has_it: also release a claim that another process, which has ended, took over with the token.
         """
         with _one_at_a_time(self.folder):
             content = _content(self.folder)
@@ -92,7 +96,7 @@ class Claim:
 
 
 def owner(folder: Path) -> str | None:
-    """Who does a run: host and process; None where nobody does who is alive."""
+    """Return host and process id of the live process that owns a run; None if there is none."""
     content = _content(folder)
     if content is None:
         return None
@@ -100,7 +104,10 @@ def owner(folder: Path) -> str | None:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, in some unit; "" where this system does not tell; None where it is not running."""
+    """Return the start time of a process in system-specific units, which tells apart processes with a reused id.
+
+    Returns "" if the system does not provide the start time, and None if the process is not running.
+    """
     if os.name == "nt":
         return ""
     try:
@@ -108,12 +115,12 @@ def process_start(pid: int) -> str | None:
     except ProcessLookupError:
         return None
     except OSError:
-        pass  # it runs, as somebody else's
+        pass  # the process runs as another user
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return "" if not Path("/proc/self").exists() else None
-    return None if fields[0] in "ZX" else fields[19]  # a zombie has ended already
+    return None if fields[0] in "ZX" else fields[19]  # a zombie has ended
 
 
 def _one_at_a_time(folder: Path) -> AbstractContextManager[None]:
@@ -136,7 +143,7 @@ def _is_this_process(content: dict[str, Any]) -> bool:
 
 
 def _machine() -> str:
-    """What process numbers mean something within: one boot of one machine, and one namespace in it."""
+    """Identify the scope in which process ids are unique: a boot of a machine and a process namespace."""
     parts = [socket.gethostname()]
     try:
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -161,24 +168,20 @@ TASK, RESULT, ATTEMPTS, LOG = "run.json", "result.json", "attempts.json", "worke
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """The folder of one variant with one seed.
-
-    Attributes:
-        path: `runs/<variant>/<seed>-<key>` in the folder of a study.
-    """
+    """The folder of one variant with one seed, `runs/<variant>/<seed>-<key>` in the folder of a study."""
 
     path: Path
 
     @classmethod
     def of(cls, study: Path, variant: str, seed: int, key: str) -> RunFolder:
-        """Where a run is kept."""
+        """Return the folder of a run in the folder of a study."""
         return cls(study / "runs" / slug(variant) / f"{seed}-{key[:16]}")
 
     def prepare(self, task: Task, learner: Mapping[str, Any]) -> None:
-        """Write down what the run is.
+        """Write the definition of the run.
 
-        What is known by the same key may be said in another way, which a run that was begun would not go on with: so
-        what was written first stays, but for where the data are.
+        The same key may belong to a differently written definition, from which an interrupted run could not resume.
+        An existing definition is therefore kept, and only the paths of the data are updated.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         before = read_json(self.path / TASK)
@@ -201,17 +204,17 @@ class RunFolder:
             write_json(self.path / TASK, content)
 
     def task(self, catalog: Catalog | None = None) -> tuple[Task, Mapping[str, Any]]:
-        """What the run is, and the settings of its learner.
+        """Read the definition of the run and the fields of its learner.
 
         Args:
-            catalog: the parts that the spec may name; None: those that the library has.
+            catalog: components that the spec may name; None: those of the library.
 
         Raises:
-            StateError: there is nothing that can be read.
+            StateError: the folder does not contain a readable definition.
         """
         content = read_json(self.path / TASK)
         if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise StateError(f"{self.path / TASK}: is no run of a study: run the study again")
+            raise StateError(f"{self.path / TASK}: expected a run of a study in format {FORMAT}: run the study again")
         spec = validate(Document(content["spec"]), catalog or Catalog())
         config = None
         if content["config"] is not None:
@@ -221,11 +224,11 @@ class RunFolder:
         return task, content["learner"]["values"]
 
     def state(self, variant: str, seed: int, key: str) -> RunResult:
-        """What is known of the run by now."""
+        """Return the current state of the run."""
         found = self.result(key)
-        attempts = len(self.attempts())
         if found is not None and found.status == "done":
             return replace(found, variant=variant, seed=seed)
+        attempts = len(self.attempts())
         if owner(self.path) is not None:
             return RunResult(variant, seed, key, "running", attempts=attempts)
         if found is not None:
@@ -233,7 +236,7 @@ class RunFolder:
         return RunResult(variant, seed, key, attempts=attempts)
 
     def result(self, key: str) -> RunResult | None:
-        """What was written last; None where nothing was, or something that does not belong to the key."""
+        """Read the last result; None if there is none, or if it belongs to another key."""
         content = read_json(self.path / RESULT)
         try:
             found = RunResult.from_dict(content)
@@ -246,18 +249,18 @@ class RunFolder:
         write_json(self.path / RESULT, result.to_dict())
 
     def attempts(self) -> list[dict[str, Any]]:
-        """When the run was tried, and how it ended; an attempt without an end was killed, or is not over."""
+        """Read when the run was attempted and how each attempt ended; a killed or active attempt has no end."""
         found = read_json(self.path / ATTEMPTS)
-        return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+        return [attempt for attempt in found if isinstance(attempt, dict)] if isinstance(found, list) else []
 
     def attempt_starts(self, who: str) -> int:
-        """Record that the run is tried; returns how often it has been now."""
+        """Record the start of an attempt by a process and return the number of attempts."""
         attempts = [*self.attempts(), {"started": _now(), "who": who}]
         write_json(self.path / ATTEMPTS, attempts)
         return len(attempts)
 
     def attempt_ends(self, how: str) -> None:
-        """Record how the last attempt ended."""
+        """Record the end of the last attempt."""
         attempts = self.attempts()
         if attempts:
             attempts[-1] |= {"ended": _now(), "how": how}
@@ -265,7 +268,7 @@ class RunFolder:
 
 
 def slug(name: str) -> str:
-    """A name as a folder can have it, different for different names."""
+    """Turn the name of a variant into a folder name; different names give different folders."""
     plain = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:48]
     return plain if plain == name else f"{plain}-{hashlib.sha256(name.encode()).hexdigest()[:6]}".lstrip("-")
 

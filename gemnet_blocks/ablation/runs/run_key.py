@@ -1,4 +1,4 @@
-"""What a run is known by: a hash of everything that its result depends on."""
+"""The key of a run: a hash of everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CONSTANTS = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None
 
 
 def own_parts(spec: Spec) -> Mapping[str, str]:
-    """A hash of the code of every part of the user's own that a spec names."""
+    """Hash the code of every custom component that a spec names; returns the hashes by name."""
     content, catalog = spec.to_dict(), spec.catalog
     found = {name: catalog.extra[name] for name in _names(content) if name in catalog.extra}
     if catalog.allow_imports:
@@ -30,9 +30,10 @@ def own_parts(spec: Spec) -> Mapping[str, str]:
 
 
 def code_hash(part: type) -> str:
-    """A hash of what a class does: of its methods, and of the functions, classes and constants that they name.
+    """Hash the code of a class: its methods, and the functions, classes and constants that they refer to.
 
-    Followed are those of the same module or package. Of two versions of Python, compiled code may differ.
+    References are followed within the same top-level package. The hash contains bytecode, which may differ between
+    versions of Python.
     """
     home = part.__module__.partition(".")[0]
     texts: set[str] = set()
@@ -56,19 +57,19 @@ def code_hash(part: type) -> str:
 
 
 def _names(content: Any) -> Iterator[str]:
-    """Everything in a spec that may name a part."""
+    """Yield everything in a spec that may name a component."""
     if not isinstance(content, Mapping):
         return
     for key, value in content.items():
         if key == "type" and isinstance(value, str):
             yield value
         if isinstance(value, Mapping):
-            yield key  # an interaction without a type is of the type of its name
+            yield key  # the name of an interaction is its default type
             yield from _names(value)
 
 
 def _unwrapped(value: Any) -> Any:
-    """The function of a method of a class, of a property or of a decorated function."""
+    """Return the function inside a method, a property or a decorated function."""
     for name in ("__func__", "fget", "__wrapped__"):
         value = getattr(value, name, value)
     return value
@@ -87,7 +88,7 @@ def _globals(code: CodeType) -> Iterator[str]:
 
 
 def _text(value: Any) -> str:
-    """The same in every process: without addresses, lines and the order of sets."""
+    """Represent a value identically in every process: without addresses, line numbers and the order of sets."""
     if isinstance(value, CodeType):
         return f"{value.co_code.hex()} {value.co_names} {value.co_varnames} {[_text(one) for one in value.co_consts]}"
     if isinstance(value, frozenset):
@@ -96,18 +97,19 @@ def _text(value: Any) -> str:
 
 
 FORMAT = 1
-"""The version of what a run computes and writes. Results of another one are not taken for results of this one."""
+"""Version of the computation and of the files of a run; results of other versions are not reused."""
 
 _LATER: Mapping[tuple[str, str], Any] = {
     ("references", "mean"): 0.0,
     ("scales", "rows"): "distinct",
     ("schedule", "metric"): "loss",
 }
-"""Fields of a training config that came after the format, and what runs without them did: so much is no change."""
+"""Fields of a training config that were added later, with the value that equals the earlier behavior: a field with this
+value does not enter the key."""
 
 _FILES = ("files", "train", "validation", "test")
 _FREE = ("workers", "cache", "ignore")
-"""Fields of the data that change no result."""
+"""Fields of the data that do not change results."""
 _CHUNK = 1 << 20
 
 
@@ -118,14 +120,14 @@ def run_key(
     seed: int,
     learner: Mapping[str, Any],
 ) -> str:
-    """The hash of everything that the result of a run depends on.
+    """Hash everything that the result of a run depends on.
 
     Args:
-        spec: the architecture; of parts of the user's own, the code counts.
+        spec: the architecture; the code of custom components is part of the key.
         config: data and training.
-        files: the content of all data files; see `Fingerprints`.
-        seed: of weights and order.
-        learner: what trains, as plain data.
+        files: sizes and hashes of all data files; see `Fingerprints`.
+        seed: seed of the initial weights and of the order of the data.
+        learner: the learner as plain data.
     """
     content: dict[str, Any] = {
         "format": FORMAT,
@@ -141,7 +143,7 @@ def run_key(
         data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, *_FREE)}
         unused = ("log", "checkpoint", "start_from")
         training = {key: value for key, value in rest.pop("training").items() if key not in unused}
-        if source := Source.of(config):  # runs of studies without one keep their keys
+        if source := Source.of(config):  # the keys of runs without initial weights stay the same
             training["start_from"] = source.sha256
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
         for (section, field), before in _LATER.items():
@@ -155,10 +157,10 @@ def run_key(
 
 @final
 class Fingerprints:
-    """Sizes and hashes of files; those of files that have not changed since are remembered.
+    """Sizes and hashes of data files, cached by size and modification time.
 
     Args:
-        memory: the file that remembers.
+        memory: the cache file.
     """
 
     def __init__(self, memory: Path) -> None:
@@ -167,9 +169,9 @@ class Fingerprints:
         self._known: dict[str, Any] = known if isinstance(known, dict) else {}
 
     def of(self, options: DataOptions, folder: Path) -> dict[str, Any]:
-        """The content of all files that options name, whatever their folder is called.
+        """Return sizes and hashes of all files that the options name, independent of the name of their folder.
 
-        What is not there any more, is what it was when it was last looked at, so that there can still be a report.
+        For files that no longer exist, the cached values are returned, so that a study can still be reported.
 
         Raises:
             SpecError: a file cannot be read.
@@ -185,9 +187,9 @@ class Fingerprints:
         return found
 
     def _contents(self, name: str, folder: Path) -> list[list[Any]]:
-        """The content of a file or folder, or of each file that matches a pattern."""
+        """Return the fingerprints of a file or folder, or of each file that matches a pattern."""
         found = matching(name, folder)
-        if not found:  # all files are gone
+        if not found:  # all files have been removed
             return [[file] for file in self._content(located(name, folder), name)]
         return [self._content(path, file) for file, path in found.items()]
 
@@ -206,7 +208,7 @@ class Fingerprints:
         return [
             [file.suffix, size, digest]
             for file, (size, _, digest) in sorted(known.items())
-            if path in (file, file.parent) or file.match(str(path))  # it may be a pattern
+            if path in (file, file.parent) or file.match(str(path))  # `path` may be a pattern
         ]
 
     def _file(self, path: Path) -> list[Any]:
@@ -225,7 +227,7 @@ class Fingerprints:
 
 
 def _files(path: Path) -> Iterator[Path]:
-    """A file, or all files of a folder but the locks that databases leave."""
+    """Yield a file, or all files of a folder except lock files of databases."""
     if not path.is_dir():
         yield path
         return

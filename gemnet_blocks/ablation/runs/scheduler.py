@@ -1,4 +1,4 @@
-"""Starts runs, watches them, tries again what failed; several drivers may work on one folder."""
+"""The driver of a study, which starts, monitors and retries runs; several drivers may share one folder."""
 
 from __future__ import annotations
 
@@ -9,12 +9,17 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, final
 
+from rich.console import Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
 from gemnet_blocks.ablation.results import RunResult
 from gemnet_blocks.ablation.runs.executors import Executor, Handle
 from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.ablation.runs.plan import PlannedRun
-from gemnet_blocks.ablation.runs.run_folder import Claim
-from gemnet_blocks.ablation.runs.worker import BUSY
+from gemnet_blocks.ablation.runs.run_folder import LOG, Claim
+from gemnet_blocks.ablation.runs.worker import BUSY, FAILED
 from gemnet_blocks.training.logs import last_rows, shown_errors
 from gemnet_blocks.util.console import plain_console, replace_unencodable
 from gemnet_blocks.util.progress_lines import clock
@@ -23,31 +28,24 @@ MARKS: Mapping[str, str] = {"done": "✓", "failed": "✗", "running": "▶", "m
 COLORS: Mapping[str, str] = {"done": "green", "failed": "red", "running": "cyan", "missing": "dim"}
 
 PAUSE = 0.1
-"""Seconds between two looks at what goes on."""
+"""Seconds between two polls of active workers."""
 
 LOOK = 1.0
-"""Seconds between two looks at what others do."""
+"""Seconds between two polls of the run folders."""
 
 
 @dataclass(frozen=True, slots=True)
-class Now:
-    """How far a run is.
-
-    Attributes:
-        state: what is known of it.
-        fraction: of its budget that is used.
-        step: the last step that its log has.
-    """
+class RunProgress:
+    """The progress of a run: its state, the used fraction of its budget, and the last step in its log."""
 
     state: RunResult
     fraction: float
     step: int
 
 
-def look(run: PlannedRun, state: RunResult) -> Now:
-    """How far a run is, by its log."""
+def _run_progress(run: PlannedRun, state: RunResult) -> RunProgress:
     if state.status == "done":
-        return Now(state, 1.0, int(state.cost.get("steps", 0)))
+        return RunProgress(state, 1.0, int(state.cost.get("steps", 0)))
     rows = last_rows(run.folder.path)
     step, seconds = _step(rows), rows[-1]["seconds"] if rows else 0.0
     config = run.task.config
@@ -56,7 +54,7 @@ def look(run: PlannedRun, state: RunResult) -> Now:
         fraction = step / config.training.steps
     elif config is not None and config.training.minutes:
         fraction = seconds / 60 / config.training.minutes
-    return Now(state, min(fraction, 1.0), step)
+    return RunProgress(state, min(fraction, 1.0), step)
 
 
 def _step(rows: Sequence[Mapping[str, float]]) -> int:
@@ -65,13 +63,13 @@ def _step(rows: Sequence[Mapping[str, float]]) -> int:
 
 @final
 class Progress:
-    """Shows a study while it runs.
+    """Live display of the progress of a study.
 
     Args:
-        runs: all of them.
-        title: of the study.
-        metric: the error that is shown of what is done.
-        show: whether anything is shown; None: a page on terminals and in notebooks, lines elsewhere.
+        runs: all runs.
+        title: title of the study.
+        metric: the error that is shown for finished runs.
+        show: False to show nothing; None: a live table in terminals and notebooks, lines of text elsewhere.
     """
 
     def __init__(self, runs: Sequence[PlannedRun], title: str, metric: str, show: bool | None = None) -> None:
@@ -81,7 +79,7 @@ class Progress:
         self._page = not self._silent and (self._console.is_terminal or self._console.is_jupyter)
         self._live: Any = None
         self._before: dict[str, str] = {}
-        self._told = {run.name: _step(last_rows(run.folder.path)) for run in runs}
+        self._printed_steps = {run.name: _step(last_rows(run.folder.path)) for run in runs}
         self._lock, self._ended = threading.Lock(), threading.Event()
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._first: float | None = None
@@ -90,8 +88,6 @@ class Progress:
     def __enter__(self) -> Progress:
         replace_unencodable()
         if self._page:
-            from rich.live import Live
-
             self._live = Live(console=self._console, refresh_per_second=4, transient=False)
             self._live.__enter__()
         elif not self._silent:
@@ -108,42 +104,38 @@ class Progress:
             self._watcher.join()
 
     def _watch(self) -> None:
-        """Tell of validations while runs go on, also of a run in this process, during which nobody calls `update`."""
+        """Report validations regularly, including those of a run in this process, which blocks calls of `update`."""
         while not self._ended.wait(LOOK):
             self._validations()
 
     def _validations(self) -> None:
-        """Print a line for each validation since the last look."""
+        """Print a line for each validation since the last call."""
         with self._lock:
             for run in self._runs:
                 rows = last_rows(run.folder.path)
-                self._told[run.name] = min(self._told[run.name], _step(rows))  # a run may begin again
+                self._printed_steps[run.name] = min(self._printed_steps[run.name], _step(rows))  # a run may start again
                 for row in rows:
-                    if "validation_loss" in row and row["step"] > self._told[run.name]:
-                        self._told[run.name] = int(row["step"])
+                    if "validation_loss" in row and row["step"] > self._printed_steps[run.name]:
+                        self._printed_steps[run.name] = int(row["step"])
                         errors = ", ".join(f"{name} {value}" for name, value in shown_errors(row).items())
                         line = f"{run.name}: step {int(row['step']):,}, {clock(row['seconds'])}, {errors}"
                         self._console.print(line, soft_wrap=True, highlight=False, markup=False)
 
     def update(self, states: Mapping[str, RunResult], last: bool = False) -> None:
-        """Show what is known now.
-
-        Args:
-            states: by the names of runs.
-            last: whether this is the end.
-        """
+        """Show the current states by names of runs; the last call always redraws the table."""
         if self._silent:
             return
         if not self._page:
             self._lines(states)
         elif last or time.monotonic() - self._looked > 0.5:
             self._looked = time.monotonic()
-            self._live.update(self._table([look(run, states[run.name]) for run in self._runs]), refresh=True)
+            known = [_run_progress(run, states[run.name]) for run in self._runs]
+            self._live.update(self._table(known), refresh=True)
 
     def _lines(self, states: Mapping[str, RunResult]) -> None:
         if all(self._before.get(name, "missing") == state.status for name, state in states.items()):
             return
-        self._validations()  # those of a run come before its end
+        self._validations()  # the validations of a run are printed before its end
         done = sum(one.status == "done" for one in states.values())
         for name, state in states.items():
             if self._before.get(name, "missing") != state.status:
@@ -155,11 +147,7 @@ class Progress:
     def _found(self, state: RunResult) -> str:
         return f" ({self._metric} {state.metrics[self._metric]:.4g})" if self._metric in state.metrics else ""
 
-    def _table(self, known: Sequence[Now]) -> Any:
-        from rich.console import Group
-        from rich.table import Table
-        from rich.text import Text
-
+    def _table(self, known: Sequence[RunProgress]) -> Group:
         table = Table(title=self._title, title_justify="left", box=None, padding=(0, 1))
         table.add_column("variant")
         seeds = list(dict.fromkeys(one.state.seed for one in known))
@@ -172,7 +160,7 @@ class Progress:
         told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
         return Group(table, Text(f"{told} of {len(known)} runs{self._remaining(known)}"))
 
-    def _remaining(self, known: Sequence[Now]) -> str:
+    def _remaining(self, known: Sequence[RunProgress]) -> str:
         done = sum(one.fraction for one in known)
         if self._first is None:
             self._first, self._started = done, time.monotonic()
@@ -180,13 +168,10 @@ class Progress:
         left = len(known) - done
         if rate <= 0 or not left:
             return ""
-        seconds = int(left / rate)
-        return f"; about {seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02} left"
+        return f"; about {clock(left / rate)} left"
 
 
-def _cell(one: Now) -> Any:
-    from rich.text import Text
-
+def _cell(one: RunProgress) -> Text:
     status = one.state.status
     text = MARKS[status]
     if status == "running":
@@ -195,19 +180,19 @@ def _cell(one: Now) -> Any:
 
 
 PATIENCE = 60.0
-"""Seconds that a worker has to save its state when the study is stopped."""
+"""Seconds that workers have to save their state when the study is stopped."""
 
 
 @final
 class Driver:
-    """Does all runs that are not done.
+    """Scheduler that completes all unfinished runs of a study.
 
     Args:
-        runs: all of them, in order.
-        executor: where they are done.
-        work: what workers need.
-        retries: how often a run that failed is tried again.
-        progress: shows how far it is.
+        runs: all runs in order.
+        executor: starts the runs.
+        work: learner and components for the workers.
+        retries: number of retries of a failed run.
+        progress: display of the progress.
     """
 
     def __init__(
@@ -221,14 +206,14 @@ class Driver:
         self._looked = float("-inf")
 
     def complete(self) -> None:
-        """Go on until every run is done or has failed for the last time.
+        """Start and monitor runs until each is done or has used up its retries.
 
-        Interrupted, it tells all workers to save their state and end.
+        On an interrupt, all workers save their state and end.
         """
         try:
             while True:
                 self._collect()
-                self._look()
+                self._refresh()
                 open_runs = [name for name in self._runs if self._is_open(name)]
                 self._progress.update(self._states, last=not open_runs)
                 if not open_runs:
@@ -239,31 +224,31 @@ class Driver:
             self._stop()
 
     def _is_open(self, name: str) -> bool:
-        """Whether something is left to do for a run, or to wait for."""
+        """Return True if a run must still be started or waited for."""
         status = self._states[name].status
         return status != "done" and (name in self._active or status == "running" or self._may_start(name))
 
     def _may_start(self, name: str) -> bool:
         return self._failures[name] <= self._retries
 
-    def _look(self) -> None:
-        """See what is known of runs that are not done."""
+    def _refresh(self) -> None:
+        """Update the states of unfinished runs from their folders."""
         now = time.monotonic()
         if now - self._looked < LOOK:
             return
         self._looked = now
         for _, claim in self._active.values():
-            claim.beat()  # while a run waits for its place in a queue, nobody else does
+            claim.beat()  # a run that waits in a queue has no worker yet that renews its claim
         for name in self._runs:
             if name not in self._states or self._states[name].status != "done":
-                self._see(name)
+                self._read_state(name)
 
-    def _see(self, name: str) -> None:
+    def _read_state(self, name: str) -> None:
         run = self._runs[name]
         self._states[name] = run.folder.state(run.task.variant, run.task.seed, run.task.key)
 
     def _start_one(self, open_runs: Sequence[str]) -> bool:
-        """Start the next run, if there is one and a place for it."""
+        """Start the next run if the executor has a free slot; return whether a run was started."""
         if len(self._active) >= self._executor.slots:
             return False
         for name in open_runs:
@@ -271,23 +256,17 @@ class Driver:
                 continue
             run = self._runs[name]
             claim = Claim.acquire(run.folder.path)
-            self._see(name)
+            self._read_state(name)
             if claim is None:
                 continue
-            if self._is_done(name, run):
+            found = run.folder.result(run.task.key)
+            if found is not None and found.status == "done":  # by another driver
                 claim.release()
+                self._read_state(name)
                 continue
             self._launch(name, run, claim)
             return True
         return False
-
-    def _is_done(self, name: str, run: PlannedRun) -> bool:
-        """Whether somebody else has done the run since it was last looked at."""
-        found = run.folder.result(run.task.key)
-        if found is None or found.status != "done":
-            return False
-        self._see(name)
-        return True
 
     def _launch(self, name: str, run: PlannedRun, claim: Claim) -> None:
         try:
@@ -297,10 +276,10 @@ class Driver:
             claim.release()
             raise
         self._active[name] = handle, claim
-        self._see(name)
+        self._read_state(name)
 
     def _collect(self) -> None:
-        """Take notice of workers that have ended."""
+        """Record the outcome of workers that have ended."""
         for name, (handle, claim) in list(self._active.items()):
             code = handle.poll()
             if code is None:
@@ -309,7 +288,7 @@ class Driver:
             if code != BUSY:
                 self._ended(name, code, claim)
             claim.release(whoever_has_it=True)
-            self._see(name)
+            self._read_state(name)
 
     def _ended(self, name: str, code: int, claim: Claim) -> None:
         run = self._runs[name]
@@ -317,9 +296,9 @@ class Driver:
         if found is not None and found.status == "done":
             return
         self._failures[name] += 1
-        told = found is not None and found.status == "failed" and code == 1
-        if told or Claim.adopt(run.folder.path, claim.token) is None:
-            return  # it has said why, or somebody else goes on with it
+        explained = found is not None and found.status == "failed" and code == FAILED
+        if explained or Claim.adopt(run.folder.path, claim.token) is None:
+            return  # the worker wrote its error, or another driver continues the run
         run.folder.write(
             RunResult(
                 run.task.variant,
@@ -332,21 +311,21 @@ class Driver:
         )
 
     def _stop(self) -> None:
-        """End what still runs."""
+        """Stop all active workers."""
         for handle, _ in self._active.values():
             handle.stop()
         deadline = time.monotonic() + PATIENCE
         for handle, claim in self._active.values():
             handle.wait(max(0.1, deadline - time.monotonic()))
-            # a job that the cluster has not ended yet gives its run up itself
+            # a job that is still active on the cluster releases its claim itself
             claim.release(whoever_has_it=handle.poll() is not None)
         self._active.clear()
 
 
 def _reason(code: int) -> str:
     if code < 0:
-        hint = "; it may have needed more memory than there is" if code == -9 else ""
-        return f"its process was killed by signal {-code}{hint}"
+        hint = "; the machine may have run out of memory" if code == -9 else ""
+        return f"the worker process was killed by signal {-code}{hint}"
     if code > 128:
         return f"stopped by signal {code - 128}"
-    return f"its process ended with code {code} and no result: see worker.log in its folder, or the log of its job"
+    return f"the worker ended with exit code {code} and no result: see {LOG} in the folder of the run, or the job's log"

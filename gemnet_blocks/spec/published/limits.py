@@ -29,7 +29,7 @@ def neighbor_caps(arguments: Mapping[str, Any]) -> dict[str, int]:
 
 
 def neighbor_cap(count: int) -> int | None:
-    """Translate a published number of neighbors to specs, in which None is no limit."""
+    """Translate a published number of neighbors to specs, in which None means no limit."""
     return count if count > 0 else None
 
 

@@ -1,9 +1,9 @@
-"""Assertions about models, interactions and basis functions: the library's own, or anybody's.
+"""Assertions about models, interactions and basis functions, both built-in and custom.
 
-Those on given structures raise AssertionError and say which property is violated, by how much and what is allowed.
-`assert_model`, `assert_interaction` and the `assert_…_basis` look for a counterexample to every property that applies,
-make it small and raise `CounterExample`, whose message is code that shows it again; they return the names of the
-properties that they checked. What is allowed, and why, is in `tolerances`.
+Assertions about given structures raise an AssertionError that names the violated property, the deviation and the
+tolerance. `assert_model`, `assert_interaction` and `assert_…_basis` search for a counterexample to every property that
+applies, reduce it and raise `CounterExample`, whose message is code that reproduces it; they return the names of the
+properties that they checked. `TOLERANCES` lists and explains the tolerances.
 
     >>> from gemnet_blocks.testing.assertions import assert_radial_basis
     >>> from gemnet_blocks.basis.radial import Gaussian
@@ -11,21 +11,17 @@ properties that they checked. What is allowed, and why, is in `tolerances`.
     >>> checked[:3]
     ('copies', 'shape', 'finite values')
 
-To look at what was found:
+To examine a counterexample:
 
     try:
         assert_interaction(MyInteraction)
     except CounterExample as found:
         print(found.property)
-        print(found.code)  # fails in the same way, with `model` = found.model
+        print(found.code)  # reproduces the failure with `model` = found.model
         print(to_ase(found.example["structures"]))  # from gemnet_blocks.testing.models
 """
 
-from gemnet_blocks.testing.assertions.bases import (
-    assert_circular_basis,
-    assert_radial_basis,
-    assert_spherical_basis,
-)
+from gemnet_blocks.testing.assertions.bases import assert_circular_basis, assert_radial_basis, assert_spherical_basis
 from gemnet_blocks.testing.assertions.comparison import (
     TOLERANCES,
     Tolerance,

@@ -1,4 +1,4 @@
-"""Checks of basis functions: of distances, of angles, and of angles and azimuths."""
+"""Assertions about radial, circular and spherical bases."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from gemnet_blocks.testing.assertions.smoothness import largest_jump
 from gemnet_blocks.testing.assertions.symmetry import assert_copies, assert_copyable
 
 SHAPES = ((), (0,), (3,), (2, 3))
-"""Of points that functions must take."""
+"""Shapes of arguments that a basis must accept."""
 SAMPLES = 512
-"""Points on each path, to begin with."""
+"""Initial number of intervals on each path."""
 RESOLUTION = 1e-9
-"""How closely jumps are looked at, in units of the path."""
+"""Final spacing in the search for jumps, in units of the path."""
 LARGEST_JUMP = 1e-6
-"""What counts as none, of the largest value or derivative on the path."""
+"""Tolerance of jumps, relative to the largest value or derivative on the path."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,14 +37,14 @@ class Functions:
     """Basis functions of one or more variables, in float64.
 
     Attributes:
-        module: what is checked; never changed.
-        call: evaluates a module at variables of one shape, (*shape) each; returns (*shape, count).
-        count: how many functions there are.
-        variables: the names of the variables.
-        points: values of each variable, (points,); where the functions must be finite with two derivatives.
-        interior: values of each, (points,); where derivatives must be those that values show.
+        module: basis under test, which is not modified.
+        call: function that evaluates a module at variables of equal shape (*shape) and returns (*shape, count).
+        count: number of functions.
+        variables: names of the variables.
+        points: values of each variable, (points,), at which the functions must be finite with two derivatives.
+        interior: values of each variable, (points,), at which derivatives must agree with finite differences.
         paths: start and end of straight lines along which neither values nor first derivatives may jump.
-        assertion: that about the basis which all this is part of.
+        assertion: the public assertion, for the code of counterexamples.
     """
 
     module: nn.Module
@@ -57,27 +57,23 @@ class Functions:
     assertion: Callable[..., object]
 
     def holds(self, name: str, example: dict[str, object]) -> AbstractContextManager[None]:
-        """Turn whatever is raised into a counterexample to a property."""
         return holds(name, example, Check(self.assertion, self.module, ()))
 
     def double(self) -> nn.Module:
-        """A copy of the module in float64."""
         return copy.deepcopy(self.module).double()
 
     def example(self, index: int) -> dict[str, object]:
-        """The values of the variables at one of `points`."""
         return self.example_at(tuple(x[index] for x in self.points))
 
     def example_at(self, point: tuple[Tensor, ...]) -> dict[str, object]:
-        """The values of the variables at a point."""
         return {name: float(x) for name, x in zip(self.variables, point, strict=True)}
 
 
 def assert_functions(functions: Functions) -> tuple[str, ...]:
-    """All that is true of basis functions of any kind; returns the names of what was checked.
+    """Check the properties of all kinds of basis functions, and return the names of these properties.
 
     Raises:
-        CounterExample: names the property that is violated, and the point.
+        CounterExample: a property is violated.
     """
     with functions.holds("copies", {}):
         assert_copyable(functions.module)
@@ -95,7 +91,7 @@ def assert_functions(functions: Functions) -> tuple[str, ...]:
 
 
 class _Called(nn.Module):
-    """A module with what its arguments are made of in its place."""
+    """A basis that takes the variables of `Functions`."""
 
     def __init__(self, module: nn.Module, call: Callable[[nn.Module, tuple[Tensor, ...]], Tensor]) -> None:
         super().__init__()
@@ -112,21 +108,21 @@ def _assert_shapes(functions: Functions) -> tuple[str, ...]:
             size = torch.Size(shape).numel()
             variables = tuple(x[:size].reshape(shape) for x in functions.interior)
             result = functions.call(module, variables)
-            needed = (*shape, functions.count)
-            if tuple(result.shape) != needed:
-                raise AssertionError(f"a result of shape {tuple(result.shape)} where {needed} is needed")
+            expected = (*shape, functions.count)
+            if tuple(result.shape) != expected:
+                raise AssertionError(f"expected a result of shape {expected}, found {tuple(result.shape)}")
             if result.dtype != torch.float64:
-                raise AssertionError(f"a result of type {result.dtype} at points of type torch.float64")
+                raise AssertionError(f"expected a result of type torch.float64, found {result.dtype}")
     return ("shape",)
 
 
 def _assert_finite(functions: Functions) -> tuple[str, ...]:
-    """Values, and first and second derivatives of a random combination of all functions, at each point."""
+    """Check values and first and second derivatives of a random combination of all functions."""
     variables = tuple(x.detach().clone().requires_grad_() for x in functions.points)
     with functions.holds("finite values", {}):
         values = functions.call(functions.double(), variables)
     _finite("finite values", values, functions)
-    # NaN and infinity in any function stay in a random combination; zeros weight times infinity is NaN
+    # NaN and infinity of any function remain in a random combination
     weights = torch.randn(functions.count, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     for name in ("finite first derivatives", "finite second derivatives"):
         total = (values * weights).sum() if values.ndim > 1 else values.sum()
@@ -146,7 +142,7 @@ def _finite(name: str, values: Tensor, functions: Functions) -> None:
     if len(broken):
         index = int(broken[0])
         with functions.holds(name, functions.example(index)):
-            raise AssertionError(f"{len(broken)} points where they are NaN or infinite, such as this one")
+            raise AssertionError(f"values are NaN or infinite at {len(broken)} points")
 
 
 def _assert_elementwise(functions: Functions) -> tuple[str, ...]:
@@ -160,7 +156,7 @@ def _assert_elementwise(functions: Functions) -> tuple[str, ...]:
 
 
 def _assert_continuous(functions: Functions) -> tuple[str, ...]:
-    """No value and no first derivative jumps on the way from one point to another."""
+    """Check that neither values nor first derivatives jump along the paths."""
     module = functions.double()
     for start, end in functions.paths:
 
@@ -186,8 +182,8 @@ def _assert_continuous(functions: Functions) -> tuple[str, ...]:
                 at = variables(torch.tensor([jump.at + jump.width / 2], dtype=torch.float64))
                 with functions.holds(name, functions.example_at(at)):
                     raise AssertionError(
-                        f"{what} {jump.column} jumps by {jump.size * limit:.3g} (largest on the way: {largest:.3g}): "
-                        f"{follows} jump there"
+                        f"{what} {jump.column} jumps by {jump.size * limit:.3g} (largest on the path: {largest:.3g}), "
+                        f"so {follows} jump there"
                     )
     return ("continuous values", "continuous derivatives")
 
@@ -195,13 +191,13 @@ def _assert_continuous(functions: Functions) -> tuple[str, ...]:
 def column_derivatives(
     function: Callable[[Tensor], Tensor], t: Float[Tensor, " points"], order: int = 1
 ) -> Float[Tensor, "points columns"]:
-    """The derivatives of each column of an elementwise function to its variable."""
+    """Differentiate each column of an elementwise function with respect to its variable."""
     t = t.detach().requires_grad_()
     columns = []
     for column in function(t).unbind(dim=-1):
         for _ in range(order):
             found = None
-            if column.requires_grad:  # if only by parameters, there is no derivative to t
+            if column.requires_grad:  # the column may depend on parameters only
                 (found,) = torch.autograd.grad(column.sum(), t, create_graph=True, allow_unused=True)
             column = torch.zeros_like(t) if found is None else found
         columns.append(column.detach())
@@ -216,7 +212,7 @@ def _assert_derivatives(functions: Functions) -> tuple[str, ...]:
         with functions.holds("derivatives", {}):
             if bool((values != values[0]).any()):
                 raise AssertionError(
-                    "the functions cannot be differentiated: look for detach(), item(), numpy() or comparisons"
+                    "the functions are not differentiable: look for detach(), item(), numpy() or comparisons"
                 )
         return ("derivatives", "second derivatives")
 
@@ -244,9 +240,9 @@ def _assert_parameters(functions: Functions) -> tuple[str, ...]:
     for name, gradient in zip(trained, found, strict=True):
         with functions.holds("gradients to parameters", {"parameter": name}):
             if gradient is None or not bool(gradient.any()):
-                raise AssertionError("the functions do not depend on this parameter: its gradient is zero")
+                raise AssertionError("the gradient of this parameter is zero: the functions do not depend on it")
             if not bool(gradient.isfinite().all()):
-                raise AssertionError("its gradient is NaN or infinite")
+                raise AssertionError("the gradient of this parameter is NaN or infinite")
     return ("gradients to parameters",)
 
 
@@ -255,7 +251,7 @@ def _assert_precise(functions: Functions) -> tuple[str, ...]:
     with functions.holds("single precision", {}):
         single = functions.call(copy.deepcopy(functions.module).float(), points)
         if single.dtype != torch.float32:
-            raise AssertionError(f"a result of type {single.dtype} at points of type torch.float32")
+            raise AssertionError(f"expected a result of type torch.float32, found {single.dtype}")
         double = functions.call(functions.double(), tuple(x.double() for x in points))
         allowed = tolerance_of("single precision functions", torch.float32)
         assert_close(single.double(), double, allowed, "values in float32 and float64")
@@ -263,31 +259,31 @@ def _assert_precise(functions: Functions) -> tuple[str, ...]:
 
 
 NEAR = 1e-6
-"""How near to the cutoff derivatives are looked at, in units of the cutoff."""
+"""Distance from the cutoff at which derivatives must vanish, in units of the cutoff."""
 VANISHING = 1e-3
-"""What counts as zero there, of the largest derivative: the second one of a function with a triple zero is 10⁻⁶ of it
-times a moderate factor, of a function with a double zero about all of it."""
+"""Tolerance of vanishing derivatives relative to the largest one. The relative second derivative there is about 10⁻⁶
+for a function with a triple zero at the cutoff and about 1 for one with a double zero."""
 
 
 def assert_radial_basis(basis: RadialBasis) -> tuple[str, ...]:
-    """All that models rely on in a radial basis.
+    """Assert every property that models require of a radial basis.
 
-    Shape (*shape, count) in the type of the distances; elementwise; zero at the cutoff and beyond, with first and
-    second derivatives that go to zero there; finite with two derivatives everywhere, 0 and beyond the cutoff included;
-    values and first derivatives that do not jump; derivatives that are those of the values; gradients to all trained
-    parameters; float32 near float64; pickles and deep-copies.
+    The result has the shape (*shape, count) and the type of the distances, and is elementwise; values are zero from the
+    cutoff on, where first and second derivatives vanish; values and two derivatives are finite at all distances,
+    including 0; values and first derivatives do not jump; derivatives agree with finite differences; all trained
+    parameters have gradients; float32 agrees with float64; the basis can be pickled and deep-copied.
 
     Args:
-        basis: the basis; it stays as it is.
+        basis: the basis, which is not modified.
 
     Returns:
         The names of the properties that were checked.
 
     Raises:
-        CounterExample: names the property that is violated, and where.
+        CounterExample: a property is violated; the message names the property and the point.
     """
     cutoff = basis.cutoff
-    scaled = torch.linspace(0, 1, 251, dtype=torch.float64)  # not powers of two, which rounding leaves as they are
+    scaled = torch.linspace(0, 1, 251, dtype=torch.float64)  # not exact in binary, so that rounding is tested
     ends = [1e-12, 1e-7, 1e-3, 1 - 1e-7, 1 - 1e-15, 1 + 1e-15, 1 + 1e-7, 1.01, 1.5, 10]
     interior = torch.tensor([0.06, 0.13, 0.31, 0.44, 0.57, 0.72, 0.86, 1.2], dtype=torch.float64)
     functions = Functions(
@@ -307,20 +303,21 @@ def assert_radial_basis(basis: RadialBasis) -> tuple[str, ...]:
 
 
 def assert_circular_basis(basis: CircularBasis) -> tuple[str, ...]:
-    """All that models rely on in a circular basis, a function of z = cos φ.
+    """Assert every property that models require of a circular basis, a function of z = cos φ.
 
-    Shape (*shape, count) in the type of the cosines; elementwise; finite with two derivatives on [-1, 1], ends and
-    rounding errors beyond included; values and first derivatives that do not jump; derivatives that are those of the
-    values; gradients to all trained parameters; float32 near float64; pickles and deep-copies.
+    The result has the shape (*shape, count) and the type of the cosines, and is elementwise; values and two derivatives
+    are finite on [-1, 1], also for rounding errors beyond; values and first derivatives do not jump; derivatives agree
+    with finite differences; all trained parameters have gradients; float32 agrees with float64; the basis can be
+    pickled and deep-copied.
 
     Args:
-        basis: the basis; it stays as it is.
+        basis: the basis, which is not modified.
 
     Returns:
         The names of the properties that were checked.
 
     Raises:
-        CounterExample: names the property that is violated, and where.
+        CounterExample: a property is violated; the message names the property and the point.
     """
     functions = Functions(
         module=basis,
@@ -336,20 +333,20 @@ def assert_circular_basis(basis: CircularBasis) -> tuple[str, ...]:
 
 
 def assert_spherical_basis(basis: SphericalBasis) -> tuple[str, ...]:
-    """All that models rely on in a spherical basis, a function of z = cos φ and of an azimuth w = ρ exp(iθ).
+    """Assert every property that models require of a spherical basis, a function of z = cos φ and w = ρ exp(iθ).
 
-    As `assert_circular_basis`, with two derivatives to z, Re w and |Im w| at all z from -1 to 1, all θ from 0 to π,
-    and lengths ρ from 0 (atoms on a line) to 1; `Azimuth.square` = ρ² is given. Where ρ is 1, the result without
-    `square` must be the same as with it.
+    The properties are those of `assert_circular_basis`, with two derivatives to z, Re w and |Im w| for z from -1 to 1,
+    θ from 0 to π and ρ from 0 (collinear atoms) to 1; `Azimuth.square` = ρ² is given. If ρ = 1, the result without
+    `square` must be the same.
 
     Args:
-        basis: the basis; it stays as it is.
+        basis: the basis, which is not modified.
 
     Returns:
         The names of the properties that were checked.
 
     Raises:
-        CounterExample: names the property that is violated, and where.
+        CounterExample: a property is violated; the message names the property and the point.
     """
     cosines = [*torch.linspace(-1, 1, 11, dtype=torch.float64).tolist(), *_near_ends().tolist()]
     angles = [0.0, 1e-7, 0.4, math.pi / 2, 2.2, math.pi - 1e-7, math.pi]
@@ -393,19 +390,19 @@ def _at_azimuths(module: nn.Module, variables: tuple[Tensor, ...]) -> Tensor:
 
 
 def _near_ends() -> Float[Tensor, " points"]:
-    """Cosines at, just within and by rounding just beyond -1 and 1."""
+    """Return cosines near -1 and 1, including rounding errors beyond."""
     away = torch.tensor([1e-3, 1e-7, 1e-12, 2e-16, -4e-16], dtype=torch.float64)
     return torch.cat([1 - away, away - 1])
 
 
 def _polar(points: list[tuple[float, float, float]]) -> tuple[Tensor, Tensor, Tensor]:
-    """Cosine, and cartesian components of the azimuth, of points (cosine, θ, ρ)."""
+    """Convert points (cosine, θ, ρ) to cosines and Cartesian components of the azimuth."""
     cos_polar, angle, length = torch.tensor(points, dtype=torch.float64).unbind(dim=1)
     return cos_polar, length * angle.cos(), length * angle.sin().clamp(min=0)
 
 
 def _assert_ends(functions: Functions, cutoff: float) -> None:
-    """Zero beyond the cutoff, and derivatives that vanish at it."""
+    """Check that values are zero beyond the cutoff and that derivatives vanish at the cutoff."""
     module = functions.double()
     beyond = cutoff * torch.tensor([1, 1 + 1e-15, 1 + 1e-7, 1.01, 1.5, 2, 10, 1000], dtype=torch.float64)
     size = float(functions.call(module, functions.points).detach().abs().max())
@@ -422,14 +419,13 @@ def _assert_ends(functions: Functions, cutoff: float) -> None:
         largest = derivatives.amax()
         if float(derivatives[0].max()) > VANISHING * float(largest):
             raise AssertionError(
-                f"just within the cutoff, the {name} derivative of function {int(derivatives[0].argmax())} is still "
-                f"{float(derivatives[0].max()):.3g} (its largest: {float(largest):.3g}): it must go to zero, or "
+                f"the {name} derivative of function {int(derivatives[0].argmax())} must vanish at the cutoff, but is "
+                f"{float(derivatives[0].max()):.3g} (its largest: {float(largest):.3g}): "
                 f"{'forces jump' if order == 1 else 'forces bend'} when atoms leave the cutoff"
             )
 
 
 def _assert_unit_azimuth(functions: Functions) -> None:
-    """Without its square, an azimuth has length 1."""
     module = functions.double()
     cos_polar, cosine, sine = _polar(
         [(z, angle, 1.0) for z in (-1.0, -0.4, 0.3, 1.0) for angle in (0.0, 0.9, 2.0, 3.1)]

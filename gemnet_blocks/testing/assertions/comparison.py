@@ -1,4 +1,4 @@
-"""Comparisons of two ways to compute the same: values, and gradients to everything that they depend on."""
+"""Comparison of two implementations of the same function: values and gradients, within tolerances."""
 
 from __future__ import annotations
 
@@ -24,92 +24,67 @@ Quantity = Literal[
     "values",
     "gradients",
 ]
-"""What is compared."""
+"""Quantities that have a tolerance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tolerance:
-    """A deviation is allowed up to `relative` times a size, and always up to `absolute`.
+    """A tolerance of deviations: the larger one of `absolute` and `relative` times the size of the quantity.
 
     Attributes:
-        relative: without unit.
-        absolute: in the unit of what is compared.
+        relative: relative tolerance.
+        absolute: absolute tolerance in the unit of the quantity.
     """
 
     relative: float
     absolute: float
 
     def limit(self, size: float) -> float:
-        """The greatest deviation that is allowed of numbers of that size."""
+        """Return the largest deviation that is tolerated for numbers of a size."""
         return max(self.absolute, self.relative * size)
 
 
 TOLERANCES: Mapping[Quantity, Mapping[torch.dtype, Tolerance]] = {
-    # The limits that the library publishes for relative spreads of energies, on degenerate structures too: sums of
-    # some thousand terms, each with a few roundings, of distances that were rounded when the structure was moved.
-    "symmetry of energies": {
-        torch.float64: Tolerance(1e-12, 1e-12),
-        torch.float32: Tolerance(2e-6, 2e-6),
-    },
-    # Derivatives: the same roundings times what bases and angles are steep by. Where directions fade out next to a
-    # line, within 10⁻⁴, that is four digits.
-    "symmetry of forces": {
-        torch.float64: Tolerance(1e-8, 1e-9),
-        torch.float32: Tolerance(2e-3, 2e-4),
-    },
-    # Two points 10⁻¹⁰ Å apart: roundings, and bends with slopes up to 10³ energies per Å; the change that both
-    # neighboring pairs show too is subtracted.
-    "jumps of energies": {
-        torch.float64: Tolerance(1e-7, 1e-10),
-        torch.float32: Tolerance(1e-5, 1e-5),
-    },
-    # Forces may bend sharply, as in the fading out of directions: their second derivative times the square of 10⁻¹⁰ Å.
-    "jumps of forces": {
-        torch.float64: Tolerance(1e-5, 1e-8),
-        torch.float32: Tolerance(5e-3, 1e-3),
-    },
-    # Extrapolated central differences, with the best of several steps: rounding of energies divided by the step.
-    "finite differences": {
-        torch.float64: Tolerance(1e-6, 1e-8),
-        torch.float32: Tolerance(1e-2, 2e-3),
-    },
-    # Sums over atoms of forces whose terms, pair by pair, cancel exactly but for rounding. The absolute part is for
-    # perfect crystals, where the force on each atom is itself such a sum.
-    "balance": {
-        torch.float64: Tolerance(1e-10, 1e-10),
-        torch.float32: Tolerance(1e-4, 1e-4),
-    },
-    # A few tens of layers in single precision against double precision, by the type computed in. Models that lose more
-    # subtract large numbers somewhere.
+    # The documented limits of relative spreads of energies, also for degenerate structures: sums of about a thousand
+    # terms with a few roundings each, of distances that are rounded when the structure moves.
+    "symmetry of energies": {torch.float64: Tolerance(1e-12, 1e-12), torch.float32: Tolerance(2e-6, 2e-6)},
+    # The same roundings times the slopes of bases and angles, which are up to 10⁴ for nearly collinear atoms.
+    "symmetry of forces": {torch.float64: Tolerance(1e-8, 1e-9), torch.float32: Tolerance(2e-3, 2e-4)},
+    # Two points 10⁻¹⁰ Å apart: roundings, and bends with slopes up to 10³ energies per Å; the mean change of the
+    # neighboring intervals is subtracted.
+    "jumps of energies": {torch.float64: Tolerance(1e-7, 1e-10), torch.float32: Tolerance(1e-5, 1e-5)},
+    # Forces may bend sharply, for example for nearly collinear atoms.
+    "jumps of forces": {torch.float64: Tolerance(1e-5, 1e-8), torch.float32: Tolerance(5e-3, 1e-3)},
+    # Extrapolated central differences with the best of several steps: rounding of energies divided by the step.
+    "finite differences": {torch.float64: Tolerance(1e-6, 1e-8), torch.float32: Tolerance(1e-2, 2e-3)},
+    # Sums of forces that cancel in pairs up to rounding. The absolute part is for perfect crystals, where the force on
+    # each atom is itself such a sum.
+    "balance": {torch.float64: Tolerance(1e-10, 1e-10), torch.float32: Tolerance(1e-4, 1e-4)},
+    # Some tens of layers in single precision compared to double precision. Models that lose more digits subtract large
+    # numbers.
     "single precision energies": {torch.float32: Tolerance(2e-5, 2e-5)},
     "single precision forces": {torch.float32: Tolerance(2e-3, 1e-3)},
-    # Of basis functions, whose argument times 10 to 100 is rounded before it goes into a sine or an exponential.
+    # Basis functions are sines and exponentials of rounded arguments of up to 100.
     "single precision functions": {torch.float32: Tolerance(1e-4, 1e-6)},
-    # Two ways to the same sum of some hundred terms.
-    "values": {
-        torch.float64: Tolerance(1e-12, 1e-12),
-        torch.float32: Tolerance(2e-5, 2e-5),
-    },
-    # … and the sums that differentiation makes of each of its steps.
-    "gradients": {
-        torch.float64: Tolerance(1e-11, 1e-11),
-        torch.float32: Tolerance(1e-4, 1e-4),
-    },
+    # Sums of some hundred terms in different order.
+    "values": {torch.float64: Tolerance(1e-12, 1e-12), torch.float32: Tolerance(2e-5, 2e-5)},
+    # The same sums after differentiation.
+    "gradients": {torch.float64: Tolerance(1e-11, 1e-11), torch.float32: Tolerance(1e-4, 1e-4)},
 }
-"""What is allowed of each quantity, by the floating-point type of the model."""
+"""The tolerance of each quantity by the floating-point type of the model."""
 
 
 def tolerance_of(quantity: Quantity, dtype: torch.dtype) -> Tolerance:
-    """What is allowed of a quantity in a floating-point type.
+    """Return the tolerance of a quantity in a floating-point type.
 
-    Types that the table does not list, such as bfloat16, get what single precision is allowed times the ratio of their
-    roundings.
+    Types that are not in `TOLERANCES`, such as bfloat16, have the tolerance of float32 times the ratio of their
+    machine precisions.
 
     Raises:
-        TypeError: the type is no floating-point type.
+        TypeError: the type is not a floating-point type.
     """
     if not dtype.is_floating_point:
-        raise TypeError(f"there is no tolerance for {dtype}: predictions are floating-point numbers")
+        raise TypeError(f"tolerances need a floating-point type, got {dtype}")
     table = TOLERANCES[quantity]
     if dtype in table:
         return table[dtype]
@@ -119,14 +94,14 @@ def tolerance_of(quantity: Quantity, dtype: torch.dtype) -> Tolerance:
 
 
 def as_tolerance(tolerance: Tolerance | float | None, quantity: Quantity, dtype: torch.dtype) -> Tolerance:
-    """A tolerance as callers give it: in full, as one number (relative, absolute below size 1), or by default."""
+    """Convert an argument to a tolerance: a number is both relative and absolute, None is the default."""
     if tolerance is None:
         return tolerance_of(quantity, dtype)
     return tolerance if isinstance(tolerance, Tolerance) else Tolerance(tolerance, tolerance)
 
 
 Function = Tensor | Callable[..., Tensor]
-"""A result, or what makes it of the inputs."""
+"""A result, or a function of the inputs that returns it."""
 
 
 def assert_close(
@@ -136,27 +111,27 @@ def assert_close(
     name: str = "values",
     quantity: Quantity = "values",
 ) -> None:
-    """Equal shapes and types, finite, and equal values up to a tolerance.
+    """Assert that two tensors have the same shape and type, and finite values that agree within a tolerance.
 
     Args:
-        fast: what is tested.
-        slow: what it must be.
-        tolerance: relative to the largest |number| of `slow`, or one number: relative, absolute if that is below 1;
-            None: what its type allows.
-        name: what is compared, for the message.
-        quantity: which tolerance holds where none is given.
+        fast: tensor under test.
+        slow: expected tensor.
+        tolerance: tolerance relative to the largest |number| of `slow`, or one number that is both the relative and
+            the absolute tolerance; None: the tolerance of its type.
+        name: name of the values in errors.
+        quantity: quantity whose tolerance applies if `tolerance` is None.
 
     Raises:
-        AssertionError: says which of it is wrong, where and by how much.
+        AssertionError: shapes, types or values differ, or a value is NaN or infinite.
     """
     if fast.shape != slow.shape:
-        raise AssertionError(f"{name}: shape {tuple(fast.shape)}, but {tuple(slow.shape)} is needed")
+        raise AssertionError(f"{name}: expected the shape {tuple(slow.shape)}, found {tuple(fast.shape)}")
     if fast.dtype != slow.dtype:
-        raise AssertionError(f"{name}: of type {fast.dtype}, but {slow.dtype} is needed")
+        raise AssertionError(f"{name}: expected the type {slow.dtype}, found {fast.dtype}")
     if not fast.numel():
         return
     _assert_finite(fast, name)
-    _assert_finite(slow, f"{name} to compare with")
+    _assert_finite(slow, f"expected {name}")
     if not fast.is_floating_point():
         fast, slow = fast.double(), slow.double()
     fast, slow = fast.detach(), slow.detach()
@@ -167,7 +142,7 @@ def assert_close(
         place = position_of_largest(deviation)
         raise AssertionError(
             f"{name}: differ by {error:.2e} at {list(place)}, {float(fast[place]):.10g} instead of "
-            f"{float(slow[place]):.10g}; allowed are {limit:.2e}, with {size:.2e} the largest of {fast.numel()} numbers"
+            f"{float(slow[place]):.10g}; the tolerance is {limit:.2e}, the largest of {fast.numel()} numbers {size:.2e}"
         )
 
 
@@ -178,20 +153,19 @@ def assert_same_function(
     tolerance: Tolerance | float | None = None,
     names: Sequence[str] | None = None,
 ) -> None:
-    """Equal values, and equal gradients to all inputs that require any.
+    """Assert that two functions have equal values and equal gradients with respect to their inputs.
 
-    Of functions with many values, the gradients of one weighted sum with random weights are compared: equal sums of all
-    gradients would not do, as errors can cancel in them.
+    The gradients are those of a sum of all values with random weights; in a sum without weights, errors could cancel.
 
     Args:
-        fast: the result that is tested, or a function of all inputs that makes it.
-        slow: what it must be, likewise.
-        inputs: what both were computed from; those that require no gradient are compared no gradients of.
-        tolerance: as of `assert_close`; None: what the type allows, a digit more of gradients than of values.
-        names: of the inputs, for messages.
+        fast: result under test, or a function of all inputs that returns it.
+        slow: expected result, or a function of all inputs that returns it.
+        inputs: inputs of both; gradients are compared for inputs that require gradients.
+        tolerance: see `assert_close`; None: the tolerance of the type, which is larger for gradients than for values.
+        names: names of the inputs in errors.
 
     Raises:
-        AssertionError: says whether the values or which gradient is wrong, where and by how much.
+        AssertionError: values or gradients differ.
     """
     fast = fast if isinstance(fast, Tensor) else fast(*inputs)
     slow = slow if isinstance(slow, Tensor) else slow(*inputs)
@@ -210,7 +184,7 @@ def assert_same_function(
 def gradients(
     output: Float[Tensor, "*shape"], inputs: Sequence[Tensor], weights: Float[Tensor, "*shape"]
 ) -> list[Tensor]:
-    """The gradients of a weighted sum of outputs; zero to what the output does not depend on."""
+    """Compute the gradients of a weighted sum of outputs; zero for inputs without influence."""
     if not output.requires_grad or not inputs:
         return [torch.zeros_like(x) for x in inputs]
     found = torch.autograd.grad((output * weights).sum(), inputs, allow_unused=True, retain_graph=True)
@@ -218,7 +192,7 @@ def gradients(
 
 
 def position_of_largest(deviation: Tensor) -> tuple[Any, ...]:
-    """The index of the largest element."""
+    """Return the index of the largest element."""
     return tuple(int(i) for i in torch.unravel_index(deviation.argmax(), deviation.shape))
 
 

@@ -1,4 +1,4 @@
-"""Where a property does not hold, as an error that carries the values, the model and code that shows it again."""
+"""Search for counterexamples to properties, and the error that reports a counterexample as code."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
-    """An assertion about a model, to be called with values by name and to be shown as code.
+    """An assertion about a model that can be called with values by name and be printed as code.
 
     Attributes:
-        assertion: called as assertion(model, value, …, option=…).
-        model: what is tested.
-        values: the names of the values, in the order of the assertion's arguments.
-        options: further arguments by name; those that are None are left to the assertion.
-        setup: code that makes the values, where it is shorter than their own.
+        assertion: function that is called as assertion(model, value, …, option=…).
+        model: model under test.
+        values: names of the values in the order of the assertion's arguments.
+        options: further arguments by name; None stands for the default of the assertion.
+        setup: code that creates the values, if it is shorter than their own code.
     """
 
     assertion: Callable[..., object]
@@ -33,12 +33,12 @@ class Check:
     setup: str = ""
 
     def __call__(self, **values: Any) -> None:
-        """Raise if the property does not hold for these values; those that the assertion does not take are ignored."""
+        """Call the assertion with these values; values that the assertion does not take are ignored."""
         self.assertion(self.model, *(values[name] for name in self.values), **self._given())
 
     @property
     def code(self) -> str:
-        """The call, without what it is called with."""
+        """The code of the call, without that of its values."""
         options = [f"{name}={value!r}" for name, value in self._given().items()]
         return f"{self.assertion.__name__}({', '.join(['model', *self.values, *options])})"
 
@@ -46,25 +46,25 @@ class Check:
         return {name: value for name, value in self.options.items() if value is not None}
 
 
-class CounterExample(AssertionError):  # noqa: N818 - an example, of which the error tells
-    """A property does not hold.
+class CounterExample(AssertionError):  # noqa: N818 (named after its content)
+    """Error for a violated property, with the smallest counterexample that was found.
 
-    With the error as `found`,
+    The code of an error `found` reproduces the failure:
 
         exec(found.code, {"model": found.model})
 
-    fails in the same way; so does the code in a test file of one's own where it has a `model`. To look at a structure:
+    It can be copied to a test file that has a `model`. To examine a structure:
 
         from gemnet_blocks.testing.models import to_ase
         atoms = to_ase(found.example["structures"])[0]
 
     Attributes:
-        property: which.
-        example: for which values, by name; as small as the search could make them.
-        error: what the check raised.
-        model: what was tested: the model that `assert_interaction` made around an interaction, the model, or the basis;
-            None where a check takes none, and in copies by pickle.
-        code: Python code with its imports: the values, and the call that fails for them.
+        property: name of the property.
+        example: values by name that violate the property.
+        error: error that the check raised.
+        model: model or basis under test; for `assert_interaction`, the small model with the interaction. None if the
+            check does not have a model, and after unpickling.
+        code: Python code with imports that creates the values and makes the failing call.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class CounterExample(AssertionError):  # noqa: N818 - an example, of which the e
         super().__init__(self._message())
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # without the model: not every callable can be pickled
+        # without the model, since not every callable can be pickled
         return type(self), (self.property, self.example, self.error, self.note, None, self.code)
 
     def _message(self) -> str:
@@ -101,7 +101,7 @@ class CounterExample(AssertionError):  # noqa: N818 - an example, of which the e
 
 @contextmanager
 def holds(name: str, example: Mapping[str, Any], check: Check | None = None) -> Iterator[None]:
-    """Turn whatever is raised into a counterexample to a property."""
+    """Convert any error to a counterexample to a property."""
     try:
         yield
     except CounterExample:
@@ -125,26 +125,25 @@ def _code(example: Mapping[str, Any], check: Check | None) -> str:
 
 _ASSERTIONS = "gemnet_blocks.testing.assertions"
 
-
 Strategy = Any
-"""A strategy, or a function from the values drawn before it, by name, to a strategy."""
+"""A strategy, or a function that returns a strategy for the values drawn so far, by name."""
 
 
 def search(check: Callable[..., None], property_name: str, examples: int = 50, **strategies: Strategy) -> None:
-    """Look for values for which a check fails; raise the smallest found.
+    """Search for values for which a check fails, and report the smallest ones.
 
-    The search is the same every time, stores nothing and prints nothing.
+    The search is deterministic; it neither stores nor prints anything.
 
     Args:
-        check: takes the values by name; raises where the property does not hold. Whatever it raises counts, crashes
-            too. Of a `Check`, the model and the call are shown in the error.
-        property_name: what is checked, for the message.
-        examples: how many to try.
-        strategies: for each argument a strategy, or a function that makes one of the arguments drawn before, which it
-            is given as one mapping.
+        check: function that takes the values by name and raises any error if the property is violated. The error
+            shows the model and the call of a `Check`.
+        property_name: name of the property in errors.
+        examples: number of examples to try.
+        strategies: a strategy for each argument, or a function that returns a strategy and takes a mapping of the
+            arguments drawn so far.
 
     Raises:
-        CounterExample: the property does not hold.
+        CounterExample: the property is violated.
         ImportError: hypothesis is not installed.
     """
     from hypothesis import HealthCheck, Phase, Verbosity, given, settings
@@ -163,7 +162,7 @@ def search(check: Callable[..., None], property_name: str, examples: int = 50, *
     def attempt(example: dict[str, Any]) -> None:
         try:
             check(**example)
-        except HypothesisException:  # as of `assume`
+        except HypothesisException:  # raised by `assume`
             raise
         except Exception as error:
             failures.append((example, error))
@@ -185,7 +184,7 @@ def search(check: Callable[..., None], property_name: str, examples: int = 50, *
     except Exception as error:
         if not failures:
             raise
-        # the last failure is that of the smallest example, which hypothesis tries once more before it reports
+        # hypothesis repeats the smallest example at the end
         found = CounterExample(property_name, *failures[-1], note=_note(error, failures[-1][1]), check=check)
     else:
         return
@@ -195,4 +194,4 @@ def search(check: Callable[..., None], property_name: str, examples: int = 50, *
 def _note(raised: BaseException, failure: Exception) -> str:
     if raised is failure:
         return ""
-    return "The check did not fail every time for the same values: something in it is not deterministic.\n"
+    return "The check is not deterministic: it did not fail every time for the same values.\n"

@@ -1,4 +1,4 @@
-"""Derivatives that automatic differentiation gives, against those that the values show."""
+"""Assertions that compare derivatives by automatic differentiation with finite differences."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from gemnet_blocks.testing.assertions.symmetry import finite_prediction
 from gemnet_blocks.testing.models import Model, predict
 
 DOUBLE_STEPS = (1e-3, 1e-4, 1e-5)
-"""Å. The first where energies are as smooth as usual, the last next to where directions fade out."""
+"""Steps in Å for float64: the largest for smooth energies, the smallest for nearly collinear atoms."""
 SINGLE_STEPS = (0.05, 0.02, 0.005)
+"""Steps in Å for float32."""
 
 
 def assert_forces_are_gradient(
@@ -29,28 +30,28 @@ def assert_forces_are_gradient(
     tolerance: Tolerance | float | None = None,
     to_each_side: bool = False,
 ) -> None:
-    """F·v = -dE(r + t·v)/dt at t = 0, for random directions v.
+    """Assert that F·v = -dE(r + t·v)/dt at t = 0 for random directions v.
 
-    The derivative is a central difference, extrapolated (4 D(h/2) - D(h))/3; of several steps h, the one that agrees
-    best counts: a wrong force agrees with none. To see a kink, such as that of |t|, through which a central difference
-    looks, take the differences ±(4 E(±h/2) - E(±h) - 3 E(0))/h to each side.
+    The derivative is an extrapolated central difference (4 D(h/2) - D(h))/3 with the best of several steps h. Central
+    differences do not detect kinks such as that of |t|, but the one-sided differences
+    ±(4 E(±h/2) - E(±h) - 3 E(0))/h do.
 
     Args:
-        model: anything that predicts energies and forces.
-        structures: where energies are smooth.
-        directions: how many; each moves all atoms by 1 Å/√3 on average.
-        seed: of the directions.
-        steps: h in Å; None: fit for the type of the prediction.
-        tolerance: relative to the largest |F|·√atoms of the batch; None: what the type of the prediction allows.
-        to_each_side: whether the derivatives to both sides are compared, instead of a central difference.
+        model: a model that predicts energies and forces.
+        structures: structures at which energies are smooth.
+        directions: number of directions; each moves all atoms by 1 Å/√3 on average.
+        seed: random seed of the directions.
+        steps: steps h in Å; None: suitable steps for the type of the prediction.
+        tolerance: tolerance relative to the largest |F|·√atoms of the batch; None: that of the type of the prediction.
+        to_each_side: compare one-sided differences to both sides instead of central differences.
 
     Raises:
-        AssertionError: says for which structure forces and energies disagree, and by how much.
-        ValueError: the model predicts no forces.
+        AssertionError: the forces of a structure are not the gradient of its energy.
+        ValueError: the model does not predict forces.
     """
     prediction = finite_prediction(model, structures)
     if prediction.forces is None:
-        raise ValueError("the model predicts no forces")
+        raise ValueError("the model does not predict forces")
     if not structures.atom_count:
         return
     forces, dtype = prediction.forces.detach().double(), prediction.energy.dtype
@@ -63,11 +64,8 @@ def assert_forces_are_gradient(
         direction = direction.to(structures.positions.device)
         claimed = _per_structure(-(forces * direction).sum(dim=-1), structures)
         path = Path(structures, direction)
-        if to_each_side:
-            for found, side in zip(_one_sided(model, path, steps), ("forward", "backward"), strict=True):
-                _compare(found.to(claimed.device), claimed, limit, f"a random direction ({side} from here)")
-        else:
-            _compare(_differences(model, path, steps).to(claimed.device), claimed, limit, "a random direction")
+        for name, found in _differences(model, path, steps, to_each_side).items():
+            _compare(found.to(claimed.device), claimed, limit, f"a random direction{name}")
 
 
 def _compare(
@@ -79,20 +77,20 @@ def _compare(
         best = found[(found[:, index] - claimed[index]).abs().argmin(), index]
         raise AssertionError(
             f"the forces of structure {index} are not the gradient of its energy: along {where} the "
-            f"energy changes by {float(best):.8g} per Å, the forces say {float(claimed[index]):.8g}; allowed is a "
-            f"deviation of {limit:.1e}"
+            f"energy changes by {float(best):.8g} per Å, the forces predict {float(claimed[index]):.8g}; the tolerance "
+            f"is {limit:.1e}"
         )
 
 
 def assert_second_derivatives(model: Model, structures: Structures) -> None:
-    """The second derivatives of energies to positions are finite, and those that the first derivatives show.
+    """Assert that second derivatives of energies to positions are finite and agree with differences of gradients.
 
-    Along one random direction each (`torch.autograd.gradgradcheck` in its fast mode). Energies that no atom changes,
+    The comparison is along random directions (`torch.autograd.gradgradcheck` in its fast mode). Constant energies, such
     as those of structures without edges, pass.
 
     Args:
-        model: anything that predicts energies in float64 as a differentiable function of `structures.positions`.
-        structures: where forces are smooth.
+        model: a model that predicts energies in float64 as a differentiable function of `structures.positions`.
+        structures: structures at which forces are smooth.
 
     Raises:
         AssertionError: an energy cannot be differentiated twice, or its second derivatives are wrong.
@@ -105,7 +103,7 @@ def assert_second_derivatives(model: Model, structures: Structures) -> None:
     positions = structures.positions.detach().double().requires_grad_()
     value = energy(positions)
     if value.dtype != torch.float64:
-        raise ValueError(f"second derivatives are checked in float64, the model computes in {value.dtype}: double() it")
+        raise ValueError(f"expected a model in float64, but it computes in {value.dtype}: call double() on it")
     if not positions.numel():
         return
     gradient = _gradient(value.sum(), positions, create_graph=True)
@@ -120,7 +118,7 @@ def assert_second_derivatives(model: Model, structures: Structures) -> None:
     for name, derivative in (("first", gradient), ("second", second)):
         if derivative is not None and not bool(derivative.isfinite().all()):
             atom = int((~derivative.isfinite()).any(dim=1).nonzero()[0])
-            raise AssertionError(f"the {name} derivatives of the energy are not finite: those to atom {atom}")
+            raise AssertionError(f"the {name} derivatives of the energy are not finite for atom {atom}")
     if second is None:
         return
     try:
@@ -132,27 +130,21 @@ def assert_second_derivatives(model: Model, structures: Structures) -> None:
         raise AssertionError(f"the second derivatives of the energy are not those of its gradient: {reason}") from None
 
 
-def _differences(model: Model, path: Path, steps: Sequence[float]) -> Float[Tensor, "steps structures"]:
-    """Extrapolated central differences of energies along a path at t = 0."""
+def _differences(
+    model: Model, path: Path, steps: Sequence[float], to_each_side: bool
+) -> dict[str, Float[Tensor, "steps structures"]]:
+    """Compute extrapolated differences of energies along a path at t = 0 by name: central, or forward and backward."""
     h = torch.tensor(steps, dtype=torch.float64)
-    points = torch.stack([h, -h, h / 2, -h / 2], dim=1)
+    points = h[:, None] * torch.tensor([1, 0.5, 0, -0.5, -1], dtype=torch.float64)
     energy = along(model, path, points.reshape(-1), forces=False).energy.double()
-    energy = energy.reshape(len(steps), 4, -1)
+    far, near, here, near_back, far_back = energy.reshape(len(steps), 5, -1).unbind(dim=1)
     h = h[:, None].to(energy.device)
-    wide, narrow = (energy[:, 0] - energy[:, 1]) / (2 * h), (energy[:, 2] - energy[:, 3]) / h
-    return (4 * narrow - wide) / 3
-
-
-def _one_sided(
-    model: Model, path: Path, steps: Sequence[float]
-) -> tuple[Float[Tensor, "steps structures"], Float[Tensor, "steps structures"]]:
-    """Extrapolated forward and backward differences of energies along a path at t = 0."""
-    h = torch.tensor(steps, dtype=torch.float64)
-    points = torch.stack([h, h / 2, -h / 2, -h, torch.zeros_like(h)], dim=1)
-    energy = along(model, path, points.reshape(-1), forces=False).energy.double()
-    far, near, near_back, far_back, here = energy.reshape(len(steps), 5, -1).unbind(dim=1)
-    h = h[:, None].to(energy.device)
-    return (4 * near - far - 3 * here) / h, (far_back + 3 * here - 4 * near_back) / h
+    if to_each_side:
+        return {
+            " (forward from here)": (4 * near - far - 3 * here) / h,
+            " (backward from here)": (far_back + 3 * here - 4 * near_back) / h,
+        }
+    return {"": (4 * (near - near_back) / h - (far - far_back) / (2 * h)) / 3}
 
 
 def _per_structure(values: Float[Tensor, " atoms"], structures: Structures) -> Float[Tensor, " structures"]:
@@ -167,12 +159,12 @@ def _gradient(value: Tensor, positions: Tensor, create_graph: bool) -> Tensor | 
 
 
 def _assert_constant(energy: Callable[[Tensor], Tensor], positions: Tensor) -> None:
-    """Where there is no gradient, moving atoms must change nothing."""
+    """Assert that an energy without a gradient does not depend on positions."""
     generator = torch.Generator().manual_seed(0)
     step = 1e-3 * torch.randn(positions.shape, generator=generator, dtype=torch.float64).to(positions.device)
     change = float((energy(positions + step) - energy(positions)).detach().abs().max())
     if change:
         raise AssertionError(
-            f"the energy is not differentiable: it changes by {change:.1e} when atoms move by 0.001 Å, but carries no "
-            "gradient to their positions. Look for detach(), item(), numpy() or torch.no_grad() on the way"
+            f"the energy is not differentiable: it changes by {change:.1e} when atoms move by 0.001 Å, but does not "
+            "have a gradient to their positions. Look for detach(), item(), numpy() or torch.no_grad() in the model"
         )

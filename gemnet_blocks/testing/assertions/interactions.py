@@ -1,9 +1,9 @@
-"""Every property that applies, of one interaction in the smallest model around it."""
+"""Assertions about a single interaction in a small model."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from typing import Any, get_args
 
 import torch
@@ -25,46 +25,46 @@ from gemnet_blocks.testing.assertions.symmetry import assert_copyable
 
 
 def assert_messages(model: GemNet, structures: Structures, silent: bool = True) -> None:
-    """The messages of all interactions are of the right shape and finite.
+    """Assert that the messages of all interactions have the right shape and are finite.
 
     Args:
         model: a model with interactions.
-        structures: of any kind.
-        silent: whether messages may be zero everywhere.
+        structures: structures of any kind.
+        silent: accept messages that are zero everywhere.
 
     Raises:
-        AssertionError: says how many numbers are NaN or infinite, or that all are zero.
-        ValueError: a message is not of one row for each main edge or atom.
+        AssertionError: a message is NaN or infinite, or zero everywhere.
+        ValueError: a message does not have one row per main edge or atom.
     """
     modules = interactions_of(model)
     for message in messages_of(model, modules, structures):
         if not bool(message.isfinite().all()):
             raise AssertionError(f"{int((~message.isfinite()).sum())} of {message.numel()} numbers are not finite")
         if not silent and not bool(message.any()):
-            raise AssertionError("the message is zero everywhere, whatever its weights")
+            raise AssertionError("the message is zero everywhere")
 
 
 def assert_learning(model: GemNet, structures: Structures, weight: str) -> None:
-    """The energy has a finite gradient to a weight of an interaction, other than zero.
+    """Assert that the gradient of the energy to a weight of an interaction is finite and not zero.
 
     Args:
         model: a model with interactions.
-        structures: in which everything that interactions look for occurs.
-        weight: its name in `weights_of(model)`.
+        structures: structures in which every kind of neighborhood occurs.
+        weight: name of the weight in `weights_of(model)`.
 
     Raises:
-        AssertionError: says what is wrong with it.
+        AssertionError: the gradient is zero, NaN or infinite.
     """
     energy = model(structures).energy.sum()
     (gradient,) = torch.autograd.grad(energy, [weights_of(model)[weight]], allow_unused=True)
     if gradient is None or not bool(gradient.any()):
-        raise AssertionError("the energy does not depend on this weight: its gradient is zero")
+        raise AssertionError("the gradient of this weight is zero: the energy does not depend on it")
     if not bool(gradient.isfinite().all()):
-        raise AssertionError("its gradient is NaN or infinite")
+        raise AssertionError("the gradient of this weight is NaN or infinite")
 
 
 def interactions_of(model: GemNet) -> list[nn.Module]:
-    """All interactions, block after block."""
+    """Return the interactions of all blocks."""
     found: list[nn.Module] = []
     for block in model.trunk.blocks:
         assert isinstance(block, Block)
@@ -73,7 +73,7 @@ def interactions_of(model: GemNet) -> list[nn.Module]:
 
 
 def weights_of(model: GemNet) -> dict[str, nn.Parameter]:
-    """The trained parameters of the interactions, in all blocks and in the parts that blocks share."""
+    """Return the trained parameters of all interactions by name, including those that blocks share."""
     parts: dict[str, nn.Module] = {}
     for index, block in enumerate(model.trunk.blocks):
         assert isinstance(block, Block)
@@ -88,28 +88,21 @@ def weights_of(model: GemNet) -> dict[str, nn.Parameter]:
 
 
 def messages_of(model: GemNet, modules: list[nn.Module], structures: Structures) -> list[Tensor]:
-    """What modules return while the model computes."""
+    """Return the outputs of modules during a forward pass of the model."""
     found: list[Tensor] = []
-    with _listening(modules, found):
+
+    def record(_module: nn.Module, _arguments: object, output: Tensor) -> None:
+        found.append(output)
+
+    with ExitStack() as hooks:
+        for module in modules:
+            hooks.enter_context(module.register_forward_hook(record))
         model(structures)
     return found
 
 
-@contextmanager
-def _listening(modules: list[nn.Module], to: list[Tensor]) -> Iterator[None]:
-    def listen(_module: nn.Module, _arguments: object, output: Tensor) -> None:
-        to.append(output)
-
-    handles = [module.register_forward_hook(listen) for module in modules]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 CUTOFF = 3.0
-"""Of edge sets, in Å: so short that degenerate cells do not have thousands of edges."""
+"""Cutoff of edge sets in Å, so short that degenerate cells do not have thousands of edges."""
 
 MESSAGES = "messages: one row for each main edge or atom, finite"
 
@@ -138,29 +131,29 @@ def assert_interaction(
     examples: int = 15,
     max_atoms: int = 8,
 ) -> tuple[str, ...]:
-    """Search for a counterexample to everything that the model relies on in an interaction.
+    """Assert every property that models require of an interaction, by a search for counterexamples.
 
-    In a small model in float64 with no other interaction and with gradient forces: messages with a row per main edge
-    or atom; deep copies and pickles; gradients to all weights; finite energies and forces; independence of the other
-    structures in the batch; all symmetries, on generic and degenerate structures; no jumps at cutoffs; forces that are
-    the gradient; second derivatives; float32 near float64. Messages are scaled to size one, weights that start at zero
-    are drawn at random, so that what is wrong is seen in the energy. Predictions, symmetries and forces are first
-    checked for a few structures of high symmetry, always the same.
+    The interaction is tested in a small model in float64 with gradient forces and without other interactions. The
+    properties are: messages with a row per main edge or atom; deep copies and pickles; gradients to all weights; finite
+    energies and forces; independence of the other structures in the batch; all symmetries; no jumps at cutoffs; forces
+    that are the gradient of the energy; correct second derivatives; agreement of float32 with float64. The structures
+    are generic and degenerate ones, and some of high symmetry. Messages are scaled to size one, and weights that are
+    initialized to zero are drawn at random, so that errors affect the energy.
 
     Args:
-        interaction: a class that extends `Interaction`, one's own or the library's.
-        options: as a spec gives them, without `type`; whole numbers that are required and missing become 4. Edge sets
-            that the library does not name (main, atom, atom_edge, quad) get a cutoff of 3 Å.
-        examples: to try for each property.
-        max_atoms: of each structure that is drawn.
+        interaction: a subclass of `Interaction`.
+        options: options of the interaction as in a spec, without `type`; missing integers are set to 4. Edge sets other
+            than main, atom, atom_edge and quad have a cutoff of 3 Å.
+        examples: number of examples per property.
+        max_atoms: maximum number of atoms per example.
 
     Returns:
-        The names of the properties that were checked, in that order.
+        The names of the properties that were checked.
 
     Raises:
-        CounterExample: names the property and shows code that makes the smallest counterexample found; has the small
-            model as its attribute `model`.
-        SpecError: no model can be built with the interaction.
+        CounterExample: a property is violated; the message contains code for the smallest counterexample, and the
+            attribute `model` is the small model.
+        SpecError: a model with the interaction cannot be built.
         ImportError: hypothesis or e3nn is not installed.
     """
     from gemnet_blocks.testing import strategies
@@ -199,13 +192,13 @@ def assert_interaction(
 
 
 def interaction_spec(interaction: type[Interaction[Any]], options: Mapping[str, Any] | None = None) -> Spec:
-    """The small spec that an interaction is tested in."""
+    """Return the small spec in which an interaction is tested."""
     name = _name(interaction)
     given: dict[str, Any] = {field: 4 for field, info in interaction.Options.model_fields.items() if _size(field, info)}
     given |= {"type": name, **(options or {})}
     document = yaml.safe_load(_SPEC)
     document["interactions"] = {name: given}
-    with suppress(ValidationError):  # the spec says what is wrong, and where
+    with suppress(ValidationError):  # the spec raises a better error
         for edge_set in interaction.Options.model_validate(given).edge_sets().values():
             document["graphs"].setdefault(edge_set, {"cutoff": CUTOFF})
     return Spec.from_yaml(yaml.safe_dump(document), extra=_extra(interaction, name))
@@ -216,7 +209,7 @@ def _size(field: str, info: Any) -> bool:
 
 
 def _name(interaction: type[Interaction[Any]]) -> str:
-    """The built-in name, the one that the class's options insist on, or any."""
+    """Return the name that the options of the interaction prescribe, if any."""
     choices = get_args(interaction.Options.model_fields["type"].annotation)
     return str(choices[0]) if choices else "tested"
 
@@ -226,7 +219,7 @@ def _extra(interaction: type[Interaction[Any]], name: str) -> dict[str, type]:
 
 
 def _model(interaction: type[Interaction[Any]], name: str, options: Mapping[str, Any]) -> tuple[Spec, GemNet]:
-    """The spec and its model in float64, with random numbers where there are zeros."""
+    """Build the small model in float64, with random weights instead of zeros."""
     spec = interaction_spec(interaction, options)
     model = build(spec, extra=_extra(interaction, name), seed=0).double()
     generator = torch.Generator().manual_seed(1)
@@ -242,13 +235,13 @@ def _model(interaction: type[Interaction[Any]], name: str, options: Mapping[str,
 
 
 def _reference() -> Structures:
-    """A structure in which every kind of neighborhood occurs."""
+    """Return a structure in which every kind of neighborhood occurs."""
     structures, _ = crossing(0.8 * CUTOFF, (1, 8, 8, 1, 8))
     return structures
 
 
 class _Scaled:
-    """A forward hook that multiplies what a module returns."""
+    """Forward hook that multiplies the output of a module."""
 
     def __init__(self, factor: float) -> None:
         self.factor = factor
@@ -258,7 +251,7 @@ class _Scaled:
 
 
 def _amplify(model: GemNet) -> None:
-    """Scale messages to size one, in one block after another."""
+    """Scale messages to size one, block by block."""
     loud = Check(assert_messages, model, options={"silent": False})
     with holds("messages", {"structures": _reference()}, loud):
         loud(structures=_reference())
@@ -269,7 +262,6 @@ def _amplify(model: GemNet) -> None:
 
 
 def _check_weights(model: GemNet) -> tuple[str, ...]:
-    """Every weight learns something."""
     check = Check(assert_learning, model, ("structures", "weight"))
     names = list(weights_of(model))
     for name in names:

@@ -1,8 +1,8 @@
-"""Properties of whole models, each searched for a counterexample."""
+"""Assertions about whole models, by a search for counterexamples."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
 
 GRADIENT = "forces are the gradient of the energy"
 TRIALS = 4
-"""Symmetries of each kind to try with structures of high symmetry, the first of which changes nothing."""
+"""Number of symmetries per kind for structures of high symmetry; the first one is the identity."""
 
 
 @dataclass(frozen=True, slots=True)
 class Properties:
-    """A model, and where its properties are looked for.
+    """A model and the structures for which its properties are checked.
 
     Each method searches for a counterexample and returns the names of the properties that it has checked.
 
     Attributes:
-        model: anything that predicts energies of structures.
-        structures: where predictions must be finite and symmetric: any that can be thought of.
-        smooth_structures: where energies are smooth.
-        examples: to try for each property.
-        tolerance: of symmetries; None: what the type of the prediction allows.
-        special: some that are always tried, as `structures`.
-        smooth_special: some that are always tried, as `smooth_structures`.
+        model: a model that predicts energies of structures.
+        structures: structures for which predictions must be finite and symmetric.
+        smooth_structures: structures at which energies are smooth.
+        examples: number of examples per property.
+        tolerance: tolerance of symmetries; None: that of the type of the prediction.
+        special: fixed structures that are tried first, in addition to `structures`.
+        smooth_special: fixed structures that are tried first, in addition to `smooth_structures`.
     """
 
     model: Model
@@ -63,19 +63,18 @@ class Properties:
 
     @property
     def _fewer(self) -> int:
-        """Examples for what is slow to check and, where it is wrong, wrong nearly everywhere."""
+        """Number of examples for slow checks whose violations show for nearly all structures."""
         return min(self.examples, max(5, self.examples // 4))
 
     def check_predictions(self) -> tuple[str, ...]:
-        """Finite energies and forces, of the right shapes, the same every time."""
-        finite, repeatable = Check(assert_finite, self.model), Check(assert_deterministic, self.model)
-        _try(finite, "finite predictions", self.special)
-        search(finite, "finite predictions", self.examples, structures=self.structures)
+        """Check that energies and forces are finite, have the right shapes and are repeatable."""
+        repeatable = Check(assert_deterministic, self.model)
+        finite = self._check("finite predictions", assert_finite)
         search(repeatable, "repeatability", self._fewer, structures=self.structures)
-        return "finite predictions", "repeatability"
+        return *finite, "repeatability"
 
     def check_symmetries(self, extensive: bool = True) -> tuple[str, ...]:
-        """Everything that must not change an energy, one kind after another."""
+        """Check one kind of symmetry after another."""
         check = self._symmetric()
         kinds = _symmetries(extensive)
         for name, symmetries in kinds.items():
@@ -85,7 +84,7 @@ class Properties:
         return tuple(kinds)
 
     def check_independence(self) -> tuple[str, ...]:
-        """What else is in a batch does not matter."""
+        """Check that predictions do not depend on the other structures of a batch."""
         from hypothesis import strategies as st
 
         from gemnet_blocks.testing.strategies import concatenate
@@ -94,32 +93,32 @@ class Properties:
         if self.special:
             pair = st.just(concatenate(self.special[:2]))
             search(self._symmetric(), name, TRIALS, structures=pair, symmetry=_alone)
-        # drawn as batches already, they would often be empty
+        # batches that are drawn as such would often be empty
         batches = st.lists(self.structures, min_size=2, max_size=3).map(concatenate)
         search(self._symmetric(), name, self.examples, structures=batches, symmetry=_alone)
         return (name,)
 
     def check_kinks(self) -> tuple[str, ...]:
-        """Forces are the gradient to each side where structures are symmetric, which is where kinks are.
+        """Check one-sided gradients for structures of high symmetry, at which energies may have kinks.
 
-        Best done before symmetries: at a kink, forces are a matter of rounding, and anything changes them.
+        This check precedes that of symmetries, since rounding errors decide on the forces at a kink.
         """
-        _try(
-            Check(assert_forces_are_gradient, self.model, options={"to_each_side": True}),
-            GRADIENT,
-            self.smooth_special,
-        )
+        check = Check(assert_forces_are_gradient, self.model, options={"to_each_side": True})
+        _try(check, GRADIENT, self.smooth_special)
         return (GRADIENT,) if self.smooth_special else ()
 
     def check_gradient_forces(self) -> tuple[str, ...]:
-        """Forces are the gradient of the energy and balance each other."""
+        """Check that forces are the gradient of the energy and balance each other."""
         check = Check(assert_forces_are_gradient, self.model)
         search(check, GRADIENT, self.examples, structures=self.smooth_structures)
         return GRADIENT, *self.check_momentum(), *self._check_torques()
 
     def check_momentum(self) -> tuple[str, ...]:
-        """Forces add up to zero."""
-        name, check = "balance of forces", Check(assert_momentum_balance, self.model)
+        """Check that forces add up to zero."""
+        return self._check("balance of forces", assert_momentum_balance)
+
+    def _check(self, name: str, assertion: Callable[..., object]) -> tuple[str, ...]:
+        check = Check(assertion, self.model)
         _try(check, name, self.special)
         search(check, name, self.examples, structures=self.structures)
         return (name,)
@@ -139,25 +138,25 @@ class Properties:
         return (name,) if found else ()
 
     def check_second_derivatives(self) -> tuple[str, ...]:
-        """Forces can be trained on."""
-        name = "second derivatives"
-        search(Check(assert_second_derivatives, self.model), name, self._fewer, structures=self.smooth_structures)
-        return (name,)
+        """Check second derivatives, which training on forces needs."""
+        return self._check_smooth("second derivatives", assert_second_derivatives)
 
     def check_precision(self) -> tuple[str, ...]:
-        """Single precision is enough."""
-        name = "single precision"
-        search(Check(assert_precision, self.model), name, self._fewer, structures=self.smooth_structures)
+        """Check that float32 agrees with float64."""
+        return self._check_smooth("single precision", assert_precision)
+
+    def _check_smooth(self, name: str, assertion: Callable[..., object]) -> tuple[str, ...]:
+        search(Check(assertion, self.model), name, self._fewer, structures=self.smooth_structures)
         return (name,)
 
     def check_continuity(self, cutoffs: Mapping[str, float] | Sequence[float]) -> tuple[str, ...]:
-        """Nothing jumps where atoms leave a cutoff; cutoffs are given by the names of edge sets, or without."""
+        """Check that nothing jumps when atoms leave a cutoff; the cutoffs may have names of edge sets."""
         name = "continuity at cutoffs"
         named = cutoffs if isinstance(cutoffs, Mapping) else {}
-        # in the crystal another pair may cross another cutoff by chance: so molecules and the longest come first
+        # molecules and long cutoffs first: in the crystal, another pair may cross another cutoff by chance
         distances = sorted({*(named.values() if named else cutoffs)}, reverse=True)
         for periodic, cutoff in product((False, True), distances):
-            edge_sets = tuple(edge_set for edge_set, its in named.items() if its == cutoff)
+            edge_sets = tuple(edge_set for edge_set, length in named.items() if length == cutoff)
             _check_crossing(self.model, name, cutoff, periodic, edge_sets)
         return (name,) if cutoffs else ()
 
@@ -166,7 +165,7 @@ class Properties:
 
 
 def _try(check: Check, name: str, special: Sequence[Structures], **strategies: Any) -> None:
-    """Check structures that are given: all at once, which is quick; if that fails, one after another."""
+    """Check fixed structures in one batch and, if that fails, one after another for a small counterexample."""
     from hypothesis import strategies as st
 
     from gemnet_blocks.testing.strategies import concatenate
@@ -204,7 +203,7 @@ def _check_crossing(model: Model, name: str, cutoff: float, periodic: bool, edge
 
 
 def _alone(drawn: Mapping[str, Any]) -> SearchStrategy[Symmetry]:
-    """One of the structures of a batch, or where there is none, something else that changes nothing."""
+    """Return a strategy for the removal of all structures but one; for an empty batch, the identity."""
     from hypothesis import strategies as st
 
     count = len(drawn["structures"])
@@ -212,7 +211,7 @@ def _alone(drawn: Mapping[str, Any]) -> SearchStrategy[Symmetry]:
 
 
 def _symmetries(extensive: bool) -> dict[str, Any]:
-    """A strategy by property; some depend on the structures drawn before."""
+    """Return a strategy of symmetries for each property; some depend on the structures."""
     from gemnet_blocks.testing import strategies
 
     def supercells(drawn: Mapping[str, Any]) -> SearchStrategy[Symmetry]:
@@ -230,7 +229,7 @@ def _symmetries(extensive: bool) -> dict[str, Any]:
 
 
 ELEMENTS = (1, 6, 8)
-"""Atomic numbers that nearly every model knows."""
+"""Atomic numbers that nearly every model supports."""
 
 
 def assert_model(
@@ -246,37 +245,36 @@ def assert_model(
     examples: int = 20,
     tolerance: Tolerance | float | None = None,
 ) -> tuple[str, ...]:
-    """Search for a counterexample to everything that energies and forces should be.
+    """Assert every property that energies and forces should have, by a search for counterexamples.
 
-    Of all models: finite and repeatable predictions; independence of the other structures in the batch; symmetry under
+    For all models: finite and repeatable predictions; independence of the other structures in the batch; symmetry under
     translations, rotations, reflections, the order of atoms, the choice of cell and supercells; no jumps at `cutoffs`.
-    With conservative forces: that they are the gradient, and the balance of forces and torques. Of a `GemNet` too:
-    deep copies and pickles; float32 near float64 (models in float64); second derivatives (gradient forces in float64);
-    the balance of coupled direct forces.
+    For conservative forces: forces are the gradient of the energy, and forces and torques balance. For a `GemNet` also:
+    deep copies and pickles; agreement of float32 with float64 (models in float64); second derivatives (gradient forces
+    in float64); balance of coupled direct forces.
 
     Args:
-        model: any callable from structures to a `Prediction`, a pair of energies and forces, or energies; see
+        model: a callable from structures to a `Prediction`, a pair of energies and forces, or energies; see
             `CalculatorModel` for ASE calculators.
-        structures: where predictions must be finite and symmetric; None: generic and degenerate ones, and before them
-            a few of high symmetry that are always the same.
-        smooth_structures: where energies must be smooth and derivatives be right; None: generic structures, and for
-            forces the same few of high symmetry.
-        conservative: whether forces are claimed to be the gradient of the energy; None: of a `GemNet` what it is
-            built with, of others not.
-        extensive: whether the energy is claimed to be a sum over atoms, else a mean.
-        cutoffs: distances in Å at which neighbors are no longer seen; None: of a `GemNet` those of its edge sets, of
-            others none. Caps on neighbors make energies jump if they bind for the five atoms of
-            `assert_smooth_at_cutoff`.
-        elements: atomic numbers in the structures that are drawn.
-        max_atoms: of each structure that is drawn.
-        examples: to try for each property.
-        tolerance: of symmetries; None: what the type of the prediction allows.
+        structures: strategy of structures for which predictions must be finite and symmetric; None: generic and
+            degenerate structures, after some fixed structures of high symmetry.
+        smooth_structures: strategy of structures at which energies must be smooth and derivatives correct; None:
+            generic structures and, for forces, the fixed structures of high symmetry.
+        conservative: True if forces should be the gradient of the energy; None: True for a `GemNet` with gradient
+            forces, else False.
+        extensive: True if the energy should be a sum over atoms, False if it should be their mean.
+        cutoffs: cutoffs of the model in Å; None: those of the edge sets of a `GemNet`, none for other models. Energies
+            jump if the model limits the number of neighbors of the five atoms of `assert_smooth_at_cutoff`.
+        elements: atomic numbers in the examples.
+        max_atoms: maximum number of atoms per example.
+        examples: number of examples per property.
+        tolerance: tolerance of symmetries; None: that of the type of the prediction.
 
     Returns:
-        The names of the properties that were checked, in that order.
+        The names of the properties that were checked.
 
     Raises:
-        CounterExample: names the property and shows code that makes the smallest counterexample found.
+        CounterExample: a property is violated; the message contains code for the smallest counterexample.
         ImportError: hypothesis or e3nn is not installed.
     """
     from gemnet_blocks.testing import strategies
@@ -296,19 +294,18 @@ def assert_model(
     )
     checked = (
         *properties.check_predictions(),
-        # early: a jump shows in symmetries too, where rounding decides on a neighbor
+        # before symmetries, which a jump violates too when rounding decides on a neighbor
         *properties.check_continuity(limits),
         *properties.check_independence(),
         *(properties.check_kinks() if claimed else ()),
         *properties.check_symmetries(extensive),
         *(properties.check_gradient_forces() if claimed else ()),
-        *(_check_own(model, properties) if isinstance(model, GemNet) else ()),
+        *(_check_gemnet(model, properties) if isinstance(model, GemNet) else ()),
     )
     return tuple(dict.fromkeys(checked))
 
 
-def _check_own(model: GemNet, properties: Properties) -> tuple[str, ...]:
-    """What is known of the library's own models only."""
+def _check_gemnet(model: GemNet, properties: Properties) -> tuple[str, ...]:
     checked = ["copies"]
     copyable = Check(assert_copyable, model, ())
     with holds("copies", {}, copyable):
@@ -327,7 +324,6 @@ def _conservative(model: Model) -> bool:
 
 
 def _cutoffs_of(model: Model) -> Mapping[str, float]:
-    """Distances by the name of the edge set."""
     if not isinstance(model, GemNet):
         return {}
     return {name: rule.cutoff for name, rule in model.trunk.graphs.rules.items()}

@@ -1,4 +1,4 @@
-"""Energies and forces do not jump while atoms move."""
+"""Assertions that energies and forces do not jump while atoms move."""
 
 from __future__ import annotations
 
@@ -16,31 +16,27 @@ from gemnet_blocks.testing.assertions.comparison import Tolerance, as_tolerance
 from gemnet_blocks.testing.models import Model, predict
 
 Function = Callable[[Tensor], Tensor]
-"""From points t (points,) to values (points, columns)."""
+"""A function of points t (points,) that returns values (points, columns)."""
 
 CANDIDATES = 3
-"""Places looked at closely: the roughest, and as many that are rougher than their surroundings."""
+"""Number of intervals to refine: the roughest ones, and as many that are rougher than their surroundings."""
 SURROUNDINGS = 8
-"""Intervals to each side that a place is compared with."""
+"""Number of intervals per side that form the surroundings of an interval."""
 NOISE = 0.1
-"""Roughness that is no reason to look closely, where a jump of 1 has 10."""
+"""Roughness below which an interval is not refined; a jump of 1 has the roughness 10."""
 FINER = 8
-"""By how much the spacing of points shrinks in each step."""
+"""Factor by which each refinement reduces the spacing of points."""
 STENCIL = (-1.0, 5.0, -10.0, 10.0, -5.0, 1.0)
-"""Fifth differences: of smooth functions they vanish as the fifth power of the spacing, of a jump they do not."""
+"""Fifth differences, which vanish as the fifth power of the spacing for smooth functions, but not for jumps."""
 MARGIN = 2
-"""Points that the stencil needs to each side of an interval."""
+"""Number of points that the stencil needs per side of an interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Jump:
-    """Where a function jumps.
+    """A jump of one column of a function in the interval from `at` to `at + width`.
 
-    Attributes:
-        at: left end of the interval in which it does.
-        width: of the interval.
-        column: of the values that jumps most.
-        size: by how much: the change of that column, beyond the mean change over the two neighboring intervals.
+    Its size is the change in excess of the mean change over the two neighboring intervals.
     """
 
     at: float
@@ -50,16 +46,17 @@ class Jump:
 
 
 def largest_jump(function: Function, samples: int, resolution: float) -> Jump:
-    """The largest jump of a function on [0, 1], or what rounding and bends leave in its place where there is none.
+    """Find the largest jump of a function on [0, 1]; without jumps, its size is that of rounding errors and bends.
 
-    Sample the function evenly, take the intervals whose fifth differences are largest or stand out of their
-    surroundings, and sample these and their neighbors eight times as finely, again and again. What is steep and smooth
-    becomes flat and straight; what remains is a jump. Two jumps that cancel between two samples are not found.
+    The function is sampled evenly; the intervals with the largest fifth differences, absolute or relative to their
+    surroundings, and their neighbors are sampled eight times as finely, and so on. Steep but smooth changes vanish in
+    this process, and only jumps remain. Two jumps that cancel between two samples are not found.
 
     Args:
-        function: at points t a little outside of [0, 1] too; its columns so scaled that jumps of 1 are of interest.
-        samples: intervals to begin with.
-        resolution: the width of intervals to end with.
+        function: function that is also defined slightly outside of [0, 1]; its columns are scaled so that jumps of 1
+            matter.
+        samples: initial number of intervals.
+        resolution: final width of intervals.
     """
     left = torch.zeros(1, dtype=torch.float64)
     width, count = 1 / samples, samples
@@ -75,7 +72,7 @@ def largest_jump(function: Function, samples: int, resolution: float) -> Jump:
 
 
 def _roughness(values: Float[Tensor, "rows points columns"]) -> Float[Tensor, "rows intervals"]:
-    """The largest |fifth difference| of any column, by the interval in its middle."""
+    """Compute the largest |fifth difference| of any column for each interval."""
     count = values.shape[1] - len(STENCIL) + 1
     total = sum(factor * values[:, k : k + count] for k, factor in enumerate(STENCIL))
     assert isinstance(total, Tensor)
@@ -83,14 +80,14 @@ def _roughness(values: Float[Tensor, "rows points columns"]) -> Float[Tensor, "r
 
 
 def _candidates(roughness: Float[Tensor, "1 intervals"]) -> Tensor:
-    """The places to look at closely, at least two."""
+    """Select the intervals to refine, at least two."""
     around = torch.nn.functional.pad(roughness[None], (SURROUNDINGS, SURROUNDINGS), mode="replicate")[0]
     usual = around.unfold(1, 2 * SURROUNDINGS + 1, 1).median(dim=2).values
     return torch.cat([_roughest(roughness, CANDIDATES), _roughest(roughness / (usual + NOISE), CANDIDATES)])
 
 
 def _roughest(roughness: Float[Tensor, "rows intervals"], keep: int) -> Tensor:
-    """Row and interval of the `keep` roughest places of each row, no two of them close to each other."""
+    """Return row and interval of the `keep` roughest intervals of each row that are not close to each other."""
     roughness = roughness.clone()
     found = []
     for _ in range(min(keep, roughness.shape[1])):
@@ -104,7 +101,7 @@ def _roughest(roughness: Float[Tensor, "rows intervals"], keep: int) -> Tensor:
 def _largest(values: Float[Tensor, "rows points columns"], points: Tensor, width: float) -> Jump:
     change = values.diff(dim=1)
     beyond = (change[:, 1:-1] - (change[:, :-2] + change[:, 2:]) / 2).abs()
-    # within [0, 1] only: the margin is there for the stencil
+    # jumps in the margin, which only the stencil needs, do not count
     start = points[:, 1:-2]
     beyond = torch.where(((start > -width) & (start < 1))[:, :, None], beyond, torch.zeros_like(beyond))
     if not beyond.numel():
@@ -114,23 +111,18 @@ def _largest(values: Float[Tensor, "rows points columns"], points: Tensor, width
 
 
 ATOMS_AT_ONCE = 2000
-"""Enough to keep a processor busy, few enough for the memory of a small machine."""
+"""Number of atoms per prediction: many enough for speed, few enough for the memory of a small machine."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Path:
-    """The positions r + t·v.
-
-    Attributes:
-        structures: r, and all else.
-        displacement: v in Å.
-    """
+    """A path of positions r + t·v from structures with the positions r, along a displacement v in Å."""
 
     structures: Structures
     displacement: Float[Tensor, "atoms 3"]
 
     def at(self, t: Float[Tensor, " points"]) -> Structures:
-        """One batch: all structures at the first t, then all at the second, …"""
+        """Return a batch with all structures at the first t, then all structures at the second t, and so on."""
         start, count = self.structures, len(t)
         moved = start.positions.detach() + t.to(start.positions)[:, None, None] * self.displacement.to(start.positions)
         offset = torch.arange(count, device=start.structure.device)[:, None] * len(start)
@@ -148,26 +140,14 @@ class Path:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PathValues:
-    """What a model predicts along a path.
-
-    Attributes:
-        energy: of each structure at each point.
-        forces: on each atom at each point, or None.
-    """
+    """Predictions of a model along a path."""
 
     energy: Float[Tensor, "points structures"]
     forces: Float[Tensor, "points atoms 3"] | None
 
 
 def along(model: Model, path: Path, t: Float[Tensor, " points"], forces: bool = True) -> PathValues:
-    """The predictions at r + t·v for all t, detached.
-
-    Args:
-        model: anything that predicts energies of structures.
-        path: where.
-        t: the points.
-        forces: whether to keep the forces.
-    """
+    """Predict energies and forces at the positions r + t·v for all t, without gradients."""
     at_once = max(1, ATOMS_AT_ONCE // max(1, path.structures.atom_count))
     parts = [predict(model, path.at(part)) for part in t.split(at_once)]
     energy = torch.cat([part.energy.detach() for part in parts]).reshape(len(t), -1)
@@ -181,13 +161,13 @@ def _forces(parts: list[Prediction], path: Path) -> Tensor | None:
     return torch.cat(found).reshape(-1, path.structures.atom_count, 3)
 
 
-# In units of the cutoff: the atom at rest, the moving one (at the cutoff from it), and three others near both, so that
-# triplets and quadruplets appear with the edge.
+# In units of the cutoff: the atom at rest, the moving atom at the cutoff, and three atoms near both, so that triplets
+# and quadruplets appear with the edge.
 _SITES = ((0.0, 0.0, 0.0), (0.8, 0.36, 0.48), (0.13, -0.31, 0.21), (0.61, 0.52, 0.19), (0.37, 0.09, 0.46))
 _CELL = ((1.6, 0.1, -0.2), (0.3, 1.5, 0.2), (-0.1, 0.4, 1.7))
 _TAGS = (1, 2, 1, 2, 1)
 CROSSING_SAMPLES = 64
-"""Points on the path across a cutoff, to begin with."""
+"""Initial number of intervals on the path across a cutoff."""
 
 
 def assert_smooth(
@@ -200,29 +180,29 @@ def assert_smooth(
     forces: bool = True,
     resolution: float = 1e-10,
 ) -> None:
-    """No energy and no force jumps along r + t·v, t from 0 to 1.
+    """Assert that neither energies nor forces jump along r + t·v for t from 0 to 1.
 
-    A jump is what is left of a change when the change is looked at ever more closely, down to `resolution`; steep
-    functions are no jumps, and energies that bend sharply are none either (but then their forces jump).
+    A change counts as a jump if it remains when the path is refined down to `resolution`. Steep functions do not jump;
+    where an energy bends sharply, the forces jump.
 
     Args:
-        model: anything that predicts energies of structures, which is called with up to 2,000 atoms at once.
-        structures: r.
-        displacement: v in Å.
-        samples: points on the path, to begin with; each jump must be larger than what is left of fifth differences of
-            the smooth function at this spacing.
-        tolerance: of jumps of energies, relative to the largest |energy| on the path.
-        force_tolerance: of jumps of forces, relative to the largest |component of a force| on the path.
-        forces: whether forces must not jump either.
-        resolution: to look at, in Å; above the rounding of positions.
+        model: a model that predicts energies of structures, which is called with up to 2,000 atoms at once.
+        structures: structures with the positions r.
+        displacement: displacement v in Å.
+        samples: initial number of intervals on the path. Jumps that are smaller than the fifth differences of the
+            smooth function at this spacing may be missed.
+        tolerance: tolerance of jumps of energies relative to the largest |energy| on the path.
+        force_tolerance: tolerance of jumps of forces relative to the largest |force component| on the path.
+        forces: check forces too.
+        resolution: final spacing in Å, which must exceed the rounding of positions.
 
     Raises:
-        AssertionError: says what jumps, where and by how much.
-        ValueError: nothing moves.
+        AssertionError: an energy or force jumps; the message names the place and the size.
+        ValueError: the displacement is zero.
     """
     length = float(displacement.norm(dim=-1).amax()) if displacement.numel() else 0.0
     if length == 0:
-        raise ValueError("displacement is zero: say how the atoms move")
+        raise ValueError("displacement must not be zero: pass a displacement of at least one atom")
     path = Path(structures, displacement)
     coarse = along(model, path, torch.linspace(0, 1, samples + 1, dtype=torch.float64), forces)
     limits = _limits(coarse, tolerance, force_tolerance)
@@ -244,20 +224,21 @@ def assert_smooth_at_cutoff(
     force_tolerance: Tolerance | float | None = None,
     forces: bool = True,
 ) -> None:
-    """No energy and no force jumps while an atom leaves the cutoff of another, in a molecule and in a crystal.
+    """Assert that neither energies nor forces jump when an atom leaves the cutoff of another atom.
 
-    Three more atoms stand near both, so that with the edge, triplets and quadruplets come and go. In the crystal, the
-    edge is one to an image. All have tags. Where a model limits the number of neighbors to less than what these
-    structures have (4 in the molecule, about 4 in the crystal, by chance up to 8), its energies jump by design.
+    The assertion covers a molecule and a crystal of five atoms with tags; in the crystal, the edge connects an atom to
+    an image. Triplets and quadruplets with three nearby atoms appear and disappear with the edge. Energies jump by
+    design if a model limits the number of neighbors to less than these structures have (4 in the molecule, 4 to 8 in
+    the crystal).
 
     Args:
-        model: anything that predicts energies of structures.
-        cutoff: in Å.
-        numbers: the elements of the five atoms, the one at rest and the moving one first.
-        samples, tolerance, force_tolerance, forces: as of `assert_smooth`.
+        model: a model that predicts energies of structures.
+        cutoff: cutoff in Å.
+        numbers: atomic numbers of the five atoms, beginning with the atom at rest and the moving atom.
+        samples, tolerance, force_tolerance, forces: see `assert_smooth`.
 
     Raises:
-        AssertionError: says in which structure what jumps, at which distance and by how much.
+        AssertionError: an energy or force jumps; the message names the structure, the place and the size.
     """
     for periodic in (False, True):
         structures, displacement = crossing(cutoff, numbers, periodic)
@@ -271,17 +252,17 @@ def assert_smooth_at_cutoff(
 def crossing(
     cutoff: float, numbers: Sequence[int] = (6, 8, 1, 7, 1), periodic: bool = False
 ) -> tuple[Structures, Float[Tensor, "atoms 3"]]:
-    """Five atoms, and a displacement that takes the second across the cutoff of the first.
+    """Return five atoms and a displacement that moves the second atom across the cutoff of the first.
 
     Args:
-        cutoff: in Å.
-        numbers: the elements.
-        periodic: whether the structure is a crystal, and the second atom crosses the cutoff of an image of the first.
+        cutoff: cutoff in Å.
+        numbers: atomic numbers.
+        periodic: return a crystal, in which the second atom crosses the cutoff of an image of the first.
     """
     direction = torch.tensor(_SITES[1], dtype=torch.float64)
     half = min(0.1, 0.05 * cutoff)
     positions = cutoff * torch.tensor(_SITES, dtype=torch.float64)
-    positions[1] = (cutoff - 0.9 * half) * direction  # the crossing is not in the middle, where samples are
+    positions[1] = (cutoff - 0.9 * half) * direction  # so that the crossing is between two samples
     cell = cutoff * torch.tensor(_CELL, dtype=torch.float64)
     if periodic:
         positions[1] -= cell[0]
@@ -296,7 +277,7 @@ def crossing(
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """What jumps are allowed, and the sizes that they are relative to."""
+    """Tolerances of jumps and the sizes to which they are relative."""
 
     energy: float
     energy_size: float
@@ -304,7 +285,7 @@ class _Limits:
     force_size: float
 
     def scaled(self, values: PathValues) -> Float[Tensor, "points columns"]:
-        """Energies, then forces, divided by their limits."""
+        """Return energies and forces divided by their tolerances."""
         energy = values.energy.double() / self.energy
         if values.forces is None:
             return energy
@@ -317,7 +298,7 @@ class _Limits:
             atom = (jump.column - structure_count) // 3
             what, limit, size = f"the force on atom {atom}", self.force, self.force_size
         return (
-            f"{what} jumps by {jump.size * limit:.2e} (allowed: {limit:.1e}; largest on the path: {size:.2e}) at "
+            f"{what} jumps by {jump.size * limit:.2e} (tolerance: {limit:.1e}; largest on the path: {size:.2e}) at "
             f"t = {jump.at + jump.width / 2:.10f}, within {jump.width * length:.0e} Å"
         )
 
@@ -349,21 +330,21 @@ def _finite(values: PathValues, t: Tensor) -> PathValues:
 
 
 SURFACE = 1
-"""The tag of all atoms, so that none is different."""
+"""The tag of all atoms."""
 
 
 def special_structures(cutoff: float, elements: Sequence[int]) -> tuple[Structures, ...]:
-    """A dimer, three atoms in a line, a square, a centred tetrahedron, a centred hexagon, and a rock salt crystal.
+    """Return structures of high symmetry: dimer, line, square, tetrahedron, hexagon (both with a center), rock salt.
 
-    The forces on some atoms are sums of opposite or equally distributed terms, angles are 0, 90 and 180 degrees,
-    distances are equal. No atom has more than six neighbors, so that caps on neighbors seldom matter.
+    Their distances are equal, their angles 0, 90 and 180 degrees, and forces on some atoms cancel by symmetry. No atom
+    has more than six neighbors, so that limits on the number of neighbors rarely matter.
 
     Args:
-        cutoff: of neighbors, in Å; those meant to be neighbors are closer.
-        elements: atomic numbers; of the first the surrounding atoms are, of the last the centres.
+        cutoff: cutoff in Å, which exceeds the distances of neighbors.
+        elements: atomic numbers; the first is that of outer atoms, the last that of central atoms.
     """
     d = round(min(1.3, 0.45 * cutoff), 3)
-    outer, centre = elements[0], elements[-1]
+    outer, center = elements[0], elements[-1]
     h = round(d / math.sqrt(3), 3)
     corners = [[h, h, h], [h, -h, -h], [-h, h, -h], [-h, -h, h]]
     ring = [[d * math.cos(i * math.pi / 3), d * math.sin(i * math.pi / 3), 0.0] for i in range(6)]
@@ -371,11 +352,11 @@ def special_structures(cutoff: float, elements: Sequence[int]) -> tuple[Structur
         Atoms([outer] * 2, positions=[[0, 0, 0], [d, 0, 0]]),
         Atoms([outer] * 3, positions=[[-d, 0, 0], [0, 0, 0], [d, 0, 0]]),
         Atoms([outer] * 4, positions=[[0, 0, 0], [d, 0, 0], [d, d, 0], [0, d, 0]]),
-        Atoms([centre] + [outer] * 4, positions=[[0, 0, 0], *corners]),
-        Atoms([centre] + [outer] * 6, positions=[[0, 0, 0], *ring]),
+        Atoms([center] + [outer] * 4, positions=[[0, 0, 0], *corners]),
+        Atoms([center] + [outer] * 6, positions=[[0, 0, 0], *ring]),
     ]
-    s = round(0.8 * cutoff, 3)  # the next neighbors, at √2 of it, are beyond the cutoff
-    salt = Atoms([outer, centre], positions=[[0, 0, 0], [s, 0, 0]], cell=[[0, s, s], [s, 0, s], [s, s, 0]], pbc=True)
+    s = round(0.8 * cutoff, 3)  # second neighbors, at √2 s, are beyond the cutoff
+    salt = Atoms([outer, center], positions=[[0, 0, 0], [s, 0, 0]], cell=[[0, s, s], [s, 0, s], [s, s, 0]], pbc=True)
     for atoms in (*molecules, salt):
         atoms.set_tags([SURFACE] * len(atoms))
     return tuple(Structures.from_ase(atoms) for atoms in (*molecules, salt))

@@ -1,4 +1,4 @@
-"""What must not change an energy does not, and turns forces as it must."""
+"""Assertions about symmetries, balances of forces, determinism, precision and copies of models."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from gemnet_blocks.testing.symmetries import Symmetry
 def assert_symmetry(
     model: Model, structures: Structures, symmetry: Symmetry, tolerance: Tolerance | float | None = None
 ) -> None:
-    """The prediction for changed structures is the changed prediction: f(g x) = g f(x).
+    """Assert that a model is equivariant under a symmetry: f(g x) = g f(x).
 
     Args:
-        model: anything that predicts energies of structures.
-        structures: x.
-        symmetry: g.
-        tolerance: of energies in the model's unit and of forces in that unit per Å, relative to the largest
-            |energy| and |force| of the batch; None: what the type of the prediction allows.
+        model: a model that predicts energies of structures.
+        structures: structures x.
+        symmetry: symmetry g.
+        tolerance: tolerance of energies in the model's unit and of forces in that unit per Å, relative to the largest
+            |energy| and |force| of the batch; None: the tolerance of the type of the prediction.
 
     Raises:
         AssertionError: energies or forces differ, or are NaN or infinite.
-        ValueError: the model returns no prediction.
+        ValueError: the model does not return a prediction.
     """
     prediction = finite_prediction(model, structures)
     expected = symmetry.expected(prediction, structures)
@@ -48,36 +48,38 @@ def assert_symmetry(
 
 
 def assert_finite(model: Model, structures: Structures) -> None:
-    """Energies and forces are finite numbers.
+    """Assert that energies and forces are finite.
 
     Raises:
-        AssertionError: names the first structure or atom whose energy or force is NaN or infinite.
-        ValueError: the model returns no prediction.
+        AssertionError: an energy or force is NaN or infinite; the message names the first structure or atom.
+        ValueError: the model does not return a prediction.
     """
     finite_prediction(model, structures)
 
 
 def energy_spread(model: Model, structures: Structures, symmetries: Iterable[Symmetry]) -> Float[Tensor, " structures"]:
-    """How far the energies of structures that are all the same are apart: (max E - min E)/max |E|, per structure.
+    """Compute the relative spread (max E - min E)/max |E| of the energies of equivalent structures, per structure.
 
-    Energies that a symmetry multiplies, as a supercell does, are compared after division. A spread of energies that
-    are all zero is zero.
+    Energies that a symmetry multiplies, such as those of supercells, are divided by the same factor. The spread of
+    zero energies is zero.
 
     Args:
-        model: anything that predicts energies of structures.
-        structures: to be changed by each symmetry in turn.
-        symmetries: none that takes structures away, as `Alone` does.
+        model: a model that predicts energies of structures.
+        structures: structures to which each symmetry is applied.
+        symmetries: symmetries that keep the number of structures, unlike `Alone`.
 
     Raises:
         AssertionError: an energy is NaN or infinite.
-        ValueError: a symmetry leaves another number of structures.
+        ValueError: a symmetry changes the number of structures.
     """
     prediction = finite_prediction(model, structures)
     energies = [prediction.energy.detach()]
     for symmetry in symmetries:
         expected = symmetry.expected(prediction, structures).energy.detach()
         if expected.shape != energies[0].shape:
-            raise ValueError(f"{symmetry!r} makes {len(expected)} structures of {len(structures)}: there is no spread")
+            raise ValueError(
+                f"{symmetry!r} must keep the number of structures, but changes {len(structures)} to {len(expected)}"
+            )
         actual = finite_prediction(model, symmetry.apply(structures), f" of {symmetry!r}").energy.detach()
         ratio = torch.where(expected == 0, torch.ones_like(expected), energies[0] / expected)
         energies.append(actual * ratio)
@@ -87,12 +89,7 @@ def energy_spread(model: Model, structures: Structures, symmetries: Iterable[Sym
 
 
 def finite_prediction(model: Model, structures: Structures, whose: str = "") -> Prediction:
-    """The prediction, if all of it is finite.
-
-    Raises:
-        AssertionError: names the first structure or atom whose energy or force is NaN or infinite.
-        ValueError: the model returns no prediction.
-    """
+    """Return the prediction of a model after checking that it is finite, as `assert_finite` does."""
     prediction = predict(model, structures)
     for what, values in (("energy of structure", prediction.energy), ("force on atom", prediction.forces)):
         broken = torch.zeros(0) if values is None else ~values.detach().isfinite()
@@ -111,7 +108,7 @@ def _compare(
     quantity: Quantity,
 ) -> None:
     if actual.shape != expected.shape:
-        raise AssertionError(f"{what}: shape {tuple(actual.shape)}, but {tuple(expected.shape)} is needed")
+        raise AssertionError(f"{what}: expected the shape {tuple(expected.shape)}, found {tuple(actual.shape)}")
     if not actual.numel():
         return
     actual, expected = actual.detach(), expected.detach().to(actual)
@@ -121,44 +118,44 @@ def _compare(
         index = position_of_largest(deviation)[0]
         raise AssertionError(
             f"{symmetry!r} changes the {what} {index} by {float(deviation.max()):.2e}: {actual[index].tolist()} "
-            f"instead of {expected[index].tolist()}; allowed are {limit:.1e}, with {size:.2e} the largest in the batch"
+            f"instead of {expected[index].tolist()}; the tolerance is {limit:.1e}, the largest in the batch {size:.2e}"
         )
 
 
 def assert_momentum_balance(model: Model, structures: Structures, tolerance: Tolerance | float | None = None) -> None:
-    """Σ F = 0 over the atoms of every structure: true of gradients of energies that no translation changes.
+    """Assert that Σ F = 0 over the atoms of every structure, which follows from invariance under translations.
 
     Args:
-        model: anything that predicts forces.
-        structures: of any kind.
-        tolerance: of |Σ F|, relative to Σ |F|; None: what the type of the forces allows.
+        model: a model that predicts forces.
+        structures: structures of any kind.
+        tolerance: tolerance of |Σ F| relative to Σ |F|; None: the tolerance of the type of the forces.
 
     Raises:
-        AssertionError: names the structure and the sum.
-        ValueError: the model predicts no forces.
+        AssertionError: a sum is not zero.
+        ValueError: the model does not predict forces.
     """
     forces = _forces(model, structures)
     _assert_zero("forces", forces, forces.norm(dim=-1), structures, tolerance)
 
 
 def assert_torque_balance(model: Model, structures: Structures, tolerance: Tolerance | float | None = None) -> None:
-    """Σ r × F = 0 over the atoms of every structure without periodicity: true where no rotation changes energies.
+    """Assert that Σ r × F = 0 over the atoms of every molecule, which follows from invariance under rotations.
 
-    r is measured from the mean position of the structure's atoms. Periodic structures in the batch are skipped: a
-    rotation of their atoms alone is no symmetry.
+    r is relative to the mean position of the atoms. Periodic structures are skipped, since a rotation of their atoms
+    alone is not a symmetry.
 
     Args:
-        model: anything that predicts forces.
-        structures: at least one of them without periodicity, unless there are none.
-        tolerance: of |Σ r × F|, relative to Σ |r| |F|; None: what the type of the forces allows.
+        model: a model that predicts forces.
+        structures: structures, at least one of which is not periodic.
+        tolerance: tolerance of |Σ r × F| relative to Σ |r| |F|; None: the tolerance of the type of the forces.
 
     Raises:
-        AssertionError: names the structure and the sum.
-        ValueError: the model predicts no forces, or all structures are periodic.
+        AssertionError: a sum is not zero.
+        ValueError: the model does not predict forces, or all structures are periodic.
     """
     free = ~structures.periodic.any(dim=1)
     if len(structures) and not bool(free.any()):
-        raise ValueError("all structures are periodic: torques add up to zero in molecules only")
+        raise ValueError("torques add up to zero in molecules only, but all structures are periodic")
     forces = _forces(model, structures)
     dtype = forces.dtype
     forces = torch.where(free[structures.structure][:, None], forces, 0).double()
@@ -170,7 +167,7 @@ def assert_torque_balance(model: Model, structures: Structures, tolerance: Toler
 def _forces(model: Model, structures: Structures) -> Float[Tensor, "atoms 3"]:
     forces = finite_prediction(model, structures).forces
     if forces is None:
-        raise ValueError("the model predicts no forces")
+        raise ValueError("the model does not predict forces")
     return forces.detach()
 
 
@@ -195,21 +192,21 @@ def _assert_zero(
     for index, (sum_, size) in enumerate(zip(total.tolist(), sizes.tolist(), strict=True)):
         if sum_ > allowed.limit(size):
             raise AssertionError(
-                f"the {what} of structure {index} add up to {sum_:.3e}, not to zero; allowed are "
-                f"{allowed.limit(size):.1e}, with {size:.3e} the sum of their lengths"
+                f"the {what} of structure {index} add up to {sum_:.3e}, not to zero; the tolerance is "
+                f"{allowed.limit(size):.1e}, the sum of their lengths {size:.3e}"
             )
 
 
 def assert_deterministic(model: Model, structures: Structures, times: int = 2) -> None:
-    """The same prediction every time, bit by bit.
+    """Assert that repeated predictions are bitwise identical.
 
     Args:
-        model: anything that predicts energies of structures.
-        structures: of any kind.
-        times: predictions to compare.
+        model: a model that predicts energies of structures.
+        structures: structures of any kind.
+        times: number of predictions to compare.
 
     Raises:
-        AssertionError: says whether energies or forces differ, and by how much.
+        AssertionError: energies or forces differ.
     """
     first = predict(model, structures)
     for _ in range(times - 1):
@@ -225,16 +222,16 @@ def assert_precision(
     tolerance: Tolerance | float | None = None,
     force_tolerance: Tolerance | float | None = None,
 ) -> None:
-    """Deep copies of a model in float32 and float64 predict the same for the same structures.
+    """Assert that copies of a model in float32 and float64 make the same predictions.
 
     Args:
-        module: a model that computes in the type of its weights; it stays as it is.
-        structures: rounded to float32 first, so that both copies see the same numbers.
-        tolerance: of energies, relative to the largest |energy|; None: what single precision allows.
-        force_tolerance: of forces, likewise.
+        module: a model that computes in the type of its weights; it is not modified.
+        structures: structures, which are rounded to float32 for both copies.
+        tolerance: tolerance of energies relative to the largest |energy|; None: that of single precision.
+        force_tolerance: tolerance of forces relative to the largest |force|; None: that of single precision.
 
     Raises:
-        AssertionError: says whether energies or forces differ, where and by how much.
+        AssertionError: energies or forces differ.
     """
     structures = structures.to(dtype=torch.float32)
     single = finite_prediction(copy.deepcopy(module).float(), structures, " in float32")
@@ -247,14 +244,14 @@ def assert_precision(
 
 
 def assert_copies(module: nn.Module, *arguments: object) -> None:
-    """A module deep-copies and pickles, and the copies compute the same, bit by bit.
+    """Assert that a module can be deep-copied and pickled, and that the copies compute bitwise identical results.
 
     Args:
-        module: returns a tensor or a prediction.
-        arguments: what it is called with.
+        module: a module that returns a tensor or a prediction.
+        arguments: arguments of the call.
 
     Raises:
-        AssertionError: it cannot be copied or pickled, and why; or a copy computes something else.
+        AssertionError: the module cannot be copied or pickled, or the results of a copy differ.
     """
     expected = _result(module, arguments)
     for how, twin in assert_copyable(module).items():
@@ -262,10 +259,10 @@ def assert_copies(module: nn.Module, *arguments: object) -> None:
 
 
 def assert_copyable(module: nn.Module) -> dict[str, nn.Module]:
-    """A module deep-copies and pickles; returns the copies, by how they were made.
+    """Assert that a module can be deep-copied and pickled, and return both copies.
 
     Raises:
-        AssertionError: it cannot be copied or pickled, and why.
+        AssertionError: the module cannot be copied or pickled; the message gives the reason.
     """
     copies: dict[str, nn.Module] = {}
     for how, make in (("deep-copied", copy.deepcopy), ("pickled", _pickled)):
@@ -273,8 +270,8 @@ def assert_copyable(module: nn.Module) -> dict[str, nn.Module]:
             copies[how] = make(module)
         except Exception as error:
             raise AssertionError(
-                f"the module cannot be {how}: {type(error).__name__}: {error}. Keep lambdas, local functions and "
-                "classes, and tensors that are results of differentiable functions out of its attributes"
+                f"the module cannot be {how}: {type(error).__name__}: {error}. Remove lambdas, local functions and "
+                "classes, and tensors with a computation graph from its attributes"
             ) from None
     return copies
 
@@ -291,7 +288,7 @@ def _result(module: nn.Module, arguments: tuple[object, ...]) -> Tensor:
 
 def _assert_near(single: Tensor, double: Tensor, tolerance: Tolerance | float, name: str) -> None:
     if single.dtype == double.dtype:
-        raise AssertionError(f"{name}: both copies compute in {double.dtype}, not in the type of their weights")
+        raise AssertionError(f"{name}: both copies compute in {double.dtype} instead of the type of their weights")
     assert_close(single.detach().double(), double.detach(), tolerance, name)
 
 

@@ -1,14 +1,16 @@
-"""Slow, obvious definitions of what the library computes fast.
+"""Reference definitions (oracles): slow implementations that read like the equations of the papers.
 
-Every function reads like its equation: loops over edges, triplets and quadruplets, one term at a time. It shares the
-weights and the parameters with the fast code, and the classes that hold edges and embeddings; nothing that computes.
-Values and first derivatives are exact; use them on small structures in float64.
+They loop over edges, triplets and quadruplets, one term at a time. They share weights, parameters and the classes of
+edges and embeddings with the fast code, but no computation. Values and first derivatives are exact. Use them for small
+structures in float64.
 
-Letters as in the papers (GemNet-OC, arXiv 2204.02782): c→a is the edge that hears, b→a another edge into a, d→b an edge
-into b. u is the unit vector from source to target.
+Notation of GemNet-OC (arXiv 2204.02782): c→a is the receiving edge, b→a another edge into a, d→b an edge into b, and u
+the unit vector from source to target.
 """
 
 from gemnet_blocks.testing.oracles.bases import (
+    Angles,
+    angles,
     azimuthal_legendre,
     bernstein,
     chebyshev_coefficients,
@@ -29,7 +31,6 @@ from gemnet_blocks.testing.oracles.bases import (
     spherical_bessel,
     spherical_functions,
 )
-from gemnet_blocks.testing.oracles.dihedrals import Angles, angles
 from gemnet_blocks.testing.oracles.edge_sets import (
     Ruling,
     WeightedEdge,

@@ -1,4 +1,4 @@
-"""Whole edge sets: which pairs of atoms are edges of which set, how much each counts, how long it is."""
+"""Reference definitions of edge sets: selection, weights, lengths and directions of edges."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ Scalar = Float[Tensor, ""]
 
 
 class WeightedEdge(NamedTuple):
-    """An edge, its length in Å, and the weight of its radial functions: 1 where no smooth cap makes it fade."""
+    """An edge, its length in Å, and the weight of its radial functions, which is 1 without smooth limits."""
 
     edge: Edge
     distance: float
@@ -40,13 +40,13 @@ class WeightedEdge(NamedTuple):
 
 
 class Ruling(NamedTuple):
-    """The rules that all edge sets share.
+    """Rules that all edge sets share.
 
     Attributes:
-        ties: what becomes of neighbors at the same distance as the last one that a cap admits; smooth: caps let
-            neighbors fade out.
-        tolerance: of ties, in Å, or in Å² for sets within no other if ties are `inclusive_next`.
-        width: δ in Å, over which neighbors fade out if ties are `smooth`.
+        ties: treatment of neighbors that are as far as the last one within `max_neighbors`; `smooth`: neighbors fade
+            out.
+        tolerance: tolerance of ties in Å, or in Å² with `inclusive_next` for sets that are not within another set.
+        width: distance δ in Å over which neighbors fade out if ties are `smooth`.
     """
 
     ties: CapRule
@@ -57,18 +57,18 @@ class Ruling(NamedTuple):
 def edge_sets(
     rules: Mapping[str, EdgeSetOptions], structures: Structures, ruling: Ruling, periodic: bool = True
 ) -> dict[str, list[WeightedEdge]]:
-    """The edges of each set, as its rule says: cutoff, then cap, then tags; `main` is symmetrized last.
+    """Select the edges of each set by cutoff, then `max_neighbors`, then tags; `main` is symmetrized at the end.
 
-    A set within another is selected among that one's edges, before symmetrization.
+    A set within another set is selected from the edges of that set before symmetrization.
 
     Args:
-        rules: what belongs to each set, a set after the one that it is within.
-        structures: weights are differentiable functions of their positions and cells.
-        ruling: what all sets share.
-        periodic: whether structures repeat where they say so; False treats all as isolated.
+        rules: options of each set; a set follows the set that contains it.
+        structures: structures; weights are differentiable with respect to positions and cells.
+        ruling: rules that all sets share.
+        periodic: False treats all structures as isolated.
 
     Returns:
-        The edges of each set by its name, by target, then distance, source and shift.
+        The edges of each set by name, sorted by target, distance, source and shift.
     """
     if not periodic:
         structures = replace(structures, periodic=torch.zeros_like(structures.periodic))
@@ -91,14 +91,14 @@ def selection(
     ruling: Ruling,
     farthest: float | None = None,
 ) -> list[WeightedEdge]:
-    """The edges of one set, before symmetrization.
+    """Select the edges of one set before symmetrization.
 
     Args:
-        rule: what belongs to the set.
-        parent: the edges of the set that it is within, or all pairs.
-        structures: weights are differentiable functions of their positions and cells.
-        ruling: what all sets share.
-        farthest: the `reach` of the set in Å; None: its cutoff.
+        rule: options of the set.
+        parent: edges of the set that contains this one, or all pairs.
+        structures: structures; weights are differentiable with respect to positions and cells.
+        ruling: rules that all sets share.
+        farthest: `reach` of the set in Å; None: its cutoff.
     """
     kept = [one for one in parent if one.distance <= rule.cutoff]
     farthest = rule.cutoff if farthest is None else farthest
@@ -116,7 +116,7 @@ def selection(
 
 
 def symmetrized(edges: Sequence[WeightedEdge], rule: Symmetrization) -> list[WeightedEdge]:
-    """The edges that a rule keeps and their opposites, with weight w + w' - w w' of both, 0 of those not kept."""
+    """Return the edges that a rule keeps and their opposites with the weight w + w' - w w' (0 if missing)."""
     given = {one.edge: one for one in edges if rule == "union" or is_towards_higher(one.edge)}
     both = []
     for edge in symmetrize(given, rule):
@@ -127,36 +127,36 @@ def symmetrized(edges: Sequence[WeightedEdge], rule: Symmetrization) -> list[Wei
 
 
 def reach(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
-    """The greatest distance that there can be in a set, in Å: the least cutoff of it and those that it is within."""
+    """Return the largest possible distance in a set in Å: the smallest cutoff of the set and those that contain it."""
     rule = rules[name]
     return rule.cutoff if rule.within is None else min(rule.cutoff, reach(rule.within, rules))
 
 
 def displacement(edge: Edge, structures: Structures) -> Vector:
-    """From the image of the source to the target, r_t - r_s - n·A, with gradients to positions and cells."""
+    """Compute the vector r_t - r_s - n·A from the image of the source to the target, with gradients."""
     cell = structures.cells[int(structures.structure[edge.target])]
     translation = sum((n * vector for n, vector in zip(edge.shift, cell, strict=True)), torch.zeros_like(cell[0]))
     return structures.positions[edge.target] - structures.positions[edge.source] - translation
 
 
 def length(vector: Vector) -> Scalar:
-    """|v|; up to 10⁻⁴ Å atoms coincide, and its derivative is zero."""
+    """Compute |v|; its derivative is zero up to 10⁻⁴ Å, where atoms coincide."""
     norm = torch.sqrt((vector @ vector).detach())
     return torch.sqrt(vector @ vector) if norm > COINCIDENT else norm
 
 
 def direction(vector: Vector, distance: Scalar) -> Vector:
-    """v/d; multiplied by `smooth_step` of d/0.01 Å for atoms nearer than that."""
+    """Compute v/d times `smooth_step` of d/(0.01 Å), which is 1 unless atoms nearly coincide."""
     return vector / distance * smooth_step(distance / NEARLY_COINCIDENT) if distance > 0 else torch.zeros_like(vector)
 
 
 def measured(edges: Sequence[WeightedEdge], structures: Structures, dtype: torch.dtype) -> EdgeSet:
-    """Lengths and directions of edges: d = |r_t - r_s - n·A|, u = (r_t - r_s - n·A)/d, see `direction`.
+    """Compute lengths d = |r_t - r_s - n·A| and directions u = (r_t - r_s - n·A)/d of edges.
 
     Args:
-        edges: with their weights, sorted by target.
-        structures: what they are edges of.
-        dtype: the floating-point type of the results.
+        edges: weighted edges, sorted by target.
+        structures: structures of the edges.
+        dtype: floating-point type of the results.
     """
     vectors = [displacement(one.edge, structures) for one in edges]
     lengths = [length(vector) for vector in vectors]
@@ -177,7 +177,7 @@ def measured(edges: Sequence[WeightedEdge], structures: Structures, dtype: torch
 def _faded(
     cap: int, cutoff: float, edges: Sequence[WeightedEdge], structures: Structures, width: float
 ) -> list[WeightedEdge]:
-    """The edges that a smooth cap leaves any weight."""
+    """Return the edges with a positive weight under a smooth maximum number of neighbors."""
     kept = []
     for atom in range(structures.atom_count):
         into = [one for one in edges if one.edge.target == atom]

@@ -1,4 +1,4 @@
-"""The first embeddings, and the block that updates them."""
+"""Reference definitions of embeddings, interaction blocks, output blocks, readout and heads."""
 
 from __future__ import annotations
 
@@ -28,27 +28,25 @@ from gemnet_blocks.model.readout import (
 )
 from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
 from gemnet_blocks.testing.oracles.interactions import interaction
-from gemnet_blocks.testing.oracles.layers import dense, scaled, stacked, through
+from gemnet_blocks.testing.oracles.layers import dense, scaled, stacked, summed, through
 
 
 def atom_update(
     module: AtomUpdate, m: Float[Tensor, "edges edge_size"], radial: Float[Tensor, "edges radial"], edges: EdgeSet
 ) -> Float[Tensor, "atoms atom_size"]:
-    """g_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca))."""
+    """Compute g_a = layers(scale · Σ_{c→a} m_ca ⊙ lin(rad_ca))."""
     terms = m * (radial @ module.radial.weight.T)
     zeros = m.new_zeros(edges.atom_count, m.shape[1])
-    per_atom = list(zeros)
-    for i, ca in enumerate(edges_of(edges)):
-        per_atom[ca.target] = per_atom[ca.target] + terms[i]
-    return through(module.layers, scaled(module.scale, stacked(per_atom, zeros)))
+    per_atom = summed(zip(edges.target.tolist(), terms, strict=True), zeros)
+    return through(module.layers, scaled(module.scale, per_atom))
 
 
 def output_block(
     module: nn.Module, embeddings: Embeddings, radial: Float[Tensor, "edges radial"], edges: EdgeSet
 ) -> Output:
-    """x_a as `atom_update`, then layers((x_a + h_a)/√2) where there are any; x_ca = scale · (layers(m) ⊙ lin(rad)).
+    """Compute x_a by `atom_update`, then layers((x_a + h_a)/√2) if present, and x_ca = scale · (layers(m) ⊙ lin(rad)).
 
-    Where numbers are summed, lin(x_a) and lin(x_ca) in their place.
+    Summed output blocks return lin(x_a) and lin(x_ca).
 
     Raises:
         TypeError: the output block is not built in.
@@ -60,7 +58,7 @@ def output_block(
             return Output(atoms, None)
         return Output(atoms, found.edges @ module.edges.linear.weight.T)
     if not isinstance(module, ConcatenatedOutputBlock):
-        raise TypeError(f"no oracle knows the output block {type(module).__name__}: write one")
+        raise TypeError(f"oracles do not define the output block {type(module).__name__}")
     x = atom_update(module.update, embeddings.edges, radial, edges)
     if module.after_atom is not None:
         x = through(module.after_atom, (x + embeddings.atoms) / math.sqrt(2))
@@ -73,15 +71,15 @@ def output_block(
 def output_network(
     network: OutputNetwork, features: Sequence[Float[Tensor, "rows features"]]
 ) -> Float[Tensor, " rows"]:
-    """lin(layers([x_0, x_1, …])), one number per row."""
+    """Compute lin(layers([x_0, x_1, …])), one number per row."""
     return through(network.layers, torch.cat(list(features), dim=1)) @ network.last.linear.weight[0]
 
 
 def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
-    """One number per atom, and per edge for direct forces, from the results of all output blocks.
+    """Compute one number per atom and, for direct forces, per edge from all output blocks.
 
     Raises:
-        TypeError: the read-out is not built in.
+        TypeError: the readout is not built in.
     """
     if isinstance(module, SummedReadOut):
         total = outputs[0]
@@ -90,7 +88,7 @@ def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
             total = Output(total.atoms + one.atoms, edges)
         return Contributions(total.atoms[:, 0], None if total.edges is None else total.edges[:, 0])
     if not isinstance(module, ConcatenatedReadOut):
-        raise TypeError(f"no oracle knows the read-out {type(module).__name__}: write one")
+        raise TypeError(f"oracles do not define the readout {type(module).__name__}")
     atoms = output_network(module.atoms, [output.atoms for output in outputs])
     of_edges = [output.edges for output in outputs if output.edges is not None]
     return Contributions(atoms, None if module.edges is None else output_network(module.edges, of_edges))
@@ -99,30 +97,25 @@ def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
 def energy(
     atoms: Float[Tensor, " atoms"], structure: Int[Tensor, " atoms"], count: int, reduce: Literal["sum", "mean"]
 ) -> Float[Tensor, " structures"]:
-    """E_s = Σ_a e_a over the atoms of each of `count` structures, or their mean; 0 without atoms."""
+    """Compute E_s = Σ_a e_a over the atoms of each structure, or their mean; 0 without atoms."""
     zeros = atoms.new_zeros(count)
-    energies = list(zeros)
-    for s in range(count):
-        own = [atoms[a] for a, of_atom in enumerate(structure.tolist()) if of_atom == s]
-        energies[s] = sum(own, energies[s])
-        if reduce == "mean" and own:
-            energies[s] = energies[s] / len(own)
-    return stacked(energies, zeros)
+    total = summed(zip(structure.tolist(), atoms, strict=True), zeros)
+    if reduce == "sum":
+        return total
+    return total / torch.bincount(structure, minlength=count).clamp(min=1)
 
 
 def direct_forces(magnitude: Float[Tensor, " edges"], main: SymmetricEdges, coupled: bool) -> Float[Tensor, "atoms 3"]:
-    """F_a = Σ_{c→a} f_ca u_ca; `coupled`: with the average of f over both directions of an edge."""
-    edges = edges_of(main.edges)
+    """Compute F_a = Σ_{c→a} f_ca u_ca; if `coupled`, f is averaged over both directions of an edge."""
+    if coupled:
+        magnitude = (magnitude + magnitude[reverse(edges_of(main.edges))]) / 2
+    terms = magnitude[:, None] * main.edges.direction
     zeros = magnitude.new_zeros(main.edges.atom_count, 3)
-    forces = list(zeros)
-    for i, (ca, opposite) in enumerate(zip(edges, reverse(edges), strict=True)):
-        f = (magnitude[i] + magnitude[opposite]) / 2 if coupled else magnitude[i]
-        forces[ca.target] = forces[ca.target] + f * main.edges.direction[i]
-    return stacked(forces, zeros)
+    return summed(zip(main.edges.target.tolist(), terms, strict=True), zeros)
 
 
 def atom_embedding(module: AtomEmbedding, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:
-    """h_a = table[Z_a], or rows[r(Z_a)] + columns[c(Z_a)]; the first row of each is hydrogen's."""
+    """Look up h_a = table[Z_a], or rows[r(Z_a)] + columns[c(Z_a)]; hydrogen has the first row of each table."""
     if isinstance(module, ElementEmbedding):
         table = module.table.weight
         rows = [table[number - 1] for number in numbers.tolist()]
@@ -137,12 +130,12 @@ def atom_embedding(module: AtomEmbedding, numbers: Int[Tensor, " atoms"]) -> Flo
 
 
 def periodic_place(number: int) -> tuple[int, int]:
-    """Row and column of an element, by walking from one to the next through a periodic table of 32 columns."""
+    """Find the row and column of an element by walking through a periodic table with 32 columns."""
     row, column = 0, 0
     for _ in range(1, number):
         if column == 31:
             row, column = row + 1, 0
-        elif column == (0 if row == 0 else 1) and row < 5:  # what shorter rows leave out
+        elif column == (0 if row == 0 else 1) and row < 5:  # gaps of the shorter rows
             column = 31 if row == 0 else 26 if row < 3 else 16
         else:
             column += 1
@@ -155,7 +148,7 @@ def edge_embedding(
     x: Float[Tensor, "edges edge_in_size"],
     edges: EdgeSet,
 ) -> Float[Tensor, "edges edge_size"]:
-    """m_st = Dense([h_s, h_t, x_st])."""
+    """Compute m_st = Dense([h_s, h_t, x_st])."""
     rows = [torch.cat([atoms[st.source], atoms[st.target], x[i]]) for i, st in enumerate(edges_of(edges))]
     return dense(module.dense, stacked(rows, x.new_zeros(0, 2 * atoms.shape[1] + x.shape[1])))
 
@@ -163,17 +156,10 @@ def edge_embedding(
 def block(
     module: Block, geometry: GeometryEncoder, embeddings: Embeddings, graphs: Graphs, radial: RadialValues
 ) -> Embeddings:
-    """One block: all messages, residual layers, the atom update and the concatenation layer.
+    """Compute one interaction block: messages, residual layers, the atom update and the concatenation layer.
 
-    x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms; m ← after((m +
+    x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n for n terms each; m ← after((m +
     before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2.
-
-    Args:
-        module: the block, with its weights.
-        geometry: the weights that all blocks share.
-        embeddings: h and m.
-        graphs: the edge sets.
-        radial: raw radial functions.
     """
     h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
     to_edges, to_atoms = [dense(module.dense, m)], [h]

@@ -1,4 +1,4 @@
-"""Edges, their opposites, triplets and quadruplets, found by trying everything."""
+"""Reference definitions of edges, their opposites, triplets and quadruplets by exhaustive search."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from gemnet_blocks.structures import Structures
 
 
 class Edge(NamedTuple):
-    """An edge from an image of atom `source` to atom `target`; `shift` says which image, in lattice vectors."""
+    """An edge from the image of atom `source` at `shift` lattice vectors to atom `target`."""
 
     source: int
     target: int
@@ -28,7 +28,7 @@ class Edge(NamedTuple):
 
     @property
     def opposite(self) -> Edge:
-        """The edge from target to source: seen from the source, the target is displaced by -shift."""
+        """The edge from target to source; relative to the source, the target is displaced by -shift."""
         x, y, z = self.shift
         return Edge(self.target, self.source, (-x, -y, -z))
 
@@ -41,14 +41,14 @@ class Neighbor(NamedTuple):
 
 
 class Triplet(NamedTuple):
-    """Indices of the edges c→a (outer) and b→a (inner)."""
+    """Indices of the receiving edge c→a (outer) and the sending edge b→a (inner)."""
 
     outer: int
     inner: int
 
 
 class Quadruplet(NamedTuple):
-    """Indices of the edges c→a (outer), b→a (middle) and d→b (inner)."""
+    """Indices of the receiving edge c→a (outer), the edge b→a (middle) and the sending edge d→b (inner)."""
 
     outer: int
     middle: int
@@ -56,24 +56,24 @@ class Quadruplet(NamedTuple):
 
 
 def edges_of(edges: EdgeSet | Pairs) -> list[Edge]:
-    """The edges of a set or of the result of a search, one object each, in their order."""
+    """Convert the edges of a set or of a search to `Edge` objects in their order."""
     shifts = [(x, y, z) for x, y, z in edges.shift.tolist()]
     return [Edge(*ends) for ends in zip(edges.source.tolist(), edges.target.tolist(), shifts, strict=True)]
 
 
 def neighbors(structures: Structures, cutoff: float) -> list[Neighbor]:
-    """All edges no longer than a cutoff, by trying every image of every atom that could be so near.
+    """Find all edges within a cutoff by computing the distance to every image of every atom that may be in reach.
 
-    d = |r_t - r_s - n·A| ≤ cutoff for the image n of the source s. With b_k the reciprocal vectors (b_k · a_l = δ_kl)
-    of the periodic a_k, only n_k with |b_k · (r_t - r_s) - n_k| ≤ |b_k|·cutoff are possible: 1/|b_k| is the height of
-    the cell. An atom is no neighbor of itself, but of its own images and of other atoms at the same place.
+    d = |r_t - r_s - n·A| ≤ cutoff for the image n of the source s. With the reciprocal vectors b_k (b_k · a_l = δ_kl)
+    of the periodic a_k, only n_k with |b_k · (r_t - r_s) - n_k| ≤ |b_k|·cutoff are possible, since 1/|b_k| is the
+    height of the cell. An atom is a neighbor of its own images and of other atoms at the same place, but not of itself.
 
     Args:
-        structures: S structures; atoms may lie outside their cells.
-        cutoff: the largest distance in Å, itself included.
+        structures: the structures; atoms may lie outside their cells.
+        cutoff: cutoff in Å, inclusive.
 
     Returns:
-        The edges, by target, then distance, source and shift.
+        The edges, sorted by target, distance, source and shift.
     """
     positions: list[list[float]] = structures.positions.detach().double().tolist()
     home: list[int] = structures.structure.tolist()
@@ -93,10 +93,10 @@ def neighbors(structures: Structures, cutoff: float) -> list[Neighbor]:
 
 
 def symmetrize(edges: Iterable[Edge], rule: Symmetrization) -> set[Edge]:
-    """The edges that a rule keeps, and the opposite of each.
+    """Return the edges that a rule keeps and their opposites.
 
-    `union`: all of them. `lower_index`: those with source < target, and those between an atom and its own image with a
-    lexicographically positive shift.
+    `union` keeps all edges; `lower_index` keeps edges with source < target, and edges between an atom and its own
+    image with a lexicographically positive shift.
     """
     kept = set(edges)
     if rule == "lower_index":
@@ -105,17 +105,17 @@ def symmetrize(edges: Iterable[Edge], rule: Symmetrization) -> set[Edge]:
 
 
 def is_towards_higher(edge: Edge) -> bool:
-    """Whether the rule `lower_index` keeps an edge for itself, not as the opposite of another."""
+    """Return True if the rule `lower_index` keeps the edge itself, not only as the opposite of another edge."""
     return edge.source < edge.target or (edge.source == edge.target and edge.shift > (0, 0, 0))
 
 
 def reverse(edges: Sequence[Edge]) -> list[int]:
-    """The index of the opposite of each edge."""
+    """Return the index of the opposite of each edge."""
     return [edges.index(edge.opposite) for edge in edges]
 
 
 def triplets(outer: Sequence[Edge], inner: Sequence[Edge]) -> set[Triplet]:
-    """c→a and b→a with b ≠ c, comparing atom and image; with two edge sets, the mixed triplets."""
+    """Find the triplets c→a, b→a with b ≠ c, where b and c are images; the edge sets may differ."""
     return {
         Triplet(i, j)
         for i, ca in enumerate(outer)
@@ -125,14 +125,14 @@ def triplets(outer: Sequence[Edge], inner: Sequence[Edge]) -> set[Triplet]:
 
 
 def quadruplets(edges: Sequence[Edge], middle: Sequence[Edge]) -> set[Quadruplet]:
-    """c→a and d→b of `edges` around b→a of `middle`, with b ≠ c, d ≠ a and d ≠ c, comparing atom and image."""
+    """Find c→a and d→b of `edges` around b→a of `middle` with b ≠ c, d ≠ a and d ≠ c, comparing atom and image."""
     found = set()
     for outer, inner in triplets(edges, middle):
         ca, ba = edges[outer], middle[inner]
         for k, db in enumerate(edges):
             if db.target != ba.source:
                 continue
-            # d→b says where d is if b is at home; seen from a, b is displaced, and d with it
+            # the shift of d→b is relative to b, which itself is displaced relative to a
             x, y, z = (of_d + of_b for of_d, of_b in zip(db.shift, ba.shift, strict=True))
             d = (db.source, (x, y, z))
             if d not in ((ca.target, (0, 0, 0)), (ca.source, ca.shift)):
@@ -146,7 +146,7 @@ def _images(
     periodic: np.ndarray[tuple[int], np.dtype[np.bool_]],
     cutoff: float,
 ) -> list[tuple[int, int, int]]:
-    """The shifts n for which |offset - n·A| may be within the cutoff, and one more on every side for rounding."""
+    """Return the shifts n for which |offset - n·A| may be within the cutoff, and one more per side for rounding."""
     reciprocal = np.linalg.pinv(cell[periodic]).T  # a row per periodic vector
     ranges = [range(1)] * 3
     for axis, vector in zip(np.flatnonzero(periodic).tolist(), reciprocal, strict=True):
@@ -159,7 +159,6 @@ def _images(
 def _distance(
     source: Sequence[float], target: Sequence[float], shift: Sequence[int], cell: Sequence[Sequence[float]]
 ) -> float:
-    """|r_t - r_s - n·A|."""
     squared = 0.0
     for axis in range(3):
         translation = sum(n * vector[axis] for n, vector in zip(shift, cell, strict=True))
@@ -170,16 +169,17 @@ def _distance(
 def within_cap(
     pairs: Pairs | Sequence[Neighbor], max_neighbors: int, ties: Ties, tolerance: float = 0.01, squared: bool = False
 ) -> list[bool]:
-    """Whether each pair's source is among the nearest k of its target.
+    """Return for each pair if its source is among the nearest k neighbors of its target.
 
-    `strict`: the first k in the order of distance, source and shift. `inclusive`: d ≤ d_k + tolerance, where d_k is the
-    distance of the k-th nearest. `inclusive_next`: d ≤ d_{k+1} + tolerance. Everything where there are not that many.
+    `strict` keeps the first k in the order of distance, source and shift; `inclusive` those with d ≤ d_k + tolerance,
+    where d_k is the distance of the k-th nearest; `inclusive_next` those with d ≤ d_{k+1} + tolerance. Targets with
+    fewer neighbors keep all of them.
 
     Args:
-        pairs: in any order.
-        max_neighbors: the cap k.
-        ties: what becomes of neighbors at the same distance.
-        tolerance: in Å, or in Å² if `squared`.
+        pairs: the pairs in any order.
+        max_neighbors: maximum number of neighbors k.
+        ties: treatment of neighbors at the same distance.
+        tolerance: tolerance of ties in Å, or in Å² if `squared`.
         squared: compare squared distances.
     """
     if isinstance(pairs, Pairs):
@@ -210,21 +210,21 @@ def smooth_weights(
     cutoff: float,
     width: float,
 ) -> Float[Tensor, " neighbors"]:
-    """How much each neighbor of one atom counts under a cap that fades out instead of cutting.
+    """Compute the weights of the neighbors of one atom under a smooth maximum number of neighbors.
 
-    M = Σ_j p_j u_j counts the neighbors, with u_j = s((R - d_j)/δ). No more than k: w_j = p_j. More: w_j = p_j s((r -
+    M = Σ_j p_j u_j counts the neighbors, with u_j = s((R - d_j)/δ). If M ≤ k, w_j = p_j. Otherwise w_j = p_j s((r -
     d_j)/δ), where r is the largest number ≤ R + δ with Σ_j p_j u_j s((r - d_j)/δ) ≤ M - e(M - k). s is `smooth_step`
     and e `smooth_step_integral`.
 
-    r is found by bisection, then differentiated as the root that it is: with F the difference of both sides, r changes
-    by -dF/(∂F/∂r).
+    r is found by bisection and differentiated as an implicit function: dr = -dF/(∂F/∂r) with the difference F of both
+    sides.
 
     Args:
-        distances: d ≤ R in Å.
-        weights_of_parent: p, from the edge set that this one is within; 1 without.
-        cap: k.
-        cutoff: R in Å.
-        width: δ in Å.
+        distances: distances d ≤ R in Å.
+        weights_of_parent: weights p in the edge set that contains this one, else 1.
+        cap: maximum number of neighbors k.
+        cutoff: cutoff R in Å.
+        width: width δ of the fading in Å.
     """
     if cap == 0:
         return torch.zeros_like(distances)
@@ -243,13 +243,13 @@ def smooth_weights(
 
 
 def smooth_step(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """0 for t ≤ 0, 1 for t ≥ 1, t³(10 - 15t + 6t²) between."""
+    """Evaluate t³(10 - 15t + 6t²) for 0 < t < 1, 0 below and 1 above."""
     inside = t**3 * (10 - 15 * t + 6 * t**2)
     return torch.where(t <= 0, torch.zeros_like(t), torch.where(t >= 1, torch.ones_like(t), inside))
 
 
 def smooth_step_integral(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """∫ of `smooth_step` from 0 to t: 0 for t ≤ 0, t⁶ - 3t⁵ + 5t⁴/2 up to 1, t - 1/2 beyond."""
+    """Integrate `smooth_step` from 0 to t: 0 for t ≤ 0, t⁶ - 3t⁵ + 5t⁴/2 up to 1, t - 1/2 above."""
     inside = t**6 - 3 * t**5 + 5 / 2 * t**4
     return torch.where(t <= 0, torch.zeros_like(t), torch.where(t >= 1, t - 1 / 2, inside))
 
@@ -257,7 +257,7 @@ def smooth_step_integral(t: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 def _largest_radius(
     distances: Sequence[float], counted: Sequence[float], goal: float, cutoff: float, width: float
 ) -> float:
-    """The largest r ≤ R + δ with Σ_j counted_j s((r - d_j)/δ) ≤ goal, by bisection; the sum rises with r from 0."""
+    """Find the largest r ≤ R + δ with Σ_j counted_j s((r - d_j)/δ) ≤ goal by bisection; the sum increases with r."""
 
     def total(r: float) -> float:
         steps = (min(max((r - d) / width, 0.0), 1.0) for d in distances)

@@ -1,9 +1,9 @@
-"""Layers and the steps that interactions have in common."""
+"""Reference definitions of layers and of the steps that interactions share."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from jaxtyping import Float
@@ -18,7 +18,7 @@ from gemnet_blocks.testing.oracles.graphs import Edge, reverse
 
 
 def dense(layer: Dense, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
-    """act(W x), with act(x) = x σ(x)/0.6 (`silu`), x² σ(x) (`siqu`) or x (`identity`)."""
+    """Compute act(W x) with act(x) = x σ(x)/0.6 (`silu`), x² σ(x) (`siqu`) or x (`identity`)."""
     x = torch.einsum("...i,oi->...o", x, layer.linear.weight)
     if isinstance(layer.activation, ScaledSiLU):
         return x * torch.sigmoid(x) / 0.6
@@ -26,7 +26,7 @@ def dense(layer: Dense, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows ou
 
 
 def through(layers: nn.Module, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
-    """x through dense and residual layers, one after another; the latter are (x + Dense(Dense(x)))/√2."""
+    """Apply dense layers and residual layers (x + Dense(Dense(x)))/√2 in sequence."""
     for layer in layers.children():
         if isinstance(layer, Residual):
             x = (x + dense(layer.second, dense(layer.first, x))) / math.sqrt(2)
@@ -37,33 +37,33 @@ def through(layers: nn.Module, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*
 
 
 def scaled(scale: ScaleFactor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """x times the fitted number, where 0 stands for not fitted."""
+    """Multiply x by the scale factor if it is fitted."""
     return x * scale.factor if scale.fitted else x
 
 
 def project(
     projection: RadialAngularProjection, radial: Float[Tensor, "edges radial"]
 ) -> Float[Tensor, "edges size angular"]:
-    """B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""
+    """Compute B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""
     return torch.einsum("en,nkl->ekl", radial, projection.weight)
 
 
 def message(
     module: Message, x: Float[Tensor, "rows in"], radial: Float[Tensor, "rows radial"]
 ) -> Float[Tensor, "rows down"]:
-    """Dense_down(scale · (x ⊙ lin(rad))), x being Dense(embedding) already."""
+    """Compute Dense_down(scale · (x ⊙ lin(rad))) with x = Dense(embedding)."""
     return dense(module.down, scaled(module.scale, x * (radial @ module.radial.weight.T)))
 
 
 def contract(
     module: Contraction, projection: Float[Tensor, "rows size angular"], sums: Float[Tensor, "rows angular down"]
 ) -> Float[Tensor, "rows up"]:
-    """scale · lin(flatten_kf Σ_l B[r, k, l] S[r, l, f])."""
+    """Compute scale · lin(flatten_kf Σ_l B[r, k, l] S[r, l, f])."""
     return linear_of_flattened(module, torch.einsum("rkl,rlf->rkf", projection, sums))
 
 
 def linear_of_flattened(module: Contraction, x: Float[Tensor, "rows size down"]) -> Float[Tensor, "rows up"]:
-    """scale · lin(flatten(x)), with k outside and f inside."""
+    """Compute scale · lin(flatten(x)) with index k slow and index f fast."""
     columns = [x[:, k, f] for k in range(x.shape[1]) for f in range(x.shape[2])]
     return scaled(module.scale, torch.stack(columns, dim=1) @ module.linear.weight.T)
 
@@ -71,10 +71,18 @@ def linear_of_flattened(module: Contraction, x: Float[Tensor, "rows size down"])
 def to_both_directions(
     module: SymmetricUp, x: Float[Tensor, "edges in"], edges: Sequence[Edge]
 ) -> Float[Tensor, "edges out"]:
-    """(Dense₁(x) + Dense₂(x)[reverse])/√2."""
+    """Compute (Dense₁(x) + Dense₂(x)[reverse])/√2."""
     return (dense(module.same, x) + dense(module.opposite, x)[reverse(edges)]) / math.sqrt(2)
 
 
 def stacked(rows: list[Tensor], zeros: Tensor) -> Tensor:
-    """One tensor of all rows; `zeros` has its shape, for the case that there are none."""
+    """Stack rows to a tensor; `zeros` is the result without rows."""
     return torch.stack(rows) if rows else zeros
+
+
+def summed(terms: Iterable[tuple[int, Tensor]], zeros: Tensor) -> Tensor:
+    """Add each term to the row of its index; `zeros` has the shape of the result."""
+    rows = list(zeros)
+    for index, term in terms:
+        rows[index] = rows[index] + term
+    return stacked(rows, zeros)

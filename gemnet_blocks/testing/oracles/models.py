@@ -1,4 +1,4 @@
-"""A whole model, from structures to energies and forces."""
+"""Reference definition of a whole model, from structures to energies and forces."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ from gemnet_blocks.testing.oracles.layers import stacked
 
 
 def model(gemnet: GemNet, structures: Structures) -> Prediction:
-    """Energies and forces of a model that `spec.build` made.
+    """Predict energies and forces with the weights of a model from `spec.build`.
 
-    h_a = table[Z_a], m = Dense([h_s, h_t, rad]); all blocks, an output block before the first and behind each; the
-    read-out network; E_s = Σ_a e_a; F = -∂E/∂r, or F_a = Σ_{c→a} f_ca u_ca.
+    h_a = table[Z_a], m = Dense([h_s, h_t, rad]); all blocks, with an output block before the first and after each; the
+    readout; E_s = Σ_a e_a; F = -∂E/∂r or F_a = Σ_{c→a} f_ca u_ca.
 
     Args:
-        gemnet: the weights and the rules.
-        structures: a few atoms: the time grows with the number of quadruplets. Forces that are gradients can be
-            differentiated once more with respect to weights only.
+        gemnet: the model.
+        structures: structures of a few atoms, since the time grows with the number of quadruplets. Gradient forces can
+            be differentiated with respect to weights only.
 
     Raises:
-        TypeError: a part of the model is not built in.
+        TypeError: a component of the model is not built in.
     """
     if gemnet.forces is not None and not isinstance(gemnet.forces, DirectForces):
         return _with_gradient_forces(gemnet, structures)
@@ -59,7 +59,7 @@ def model(gemnet: GemNet, structures: Structures) -> Prediction:
 
 
 def features(trunk: Trunk, structures: Structures) -> tuple[Graphs, list[Output]]:
-    """The graphs, and the results of all output blocks."""
+    """Compute the graphs and the results of all output blocks."""
     dtype = trunk.dtype
     selected = edge_sets_of(trunk.graphs, structures)
     graphs = graphs_of(selected, structures, dtype)
@@ -79,28 +79,28 @@ def features(trunk: Trunk, structures: Structures) -> tuple[Graphs, list[Output]
 
 
 def edge_sets_of(builder: GraphBuilder, structures: Structures) -> dict[str, list[WeightedEdge]]:
-    """The edge sets that a model measures, by its rules."""
+    """Select the edge sets that a model uses, by its rules."""
     ruling = Ruling(builder.ties, builder.tie_tolerance, builder.fade_width)
     found = edge_sets(builder.rules, structures, ruling, builder.periodic)
     return {name: found[name] for name in builder.measured}
 
 
 def graphs_of(selected: Mapping[str, Sequence[WeightedEdge]], structures: Structures, dtype: torch.dtype) -> Graphs:
-    """Measured edge sets, without index sets: oracles find triplets and quadruplets themselves."""
+    """Measure edge sets; index sets are left out, since oracles find triplets and quadruplets themselves."""
     sets = {name: measured(edges, structures, dtype) for name, edges in selected.items()}
     opposite = torch.tensor(reverse([one.edge for one in selected[MAIN]]), dtype=torch.long)
     return Graphs(structures, SymmetricEdges(sets[MAIN], opposite), sets, {})
 
 
 def radial_values(bases: RadialBases, sets: Mapping[str, EdgeSet]) -> RadialValues:
-    """Radial functions of every edge, times the weight of the edge where it has one."""
+    """Evaluate the radial functions of every edge, times the weight of the edge if it has one."""
 
     def values(name: str, basis: nn.Module) -> Float[Tensor, "edges functions"]:
         edges = sets[name]
         rows = [radial_functions(basis, distance) for distance in edges.distance]
         if edges.weight is not None:
             rows = [weight * row for weight, row in zip(edges.weight, rows, strict=True)]
-        # without edges, a distance of zero says how many functions there are
+        # without edges, the row of a zero distance has the right number of columns
         return stacked(rows, radial_functions(basis, edges.distance.new_zeros(()))[None][:0])
 
     return RadialValues(

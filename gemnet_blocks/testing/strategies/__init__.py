@@ -1,8 +1,8 @@
 """Hypothesis strategies: structures, batches, symmetries and specs.
 
-Structures are drawn in float64 from two families that are kept apart. `generic_structures` have no special case, so
-that a model is differentiable there; `degenerate_structures` are made of special cases: symmetry, ties, lines,
-coincident and missing atoms, cells smaller than any cutoff. `structures` draws from both.
+Structures are drawn in float64 from two families. Models are differentiable at `generic_structures`;
+`degenerate_structures` have high symmetry, ties, collinear, coinciding or missing atoms, or cells smaller than any
+cutoff. `structures` draws from both.
 
 Importing this package makes hypothesis print structures and specs of falsifying examples as code.
 """

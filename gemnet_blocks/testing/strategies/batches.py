@@ -1,4 +1,4 @@
-"""Batches of structures of all kinds."""
+"""Strategies of batches and of symmetries."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from gemnet_blocks.testing.symmetries import (
 
 
 def concatenate(many: Sequence[Structures]) -> Structures:
-    """Put structures, or batches of them, one after another into one batch; without any, an empty one in float64."""
+    """Concatenate structures or batches to one batch; without structures, it is an empty batch in float64."""
     if not many:
         return Structures.from_ase([])
     columns = {
@@ -42,13 +42,13 @@ def concatenate(many: Sequence[Structures]) -> Structures:
 def structures(
     max_atoms: int = 60, cutoff: float = 4.0, elements: Sequence[int] = ELEMENTS, tags: bool = True
 ) -> st.SearchStrategy[Structures]:
-    """One structure of any kind, generic or degenerate.
+    """Draw a generic or degenerate structure.
 
     Args:
-        max_atoms: the largest number of atoms, at least 3.
-        cutoff: of neighbors, in Å, among which nothing is special in generic structures.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+        max_atoms: maximum number of atoms, at least 3.
+        cutoff: cutoff in Å within which neighborhoods of generic structures are generic.
+        elements: atomic numbers, of which the first is the simplest.
+        tags: give all atoms tags; otherwise some structures do not have tags.
     """
     return generic_structures(max_atoms, cutoff, elements, tags) | degenerate_structures(max_atoms, elements, tags)
 
@@ -60,19 +60,18 @@ def batches(
     max_structures: int = 4,
     min_structures: int = 0,
 ) -> Structures:
-    """Several structures in one batch, or none at all.
+    """Draw a batch of structures, which may be empty.
 
     Args:
-        structures: what each is drawn from; None for all kinds of up to 15 atoms.
-        max_structures: the largest number of them.
-        min_structures: the smallest.
+        structures: strategy of a structure; None: structures of all kinds with up to 15 atoms.
+        max_structures: maximum number of structures.
+        min_structures: minimum number of structures.
     """
-    one = _any_small() if structures is None else structures
+    one = _SMALL if structures is None else structures
     return concatenate(draw(st.lists(one, min_size=min_structures, max_size=max_structures)))
 
 
-def _any_small() -> st.SearchStrategy[Structures]:
-    return structures(max_atoms=15)
+_SMALL = structures(max_atoms=15)
 
 
 _ANGLES = st.sampled_from((0.0, math.pi / 2, math.pi)) | st.floats(0, 6.25)
@@ -80,26 +79,26 @@ _COORDINATES = st.floats(-100, 100)
 
 
 def rotations(reflections: bool = True) -> st.SearchStrategy[Rotation]:
-    """Rotations by any angles, right ones among them.
+    """Draw a rotation by random or right angles.
 
     Args:
-        reflections: whether half of them are combined with the inversion.
+        reflections: combine half of the rotations with the inversion.
     """
     reflect = st.booleans() if reflections else st.just(False)
     return st.builds(Rotation, alpha=_ANGLES, beta=_ANGLES, gamma=_ANGLES, reflect=reflect)
 
 
 def translations() -> st.SearchStrategy[Translation]:
-    """Translations of up to 100 Å along each axis."""
+    """Draw a translation of up to 100 Å along each axis."""
     return st.builds(Translation, x=_COORDINATES, y=_COORDINATES, z=_COORDINATES)
 
 
 @st.composite
 def permutations(draw: st.DrawFn, structures: Structures) -> Permutation:
-    """Other orders of the atoms of each structure.
+    """Draw a permutation of the atoms of each structure.
 
     Args:
-        structures: the batch whose atoms are permuted.
+        structures: batch whose atoms are permuted.
     """
     order: list[int] = []
     for count in structures.atom_counts.tolist():
@@ -108,25 +107,25 @@ def permutations(draw: st.DrawFn, structures: Structures) -> Permutation:
 
 
 def cell_changes() -> st.SearchStrategy[CellChange]:
-    """Other cells of the same crystals: up to three shears and some images of atoms."""
+    """Draw up to three shears of the cell and translations of atoms to their images."""
     axes = st.sampled_from(tuple(itertools.permutations(range(3), 2)))
-    shears = st.lists(st.tuples(axes, st.sampled_from((1, -1, 2, -2))).map(_shear), max_size=3).map(tuple)
-    whole = st.integers(-3, 3)
-    shifts = st.lists(st.tuples(whole, whole, whole), max_size=4).map(tuple)
+    shear = st.builds(lambda axes, n: (*axes, n), axes, st.sampled_from((1, -1, 2, -2)))
+    shears = st.lists(shear, max_size=3).map(tuple)
+    shifts = st.lists(st.tuples(*[st.integers(-3, 3)] * 3), max_size=4).map(tuple)
     return st.builds(CellChange, shears=shears, shifts=shifts)
 
 
 def reorderings() -> st.SearchStrategy[Reordering]:
-    """All orders of the lattice vectors."""
+    """Draw a permutation of the lattice vectors."""
     return st.builds(Reordering, axes=st.sampled_from(tuple(itertools.permutations(range(3)))))
 
 
 def supercells(max_images: int = 4, extensive: bool = True) -> st.SearchStrategy[Supercell]:
-    """Supercells, the smallest first.
+    """Draw a supercell, of which the smallest is the simplest.
 
     Args:
-        max_images: the largest number of images of an atom.
-        extensive: whether the energy is a sum over atoms.
+        max_images: maximum number of images of an atom.
+        extensive: True if the energy is a sum over atoms, False if it is their mean.
     """
     repeats = [
         repeats for repeats in itertools.product(range(1, max_images + 1), repeat=3) if math.prod(repeats) <= max_images
@@ -135,12 +134,12 @@ def supercells(max_images: int = 4, extensive: bool = True) -> st.SearchStrategy
 
 
 def symmetries(structures: Structures, extensive: bool = True, max_images: int = 4) -> st.SearchStrategy[Symmetry]:
-    """Any symmetry that means something for these structures.
+    """Draw a symmetry of any kind that applies to the structures.
 
     Args:
-        structures: what it will be applied to.
-        extensive: whether the energy is a sum over atoms.
-        max_images: the largest number of images of an atom in supercells.
+        structures: structures to which the symmetry will be applied.
+        extensive: True if the energy is a sum over atoms, False if it is their mean.
+        max_images: maximum number of images of an atom in supercells.
     """
     kinds: list[st.SearchStrategy[Symmetry]] = [translations(), rotations(), permutations(structures)]
     if len(structures):
@@ -148,8 +147,3 @@ def symmetries(structures: Structures, extensive: bool = True, max_images: int =
     if bool(structures.periodic.any()):
         kinds += [reorderings(), cell_changes(), supercells(max_images, extensive)]
     return st.one_of(*kinds)
-
-
-def _shear(drawn: tuple[Sequence[int], int]) -> tuple[int, int, int]:
-    (i, j), n = drawn
-    return i, j, n

@@ -1,7 +1,4 @@
-"""Structures made of special cases: ties, lines, planes, atoms upon one another, cells smaller than any cutoff.
-
-Perfect crystals and surfaces are in `perfect`.
-"""
+"""Degenerate structures: perfect crystals, ties, lines, planes, coinciding atoms, cells smaller than any cutoff."""
 
 from __future__ import annotations
 
@@ -32,10 +29,10 @@ if TYPE_CHECKING:
 
 
 CRYSTALS = ("sc", "fcc", "bcc", "hcp", "diamond", "rocksalt")
-"""Simple cubic, face-centred, body-centred and hexagonal close-packed, diamond, and NaCl."""
+"""Crystal structures by their names in ASE."""
 SURFACES = ("fcc111", "fcc100", "fcc110", "bcc100", "bcc110", "hcp0001")
 ADSORBATES = ((), ((0, 0, 0),), ((0, 0, 0), (0, 0, 1.15)), ((0, 0, 0), (1.15, 0, 0)))
-"""Positions of adsorbed atoms in Å: nothing, an atom, two of them upright, or flat."""
+"""Positions of adsorbed atoms in Å: none, one atom, two upright atoms, two flat atoms."""
 LATTICE_CONSTANTS = st.sampled_from((4.0, 3.6, 2.5, 5.43))
 
 
@@ -43,12 +40,9 @@ LATTICE_CONSTANTS = st.sampled_from((4.0, 3.6, 2.5, 5.43))
 def perfect_crystals(
     draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True
 ) -> Structures:
-    """A perfect crystal in a primitive or conventional cell, or a small supercell, periodic along one axis or more.
+    """Draw a perfect crystal in a primitive cell, conventional cell or supercell, periodic along at least one axis.
 
-    Args:
-        max_atoms: the largest number of atoms, at least 2.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`; `max_atoms` is at least 2.
     """
     from ase.build import bulk
     from ase.data import chemical_symbols
@@ -59,7 +53,7 @@ def perfect_crystals(
     if conventional:
         shape = {"orthorhombic": True} if kind == "hcp" else {"cubic": True}
     if kind == "rocksalt" and symbols[0] == symbols[1]:
-        kind, constant = "sc", constant / 2  # which rocksalt of one element is
+        kind, constant = "sc", constant / 2  # rock salt of one element is simple cubic
         symbols, shape = symbols[:1], {}
     atoms = bulk("".join(symbols), kind, a=constant, **shape)
     if len(atoms) > max_atoms:
@@ -75,14 +69,11 @@ def perfect_crystals(
 def perfect_slabs(
     draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True
 ) -> Structures:
-    """A perfect surface with an adsorbate on a site of high symmetry, or without one.
+    """Draw a perfect surface, with or without an adsorbate on a site of high symmetry.
 
-    Tag 0 below the surface, 1 surface, 2 adsorbate. The atoms below the surface are fixed or not.
+    Tags are 0 below the surface, 1 at the surface and 2 for the adsorbate; atoms below the surface may be fixed.
 
-    Args:
-        max_atoms: the largest number of atoms, at least 3.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`.
     """
     from ase import Atoms, build
     from ase.constraints import FixAtoms
@@ -116,7 +107,7 @@ def _repeated(atoms: Atoms, repeats: Sequence[int], max_atoms: int) -> Atoms:
 
 
 def _limited(counts: Sequence[int], most: int) -> tuple[Any, ...]:
-    """Counts whose product is no more than told: the last ones are reduced first."""
+    """Reduce counts, beginning with the last one, so that their product is at most `most`."""
     limited: list[int] = []
     for count in counts:
         limited.append(max(1, min(count, most)))
@@ -134,7 +125,7 @@ def _polygon(corners: int) -> Array:
 
 
 def _polyhedron(corner: Sequence[float]) -> Array:
-    """All cyclic permutations and changes of sign of one corner, on the unit sphere."""
+    """Return all cyclic permutations and sign changes of one corner, on the unit sphere."""
     corners: set[tuple[float, ...]] = set()
     for signs in itertools.product((1, -1), repeat=3):
         x, y, z = (value * sign + 0.0 for value, sign in zip(corner, signs, strict=True))  # 0.0 for -0.0
@@ -158,34 +149,28 @@ SHELLS = {
 
 @st.composite
 def shells(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
-    """An atom with neighbors at exactly equal or, by rounding, nearly equal distances: corners of a regular shape.
+    """Draw an atom whose neighbors are corners of a regular polygon or polyhedron, at equal distances up to rounding.
 
-    Args:
-        max_atoms: the largest number of atoms.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`.
     """
     corners, radius = SHELLS[draw(st.sampled_from(tuple(SHELLS)))], draw(SPACINGS)
-    centre = Atom(len(corners), draw(st.sampled_from(tuple(elements))), draw(st.sampled_from((0, 1, 2))))
+    center = Atom(len(corners), draw(st.sampled_from(tuple(elements))), draw(st.sampled_from((0, 1, 2))))
     around = draw(atoms_on_sites(len(corners), elements, max_atoms - 1, min_atoms=min(2, max_atoms - 1)))
     table = np.concatenate([corners * radius, np.zeros((1, 3))])
-    return draw(_placed(table, [centre, *around], tags))
+    return draw(_placed(table, [center, *around], tags))
 
 
 @st.composite
 def chains(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
-    """Atoms on a line, equally spaced or not, periodic along it or not.
+    """Draw atoms on a line with equal or different spacings, periodic or not.
 
-    Args:
-        max_atoms: the largest number of atoms.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`.
     """
     direction = np.array(draw(st.sampled_from(((1.0, 0.0, 0.0), (0.6, 0.8, 0.0), (1 / 3, 2 / 3, 2 / 3)))))
     spacing, sites = draw(SPACINGS), 2 * max_atoms
     places = np.arange(sites) * spacing
     if draw(st.booleans()):
-        places = places + 0.3 * spacing * np.sin(np.arange(sites) ** 2)  # no two distances alike
+        places = places + 0.3 * spacing * np.sin(np.arange(sites) ** 2)  # all distances differ
     atoms = draw(atoms_on_sites(sites, elements, max_atoms))
     periodic = (draw(st.booleans()), False, False)
     length = max((places[atom.site] for atom in atoms), default=0) + spacing
@@ -195,16 +180,13 @@ def chains(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEME
 
 @st.composite
 def planar(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
-    """Atoms in one plane, on a square or honeycomb grid or irregular, periodic in the plane or not.
+    """Draw atoms in a plane on a square, hexagonal or irregular grid, periodic or not.
 
-    Args:
-        max_atoms: the largest number of atoms.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`.
     """
     side = max(2, math.ceil(math.sqrt(2 * max_atoms)))
     spacing, kind = draw(SPACINGS), draw(st.sampled_from(("square", "hexagonal", "irregular")))
-    table = np.array([(*grid(site, (side, side)), 0.0) for site in range(side**2)])
+    table = grid((side, side, 1))
     vectors = np.diag([spacing, spacing, 0.0])
     if kind == "hexagonal":
         vectors[1] = spacing / 2, spacing * math.sqrt(3) / 2, 0
@@ -221,12 +203,9 @@ def planar(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEME
 def coincident(
     draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True
 ) -> Structures:
-    """Two atoms or more at the same place, exactly or as a periodic image.
+    """Draw atoms at least two of which coincide, directly or as periodic images.
 
-    Args:
-        max_atoms: the largest number of atoms, at least 2.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`; `max_atoms` is at least 2.
     """
     atoms = draw(atoms_on_sites(4, elements, max_atoms - 1, min_atoms=1, unique=False))
     twin = Atom(4, draw(st.sampled_from(tuple(elements))), draw(st.sampled_from((0, 1, 2))))
@@ -241,15 +220,12 @@ def coincident(
 
 @st.composite
 def isolated(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True) -> Structures:
-    """Atoms out of reach of one another, one at first, 20 Å apart; cells, if any, are as wide.
+    """Draw atoms that are 20 Å apart, in cells of the same width or without cells.
 
-    Args:
-        max_atoms: the largest number of atoms.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`.
     """
     side = grid_side(max_atoms)
-    table = np.array([grid(site, (side,) * 3) for site in range(side**3)]) * 20.0
+    table = grid([side] * 3) * 20.0
     atoms = draw(atoms_on_sites(side**3, elements, max_atoms, min_atoms=min(1, max_atoms)))
     periodic = draw(st.sampled_from(((False,) * 3, *PERIODIC_AXES)))
     cell = np.diag([20.0 * side] * 3) if any(periodic) else draw(st.sampled_from(NO_CELLS))
@@ -260,12 +236,9 @@ def isolated(draw: st.DrawFn, max_atoms: int = 60, elements: Sequence[int] = ELE
 def tiny_cells(
     draw: st.DrawFn, max_atoms: int = 3, elements: Sequence[int] = ELEMENTS, tags: bool = True
 ) -> Structures:
-    """One to three atoms in a cell smaller than any cutoff: they neighbor many images of themselves.
+    """Draw one to three atoms in a cell smaller than any cutoff, with many of their own images as neighbors.
 
-    Args:
-        max_atoms: the largest number of atoms; never more than 3.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+    The arguments are those of `degenerate_structures`; `max_atoms` above 3 has no effect.
     """
     edges = st.sampled_from((2.0, 1.6, 2.7, 3.4))
     cell = np.diag([draw(edges) for _ in range(3)])
@@ -278,7 +251,7 @@ def tiny_cells(
 
 @st.composite
 def empty(draw: st.DrawFn) -> Structures:
-    """A structure without atoms, with a cell or without."""
+    """Draw a structure without atoms, with or without a cell."""
     periodic = draw(st.sampled_from(((False,) * 3, *PERIODIC_AXES)))
     return one_structure([], [], NO_CELLS[1] if any(periodic) else draw(st.sampled_from(NO_CELLS)), periodic)
 
@@ -286,12 +259,12 @@ def empty(draw: st.DrawFn) -> Structures:
 def degenerate_structures(
     max_atoms: int = 60, elements: Sequence[int] = ELEMENTS, tags: bool = True
 ) -> st.SearchStrategy[Structures]:
-    """One structure of any degenerate kind.
+    """Draw a degenerate structure of any kind.
 
     Args:
-        max_atoms: the largest number of atoms, at least 3.
-        elements: atomic numbers, the simplest first.
-        tags: whether all atoms have tags; otherwise some structures have none.
+        max_atoms: maximum number of atoms, at least 3.
+        elements: atomic numbers, of which the first is the simplest.
+        tags: give all atoms tags; otherwise some structures do not have tags.
     """
     kinds = (isolated, chains, planar, shells, coincident, tiny_cells, perfect_crystals, perfect_slabs)
     return st.one_of(empty(), *(kind(max_atoms, elements, tags) for kind in kinds))
@@ -306,7 +279,7 @@ def _placed(
     cell: Array | None = None,
     periodic: Sequence[bool] = (False, False, False),
 ) -> Structures:
-    """Atoms at their places in a table of sites, somewhere in space."""
-    offset = draw(st.sampled_from((0.0, -3.75, 25.5)))  # no rounding where coordinates are sums of powers of two
+    """Place atoms on their sites in a table of positions, with an offset."""
+    offset = draw(st.sampled_from((0.0, -3.75, 25.5)))  # exact for coordinates that are sums of powers of two
     positions = table[[atom.site for atom in atoms]] + offset
     return one_structure(positions, atoms, cell, periodic, not draw(untagged(tags)), held=draw(st.booleans()))

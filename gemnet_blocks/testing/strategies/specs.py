@@ -1,4 +1,4 @@
-"""Valid specs over all options of the schema."""
+"""Strategies of valid specs over all options of the schema, and of specs with one mistake."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ interactions:
 readout: {type: concatenated, layers: 1, after_atom: 1, network: 1}
 heads: {forces: {type: direct}}
 """
-"""GemNet-OC with all its parts and small sizes."""
+"""GemNet-OC with all interactions and small sizes."""
 
 Values = dict[str, st.SearchStrategy[Any]]
 Patches = st.SearchStrategy[dict[str, Any]]
@@ -48,17 +48,17 @@ _INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
 
 
 def small_spec() -> Spec:
-    """The spec that `specs` and `spec_patches` change where they are given no other."""
+    """Return the spec that `specs` and `spec_patches` change by default."""
     return Spec.from_yaml(SMALL)
 
 
 def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements: int = 83) -> Patches:
-    """Changes of a spec, each by dotted path, that make another valid spec together: `base.patch(changes)`.
+    """Draw changes of a spec by dotted path, such that `base.patch(changes)` is valid.
 
     Args:
-        base: what is changed; None for `small_spec()`.
-        max_cutoff: the largest cutoff in Å; small cells have very many neighbors within a large one.
-        min_elements: the smallest number of elements, so that models know all that structures are made of.
+        base: spec to change; None: `small_spec()`.
+        max_cutoff: maximum cutoff in Å; structures with small cells have very many neighbors within a large cutoff.
+        min_elements: minimum of `elements`, so that models support all elements of the structures.
     """
     base = small_spec() if base is None else base
     values = {
@@ -82,12 +82,12 @@ def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements
 
 
 def specs(base: Spec | None = None, max_cutoff: float = 6.0, min_elements: int = 83) -> st.SearchStrategy[Spec]:
-    """Valid specs: a base with any options changed, and with interactions, graphs and bases removed that nothing needs.
+    """Draw valid specs: a base with some options changed, and some unused graphs and bases removed.
 
     Args:
-        base: what is changed; None for `small_spec()`, which is also the simplest example.
-        max_cutoff: the largest cutoff in Å; small cells have very many neighbors within a large one.
-        min_elements: the smallest number of elements, so that models know all that structures are made of.
+        base: spec to change; None: `small_spec()`, which is also the simplest example.
+        max_cutoff: maximum cutoff in Å; structures with small cells have very many neighbors within a large cutoff.
+        min_elements: minimum of `elements`, so that models support all elements of the structures.
     """
     base = small_spec() if base is None else base
     return _patched(base, spec_patches(base, max_cutoff, min_elements))
@@ -95,7 +95,7 @@ def specs(base: Spec | None = None, max_cutoff: float = 6.0, min_elements: int =
 
 @st.composite
 def _some_of(draw: st.DrawFn, values: Values) -> dict[str, Any]:
-    """Some of the changes, each of which can be left out by itself when examples shrink."""
+    """Draw some of the changes; shrinking can remove each of them separately."""
     changes = st.sampled_from(tuple(values)).flatmap(lambda path: st.tuples(st.just(path), values[path]))
     least = draw(st.sampled_from((0, 2, 5, 12)))
     return dict(draw(st.lists(changes, min_size=least, max_size=len(values), unique_by=lambda change: change[0])))
@@ -116,7 +116,7 @@ def _patched(draw: st.DrawFn, base: Spec, patches: Patches) -> Spec:
 
 
 def kind_of(options: Any) -> str:
-    """The `type` of an interaction's options."""
+    """Return the `type` of the options of an interaction."""
     return str(options.type)
 
 
@@ -130,7 +130,7 @@ def _neighbors() -> Values:
 
 
 def _graphs(base: Spec, max_cutoff: float) -> Values:
-    """A set is within none or one of those before it, so that no circle arises."""
+    """Draw options of edge sets; a set is within an earlier set or none, which excludes cycles."""
     names, cutoffs = list(base.graphs), st.floats(0.1, max_cutoff) | st.integers(1, max(1, int(max_cutoff)))
     values: Values = {
         "graphs.main.symmetrize": st.sampled_from(("union", "lower_index", None)),
@@ -173,7 +173,7 @@ def _readouts() -> Patches:
 
 
 def _interactions(base: Spec) -> Values:
-    """Each is removed, or changed; another one is added, of a kind that is there already or not."""
+    """Draw interactions to remove or change, and one to add."""
     names = st.sampled_from(sorted(base.graphs))
     values: Values = {}
     for name, options in base.interactions.items():
@@ -190,16 +190,16 @@ def _interactions(base: Spec) -> Values:
 
 
 def _mapping(kind: str, **fields: st.SearchStrategy[Any]) -> Patches:
-    """The options of one kind of part, all of them given."""
+    """Draw the options of a component of one type."""
     return st.fixed_dictionaries({"type": st.just(kind), **fields})
 
 
 Route = tuple[str, ...]
 
 POSITIVE = ("cutoff", "fade_width", "width", "tie_tolerance")
-"""Numbers that are no integers and must not be negative."""
+"""Fields whose values are real numbers that must not be negative."""
 CHOICES = ("activation", "ties", "symmetrize", "reduce", "initialization", "update_projection")
-"""Text that must be one of few words."""
+"""Fields whose values are one of few words."""
 PART_TYPES = ("radial", "angular_radial", "envelope", "circular", "spherical", "readout")
 
 
@@ -208,8 +208,8 @@ class BrokenSpec:
     """A document with one mistake.
 
     Attributes:
-        document: plain data, as a file would say it.
-        path: the dotted path that the error must name.
+        document: content of a spec file as plain data.
+        path: dotted path that the error must name.
     """
 
     document: dict[str, Any]
@@ -218,14 +218,7 @@ class BrokenSpec:
 
 @dataclass(frozen=True, slots=True)
 class Mistake:
-    """One change of a document.
-
-    Attributes:
-        route: the entry that is changed.
-        value: its new value.
-        blamed: the entry that the error must name; None for the one that is changed.
-        removes: whether the entry is removed instead.
-    """
+    """One invalid change of a document; the error must name the entry `blamed` (None: the changed entry)."""
 
     route: Route
     value: Any = None
@@ -234,10 +227,10 @@ class Mistake:
 
 
 def broken_specs(base: Spec | None = None) -> st.SearchStrategy[BrokenSpec]:
-    """Documents with one mistake each: an unknown, missing or mistyped field, an impossible number, a dangling name.
+    """Draw documents with one mistake: an unknown, missing or mistyped field, an invalid number or an unknown name.
 
     Args:
-        base: what the documents are made from, with any options changed; None for a small spec.
+        base: spec from which the documents are made after random changes; None: `small_spec()`.
     """
     return _with_mistake(specs(base))
 
@@ -249,7 +242,7 @@ def _with_mistake(draw: st.DrawFn, valid: st.SearchStrategy[Spec]) -> BrokenSpec
 
 
 def plant(mistake: Mistake, spec: Spec) -> BrokenSpec:
-    """The document of a spec with a mistake in it."""
+    """Return the document of a spec with one mistake."""
     document = copy.deepcopy(spec.to_dict())
     owner = document
     for key in mistake.route[:-1]:
@@ -262,7 +255,7 @@ def plant(mistake: Mistake, spec: Spec) -> BrokenSpec:
 
 
 def mistakes(spec: Spec) -> Iterator[Mistake]:
-    """Every mistake that can be planted in a spec, one at a time."""
+    """Yield every mistake that can be made in a spec."""
     document = spec.to_dict()
     for route, value in _entries(document, ()):
         if isinstance(value, dict):
@@ -274,14 +267,14 @@ def mistakes(spec: Spec) -> Iterator[Mistake]:
 
 
 def _entries(value: Any, route: Route) -> Iterator[tuple[Route, Any]]:
-    """Every entry of a document, and the document itself."""
+    """Yield every entry of a document, and the document itself."""
     yield route, value
     for key, entry in value.items() if isinstance(value, dict) else ():
         yield from _entries(entry, (*route, key))
 
 
 def _in_mapping(route: Route, value: dict[str, Any]) -> Iterator[Mistake]:
-    """An unknown field, and something else than a mapping."""
+    """Yield an unknown field, and values that are not mappings."""
     if route not in (("graphs",), ("interactions",)):
         yield Mistake((*route, "colour"), 3)
     if route:
@@ -291,7 +284,7 @@ def _in_mapping(route: Route, value: dict[str, Any]) -> Iterator[Mistake]:
 
 
 def _in_value(route: Route, value: Any) -> Iterator[Mistake]:
-    """Values of another type and impossible ones."""
+    """Yield values of the wrong type and invalid values."""
     name = route[-1]
     if isinstance(value, bool):
         yield from (Mistake(route, wrong) for wrong in ("yes", 1, None))
@@ -313,7 +306,7 @@ def _in_value(route: Route, value: Any) -> Iterator[Mistake]:
 
 
 def _in_sections(spec: Spec, document: dict[str, Any]) -> Iterator[Mistake]:
-    """Missing sections and fields, and misspelt types of parts."""
+    """Yield missing sections and fields, and misspelled types of components."""
     for section, field in Spec.model_fields.items():
         if field.is_required():
             yield Mistake((section,), removes=True)
@@ -324,11 +317,11 @@ def _in_sections(spec: Spec, document: dict[str, Any]) -> Iterator[Mistake]:
                 yield Mistake((section, name), removes=True)
     for route, value in _entries(document, ()):
         if route[-1:] == ("type",) and (route[0] == "interactions" or route[-2] in PART_TYPES):
-            yield Mistake(route, value[:-1])  # near enough to be a misspelt one
+            yield Mistake(route, value[:-1])  # close enough for a suggestion
 
 
 def _in_names(spec: Spec) -> Iterator[Mistake]:
-    """Names that lead nowhere, in a circle, or to what they must not."""
+    """Yield names that are unknown, cyclic or not allowed."""
     for name, rule in spec.graphs.items():
         yield (
             Mistake(("graphs", name), removes=True, blamed=("graphs",))

@@ -50,7 +50,7 @@ def test_what_is_found_in_them() -> None:
     assert found.run("other", 0) is found.failed()[0]
     assert found.run("other", 7) is None
     assert not found.complete
-    with pytest.raises(KeyError, match="there are base, other"):
+    with pytest.raises(KeyError, match="choose from base, other"):
         found.variant("none")
 
 
@@ -60,10 +60,10 @@ def test_what_is_found_in_them() -> None:
 )
 def test_what_is_no_result_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "r.json").write_text(text)
-    with pytest.raises(ValueError, match=r"r\.json: cannot be read as the results of a study"):
+    with pytest.raises(ValueError, match=r"r\.json: expected results of a study"):
         StudyResults.load(tmp_path / "r.json")
 
 
 def test_a_status_that_there_is_not() -> None:
-    with pytest.raises(ValueError, match="choose one of done, failed, running, missing"):
+    with pytest.raises(ValueError, match="must be one of done, failed, running, missing"):
         RunResult("base", 0, "key", status="finished")  # type: ignore[arg-type]

@@ -65,7 +65,7 @@ def test_paths_options_dotted_paths_and_numbers_of_numpy(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"budget": None}, "budget: is missing: say what every variant may spend, such as {steps: 1000}"),
+        ({"budget": None}, "budget: is missing: give the training budget of each variant, such as {steps: 1000}"),
         ({"budget": 100}, "budget: must be a mapping of fields, got 100"),
         ({"base": 3}, "base: must be a spec or the path of one, got 3"),
         ({"base": "nothing.yaml"}, "base: nothing.yaml does not exist"),
@@ -78,8 +78,8 @@ def test_paths_options_dotted_paths_and_numbers_of_numpy(tmp_path: Path) -> None
         ({"patches": {"x": "blocks.count=2"}}, "variants.x: must be a mapping of fields, got 'blocks.count=2'"),
         ({"patches": {"x": {"blocks.count": object}}}, "variants.x.blocks.count: must be a number, text, list or"),
         ({"patches": {"x": {"blocks.count": 2, "blocks": {"count": 3}}}}, "variants.x.blocks.count: is changed twice"),
-        ({"seeds": "6"}, "seeds: must be a list of seeds, or their number from 1 to 10000, got '6'"),
-        ({"seeds": 2.5}, "seeds: must be a list of seeds, or their number from 1 to 10000, got 2.5"),
+        ({"seeds": "6"}, "seeds: must be a list of seeds or a number of seeds from 1 to 10000, got '6'"),
+        ({"seeds": 2.5}, "seeds: must be a list of seeds or a number of seeds from 1 to 10000, got 2.5"),
         ({"seeds": []}, "seeds: must have at least 1 of them, got []"),
         ({"seeds": [-1]}, "seeds.0: must be at least 0, got -1"),
     ],
@@ -93,7 +93,7 @@ def test_what_is_wrong_is_one_error_of_one_line(tmp_path: Path, changes: dict[st
 
 
 def test_whole_specs_are_no_patches(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"^variants\.wide: must be what differs from the base.*not a whole spec$"):
+    with pytest.raises(SpecError, match=r"^variants\.wide: must contain only the changes.*got a whole spec$"):
         study(tmp_path, patches={"wide": small_spec(**{"sizes.edge": 9})})
 
 

@@ -73,7 +73,7 @@ def test_failures_are_recorded_and_tried_again(tmp_path: Path) -> None:
 
 def test_metrics_that_are_no_numbers_are_failures(tmp_path: Path) -> None:
     results = run(tmp_path, learner=SyntheticLearner(noise=float("inf")))
-    assert results.failed()[0].error == "ValueError: forces_mae: is NaN or infinite"
+    assert results.failed()[0].error == "ValueError: metrics must be finite, got NaN or infinity for forces_mae"
 
 
 @pytest.mark.parametrize(

@@ -43,14 +43,17 @@ def test_differences_are_listed(tmp_path: Path) -> None:
     [
         ({}, "variants.wrong: changes nothing"),
         ({"sizes": {}}, "variants.wrong: sizes: changes nothing"),
-        ({"sizes.edge": 8}, "variants.wrong: sizes.edge: is 8 in the base already"),
-        ({"sizes": {"edge": 8, "atom": 9}}, "sizes.edge: is 8 in the base already"),
+        ({"sizes.edge": 8}, "variants.wrong: sizes.edge: is already 8 in the base"),
+        ({"sizes": {"edge": 8, "atom": 9}}, "sizes.edge: is already 8 in the base"),
         ({"sizes.egde": 9}, "variants.wrong: sizes.egde: unknown field; did you mean 'edge'?"),
         ({"interactions.quadrplet": None}, "nothing of this name to remove; did you mean 'quadruplet'?"),
         ({"interactions.quadruplet.down": "many"}, "interactions.quadruplet.down: must be an integer"),
         ({"bases.spherical": None}, "variants.wrong: "),
         ({"graphs.quad": None}, "variants.wrong: "),
-        ({"neighbors.fade_width": 0.7}, "variants.wrong: computes the same as 'base': what differs is not used"),
+        (
+            {"neighbors.fade_width": 0.7},
+            "variants.wrong: computes the same as 'base', because the model",
+        ),
         ({"execution": 3}, "variants.wrong: execution: must be a mapping"),
         ({"execution.angluar": "explicit"}, "execution.angluar: unknown field; did you mean 'angular'?"),
         (
@@ -63,13 +66,13 @@ def test_differences_are_listed(tmp_path: Path) -> None:
             "variants.wrong: execution.angular.triplet: must be 'auto', 'factorized' or 'explicit', got 'fast'",
         ),
         ({"execution.memory_budget": -1}, "variants.wrong: execution.memory_budget: must be greater than 0, got -1"),
-        ({"execution.angular": "auto"}, "execution.angular: is auto in the base already"),
-        ({"execution.angular": {"quadrplet": "explicit"}}, "angular names the interaction 'quadrplet'"),
+        ({"execution.angular": "auto"}, "execution.angular: is already auto in the base"),
+        ({"execution.angular": {"quadrplet": "explicit"}}, "angular: unknown interaction 'quadrplet'"),
     ],
     ids=str,
 )
 def test_patches_that_make_no_variant(tmp_path: Path, patch: Any, message: str) -> None:
-    assert message.replace("is auto", "is 'auto'") in told(tmp_path, patch)
+    assert message.replace("already auto", "already 'auto'") in told(tmp_path, patch)
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:

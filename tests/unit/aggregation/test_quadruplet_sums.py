@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sums_compared import Case, assert_same_sums, case, derivatives, sharing_weights
 
-from gemnet_blocks.aggregation.angular_sum import EXPLICIT, AngularPlan
+from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis, Gaussian, Legendre
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics, SphericalBasis

@@ -67,7 +67,7 @@ def test_a_file_serves_as_well(tmp_path: Path) -> None:
     explicit = GemNetCalculator(path, execution=Execution(angular="explicit"))
     assert explicit.get_potential_energy(atoms) == pytest.approx(energies[0], abs=1e-9)
     assert explicit.meaning == "total"
-    with pytest.raises(ValueError, match="execution is chosen when a model is built"):
+    with pytest.raises(ValueError, match="`execution` cannot change a model that is already built"):
         GemNetCalculator(potential, execution=Execution())
 
 
@@ -98,7 +98,7 @@ def test_odd_structures() -> None:
         assert atoms.get_forces().shape == (len(atoms), 3)
 
 
-def test_what_fails_leaves_nothing_of_what_was_before() -> None:
+def test_a_failed_calculation_leaves_no_earlier_results() -> None:
     calculator = GemNetCalculator(smooth_potential())
     calculator.calculate(crystal(), ["energy"])
     unknown = Atoms("Og")
@@ -112,7 +112,7 @@ def test_what_fails_leaves_nothing_of_what_was_before() -> None:
 # -- what changes results ---------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_computed_twice() -> None:
+def test_results_are_computed_once() -> None:
     atoms = crystal()
     atoms.calc = GemNetCalculator(smooth_potential())
     atoms.get_potential_energy()
@@ -206,7 +206,7 @@ def test_structures_without_volume_have_no_stress() -> None:
     atoms.pbc = (True, True, False)
     atoms.calc = GemNetCalculator(smooth_potential())
     assert atoms.get_forces().any()
-    with pytest.raises(PropertyNotImplementedError, match="not periodic in all three directions"):
+    with pytest.raises(PropertyNotImplementedError, match="periodic in all three directions"):
         atoms.get_stress()
 
 
@@ -215,7 +215,7 @@ def test_models_without_forces() -> None:
     atoms.calc = GemNetCalculator(direct_potential(heads__forces=None))
     assert atoms.calc.implemented_properties == ["energy", "free_energy", "energies"]
     assert np.isfinite(atoms.get_potential_energy())
-    with pytest.raises(PropertyNotImplementedError, match="this model has no forces"):
+    with pytest.raises(PropertyNotImplementedError, match="this model does not predict forces"):
         atoms.get_forces()
     with pytest.raises(PropertyNotImplementedError):
         atoms.get_magnetic_moments()

@@ -69,7 +69,7 @@ def converted(path: Path, **changes: Any) -> Potential:
     ("path", "ema", "recorded"),
     [(OLDER, False, "older"), (OLDER, True, "older_averaged"), (NEWER, False, "newer"), (NEWER, True, "newer")],
 )
-def test_a_converted_checkpoint_predicts_what_the_published_implementation_does(
+def test_a_converted_checkpoint_predicts_as_the_published_implementation(
     path: Path, ema: bool, recorded: str, dtype: torch.dtype
 ) -> None:
     conversion = convert_checkpoint(read_checkpoint(path), None, "adsorption", ema, dtype)
@@ -94,7 +94,7 @@ def test_weights_alone_are_a_checkpoint_too() -> None:
     whole = content(OLDER)
     alone = checkpoint_of(whole["state_dict"])
     conversion = convert_checkpoint(alone, whole["config"]["model_attributes"], "adsorption", dtype=torch.float64)
-    assert any("no normaliser of energies" in note for note in conversion.notes)
+    assert any("no normalizer of energies" in note for note in conversion.notes)
     prediction = conversion.potential(structures())
     expected = (RECORDED["older/energy"] + 0.75) / np.float32(2.0875)
     np.testing.assert_allclose(prediction.energy.detach().numpy(), expected, 1e-9, 1e-9)
@@ -142,30 +142,30 @@ def test_averages_that_do_not_fit() -> None:
     ema = content(OLDER)["ema"]
     shadows: list[Tensor] = ema["shadow_params"]
     for change, message in (
-        ({"shadow_params": shadows[1:]}, "averaged weights where the model has"),
-        ({"shadow_params": shadows[::-1]}, "in another order"),
-        ({"shadow_params": None}, "no list shadow_params"),
+        ({"shadow_params": shadows[1:]}, "averaged weights, one per trained weight, found"),
+        ({"shadow_params": shadows[::-1]}, "have another order"),
+        ({"shadow_params": None}, "does not contain a list shadow_params"),
     ):
         with pytest.raises(StateError, match=message):
             convert_checkpoint(checkpoint_of(content(OLDER) | {"ema": ema | change}), None, "total", ema=True)
-    with pytest.raises(StateError, match="no moving average"):
+    with pytest.raises(StateError, match="does not contain a moving average"):
         convert_checkpoint(checkpoint_of(content(OLDER) | {"ema": None}), None, "total", ema=True)
 
 
-# -- normalisers ------------------------------------------------------------------------------------------------------
+# -- normalizers ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("energy", "forces", "message"),
     [
-        ({"mean": 0.0, "std": -1.0}, None, r"energy's std is -1\.0: it must be positive"),
-        ({"mean": float("nan"), "std": 1.0}, None, "mean is nan: it must be finite"),
-        ({"mean": torch.zeros(2), "std": 1.0}, None, "mean is no single number"),
-        ({"std": 1.0}, None, r"normaliser has std: mean and std \(or rmsd\) are needed"),
-        (None, {"mean": 0.5, "std": 1.0}, r"forces' mean is 0\.5 where forces have mean 0"),
+        ({"mean": 0.0, "std": -1.0}, None, r"energy's std must be positive, got -1\.0"),
+        ({"mean": float("nan"), "std": 1.0}, None, "mean must be finite, got nan"),
+        ({"mean": torch.zeros(2), "std": 1.0}, None, "mean must be a single number"),
+        ({"std": 1.0}, None, r"normalizer must contain mean and std \(or rmsd\), got std"),
+        (None, {"mean": 0.5, "std": 1.0}, r"forces' mean must be 0, got 0\.5"),
     ],
 )
-def test_impossible_normalisers(energy: Any, forces: Any, message: str) -> None:
+def test_impossible_normalizers(energy: Any, forces: Any, message: str) -> None:
     usual = {"mean": torch.tensor(0.0), "std": torch.tensor(1.0)}
     with pytest.raises(StateError, match=message):
         converted(OLDER, normalizers={"target": energy or usual, "grad_target": forces or usual})
@@ -189,9 +189,9 @@ def test_gradient_forces_of_another_scale_are_refused() -> None:
     [
         (lambda weight: weight * torch.nan, "is NaN or infinite"),
         (lambda weight: weight.to(torch.complex64), "is complex"),
-        (lambda weight: weight.to_sparse(), "is no plain array"),
-        (lambda weight: weight.to("meta"), "is no plain array"),
-        (lambda weight: weight.long(), "torch.int64, of no floating-point type"),
+        (lambda weight: weight.to_sparse(), "is not a dense array"),
+        (lambda weight: weight.to("meta"), "is not a dense array"),
+        (lambda weight: weight.long(), "expected a floating-point type, found torch.int64"),
     ],
 )
 def test_weights_that_are_no_numbers(change: Callable[[torch.Tensor], torch.Tensor], message: str) -> None:
@@ -205,13 +205,13 @@ def test_weights_that_are_no_numbers(change: Callable[[torch.Tensor], torch.Tens
 def test_scale_factors_that_are_no_numbers() -> None:
     state = content(OLDER)["state_dict"]
     weights = {name: value for name, value in state.items() if "scale_factor" not in name}
-    with pytest.raises(StateError, match="scale_dict: one is no single number"):
+    with pytest.raises(StateError, match="scale_dict: one must be a single number"):
         converted(OLDER, state_dict=weights, scale_dict={"one": "large"})
 
 
 @pytest.mark.parametrize("section", ["normalizers", "elementrefs", "ema", "scale_dict"])
 def test_sections_of_another_form(section: str) -> None:
-    with pytest.raises(StateError, match=f"{section}.* no dictionary"):
+    with pytest.raises(StateError, match=f"expected a dictionary in the section {section}"):
         converted(OLDER, **{section: [1]})
 
 
@@ -244,11 +244,11 @@ def test_arguments_from_a_file(tmp_path: Path) -> None:
 
 
 def test_other_models_are_refused() -> None:
-    with pytest.raises(SpecError, match="of the model 'schnet': only GemNet-OC"):
+    with pytest.raises(SpecError, match="found the model 'schnet'"):
         model_arguments({"model": {"name": "schnet", "cutoff": 6.0}})
-    with pytest.raises(SpecError, match="model: must be a mapping of arguments"):
+    with pytest.raises(SpecError, match="model: expected a mapping of arguments"):
         model_arguments({"model": 3})
-    with pytest.raises(SpecError, match="no configuration: give the model's keyword arguments"):
+    with pytest.raises(SpecError, match="does not contain a configuration: pass the model's keyword arguments"):
         convert_checkpoint(Checkpoint(content(OLDER)["state_dict"]), None, "total")
 
 
@@ -279,7 +279,7 @@ def test_pickled_configs_are_read_where_they_are_trusted(tmp_path: Path) -> None
     path = tmp_path / "pickled.pt"
     torch.save(content(OLDER) | {"arguments": Namespace(seed=0)}, path)
     with pytest.raises(
-        StateError, match=r"pickled\.pt: cannot be read safely: it names argparse\.Namespace, .*--trust"
+        StateError, match=r"pickled\.pt: cannot be read safely: it contains argparse\.Namespace, .*--trust"
     ):
         read_checkpoint(path)
     assert_predicts(convert_checkpoint(read_checkpoint(path, trust=True), None, "adsorption").potential, "older", 1e-5)
@@ -292,16 +292,16 @@ def test_files_that_are_no_checkpoints(tmp_path: Path) -> None:
         read_checkpoint(tmp_path)
     path = tmp_path / "file.pt"
     for written, message in (
-        ([1, 2], "holds list, no dictionary"),
-        ({}, "no dictionary of weights"),
-        ({"state_dict": {"a": 1}}, "no dictionary of weights"),
+        ([1, 2], "expected a dictionary of weights or sections, found list"),
+        ({}, "does not contain a dictionary of weights"),
+        ({"state_dict": {"a": 1}}, "does not contain a dictionary of weights"),
     ):
         torch.save(written, path)
         with pytest.raises(StateError, match=message):
             read_checkpoint(path)
     for damaged in (OLDER.read_bytes()[:5000], b"junk" * 10):
         path.write_bytes(damaged)
-        with pytest.raises(StateError, match="cannot be read safely: it is no file of torch"):
+        with pytest.raises(StateError, match="cannot be read safely: it is not a file of torch"):
             read_checkpoint(path)
     path.write_bytes(OLDER.read_bytes()[:5000])
     with pytest.raises(StateError, match="cannot be read safely"):
@@ -336,10 +336,10 @@ def test_scale_factors_of_a_file_of_their_own(tmp_path: Path) -> None:
     assert CliRunner().invoke(app, [str(tmp_path / "apart.pt"), *arguments]).exit_code == 0
     assert_predicts(load_potential(output), "older", 1e-5)
     result = CliRunner().invoke(app, [str(OLDER), *arguments])
-    assert "has scale factors among its weights" in str(result.exception)
+    assert "already contains scale factors" in str(result.exception)
 
 
-def test_what_energies_mean_is_not_guessed(tmp_path: Path) -> None:
+def test_the_meaning_of_energies_is_not_guessed(tmp_path: Path) -> None:
     app = Typer()
     app.command()(convert)
     output = tmp_path / "model.safetensors"

@@ -152,7 +152,7 @@ def test_wrong_shapes_are_listed_and_always_refused(strict: bool) -> None:
     shape = tuple(state["out_energy.linear.weight"].shape)
     state["out_energy.linear.weight"] = torch.zeros(2, 5)
     message = refused(model(), state, strict=strict)
-    assert f"1 of the wrong shape: out_energy.linear.weight ((2, 5) where {shape} is needed)" in message
+    assert f"1 of the wrong shape: out_energy.linear.weight (expected {shape}, found (2, 5))" in message
 
 
 def test_a_transposed_projection_is_of_the_wrong_shape() -> None:
@@ -162,7 +162,7 @@ def test_a_transposed_projection_is_of_the_wrong_shape() -> None:
     assert angular != size
     state["mlp_sbf_qint.weight"] = state["mlp_sbf_qint.weight"].transpose(1, 2)
     message = refused(model(), state)
-    assert f"mlp_sbf_qint.weight ({(radial, size, angular)} where {(radial, angular, size)} is needed)" in message
+    assert f"mlp_sbf_qint.weight (expected {(radial, angular, size)}, found {(radial, size, angular)})" in message
 
 
 def test_a_projection_is_reshaped_not_transposed() -> None:
@@ -240,7 +240,7 @@ def test_the_unused_basis_of_edge_atom_without_atom_edge() -> None:
 def test_weights_without_a_published_name_are_refused() -> None:
     spec = small_spec().patch({"interactions": {"triplet": None, "second": {"type": "triplet", "down": 4, "up": 4}}})
     for function in (fairchem_state, lambda module: load_fairchem_state(module, {})):
-        with pytest.raises(StateError, match=r"no names for the weights .*interactions\.second\."):
+        with pytest.raises(StateError, match=r"do not have the weights .*interactions\.second\."):
             function(build(spec))
 
 

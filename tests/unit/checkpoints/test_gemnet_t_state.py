@@ -97,7 +97,7 @@ def test_weights_of_another_shape_are_refused() -> None:
     model = facade()
     state = fairchem_state(model)
     state["mlp_cbf3.weight"] = state["mlp_cbf3.weight"].permute(1, 0, 2).contiguous()
-    with pytest.raises(StateError, match=r"mlp_cbf3\.weight \(\(6, 3, 3\) where \(3, 6, 3\) is needed\)"):
+    with pytest.raises(StateError, match=r"mlp_cbf3\.weight \(expected \(3, 6, 3\), found \(6, 3, 3\)\)"):
         load_fairchem_state(model, state)
 
 
@@ -112,8 +112,8 @@ def test_weights_of_another_shape_are_refused() -> None:
         ),
     ],
 )
-def test_what_the_published_model_has_not_has_no_name(changes: dict[str, Any], name: str) -> None:
-    with pytest.raises(StateError, match="published models have no names for the weights") as caught:
+def test_parts_beyond_the_published_model_have_no_name(changes: dict[str, Any], name: str) -> None:
+    with pytest.raises(StateError, match="published models do not have the weights") as caught:
         fairchem_state(build(facade().spec.patch(changes)))
     assert name in str(caught.value)
 
@@ -146,14 +146,14 @@ def test_scale_files_with_newer_names() -> None:
 
 def test_missing_scale_factors_are_listed() -> None:
     values = {old: 2.0 for old in OLDER_NAMES.values() if old != "AtomUpdate_2_sum"}
-    with pytest.raises(StateError, match=r"lacks 1 factors of this model: int_blocks\.1\.atom_update\.scale_sum"):
+    with pytest.raises(StateError, match=r"lacks 1 factors of the model: int_blocks\.1\.atom_update\.scale_sum"):
         load_scales(facade(), values)
 
 
 def test_comments_are_the_only_text_in_a_scale_file() -> None:
     values: dict[str, Any] = dict.fromkeys(OLDER_NAMES.values(), 2.0)
     load_scales(facade(), {**values, "comment": None})
-    with pytest.raises(StateError, match="scale factor remark is no number"):
+    with pytest.raises(StateError, match="scale factors: remark must be a single number"):
         load_scales(facade(), {**values, "remark": "fitted"})
 
 

@@ -94,7 +94,7 @@ def test_missing_factors_are_listed_and_nothing_is_changed() -> None:
 def test_factors_without_a_place_are_warned_of() -> None:
     one = model()
     values = some_factors(one)
-    with pytest.warns(UserWarning, match=r"1 scale factors have no place in this model: int_blocks\.7\.scale"):
+    with pytest.warns(UserWarning, match=r"ignored 1 scale factors that the model does not have: int_blocks\.7\.scale"):
         load_scales(one, {**values, "int_blocks.7.scale": 1.0})
     assert factors(one) == values
 
@@ -127,8 +127,8 @@ def test_suffixes_are_optional() -> None:
 
 
 @pytest.mark.parametrize("value", ["two", None, [1.0, 2.0], torch.ones(2)])
-def test_what_is_no_number_is_refused(value: Any) -> None:
-    with pytest.raises(StateError, match="scale factor a is no number"):
+def test_text_in_place_of_numbers_is_refused(value: Any) -> None:
+    with pytest.raises(StateError, match="scale factors: a must be a single number"):
         read_scale_file({"a": value})
 
 
@@ -167,8 +167,8 @@ def test_files_run_no_code(tmp_path: Path, plain: bool) -> None:
     ("name", "content", "message"),
     [
         ("scales.json", "{", "cannot be read"),
-        ("scales.json", "[1, 2]", "must hold numbers by name, not list"),
-        ("scales.json", '{"a": "b"}', "scale factor a is no number"),
+        ("scales.json", "[1, 2]", "expected numbers by name, found list"),
+        ("scales.json", '{"a": "b"}', "scale factors: a must be a single number"),
         ("scales.pt", "nonsense", "cannot be read"),
         ("scales.txt", "{}", "ends in .pt or .json"),
     ],

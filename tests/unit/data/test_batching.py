@@ -46,13 +46,13 @@ def test_iteration_can_start_at_any_batch() -> None:
         assert len(sampler) == len(whole) - start
 
 
-def test_what_exceeds_the_budget_is_a_batch_of_its_own() -> None:
+def test_structures_beyond_the_budget_are_batches_by_themselves() -> None:
     assert BudgetSampler([3, 20, 3, 3], 6).batches(0) == [[0], [1], [2, 3]]
 
 
 @pytest.mark.parametrize("world", [2, 3])
 @pytest.mark.parametrize("count", [48, 57, 5, 3])
-def test_all_processes_together_see_what_one_with_a_larger_batch_sees(world: int, count: int) -> None:
+def test_all_processes_together_see_the_batches_of_one(world: int, count: int) -> None:
     budget = 4
     ranks = [BudgetSampler([1] * count, budget, 7, rank, world).batches(1) for rank in range(world)]
     alone = BudgetSampler([1] * count, budget * world, 7).batches(1)
@@ -77,7 +77,7 @@ def test_evaluation_leaves_nothing_out() -> None:
 
 @pytest.mark.parametrize(("budget", "rank", "world"), [(0, 0, 1), (1, 1, 1), (1, -1, 2), (1, 0, 0)])
 def test_arguments_without_sense_are_errors(budget: int, rank: int, world: int) -> None:
-    with pytest.raises(ValueError, match="makes no sense"):
+    with pytest.raises(ValueError, match="expected a positive budget and a rank below"):
         BudgetSampler([1], budget, 0, rank, world)
 
 

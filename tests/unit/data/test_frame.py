@@ -69,17 +69,17 @@ def test_labels_that_are_not_asked_for_may_be_wrong() -> None:
         (with_labels(energy=[[1], [2, 3]]), "the energy: rows of different lengths"),
         (replace(WATER, positions=[[0, 0, 0], [1], [2]]), "positions: rows of different lengths"),
         (replace(WATER, periodic=[[True], [True, False]]), "periodicity: rows of different lengths"),
-        (replace(WATER, numbers=np.array([8.0, 1.0, 1e30])), "atomic numbers: whole numbers are needed"),
-        (with_labels(energy=np.zeros(2)), "the energy: the shape is 2, a single number"),
+        (replace(WATER, numbers=np.array([8.0, 1.0, 1e30])), "atomic numbers: expected integers"),
+        (with_labels(energy=np.zeros(2)), "the energy: expected the shape a single number, found 2"),
         (with_labels(energy="low"), "the energy: expected numbers, found 'low'"),
         (with_labels(forces=[["a", "b", "c"]]), r"forces: expected numbers, found \[\['a'"),
-        (with_labels(forces=np.zeros((2, 3))), "forces: the shape is 2 × 3, 3 × 3 is needed"),
+        (with_labels(forces=np.zeros((2, 3))), "forces: expected the shape 3 × 3, found 2 × 3"),
         (with_labels(forces=np.array([[0.0] * 3, [np.inf, 0, 0], [0] * 3])), "forces of atom 1 is NaN or infinite"),
-        (replace(WATER, positions=np.zeros((2, 3))), "positions: the shape is 2 × 3"),
-        (replace(WATER, cell=np.zeros(3)), "the cell: the shape is 3, 3 × 3"),
-        (replace(WATER, tags=np.zeros(2)), "tags: the shape"),
-        (replace(WATER, numbers=np.array([8, 1, 1.5])), "whole numbers"),
-        (replace(WATER, numbers=np.array([8, 1, 300])), "there is no element 300"),
+        (replace(WATER, positions=np.zeros((2, 3))), "positions: expected the shape 3 × 3, found 2 × 3"),
+        (replace(WATER, cell=np.zeros(3)), "the cell: expected the shape 3 × 3, found 3"),
+        (replace(WATER, tags=np.zeros(2)), "tags: expected the shape"),
+        (replace(WATER, numbers=np.array([8, 1, 1.5])), "expected integers"),
+        (replace(WATER, numbers=np.array([8, 1, 300])), "300 is not an element"),
         *(
             (replace(WATER, periodic=value), r"periodicity \(pbc\): expected one truth value or three")
             for value in NO_TRUTH
@@ -102,7 +102,7 @@ def test_messages_name_the_key_of_a_label() -> None:
         checked(with_labels(energy="low"), rules, "here")
 
 
-def test_a_missing_label_says_what_there_is() -> None:
+def test_a_missing_label_lists_the_present_ones() -> None:
     frame = replace(with_labels(energy=None), available=("REF_energy", "REF_forces"))
     with pytest.raises(StructureError, match="REF_energy, REF_forces"):
         checked(frame, RULES, "here")

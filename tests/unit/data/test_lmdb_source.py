@@ -183,10 +183,10 @@ def test_files_that_run_code_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps({"pos": torch.zeros(2, 3)}), "has no atomic_numbers"),
-        (pickle.dumps([1, 2]), "holds list"),
+        (pickle.dumps({"pos": torch.zeros(2, 3)}), "expected a frame of S2EF with atomic_numbers"),
+        (pickle.dumps([1, 2]), "expected a data object of Open Catalyst, found list"),
         (b"x but not zlib", "cannot be decompressed"),
-        (pickle.dumps({**values(0), "force": torch.zeros(2, 3)}), "forces: the shape is 2 × 3"),
+        (pickle.dumps({**values(0), "force": torch.zeros(2, 3)}), "forces: expected the shape 3 × 3, found 2 × 3"),
         (pickle.dumps({key: value for key, value in values(0).items() if key != "y"}), "has no energy"),
     ],
 )
@@ -198,12 +198,12 @@ def test_wrong_frames_are_named(tmp_path: Path, content: bytes, message: str) ->
 
 def test_a_length_that_is_more_than_there_is(tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb", pickled(count=2), length=10**15)
-    with pytest.raises(StructureError, match=r"a.lmdb: says that it has 10+ frames, and has no more than 2: copy it"):
+    with pytest.raises(StructureError, match=r"a.lmdb: states 10+ frames, but has at most 2: copy it"):
         opened(tmp_path, train=["a.lmdb"])
 
 
 def test_frames_that_unpack_to_much_more_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gemnet_blocks.data.databases._BYTES_AT_MOST", 10**5)
+    monkeypatch.setattr("gemnet_blocks.data.databases._MAX_BYTES", 10**5)
     write(tmp_path / "a.lmdb", [zlib.compress(bytes(10**6))])
     with pytest.raises(StructureError, match=r"a.lmdb, frame 0: is refused: it unpacks to more than 100000 bytes"):
         opened(tmp_path, train=["a.lmdb"])
@@ -220,5 +220,5 @@ def test_half_a_file_is_refused(part: float, tmp_path: Path) -> None:
     write(tmp_path / "a.lmdb", pickled(count=12))
     content = (tmp_path / "a.lmdb").read_bytes()
     (tmp_path / "half.lmdb").write_bytes(content[: int(part * len(content))])
-    with pytest.raises(StructureError, match=r"half.lmdb: (has \d+ of its \d+ bytes|is no LMDB)"):
+    with pytest.raises(StructureError, match=r"half.lmdb: (has \d+ of its \d+ bytes|is not an LMDB)"):
         opened(tmp_path, train=["half.lmdb"])

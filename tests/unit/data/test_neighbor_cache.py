@@ -55,7 +55,7 @@ def test_a_search_is_made_once(data: DataSplits, tmp_path: Path, monkeypatch: py
         assert getattr(first, name).dtype == getattr(second, name).dtype
 
 
-def test_names_depend_on_what_a_search_depends_on() -> None:
+def test_names_depend_on_all_settings_of_a_search() -> None:
     name = PairSearch.of(small_spec()).name
     assert PairSearch.of(small_model().trunk.graphs).name == name
     assert PairSearch.of(small_spec(graphs__main__cutoff=3.0, graphs__main__max_neighbors=2)).name == name
@@ -63,7 +63,7 @@ def test_names_depend_on_what_a_search_depends_on() -> None:
     assert PairSearch.of(small_spec(neighbors__periodic=False)).name != name
 
 
-def test_broken_files_are_made_anew(data: DataSplits, tmp_path: Path) -> None:
+def test_broken_files_are_written_again(data: DataSplits, tmp_path: Path) -> None:
     cached = CachedPairs(data.train, small_spec(), tmp_path / "kept")
     first = cached[0].pairs
     (path,) = (tmp_path / "kept").rglob("*.safetensors")
@@ -116,6 +116,6 @@ def test_files_are_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert torch.equal(found["x"], torch.ones(2))
 
 
-def test_what_is_no_file_is_named(tmp_path: Path) -> None:
+def test_paths_other_than_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match=r"cannot be read .*remove it, or choose another folder as data.cache"):
         load_arrays(tmp_path)

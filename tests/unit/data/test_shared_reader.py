@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from ase.io import write
 from data_files import crystals, molecules, npz, opened, options, written
 from numpy.testing import assert_allclose
 
-from gemnet_blocks.data.opening import open_files, read_atoms
+from gemnet_blocks.data.opening import open_files, open_sources, read_atoms
 from gemnet_blocks.errors import StructureError
 
 
@@ -90,7 +91,7 @@ def test_patterns_stand_for_sorted_files(tmp_path: Path) -> None:
         files("a.xyz", "none*.xyz")
 
 
-def test_links_to_nothing_are_named(tmp_path: Path) -> None:
+def test_broken_links_are_named(tmp_path: Path) -> None:
     (tmp_path / "a.xyz").symlink_to("gone.xyz")
     with pytest.raises(StructureError, match=r"a.xyz: is a symbolic link to gone.xyz, which does not exist"):
         opened(tmp_path, train=["a.xyz"])
@@ -103,16 +104,14 @@ def dump(time: int) -> str:
     return f"ITEM: TIMESTEP\n{time}\nITEM: NUMBER OF ATOMS\n3\n{box}ITEM: ATOMS id type x y z\n{atoms}"
 
 
-@pytest.mark.parametrize(("name", "format"), [("XDATCAR", "vasp-xdatcar"), ("a.pdb", "proteindatabank")])
-def test_formats_whose_frames_would_vanish(tmp_path: Path, name: str, format: str) -> None:
-    write(tmp_path / name, crystals(1) * 4, format=format)
-    lines = (tmp_path / name).read_text().splitlines(keepends=True)
-    assert len(read_atoms(tmp_path / name)) == 4
-    third = [index for index, line in enumerate(lines) if line.startswith(("Cu\n", "MODEL"))][2]
-    rest = ["\n", *lines[third:]] if name == "XDATCAR" else lines[third:-3]
-    (tmp_path / name).write_text("".join([*lines[:third], *rest]))
-    with pytest.raises(StructureError, match=rf"{name}: has 4 frames, but ASE \({format}\) reads [23]"):
-        read_atoms(tmp_path / name)
+def test_frames_that_a_blank_line_would_hide(tmp_path: Path) -> None:
+    write(tmp_path / "XDATCAR", crystals(1) * 4, format="vasp-xdatcar")
+    lines = (tmp_path / "XDATCAR").read_text().splitlines(keepends=True)
+    assert len(read_atoms(tmp_path / "XDATCAR")) == 4
+    third = [index for index, line in enumerate(lines) if line.startswith("Cu\n")][2]
+    (tmp_path / "XDATCAR").write_text("".join([*lines[:third], "\n", *lines[third:]]))
+    with pytest.raises(StructureError, match=r"XDATCAR: has 4 frames, but ASE \(vasp-xdatcar\) reads [23]"):
+        read_atoms(tmp_path / "XDATCAR")
 
 
 def trajectory_lines(path: Path, format: str) -> list[str]:
@@ -120,6 +119,57 @@ def trajectory_lines(path: Path, format: str) -> list[str]:
     write(path, crystals(7)[::2], format=format)
     assert [len(frame) for frame in read_atoms(path)] == [4] * 4
     return path.read_text().splitlines(keepends=True)
+
+
+BEGIN = {"dmol-arc": "!DATE", "runnerdata": "begin", "proteindatabank": "MODEL"}
+
+
+@pytest.mark.parametrize("format", BEGIN)
+def test_lines_that_are_missing_between_frames(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "frames"
+    write(path, crystals(5)[::2], format=format)
+    lines = path.read_text().splitlines(keepends=True)
+
+    def read() -> list[int]:
+        return [len(source.atoms(i)) for source in open_sources(str(path), Path(), {}, format) for i in range(3)]
+
+    assert read() == [4, 4, 4]
+    begins = [number for number, line in enumerate(lines) if line.startswith(BEGIN[format])]
+    for missing, expected in (
+        (range(begins[1], begins[1] + 1), "beginning of a frame"),
+        (range(begins[1], begins[1] + 4), "beginning of a frame"),
+        (range(begins[1] - 6, begins[1]), f"end of the frame of line {begins[0] + 1}"),
+        (range(begins[2] + 5, len(lines)), rf"end of the frame of line {begins[2] + 1}, but the file ends"),
+    ):
+        path.write_text("".join(line for number, line in enumerate(lines) if number not in missing))
+        with pytest.raises(StructureError, match=rf"frames, line \d+: expected the {expected}"):
+            read()
+
+
+@pytest.mark.parametrize("format", ["dmol-arc", "dmol-car", "proteindatabank", "gromacs", "mol"])
+def test_atoms_that_are_missing(tmp_path: Path, format: str) -> None:
+    path = tmp_path / "frame"
+    write(path, crystals(1), format=format)
+    lines = path.read_text().splitlines(keepends=True)
+    assert len(open_sources(str(path), Path(), {}, format)[0].atoms(0)) == 4
+    second = [number for number, line in enumerate(lines) if re.search(r"\bCu|(^ +\d+){2}.*\d\.\d", line)][1]
+    path.write_text("".join([*lines[:second], *lines[second + 1 :]]))
+    if format in ("gromacs", "mol"):  # which state the number of atoms
+        with pytest.raises(StructureError, match=r"frame"):
+            open_sources(str(path), Path(), {}, format)
+    else:  # which number the atoms, also of files from which atoms were removed on purpose
+        with pytest.warns(
+            UserWarning, match=r"frame, line \d+: atom 3 follows atom 1: check whether lines are missing"
+        ):
+            assert len(open_sources(str(path), Path(), {}, format)[0].atoms(0)) == 3
+
+
+def test_protein_data_bank_files_as_programs_write_them(tmp_path: Path) -> None:
+    atom = "ATOM  {:5d}  C   MOL A   1      {:6.3f}   0.000   0.000  1.00  0.00           C\n"
+    chains = f"{atom.format(1, 1)}{atom.format(2, 2)}TER       3      MOL A   1\n{atom.format(4, 4)}"
+    for text in (chains, f"{chains}END\n", f"MODEL        1\n{chains}ENDMDL\nEND\n"):
+        (tmp_path / "a.pdb").write_text(text)
+        assert [len(atoms) for atoms in read_atoms(tmp_path / "a.pdb")] == [3]
 
 
 @pytest.mark.parametrize("format", ["castep-geom", "castep-md"])

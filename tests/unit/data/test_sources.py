@@ -93,7 +93,7 @@ def test_a_lattice_without_periodicity_is_fine(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("1\nenergy=low\nCu 0 0 0\n", "frame 0: energy: expected numbers, found 'low'"),
-        ("", "there is no frame|ASE cannot read it"),
+        ("", "contains no frame|ASE cannot read it"),
     ],
 )
 def test_broken_files_are_named(tmp_path: Path, content: str, message: str) -> None:
@@ -154,13 +154,16 @@ def test_cells_of_archives(tmp_path: Path, arrays: dict[str, object], periodic: 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"coords": None}, "has no positions: an array coords or R"),
-        ({"coords": np.zeros((8, 3))}, r"positions: the shape is \(8, 3\)"),
-        ({"nuclear_charges": np.ones(4)}, r"atomic numbers: the shape is \(4,\)"),
-        ({"energies": np.zeros(7)}, r"energies: the shape is \(7,\)"),
-        ({"cells": np.ones((7, 3, 3))}, r"cells: the shape of cells is \(7, 3, 3\), \(8, 3, 3\) or \(3, 3\)"),
-        ({"cell": np.ones(3)}, r"cells: the shape of cell is \(3,\)"),
-        ({"pbc": np.array(True)}, r"periodicity: the shape of pbc is \(\)"),
+        ({"coords": None}, "has no positions: expected an array coords or R"),
+        ({"coords": np.zeros((8, 3))}, r"positions: expected the shape .*, found \(8, 3\)"),
+        ({"nuclear_charges": np.ones(4)}, r"atomic numbers: expected the shape .*, found \(4,\)"),
+        ({"energies": np.zeros(7)}, r"energies: expected a row for each of 8 frames, found the shape \(7,\)"),
+        (
+            {"cells": np.ones((7, 3, 3))},
+            r"cells \(cells\): expected the shape \(8, 3, 3\) or \(3, 3\), found \(7, 3, 3\)",
+        ),
+        ({"cell": np.ones(3)}, r"cells \(cell\): expected the shape .*, found \(3,\)"),
+        ({"pbc": np.array(True)}, r"periodicity \(pbc\): expected the shape .*, found \(\)"),
         ({"forces": np.full((8, 3, 3), np.nan)}, "frame 0: forces of atom 0 is NaN"),
         ({"energies": None}, "frame 0: has no energy"),
         ({"energies": np.array([None] * 8)}, "frame 0: has no energy"),  # an array of objects is not unpickled
@@ -172,27 +175,27 @@ def test_broken_archives_are_named(tmp_path: Path, changes: dict[str, object], m
         opened(tmp_path, train=["bad.npz"])
 
 
-def test_what_is_in_no_archive_is_named(tmp_path: Path) -> None:
+def test_members_missing_in_an_archive_are_named(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "text.npz", "w") as archive:
         archive.writestr("coords", "1 2 3")
     with pytest.raises(StructureError, match=r"text.npz: has no positions"):
         opened(tmp_path, train=["text.npz"])
     np.save(tmp_path / "array.npy", np.zeros(3))
     (tmp_path / "array.npy").rename(tmp_path / "array.npz")
-    with pytest.raises(StructureError, match=r"array.npz: is no numpy archive"):
+    with pytest.raises(StructureError, match=r"array.npz: is not a numpy archive"):
         opened(tmp_path, train=["array.npz"])
     npz(tmp_path / "good.npz")
     content = bytearray((tmp_path / "good.npz").read_bytes())
     content[10] = 99  # a method of compression that does not exist, in the first member's own heading
     content[content.index(b"PK\x01\x02") + 10] = 99
     (tmp_path / "odd.npz").write_bytes(content)
-    with pytest.raises(StructureError, match=r"odd.npz: is no numpy archive"):
+    with pytest.raises(StructureError, match=r"odd.npz: is not a numpy archive"):
         opened(tmp_path, train=["odd.npz"])
 
 
-def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+def test_files_other_than_archives_are_named(tmp_path: Path) -> None:
     (tmp_path / "bad.npz").write_bytes(b"PK nothing")
-    with pytest.raises(StructureError, match=r"bad.npz: is no numpy archive"):
+    with pytest.raises(StructureError, match=r"bad.npz: is not a numpy archive"):
         opened(tmp_path, train=["bad.npz"])
 
 
@@ -246,7 +249,7 @@ def test_ase_databases(tmp_path: Path, ending: str) -> None:
 def test_broken_databases_are_named(tmp_path: Path, ending: str) -> None:
     pytest.importorskip("lmdb")
     (tmp_path / f"bad.{ending}").write_bytes(b"nothing of the kind" * 500)
-    with pytest.raises(StructureError, match=f"bad.{ending}: is no "):
+    with pytest.raises(StructureError, match=f"bad.{ending}: is not an? "):
         opened(tmp_path, train=[f"bad.{ending}"])
 
 
@@ -257,7 +260,7 @@ def test_rows_that_unpack_to_much_more_are_refused(tmp_path: Path, monkeypatch: 
     with connect(str(tmp_path / "cu.aselmdb"), type="aselmdb") as database:
         for _ in range(3):
             database.write(crystals(1)[0], data={"zeros": [0] * 10**4})
-    monkeypatch.setattr("gemnet_blocks.data.databases._BYTES_AT_MOST", 10**4)
+    monkeypatch.setattr("gemnet_blocks.data.databases._MAX_BYTES", 10**4)
     with pytest.raises(StructureError, match=r"cu.aselmdb, frame 0 \(row 1\): .* unpacks to more than 10000 bytes"):
         opened(tmp_path, train=["cu.aselmdb"])
 

@@ -50,7 +50,7 @@ def test_fractions_of_a_whole_leave_nothing_out(tmp_path: Path, count: int, frac
         assert abs(len(part) - fraction * count) < 1.5
 
 
-def test_what_is_not_asked_for_is_left_out(tmp_path: Path) -> None:
+def test_parts_that_are_not_requested_are_left_out(tmp_path: Path) -> None:
     npz(tmp_path / "w.npz")
     data = opened(tmp_path, files=["w.npz"], split={"type": "random", "train": 3, "validation": 1})
     assert [len(part) for part in numbers(data)] == [3, 1, 0]
@@ -60,11 +60,11 @@ def test_what_is_not_asked_for_is_left_out(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", [{"train": 8, "validation": 1}, {"validation": 9}, {"train": 0.9, "test": 0.5}])
 def test_more_than_there_is_is_an_error(tmp_path: Path, split: dict[str, float]) -> None:
     npz(tmp_path / "w.npz")
-    with pytest.raises(SpecError, match="there are 8"):
+    with pytest.raises(SpecError, match="the dataset has 8"):
         opened(tmp_path, files=["w.npz"], split={"type": "random", **split})
 
 
-def test_nothing_to_train_on_is_an_error(tmp_path: Path) -> None:
+def test_an_empty_training_set_is_an_error(tmp_path: Path) -> None:
     npz(tmp_path / "w.npz")
     with pytest.raises(StructureError, match="no structure is left to train on"):
         opened(tmp_path, files=["w.npz"], split={"type": "random", "validation": 8})
@@ -104,19 +104,19 @@ def test_groups_that_alone_have_an_element_can_be_kept(tmp_path: Path) -> None:
     named = numbers(opened(tmp_path, files=["alloys.xyz"], split={**split, "test": ["0"], "seed": 3}))
     assert named[2] == [0]
     for test, what in ((4, "4 groups"), (0.5, "3.5 structures")):
-        with pytest.raises(SpecError, match=f"{what} are to be held out, but only 3 can be"):
+        with pytest.raises(SpecError, match=f"{what} are to be held out, but only 3 leave all elements"):
             opened(tmp_path, files=["alloys.xyz"], split={**split, "test": test})
 
 
 @pytest.mark.parametrize(
     ("split", "message"),
     [
-        ({"test": ["B_11"]}, "no group 'B_11'; did you mean 'B_1'"),
+        ({"test": ["B_11"]}, "the group 'B_11' is unknown; did you mean 'B_1'"),
         ({"test": ["A_0"], "validation": ["A_0"]}, "'A_0' is in validation and in test"),
         ({"test": 6}, "no group of 6 is left"),
-        ({"key": "run"}, "nothing named 'run' .* file, formula, name"),
+        ({"key": "run"}, "expected a key to group by, one of file, formula, name, got 'run'"),
         ({"pattern": "C_"}, "cu.xyz, frame 0: 'A_0' does not match"),
-        ({"pattern": "("}, r"the pattern '\(' of groups is no regular expression"),
+        ({"pattern": "("}, r"the pattern '\(' of groups is not a regular expression"),
     ],
 )
 def test_wrong_groups_are_named(tmp_path: Path, split: dict[str, object], message: str) -> None:

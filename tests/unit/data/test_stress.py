@@ -5,7 +5,7 @@ import pytest
 from data_files import opened, real
 from numpy.testing import assert_allclose
 
-from gemnet_blocks.data.units import StressOptions, StressRule, Units, stress_unit
+from gemnet_blocks.data.units import StressOptions, Units, stress_unit
 from gemnet_blocks.errors import StructureError
 
 MATRIX = np.array([[1.0, 6, 5], [6, 2, 4], [5, 4, 3]])
@@ -24,17 +24,17 @@ VASP = np.array([1.0, 2, 3, 6, 4, 5])
     ],
 )
 def test_all_forms_make_the_same_matrix(value: np.ndarray, order: str) -> None:
-    assert_allclose(StressRule(order=order).matrix(value, Units(stress=2.0), 1, "here"), 2 * MATRIX)  # type: ignore[arg-type]
+    assert_allclose(StressOptions(order=order).matrix(value, Units(stress=2.0), 1, "here"), 2 * MATRIX)  # type: ignore[arg-type]
 
 
 def test_compressive_numbers_change_sign() -> None:
-    assert_allclose(StressRule(sign="compressive").matrix(MATRIX, Units(), 1, "here"), -MATRIX)
+    assert_allclose(StressOptions(sign="compressive").matrix(MATRIX, Units(), 1, "here"), -MATRIX)
 
 
 def test_a_virial_is_divided_by_the_volume() -> None:
-    rule = StressRule(sign="compressive", kind="virial")
+    rule = StressOptions(sign="compressive", kind="virial")
     assert_allclose(rule.matrix(MATRIX, Units(energy=3.0, stress=7.0), 12.0, "here"), -MATRIX / 4)
-    with pytest.raises(StructureError, match="here: a virial needs a cell"):
+    with pytest.raises(StructureError, match="here: stress: the stress of a virial needs a cell"):
         rule.matrix(MATRIX, Units(), 0.0, "here")
 
 
@@ -48,7 +48,7 @@ def test_a_virial_is_divided_by_the_volume() -> None:
 )
 def test_other_numbers_are_errors(value: np.ndarray, message: str) -> None:
     with pytest.raises(StructureError, match=f"here: stress: .*{message}"):
-        StressRule().matrix(value, Units(), 1, "here")
+        StressOptions().matrix(value, Units(), 1, "here")
 
 
 NOISE = np.diag([1e-3, 1e-3], k=1)
@@ -58,19 +58,19 @@ NOISE = np.diag([1e-3, 1e-3], k=1)
 @pytest.mark.parametrize(
     ("rule", "units", "volume"),
     [
-        (StressRule(), Units(stress=stress_unit("kbar")), 1.0),
-        (StressRule(sign="compressive"), Units(stress=stress_unit("kbar")), 1.0),
-        (StressRule(kind="virial"), Units(), 1000.0),
+        (StressOptions(), Units(stress=stress_unit("kbar")), 1.0),
+        (StressOptions(sign="compressive"), Units(stress=stress_unit("kbar")), 1.0),
+        (StressOptions(kind="virial"), Units(), 1000.0),
     ],
 )
-def test_rounding_is_not_asymmetry_in_any_unit(rule: StressRule, units: Units, volume: float) -> None:
+def test_rounding_is_not_asymmetry_in_any_unit(rule: StressOptions, units: Units, volume: float) -> None:
     found = rule.matrix(NOISE, units, volume, "here")
     assert_allclose(found, found.T)
     assert 0 < np.abs(found).max() < 1e-6
     with pytest.raises(StructureError, match="here: stress: expected a symmetric matrix, found 1 and 0"):
         rule.matrix(1e3 * NOISE, units, volume, "here")
     with pytest.raises(StructureError, match="expected a symmetric matrix"):
-        StressRule().matrix(NOISE, Units(), 1.0, "here")
+        StressOptions().matrix(NOISE, Units(), 1.0, "here")
 
 
 def test_unknown_units_are_errors() -> None:

@@ -60,7 +60,7 @@ def recorded(folder: Path) -> TrainedFrames:
     written(folder / "validation.xyz", frames[4:6])
     written(folder / "new.xyz", frames[6:])
     written(folder / "mixed.xyz", [frames[6], frames[4], frames[1], frames[7], frames[2]])
-    return TrainedFrames.of(opened(folder, train=["train.xyz"], validation=["validation.xyz"]).surveys)
+    return TrainedFrames.of(opened(folder, train=["train.xyz"], validation=["validation.xyz"]).summaries)
 
 
 def test_overlap_is_counted_by_part(tmp_path: Path) -> None:
@@ -133,11 +133,25 @@ def test_evaluation_refuses_structures_that_were_trained_on(tmp_path: Path) -> N
 
 def test_a_model_trained_further_remembers_the_structures_of_its_source(tmp_path: Path) -> None:
     first = recorded(tmp_path)
-    second = TrainedFrames.of(opened(tmp_path, train=["new.xyz"], validation=["validation.xyz"]).surveys)
+    second = TrainedFrames.of(opened(tmp_path, train=["new.xyz"], validation=["validation.xyz"]).summaries)
     both = second.and_of_source(first)
     overlap = both.overlap(opened(tmp_path, files=["mixed.xyz"]).train)
     assert (overlap.trained_on, overlap.validated_on, overlap.complete) == (4, 1, True)
     assert not second.and_of_source(None).complete
+
+
+def test_fingerprints_are_computed_when_they_are_first_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def compute(structures: Structures) -> np.ndarray:
+        computed.append(len(structures))
+        return np.zeros(len(structures), np.uint64)
+
+    computed: list[int] = []
+    monkeypatch.setattr("gemnet_blocks.data.leakage.fingerprints", compute)
+    written(tmp_path / "a.xyz", crystals(3))
+    summaries = opened(tmp_path, train=["a.xyz"]).summaries
+    assert computed == []
+    assert len(TrainedFrames.of(summaries).train) == len(summaries["train"].fingerprints) == 3
+    assert computed == [3]
 
 
 def test_repeated_structures_are_counted(tmp_path: Path) -> None:
@@ -146,7 +160,7 @@ def test_repeated_structures_are_counted(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match="listed twice"):
         report = opened(tmp_path, train=["a.xyz", "a.xyz"]).report
     assert "6 structures" in report
-    assert "3 structures repeat others of it" in report
+    assert "3 structures repeat others of this part" in report
 
 
 def test_a_sample_says_at_least(tmp_path: Path) -> None:

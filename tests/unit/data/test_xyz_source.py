@@ -131,7 +131,7 @@ def test_all_frames_are_read(tmp_path: Path, text: str, format: str) -> None:
         (frame() + frame(atoms=3).replace("Cu 1", "\nCu 1"), "line 4: expected 3 atoms .* but line 7 is blank"),
         (frame().replace("1\n", "4\n", 1) + frame(), "frame 0 .from line 1; line 4 has 1 columns.: ASE cannot read it"),
         (frame().encode("utf-16"), "expected UTF-8 text, found the byte 0xff"),
-        ("\n\n", "there is no frame"),
+        ("\n\n", "contains no frame"),
     ],
 )
 def test_lines_that_do_not_fit_are_named(tmp_path: Path, text: str | bytes, message: str) -> None:

@@ -15,6 +15,8 @@ from helpers import GRADIENT_FORCES, ROOT, slab, small_model, small_spec
 from typer.testing import CliRunner
 
 from gemnet_blocks.cli.evaluate import evaluate
+from gemnet_blocks.data import trained_frames
+from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.potential.model_file import save_potential
@@ -98,6 +100,24 @@ def test_errors_of_a_file(model, frames, tmp_path):
     assert (tmp_path / "report/parity.png").stat().st_size > 0
 
 
+def test_structures_of_a_file_are_read_for_checks_and_for_predictions_only(potential, frames, tmp_path, monkeypatch):
+    from gemnet_blocks.data.dataset import MemoryDataset
+
+    none = np.zeros(0, np.uint64)
+    known = Potential(potential.model, potential.spec, potential.references, frames=TrainedFrames(none, none, True))
+    save_potential(known, tmp_path / "trained.safetensors")
+    read, fingerprinted = [], []
+    get, possible = MemoryDataset.__getitem__, trained_frames.possible_fingerprints
+    monkeypatch.setattr(MemoryDataset, "__getitem__", lambda self, index: [read.append(index), get(self, index)][1])
+    monkeypatch.setattr(
+        trained_frames, "possible_fingerprints", lambda many: [fingerprinted.append(len(many)), possible(many)][1]
+    )
+    output = call(tmp_path / "trained.safetensors", frames, "--units", "eV", "--energy", "total")
+    assert "0 of 3 evaluated structures were trained on" in " ".join(output.split())
+    assert sorted(read) == [0, 0, 1, 1, 2, 2]
+    assert sum(fingerprinted) == 3
+
+
 def test_free_atoms_alone(model, frames, tmp_path):
     call(model, frames, "--units", "eV", "--energy", "total", "--free-atoms", "--output", tmp_path / "report")
 
@@ -114,7 +134,7 @@ def test_units_are_converted(model, frames, tmp_path):
     assert float(label) == pytest.approx(labels[0].get_potential_energy() * 0.0433641153, rel=1e-6)
 
 
-def test_stresses_mean_what_is_said(model, potential, tmp_path):
+def test_stresses_follow_the_given_convention(model, potential, tmp_path):
     atoms = slab()
     atoms.pbc = True
     with torch.no_grad():
@@ -145,8 +165,10 @@ def test_stresses_mean_what_is_said(model, potential, tmp_path):
 @pytest.mark.parametrize(
     "option", ["units=eV", "length=Å", "energy=total", "key=energy=E", "labels=energy", "stress=unit=GPa"]
 )
-def test_a_training_config_says_what_its_numbers_mean(model, config, option):
-    with pytest.raises(SpecError, match=rf"--{option.partition('=')[0]} is for files of structures: the `data` of"):
+def test_a_training_config_states_its_units(model, config, option):
+    with pytest.raises(
+        SpecError, match=rf"--{option.partition('=')[0]} is only for files of structures: change `data` of"
+    ):
         call(model, config, f"--{option}")
 
 
@@ -161,7 +183,7 @@ def test_unknown_elements_are_named_by_file_and_frame(model, frames):
         call(model, frames, "--units", "eV", "--energy", "total")
 
 
-def test_labels_of_which_nothing_is_predicted_are_refused(tmp_path, frames):
+def test_labels_without_predictions_are_refused(tmp_path, frames):
     direct = Potential(small_model(), small_spec(), References({8: -1.0, 29: -2.0}, 0.5, "total"))
     save_potential(direct, tmp_path / "direct.safetensors")
     several = ase.io.read(frames, ":")
@@ -169,7 +191,7 @@ def test_labels_of_which_nothing_is_predicted_are_refused(tmp_path, frames):
         atoms.calc = SinglePointCalculator(atoms, stress=np.zeros(6))
     ase.io.write(frames, several)
 
-    with pytest.raises(SpecError, match=r"no labels of what .*direct.safetensors predicts, which is energy, forces"):
+    with pytest.raises(SpecError, match=r"expected labels of energy, forces, which .*direct.safetensors predicts"):
         call(tmp_path / "direct.safetensors", frames, "--units=eV", "--energy=total", "--labels=stress")
 
 
@@ -186,7 +208,7 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
     [
         ([], "never guessed"),
         (["--units", "eV"], "never guessed"),
-        (["--units", "eV", "--energy", "adsorption"], "predicts total energies"),
+        (["--units", "eV", "--energy", "adsorption"], "expected total energies"),
         (["--units", "eV", "--energy", "total", "--key", "energy=REF"], "has no energy .key 'REF'"),
         (["--units", "eV", "--energy", "total", "--key", "power=REF"], "--key power: unknown field; known: energy"),
         (["--units", "eV", "--energy", "total", "--key", "enrgy=E"], "--key enrgy: .*did you mean 'energy'"),
@@ -195,16 +217,19 @@ def test_a_part_of_a_training_config(model, config, tmp_path):
             "--labels: .*'force'; did you mean 'forces'",
         ),
         (["--units", "eV", "--energy", "total", "--stress", "sign=tensle"], "--stress sign: .*did you mean 'tensile'"),
-        (["--units", "eV", "--energy", "total", "--length", "mile"], "--length: 'mile' is no unit of length"),
-        (["--units", "eV", "--energy", "total", "--split", "test"], "--split is for training configs"),
+        (["--units", "eV", "--energy", "total", "--length", "mile"], "--length: expected a unit of length.*got 'mile'"),
+        (["--units", "eV", "--energy", "total", "--split", "test"], "--split is only for training configs"),
         (["--units", "eV", "--energy", "total", "--group-pattern", "a"], "--group-pattern needs .*--group"),
         (["--units", "eV", "--energy", "total", "--key", "energy"], "'energy' is not an assignment"),
-        (["--units", "eV", "--energy", "total", "--stress", "unit=furlong"], "--stress unit: 'furlong' is no unit"),
-        (["--units", "furlong", "--energy", "total"], "'furlong' is no unit of energy"),
+        (
+            ["--units", "eV", "--energy", "total", "--stress", "unit=furlong"],
+            "--stress unit: expected a unit of stress.*got 'furlong'",
+        ),
+        (["--units", "furlong", "--energy", "total"], "expected a unit of energy.*got 'furlong'"),
         (["--units", "eV", "--energy", "total", "--plot"], "give --output"),
         (["--units", "eV", "--energy", "total", "--output", __file__], "is a file: give a folder"),
     ],
 )
-def test_what_is_missing_or_wrong_is_said(model, frames, options, message):
+def test_missing_and_wrong_input(model, frames, options, message):
     with pytest.raises((SpecError, StructureError), match=message):
         call(model, frames, *options)

@@ -58,7 +58,7 @@ def test_predictions_that_are_not_finite_are_named_by_frame(items):
 
 
 def test_groups_must_fit(items):
-    with pytest.raises(ValueError, match="2 groups of 5"):
+    with pytest.raises(ValueError, match="expected a group for each of 5 structures, got 2 groups"):
         evaluate(Shifted(items), InMemory(items), groups=["a", "b"])
 
 

@@ -38,7 +38,7 @@ def test_other_files_of_the_folder_stay(evaluation, tmp_path):
     assert json.loads((tmp_path / "summary.json").read_text())["energy_meaning"] == "adsorption"
 
 
-def test_a_report_that_fails_leaves_what_was_there(evaluation, tmp_path, monkeypatch):
+def test_a_failed_report_keeps_the_earlier_one(evaluation, tmp_path, monkeypatch):
     folder = tmp_path / "report"
     write_report(evaluation, folder)
     before = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -126,7 +126,7 @@ def test_main_is_symmetric_and_the_same_object_among_the_edge_sets(any_structure
 # -- what is built ----------------------------------------------------------------------------------------------------
 
 
-def test_only_what_is_named_is_built() -> None:
+def test_only_named_parts_are_built() -> None:
     request = TripletRequest("main", "atom_edge")
     some = GraphBuilder(edge_set_rules(), ["atom_edge"], [request, request], VesinSearch())
     graphs = graphs_by(some, KINDS["molecules"]())

@@ -90,7 +90,7 @@ def test_only_strict_caps_depend_on_the_order_of_the_atoms(ties: Ties, depends: 
 
 
 @pytest.mark.parametrize("ties", TIES)
-def test_runs_say_whether_the_cap_leaves_all_pairs(ties: Ties) -> None:
+def test_runs_know_if_the_maximum_keeps_all_pairs(ties: Ties) -> None:
     structures = grid()
     pairs = VesinSearch()(structures, 2.2)
     for cap in (3, 1000):

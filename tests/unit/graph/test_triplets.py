@@ -55,7 +55,7 @@ def test_images_of_one_atom_are_different_neighbors() -> None:
     assert triplets(edges, edges).count == 4 * 3
 
 
-def test_mixed_triplets_leave_out_the_edge_itself_and_nothing_else() -> None:
+def test_mixed_triplets_exclude_only_the_edge_itself() -> None:
     chain = Structures.from_ase(Atoms("H", cell=[1, 0, 0], pbc=[True, False, False]))
     near, far = all_edges(chain, 1.5), all_edges(chain, 2.5)
     assert triplets(near, far).count == 2 * 3

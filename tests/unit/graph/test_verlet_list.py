@@ -98,7 +98,7 @@ def test_the_same_crystal_in_another_cell() -> None:
         assert_identical(kept(structures, CUTOFF), VesinSearch()(structures, CUTOFF))
 
 
-def test_other_structures_are_searched_anew() -> None:
+def test_other_structures_are_searched_again() -> None:
     kept = KeptNeighbors(VesinSearch(), 0.5)
     open_one = small_cell()
     open_one.pbc = (True, False, True)

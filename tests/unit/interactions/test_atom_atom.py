@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from helpers import (
@@ -13,6 +15,7 @@ from helpers import (
     random_embeddings,
 )
 
+from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.graph.index_sets import AtomPairRequest
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction, SharedAtomAtomGeometry
@@ -24,25 +27,26 @@ def atom_atom_block() -> AtomAtomInteraction:
     return AtomAtomInteraction(atom_size=5, down_size=3, up_size=4, radial_size=2)
 
 
-def shared_geometry(graph: str = "atom") -> SharedAtomAtomGeometry:
+def shared_geometry(plan: AngularPlan = EXPLICIT, graph: str = "atom") -> SharedAtomAtomGeometry:
     return SharedAtomAtomGeometry(graph, radial_count=3, radial_size=2, sums=Sums())
 
 
 def test_equals_the_oracle(any_structures: Structures) -> None:
-    interaction_matches(atom_atom_block(), shared_geometry(), oracles.atom_atom, any_structures)
+    interaction_matches(atom_atom_block(), shared_geometry, oracles.atom_atom, any_structures, plans=[EXPLICIT])
 
 
 @pytest.mark.parametrize("graph", ["main", "quad"])
 @pytest.mark.parametrize("kind", SMOOTH)
 def test_equals_the_oracle_on_other_edge_sets(kind: str, graph: str) -> None:
-    interaction_matches(atom_atom_block(), shared_geometry(graph), oracles.atom_atom, KINDS[kind]())
+    shared = partial(shared_geometry, graph=graph)
+    interaction_matches(atom_atom_block(), shared, oracles.atom_atom, KINDS[kind](), plans=[EXPLICIT])
 
 
 def test_derivatives() -> None:
-    check_interaction_derivatives(atom_atom_block(), shared_geometry())
+    check_interaction_derivatives(atom_atom_block(), shared_geometry, plans=[EXPLICIT])
 
 
-def test_an_atom_hears_of_its_neighbors_and_of_itself_only_through_images() -> None:
+def test_atoms_receive_from_neighbors_and_from_their_own_images() -> None:
     for kind, of_itself in (("molecules", False), ("small cell", True)):
         block, shared = atom_atom_block().double(), shared_geometry().double()
         graphs = graphs_of(KINDS[kind](), shared.requests)
@@ -63,8 +67,8 @@ def test_without_edges_there_is_no_message() -> None:
     assert_close(result, torch.zeros(2, 5, dtype=torch.float64))
 
 
-def test_what_is_declared_is_what_is_read() -> None:
-    shared = shared_geometry("far")
+def test_declared_inputs() -> None:
+    shared = shared_geometry(graph="far")
     assert shared.edge_sets == shared.radial_on == ("far",)
     assert shared.requests == (AtomPairRequest("far"),)
     assert shared.angular_radial_on == ()

@@ -50,7 +50,7 @@ def test_contractions_flatten_with_basis_embeddings_outside(rows: int) -> None:
     assert_same_function(module(GivenSums(sums), random(7, 3)), slow, [sums, *module.parameters()])
 
 
-def test_the_scale_of_a_contraction_is_fitted_to_what_was_summed() -> None:
+def test_the_scale_of_a_contraction_is_fitted_to_the_summed_values() -> None:
     module = Contraction(basis_size=2, down_size=3, up_size=4).double()
     seen: list[tuple[Tensor, ...]] = []
     module.scale.register_forward_pre_hook(lambda _, inputs: seen.append(inputs))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from ase import Atoms
@@ -22,7 +24,7 @@ from helpers import (
 )
 from torch import nn
 
-from gemnet_blocks.aggregation.angular_sum import EXPLICIT
+from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import Gaussian, Legendre
 from gemnet_blocks.basis.spherical import GaussianOuter, LegendreOuter, RealHarmonics
@@ -38,60 +40,47 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 
 REQUEST = QuadrupletRequest("main", "quad")
-
-
-PLAN = EXPLICIT
-
-
-@pytest.fixture(params=[EXPLICIT, *FACTORIZED], ids=str, autouse=True)
-def every_plan(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.PLAN", request.param)
+EVERY_PLAN = pytest.mark.parametrize("plan", [EXPLICIT, *FACTORIZED], ids=str)
 
 
 def quadruplet_block() -> QuadrupletInteraction:
-    return executed(
-        PLAN,
-        QuadrupletInteraction(edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2, spherical_size=3),
-    )
+    return QuadrupletInteraction(edge_size=6, down_size=3, up_size=4, radial_size=2, circular_size=2, spherical_size=3)
 
 
 def shared_geometry(
+    plan: AngularPlan = EXPLICIT,
     circular: nn.Module | None = None,
     spherical: nn.Module | None = None,
     graph: str = "quad",
     collinear: CollinearRule | None = None,
 ) -> SharedQuadrupletGeometry:
-    return executed(
-        PLAN,
-        SharedQuadrupletGeometry(
-            graph=graph,
-            radial=linear(3, 2),
-            circular=circular or Legendre(3),
-            circular_projection=RadialAngularProjection(radial_count=4, angular_count=3, size=2),
-            spherical=spherical or LegendreOuter(3),
-            spherical_projection=RadialAngularProjection(radial_count=4, angular_count=9, size=3),
-            collinear=collinear or RightAngle(),
-            sums=Sums(),
-            plan=PLAN,
-        ),
+    return SharedQuadrupletGeometry(
+        graph=graph,
+        radial=linear(3, 2),
+        circular=circular or Legendre(3),
+        circular_projection=RadialAngularProjection(radial_count=4, angular_count=3, size=2),
+        spherical=spherical or LegendreOuter(3),
+        spherical_projection=RadialAngularProjection(radial_count=4, angular_count=9, size=3),
+        collinear=collinear or RightAngle(),
+        sums=Sums(),
+        plan=plan,
     )
+
+
+def parts(plan: AngularPlan, graph: str = "quad") -> tuple[QuadrupletInteraction, SharedQuadrupletGeometry]:
+    """An interaction and its geometry in float64, evaluated by a plan."""
+    return executed(plan, quadruplet_block().double()), executed(plan, shared_geometry(plan, graph=graph).double())
 
 
 def test_equals_the_oracle(any_structures: Structures) -> None:
-    interaction_matches(
-        quadruplet_block(), shared_geometry(collinear=SmoothCollinear()), oracles.quadruplet, any_structures
-    )
-
-
-@pytest.mark.parametrize("kind", SMOOTH)
-def test_equals_the_oracle_under_published_rules(kind: str) -> None:
-    interaction_matches(quadruplet_block(), shared_geometry(), oracles.quadruplet, KINDS[kind]())
+    shared = partial(shared_geometry, collinear=SmoothCollinear())
+    interaction_matches(quadruplet_block(), shared, oracles.quadruplet, any_structures)
 
 
 @pytest.mark.parametrize("symmetrize", ["union", "lower_index"])
 @pytest.mark.parametrize("kind", SMOOTH)
-def test_equals_the_oracle_among_many_quadruplets(kind: str, symmetrize: Symmetrization) -> None:
-    graphs = interaction_matches(quadruplet_block(), shared_geometry(), oracles.quadruplet, KINDS[kind](), symmetrize)
+def test_equals_the_oracle_under_published_rules(kind: str, symmetrize: Symmetrization) -> None:
+    graphs = interaction_matches(quadruplet_block(), shared_geometry, oracles.quadruplet, KINDS[kind](), symmetrize)
     assert listed(graphs) > 50
 
 
@@ -101,15 +90,16 @@ def test_equals_the_oracle_with_other_bases(spherical: nn.Module) -> None:
     for basis in (circular, spherical):
         if isinstance(basis, ScaledBasis):
             basis.scale.factor.data.fill_(1.7)
-    shared = shared_geometry(circular, spherical)
+    shared = partial(shared_geometry, circular=circular, spherical=spherical)
     interaction_matches(quadruplet_block(), shared, oracles.quadruplet, KINDS["small cell"]())
 
 
-def test_middle_edges_between_an_atom_and_its_own_images() -> None:
+@EVERY_PLAN
+def test_middle_edges_between_an_atom_and_its_own_images(plan: AngularPlan) -> None:
     # Images lie on lines, where derivatives of the dihedral angle are of the order of 10⁹; along the axes of the cell
     # the directions are exact, and so are the values.
     atoms = Atoms("CO", positions=[[0.1, 0.2, 0.0], [0.9, 1.4, 0.8]], cell=[2.1, 7, 7], pbc=True)
-    block, shared = quadruplet_block().double(), shared_geometry(graph="main").double()
+    block, shared = parts(plan, graph="main")
     graphs = graphs_of(Structures.from_ase(atoms), shared.requests)
     main = graphs.main.edges
     on_a_line = [
@@ -124,50 +114,51 @@ def test_middle_edges_between_an_atom_and_its_own_images() -> None:
 
 
 def test_any_edge_set_may_be_in_the_middle() -> None:
-    graphs = interaction_matches(
-        quadruplet_block(), shared_geometry(graph="main"), oracles.quadruplet, KINDS["molecules"]()[1]
-    )
+    shared = partial(shared_geometry, graph="main")
+    graphs = interaction_matches(quadruplet_block(), shared, oracles.quadruplet, KINDS["molecules"]()[1])
     assert listed(graphs) > 10
 
 
 def test_derivatives() -> None:
-    check_interaction_derivatives(quadruplet_block(), shared_geometry())
+    check_interaction_derivatives(quadruplet_block(), shared_geometry)
 
 
+@EVERY_PLAN
 @pytest.mark.parametrize("kind", ["coincident atoms", "collinear atoms"])
-def test_derivatives_are_finite_where_angles_are_undefined(kind: str) -> None:
+def test_derivatives_are_finite_where_angles_are_undefined(kind: str, plan: AngularPlan) -> None:
     structures = differentiable(KINDS[kind]())
-    block, shared = quadruplet_block().double(), shared_geometry().double()
+    block, shared = parts(plan)
     graphs = graphs_of(structures, shared.requests)
     assert listed(graphs) > 0
     embeddings = random_embeddings(graphs, 5, 6)
     result = block(embeddings, shared(graphs, radial_values(graphs)))
     (first,) = torch.autograd.grad(result.square().sum(), structures.positions, create_graph=True)
     inputs = [structures.positions, embeddings.edges, *block.parameters()]
-    second = gradients(first, [x for x in inputs if x.requires_grad], torch.randn_like(first))
+    second = gradients(first, inputs, torch.randn_like(first))
     assert all(gradient.isfinite().all() for gradient in (first, *second))
     assert any((gradient != 0).any() for gradient in second)
 
 
-def test_the_edges_of_a_chain_hear_of_each_other() -> None:
-    # c→a←b←d with edges only between neighbors: c→a hears of d→b, and its opposite of the chain the other way
+@EVERY_PLAN
+def test_the_end_edges_of_a_chain_exchange_messages(plan: AngularPlan) -> None:
+    # c→a←b←d with edges only between neighbors: c→a receives from d→b, and its reverse along the opposite chain
     chain = Atoms("C4", positions=[[0, 2.0, 0], [0, 0, 0], [2.0, 0, 0], [2.0, 0, 2.0]])
     rules = edge_set_rules() | {"main": edge_set_rules()["main"].model_copy(update={"cutoff": 2.1})}
-    block, shared = quadruplet_block().double(), shared_geometry().double()
+    block, shared = parts(plan)
     builder = GraphBuilder(rules, ["atom", "atom_edge", "quad"], shared.requests, VesinSearch())
     graphs = graphs_by(builder, Structures.from_ase(chain))
     edges = oracles.edges_of(graphs.main.edges)
     embeddings = random_embeddings(graphs, 5, 6)
     result = block(embeddings, shared(graphs, radial_values(graphs)))
-    heard = {}
+    received = {}
     for e, edge in enumerate(edges):
         (gradient,) = torch.autograd.grad(result[e].sum(), embeddings.edges, retain_graph=True)
-        heard[(edge.source, edge.target)] = {
+        received[(edge.source, edge.target)] = {
             (other.source, other.target) for i, other in enumerate(edges) if gradient[i].abs().max() > 1e-12
         }
-    assert heard == {
+    assert received == {
         (0, 1): {(3, 2)},
-        (1, 0): {(3, 2)},  # through its opposite
+        (1, 0): {(3, 2)},  # through its reverse
         (3, 2): {(0, 1)},
         (2, 3): {(0, 1)},
         (1, 2): set(),
@@ -175,14 +166,15 @@ def test_the_edges_of_a_chain_hear_of_each_other() -> None:
     }
 
 
-def test_without_quadruplets_there_is_no_message() -> None:
-    block, shared = quadruplet_block().double(), shared_geometry().double()
+@EVERY_PLAN
+def test_messages_are_zero_without_quadruplets(plan: AngularPlan) -> None:
+    block, shared = parts(plan)
     graphs = graphs_of(KINDS["no triplets"](), shared.requests)
     result = block(random_embeddings(graphs, 5, 6), shared(graphs, radial_values(graphs)))
     assert_close(result, torch.zeros(2, 6, dtype=torch.float64))
 
 
-def test_what_is_declared_is_what_is_read() -> None:
+def test_declared_inputs() -> None:
     shared = shared_geometry()
     assert shared.edge_sets == ("quad",)
     assert [request.listed for request in shared.requests] == [REQUEST]

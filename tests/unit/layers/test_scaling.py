@@ -60,7 +60,7 @@ def test_fitted_factors_multiply_and_are_stored_but_not_trained() -> None:
 
 @pytest.mark.parametrize("factor", [0.0, 2.5, -1.5])
 @pytest.mark.parametrize("watched", [False, True])
-def test_linear_maps_and_products_take_the_factor_whoever_looks_on(factor: float, watched: bool) -> None:
+def test_linear_maps_and_products_take_the_factor_with_and_without_hooks(factor: float, watched: bool) -> None:
     scale, layer = ScaleFactor().double(), nn.Linear(3, 4, bias=False).double()
     scale.factor.data.fill_(factor)
     x, weights = (torch.randn(5, size, dtype=torch.float64, requires_grad=True) for size in (4, 3))
@@ -82,7 +82,7 @@ def test_linear_maps_and_products_take_the_factor_whoever_looks_on(factor: float
         assert not seen
 
 
-def test_a_factor_in_a_linear_map_is_fitted_to_what_it_maps_to() -> None:
+def test_a_factor_in_a_linear_map_is_fitted_to_its_result() -> None:
     class Mapped(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -158,8 +158,8 @@ def test_an_error_in_the_model_leaves_it_usable() -> None:
 
 @pytest.mark.parametrize("forces", [{}, GRADIENT_FORCES, {"bases__scale": True}], ids=["direct", "gradient", "bases"])
 def test_a_fitted_model_keeps_the_variances_of_all_references(forces: dict[str, object]) -> None:
-    model = build(small_spec(**forces), seed=0).double()
-    data = batches()
+    model = build(small_spec(blocks__count=1, **forces), seed=0).double()
+    data = [Structures.from_ase([molecule(5, seed=seed), molecule(4, seed=seed + 10)]) for seed in range(2)]
     values = fit_scales(model, data)
     scales = {name: module for name, module in model.named_modules() if isinstance(module, ScaleFactor)}
     assert set(values) == set(scales)
@@ -184,23 +184,23 @@ def test_a_fitted_model_keeps_the_variances_of_all_references(forces: dict[str, 
 
 def test_gathered_rows_count_once_per_term_of_the_sum() -> None:
     """Explicit and factorized sums, against variances over the rows that the listed sums gather."""
-    spec = small_spec(blocks__count=1)
+    spec, structures = small_spec(blocks__count=1), Structures.from_ase(molecule(6))
     found = [
-        fit_scales(build(spec, seed=0, execution=Execution(angular=way)).double(), batches()[:1], rows="gathered")
+        fit_scales(build(spec, seed=0, execution=Execution(angular=way)).double(), [structures], rows="gathered")
         for way in ("explicit", "factorized")
     ]
     assert found[0] == pytest.approx(found[1], rel=1e-9)
     model = build(spec, seed=0).double()
-    distinct = fit_scales(model, batches()[:1])
+    distinct = fit_scales(model, [structures])
     assert any(abs(distinct[name] / value - 1) > 0.01 for name, value in found[0].items())
     for name, scale in model.named_modules():
         if isinstance(scale, ScaleFactor):
             scale.factor.data.fill_(found[0][name])
-    triplets = TripletRequest("main", "main").build(model.topology(batches()[0]).edges)
+    triplets = TripletRequest("main", "main").build(model.topology(structures).edges)
     seen: list[tuple[Tensor, Tensor]] = []
     contraction = model.trunk.blocks[0].interactions["triplet"].contraction
     contraction.scale.register_forward_hook(lambda _, inputs, output: seen.append((inputs[1], output)))
-    model(batches()[0])
+    model(structures)
     reference, output = seen[0]
     assert mean_variance(output) == pytest.approx(mean_variance(reference[triplets.inner]), rel=1e-9)
 

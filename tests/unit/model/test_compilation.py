@@ -53,7 +53,7 @@ def test_compiled_layers_change_no_result():
     subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "JAXTYPING_DISABLE": "1"}, timeout=300)
 
 
-def test_the_summary_and_the_weights_say_nothing_else():
+def test_compilation_changes_neither_summary_nor_weights():
     compiled = build(small_spec(), seed=0, execution=Execution(compile=True))
     assert execution(compiled)["compiled layers"] == "residual and dense layers"
     assert execution(build(small_spec()))["compiled layers"] == "none"

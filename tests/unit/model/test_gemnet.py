@@ -120,7 +120,7 @@ def test_every_kind_of_structure_gives_finite_results_and_training_gradients(
 
 
 @pytest.mark.parametrize("kind", ["no atoms", "one atom", "no edges"])
-def test_where_there_is_nothing_to_feel_there_is_no_force(kind: str, forces: str) -> None:
+def test_isolated_atoms_have_no_forces(kind: str, forces: str) -> None:
     prediction = small_model(**FORCES[forces])(KINDS[kind]())
     assert (forces_of(prediction) == 0).all()
 

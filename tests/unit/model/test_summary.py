@@ -21,7 +21,7 @@ def test_parameters_of_the_layers_add_up_to_those_of_the_model(path: Path):
 def test_counts_of_repeated_layers():
     rows = {(layer.part, layer.name): layer for layer in layers(build(load_spec(CONFIGS / "gemnet-oc.yaml", SMALL)))}
     assert rows["block", "triplet"].count == 2
-    assert rows["read-out", "output block"].count == 3
+    assert rows["readout", "output block"].count == 3
     assert rows["block", "atom_atom"].writes == "atoms"
     assert rows["block", "quadruplet"].writes == "edges"
 
@@ -56,10 +56,10 @@ def test_it_says_how_sums_are_computed():
     }
 
 
-def test_it_says_what_bounds_memory():
+def test_the_summary_states_the_memory_limit():
     spec = load_spec(CONFIGS / "gemnet-oc.yaml", SMALL)
     chosen = execution(build(spec, execution=Execution(atoms_at_most=None, memory_budget=8e9)))
-    assert chosen["atoms at once"] == "all that are alike"
+    assert chosen["atoms at once"] == "all"
     assert chosen["memory budget"] == "8,000 MB"
 
 

@@ -62,7 +62,7 @@ def test_numbers_are_added_up(edges: bool) -> None:
         assert_close(found.edges, slow.edges, 1e-6)
 
 
-def test_one_output_block_is_not_changed_by_what_reads_it() -> None:
+def test_readers_do_not_change_an_output_block() -> None:
     output = Output(torch.randn(5, 1), None)
     before = output.atoms.clone()
     SummedReadOut()([output, output])
@@ -70,9 +70,7 @@ def test_one_output_block_is_not_changed_by_what_reads_it() -> None:
 
 
 @pytest.mark.parametrize(("projection", "dense"), [("always", 1), ("if_needed", 0)])
-def test_stacks_start_with_a_dense_layer_unless_told_otherwise(
-    projection: Literal["always", "if_needed"], dense: int
-) -> None:
+def test_stacks_start_with_a_dense_layer_by_default(projection: Literal["always", "if_needed"], dense: int) -> None:
     options = SummedOptions(layers=3, projection=projection, initialization="zeros")
     block = SummedReadOut.output_block(options, context(edge_size=5))
     assert isinstance(block, SummedOutputBlock)

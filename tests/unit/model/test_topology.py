@@ -54,7 +54,7 @@ class WaitRecorder(TorchDispatchMode):
 
 @pytest.mark.parametrize("angular", ["explicit", "factorized"])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_what_follows_the_topology_never_waits(variant: str, angular: str) -> None:
+def test_the_computation_after_the_topology_never_synchronizes(variant: str, angular: str) -> None:
     model, structures = model_of(variant, angular), crystals()
     topology = model.topology(structures)
     with WaitRecorder() as recorder:
@@ -62,7 +62,7 @@ def test_what_follows_the_topology_never_waits(variant: str, angular: str) -> No
     assert not recorder.found
 
 
-def test_the_recorder_finds_what_waits() -> None:
+def test_the_recorder_finds_synchronization() -> None:
     numbers = torch.tensor([1.0, -1.0])
     waiting: list[Callable[[], Any]] = [
         lambda: numbers.sum().item(),

@@ -115,12 +115,12 @@ def test_no_blocks_and_no_interactions():
     assert "block × 0" in draw_architecture(SYMMETRIC.patch({"blocks.count": 0})).svg
 
 
-def test_edge_sets_that_nothing_reads_are_said_to_be_so():
+def test_unread_edge_sets_are_marked():
     node = nodes(SYMMETRIC.patch({"interactions.quadruplet": None}))["graphs.quad"]
     assert not node.used
     assert not node.reads
     assert not node.writes
-    assert "nothing reads it" in node.details
+    assert "unused" in node.details
 
 
 def test_own_interactions():

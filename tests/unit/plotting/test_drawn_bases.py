@@ -80,7 +80,7 @@ def test_harmonics_are_in_the_order_of_m():
     ids=str,
 )
 def test_bases_of_specs(changes):
-    spec = SYMMETRIC.patch(changes)
+    spec = SYMMETRIC.patch({"bases.spherical.count": 3}).patch(changes)
     picture = draw_bases(spec)
     titles = " ".join(
         [axes.get_title() for axes in picture.figure.axes] + [panel.get_suptitle() for panel in picture.figure.subfigs]
@@ -117,5 +117,5 @@ def test_own_bases():
 
 
 def test_edge_sets_that_do_not_exist():
-    with pytest.raises(SpecError, match="no edge set 'other'"):
+    with pytest.raises(SpecError, match="unknown edge set 'other'"):
         draw_bases(SYMMETRIC, edge_set="other")

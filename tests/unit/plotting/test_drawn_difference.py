@@ -55,7 +55,7 @@ def test_added():
     }
 
 
-def test_changed_fields_and_what_was_before():
+def test_changed_fields_and_their_earlier_values():
     found = marks({"bases.radial.type": "spherical_bessel", "graphs.main.cutoff": 4.25})
     assert found.marks["bases.radial"] == "changed"
     assert found.marks["graphs.main"] == "changed"

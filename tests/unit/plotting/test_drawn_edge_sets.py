@@ -89,14 +89,14 @@ def test_pictures(structures):
 def test_the_atom_in_the_middle():
     assert "atom 8 (Cu)" in draw_edge_sets(CAPPED, copper()).figure.get_suptitle()  # the first one of the surface
     assert "atom 11 (Cu)" in draw_edge_sets(CAPPED, copper(), atom=-1).figure.get_suptitle()
-    with pytest.raises(StructureError, match="no atom 12: it has 12 atoms"):
+    with pytest.raises(StructureError, match="atom must be below 12, the number of atoms; got 12"):
         draw_edge_sets(CAPPED, copper(), atom=12)
 
 
 def test_structures_that_cannot_be_drawn():
     with pytest.raises(StructureError, match="has no atoms"):
         draw_edge_sets(SYMMETRIC, Atoms())
-    with pytest.raises(StructureError, match="2 structures: one is drawn"):
+    with pytest.raises(StructureError, match="expected one structure to draw, found 2"):
         draw_edge_sets(SYMMETRIC, [copper(), copper()])
     with pytest.raises(StructureError, match="no atoms"):
         draw_neighbors(SYMMETRIC, [])
@@ -147,9 +147,9 @@ def test_pictures_of_quadruplets():
     assert len(picture.figure.axes) == 4
     assert "θ = " in picture.figure.axes[3].get_title()
     assert draw_quadruplet(SYMMETRIC, copper(), atom=11, edge_set="main").content("svg")
-    with pytest.raises(StructureError, match=r"the structure has no quadruplet.*choose another structure"):
+    with pytest.raises(StructureError, match=r"the structure does not have a quadruplet.*choose another structure"):
         draw_quadruplet(SYMMETRIC, molecule("H2"))
-    with pytest.raises(StructureError, match=r"atom 1 has no quadruplet.*choose another atom"):
+    with pytest.raises(StructureError, match=r"atom 1 does not have a quadruplet.*choose another atom"):
         draw_quadruplet(SYMMETRIC, molecule("H2"), atom=1)
-    with pytest.raises(SpecError, match="no interaction reads an edge set 'other'"):
+    with pytest.raises(SpecError, match=r"expected an edge set that an interaction reads .*, got 'other'"):
         draw_quadruplet(SYMMETRIC, copper(), edge_set="other")

@@ -94,7 +94,7 @@ RUNNING: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("changes", RUNNING.values(), ids=RUNNING)
-def test_what_builds_runs(changes: dict[str, Any]) -> None:
+def test_built_models_run(changes: dict[str, Any]) -> None:
     spec = small_spec(changes)
     prediction = build(spec, seed=0)(structures())
     assert prediction.energy.shape == (2,)
@@ -107,7 +107,7 @@ def test_what_builds_runs(changes: dict[str, Any]) -> None:
         assert prediction.forces.isfinite().all()
 
 
-def test_only_what_is_named_is_built() -> None:
+def test_only_named_parts_are_built() -> None:
     model = build(small_spec(others("triplet")))
     assert list(model.trunk.graphs.rules) == ["atom", "main"]
     assert list(model.trunk.geometry.interactions) == ["triplet"]
@@ -121,7 +121,7 @@ def test_only_what_is_named_is_built() -> None:
     ("changes", "edge_terms", "atom_terms"),
     [({}, 4, 3), (without("quadruplet"), 3, 3), (without("edge_atom", "atom_atom"), 4, 1)],
 )
-def test_normalisers_follow_from_what_is_there(
+def test_normalizers_follow_from_the_present_parts(
     changes: dict[str, Any], edge_terms: int, atom_terms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
@@ -193,12 +193,12 @@ def test_weights_do_not_depend_on_the_order_in_a_file() -> None:
 
 
 @pytest.mark.parametrize("atoms", [0, 1.5, True, "8"])
-def test_what_is_no_number_of_atoms(atoms: Any) -> None:
+def test_invalid_numbers_of_atoms(atoms: Any) -> None:
     with pytest.raises(ValueError, match="execution: atoms_at_most must be an integer of at least 1, got"):
         Execution(atoms_at_most=atoms)
 
 
-def test_what_is_no_execution() -> None:
+def test_invalid_execution_options() -> None:
     with pytest.raises(TypeError, match="build takes an Execution, not 'explicit'"):
         build(small_spec(), execution="explicit")  # type: ignore[arg-type]
 
@@ -380,7 +380,7 @@ def test_complaints_of_own_parts_name_them(changes: dict[str, Any], message: str
 @pytest.mark.parametrize(
     "changes", [{"sizes.atom": 10**11}, {"sizes.atom": 10**13}, {"elements": 10**12}, {"bases.radial.count": 10**12}]
 )
-def test_weights_that_do_not_fit_in_memory_are_told(changes: dict[str, int]) -> None:
+def test_weights_beyond_memory_are_an_error(changes: dict[str, int]) -> None:
     assert "the weights do not fit in memory: lower elements, sizes" in error_of(build, small_spec(changes))
 
 

@@ -173,8 +173,7 @@ def test_unknown_names() -> None:
     )
     assert catalog.unknown(RADIAL, "xyz").endswith("; known: gaussian, spherical_bessel, bernstein")
     assert catalog.unknown(RADIAL, "legendre") == (
-        "'legendre' is not a radial basis but a part of the kind circular basis; "
-        "known: gaussian, spherical_bessel, bernstein"
+        "'legendre' is of the kind circular basis, not radial basis; known: gaussian, spherical_bessel, bernstein"
     )
     assert catalog.unknown(RADIAL, "my_lab:Basis") == (
         "my_lab:Basis would import code from the module my_lab: if you trust the author of this file, allow it with "

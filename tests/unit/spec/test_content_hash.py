@@ -154,7 +154,7 @@ def test_every_field_is_tried() -> None:
     assert {path for path in leaves(small_spec().to_dict()) if path not in tried} == untried
 
 
-def test_edge_sets_that_an_interaction_of_ones_own_may_read_count() -> None:
+def test_edge_sets_of_custom_interactions_count() -> None:
     changes = {"interactions.far.type": "far", "graphs.far": {"cutoff": 5.0}}
     wider = {"interactions.far.type": "far", "graphs.far": {"cutoff": 6.0}}
     for extra in ({}, {"far": Far}):

@@ -41,7 +41,7 @@ def test_plain_values(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["yes", "on", "Off", "1:30", "2020-01-01", "0x1f", "1_000", "2020-13-41", "silu"])
-def test_what_looks_special_in_other_yaml_is_text(text: str) -> None:
+def test_words_with_a_meaning_in_other_yaml_are_text(text: str) -> None:
     assert parse_value(text, "value") == text
 
 

@@ -48,7 +48,7 @@ def test_problems_inside_are_located() -> None:
         ({"exponent": 3}, ("part",), "needs a `type`, such as {type: polynomial, ...}"),
         ({"type": 3}, ("part", "type"), "needs a `type`, such as {type: polynomial, ...}"),
         ({"type": "polynomal"}, ("part", "type"), "did you mean 'polynomial'?"),
-        ({"type": "gaussian"}, ("part", "type"), "'gaussian' is not a envelope but a part"),
+        ({"type": "gaussian"}, ("part", "type"), "'gaussian' is of the kind radial basis, not envelope"),
     ],
 )
 def test_wrong_parts(part: Any, place: tuple[str, ...], message: str) -> None:

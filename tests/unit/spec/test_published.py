@@ -112,7 +112,7 @@ def sets(rules: Any, **changes: Any) -> list[Any]:
     return [values[name] for name in ("main", "quad", "atom_edge", "atom")]
 
 
-def test_what_is_not_given_is_as_main() -> None:
+def test_missing_edge_sets_follow_main() -> None:
     assert sets(cutoffs, cutoff=7.0) == [7, 7, 7, 7]
     assert sets(neighbor_caps, **ALL_ON, max_neighbors=14) == [14, 14, 14, 14]
 
@@ -122,7 +122,7 @@ def test_the_atom_set_takes_the_greatest_of_all() -> None:
     assert sets(neighbor_caps, **ALL_ON, max_neighbors=5, max_neighbors_qint=9) == [5, 9, 5, 9]
 
 
-def test_what_is_off_is_ignored() -> None:
+def test_options_of_disabled_parts_are_ignored() -> None:
     assert sets(cutoffs, **CUTOFFS) == [5, 5, 5, 5]
     assert sets(cutoffs, **CUTOFFS, quad_interaction=True) == [5, 4, 5, 5]
     assert sets(cutoffs, **CUTOFFS, edge_atom_interaction=True) == [5, 5, 4.5, 5]
@@ -228,7 +228,7 @@ def test_all_unknown_arguments_are_one_error() -> None:
     assert "num_targets=2; only 1 is possible" in message
 
 
-def test_what_says_nothing_about_the_architecture_is_ignored() -> None:
+def test_options_outside_the_architecture_are_ignored() -> None:
     others = {"otf_graph": True, "use_pbc_single": True, "scale_file": "scales.pt"}
     assert from_published({**SMALL, **others}).content_hash == from_published(SMALL).content_hash
     with pytest.warns(DeprecationWarning, match="'bond_feat_dim' of GemNet-OC is deprecated"):

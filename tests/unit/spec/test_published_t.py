@@ -136,7 +136,7 @@ def test_specs_that_published_arguments_cannot_say(changes: dict[str, Any], fiel
     assert field in message
 
 
-def test_what_nothing_reads_does_not_matter() -> None:
+def test_unused_options_do_not_matter() -> None:
     spec = from_published(SMALL)
     arguments = to_published(spec)
     assert to_published(spec.patch({"sizes.spherical": 9, "bases.spherical": None})) == arguments

@@ -11,7 +11,7 @@ from test_catalog import Step
 
 from gemnet_blocks.basis.radial import SphericalBesselOptions
 from gemnet_blocks.model.heads import GradientForcesOptions
-from gemnet_blocks.spec import Spec, list_specs, load_spec, parse_assignment
+from gemnet_blocks.spec import Spec, build, list_specs, load_spec, parse_assignment
 
 
 def test_a_file_alone(tmp_path: Path) -> None:
@@ -198,7 +198,7 @@ def test_the_same_type_keeps_everything() -> None:
     assert spec.patch({"heads.forces.type": "direct"}) == spec
 
 
-def test_a_type_of_ones_own_keeps_shared_fields_where_it_is_known(tmp_path: Path) -> None:
+def test_a_known_custom_type_keeps_shared_fields(tmp_path: Path) -> None:
     path = write(tmp_path, a="extends: small.yaml\nbases: {envelope: {type: step}}\n")
     for spec in (load_spec(path, extra={"step": Step}), load_spec(path)):
         assert spec.bases.envelope.model_dump() == {"type": "step"}
@@ -339,6 +339,8 @@ def test_the_earlier_name_of_the_readout_is_read_everywhere(tmp_path: Path) -> N
 def test_errors_of_an_earlier_name_point_to_its_line(tmp_path: Path) -> None:
     path = write(tmp_path, old=EARLIER.replace("layers: 1", "layers: -1"))
     assert error_of(load_spec, path) == "old.yaml:21: readout.layers: must be at least 0, got -1"
+    unknown = load_spec(tmp_path / "small.yaml").patch({"read_out": {"type": "fancy"}})
+    assert error_of(build, unknown).startswith("patch: readout.type: unknown readout 'fancy'")
     for null in ({"read_out": None}, {"readout": None}):
         assert "readout: must be a mapping" in error_of(small_spec, null)
 

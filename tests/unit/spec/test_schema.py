@@ -164,7 +164,10 @@ def test_from_yaml_extends_nothing() -> None:
                 "`type: module:Class` and allow imports, or pass extra={'gausian': ...}); did you mean 'gaussian'?"
             ],
         ),
-        ({"bases.radial.type": "legendre"}, ["bases.radial.type: 'legendre' is not a radial basis but a part"]),
+        (
+            {"bases.radial.type": "legendre"},
+            ["bases.radial.type: 'legendre' is of the kind circular basis, not radial basis"],
+        ),
         (
             {"bases.angular_radial": {"count": 3}},
             ["bases.angular_radial: needs a `type`, such as {type: gaussian, ...}"],

@@ -44,17 +44,17 @@ def test_nan_is_returned() -> None:
 @pytest.mark.parametrize(
     ("returned", "message"),
     [
-        (torch.zeros(2, 1), r"energy of shape \(2, 1\): .* \(2,\) is needed, a number per structure"),
+        (torch.zeros(2, 1), r"energy of shape \(2, 1\): expected .* \(2,\), a number per structure"),
         (torch.zeros(3), r"energy of shape \(3,\)"),
-        ((ENERGY, torch.zeros(2, 3)), r"forces of shape \(2, 3\): .* \(3, 3\) is needed, a row per atom"),
-        (torch.zeros(2, dtype=torch.long), "energy of torch.int64: a floating-point"),
+        ((ENERGY, torch.zeros(2, 3)), r"forces of shape \(2, 3\): expected .* \(3, 3\), a row per atom"),
+        (torch.zeros(2, dtype=torch.long), "energy of torch.int64: expected a floating-point"),
         ((ENERGY, "forces"), "forces of type str"),
         ((ENERGY, FORCES, None), "returned 3 values"),
-        ({"energy": ENERGY}, "my_model returned dict: a Prediction, a pair"),
+        ({"energy": ENERGY}, "my_model must return a Prediction, .* but returned dict"),
         (1.0, "returned float"),
     ],
 )
-def test_what_is_wrong_is_named(returned: Any, message: str) -> None:
+def test_mistakes_are_named(returned: Any, message: str) -> None:
     def my_model(structures: Structures) -> Any:
         return returned
 
@@ -78,7 +78,7 @@ def test_calculators_are_models() -> None:
     assert nothing.energy.shape == (0,)
 
 
-def test_cells_that_mean_nothing_are_not_handed_over() -> None:
+def test_meaningless_cells_are_not_passed_on() -> None:
     seen = []
 
     class Looking(Calculator):  # type: ignore[misc]
@@ -135,5 +135,5 @@ def test_to_ase_and_back(many: Structures) -> None:
 
 
 def test_callables_without_a_name_are_described() -> None:
-    with pytest.raises(ValueError, match="partial returned"):
+    with pytest.raises(ValueError, match="partial must return"):
         predict(partial(str), PAIR)

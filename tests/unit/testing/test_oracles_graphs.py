@@ -287,5 +287,5 @@ def test_an_unknown_rule_is_refused() -> None:
         pass
 
     assert float(oracles.angles(*directions(1.0), Other()).dihedral) == pytest.approx(1.0)
-    with pytest.raises(TypeError, match="no oracle knows the rule object"):
+    with pytest.raises(TypeError, match="oracles do not define the rule object"):
         oracles.angles(*directions(1.0), object())  # type: ignore[arg-type]

@@ -84,8 +84,8 @@ def test_gradients_of_all_weights() -> None:
 def test_the_definition_knows_only_parts_that_are_built_in() -> None:
     model, structures = small_model(blocks__count=1), Structures.from_ase(molecule(2))
     model.read_out = nn.Identity()  # type: ignore[assignment]
-    with pytest.raises(TypeError, match="no oracle knows the read-out Identity"):
+    with pytest.raises(TypeError, match="oracles do not define the readout Identity"):
         oracles.model(model, structures)
     model.trunk.blocks[0].interactions["triplet"] = nn.Identity()
-    with pytest.raises(TypeError, match="no oracle knows the interaction Identity with SharedTripletGeometry"):
+    with pytest.raises(TypeError, match="oracles do not define the interaction Identity with SharedTripletGeometry"):
         oracles.model(model, structures)

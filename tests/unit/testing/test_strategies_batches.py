@@ -55,7 +55,7 @@ def test_sizes_of_batches() -> None:
     assert set(lengths) == {0, 1, 2, 3}
 
 
-def test_batches_are_mixed_unless_told_otherwise() -> None:
+def test_batches_are_mixed_by_default() -> None:
     @quick(max_examples=150)
     @given(batches())
     def collect(batch: Structures) -> None:

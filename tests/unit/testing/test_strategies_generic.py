@@ -53,7 +53,7 @@ def test_every_example_is_generic(kind: Kind) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("max_atoms", "cutoff", "min_atoms"), [(1, 4.0, 0), (3, 6.0, 2), (20, 2.0, 10), (12, 8.0, 0)])
-def test_what_is_asked_for_holds(kind: Kind, max_atoms: int, cutoff: float, min_atoms: int) -> None:
+def test_requested_properties_hold(kind: Kind, max_atoms: int, cutoff: float, min_atoms: int) -> None:
     for structures in all_examples(kind(max_atoms, cutoff, (26, 8), min_atoms=min_atoms), count=15):
         assert min_atoms <= structures.atom_count <= max_atoms
         assert set(structures.numbers.tolist()) <= {26, 8}

@@ -49,17 +49,19 @@ def leaves(value: Any, route: str = "") -> list[tuple[str, Any]]:
     return [leaf for name, entry in value.items() for leaf in leaves(entry, f"{route}{kind}.{name}".lstrip("."))]
 
 
-def test_every_option_takes_several_values() -> None:
+@pytest.fixture(scope="module")
+def many() -> list[Spec]:
+    drawn: list[Spec] = []
+    quick(max_examples=400)(given(specs())(lambda spec: drawn.append(spec)))()
+    return drawn
+
+
+def test_every_option_takes_several_values(many: list[Spec]) -> None:
     """A new option must be added to the strategy, too."""
     values: dict[str, set[str]] = defaultdict(set)
-
-    @quick(max_examples=400)
-    @given(specs())
-    def collect(spec: Spec) -> None:
+    for spec in many:
         for route, value in leaves(spec.to_dict()):
             values[route].add(repr(value))
-
-    collect()
     constant = {
         route
         for route, seen in values.items()
@@ -73,15 +75,8 @@ def test_every_option_takes_several_values() -> None:
                 assert set(options_class(part).model_fields) <= drawn, f"{kind} {name}"
 
 
-def test_parts_that_nothing_needs_are_removed() -> None:
-    without: set[tuple[bool, bool]] = set()
-
-    @quick(max_examples=250)
-    @given(specs())
-    def collect(spec: Spec) -> None:
-        without.add((spec.bases.spherical is None, "quad" not in spec.graphs))
-
-    collect()
+def test_unused_parts_are_removed(many: list[Spec]) -> None:
+    without = {(spec.bases.spherical is None, "quad" not in spec.graphs) for spec in many}
     assert {(False, False), (True, False), (False, True)} <= without
 
 
@@ -91,7 +86,7 @@ def test_specs_shrink_to_the_base() -> None:
     assert smooth == small_spec().patch({"neighbors.ties": "smooth"})
 
 
-def test_other_bases_are_changed_likewise() -> None:
+def test_other_base_specs_are_changed_too() -> None:
     base = small_spec().patch(
         {"interactions.quadruplet": None, "interactions.atom_edge": None, "bases.spherical": None, "elements": 10}
     )

@@ -10,7 +10,7 @@ from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.testing.strategies import small_spec
 from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, config_of, read_checkpoint
-from gemnet_blocks.training.data_stream import Place
+from gemnet_blocks.training.data_stream import StreamPosition
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.state import Means, RunState
 
@@ -40,13 +40,13 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_one_before(tmp_path: Pat
 
 def test_code_in_checkpoints_is_not_run(tmp_path: Path) -> None:
     torch.save({KEY: Harmful()}, tmp_path / "a.ckpt")
-    with pytest.raises(StateError, match="cannot be read as a checkpoint"):
+    with pytest.raises(StateError, match="is not a checkpoint, or is damaged"):
         SafeCheckpointIO().load_checkpoint(tmp_path / "a.ckpt", weights_only=False)
 
 
 def test_other_files_are_no_checkpoints(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(1)}, tmp_path / "a.ckpt")
-    with pytest.raises(StateError, match="no checkpoint of a training run"):
+    with pytest.raises(StateError, match="not a checkpoint of a training run"):
         read_checkpoint(tmp_path / "a.ckpt")
 
 
@@ -59,17 +59,17 @@ def test_every_difference_is_named_but_for_those_that_change_nothing() -> None:
         check_same(Path("a.ckpt"), before, other)
 
 
-def test_states_go_on_where_they_were(tmp_path: Path) -> None:
-    state = RunState(step=7, place=Place(2, 3, 5), best_loss=0.5, means=Means(2, 1.5, [0.1], [3.0]))
+def test_states_resume(tmp_path: Path) -> None:
+    state = RunState(step=7, place=StreamPosition(2, 3, 5), best_loss=0.5, means=Means(2, 1.5, [0.1], [3.0]))
     state.validations.append({"loss": 0.5})
     torch.save(state.to_dict(), tmp_path / "state")
     assert RunState.from_dict(torch.load(tmp_path / "state", weights_only=True)) == state
 
 
 def test_places_follow_one_another() -> None:
-    assert Place(0, 3, 5).next == Place(0, 4, 5)
-    assert Place(0, 4, 5).next == Place(1, 0, 1)
-    assert Place(1, 1, 4).epochs_done == 1.5
+    assert StreamPosition(0, 3, 5).next == StreamPosition(0, 4, 5)
+    assert StreamPosition(0, 4, 5).next == StreamPosition(1, 0, 1)
+    assert StreamPosition(1, 1, 4).epochs_done == 1.5
 
 
 def test_configs_in_checkpoints_of_earlier_versions_are_read() -> None:

@@ -90,13 +90,13 @@ def test_unknown_fields_of_a_chosen_type_are_not_taken_for_known_ones(tmp_path: 
     assert f"data.split.train: unknown field; known: {known}" in message(path)
 
 
-def test_what_is_written_reads_as_the_same(tmp_path: Path) -> None:
+def test_written_configs_read_as_the_same(tmp_path: Path) -> None:
     config = load_config(write(tmp_path))
     again = load_config(write(tmp_path, yaml.safe_dump(config.to_dict())))
     assert again == config
 
 
-def test_every_problem_is_told_at_once_with_its_line(tmp_path: Path) -> None:
+def test_one_error_lists_all_problems_with_their_lines(tmp_path: Path) -> None:
     text = TEXT.replace("atom: 8", "atmo: 8").replace("weight: 10", "wieght: 10").replace("steps: 100", "steps: many")
     told = message(write(tmp_path, text))
     path = tmp_path / "train.yaml"
@@ -162,12 +162,29 @@ def test_a_wrong_entry_of_a_mapping_or_list_is_the_only_problem(
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_a_missing_model_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"per_element.Xx": -3}, r"references.per_element.Xx: expected the symbol.*got 'Xx'; did you mean Xe\?"),
+        ({"per_element.cu": -3}, r"references.per_element.cu: .* got 'cu'; did you mean Cu\?"),
+        ({"per_element.copper": -3}, r"references.per_element.copper: .*; did you mean Cu\?"),
+        ({"per_element": {"119": -3}}, r"references.per_element.119: .* from 1 to 118, got '119'"),
+        ({"Xx": -3}, r"references: expected the symbol of an element.*did you mean Xe\?"),
+        ({"Cu": -3}, r"references: energies of elements belong under per_element: write per_element: {Cu: ...}"),
+    ],
+)
+def test_reference_energies_of_unknown_elements(tmp_path: Path, given: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=told) as caught:
+        load_config(write(tmp_path), {f"references.{name}": value for name, value in given.items()})
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_missing_model_is_an_error(tmp_path: Path) -> None:
     found = message(write(tmp_path, "".join(TEXT.splitlines(keepends=True)[3:])))
     assert found.endswith("model: is missing")
 
 
-def test_a_missing_section_is_told(tmp_path: Path) -> None:
+def test_a_missing_section_is_an_error(tmp_path: Path) -> None:
     found = message(write(tmp_path, TEXT.replace("loss:", "lsos:")))
     assert "lsos: unknown field; did you mean 'loss'?" in found
     assert "loss: is missing" in found

@@ -31,7 +31,7 @@ def test_all_results_of_an_earlier_run_are_moved_and_other_files_stay(tmp_path: 
     assert files(tmp_path) == {*own, *(f"earlier-1/{name}" for name in RESULTS)}
 
     write(tmp_path, ["log.csv"])
-    with pytest.warns(UserWarning, match=r"\(log\.csv\) was moved to .*earlier-2"):
+    with pytest.warns(UserWarning, match=r"\(log\.csv\) were moved to .*earlier-2"):
         set_aside(tmp_path)
     assert files(tmp_path) == {*own, "earlier-2/log.csv", *(f"earlier-1/{name}" for name in RESULTS)}
 
@@ -43,7 +43,7 @@ def test_a_config_that_the_user_wrote_is_kept(tmp_path: Path) -> None:
     assert files(tmp_path) == {"earlier-1/config.yaml"}
 
 
-def test_where_no_run_has_begun_nothing_is_moved(tmp_path: Path) -> None:
+def test_folders_without_a_run_stay(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(HEADING)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -134,5 +134,5 @@ def test_models_that_differ_each_time_are_refused():
         made.append(1)
         return nn.Sequential(*(nn.Linear(2, 2) for _ in made))
 
-    with pytest.raises(RuntimeError, match="drew random numbers 2 times at first, then 4 times"):
+    with pytest.raises(RuntimeError, match="as many draws of random numbers in both builds of the model, got 2 and 4"):
         weights_by_name(make, SEED)

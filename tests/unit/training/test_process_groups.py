@@ -19,7 +19,7 @@ SLURM = {"SLURM_PROCID": "5", "SLURM_NTASKS": "8", "SLURM_NNODES": "2", "SLURM_J
         ({**SLURM, "RANK": "0", "WORLD_SIZE": "1"}, Processes(0, 1, 1)),
     ],
 )
-def test_what_launchers_say(environment: dict[str, str], expected: Processes) -> None:
+def test_environments_of_launchers(environment: dict[str, str], expected: Processes) -> None:
     assert Processes.of_environment(environment) == expected
 
 

@@ -38,7 +38,7 @@ def test_steps() -> None:
     assert [schedule.factor(step, 0) for step in (9, 10, 20)] == pytest.approx([1, 0.1, 0.01])
 
 
-def test_plateau_reduces_when_patience_is_over_and_counts_anew() -> None:
+def test_plateau_reduces_after_its_patience_and_counts_again() -> None:
     schedule = Plateau(rate=0.5, patience=1, least_gain=0.1, least=0.2)
     watch = PlateauWatch(schedule)
     seen = []
@@ -49,7 +49,7 @@ def test_plateau_reduces_when_patience_is_over_and_counts_anew() -> None:
     assert [schedule.factor(0, 0, count) for count in (0, 1, 2, 3)] == [1, 0.5, 0.25, 0.2]
 
 
-def test_plateau_goes_on_where_it_was_saved() -> None:
+def test_plateau_resumes_from_its_saved_state() -> None:
     watch, other = PlateauWatch(Plateau(patience=2)), PlateauWatch(Plateau(patience=2))
     for loss in (1.0, 1.0, 1.0):
         watch.observe(loss)

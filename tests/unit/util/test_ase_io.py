@@ -40,15 +40,15 @@ def test_other_programs_read_their_formats(tmp_path: Path, atoms: Atoms, name: s
 
 
 def test_formats_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(StructureError, match=r"POSCAR: cannot hold several structures, as its name says vasp"):
+    with pytest.raises(StructureError, match=r"POSCAR: the format vasp cannot store several structures"):
         output_format(tmp_path / "POSCAR", several=True)
-    with pytest.raises(StructureError, match=r"OUTCAR: cannot hold structures, as its name says vasp-out"):
+    with pytest.raises(StructureError, match=r"OUTCAR: the format vasp-out cannot store structures"):
         output_format(tmp_path / "OUTCAR")
 
 
 @pytest.mark.parametrize("name", ["out.cif", "out.pdb", "POSCAR"])
 def test_formats_that_lose_results_are_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(StructureError, match="cannot hold energies and forces, as its name says"):
+    with pytest.raises(StructureError, match="cannot store energies and forces"):
         output_format(tmp_path / name, results=True)
     for kept in ("out.xyz", "out.extxyz", "out.traj", "out.json", "out.db", "out"):
         output_format(tmp_path / kept, several=True, results=True)

@@ -37,7 +37,7 @@ def test_a_file_appears_when_it_is_complete(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_an_interrupted_write_leaves_what_was_there(tmp_path: Path) -> None:
+def test_an_interrupted_write_keeps_the_earlier_file(tmp_path: Path) -> None:
     path = tmp_path / "one.txt"
     path.write_text("old")
 
@@ -59,7 +59,7 @@ def test_files_can_be_read_by_whom_other_new_files_can(tmp_path: Path) -> None:
     assert (tmp_path / "one.txt").stat().st_mode == (tmp_path / "like").stat().st_mode
 
 
-def test_what_killed_processes_left_is_removed(tmp_path: Path) -> None:
+def test_leftovers_of_killed_processes_are_removed(tmp_path: Path) -> None:
     kept = [tmp_path / ".hidden", tmp_path / "run-00000000000000000000000000000000.ckpt", tmp_path / ".a-b.ckpt"]
     for path in kept:
         path.touch()

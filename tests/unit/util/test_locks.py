@@ -58,7 +58,7 @@ def test_the_lock_of_a_killed_process_vanishes(tmp_path: Path, lock: Lock) -> No
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK])
 @pytest.mark.parametrize("lock", ALL_LOCKS)
-def test_where_nothing_can_be_locked_a_warning_says_so(
+def test_a_warning_where_files_cannot_be_locked(
     tmp_path: Path, lock: Lock, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*_: object) -> None:

@@ -88,7 +88,7 @@ def test_a_budget_holds_for_another_precision() -> None:
 
 
 @pytest.mark.parametrize("budget", ["8GB", -1, math.nan, True])
-def test_what_is_no_budget(budget: Any) -> None:
+def test_invalid_memory_budgets(budget: Any) -> None:
     with pytest.raises(ValueError, match="memory_budget must be a number of bytes of at least 0, or None, got"):
         Execution(memory_budget=budget)
     with pytest.raises(ValueError, match="memory_budget must be a number of bytes"):
@@ -96,9 +96,7 @@ def test_what_is_no_budget(budget: Any) -> None:
 
 
 @pytest.mark.parametrize("in_steps", [True, False])
-def test_an_interaction_that_is_not_in_steps_is_made_anew_as_a_whole(
-    in_steps: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interaction_without_steps_is_recomputed_as_a_whole(in_steps: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TripletInteraction, "in_steps", in_steps)
     spec = small_spec(heads__forces={"type": "gradient"})
     model = build(spec, seed=0).double()

@@ -221,7 +221,7 @@ def test_averaged_and_compiled_parts_are_read() -> None:
 
 
 @pytest.mark.parametrize("strict", [True, False])
-def test_a_state_of_which_no_key_fits_is_one_error(strict: bool) -> None:
+def test_a_state_without_a_matching_key_is_one_error(strict: bool) -> None:
     model = published()
     foreign = {"layers.0.weight": torch.zeros(1), "layers.1.weight": torch.zeros(1)}
     message = r"no key of the state fits the model: expected keys such as .*found layers\.0\.weight, layers\.1\.weight"
