@@ -69,7 +69,7 @@ class KeptNeighbors(NeighborSearch):
 
     Args:
         search: the neighbor search.
-        skin: the distance in Å by which the cutoff of the search is larger, typically 0.5 to 2. A larger skin needs
+        skin: the distance in Å by which the cutoff of the search is larger, typically 0.3 to 1. A larger skin needs
             fewer searches but more distances per step.
 
     Attributes:
