@@ -1,11 +1,12 @@
-"""Basis functions of distances and angles, as layers of their own.
+"""Basis functions of distances and angles as independent layers.
 
     >>> import torch
     >>> from gemnet_blocks.basis import radial
     >>> radial.Gaussian(cutoff=6, count=32)(torch.rand(10)).shape
     torch.Size([10, 32])
 
-`symbolic` has their definitions as sympy expressions; it is imported only on request.
+The module `symbolic` defines the same functions as sympy expressions. It must be imported explicitly, because importing
+sympy takes time.
 """
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical

@@ -1,4 +1,4 @@
-"""Topology: neighbor search, edge sets, triplets and quadruplets, all of them integers.
+"""Topology as integers: neighbor search, edge sets, triplets and quadruplets.
 
 >>> import torch
 >>> from ase.build import bulk

@@ -22,7 +22,8 @@ from gemnet_blocks.interactions.interaction import (
     InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction
-from gemnet_blocks.layers.dense import Activation, Dense, linear
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.projection import RadialValues
 from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation

@@ -17,7 +17,7 @@ from gemnet_blocks.geometry.angles import CollinearRule
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.topology import Topology
-from gemnet_blocks.layers.dense import Activation
+from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.projection import RadialValues, ScaledBasis
 from gemnet_blocks.options import Options, Size
 

@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.angular_sum import AngularSum
-from gemnet_blocks.layers.dense import Activation, Dense, linear
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.util.recompute import STORED, Evaluation
 

@@ -32,7 +32,8 @@ from gemnet_blocks.interactions.interaction import (
     InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
-from gemnet_blocks.layers.dense import Activation, linear
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import linear
 from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.options import Size

@@ -30,7 +30,8 @@ from gemnet_blocks.interactions.interaction import (
     InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
-from gemnet_blocks.layers.dense import Activation, Dense, linear
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
 from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation

@@ -1,4 +1,4 @@
-"""Raw basis functions on graphs, and the linear maps that project them to small embeddings."""
+"""Basis functions evaluated on graphs, and the linear maps that project them to small embeddings."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from gemnet_blocks.util.recompute import STORED, Evaluation
 
 @final
 class ScaledBasis(nn.Module):
-    """A basis whose functions are multiplied by one fitted scale factor, to variance 1.
+    """Basis that is multiplied by one scale factor, which is fitted so that the functions have variance 1.
 
     Args:
         basis: any radial, circular or spherical basis.
@@ -33,24 +33,23 @@ class ScaledBasis(nn.Module):
         self.scale = ScaleFactor()
 
     def forward(self, *arguments: Tensor | Azimuth) -> Float[Tensor, "*shape functions"]:
-        """The basis functions times the factor."""
         return self.scale(self.basis(*arguments))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RadialValues:
-    """Raw radial functions of the distances of each edge set that needs them.
+    """Values of the radial bases on the edges of each edge set, before any projection.
 
     Attributes:
-        radial: the basis that is read on its own, (edges, functions) by edge set.
-        angular: the basis that is multiplied with circular and spherical functions, likewise.
+        radial: by edge set, the basis that interactions use by itself.
+        angular: by edge set, the basis that is multiplied by circular and spherical functions.
     """
 
     radial: Mapping[str, Float[Tensor, "edges functions"]]
     angular: Mapping[str, Float[Tensor, "edges functions"]]
 
     def to(self, dtype: torch.dtype) -> RadialValues:
-        """The same values in the type of the layers that read them."""
+        """Convert the values to the floating-point type of the layers that use them."""
         return RadialValues(
             {name: values.to(dtype) for name, values in self.radial.items()},
             {name: values.to(dtype) for name, values in self.angular.items()},
@@ -59,11 +58,14 @@ class RadialValues:
 
 @final
 class RadialBases(nn.Module):
-    """The radial bases of a model, one per edge set and use.
+    """Radial bases of a model, one per edge set and use.
 
     Args:
-        radial: bases read on their own, by edge set.
-        angular: bases multiplied with circular and spherical functions, by edge set.
+        radial: by edge set, the bases that interactions use by themselves.
+        angular: by edge set, the bases that are multiplied by circular and spherical functions.
+
+    Attributes:
+        evaluation: stores the values for the backward pass, or recomputes them in it.
     """
 
     def __init__(self, radial: Mapping[str, nn.Module], angular: Mapping[str, nn.Module]) -> None:
@@ -73,7 +75,7 @@ class RadialBases(nn.Module):
         self.evaluation: Evaluation = STORED
 
     def forward(self, graphs: Graphs) -> RadialValues:
-        """Evaluate every basis on the distances of its edge set, times the weights of the edges."""
+        """Evaluate every basis on the distances of its edge set and multiply by the weights of the edges."""
         return RadialValues(
             {name: self.evaluation(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.radial.items()},
             {name: self.evaluation(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.angular.items()},
@@ -87,33 +89,35 @@ def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges function
 
 @final
 class RadialAngularProjection(nn.Module):
-    """The radial half of a projection of radial × angular functions: B[e, k, l] = Σ_n rad[e, n] W[n, k, l].
+    """Radial part of the projection of radial × angular functions: B[e, k, l] = Σ_n rad[e, n] W[n, k, l].
 
-    Contracted with angular functions, Σ_l B[e, k, l] ang[l], this is a linear map of their products.
-    GemNet-OC (arXiv 2204.02782), "efficient bilinear layer".
+    The contraction with angular functions, Σ_l B[e, k, l] ang[l], is a linear map of the products of radial and angular
+    functions, without computing these products for each triplet or quadruplet.
+
+    This is the efficient bilinear layer of Gasteiger et al., NeurIPS 2021, arXiv 2106.08903 (GemNet) and TMLR 2022,
+    arXiv 2204.02782 (GemNet-OC).
 
     Args:
-        radial_count: radial functions n.
-        angular_count: angular functions l.
-        size: embeddings k.
+        radial_count: the number of radial functions n.
+        angular_count: the number of angular functions l.
+        size: the number k of projected functions; typical values are 16 to 64.
 
     Attributes:
-        products: how matrices are multiplied, which `build` chooses for a whole model.
+        products: the precision of matrix products, which `build` chooses for a whole model.
     """
 
     def __init__(self, radial_count: int, angular_count: int, size: int) -> None:
         super().__init__()
-        # Published models fill an array (n, l, k) and read it as (n, k, l) without transposing; so does this, for
-        # the same distribution of initial weights.
+        # Published models fill an array of shape (n, l, k) and reinterpret it as (n, k, l) without transposing. This
+        # code does the same, so that initial weights have the same distribution.
         filled = he_orthogonal_(torch.empty(radial_count, angular_count, size))
         self.weight = nn.Parameter(filled.reshape(radial_count, size, angular_count))
         self.products: Products = PLAIN
 
     @property
     def size(self) -> int:
-        """Embeddings k."""
+        """The number of projected functions."""
         return self.weight.shape[1]
 
     def forward(self, radial: Float[Tensor, "edges radial"]) -> Float[Tensor, "edges size angular"]:
-        """B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""
         return self.products.product(radial, self.weight.flatten(1)).unflatten(-1, self.weight.shape[1:])

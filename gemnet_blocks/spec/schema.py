@@ -15,7 +15,7 @@ from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.graph.max_neighbors import CapRule
 from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
 from gemnet_blocks.interactions.triplet import TripletOptions
-from gemnet_blocks.layers.dense import Activation
+from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
 from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions

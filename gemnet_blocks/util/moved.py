@@ -20,7 +20,7 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "batches": ("structures",),
     "basis.geometry": ("layers.projection",),
     "blocks": (),
-    "blocks.activations": ("layers.dense",),
+    "blocks.activations": ("layers.activations",),
     "blocks.atom_atom": ("interactions.atom_atom",),
     "blocks.atom_edge": ("interactions.triplet",),
     "blocks.atom_embedding": ("layers.embeddings",),
