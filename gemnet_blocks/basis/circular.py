@@ -120,8 +120,7 @@ class Gaussian(CircularBasis):
         count: L ≥ 2, the number of Gaussians; typical values are 5 to 10.
 
     Attributes:
-        centers: μ, shape (L,); a buffer in double precision, which is converted to the type of the cosines when the
-            basis is evaluated.
+        centers: μ, shape (L,); a buffer in double precision.
 
     Raises:
         ValueError: `count` is not an integer of at least 2.

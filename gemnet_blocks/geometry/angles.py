@@ -12,7 +12,8 @@ from pydantic import Field
 from torch import Tensor
 from typing_extensions import override
 
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets
+from gemnet_blocks.graph.quadruplets import Quadruplets
+from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.options import Options
 
 COLLINEAR = 1e-9

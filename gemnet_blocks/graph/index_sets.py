@@ -14,8 +14,9 @@ from typing_extensions import override
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.padded import AtomGroups, Chains, atom_groups, chains
+from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
 from gemnet_blocks.graph.ragged import Segments, segments
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
+from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
 class IndexSet(Protocol):

@@ -18,7 +18,8 @@ from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.projection import RadialValues, ScaledBasis
+from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.options import Options, Size
 
 GeometryValue = TypeVar("GeometryValue")
@@ -93,8 +94,9 @@ class InteractionOptions(Options):
     """The kind of interaction; by default the name of the interaction in the spec."""
 
     def edge_sets(self) -> dict[str, str]:
-        """List the edge sets that the options name, by field, to check that they exist."""
-        return {}
+        """List the edge sets that the options name, by field, to check that they exist; by default `graph`."""
+        graph = getattr(self, "graph", None)
+        return {} if graph is None else {"graph": graph}
 
 
 class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):

@@ -53,9 +53,7 @@ class Message(nn.Module):
         dense = by_rows(self.dense, x)
         return by_rows(lambda row, radial: self._down(dense.index_select(0, row), radial), row, radial)
 
-    def _down(
-        self, x: Float[Tensor, "edges in_size"], radial: Float[Tensor, "edges radial_size"]
-    ) -> Float[Tensor, "edges down_size"]:
+    def _down(self, x: Tensor, radial: Tensor) -> Tensor:
         return self.down(self.scale.of_product(x, self.radial, radial))
 
 

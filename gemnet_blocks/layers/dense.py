@@ -18,8 +18,6 @@ from gemnet_blocks.util.precision import PLAIN, Products
 class Linear(nn.Linear):
     """Linear map W x without bias.
 
-    `linear` constructs it with He-orthogonal weights.
-
     Args:
         in_size: the number of input features.
         out_size: the number of output features.

@@ -22,7 +22,8 @@ from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
-from gemnet_blocks.layers.projection import RadialBases, ScaledBasis
+from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.radial_bases import RadialBases
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet

@@ -18,7 +18,7 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "angular": (),
     "angular.angular_sum": ("aggregation.angular_sum", "aggregation.method"),
     "batches": ("structures",),
-    "basis.geometry": ("layers.projection",),
+    "basis.geometry": ("layers.projection", "layers.radial_bases"),
     "blocks": (),
     "blocks.activations": ("layers.activations",),
     "blocks.atom_atom": ("interactions.atom_atom",),

@@ -127,7 +127,7 @@ def test_all_parts_of_the_catalog_are_traced() -> None:
 @pytest.mark.parametrize(
     "mixing",
     [
-        lambda x: x + torch.arange(3, device="cpu"),
+        lambda x: x + torch.arange(3),
         lambda x: x * torch.tensor([1.0, 2.0, 3.0]),
         lambda x: torch.where(x > 0, x, torch.zeros(3)),
     ],
