@@ -44,7 +44,7 @@ class PolynomialOptions(Options):
     type: Literal["polynomial"] = "polynomial"
     """The kind of envelope."""
     exponent: int = Field(default=5, gt=0)
-    """p: near the atom the envelope is 1 - O(x^p). Larger values keep it near 1 up to larger distances and make it fall
+    """p: the envelope is 1 - O(x^p) near the atom. Larger values keep it near 1 up to larger distances and make it fall
     more steeply; GemNet uses 5, DimeNet 6."""
 
 
