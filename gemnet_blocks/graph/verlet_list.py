@@ -59,7 +59,7 @@ class _Kept:
 
 
 @final
-class KeptNeighbors(NeighborSearch):
+class VerletList(NeighborSearch):
     """Verlet list: a search with a larger cutoff, whose results are reused as long as no pair can be missing.
 
     With constant cells, neighbors are searched again when an atom has moved by more than half of the skin. With
@@ -81,7 +81,7 @@ class KeptNeighbors(NeighborSearch):
 
     def __init__(self, search: NeighborSearch, skin: float) -> None:
         self.search = search
-        self.skin = positive_number("KeptNeighbors", "skin", skin, "Å")
+        self.skin = positive_number("VerletList", "skin", skin, "Å")
         self.searches = 0
         self._kept: _Kept | None = None
 
