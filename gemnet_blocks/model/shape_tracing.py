@@ -198,7 +198,7 @@ class _CountedQuadruplets(IndexRequest):
 
     @property
     def name(self) -> str:
-        """What is counted, for tables."""
+        """The name of the combinations in tables."""
         return self.request.name
 
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Quadruplets:
