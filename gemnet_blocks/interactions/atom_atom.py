@@ -17,9 +17,9 @@ from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
+    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
-    InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction
 from gemnet_blocks.layers.activations import Activation
@@ -29,7 +29,7 @@ from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
-class AtomAtomOptions(InteractionOptions):
+class AtomAtomOptions(GraphInteractionOptions):
     """Options of the atom–atom interaction, in which atoms b send to their neighbors a."""
 
     type: Literal["atom_atom"] = "atom_atom"

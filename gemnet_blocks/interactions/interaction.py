@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
 from gemnet_blocks.aggregation.method import AngularPlan, Method
 from gemnet_blocks.aggregation.scatter import Sums
@@ -94,9 +95,19 @@ class InteractionOptions(Options):
     """The kind of interaction; by default the name of the interaction in the spec."""
 
     def edge_sets(self) -> dict[str, str]:
-        """List the edge sets that the options name, by field, to check that they exist; by default `graph`."""
-        graph = getattr(self, "graph", None)
-        return {} if graph is None else {"graph": graph}
+        """List the edge sets that the options name, by field, to check that they exist."""
+        return {}
+
+
+class GraphInteractionOptions(InteractionOptions):
+    """Base class of the options of interactions along the edges of one edge set."""
+
+    graph: str
+    """The edge set."""
+
+    @override
+    def edge_sets(self) -> dict[str, str]:
+        return {"graph": self.graph}
 
 
 class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):

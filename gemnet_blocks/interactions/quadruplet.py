@@ -27,9 +27,9 @@ from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
+    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
-    InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.activations import Activation
@@ -41,7 +41,7 @@ from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
-class QuadrupletOptions(InteractionOptions):
+class QuadrupletOptions(GraphInteractionOptions):
     """Options of the quadruplet interaction, in which edges d→b send to edges c→a through middle edges b→a."""
 
     type: Literal["quadruplet"] = "quadruplet"

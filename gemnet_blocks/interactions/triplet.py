@@ -25,6 +25,7 @@ from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
+    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
     InteractionOptions,
@@ -49,7 +50,7 @@ class TripletOptions(InteractionOptions):
     """Features after the contraction with the basis, such as 64."""
 
 
-class AtomEdgeOptions(InteractionOptions):
+class AtomEdgeOptions(GraphInteractionOptions):
     """Options of the atom–edge interaction, in which atoms b send to edges c→a."""
 
     type: Literal["atom_edge"] = "atom_edge"
