@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from jaxtyping import Float, Int
+from pydantic import BeforeValidator
 from torch import Tensor, nn
 from typing_extensions import override
 
@@ -88,11 +89,31 @@ class BuildContext(ABC):
         """The number of functions of the spherical basis."""
 
 
+def _check_blocks(value: Any) -> Any:
+    """Check a selection of blocks, with one error for all of its forms."""
+    numbers = isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+    if value not in ("all", "first", "last") and not (numbers and value):
+        raise ValueError(f"expected all, first, last, or a list of block numbers from 0 such as [0, 2], got {value!r}")
+    return value
+
+
+BlockSelection = Annotated[Literal["all", "first", "last"] | list[int], BeforeValidator(_check_blocks)]
+"""all blocks, the first, the last, or a list of their numbers from 0."""
+
+
 class InteractionOptions(Options):
     """Base class of the options of interactions."""
 
     type: str
     """The kind of interaction; by default the name of the interaction in the spec."""
+    blocks: BlockSelection = "all"
+    """The blocks that the interaction takes part in: all, first, last, or a list of block numbers from 0, such as
+    [0, 2]."""
+
+    def block_numbers(self, count: int) -> list[int]:
+        """List the numbers of the blocks that the interaction takes part in, of `count` blocks."""
+        named = {"all": range(count), "first": range(min(1, count)), "last": range(max(0, count - 1), count)}
+        return sorted(named[self.blocks] if isinstance(self.blocks, str) else set(self.blocks))
 
     def edge_sets(self) -> dict[str, str]:
         """List the edge sets that the options name, by field, to check that they exist."""
