@@ -28,7 +28,7 @@ from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction, InteractionGeometry
-from gemnet_blocks.layers.projection import RadialBases, RadialValues
+from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build, load_spec

@@ -6,11 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Literal, final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from gemnet_blocks.aggregation.scatter import Sums, WeightedSum
+from gemnet_blocks.graph.ragged import Segments
+from gemnet_blocks.util.precision import PLAIN, Products
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 LinearMap = Callable[[Float[Tensor, "rows size_features"]], Float[Tensor, "rows out"]]
@@ -34,64 +36,94 @@ class AngularSum(ABC):
 
 
 @final
+class WeightedSum:
+    """Sums of values with fixed weights, one sum per segment s.
+
+    S[s, l, f] = Σ_{i in s} weights[i, l] values[index[i], f],
+
+    as one product of matrices per segment, padded to the longest segment of its bucket. Prepared once per forward pass
+    and applied to different values.
+
+    Args:
+        weights: the weights of every item.
+        index: the row of the values that belongs to each item.
+        segments: the division of the items.
+        products: how matrices are multiplied.
+        evaluation: how the sums are evaluated.
+    """
+
+    def __init__(
+        self,
+        weights: Float[Tensor, "items weights"],
+        index: Int[Tensor, " items"],
+        segments: Segments,
+        products: Products = PLAIN,
+        evaluation: Evaluation = STORED,
+    ) -> None:
+        self._product, self._evaluate = products.product, evaluation
+        # An item that pads a bucket has weight zero and takes the first row of the values.
+        padded = torch.cat([weights, weights.new_zeros(1, weights.shape[1])])
+        padded_index = torch.cat([index, index.new_zeros(1)])
+        buckets = [bucket.items for bucket in segments.buckets if len(bucket.items)]
+        # a slice has room for 32 features of each item
+        limits = [evaluation.rows_at_once(32 * items.shape[1]) or len(items) for items in buckets]
+        items = [part for rows, limit in zip(buckets, limits, strict=True) for part in rows.split(limit)]
+        self._weights = [_gather(padded, part).transpose(1, 2) for part in items]
+        self._rows = [padded_index[part] for part in items]
+        self._place = segments.place
+        self._empty = weights.new_zeros(1, weights.shape[1])
+
+    def __call__(self, values: Float[Tensor, "sources features"]) -> Float[Tensor, "segments weights features"]:
+        """Sum the values."""
+
+        def summed(values: Tensor, weights: Tensor, rows: Tensor) -> Tensor:
+            return self._product(weights, _gather(values, rows))
+
+        sums = [
+            self._evaluate(summed, values, weights, rows)
+            for weights, rows in zip(self._weights, self._rows, strict=True)
+        ]
+        # empty segments take the row of zeros behind all others
+        sums.append(self._empty[:, :, None] * values.new_ones(values.shape[1]))
+        return torch.cat(sums).index_select(0, self._place)
+
+
+def _gather(values: Tensor, rows: Tensor) -> Tensor:
+    """Take `values[rows]` by index_select, whose backward pass is deterministic and faster."""
+    return values.index_select(0, rows.flatten()).unflatten(0, rows.shape)
+
+
+@final
 class ExplicitSum(AngularSum):
     """The sum over listed triplets or quadruplets (o, i): the definition.
 
     Args:
         listed: Σ_i ang_l(o, i) x[i, f]; without projection, Σ_i B[o, i, k] x[i, f].
         projection: B[o, k, l]; None: the weights of the listed sum are projected already.
+        products: how matrices are multiplied.
         evaluation: how the sum is evaluated.
+        to_atoms: sums X over the edges o into each atom; None: the outputs are the edges.
     """
 
     def __init__(
         self,
         listed: WeightedSum,
         projection: Float[Tensor, "outputs size angular"] | None,
-        sums: Sums,
+        products: Products = PLAIN,
         evaluation: Evaluation = STORED,
+        to_atoms: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        self._listed, self._projection, self._sums, self._evaluate = listed, projection, sums, evaluation
+        self._listed, self._projection, self._product = listed, projection, products.product
+        self._evaluate, self._to_atoms = evaluation, to_atoms
 
     @override
     def __call__(
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "outputs out_features"]:
-        return self._evaluate(lambda values: linear(self.of(values).flatten(1)), values)
+        return self._evaluate(lambda values: linear(self._sums(values).flatten(1)), values)
 
-    def of(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "outputs size features"]:
-        """Compute X[o, k, f]."""
+    def _sums(self, values: Float[Tensor, "inputs features"]) -> Float[Tensor, "outputs size features"]:
         x = self._listed(values)
-        return x if self._projection is None else self._sums.products.product(self._projection, x)
-
-
-@final
-class ExplicitSumAtAtoms(AngularSum):
-    """The sum over listed triplets, summed further over the edges o into each atom.
-
-    Args:
-        edges: the sum at the edges.
-        target: the atom that each edge ends at.
-        atom_count: the number of atoms.
-        sums: how edges are summed.
-        evaluation: how the sum is evaluated.
-    """
-
-    def __init__(
-        self,
-        edges: ExplicitSum,
-        target: Int[Tensor, " outputs"],
-        atom_count: int,
-        sums: Sums,
-        evaluation: Evaluation = STORED,
-    ) -> None:
-        self._edges, self._target, self._atom_count = edges, target, atom_count
-        self._sums, self._evaluate = sums, evaluation
-
-    @override
-    def __call__(
-        self, values: Float[Tensor, "inputs features"], linear: LinearMap
-    ) -> Float[Tensor, "atoms out_features"]:
-        def at_atoms(values: Tensor) -> Tensor:
-            return linear(self._sums.by_index(self._edges.of(values), self._target, self._atom_count).flatten(1))
-
-        return self._evaluate(at_atoms, values)
+        if self._projection is not None:
+            x = self._product(self._projection, x)
+        return x if self._to_atoms is None else self._to_atoms(x)

@@ -10,7 +10,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from typing_extensions import override
 
-from gemnet_blocks.aggregation.scatter import Sums, WeightedSum
+from gemnet_blocks.aggregation.angular_sum import WeightedSum
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.aggregation.triplets import Functions, Part, SumInParts, Weights
 from gemnet_blocks.basis.spherical import AzimuthalSeries
 from gemnet_blocks.geometry.angles import CollinearRule, dot
@@ -133,10 +134,11 @@ class QuadrupletSumPerAtom(SumInParts):
         coefficients = with_gate(series.coefficients) if rule.gated else series.coefficients
         self._multiples = coefficients.shape[0]
         at_source = _at_source(chains, functions.direction, frame, series.count, rule)
-        self._to_middle: WeightedSum = sums.weighted(
+        self._to_middle = WeightedSum(
             at_source.to(functions.radial.dtype),
             torch.arange(len(at_source), device=at_source.device),
             chains.around_source.by_outer,
+            sums.products,
             evaluation,
         )
         self._inner = groups.inner

@@ -1,4 +1,4 @@
-"""Basis functions of distances and angles, as layers of their own, on plain tensors.
+"""Basis functions of distances and angles as independent layers on plain tensors.
 
     >>> import torch
     >>> from gemnet_blocks.basis import Gaussian, Legendre, RealHarmonics
@@ -15,8 +15,10 @@
 - Spherical bases, of the cosine of an angle and a dihedral angle: `LegendreOuter`, `GaussianOuter`, `RealHarmonics`.
 - Envelopes, of distance/cutoff: `Polynomial`, `Exponential`.
 
-Custom ones are subclasses of `RadialBasis`, `CircularBasis`, `SphericalBasis` and `Envelope`. The module `symbolic` has
-the definitions of all functions as sympy expressions; it is imported only on request.
+Custom ones are subclasses of `RadialBasis`, `CircularBasis`, `SphericalBasis` and `Envelope`.
+
+The module `symbolic` defines the same functions as sympy expressions. It must be imported explicitly, because importing
+sympy takes time.
 """
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical

@@ -15,16 +15,15 @@ from gemnet_blocks.util.precision import SinglePrecisionModule
 
 
 class CircularBasis(SinglePrecisionModule, ABC):
-    """L functions of z = cos φ.
+    """Base class of circular bases: L functions of z = cos φ.
+
+    Subclasses are final and implement `from_options` and `forward`.
 
     Args:
-        count: L.
-
-    Attributes:
-        count: L.
+        count: L, the number of functions.
 
     Raises:
-        ValueError: `count` is no whole number of at least 1.
+        ValueError: `count` is not an integer of at least 1.
     """
 
     Options: ClassVar[type[Options]]
@@ -39,14 +38,14 @@ class CircularBasis(SinglePrecisionModule, ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, options: Any) -> "CircularBasis":
-        """Make the basis that the options describe."""
+        """Construct the basis from its options."""
 
     @abstractmethod
     def forward(self, cos_angle: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
         """Evaluate the L functions.
 
         Args:
-            cos_angle: z = cos φ from -1 to 1, rounding errors beyond included; any shape.
+            cos_angle: z = cos φ in [-1, 1]; values that rounding has moved slightly outside are valid.
         """
 
     @override
@@ -55,27 +54,29 @@ class CircularBasis(SinglePrecisionModule, ABC):
 
 
 class LegendreOptions(Options):
-    """What a spec says of a circular basis of Legendre polynomials."""
+    """Options of a circular basis of Legendre polynomials."""
 
     type: Literal["legendre"] = "legendre"
     """The kind of circular basis."""
     count: int = Field(ge=1)
-    """L: how many degrees, from 0 to L - 1."""
+    """L: the number of polynomials, of degrees 0 to L - 1. GemNet and GemNet-OC use 7."""
 
 
 @final
 class Legendre(CircularBasis):
-    r"""The spherical harmonics of order 0, which are Legendre polynomials.
+    r"""Legendre polynomials, normalized as the spherical harmonics of order 0.
 
-    $$Y_{l0}(z) = \sqrt{\frac{2l+1}{4\pi}}\, P_l(z), \qquad l < L.$$
+    $$Y_{l0}(z) = \sqrt{\frac{2l+1}{4\pi}}\, P_l(z), \qquad z = \cos\varphi, \quad 0 \le l < L.$$
+
+    They are orthonormal on the unit sphere. A larger L resolves finer differences of angles; typical values are 5 to 7.
 
     Gasteiger et al., NeurIPS 2021, arXiv 2106.08903.
 
     Args:
-        count: L ≥ 1.
+        count: L ≥ 1, the number of polynomials.
 
     Raises:
-        ValueError: `count` is no whole number of at least 1.
+        ValueError: `count` is not an integer of at least 1.
     """
 
     Options: ClassVar[type[LegendreOptions]] = LegendreOptions
@@ -83,17 +84,11 @@ class Legendre(CircularBasis):
     @classmethod
     @override
     def from_options(cls, options: LegendreOptions) -> "Legendre":
-        """Make the basis that the options describe."""
         return cls(options.count)
 
     @override
     def forward(self, cos_angle: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
-        """Evaluate the L functions by the three-term recursion.
-
-        Args:
-            cos_angle: z = cos φ from -1 to 1, rounding errors beyond included; any shape.
-        """
-        # (l+1) P_(l+1) = (2l+1) z P_l - l P_(l-1), here for the normalised functions
+        # (l+1) P_(l+1) = (2l+1) z P_l - l P_(l-1), rewritten for the normalized functions
         columns = [torch.full_like(cos_angle, math.sqrt(1 / (4 * math.pi)))]
         for degree in range(1, self.count):
             column = cos_angle * columns[-1]
@@ -104,32 +99,31 @@ class Legendre(CircularBasis):
 
 
 class GaussianOptions(Options):
-    """What a spec says of a circular basis of Gaussians."""
+    """Options of a circular basis of Gaussians."""
 
     type: Literal["gaussian"] = "gaussian"
     """The kind of circular basis."""
     count: int = Field(ge=2)
-    """L: how many Gaussians."""
+    """L: the number of Gaussians, typically 5 to 10."""
 
 
 @final
 class Gaussian(CircularBasis):
-    r"""Gaussians of equal width, evenly spaced in the cosine.
+    r"""Gaussians of the cosine, with equally spaced centers and a width equal to the spacing.
 
     $$g_k(z) = \exp\!\left(-\frac{(z-\mu_k)^2}{2\sigma^2}\right), \qquad \mu_k = -1 + \frac{2k}{L-1}, \quad
-    \sigma = \frac{2}{L-1}.$$
+    \sigma = \frac{2}{L-1}, \quad 0 \le k < L.$$
 
     Gasteiger et al., TMLR 2022, arXiv 2204.02782.
 
     Args:
-        count: L ≥ 2.
+        count: L ≥ 2, the number of Gaussians; typical values are 5 to 10.
 
     Attributes:
-        centers: μ, shape (L,); a buffer. It is kept in double precision until the module is moved to another type,
-            and used in the type of the cosines.
+        centers: μ, shape (L,); a buffer in double precision.
 
     Raises:
-        ValueError: `count` is no whole number of at least 2.
+        ValueError: `count` is not an integer of at least 2.
     """
 
     Options: ClassVar[type[GaussianOptions]] = GaussianOptions
@@ -143,15 +137,9 @@ class Gaussian(CircularBasis):
     @classmethod
     @override
     def from_options(cls, options: GaussianOptions) -> "Gaussian":
-        """Make the basis that the options describe."""
         return cls(options.count)
 
     @override
     def forward(self, cos_angle: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
-        """Evaluate the L Gaussians.
-
-        Args:
-            cos_angle: z = cos φ from -1 to 1, rounding errors beyond included; any shape.
-        """
         offsets = (cos_angle[..., None] - self.centers.to(cos_angle.dtype)) * ((self.count - 1) / 2)
         return torch.exp(-0.5 * offsets * offsets)

@@ -1,4 +1,4 @@
-"""Radial bases: functions of a distance, each multiplied by an envelope that ends at the cutoff."""
+"""Radial bases: functions of the distance, multiplied by an envelope that vanishes at the cutoff."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,18 +21,18 @@ from gemnet_blocks.util.precision import SinglePrecisionModule
 def spherical_bessel_zeros(order: int, count: int) -> NDArray[np.float64]:
     r"""Find the first positive zeros of the spherical Bessel function $j_l$.
 
-    The zeros of $j_0(z) = \sin(z)/z$ are nπ. Those of $j_l$ lie one by one between neighboring zeros of $j_{l-1}$,
-    which brackets each of them for Brent's method.
+    The zeros of $j_0(z) = \sin(z)/z$ are nπ. Exactly one zero of $j_l$ lies between two neighboring zeros of $j_{l-1}$,
+    which serve as the bracket of Brent's method.
 
     Args:
         order: l ≥ 0.
-        count: how many zeros, ≥ 0.
+        count: the number of zeros, ≥ 0.
 
     Returns:
-        The zeros in ascending order, shape (count,), in double precision to the last few bits.
+        The zeros in ascending order, shape (count,), accurate to the last few bits of double precision.
 
     Raises:
-        ValueError: `order` or `count` is no whole number of at least 0.
+        ValueError: `order` or `count` is not an integer of at least 0.
     """
     order = whole_number("spherical_bessel_zeros", "order", order, least=0)
     count = whole_number("spherical_bessel_zeros", "count", count, least=0)
@@ -43,8 +43,8 @@ def spherical_bessel_zeros(order: int, count: int) -> NDArray[np.float64]:
 
 
 def _between(zeros: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
-    """The zeros of j_l, given those of j_{l-1}."""
-    # imported here, as they take a quarter of the time in which a command starts
+    """Find the zeros of j_l between those of j_{l-1}."""
+    # imported here because scipy accounts for a quarter of the start-up time of a command
     from scipy.optimize import brentq
     from scipy.special import spherical_jn
 
@@ -55,25 +55,20 @@ def _between(zeros: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
 
 
 class RadialBasis(SinglePrecisionModule, ABC):
-    r"""N functions of a distance that vanish from the cutoff on.
+    r"""Base class of radial bases: N functions of a distance that vanish at and beyond the cutoff.
 
-    $$e_k(d) = u(x)\, f_k(x), \qquad x = d/d_\text{cut}, \quad k < N.$$
+    $$e_k(d) = u(x)\, f_k(x), \qquad x = d/d_\text{cut}, \quad 0 \le k < N.$$
 
-    Subclasses are final and define the raw functions f; the envelope u is independent of them.
+    Subclasses are final and implement the functions f in `raw`; the envelope u can be chosen independently.
 
     Args:
         cutoff: d_cut in Å.
-        count: N.
-        envelope: u; None means `Polynomial(exponent=5)`.
-
-    Attributes:
-        cutoff: d_cut in Å.
-        count: N.
-        envelope: u.
+        count: N, the number of functions.
+        envelope: u; None for `Polynomial(exponent=5)`.
 
     Raises:
         ValueError: `cutoff` is not positive and finite, or `count` is too small for the basis.
-        TypeError: `envelope` is no `Envelope`.
+        TypeError: `envelope` is not an `Envelope`.
     """
 
     Options: ClassVar[type[Options]]
@@ -97,21 +92,21 @@ class RadialBasis(SinglePrecisionModule, ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, options: Any, cutoff: float, envelope: Envelope | None = None) -> "RadialBasis":
-        """Make the basis that the options describe, for a cutoff in Å and an envelope."""
+        """Construct the basis from its options, a cutoff in Å and an envelope."""
 
     @abstractmethod
     def raw(self, scaled_distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
-        """Evaluate the functions f_k(x) without envelope.
+        """Evaluate the functions f_k(x) without the envelope.
 
         Args:
-            scaled_distance: x = d/cutoff ≥ 0, without unit; any shape.
+            scaled_distance: x = d/cutoff ≥ 0, dimensionless.
         """
 
     def forward(self, distances: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
         """Evaluate the basis, u(x) f_k(x) with x = d/cutoff.
 
         Args:
-            distances: d ≥ 0 in Å; any shape.
+            distances: d ≥ 0 in Å.
         """
         x = distances / self.cutoff
         return self.envelope(x)[..., None] * self.raw(x)
@@ -122,34 +117,34 @@ class RadialBasis(SinglePrecisionModule, ABC):
 
 
 class GaussianOptions(Options):
-    """What a spec says of a radial basis of Gaussians."""
+    """Options of a radial basis of Gaussians."""
 
     type: Literal["gaussian"] = "gaussian"
     """The kind of radial basis."""
     count: int = Field(ge=2)
-    """N: how many Gaussians."""
+    """N: the number of Gaussians, typically 32 to 128; GemNet-OC uses 128."""
     trainable: bool = False
-    """Whether the centres are trained."""
+    """Train the centers of the Gaussians; their width stays fixed."""
 
 
 @final
 class Gaussian(RadialBasis):
-    r"""Gaussians of equal width, evenly spaced from the atom to the cutoff.
+    r"""Gaussians with equally spaced centers from the atom to the cutoff and a width equal to the spacing.
 
     $$f_k(x) = \exp\!\left(-\frac{(x-\mu_k)^2}{2\sigma^2}\right), \qquad \mu_k = \frac{k}{N-1}, \quad
-    \sigma = \frac{1}{N-1}.$$
+    \sigma = \frac{1}{N-1}, \quad x = d/d_\text{cut}.$$
 
-    Gasteiger et al., TMLR 2022, arXiv 2204.02782; the centres as in SchNet, Schütt et al. 2017, arXiv 1706.08566.
+    Gasteiger et al., TMLR 2022, arXiv 2204.02782; the centers follow SchNet, Schütt et al. 2017, arXiv 1706.08566.
 
     Args:
         cutoff: d_cut in Å.
-        count: N ≥ 2.
-        envelope: u; None means `Polynomial(exponent=5)`.
-        trainable: whether the centres are a parameter. The width is fixed.
+        count: N ≥ 2, the number of Gaussians; typical values are 32 to 128.
+        envelope: u; None for `Polynomial(exponent=5)`.
+        trainable: True to train the centers; the width stays fixed.
 
     Attributes:
-        centers: μ, shape (N,); a buffer or a parameter. The buffer is kept in double precision until the module is
-            moved to another type, and used in the type of the distances.
+        centers: μ, dimensionless, shape (N,); a parameter if trainable, otherwise a buffer in double precision. It is
+            converted to the type of the distances when the basis is evaluated.
 
     Raises:
         ValueError: `cutoff` is not positive and finite, or `count` is below 2.
@@ -170,46 +165,42 @@ class Gaussian(RadialBasis):
     @classmethod
     @override
     def from_options(cls, options: GaussianOptions, cutoff: float, envelope: Envelope | None = None) -> "Gaussian":
-        """Make the basis that the options describe, for a cutoff in Å and an envelope."""
         return cls(cutoff, options.count, envelope, trainable=options.trainable)
 
     @override
     def raw(self, scaled_distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
-        """Evaluate the Gaussians without envelope.
-
-        Args:
-            scaled_distance: x = d/cutoff ≥ 0, without unit; any shape.
-        """
         offsets = (scaled_distance[..., None] - self.centers.to(scaled_distance.dtype)) * (self.count - 1)
         return torch.exp(-0.5 * offsets * offsets)
 
 
 class SphericalBesselOptions(Options):
-    """What a spec says of a spherical Bessel basis."""
+    """Options of a radial basis of spherical Bessel functions."""
 
     type: Literal["spherical_bessel"] = "spherical_bessel"
     """The kind of radial basis."""
     count: int = Field(ge=1)
-    """N: how many frequencies."""
+    """N: the number of frequencies, typically 6 to 16; GemNet uses 6."""
 
 
 @final
 class SphericalBessel(RadialBasis):
-    r"""The spherical waves in a ball of the cutoff's radius, with trainable frequencies.
+    r"""Spherical Bessel functions of order 0 with trainable frequencies: standing waves in a sphere of radius d_cut.
 
-    $$f_n(x) = \sqrt{\frac{2}{d_\text{cut}^3}}\, \frac{\sin(f_n x)}{x}, \qquad f_n = n\pi \text{ at first}.$$
+    $$f_n(x) = \sqrt{\frac{2}{d_\text{cut}^3}}\, \frac{\sin(w_n x)}{x}, \qquad x = d/d_\text{cut}, \quad
+    1 \le n \le N.$$
 
-    It is finite with all its derivatives at x = 0, where it is $\sqrt{2/d_\text{cut}^3}\, f_n$.
+    The frequencies w are initialized to nπ, the zeros of $j_0$. At x = 0 the functions and all of their derivatives are
+    finite, with the value $\sqrt{2/d_\text{cut}^3}\, w_n$.
 
     Gasteiger et al., NeurIPS 2021, arXiv 2106.08903; first used in DimeNet, ICLR 2020, arXiv 2003.03123, equation 7.
 
     Args:
         cutoff: d_cut in Å.
-        count: N ≥ 1.
-        envelope: u; None means `Polynomial(exponent=5)`.
+        count: N ≥ 1, the number of frequencies; typical values are 6 to 16.
+        envelope: u; None for `Polynomial(exponent=5)`.
 
     Attributes:
-        frequencies: f, without unit, shape (N,); a parameter.
+        frequencies: w, dimensionless, shape (N,); a parameter.
 
     Raises:
         ValueError: `cutoff` is not positive and finite, or `count` is below 1.
@@ -229,51 +220,48 @@ class SphericalBessel(RadialBasis):
     def from_options(
         cls, options: SphericalBesselOptions, cutoff: float, envelope: Envelope | None = None
     ) -> "SphericalBessel":
-        """Make the basis that the options describe, for a cutoff in Å and an envelope."""
         return cls(cutoff, options.count, envelope)
 
     @override
     def raw(self, scaled_distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
-        """Evaluate the waves without envelope.
-
-        Args:
-            scaled_distance: x = d/cutoff ≥ 0, without unit; any shape.
-        """
         amplitudes = math.sqrt(2 / self.cutoff**3) * self.frequencies
         return amplitudes * _sine_quotient(self.frequencies * scaled_distance[..., None])
 
 
 class BernsteinOptions(Options):
-    """What a spec says of a basis of Bernstein polynomials."""
+    """Options of a radial basis of Bernstein polynomials."""
 
     type: Literal["bernstein"] = "bernstein"
     """The kind of radial basis."""
     count: int = Field(ge=1, le=128)
-    """N: how many polynomials."""
+    """N: the number of polynomials, typically 16 to 128."""
     gamma_raw: float = 0.45264
-    """g at first."""
+    """Initial value of g, which determines the decay rate γ = ln(1 + e^g)."""
 
 
 @final
 class Bernstein(RadialBasis):
-    r"""Bernstein polynomials of an exponentially decaying distance, with one trainable decay rate.
+    r"""Bernstein polynomials of exp(-γx) with one trainable decay rate γ.
 
     $$f_k(x) = \binom{N-1}{k} e^{-k\gamma x} \left(1 - e^{-\gamma x}\right)^{N-1-k}, \qquad
-    \gamma = \ln(1 + e^g).$$
+    \gamma = \ln(1 + e^g), \quad x = d/d_\text{cut}, \quad 0 \le k < N.$$
+
+    The exponential resolves short distances more finely than long ones.
 
     Gasteiger et al., TMLR 2022, arXiv 2204.02782; introduced with SpookyNet, Unke et al. 2021, arXiv 2105.00304.
 
     Args:
         cutoff: d_cut in Å.
-        count: N, from 1 to 128: beyond, single precision no longer holds the intermediate factors.
-        envelope: u; None means `Polynomial(exponent=5)`.
-        gamma_raw: g at first.
+        count: N, the number of polynomials, from 1 to 128; typical values are 16 to 128. With more functions,
+            intermediate factors would overflow in single precision.
+        envelope: u; None for `Polynomial(exponent=5)`.
+        gamma_raw: the initial value of g. The default, from published models, gives γ = 0.945.
 
     Attributes:
         gamma_raw: g, a scalar parameter.
 
     Raises:
-        ValueError: `cutoff` is not positive and finite, or `count` is not from 1 to 128.
+        ValueError: `cutoff` is not positive and finite, or `count` is not an integer from 1 to 128.
     """
 
     Options: ClassVar[type[BernsteinOptions]] = BernsteinOptions
@@ -285,37 +273,31 @@ class Bernstein(RadialBasis):
         super().__init__(cutoff, whole_number("Bernstein", "count", count, least=1, most=128), envelope)
         self.gamma_raw = nn.Parameter(torch.tensor(gamma_raw, dtype=torch.get_default_dtype()))
         degree = self.count - 1
-        # C(n,k) (m/n)^m with m = n - k: the part of C(n,k) t^k (1-t)^m that goes with t^k when the other factor is
-        # scaled to (n/m (1-t))^m. Both factors stay below e^(n/e), 2e20 for 128 functions, where C(n,k) alone is 1e37.
+        # With n = N - 1, m = n - k and t = exp(-γx), f_k is the product of C(n,k) (m/n)^m t^k and (n/m (1-t))^m. Both
+        # factors stay below e^(n/e), which is 2e20 for 128 functions, whereas C(n,k) alone reaches 1e37.
         factors = [math.comb(degree, k) * ((degree - k) / max(degree, 1)) ** (degree - k) for k in range(self.count)]
         self.register_buffer("_peak_factors", torch.tensor(factors, dtype=torch.float64), persistent=False)
 
     @classmethod
     @override
     def from_options(cls, options: BernsteinOptions, cutoff: float, envelope: Envelope | None = None) -> "Bernstein":
-        """Make the basis that the options describe, for a cutoff in Å and an envelope."""
         return cls(cutoff, options.count, envelope, options.gamma_raw)
 
     @override
     def raw(self, scaled_distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
-        """Evaluate the polynomials without envelope.
-
-        Args:
-            scaled_distance: x = d/cutoff ≥ 0, without unit; any shape.
-        """
         degree = self.count - 1
         decay = (nn.functional.softplus(self.gamma_raw) * scaled_distance)[..., None]
         orders = torch.arange(self.count, dtype=decay.dtype, device=decay.device)
         decaying = self._peak_factors.to(decay.dtype) * torch.exp(-decay * orders)
-        # The last function has the exponent 0. Its power is the constant 1, not a power: at d = 0 the derivatives of
-        # 0^0 are 0 times infinity.
+        # The last function has the exponent 0. Its factor is the constant 1 instead of a power, because at d = 0 the
+        # derivatives of 0^0 would be 0 times infinity.
         exponents = degree - orders[:-1]
         rising = (-torch.expm1(-decay) * (degree / exponents)).pow(exponents)
         return decaying * nn.functional.pad(rising, (0, 1), value=1.0)
 
 
 def _sine_quotient(y: Tensor) -> Tensor:
-    """sin(y)/y; `torch.sinc` will not do, whose second derivative is NaN at 0 and loses all digits near it."""
+    """Compute sin(y)/y; the second derivative of `torch.sinc` is NaN at 0 and inaccurate near it."""
     small = y.abs() < 0.1
     square = torch.where(small, y, torch.zeros_like(y)).square()
     series = 1 - square / 110

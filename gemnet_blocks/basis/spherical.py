@@ -1,4 +1,4 @@
-"""Spherical bases: functions of the two angles of a quadruplet, given as cosines and sines."""
+"""Spherical bases: functions of the polar angle and the dihedral angle of a quadruplet."""
 
 import math
 from abc import ABC, abstractmethod
@@ -20,13 +20,15 @@ from gemnet_blocks.util.precision import SinglePrecisionModule
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AzimuthalSeries:
-    r"""A spherical basis as products of functions of φ and sums of cos jθ.
+    r"""Expansion of a spherical basis in products of functions of φ and Fourier series of θ.
 
-    $$B_{lN+k}(\varphi, \theta) = p_l(\cos\varphi) \sum_j C_{jk} \cos j\theta, \qquad k < N.$$
+    $$B_{lN+k}(\varphi, \theta) = p_l(\cos\varphi) \sum_{j=0}^{J-1} C_{jk} \cos j\theta, \qquad 0 \le k < N.$$
+
+    Sums over quadruplets can be factorized for bases of this form.
 
     Attributes:
-        polar: from cos φ to the functions p.
-        coefficients: C, in double precision or the basis' own.
+        polar: maps cos φ to the functions p.
+        coefficients: C, shape (J, N), in double precision or the precision of the basis.
     """
 
     polar: Callable[[Tensor], Tensor]
@@ -34,18 +36,20 @@ class AzimuthalSeries:
 
     @property
     def count(self) -> int:
-        """The number of multiples jθ, 0 included."""
+        """The number J of Fourier terms, including the constant j = 0."""
         return self.coefficients.shape[0]
 
 
 class SphericalBasis(SinglePrecisionModule, ABC):
-    """L² functions of a polar angle φ and an azimuth θ.
+    """Base class of spherical bases: L² functions of a polar angle φ and an azimuth θ.
+
+    In quadruplets c→a←b←d, φ is the angle φ_cab and θ is the dihedral angle θ_cabd. Subclasses are final and implement
+    `from_options` and `forward`.
 
     Args:
-        count: L.
+        count: L, the square root of the number of functions.
 
     Attributes:
-        count: L.
         size: L², the number of functions.
 
     Raises:
@@ -66,24 +70,22 @@ class SphericalBasis(SinglePrecisionModule, ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, options: Any) -> "SphericalBasis":
-        """Make the basis that the options describe."""
+        """Construct the basis from its options."""
 
     @abstractmethod
     def forward(
-        self,
-        cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth | Float[Tensor, "*shape"],
+        self, cos_polar: Float[Tensor, "*shape"], azimuth: Azimuth | Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape size"]:
         """Evaluate the L² functions.
 
         Args:
-            cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ in radians, or as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ
-                Im w^m.
+            cos_polar: cos φ in [-1, 1]; values that rounding has moved slightly outside are valid.
+            azimuth: θ in radians, or as a complex number w with |w| ≤ 1, of the same shape; cos mθ is Re w^m, and sin
+                mθ is Im w^m.
         """
 
     def azimuthal_series(self) -> AzimuthalSeries | None:
-        """The basis as a series, of which sums over quadruplets factorise; None where it is none."""
+        """Return the expansion that factorized sums over quadruplets use, or None if the basis does not have one."""
         return None
 
     @override
@@ -92,32 +94,34 @@ class SphericalBasis(SinglePrecisionModule, ABC):
 
 
 class LegendreOuterOptions(Options):
-    """What a spec says of a spherical basis of products of Legendre polynomials."""
+    """Options of a spherical basis of products of Legendre polynomials."""
 
     type: Literal["legendre_outer"] = "legendre_outer"
     """The kind of spherical basis."""
     count: int = Field(ge=1)
-    """L: how many degrees for each of the two angles; L² products."""
+    """L: the number of polynomials of each angle, which gives L² products. GemNet-OC uses 7."""
 
 
 @final
 class LegendreOuter(SphericalBasis):
-    r"""Products of two spherical harmonics of order 0, one for each angle.
+    r"""Products of two Legendre polynomials, one for each angle.
 
-    $$B_{lL+k}(\varphi, \theta) = Y_{l0}(\cos\varphi)\, Y_{k0}(\cos\theta), \qquad l, k < L.$$
+    $$B_{lL+k}(\varphi, \theta) = Y_{l0}(\cos\varphi)\, Y_{k0}(\cos\theta), \qquad 0 \le l, k < L,$$
+    with the normalized polynomials $Y_{l0}$ of `circular.Legendre`.
 
-    Where the azimuth is shorter than 1, cos jθ in P_k(cos θ) = Σ_j C_kj cos jθ stands for Re w^j.
+    The azimuth enters as w with |w| ≤ 1, which is shorter than 1 if dihedral angles of nearly collinear atoms fade out.
+    Then Re w^j takes the place of cos jθ in the Fourier series of $Y_{k0}(\cos\theta)$.
 
     Gasteiger et al., TMLR 2022, arXiv 2204.02782.
 
     Args:
-        count: L ≥ 1.
+        count: L ≥ 1, the number of polynomials of each angle; typical values are 5 to 7.
 
     Attributes:
-        circular: the functions of one angle.
+        circular: the Legendre polynomials of one angle.
 
     Raises:
-        ValueError: `count` is no whole number of at least 1.
+        ValueError: `count` is not an integer of at least 1.
     """
 
     Options: ClassVar[type[LegendreOuterOptions]] = LegendreOuterOptions
@@ -132,21 +136,12 @@ class LegendreOuter(SphericalBasis):
     @classmethod
     @override
     def from_options(cls, options: LegendreOuterOptions) -> "LegendreOuter":
-        """Make the basis that the options describe."""
         return cls(options.count)
 
     @override
     def forward(
-        self,
-        cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth | Float[Tensor, "*shape"],
+        self, cos_polar: Float[Tensor, "*shape"], azimuth: Azimuth | Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape size"]:
-        """Evaluate the L² products.
-
-        Args:
-            cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ in radians, or as a vector w of at most unit length; the same shape.
-        """
         azimuth = Azimuth.of(azimuth)
         if azimuth.square is None:
             return _outer(self.circular(cos_polar), self.circular(azimuth.cosine))
@@ -155,36 +150,35 @@ class LegendreOuter(SphericalBasis):
 
     @override
     def azimuthal_series(self) -> AzimuthalSeries:
-        """Both angles' functions are Legendre polynomials, those of θ as sums of cos jθ."""
         return AzimuthalSeries(self.circular, self._of_multiples)
 
 
 class GaussianOuterOptions(Options):
-    """What a spec says of a spherical basis of products of Gaussians."""
+    """Options of a spherical basis of products of Gaussians."""
 
     type: Literal["gaussian_outer"] = "gaussian_outer"
     """The kind of spherical basis."""
     count: int = Field(ge=2)
-    """L: how many Gaussians for each of the two angles; L² products."""
+    """L: the number of Gaussians of each angle, which gives L² products."""
 
 
 @final
 class GaussianOuter(SphericalBasis):
     r"""Products of two Gaussians, one for each angle.
 
-    $$B_{lL+k}(\varphi, \theta) = g_l(\cos\varphi)\, g_k(\cos\theta), \qquad l, k < L,$$
-    with the Gaussians $g$ of `circular.Gaussian`.
+    $$B_{lL+k}(\varphi, \theta) = g_l(\cos\varphi)\, g_k(\cos\theta), \qquad 0 \le l, k < L,$$
+    with the Gaussians $g$ of `circular.Gaussian`. Sums over quadruplets cannot be factorized for this basis.
 
     Gasteiger et al., TMLR 2022, arXiv 2204.02782.
 
     Args:
-        count: L ≥ 2.
+        count: L ≥ 2, the number of Gaussians of each angle; typical values are 5 to 10.
 
     Attributes:
-        circular: the functions of one angle.
+        circular: the Gaussians of one angle.
 
     Raises:
-        ValueError: `count` is no whole number of at least 2.
+        ValueError: `count` is not an integer of at least 2.
     """
 
     Options: ClassVar[type[GaussianOuterOptions]] = GaussianOuterOptions
@@ -196,55 +190,47 @@ class GaussianOuter(SphericalBasis):
     @classmethod
     @override
     def from_options(cls, options: GaussianOuterOptions) -> "GaussianOuter":
-        """Make the basis that the options describe."""
         return cls(options.count)
 
     @override
     def forward(
-        self,
-        cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth | Float[Tensor, "*shape"],
+        self, cos_polar: Float[Tensor, "*shape"], azimuth: Azimuth | Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape size"]:
-        """Evaluate the L² products.
-
-        Args:
-            cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ in radians, or as a vector w of at most unit length; the same shape.
-        """
         return _outer(self.circular(cos_polar), self.circular(Azimuth.of(azimuth).cosine))
 
 
 class RealHarmonicsOptions(Options):
-    """What a spec says of a spherical basis of real spherical harmonics."""
+    """Options of a spherical basis of real spherical harmonics."""
 
     type: Literal["real_harmonics"] = "real_harmonics"
     """The kind of spherical basis."""
     count: int = Field(ge=1)
-    """L: how many degrees, from 0 to L - 1; L² harmonics."""
+    """L: the number of degrees, from 0 to L - 1, which gives L² harmonics. GemNet uses 7."""
 
 
 @final
 class RealHarmonics(SphericalBasis):
-    r"""The real spherical harmonics of all degrees below L.
+    r"""Real spherical harmonics of all degrees below L.
 
     $$Y_{lm}(\varphi, \theta) = N_{l|m|} P_l^{|m|}(\cos\varphi) \cdot
     \begin{cases} \sqrt 2 \cos m\theta & m > 0 \\ 1 & m = 0 \\ \sqrt 2 \sin |m|\theta & m < 0 \end{cases}, \qquad
     N_{lm} = \sqrt{\frac{2l+1}{4\pi} \frac{(l-m)!}{(l+m)!}},$$
-    with $P_l^m(z) = (1-z^2)^{m/2}\, \mathrm d^m P_l/\mathrm dz^m$ (no Condon–Shortley sign). They follow one another by
-    degree l, and within a degree in the order m = 0, 1, …, l, -l, …, -1.
+    with $P_l^m(z) = (1-z^2)^{m/2}\, \mathrm d^m P_l/\mathrm dz^m$ and no Condon–Shortley phase. The harmonics are
+    sorted by degree l and, within a degree, in the order m = 0, 1, …, l, -l, …, -1. Sums over quadruplets cannot be
+    factorized for this basis.
 
-    The values are exact everywhere. At the poles (|cos φ| = 1) sin φ has no derivative with respect to cos φ. Harmonics
-    of odd m contain it once; its derivatives are taken as zero there and where rounding gives |cos φ| > 1. Harmonics
-    of even m need no such choice: their powers of sin φ are polynomials in cos φ. So all first and second derivatives
-    are finite, although those of odd m grow near the poles as 1/sin φ and 1/sin³ φ.
+    At the poles (|cos φ| = 1), the derivative of sin φ with respect to cos φ is infinite. Harmonics of even m contain
+    only even powers of sin φ, which are polynomials in cos φ. In harmonics of odd m, the derivatives of sin φ are set
+    to zero at the poles and where rounding gives |cos φ| > 1. All first and second derivatives are therefore finite,
+    although those of odd m grow near the poles like 1/sin φ and 1/sin³ φ.
 
     Gasteiger et al., NeurIPS 2021, arXiv 2106.08903.
 
     Args:
-        count: L ≥ 1.
+        count: L ≥ 1, the number of degrees; typical values are 5 to 7.
 
     Raises:
-        ValueError: `count` is no whole number of at least 1.
+        ValueError: `count` is not an integer of at least 1.
     """
 
     Options: ClassVar[type[RealHarmonicsOptions]] = RealHarmonicsOptions
@@ -252,22 +238,12 @@ class RealHarmonics(SphericalBasis):
     @classmethod
     @override
     def from_options(cls, options: RealHarmonicsOptions) -> "RealHarmonics":
-        """Make the basis that the options describe."""
         return cls(options.count)
 
     @override
     def forward(
-        self,
-        cos_polar: Float[Tensor, "*shape"],
-        azimuth: Azimuth | Float[Tensor, "*shape"],
+        self, cos_polar: Float[Tensor, "*shape"], azimuth: Azimuth | Float[Tensor, "*shape"]
     ) -> Float[Tensor, "*shape size"]:
-        """Evaluate the L² harmonics by recursions in the degree and in the order.
-
-        Args:
-            cos_polar: cos φ from -1 to 1, rounding errors beyond included; any shape.
-            azimuth: θ in radians, or as a vector w of at most unit length; the same shape. cos mθ is Re w^m, sin mθ
-                Im w^m.
-        """
         azimuth = Azimuth.of(azimuth)
         cosine, sine = torch.ones_like(azimuth.cosine), torch.zeros_like(azimuth.sine)
         sin_powers = _powers_of_sine(cos_polar, self.count)
@@ -287,12 +263,12 @@ class RealHarmonics(SphericalBasis):
 
 
 def _outer(polar: Tensor, azimuthal: Tensor) -> Tensor:
-    """The products of the functions of both angles, those of the azimuth running fastest."""
+    """Multiply all functions of the polar angle by all functions of the azimuth, which vary fastest."""
     return (polar[..., :, None] * azimuthal[..., None, :]).flatten(-2)
 
 
 def _multiples(cosine: Tensor, square: Tensor, count: int) -> list[Tensor]:
-    """Re w^j for j < count, from Re w and |w|²: w^(j+1) = 2 Re(w) w^j - |w|² w^(j-1)."""
+    """Compute Re w^j for j < count from Re w and |w|² by w^(j+1) = 2 Re(w) w^j - |w|² w^(j-1)."""
     powers = [torch.ones_like(cosine), cosine]
     while len(powers) < count:
         powers.append(2 * cosine * powers[-1] - square * powers[-2])
@@ -300,7 +276,7 @@ def _multiples(cosine: Tensor, square: Tensor, count: int) -> list[Tensor]:
 
 
 def _harmonics_of_multiples(count: int) -> Tensor:
-    r"""Y_k0(cos θ) = Σ_j cos(jθ) C[j, k], shape (count, count), in double precision.
+    r"""Compute the Fourier coefficients C of Y_k0(cos θ) = Σ_j C[j, k] cos jθ in double precision.
 
     $$P_k(\cos\theta) = \sum_{m=0}^{k} a_m a_{k-m} \cos\big((k-2m)\theta\big), \qquad
     a_m = \tbinom{2m}{m} / 4^m.$$
@@ -314,9 +290,9 @@ def _harmonics_of_multiples(count: int) -> Tensor:
 
 
 def _powers_of_sine(cos_polar: Tensor, count: int) -> list[Tensor]:
-    """sin^m φ for m < count: even powers are polynomials in cos φ, odd ones contain one square root."""
+    """Compute sin^m φ for m < count: even powers are polynomials in cos φ, odd powers contain one square root."""
     square = (1 - cos_polar) * (1 + cos_polar)
-    # The square root must not see zero: its derivative there is infinite, and selecting afterwards alone makes it NaN.
+    # The derivative of the square root at zero is infinite; selecting only after the root would make the gradient NaN.
     pole = square <= 0
     root = torch.where(pole, torch.zeros_like(square), torch.where(pole, torch.ones_like(square), square).sqrt())
     powers = [torch.ones_like(cos_polar), root]
@@ -326,10 +302,10 @@ def _powers_of_sine(cos_polar: Tensor, count: int) -> list[Tensor]:
 
 
 def _polar_polynomials(cos_polar: Tensor, order: int, count: int) -> list[Tensor]:
-    r"""The polynomials $N_{lm} P_l^m(z) / \sin^m\varphi$ of one order m for l = m, …, count - 1, √2 included if m > 0.
+    r"""Compute $N_{lm} P_l^m(z) / \sin^m\varphi$ of one order m for l = m, …, count - 1, times √2 if m > 0.
 
-    From $(l-m+1) P_{l+1}^m = (2l+1) z P_l^m - (l+m) P_{l-1}^m$ and $P_m^m = (2m-1)!!\, \sin^m\varphi$, normalised:
-    the first is $N_{mm}^2 ((2m-1)!!)^2 = (2m+1)/4\pi \cdot \binom{2m}{m}/4^m$.
+    The recursion $(l-m+1) P_{l+1}^m = (2l+1) z P_l^m - (l+m) P_{l-1}^m$ starts from $P_m^m = (2m-1)!!\, \sin^m\varphi$,
+    whose normalized square is $N_{mm}^2 ((2m-1)!!)^2 = (2m+1)/4\pi \cdot \binom{2m}{m}/4^m$ times $\sin^{2m}\varphi$.
     """
     square = (2 * order + 1) / (4 * math.pi) * math.comb(2 * order, order) / 4**order
     columns = [torch.full_like(cos_polar, math.sqrt(2 * square if order > 0 else square))]
@@ -342,5 +318,5 @@ def _polar_polynomials(cos_polar: Tensor, order: int, count: int) -> list[Tensor
 
 
 def _ratio(degree: int, order: int) -> float:
-    """√((l² - m²)/(4l² - 1)), the coefficient of the normalised recursion in the degree."""
+    """√((l² - m²)/(4l² - 1)), the coefficient of the normalized recursion in the degree."""
     return math.sqrt((degree**2 - order**2) / (4 * degree**2 - 1))

@@ -1,13 +1,16 @@
-r"""The definitions of all basis functions as sympy expressions: for documentation, plots and tests.
+r"""Definitions of all basis functions as sympy expressions, for documentation, plots and tests.
 
-Written to be read and checked, not to be fast; the modules `envelopes`, `radial`, `circular` and `spherical` compute
-the same functions, and the tests compare the two. The equations are those of Gasteiger et al., NeurIPS 2021,
-arXiv 2106.08903 (GemNet) and TMLR 2022, arXiv 2204.02782 (GemNet-OC).
+The expressions are written to be read and checked rather than to be fast. The modules `envelopes`, `radial`, `circular`
+and `spherical` compute the same functions numerically, and the tests compare both. The equations are those of Gasteiger
+et al., NeurIPS 2021, arXiv 2106.08903 (GemNet) and TMLR 2022, arXiv 2204.02782 (GemNet-OC).
 
     >>> import sympy
     >>> z = sympy.Symbol("z")
     >>> sympy.expand(legendre(2, z))
     3*z**2/2 - 1/2
+
+All functions share their arguments: `x` is the scaled distance d/cutoff, `z` the cosine of an angle, `phi` the polar
+angle φ and `theta` the azimuth θ, in radians. Arguments may be symbols, numbers or other expressions.
 """
 
 from collections.abc import Mapping
@@ -19,11 +22,9 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def polynomial_envelope(p: int, x: sympy.Expr) -> sympy.Expr:
-    r"""The polynomial envelope, $1 - \frac{(p+1)(p+2)}2 x^p + p(p+2) x^{p+1} - \frac{p(p+1)}2 x^{p+2}$, 0 for x ≥ 1.
+    r"""Define the polynomial envelope of exponent p, which is zero for x ≥ 1.
 
-    Args:
-        p: the exponent.
-        x: the scaled distance d/cutoff.
+    $$u(x) = 1 - \tfrac{(p+1)(p+2)}2 x^p + p(p+2) x^{p+1} - \tfrac{p(p+1)}2 x^{p+2}$$
     """
     p = sympy.Integer(p)
     inside = 1 - (p + 1) * (p + 2) / 2 * x**p + p * (p + 2) * x ** (p + 1) - p * (p + 1) / 2 * x ** (p + 2)
@@ -31,119 +32,78 @@ def polynomial_envelope(p: int, x: sympy.Expr) -> sympy.Expr:
 
 
 def exponential_envelope(x: sympy.Expr) -> sympy.Expr:
-    r"""The exponential envelope, $\exp(-x^2/((1-x)(1+x)))$, 0 for x ≥ 1.
-
-    Args:
-        x: the scaled distance d/cutoff.
-    """
+    r"""Define the exponential envelope $\exp(-x^2/((1-x)(1+x)))$, which is zero for x ≥ 1."""
     return sympy.Piecewise((sympy.exp(-(x**2) / ((1 - x) * (1 + x))), x < 1), (0, True))
 
 
 def gaussian(k: int, count: int, x: sympy.Expr, low: int = 0, high: int = 1) -> sympy.Expr:
-    r"""Gaussian k of `count` even ones on [low, high], $\exp(-(x-\mu_k)^2/2\sigma^2)$, σ being the spacing.
+    r"""Define Gaussian k = 0, …, count - 1 of `count` Gaussians with equally spaced centers.
+
+    $$g_k(x) = \exp\big(-(x-\mu_k)^2/2\sigma^2\big),\qquad \mu_k = \text{low} + k\sigma$$
 
     Args:
-        k: which Gaussian, from 0.
-        count: how many there are.
-        x: the scaled distance d/cutoff (on [0, 1]) or the cosine of an angle (on [-1, 1]).
-        low: the first centre.
-        high: the last centre.
+        k: the index of the Gaussian.
+        count: the number of Gaussians.
+        x: the scaled distance (on [0, 1]) or the cosine of an angle (on [-1, 1]).
+        low: the first center.
+        high: the last center; the width σ is (high - low)/(count - 1).
     """
     spacing = sympy.Rational(high - low, count - 1)
     return sympy.exp(-((x - low - k * spacing) ** 2) / (2 * spacing**2))
 
 
 def spherical_bessel(n: int, cutoff: sympy.Expr, x: sympy.Expr) -> sympy.Expr:
-    r"""Spherical wave n in a ball, $\sqrt{2/c^3}\,\sin(n\pi x)/x = \sqrt{2/c^3}\,n\pi\,j_0(n\pi x)$.
+    r"""Define the spherical Bessel function of order 0 with n = 1, 2, … half waves within the cutoff c in Å.
 
-    Args:
-        n: which wave, from 1.
-        cutoff: c in Å.
-        x: the scaled distance d/cutoff.
+    $$\sqrt{2/c^3}\,\sin(n\pi x)/x = \sqrt{2/c^3}\,n\pi\,j_0(n\pi x)$$
     """
     frequency = n * sympy.pi
     return sympy.sqrt(2 / sympy.sympify(cutoff) ** 3) * frequency * sympy.sinc(frequency * x)
 
 
 def bernstein(k: int, count: int, gamma: sympy.Expr, x: sympy.Expr) -> sympy.Expr:
-    r"""Bernstein polynomial k of `count`, $\binom{N-1}{k} e^{-k\gamma x} (1-e^{-\gamma x})^{N-1-k}$.
+    r"""Define Bernstein polynomial k = 0, …, N - 1 of N = `count` polynomials with the decay rate γ, see `softplus`.
 
-    Args:
-        k: which polynomial, from 0.
-        count: N.
-        gamma: the decay rate γ, see `softplus`.
-        x: the scaled distance d/cutoff.
+    $$\tbinom{N-1}{k} e^{-k\gamma x} (1-e^{-\gamma x})^{N-1-k}$$
     """
     decayed = sympy.exp(-gamma * x)
     return sympy.binomial(count - 1, k) * decayed**k * (1 - decayed) ** (count - 1 - k)
 
 
 def softplus(g: sympy.Expr) -> sympy.Expr:
-    r"""The positive number $\ln(1 + e^g)$ that a free parameter stands for.
-
-    Args:
-        g: the free parameter.
-    """
+    r"""Define the positive number $\ln(1 + e^g)$ that a free parameter g is mapped to."""
     return sympy.log(1 + sympy.exp(g))
 
 
 def legendre(degree: int, z: sympy.Expr) -> sympy.Expr:
-    r"""The Legendre polynomial $P_l(z) = \frac1{2^l l!} \frac{\mathrm d^l}{\mathrm dz^l} (z^2-1)^l$ (Rodrigues).
+    r"""Define the Legendre polynomial of degree l by Rodrigues' formula.
 
-    Args:
-        degree: l.
-        z: the cosine of an angle.
+    $$P_l(z) = \frac1{2^l l!} \frac{\mathrm d^l}{\mathrm dz^l} (z^2-1)^l$$
     """
     return _legendre_derivative(degree, 0, z)
 
 
 def zonal_harmonic(degree: int, z: sympy.Expr) -> sympy.Expr:
-    r"""The spherical harmonic of order 0, $Y_{l0} = \sqrt{(2l+1)/4\pi}\,P_l(z)$.
-
-    Args:
-        degree: l.
-        z: the cosine of the polar angle.
-    """
+    r"""Define the spherical harmonic of degree l and order 0, $Y_{l0} = \sqrt{(2l+1)/4\pi}\,P_l(z)$."""
     return sympy.sqrt(sympy.Rational(2 * degree + 1, 4) / sympy.pi) * legendre(degree, z)
 
 
 def legendre_outer(first: int, second: int, phi: sympy.Expr, theta: sympy.Expr) -> sympy.Expr:
-    r"""The product $Y_{l0}(\cos\varphi)\,Y_{k0}(\cos\theta)$.
-
-    Args:
-        first: l.
-        second: k.
-        phi: the polar angle.
-        theta: the azimuth.
-    """
+    r"""Define the product $Y_{l0}(\cos\varphi)\,Y_{k0}(\cos\theta)$ with l = `first` and k = `second`."""
     return zonal_harmonic(first, sympy.cos(phi)) * zonal_harmonic(second, sympy.cos(theta))
 
 
 def gaussian_outer(first: int, second: int, count: int, phi: sympy.Expr, theta: sympy.Expr) -> sympy.Expr:
-    r"""The product of Gaussian l of cos φ and Gaussian k of cos θ.
-
-    Args:
-        first: l.
-        second: k.
-        count: how many Gaussians there are for each angle.
-        phi: the polar angle.
-        theta: the azimuth.
-    """
+    r"""Define the product $g_l(\cos\varphi)\,g_k(\cos\theta)$ of Gaussians with l = `first` and k = `second`."""
     return gaussian(first, count, sympy.cos(phi), low=-1) * gaussian(second, count, sympy.cos(theta), low=-1)
 
 
 def real_harmonic(degree: int, order: int, phi: sympy.Expr, theta: sympy.Expr) -> sympy.Expr:
-    r"""The real spherical harmonic $Y_{lm}$, without Condon–Shortley sign.
+    r"""Define the real spherical harmonic of degree l and order m = -l, …, l, without Condon–Shortley phase.
 
     $$Y_{lm} = \sqrt{\frac{2l+1}{4\pi} \frac{(l-|m|)!}{(l+|m|)!}} \sin^{|m|}\varphi\, P_l^{(|m|)}(\cos\varphi) \cdot
     \{\sqrt 2 \cos m\theta,\; 1,\; \sqrt 2 \sin |m|\theta\} \text{ for } m > 0,\; m = 0,\; m < 0,$$
-    with $P_l^{(m)}$ the m-th derivative of the Legendre polynomial.
-
-    Args:
-        degree: l.
-        order: m, from -l to l.
-        phi: the polar angle.
-        theta: the azimuth.
+    where $P_l^{(m)}$ is the m-th derivative of the Legendre polynomial.
     """
     m = abs(order)
     ratio = sympy.factorial(degree - m) / sympy.factorial(degree + m)
@@ -155,28 +115,24 @@ def real_harmonic(degree: int, order: int, phi: sympy.Expr, theta: sympy.Expr) -
 
 
 def harmonic_orders(count: int) -> list[tuple[int, int]]:
-    """Degree and order (l, m) of the L² real harmonics as they follow one another: m = 0, 1, …, l, -l, …, -1.
-
-    Args:
-        count: L.
-    """
+    """List degree and order (l, m) of all real harmonics with l < `count` in the order of `spherical.RealHarmonics`."""
     return [(degree, order) for degree in range(count) for order in (*range(degree + 1), *range(-degree, 0))]
 
 
 def evaluate(expression: sympy.Expr, points: Mapping[sympy.Symbol, ArrayLike], digits: int = 40) -> NDArray[np.float64]:
-    """Evaluate an expression at many points with more digits than double precision has, then round.
+    """Evaluate an expression at many points with high precision and round the results to double precision.
 
     Args:
-        expression: what to evaluate.
-        points: a value or an array of values for each symbol; the arrays are broadcast against each other. Values of
-            type `object` may be mpmath numbers.
-        digits: the decimal digits to compute with.
+        expression: the expression.
+        points: a value or an array of values for each symbol; the arrays are broadcast against each other. Arrays of
+            type `object` may contain mpmath numbers.
+        digits: the number of decimal digits in intermediate results.
 
     Returns:
-        The values in double precision, shape of the broadcast arrays.
+        The values in double precision, in the shape of the broadcast arrays.
 
     Raises:
-        ValueError: the expression contains a symbol that no values are given for.
+        ValueError: the expression contains a symbol without values.
     """
     missing = sorted(str(symbol) for symbol in sympy.sympify(expression).free_symbols - set(points))
     if missing:
@@ -191,7 +147,7 @@ def evaluate(expression: sympy.Expr, points: Mapping[sympy.Symbol, ArrayLike], d
 
 
 def _legendre_derivative(degree: int, times: int, at: sympy.Expr) -> sympy.Expr:
-    """The derivative of a Legendre polynomial, by Rodrigues' formula, at a value or an expression."""
+    """Differentiate a Legendre polynomial by Rodrigues' formula."""
     z = sympy.Dummy("z")
     rodrigues = (z**2 - 1) ** degree / (2**degree * sympy.factorial(degree))
     return sympy.expand(sympy.diff(rodrigues, z, degree + times)).subs(z, at)

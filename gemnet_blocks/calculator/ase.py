@@ -14,7 +14,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from gemnet_blocks.graph.coinciding import refuse_coinciding
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
-from gemnet_blocks.graph.verlet_list import KeptNeighbors
+from gemnet_blocks.graph.verlet_list import VerletList
 from gemnet_blocks.potential.model_file import floating_type, load_potential
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import Execution
@@ -81,7 +81,7 @@ class GemNetCalculator(Calculator):
         self.default_tag = default_tag
         self.memory_budget = memory_budget
         search = self.potential.model.backbone.graphs.search
-        self.search: NeighborSearch = KeptNeighbors(search, skin) if skin else search
+        self.search: NeighborSearch = VerletList(search, skin) if skin else search
         available = {"forces": self.potential.model.forces is not None, "stress": self.potential.has_stress}
         self.implemented_properties = [name for name in type(self).implemented_properties if available.get(name, True)]
 

@@ -14,7 +14,7 @@ from gemnet_blocks.calculator.ase import prepared_potential
 from gemnet_blocks.graph.coinciding import coinciding_message, coinciding_pairs
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.graph.verlet_list import KeptNeighbors
+from gemnet_blocks.graph.verlet_list import VerletList
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
 from gemnet_blocks.util.charges import described, unread_of_batch
@@ -76,7 +76,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         self._compute_forces = self.potential.model.forces is not None
         self.compute_stress = self.potential.has_stress if compute_stress is None else compute_stress
         search = self.potential.model.backbone.graphs.search
-        self.search: NeighborSearch = KeptNeighbors(search, skin) if skin else search
+        self.search: NeighborSearch = VerletList(search, skin) if skin else search
 
     @property
     def compute_stress(self) -> bool:

@@ -1,1 +1,1 @@
-"""Distances, directions and angles, as differentiable functions of positions and cells."""
+"""Geometry: distances, directions and angles as differentiable functions of positions and cells."""

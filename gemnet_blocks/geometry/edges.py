@@ -1,6 +1,7 @@
 """Distances and directions of edges, as differentiable functions of positions and cells.
 
-`graph.edge_index` has the sign conventions; the direction of an edge is the unit vector from source to target.
+The module `graph.edge_index` defines the sign conventions. The direction of an edge is the unit vector from source to
+target.
 """
 
 from __future__ import annotations
@@ -19,17 +20,17 @@ from gemnet_blocks.structures import Structures
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EdgeSet:
-    """Directed edges with their lengths and directions; the latter carry gradients.
+    """Directed edges with distances and directions that carry gradients.
 
     Attributes:
-        source: index of the source atom s.
-        target: index of the target atom t, ascending.
-        shift: which image of the source, in lattice vectors.
+        source: indices of the source atoms s.
+        target: indices of the target atoms t, ascending.
+        shift: the periodic image of the source atom, in lattice vectors.
         distance: d = |r_t - r_s - shift·cell| in Å.
-        direction: u = (r_t - r_s - shift·cell)/d; shorter than 1 where d < 0.01 Å, and zero where the atoms coincide.
-        first: the edges into atom a are those from `first[a]` up to `first[a + 1]`.
-        weight: what all radial functions of an edge are multiplied by, from 0 to 1, where a cap lets neighbors fade
-            out; None for 1. Whatever is computed of an edge must vanish with it.
+        direction: u = (r_t - r_s - shift·cell)/d; shorter than 1 if d < 0.01 Å, and zero if the atoms coincide.
+        first: the edges into atom a have the indices from `first[a]` to `first[a + 1] - 1`.
+        weight: factors between 0 and 1 of all radial functions, if `max_neighbors` lets neighbors fade out smoothly;
+            None for 1. Messages along an edge must vanish with its weight.
     """
 
     source: Int[Tensor, " edges"]
@@ -47,7 +48,7 @@ class EdgeSet:
 
     @property
     def atom_count(self) -> int:
-        """The number of atoms that the edges are among."""
+        """The number of atoms, including atoms without edges."""
         return self.first.shape[0] - 1
 
     @property
@@ -58,13 +59,13 @@ class EdgeSet:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SymmetricEdges:
-    """Edges among which every one has its opposite.
+    """Edges that occur in both directions.
 
-    A type of its own, so that what needs reversed edges cannot be given edges without.
+    A separate type ensures that functions that need reverse edges do not receive edges without them.
 
     Attributes:
         edges: the edges.
-        reverse: `reverse[e]` is the index of the edge from e's target to e's source.
+        reverse: `reverse[e]` is the index of the edge from the target of edge e to its source.
     """
 
     edges: EdgeSet
@@ -72,29 +73,34 @@ class SymmetricEdges:
 
 
 NEARLY_COINCIDENT = 0.01
-"""Between atoms nearer than this, in Å, the direction fades out: it changes ever faster, and is noise in the end."""
+"""Distance in Å below which directions fade out, because they change ever faster and finally consist of noise."""
 
 COINCIDENT = 1e-4
-"""Atoms at most so far apart, in Å, are at the same place: their distance has no slope but rounding noise."""
+"""Distance in Å up to which atoms count as coincident, because the gradient of the distance is rounding noise."""
 
 
 def measure(pairs: Pairs, structures: Structures, dtype: torch.dtype) -> EdgeSet:
-    """Edges along `pairs`, see `measured`."""
+    """Compute distances and directions of pairs, see `measured`."""
     return measured(edge_index(pairs, structures), structures, dtype)
 
 
 def measured(
     edges: EdgeIndex, structures: Structures, dtype: torch.dtype, weight: Float[Tensor, " edges"] | None = None
 ) -> EdgeSet:
-    """Edges with distances and directions as differentiable functions of positions and cells.
+    """Compute distances and directions of edges as differentiable functions of positions and cells.
 
-    The difference of positions is taken in the wider of the positions' type and `dtype`, then rounded to `dtype`.
+    Args:
+        edges: indices of the edges.
+        structures: the structures, with positions and cells in Å.
+        dtype: the floating-point type of the results. Differences of positions are computed in the wider one of this
+            type and the type of the positions.
+        weight: factors of all radial functions; None for 1.
     """
     vector = vectors(edges, structures, torch.promote_types(structures.positions.dtype, dtype))
     distance = safe_norm(vector)
     fading = smooth_step(distance / NEARLY_COINCIDENT)
     scale = fading / torch.where(distance > 0, distance, torch.ones_like(distance))
-    # the product, laid out in memory pair by pair like the zeros, is faster so than by transposing it
+    # the result has the row-major layout of the zeros, which is faster than transposing the product
     direction = torch.addcmul(vector.new_zeros(vector.shape), vector, scale[:, None])
     return EdgeSet(
         source=edges.source,
@@ -108,9 +114,9 @@ def measured(
 
 
 def vectors(edges: EdgeIndex, structures: Structures, dtype: torch.dtype) -> Float[Tensor, "edges 3"]:
-    """r_t - r_s - shift·cell of each edge, in Å, as a differentiable function of positions and cells.
+    """Compute r_t - r_s - shift·cell of each edge in Å as a differentiable function of positions and cells.
 
-    A component of all edges lies together in memory.
+    In memory, each component is contiguous along the edges.
     """
     offset = edges.translations.in_cells(structures.cells.to(dtype))
     components = structures.positions.to(dtype).t().contiguous()
@@ -119,7 +125,7 @@ def vectors(edges: EdgeIndex, structures: Structures, dtype: torch.dtype) -> Flo
 
 
 def safe_norm(vector: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch"]:
-    """|v|, with zero instead of undefined or random derivatives where |v| ≤ 10⁻⁴ Å."""
+    """Compute |v|, with derivatives of zero where |v| ≤ 10⁻⁴ Å and they would be undefined or noise."""
     x, y, z = vector.unbind(-1)  # sums over dimensions of length 3 are slow
     square = x * x + y * y + z * z
     apart = square > COINCIDENT**2

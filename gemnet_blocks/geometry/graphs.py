@@ -1,4 +1,4 @@
-"""The measured graphs of a batch: its topology with distances, directions and the weights of fading neighbors."""
+"""Graphs of a batch of structures: topology, distances, directions and the weights of fading neighbors."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Graphs:
-    """Everything that interactions read of the structures.
+    """Geometry and topology of a batch of structures: the input of interactions.
 
     Attributes:
-        structures: the structures that distances and directions were measured in.
-        symmetric: the edges of `main` with their opposites; None without an edge set `main`.
-        edge_sets: all measured edge sets by name, `main` among them.
-        indices: the index sets by request.
+        structures: the structures.
+        symmetric: the symmetrized edges that carry edge embeddings; None without an edge set `main`.
+        edge_sets: all edge sets by name, including `main`.
+        indices: triplets, quadruplets and other index sets by request.
     """
 
     structures: Structures
@@ -127,11 +127,11 @@ def build_graphs(
 
 
 def measured_graphs(structures: Structures, topology: Topology, dtype: torch.dtype) -> Graphs:
-    """Measure all edges of a topology.
+    """Compute distances, directions and weights of all edges of a topology.
 
     Args:
-        structures: distances and directions carry gradients to their positions and cells.
-        topology: of these structures.
+        structures: the structures; results are differentiable with respect to their positions and cells.
+        topology: the topology of these structures.
         dtype: the floating-point type of distances and directions.
     """
     weights = pair_weights(structures, topology)
@@ -144,7 +144,7 @@ def measured_graphs(structures: Structures, topology: Topology, dtype: torch.dty
 
 
 def pair_weights(structures: Structures, topology: Topology) -> dict[str, Float[Tensor, " pairs"]]:
-    """The weights of fading neighbors by edge set, of `main` before symmetrization; see `soft_weights`."""
+    """Compute the weights of fading neighbors by edge set, before the symmetrization of `main`; see `soft_weights`."""
     weights: dict[str, Tensor] = {}
     for name, fading in topology.fading.items():
         inherited = None
@@ -171,7 +171,7 @@ def pair_weights(structures: Structures, topology: Topology) -> dict[str, Float[
 def _symmetrized(
     weight: Float[Tensor, " pairs"], both: BothDirections, reverse: Tensor
 ) -> Float[Tensor, " main_edges"]:
-    """The weights of symmetric edges, from those of the one-way pairs that were selected."""
+    """Compute the weights of symmetrized edges from the weights of the pairs that were selected in one direction."""
     one_way = weight.new_zeros(len(reverse)).index_copy(0, both.edge, weight.index_select(0, both.pair))
     return either(one_way, one_way.index_select(0, reverse))
 

@@ -1,4 +1,4 @@
-"""Topology: neighbor search, edge sets, triplets and quadruplets, all of them integers.
+"""Topology as integers: neighbor search, edge sets, triplets and quadruplets.
 
 `build_graphs` also measures distances and directions; it is defined in `gemnet_blocks.geometry.graphs`.
 

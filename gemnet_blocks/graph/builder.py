@@ -1,4 +1,4 @@
-"""From structures to their topology: one neighbor search, the edge sets selected from it, and their index sets."""
+"""Builder of topologies: one neighbor search, the edge sets selected from it, and the index sets of these."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 
 MAIN = "main"
-"""The name of the edge set that carries edge embeddings; it is symmetrized."""
+"""The name of the symmetrized edge set that carries edge embeddings."""
 
 
 class EdgeSetOptions(Options):
-    """Which pairs of atoms are edges of one set."""
+    """Rules that select the pairs of atoms that are edges of one set."""
 
     cutoff: Annotated[float, Field(gt=0)]
-    """Greatest distance, in Å. Radial functions vanish there, so that edges come and go without a jump of the energy,
-    unless the set is within another one that ends before."""
+    """Largest distance in Å, typically 5 to 12. Radial functions vanish at the cutoff, so that the energy is continuous
+    when edges appear or disappear, unless the set is within another one with a smaller cutoff."""
     max_neighbors: Annotated[int, Field(ge=0)] | None = None
-    """Greatest number of neighbors of a target atom, the nearest ones; null: no limit."""
+    """Largest number of neighbors of a target atom, of which the nearest are kept; null for no limit."""
     tags: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(strict=False)] | None = None
-    """Keep edges with a source or target of one of these tags (0 below the surface, 1 surface, 2 adsorbate);
-    null: all."""
+    """Keep edges whose source or target atom has one of these tags (0 below the surface, 1 surface, 2 adsorbate);
+    null for all edges."""
     within: str | None = None
-    """Select among the edges of this set, before its symmetrization, instead of among all pairs."""
+    """Select from the edges of this set, before its symmetrization, instead of from all pairs."""
     symmetrize: Symmetrization | None = None
-    """How every edge gets its opposite: of `main` only, by default union."""
+    """Rule by which `main` gets the reverse of every edge; the default is union. Other sets are not symmetrized."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Selection:
-    """The pairs of one edge set.
+    """Pairs that were selected for one edge set.
 
     Attributes:
-        pairs: sorted by target and distance.
-        reach: no pair is longer, in Å.
-        weight: from 0 to 1 if neighbors fade out; None for 1.
-        origin: the pair, among those that this selection was made from, that each one is; None for the same ones.
-        fading: how the weights follow from distances, if neighbors fade out.
+        pairs: the pairs, sorted by target and distance.
+        reach: an upper bound of all distances, in Å.
+        weight: weights between 0 and 1 if neighbors fade out; None for 1.
+        origin: the index of each pair among the pairs that it was selected from; None if all were kept.
+        fading: the recipe for computing the weights from distances, if neighbors fade out.
     """
 
     pairs: Pairs
@@ -64,7 +64,7 @@ class Selection:
     fading: Fading | None = None
 
     def select(self, which: Bool[Tensor, " pairs"] | Int[Tensor, " chosen"]) -> Selection:
-        """The pairs that a mask or indices choose, in their order."""
+        """Select pairs by a mask or by indices, in the given order."""
         if which.dtype == torch.bool:
             which = which.nonzero()[:, 0]
         return replace(
@@ -76,23 +76,24 @@ class Selection:
 
 
 class GraphBuilder(nn.Module):
-    """Build the topology of structures: the edge sets and index sets that a model names, and nothing else.
+    """Builder of the topology of structures: only the edge sets and index sets that a model uses.
 
-    One search with the widest cutoff finds all pairs. Each set keeps those within its cutoff, then the nearest
-    `max_neighbors` of each target, then those with a fitting tag; `main` is symmetrized last, if there is one.
+    One search with the largest cutoff finds all pairs. Each edge set keeps the pairs within its cutoff, then the
+    nearest `max_neighbors` of each target atom, then those with a matching tag. Finally, `main` is symmetrized,
+    if there is one.
 
     Args:
-        rules: what belongs to each set, a set after the one that it is `within`.
-        measured: the names of the sets that something reads.
-        requests: the index sets that something reads.
-        search: finds all pairs within a cutoff.
-        ties: what becomes of neighbors at the same distance as the last one that a cap admits; smooth: caps let
-            neighbors fade out, see `soft_weights`.
-        tie_tolerance: distances that differ by no more are the same, in Å; with `inclusive_next`, in Å² for sets
-            that are within no other.
-        fade_width: over what distance neighbors fade out with smooth caps, in Å.
-        periodic: whether structures repeat where they say so; False treats all as isolated.
-        element_count: the greatest atomic number that the model knows.
+        rules: the rules of each edge set; a set must follow the one that it is `within`.
+        measured: the names of the edge sets that the model uses.
+        requests: the index sets that the model uses.
+        search: the neighbor search.
+        ties: the treatment of neighbors at the same distance as the last one within `max_neighbors`, see `Ties`;
+            `smooth` lets neighbors fade out, see `soft_weights`.
+        tie_tolerance: the largest difference of distances that count as equal, in Å; with `inclusive_next`, the
+            largest difference of squared distances in Å² for sets that are not within another one.
+        fade_width: the distance over which neighbors fade out with `smooth`, in Å.
+        periodic: False to treat all structures as isolated.
+        element_count: the largest atomic number that the model knows; None for no limit.
     """
 
     def __init__(
@@ -131,51 +132,52 @@ class GraphBuilder(nn.Module):
         Args:
             structures: a batch of structures.
             dtype: the floating-point type of the model.
-            given: pairs that stand for the sets within no other, as they are; or neighbors that stand for a search.
+            given: neighbors that replace the search; or pairs that replace all edge sets that are not within another
+                one, without any selection.
 
         Raises:
-            StructureError: a structure cannot be computed.
+            StructureError: a structure is not valid; the message names it, the cause and the fix.
         """
         structures = self.as_periodic(structures)
         self.check(structures)
         return self.topology(structures, self.select(structures, given), dtype)
 
     def check(self, structures: Structures) -> None:
-        """Check that graphs of these structures can be built.
+        """Check that the topology of these structures can be built.
 
         Raises:
-            StructureError: names the first structure that cannot be computed, why, and the fix.
-            NotImplementedError: torch.func transforms the positions or cells.
+            StructureError: a structure is not valid; the message names the first one, the cause and the fix.
+            NotImplementedError: a torch.func transform is applied to positions or cells.
         """
         check_graphs_can_be_built(structures.positions, structures.cells)
         needs_tags = any(rule.tags is not None for rule in self.rules.values())
         structures.validate(self.element_count, needs_tags)
 
     def as_periodic(self, structures: Structures) -> Structures:
-        """The structures with the periodicity that counts: their own, or none."""
+        """Return the structures, without periodicity if `periodic` is False."""
         return structures if self.periodic else replace(structures, periodic=torch.zeros_like(structures.periodic))
 
     @property
     def reach(self) -> float:
-        """How far neighbors are searched for, in Å."""
+        """The cutoff of the neighbor search in Å."""
         return max(rule.cutoff for rule in self.rules.values() if rule.within is None)
 
     def neighbors(self, structures: Structures) -> Neighbors:
-        """What `forward` searches for, to be given to it.
+        """Search for neighbors, which can be passed to `forward`.
 
         Raises:
-            StructureError: a structure cannot be computed.
+            StructureError: a structure is not valid; the message names it, the cause and the fix.
         """
         structures = self.as_periodic(structures)
         self.check(structures)
         return Neighbors(self.search(structures, self.reach))
 
     def select(self, structures: Structures, given: Pairs | Neighbors | None = None) -> dict[str, Selection]:
-        """The pairs of each set, before symmetrization."""
+        """Select the pairs of each edge set, before symmetrization."""
         if given is None:
             found = Selection(self.search(structures, self.reach), reach=self.reach)
         elif isinstance(given, Neighbors):
-            found = Selection(given.pairs)  # of unknown reach, so that every cutoff is applied
+            found = Selection(given.pairs)  # their reach is unknown, so that every cutoff is applied
         selected: dict[str, Selection] = {}
         for name, rule in self.rules.items():
             if rule.within is not None:
@@ -185,7 +187,7 @@ class GraphBuilder(nn.Module):
         return selected
 
     def topology(self, structures: Structures, selected: Mapping[str, Selection], dtype: torch.dtype) -> Topology:
-        """The topology of selected pairs, `main` symmetrized."""
+        """Build the topology of selected pairs: symmetrize `main` and list the index sets."""
         pairs = {name: selected[name].pairs for name in self.measured}
         symmetric, fades = None, False
         if MAIN in pairs:
@@ -251,7 +253,7 @@ class GraphBuilder(nn.Module):
 
 
 def _reach(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
-    """The greatest distance in a set, in Å: its cutoff, or that of a set that it is within."""
+    """Return the smallest cutoff of a set and all sets that it is within, in Å."""
     rule = rules[name]
     return rule.cutoff if rule.within is None else min(rule.cutoff, _reach(rule.within, rules))
 

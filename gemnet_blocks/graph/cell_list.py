@@ -1,6 +1,6 @@
-"""A vectorised cell list, and explicit images: candidates for neighbors with nothing but torch.
+"""Candidates for neighbors in pure torch, by a vectorized cell list or by explicit periodic images.
 
-Both work on all structures of a batch at once.
+Both process all structures of a batch at once.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from torch import Tensor
 from gemnet_blocks.graph.ragged import Join, join
 from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms
 
-_CANDIDATES_AT_ONCE = 2**19  # bounds the memory for candidates that turn out to be too far apart
+_CANDIDATES_AT_ONCE = 2**19  # limits the memory for candidates that are too far apart
 
-# Bins per cutoff along each lattice vector. Small bins follow the sphere more closely, but every column of bins along
-# the third vector costs a look-up per atom; along the third vector bins are free, as its neighbors lie in sequence.
+# Bins per cutoff along each lattice vector. Smaller bins approximate the cutoff sphere more closely, but every column
+# of bins along the third vector costs a lookup per atom. Along the third vector, neighboring bins are consecutive, so
+# that more bins cost nothing.
 _BINS_PER_CUTOFF = (2.0, 2.0, 8.0)
 
 
@@ -26,10 +27,10 @@ class _Grid:
     """Bins along the lattice vectors of each structure.
 
     Attributes:
-        count: bins along each vector.
-        reach: how many bins away neighbors can be; more than `count` where the cell is smaller than the cutoff.
+        count: the number of bins along each vector.
+        reach: the largest distance of neighbors in bins, which exceeds `count` if the cell is smaller than the cutoff.
         place: the bin of each atom along each vector.
-        first: the number of the first bin of each structure, all structures numbered through.
+        first: the number of the first bin of each structure; bins are numbered consecutively over all structures.
     """
 
     count: Int[Tensor, "structures 3"]
@@ -40,12 +41,12 @@ class _Grid:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Ranges:
-    """Stretches of atoms, sorted by bin, that lie near a target under one lattice translation.
+    """Ranges of consecutive atoms, sorted by bin, that are near a target atom under one lattice translation.
 
     Attributes:
         target: the target atom.
         shift: the translation of the source atoms.
-        start: the first source atom, as a place in the sorted order.
+        start: the index of the first source atom in the sorted order.
         length: the number of source atoms.
     """
 
@@ -56,21 +57,17 @@ class _Ranges:
 
 
 def cell_list_candidates(atoms: WrappedAtoms, cutoff: float) -> Candidates:
-    """Pairs within the cutoff, up to rounding and each in one direction, by a cell list.
+    """Find all pairs within the cutoff in Å by a cell list, each in one direction and up to rounding errors.
 
-    Atoms are sorted by the number of their bin. A target looks into columns of bins along the third lattice vector,
-    each a stretch of the sorted atoms found by bisection, so that empty bins cost nothing.
-
-    Args:
-        atoms: wrapped atoms.
-        cutoff: in Å.
+    Atoms are sorted by the number of their bin. Each target atom searches columns of bins along the third lattice
+    vector. A column is a range of the sorted atoms, which is found by bisection, so that empty bins cost nothing.
     """
     grid = _grid(atoms, cutoff)
     of_atom = atoms.structure
     number = grid.first[of_atom] + _bin_number(grid.place, grid.count[of_atom])
     sorted_number, order = number.sort(stable=True)
     ranges = _one_way(_ranges(atoms, grid, sorted_number), order)
-    # instead of all source atoms by the translation, move the target by its opposite
+    # translate each target atom backwards instead of all of its source atoms forwards
     shift_in_space = torch.einsum("rk,rkc->rc", ranges.shift.double(), atoms.cells[of_atom[ranges.target]])
     seen_from = (atoms.positions[ranges.target] - shift_in_space).t().contiguous()
     sorted_positions = atoms.positions[order].t().contiguous()
@@ -96,30 +93,25 @@ def cell_list_candidates(atoms: WrappedAtoms, cutoff: float) -> Candidates:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Images:
-    """Images of atoms, one after another.
+    """Periodic images of atoms.
 
     Attributes:
         atom: the atom of each image, ascending.
-        shift: its lattice translation.
-        positions: where it is, in Å.
+        shift: the lattice translation of each image.
+        positions: the position of each image in Å.
     """
-
-    def select(self, which: Bool[Tensor, " images"]) -> Images:
-        """The images that a mask chooses, in their order."""
-        return Images(self.atom[which], self.shift[which], self.positions[which])
 
     atom: Int[Tensor, " images"]
     shift: Int[Tensor, "images 3"]
     positions: Float[Tensor, "images 3"]
 
+    def select(self, which: Bool[Tensor, " images"]) -> Images:
+        """Select images by a mask."""
+        return Images(self.atom[which], self.shift[which], self.positions[which])
+
 
 def nearby_images(atoms: WrappedAtoms, cutoff: float) -> Images:
-    """All images of the atoms that can be within the cutoff of a wrapped atom of their structure.
-
-    Args:
-        atoms: wrapped atoms.
-        cutoff: in Å.
-    """
+    """List all images that can be within the cutoff in Å of a wrapped atom of the same structure."""
     lowest, highest = atoms.lowest, atoms.highest
     reach = ((highest - lowest + cutoff) / atoms.heights).floor().clamp(min=0) * atoms.periodic
     spans = (2 * reach + 1).long()
@@ -141,7 +133,7 @@ def _grid(atoms: WrappedAtoms, cutoff: float) -> _Grid:
     aim = cutoff / torch.tensor(_BINS_PER_CUTOFF, dtype=torch.float64, device=periodic.device)
     # structures without atoms are infinitely narrow: one bin
     extent = torch.where(periodic, atoms.heights, (highest - lowest).clamp(min=0)).clamp(min=1e-12)
-    # the numbers of all bins together must fit 63 bits; bins grow where atoms are very far apart
+    # the number of all bins must fit into 63 bits; bins are larger if atoms are very far apart
     most = int((2.0**62 / max(len(periodic), 1)) ** (1 / 3))
     count = (extent / aim).ceil().clamp(1, most)
     width = torch.where(periodic, extent / count, torch.maximum(extent / count, aim))
@@ -152,21 +144,21 @@ def _grid(atoms: WrappedAtoms, cutoff: float) -> _Grid:
     start = torch.where(periodic, torch.zeros_like(lowest), lowest)
     place = ((atoms.depths - start[of_atom]) / width[of_atom]).floor().long()
     volume = count.prod(-1)
-    # rounding leaves some atoms just outside
-    return _Grid(count, reach, place.clamp(min=0).minimum(count[of_atom] - 1), volume.cumsum(0) - volume)
+    place = place.clamp(min=0).minimum(count[of_atom] - 1)  # rounding leaves some atoms just outside
+    return _Grid(count, reach, place, volume.cumsum(0) - volume)
 
 
 def first_direction(shift: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
-    """The sign of the first component that is not zero; 0 where there is none."""
+    """Return the sign of the first nonzero component, or 0 if all components are zero."""
     x, y, z = shift.sign().unbind(-1)
     return torch.where(x != 0, x, torch.where(y != 0, y, z))
 
 
 def _one_way(ranges: _Ranges, order: Tensor) -> _Ranges:
-    """The parts of ranges with a pair or its reverse, never both.
+    """Restrict ranges so that they contain each pair in one direction only.
 
-    Of opposite shifts the one with a positive first component counts; without a shift, the atom that is sorted first
-    is the target.
+    Of two opposite shifts, the one whose first nonzero component is positive is kept. Without a shift, the atom that is
+    sorted first is the target.
     """
     direction = first_direction(ranges.shift)
     behind = torch.empty_like(order).scatter_(0, order, torch.arange(1, 1 + len(order), device=order.device))
@@ -177,19 +169,19 @@ def _one_way(ranges: _Ranges, order: Tensor) -> _Ranges:
 
 
 def _counted(counts: Tensor) -> Join:
-    """Each row with the items 0, …, counts[row] - 1."""
+    """Combine each row with the items 0, …, counts[row] - 1."""
     return join(torch.zeros_like(counts), counts)
 
 
 def _bin_number(place: Tensor, count: Tensor) -> Tensor:
-    """The number of a bin within its structure; neighbors along the third lattice vector follow each other."""
+    """Number the bins of a structure, consecutively along the third lattice vector."""
     return (place[:, 0] * count[:, 1] + place[:, 1]) * count[:, 2] + place[:, 2]
 
 
 def _ranges(atoms: WrappedAtoms, grid: _Grid, sorted_number: Tensor) -> _Ranges:
-    """Where each target's neighbors are among the sorted atoms."""
+    """Find the ranges of sorted atoms that contain the neighbors of each target atom."""
     of_atom, periodic = atoms.structure, atoms.periodic
-    # columns: the bins around the target along the first two vectors
+    # columns of bins around the target along the first two vectors
     spans = 2 * grid.reach + 1
     columns = _counted((spans[:, 0] * spans[:, 1])[of_atom])
     target, home = columns.row, of_atom[columns.row]
@@ -199,7 +191,7 @@ def _ranges(atoms: WrappedAtoms, grid: _Grid, sorted_number: Tensor) -> _Ranges:
     inside = ((wraps == 0) | periodic[home, :2]).all(-1)
     target, flat, wraps = target[inside], flat[inside], wraps[inside]
 
-    # along the third, a stretch of bins, cut where it passes from one image of the cell to the next
+    # a range of bins along the third vector, split where it passes from one image of the cell to the next
     count, reach = grid.count[of_atom, 2], grid.reach[of_atom, 2]
     low, high, endless = grid.place[:, 2] - reach, grid.place[:, 2] + reach, periodic[of_atom, 2]
     low = torch.where(endless, low, low.clamp(min=0))

@@ -1,4 +1,4 @@
-"""Atoms at the same place, which no real structure has and which forces cannot move apart."""
+"""Detection of coinciding atoms, which are errors in the input and which forces cannot move apart."""
 
 from __future__ import annotations
 
@@ -17,26 +17,27 @@ from gemnet_blocks.graph.wrapping import WrappedAtoms, wrap
 from gemnet_blocks.structures import Structures
 
 COINCIDING = 0.01
-"""Atoms nearer than this coincide, in Å: far below any bond, and above the rounding of coordinates in files, in which
-atoms on symmetry elements are often listed twice."""
+"""Distance in Å below which atoms coincide: much shorter than any bond, but longer than rounding errors of coordinates
+in files, which often list atoms on symmetry elements twice."""
 
 _BOX = 0.5
-"""The edge of the boxes that atoms are sorted into, in Å: few boxes hold two atoms."""
+"""The edge length in Å of the boxes that atoms are sorted into; small enough that few boxes contain two atoms."""
 
 _PLACES_AT_MOST = 64
-"""How far apart atoms of one box are compared in the sorted list: a file whose positions are all zero has N² pairs."""
+"""The largest distance in the sorted list at which atoms of one box are compared. Without this limit, a file whose
+positions are all zero would have N² pairs."""
 
 _MULTIPLIERS = (73_856_093, 19_349_663, 83_492_791, 2_654_435_761)
-"""Odd numbers that mix the coordinates of a box and its structure into one integer."""
+"""Odd numbers that hash the coordinates of a box and its structure to one integer."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CoincidingAtoms:
-    """Pairs of atoms at the same place, or a whole number of lattice vectors from it.
+    """Pairs of atoms that coincide with each other or with a periodic image of each other.
 
     Attributes:
-        first: index of one atom of each pair, ascending.
-        second: index of the other atom; the same one where an atom coincides with its own image.
+        first: the index of one atom of each pair, ascending.
+        second: the index of the other atom, which is the same atom if it coincides with its own image.
         structure: the structure of each pair.
     """
 
@@ -48,14 +49,14 @@ class CoincidingAtoms:
         return len(self.first)
 
     def by_structure(self, structures: Structures, place: Callable[[int], str]) -> dict[str, str]:
-        """Name two coinciding atoms of each structure that has any.
+        """Describe one pair of coinciding atoms in each structure that has such pairs.
 
         Args:
-            structures: those that were searched.
-            place: the name of a structure by its index.
+            structures: the structures that were searched.
+            place: maps the index of a structure to its name.
 
         Returns:
-            The atoms, by their numbers within the structure and their elements, by the name of the structure.
+            Descriptions of the atoms, with their indices and elements, by the name of the structure.
         """
         found: dict[str, str] = {}
         starts = torch.searchsorted(structures.structure, self.structure).tolist()
@@ -68,10 +69,10 @@ class CoincidingAtoms:
 
 
 def coinciding_message(found: Mapping[str, str], count: int) -> str:
-    """Describe the first few structures with coinciding atoms, for a warning.
+    """Write a warning about the first few structures with coinciding atoms.
 
     Args:
-        found: two atoms of each structure, by its name.
+        found: descriptions of two coinciding atoms by the name of the structure.
         count: the number of structures that were searched.
     """
     listed = first_few([f"{place} ({atoms})" for place, atoms in found.items()], 3)
@@ -82,11 +83,11 @@ def coinciding_message(found: Mapping[str, str], count: int) -> str:
 
 
 def coinciding_pairs(structures: Structures, pairs: Pairs) -> CoincidingAtoms:
-    """Pick the coinciding atoms from neighbors that were found before.
+    """Select the coinciding atoms from known neighbors.
 
     Args:
-        structures: the structures that the neighbors are of.
-        pairs: all pairs within some cutoff above `COINCIDING`.
+        structures: the structures.
+        pairs: all pairs of these structures within a cutoff larger than `COINCIDING`.
     """
     near = (pairs.distance < COINCIDING).nonzero()[:, 0]
     first, second = pairs.source[near], pairs.target[near]
@@ -95,16 +96,13 @@ def coinciding_pairs(structures: Structures, pairs: Pairs) -> CoincidingAtoms:
 
 @torch.no_grad()
 def coinciding_atoms(structures: Structures) -> CoincidingAtoms:
-    """Find all coinciding atoms of structures without a search for neighbors, in time linear in the number of atoms.
+    """Find all coinciding atoms without a neighbor search, in time linear in the number of atoms.
 
-    Every atom is put into each box that a cube around it reaches into, mostly a single one. Cubes of coinciding atoms
-    overlap, so that these atoms share a box.
-
-    Args:
-        structures: wrapped or not, periodic or not.
+    Every atom is sorted into each box that overlaps a cube around it, which is a single box for most atoms. The cubes
+    of coinciding atoms overlap, so that these atoms share a box.
 
     Raises:
-        StructureError: positions or cells that are not finite, or cells without volume.
+        StructureError: positions or cells are not finite, or a cell has no volume.
     """
     atoms = wrap(structures)
     key, atom = _boxes(atoms)
@@ -113,7 +111,7 @@ def coinciding_atoms(structures: Structures) -> CoincidingAtoms:
     with_own_image = _with_own_image(atoms)
     first, second = [with_own_image], [with_own_image]
     step = 1
-    # the neighbors in the sorted list first, then those two places away where three atoms share a box, and so on
+    # compare neighbors in the sorted list, then atoms two places apart if three atoms share a box, and so on
     while step < min(len(key), _PLACES_AT_MOST) and bool((same := key[step:] == key[:-step]).any()):
         place = same.nonzero()[:, 0]
         one, other = atom[place], atom[place + step]
@@ -128,7 +126,7 @@ def refuse_coinciding(structures: Structures, pairs: Pairs) -> None:
     """Check that no atoms coincide in structures whose neighbors are known.
 
     Raises:
-        StructureError: names the first structure in which atoms coincide, and two of these atoms.
+        StructureError: atoms coincide; the message names two of them in the first such structure.
     """
     found = coinciding_pairs(structures, pairs).by_structure(structures, str)
     for structure, atoms in found.items():
@@ -140,7 +138,7 @@ def refuse_coinciding(structures: Structures, pairs: Pairs) -> None:
 
 
 def _boxes(atoms: WrappedAtoms) -> tuple[Tensor, Tensor]:
-    """One integer per atom and box that the cube around the atom reaches into, and the atom."""
+    """Compute one hash for each box that overlaps the cube around an atom, and the atom."""
     count = (atoms.heights / _BOX).floor().clamp(min=1)
     edge = torch.where(atoms.periodic, atoms.heights / count, _BOX)[atoms.structure]
     low = ((atoms.depths - COINCIDING / 2) / edge).floor().long()
@@ -157,8 +155,8 @@ def _boxes(atoms: WrappedAtoms) -> tuple[Tensor, Tensor]:
 
 
 def _with_own_image(atoms: WrappedAtoms) -> Tensor:
-    """Find the atoms that coincide with an image of their own, as a lattice vector of their structure is so short."""
-    # no lattice vector out of a plane is shorter than the distance of the lattice planes
+    """Find the atoms that coincide with their own image because a lattice vector is too short."""
+    # a lattice vector that leaves a lattice plane is at least as long as the distance between the planes
     flat = ((atoms.heights < COINCIDING) & atoms.periodic).any(dim=-1).nonzero()[:, 0].tolist()
     reduced = {index: minkowski_reduce(atoms.cells[index].cpu(), atoms.periodic[index].cpu())[0] for index in flat}
     short = [index for index, vectors in reduced.items() if (vectors**2).sum(axis=1).min() < COINCIDING**2]
@@ -166,7 +164,7 @@ def _with_own_image(atoms: WrappedAtoms) -> Tensor:
 
 
 def _near(atoms: WrappedAtoms, one: Tensor, other: Tensor) -> Tensor:
-    """Whether pairs of wrapped atoms of the same structure coincide; boxes of different structures may share a key."""
+    """Select coinciding pairs of wrapped atoms; atoms of different structures may have the same hash."""
     home = atoms.structure[one]
     shift = ((atoms.depths[one] - atoms.depths[other]) / atoms.heights[home]).round() * atoms.periodic[home]
     offset = torch.einsum("pk,pkc->pc", shift, atoms.cells[home])
@@ -175,7 +173,7 @@ def _near(atoms: WrappedAtoms, one: Tensor, other: Tensor) -> Tensor:
 
 
 def _ordered(structures: Structures, one: Tensor, other: Tensor) -> CoincidingAtoms:
-    """Each pair once, in ascending order."""
+    """Sort pairs and remove duplicates."""
     count = structures.atom_count
     pairs = (torch.minimum(one, other) * count + torch.maximum(one, other)).unique()
     first, second = pairs // max(count, 1), pairs % max(count, 1)

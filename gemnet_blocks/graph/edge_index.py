@@ -1,8 +1,8 @@
-"""Directed edges as integers: the sign conventions of the library, once.
+"""Directed edges as integers, and the sign conventions of the library.
 
 An edge runs from the *source* image, at `positions[source] + shift @ cell`, to the *target* atom, at
-`positions[target]`. Edges are sorted by target, then by distance, so that the edges into an atom are one contiguous
-run.
+`positions[target]`. Edges are sorted by target atom, then by distance, so that the edges into an atom are
+contiguous.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from gemnet_blocks.structures import Structures
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EdgeIndex:
-    """Which atoms the edges of one set connect.
+    """Directed edges of one edge set, without geometry.
 
     Attributes:
-        source: index of the source atom s.
-        target: index of the target atom t, ascending.
-        shift: which image of the source, in lattice vectors.
-        first: the edges into atom a are those from `first[a]` up to `first[a + 1]`.
-        translations: how far the images are from their atoms.
+        source: indices of the source atoms s.
+        target: indices of the target atoms t, ascending.
+        shift: the periodic image of the source atom, in lattice vectors.
+        first: the edges into atom a have the indices from `first[a]` to `first[a + 1] - 1`.
+        translations: the distinct lattice translations of the source images.
     """
 
     source: Int[Tensor, " edges"]
@@ -42,7 +42,7 @@ class EdgeIndex:
 
     @property
     def atom_count(self) -> int:
-        """The number of atoms that the edges are among."""
+        """The number of atoms, including atoms without edges."""
         return self.first.shape[0] - 1
 
     @property
@@ -52,7 +52,7 @@ class EdgeIndex:
 
 
 def edge_index(pairs: Pairs, structures: Structures) -> EdgeIndex:
-    """The edges along `pairs`, in their order."""
+    """Construct the edges of `pairs` in the same order."""
     home = structures.structure.index_select(0, pairs.target)
     return EdgeIndex(
         source=pairs.source,

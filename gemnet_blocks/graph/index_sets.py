@@ -1,4 +1,4 @@
-"""Requests for index sets, so that interactions name what they need and each set is made once."""
+"""Requests for index sets, by which interactions declare their triplets and quadruplets and share equal ones."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Protocol, final
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from typing_extensions import override
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.padded import AtomGroups, Chains, atom_groups, chains
+from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
 from gemnet_blocks.graph.ragged import Segments, segments
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
+from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
 class IndexSet(Protocol):
-    """Something that lists combinations of edges."""
+    """List of combinations of edges."""
 
     @property
     def count(self) -> int:
@@ -27,92 +29,92 @@ class IndexSet(Protocol):
 
 
 class IndexRequest(ABC):
-    """Which combinations of edges of which edge sets; equal requests share one result."""
+    """Base class of requests for combinations of edges. Equal requests share one result."""
 
     @property
     @abstractmethod
     def name(self) -> str:
-        """The name of what is counted, for tables; empty for index sets that no table shows."""
+        """The name of the combinations in tables; empty for index sets that tables do not show."""
 
     @abstractmethod
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> IndexSet:
-        """List the combinations."""
+        """Build the index set from the edge sets."""
 
     @property
     def listed(self) -> IndexRequest:
-        """The request for a list of the same combinations."""
+        """The request for an explicit list of the same combinations."""
         return self
 
     def suited(self, dtype: torch.dtype) -> IndexRequest:
-        """The request for the same combinations in the form that suits the model's floating-point type."""
+        """Return the request for the form of the same combinations that suits the floating-point type of the model."""
         return self
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class TripletRequest(IndexRequest):
-    """Triplets c→a←b with c→a from the edge set `outer` and b→a from `inner`."""
+    """Request for triplets c→a←b with edges c→a of the edge set `outer` and edges b→a of `inner`."""
 
     outer: str
     inner: str
 
     @property
+    @override
     def name(self) -> str:
-        """What is counted, for tables."""
         return "triplets" if self.outer == self.inner else f"triplets {self.inner} to {self.outer}"
 
+    @override
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Triplets:
-        """List the triplets."""
         return triplets(edge_sets[self.outer], edge_sets[self.inner])
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class QuadrupletRequest(IndexRequest):
-    """Quadruplets c→a←b←d with b→a from the edge set `middle` and the others from `outer`."""
+    """Request for quadruplets c→a←b←d with edges b→a of the edge set `middle` and the other edges of `outer`."""
 
     outer: str
     middle: str
 
     @property
+    @override
     def name(self) -> str:
-        """What is counted, for tables."""
         return f"quadruplets through {self.middle}"
 
+    @override
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Quadruplets:
-        """List the quadruplets."""
         return quadruplets(edge_sets[self.outer], edge_sets[self.middle])
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class AtomGroupRequest(IndexRequest):
-    """The triplets c→a←b of `TripletRequest`, as groups of atoms a instead of a list."""
+    """Request for the triplets c→a←b of a `TripletRequest` as padded groups of atoms a instead of a list."""
 
     outer: str
     inner: str
 
     @property
+    @override
     def name(self) -> str:
-        """What is counted, for tables."""
         return self.listed.name
 
     @property
+    @override
     def listed(self) -> TripletRequest:
-        """The request for a list of the same triplets."""
         return TripletRequest(self.outer, self.inner)
 
+    @override
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> AtomGroups:
-        """Group the atoms."""
         return atom_groups(edge_sets[self.outer], edge_sets[self.inner])
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class ChainRequest(IndexRequest):
-    """The quadruplets c→a←b←d of `QuadrupletRequest`, as two kinds of triplets instead of a list.
+    """Request for the quadruplets c→a←b←d of a `QuadrupletRequest` as two kinds of triplets instead of a list.
 
-    With `listed_in_double`, models in double precision list them all the same.
+    With `listed_in_double`, models in double precision use a list nevertheless.
     """
 
     outer: str
@@ -120,28 +122,28 @@ class ChainRequest(IndexRequest):
     listed_in_double: bool = False
 
     @property
+    @override
     def name(self) -> str:
-        """What is counted, for tables."""
         return self.listed.name
 
     @property
+    @override
     def listed(self) -> QuadrupletRequest:
-        """The request for a list of the same quadruplets."""
         return QuadrupletRequest(self.outer, self.middle)
 
+    @override
     def suited(self, dtype: torch.dtype) -> IndexRequest:
-        """The request for a list if the model is in double precision and asks for one."""
         return self.listed if self.listed_in_double and dtype == torch.float64 else self
 
+    @override
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Chains:
-        """List the triplets around b and group the atoms a."""
         return chains(edge_sets[self.outer], edge_sets[self.middle])
 
 
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class AtomPairs:
-    """Pairs of atoms that at least one edge connects, sorted by the target; images of an atom make one pair.
+    """Pairs of atoms that at least one edge connects, sorted by target atom; periodic images share one pair.
 
     Attributes:
         source: the source atom of each pair.
@@ -162,17 +164,17 @@ class AtomPairs:
 @final
 @dataclass(frozen=True, slots=True)
 class AtomPairRequest(IndexRequest):
-    """The pairs of atoms that the edges of the edge set `graph` connect."""
+    """Request for the pairs of atoms that the edges of the edge set `graph` connect."""
 
     graph: str
 
     @property
+    @override
     def name(self) -> str:
-        """Empty: tables show the edges."""
-        return ""
+        return ""  # tables show the edges instead
 
+    @override
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> AtomPairs:
-        """List the pairs."""
         edges = edge_sets[self.graph]
         pairs, of_edge = torch.unique(edges.target * edges.atom_count + edges.source, return_inverse=True)
         atom_count = max(edges.atom_count, 1)

@@ -1,4 +1,4 @@
-"""Caps on the number of neighbors: which of an atom's neighbors count among its nearest."""
+"""Selection of the nearest neighbors of each atom, exactly or with weights that fade out smoothly."""
 
 from __future__ import annotations
 
@@ -15,18 +15,20 @@ from gemnet_blocks.graph.smooth_step import smooth_step, smooth_step_integral, s
 from gemnet_blocks.util.derivatives import in_forward_mode
 
 Ties = Literal["strict", "inclusive", "inclusive_next"]
-"""What becomes of neighbors at (nearly) the same distance as the last one that a cap admits.
+"""Treatment of neighbors at (nearly) the same distance as the last one within `max_neighbors`.
 
-strict: exactly as many as the cap says, the first in the order of source index and image.
-inclusive: all within a tolerance of the last one admitted, so that the choice does not depend on the atoms' order.
-inclusive_next: all within a tolerance of the first one *excluded*, as published GemNet-OC models count
-    (`enforce_max_neighbors_strictly=False`): one neighbor more than the cap, or several.
+strict: keep exactly `max_neighbors` neighbors; ties are broken by source index and periodic image.
+inclusive: keep all neighbors within a tolerance of the last one, so that the selection does not depend on the order of
+    the atoms.
+inclusive_next: keep all neighbors within a tolerance of the first one *beyond* `max_neighbors`, and therefore at least
+    one more, like published GemNet-OC models with `enforce_max_neighbors_strictly=False`.
 """
 
 CapRule = Literal[Ties, "smooth"]
-"""How a cap acts: it excludes neighbors, with one of the rules for ties, or fades them out, see `soft_caps`.
+"""Effect of `max_neighbors`: exclude neighbors, with one of the rules for ties, or let them fade out (`smooth`).
 
-A cap that excludes neighbors makes the energy jump wherever two of them change places at the cap.
+If neighbors are excluded, the energy jumps where two of them exchange their ranks at `max_neighbors`. With `smooth`, it
+is continuous, see `soft_weights`.
 """
 
 
@@ -38,15 +40,15 @@ def within_cap(
     tolerance: float = 0.01,
     squared: bool = False,
 ) -> Bool[Tensor, " pairs"]:
-    """Whether each pair's source is among the nearest `max_neighbors` of its target.
+    """Select the pairs whose source atom is among the nearest `max_neighbors` of the target atom.
 
     Args:
-        pairs: sorted by target, then distance.
+        pairs: the pairs, sorted by target atom and distance.
         atom_count: the number of atoms.
-        max_neighbors: the cap k.
-        ties: what becomes of neighbors at the same distance.
-        tolerance: distances that differ by this much, in Å, are the same.
-        squared: apply the tolerance to squared distances (Å²) instead.
+        max_neighbors: the number k of neighbors to keep.
+        ties: the treatment of neighbors at the same distance as the last one.
+        tolerance: the largest difference of distances that count as equal, in Å.
+        squared: True to apply the tolerance, in Å², to squared distances instead.
     """
     nearest = nearest_runs(pairs, atom_count, max_neighbors, ties, tolerance, squared)
     end = (nearest.start + nearest.length).index_select(0, pairs.target)
@@ -55,12 +57,12 @@ def within_cap(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Runs:
-    """Of each atom, the first of the pairs with it as the target.
+    """Consecutive pairs of each target atom.
 
     Attributes:
-        start: the first pair.
-        length: how many pairs.
-        complete: whether these are all pairs.
+        start: the first pair of each atom.
+        length: the number of pairs of each atom.
+        complete: True if these are all pairs.
     """
 
     start: Int[Tensor, " atoms"]
@@ -76,11 +78,11 @@ def nearest_runs(
     tolerance: float = 0.01,
     squared: bool = False,
 ) -> Runs:
-    """The pairs that are `within_cap`, at a cost by the atom instead of by the pair; arguments as there."""
+    """Select the same pairs as `within_cap`, at a cost per atom instead of per pair."""
     first = row_pointers(pairs.target, atom_count)
     start, degree = first[:-1], first.diff()
     longest = int(degree.max()) if atom_count else 0
-    # the rank of the neighbor whose distance is the limit, and of those that are within in any case
+    # the rank of the neighbor that determines the largest distance
     last_rank = max_neighbors - 1 if ties == "inclusive" else max_neighbors
     if longest <= last_rank or longest <= max_neighbors:
         return Runs(start, degree, complete=True)
@@ -93,7 +95,7 @@ def nearest_runs(
 
     capped = degree > last_rank
     limit = measure(start + last_rank) + tolerance
-    # bisection: distances ascend along a run
+    # bisection, because the distances of each atom ascend
     low, high = torch.where(capped, start, first[1:]), first[1:]
     for _ in range(longest.bit_length()):
         middle = (low + high) // 2
@@ -103,7 +105,7 @@ def nearest_runs(
 
 
 HALVINGS = 60
-"""Steps of the search for a radius: the interval shrinks to the last bit of double precision."""
+"""The number of bisection steps, after which the radius is accurate to the last bit of double precision."""
 
 
 def soft_weights(
@@ -115,29 +117,29 @@ def soft_weights(
     width: float,
     parent: Float[Tensor, " pairs"] | None = None,
 ) -> Float[Tensor, " pairs"]:
-    r"""Weights from 0 to 1 that add up to hardly more than `max_neighbors` per target atom, the nearest first.
+    r"""Compute weights from 0 to 1 of the neighbors of each atom, with a sum of little more than `max_neighbors`.
 
     $$w_j = p_j\, s\Big(\frac{r - d_j}{\delta}\Big), \qquad
     \text{with } r \text{ such that } \sum_j p_j u_j\, s\Big(\frac{r - d_j}{\delta}\Big) = M - e(M - k), \quad
     M = \sum_j p_j u_j, \quad u_j = s\Big(\frac{R - d_j}{\delta}\Big)$$
 
-    for each target atom, where s is the smooth step t³(10 - 15t + 6t²) from 0 at t = 0 to 1 at t = 1 and e its integral
-    from 0. So all weights are p where there are no more than k neighbors, and their sum approaches k + 1/2 where there
-    are more. The factor u counts neighbors less the nearer they are to the cutoff R; there, an envelope makes them
-    vanish anyway. All functions have two continuous derivatives; so have the weights as functions of the distances,
-    whatever neighbors come, go or change places. Neighbors at the same distance have the same weight.
+    for each target atom. Here s is the smooth step t³(10 - 15t + 6t²) from 0 at t = 0 to 1 at t = 1, and e is its
+    integral from 0. Atoms with at most k neighbors have the weights p. With more neighbors, the sum of the weights
+    approaches k + 1/2. The factor u reduces the count of neighbors near the cutoff R, where the envelope makes them
+    vanish. Neighbors at the same distance have the same weight. As functions of the distances, the weights have two
+    continuous derivatives, even if neighbors appear, disappear or exchange their ranks.
 
-    The idea of a cutoff per atom that depends smoothly on its surroundings: Pozdnyakov and Ceriotti, NeurIPS 2023,
-    arXiv 2305.19302.
+    The idea of a cutoff that adapts smoothly to the surroundings of each atom is that of Pozdnyakov and Ceriotti,
+    NeurIPS 2023, arXiv 2305.19302.
 
     Args:
-        distance: d_j ≤ R in Å; in double precision.
-        target: the atom that counts the neighbor.
+        distance: d_j ≤ R in Å, in double precision.
+        target: the target atom of each pair.
         atom_count: the number of atoms.
-        max_neighbors: k.
+        max_neighbors: k, typically 8 to 50.
         cutoff: R in Å.
-        width: δ in Å.
-        parent: p_j, the weight in the edge set that the pairs are selected from; None for 1.
+        width: δ in Å, typically 0.5. Smaller values approach a sharp selection but make forces vary faster.
+        parent: p_j, the weights in the edge set that the pairs are selected from; None for 1.
     """
     if parent is None:
         parent = torch.ones_like(distance)
@@ -154,7 +156,7 @@ def soft_weights(
     capped = total > max_neighbors
 
     def sums(radius: Tensor) -> tuple[Tensor, Tensor]:
-        """The weights counted, and their derivative with respect to the radius, of each atom."""
+        """Compute the sum of the counted weights of each atom and its derivative with respect to the radius."""
         t = (radius.index_select(0, target) - distance) / width
         return per_atom(counted * smooth_step(t)), per_atom(counted * smooth_step_slope(t)) / width
 
@@ -166,8 +168,8 @@ def soft_weights(
             low, high = torch.where(enough, low, middle), torch.where(enough, middle, high)
     radius = low
     if torch.is_grad_enabled() or in_forward_mode():
-        # The root by bisection has no derivatives. Newton steps from there change no value but give it those of the
-        # equation: the first step the first derivatives, the second step the second ones.
+        # The root found by bisection has no derivatives. Newton steps from the root leave its value unchanged but
+        # provide the derivatives of the equation: the first derivatives with one step, the second ones with two.
         for _ in range(2):
             found, slope = sums(radius)
             steep = slope > torch.finfo(slope.dtype).tiny ** 0.5
@@ -178,5 +180,5 @@ def soft_weights(
 
 
 def either(weight: Float[Tensor, " edges"], other: Float[Tensor, " edges"]) -> Float[Tensor, " edges"]:
-    """w + w' - w w': the weight of an edge that either of its atoms counts among its neighbors."""
+    """Combine the weights w and w' that both atoms give to an edge: w + w' - w w'."""
     return weight + other - weight * other

@@ -1,4 +1,4 @@
-"""The search for neighbors, with periodicity per structure and lattice vector, behind one small interface."""
+"""Neighbor searches with one interface and identical results; each lattice vector may be periodic or not."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from gemnet_blocks.graph.cell_list import cell_list_candidates, first_direction, nearby_images
 from gemnet_blocks.graph.pairs import Pairs as Pairs
@@ -22,61 +23,64 @@ from gemnet_blocks.util.weights import ordinary_tensors
 
 
 class NeighborSearch(ABC):
-    """A way to find all pairs of atoms within a cutoff.
+    """Base class of searches for all pairs of atoms within a cutoff.
 
-    Subclasses propose candidates; which of them are neighbors, and in what order, is decided here, so that all of them
-    give identical results.
+    Subclasses propose candidates. This class selects and sorts the neighbors among them, so that all searches give
+    identical results.
     """
 
     @final
-    @ordinary_tensors()  # what is found may be kept, and read in training later
+    @ordinary_tensors()  # pairs may be stored and used in training later
     @torch.no_grad()
     def __call__(self, structures: Structures, cutoff: float) -> Pairs:
         """Find all pairs within a cutoff.
 
         Args:
-            structures: S structures; atoms may lie outside their cells.
-            cutoff: the largest distance in Å, itself included.
+            structures: the structures; atoms may lie outside of their cells.
+            cutoff: the largest distance in Å, inclusive.
 
         Returns:
             The pairs of all structures, on the device of the positions.
 
         Raises:
             ValueError: the cutoff is negative or not finite.
-            NotImplementedError: torch.func transforms the positions or cells.
-            StructureError: positions or cells that are not finite, or lattice vectors that do not span the directions
-                marked periodic.
+            NotImplementedError: a torch.func transform is applied to positions or cells.
+            StructureError: positions or cells are not finite, or the lattice vectors of periodic directions are
+                linearly dependent.
         """
         if not (math.isfinite(cutoff) and cutoff >= 0):
-            raise ValueError(f"the cutoff is {cutoff} Å: give a finite length that is not negative")
+            raise ValueError(f"neighbor search: cutoff must be a finite, nonnegative number in Å, got {cutoff}")
         check_graphs_can_be_built(structures.positions, structures.cells)
-        # forward mode goes on under no_grad, so that tangents have to be left behind too
+        # no_grad does not stop forward-mode differentiation; detaching removes the tangents
         structures = replace(structures, positions=structures.positions.detach(), cells=structures.cells.detach())
         atoms = wrap(structures)
-        # wide enough that rounding in the backends loses no pair
+        # a margin, so that rounding errors of the backends lose no pair
         size = max((float(t.abs().max()) for t in (structures.positions, atoms.cells) if t.numel()), default=0)
         candidates = self._candidates(atoms, cutoff * (1 + 1e-6) + 1e-6 + 1e-12 * size)
         return _select(structures, atoms.whole, candidates, cutoff)
 
     @abstractmethod
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
-        """At least all pairs of wrapped atoms within the cutoff (> 0, in Å), in any order.
+        """Find at least all pairs of wrapped atoms within the cutoff in Å, in any order.
 
-        Each pair once and in one direction only; an atom with itself not at all.
+        Each pair is listed once and in one direction only. An atom is not paired with itself, only with its images.
         """
 
 
 BOXES_AT_MOST = 50_000
-"""Boxes of the size of the cutoff in a structure that vesin is given: with 100,000, flat ones crash vesin 0.6."""
+"""The largest number of boxes of the size of the cutoff in a structure for vesin; flat structures with 100,000 boxes
+crash vesin 0.6."""
 
 
 @final
 class VesinSearch(NeighborSearch):
-    """The neighbor search of the vesin library: a cell list on the CPU, one call per structure.
+    """Neighbor search of the vesin library, a cell list on the CPU, with one call per structure.
 
-    Batches with a structure that is very large for the cutoff, which are mostly empty space, are left to torch's.
+    Batches with a structure that is very large compared to the cutoff, and therefore mostly empty, are searched by the
+    cell list in torch.
     """
 
+    @override
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         from vesin import NeighborList
 
@@ -92,7 +96,7 @@ class VesinSearch(NeighborSearch):
         for index, (start, end) in enumerate(pairwise(starts)):
             if start == end:
                 continue
-            # vesin's pairs run from i to the image of j, ours from that image to i
+            # vesin's pairs run from atom i to the image of j, our edges from that image to atom i
             found, shift = search.compute(positions[start:end], cells[index], periodic[index], "PS", copy=False)
             if len(found):
                 target, source = torch.from_numpy(found.view("int64")).unbind(-1)
@@ -107,15 +111,16 @@ class VesinSearch(NeighborSearch):
 
 @final
 class TorchSearch(NeighborSearch):
-    """A cell list in torch, for any device: all structures at once, memory linear in the numbers of atoms and pairs."""
+    """Cell list in torch for any device, with memory linear in the number of atoms and pairs."""
 
+    @override
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         return cell_list_candidates(atoms, cutoff)
 
 
 @final
 class TorchClusterSearch(NeighborSearch):
-    """The radius search of the torch-cluster library among explicit images of the atoms.
+    """Radius search of the torch-cluster library among explicit periodic images.
 
     Raises:
         ImportError: torch-cluster is not installed.
@@ -124,13 +129,14 @@ class TorchClusterSearch(NeighborSearch):
     def __init__(self) -> None:
         _torch_cluster_radius()
 
+    @override
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         radius = _torch_cluster_radius()
         images = nearby_images(atoms, cutoff)
         images = images.select(first_direction(images.shift) >= 0)
         home, count, limit = atoms.structure[images.atom], len(images.atom), 1024
         while True:
-            # torch-cluster drops neighbors beyond the limit, and may reserve memory for as many, so start low
+            # torch-cluster drops neighbors beyond the limit, but may allocate memory for all of them: start low
             target, image = radius(images.positions, atoms.positions, cutoff, home, atoms.structure, limit)
             if limit >= count or not bool((torch.bincount(target, minlength=1) >= limit).any()):
                 source, shift = images.atom[image], images.shift[image]
@@ -141,12 +147,13 @@ class TorchClusterSearch(NeighborSearch):
 
 @final
 class AutomaticSearch(NeighborSearch):
-    """`VesinSearch` for atoms on the CPU, `TorchSearch` for atoms on any other device."""
+    """Neighbor search by `VesinSearch` on the CPU and by `TorchSearch` on any other device."""
 
     def __init__(self) -> None:
         self.on_cpu = VesinSearch()
         self.elsewhere = TorchSearch()
 
+    @override
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         search = self.on_cpu if atoms.positions.device.type == "cpu" else self.elsewhere
         return search._candidates(atoms, cutoff)
@@ -157,14 +164,14 @@ SearchName = Literal["auto", "vesin", "torch", "torch_cluster"]
 
 
 def neighbor_search(name: SearchName = "auto") -> NeighborSearch:
-    """The neighbor search of that name; all give identical results.
+    """Construct a neighbor search. All searches give identical results.
 
     Args:
-        name: `vesin` (CPU), `torch` (any device), `torch_cluster` (needs the extra `pyg`), or `auto`: vesin for atoms
-            on the CPU, torch for others.
+        name: `vesin` (CPU), `torch` (any device), `torch_cluster` (needs the extra `pyg`), or `auto`, which uses vesin
+            on the CPU and torch on other devices.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: the name is unknown.
         ImportError: `torch_cluster` is not installed.
     """
     searches: dict[str, Callable[[], NeighborSearch]] = {
@@ -174,7 +181,7 @@ def neighbor_search(name: SearchName = "auto") -> NeighborSearch:
         "torch_cluster": TorchClusterSearch,
     }
     if name not in searches:
-        raise ValueError(f"there is no neighbor search {name!r}: choose one of {', '.join(searches)}")
+        raise ValueError(f"unknown neighbor search {name!r}: choose one of {', '.join(searches)}")
     return searches[name]()
 
 
@@ -190,7 +197,7 @@ def _torch_cluster_radius() -> Callable[..., Any]:
 
 
 def _select(structures: Structures, whole: Tensor, candidates: Candidates, cutoff: float) -> Pairs:
-    """The neighbors among the candidates, in canonical order."""
+    """Select the neighbors among the candidates and sort them in canonical order."""
     source, target = candidates.source, candidates.target
     taken_off = whole.t().contiguous()
     shift = taken_off.index_select(1, target).sub_(taken_off.index_select(1, source)).add_(candidates.shift.t()).t()
@@ -200,10 +207,10 @@ def _select(structures: Structures, whole: Tensor, candidates: Candidates, cutof
 
 
 def _distance(structures: Structures, source: Tensor, target: Tensor, shift: Tensor) -> Tensor:
-    """|r_t - r_s - n·A| in float64.
+    """Compute |r_t - r_s - n·A| in float64.
 
-    Term by term, and in this order: the same pair has the same distance to the last bit whatever the backend; and its
-    reverse too, as every term only changes its sign.
+    The fixed order of the terms gives the same pair the same distance to the last bit with every backend. The distance
+    of its reverse is also identical, because every term only changes its sign.
     """
     home = structures.structure.index_select(0, target)
     offset = translations(shift, home, structures.cells.double())

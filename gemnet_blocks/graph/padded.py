@@ -1,8 +1,8 @@
 """Padded tables of the edges into each atom.
 
-All pairs of an outer edge c→a and an inner edge b→a are the entries of one matrix per atom, so that sums over triplets
-are products of matrices, and no triplet is listed. Atoms are divided into a fixed number of groups with similar numbers
-of edges, and each group is padded to a rectangle.
+All pairs of an outer edge c→a and an inner edge b→a are entries of one matrix per atom. Sums over triplets are then
+matrix products, without a list of triplets. Atoms are divided into a fixed number of groups with similar numbers of
+edges, and the table of each group is padded to a rectangle.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from gemnet_blocks.graph.triplets import Triplets, triplets_around_source
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class AtomGroup:
-    """Atoms a with at least one outer and one inner edge into them, and all pairs of both.
+    """Group of atoms a with at least one outer and one inner edge into each of them, and all pairs of these edges.
 
     Attributes:
-        outer: the outer edges c→a of each atom; shorter rows are filled up with any edge.
-        inner: the inner edges b→a, likewise.
-        pair: the mask of the pairs of existing edges from different atom images, b ≠ c.
+        outer: the outer edges c→a of each atom; shorter rows are padded with arbitrary edges.
+        inner: the inner edges b→a of each atom, padded in the same way.
+        pair: the mask of the pairs of existing edges with different source images, b ≠ c.
     """
 
     outer: Int[Tensor, "atoms outer_width"]
@@ -39,14 +39,15 @@ class AtomGroup:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class AtomGroups:
-    """All atoms with outer and inner edges, in groups.
+    """All atoms with outer and inner edges, divided into groups of similar size.
 
-    Rows are numbered through all groups. Edges and atoms that belong to no group have the number after the last row.
+    Rows are numbered consecutively over all groups. Edges and atoms outside of all groups have the number after the
+    last row.
 
     Attributes:
-        groups: as many as `grouped_by_size` makes; some may be empty.
-        row_of_edge: the place of every outer edge in `outer`.
-        row_of_atom: the place of every atom among the atoms of all groups.
+        groups: the groups of `grouped_by_size`; some may be empty.
+        row_of_edge: the index of every outer edge in `outer`.
+        row_of_atom: the index of every atom among the atoms of all groups.
     """
 
     groups: tuple[AtomGroup, ...]
@@ -60,16 +61,16 @@ class AtomGroups:
 
     @property
     def outer(self) -> Int[Tensor, " padded_outer"]:
-        """The outer edges of all groups."""
+        """The outer edges of all groups, including padding."""
         return torch.cat([self.row_of_edge[:0], *(group.outer.flatten() for group in self.groups)])
 
     @property
     def inner(self) -> Int[Tensor, " padded_inner"]:
-        """The inner edges of all groups."""
+        """The inner edges of all groups, including padding."""
         return torch.cat([self.row_of_edge[:0], *(group.inner.flatten() for group in self.groups)])
 
     def in_slices(self, atoms_at_most: int | None) -> AtomGroups:
-        """Split the groups into views of at most so many atoms, without the empty ones; rows keep their numbers."""
+        """Split the groups into views of at most `atoms_at_most` atoms, without empty groups; rows keep numbers."""
         groups = [group for group in self.groups if len(group.pair)]
         if atoms_at_most is not None:
             groups = [
@@ -83,11 +84,11 @@ class AtomGroups:
 
 
 def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
-    """Group all atoms that outer edges c→a and inner edges b→a end at."""
+    """Group all atoms with outer edges c→a and inner edges b→a by their numbers of edges."""
     outer_degree, inner_degree = outer.degree, inner.degree
     atoms = ((outer_degree > 0) & (inner_degree > 0)).nonzero()[:, 0]
     outer_shift, inner_shift = pack_shift(outer.shift), pack_shift(inner.shift)
-    first_row = torch.full_like(outer_degree, -1)  # of the outer edges into each atom
+    first_row = torch.full_like(outer_degree, -1)  # of the outer edges into each atom; -1 outside of all groups
     row_of_atom = torch.full_like(outer_degree, len(atoms))
     groups: list[AtomGroup] = []
     rows = atoms_before = 0
@@ -110,14 +111,15 @@ def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
 @final
 @dataclass(frozen=True, slots=True, eq=False)
 class Chains:
-    """The two kinds of triplets that make up quadruplets c→a←b←d; d ≠ a, b ≠ c, comparing atom and image.
+    """Quadruplets c→a←b←d as combinations of two kinds of triplets, d→b→a and c→a←b with d ≠ a and b ≠ c.
 
-    All combinations of a triplet d→b→a and a triplet c→a←b are quadruplets, except closed ones with d = c.
+    All combinations of such triplets with the same middle edge b→a are quadruplets, except closed ones with d = c.
+    Atoms are compared together with their periodic images.
 
     Attributes:
-        around_source: the triplets d→b→a: `outer` is the middle edge b→a, ascending, `inner` the edge d→b.
-        around_target: the triplets c→a←b: the outer edges are c→a, the inner ones the middle edges b→a.
-        closing: the triplet d→b→a with d = c of each triplet c→a←b, by group; -1 if it does not exist.
+        around_source: the triplets d→b→a: `outer` is the middle edge b→a, ascending, and `inner` the edge d→b.
+        around_target: the triplets c→a←b: the outer edges are c→a, and the inner edges are the middle edges b→a.
+        closing: by group, the triplet d→b→a with d = c of each triplet c→a←b; -1 if it does not exist.
         sources: the number of triplets d→b→a of each middle edge.
     """
 
@@ -135,7 +137,7 @@ class Chains:
         return combinations - sum(int((closing >= 0).sum()) for closing in self.closing)
 
     def in_slices(self, atoms_at_most: int | None) -> Chains:
-        """Split the groups into views of at most so many atoms, without the empty ones."""
+        """Split the groups into views of at most `atoms_at_most` atoms, without empty groups."""
         closing = [closing for closing in self.closing if len(closing)]
         if atoms_at_most is not None:
             closing = [part for closing in closing for part in closing.split(atoms_at_most)]
@@ -143,7 +145,7 @@ class Chains:
 
 
 def chains(edges: EdgeIndex, middle: EdgeIndex) -> Chains:
-    """Find all chains with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`."""
+    """Find all quadruplets with outer edges c→a and d→b of `edges` and middle edges b→a of `middle`."""
     around_source = triplets_around_source(edges, middle)
     around_target = atom_groups(edges, middle)
     sources = torch.bincount(around_source.outer, minlength=middle.count)
@@ -156,13 +158,13 @@ def chains(edges: EdgeIndex, middle: EdgeIndex) -> Chains:
 
 
 class _Finder:
-    """Finds the triplet d→b→a of an edge c→a and a middle edge b→a for which d = c."""
+    """Lookup of the triplet d→b→a with d = c for an edge c→a and a middle edge b→a."""
 
     def __init__(self, edges: EdgeIndex, middle: EdgeIndex, around_source: Triplets) -> None:
         self._source, self._middle_shift = edges.source, pack_shift(middle.shift)
         self._shift = pack_shift(edges.shift)
-        # d as seen from a: the image shift of d→b on top of that of b→a. Shifts are numbered, so that middle edge,
-        # atom and shift fit into one integer.
+        # The image of d relative to a is the sum of the image shifts of d→b and b→a. Shifts are numbered, so that
+        # middle edge, atom and shift fit into one integer.
         image_of_d = self._shift[around_source.inner] + self._middle_shift[around_source.outer]
         self._shifts, number = torch.unique(image_of_d, return_inverse=True)
         self._atom_count = edges.atom_count

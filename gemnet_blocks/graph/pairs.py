@@ -1,4 +1,4 @@
-"""Pairs of atoms and neighboring images, and their order."""
+"""Pairs of atoms and neighboring periodic images, their canonical order and their lattice translations."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from torch import Tensor
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
-    """All pairs of an atom and a neighboring image, sorted by target, distance, source and shift.
+    """Pairs of an atom and a neighboring periodic image, sorted by target, distance, source and shift.
 
-    A pair runs from the image of the source atom s at r_s + n·A (n the shift, A the cell, both of the structure) to
-    the target atom t at r_t:
+    A pair runs from the image of the source atom s at r_s + n·A, with the shift n and the cell A, to the target atom t
+    at r_t:
 
         d = |r_t - r_s - n·A| ≤ cutoff
 
-    Every ordered pair is listed once, so that its reverse (t, s, -n) is listed too, with exactly the same distance.
-    An atom is no neighbor of itself; of its own images it is, and of other atoms at the same place.
+    Every pair is listed in both directions, (s, t, n) and (t, s, -n), with identical distances. An atom is not a
+    neighbor of itself, but it is a neighbor of its own images and of other atoms at the same position.
 
     Attributes:
-        source: index of the atom s.
-        target: index of the atom t.
-        shift: n, in lattice vectors; 0 along those that are not periodic. A component of all pairs lies together in
-            memory where a search found them.
+        source: indices of the source atoms s.
+        target: indices of the target atoms t.
+        shift: n, in lattice vectors; 0 along vectors that are not periodic. In the results of a search, each component
+            is contiguous in memory.
         distance: d in Å, in float64 and without gradient.
     """
 
@@ -39,26 +39,26 @@ class Pairs:
         return self.source.shape[0]
 
     def select(self, which: Bool[Tensor, " pairs"] | Int[Tensor, " chosen"]) -> Pairs:
-        """The pairs that a mask or indices choose, in their order."""
+        """Select pairs by a mask or by indices, in the given order."""
         if which.dtype == torch.bool:
             if bool(which.all()):
                 return self
             which = which.nonzero()[:, 0]
-        # index_select is several times as fast as indexing, and faster still along what is contiguous
-        one_by_one = self.shift.stride(0) == 1
+        # index_select is several times as fast as indexing, and even faster along contiguous dimensions
+        by_component = self.shift.stride(0) == 1
         return Pairs(
             source=self.source.index_select(0, which),
             target=self.target.index_select(0, which),
-            shift=self.shift.t().index_select(1, which).t() if one_by_one else self.shift.index_select(0, which),
+            shift=self.shift.t().index_select(1, which).t() if by_component else self.shift.index_select(0, which),
             distance=self.distance.index_select(0, which),
         )
 
     def canonical_order(self) -> Int[Tensor, " pairs"]:
-        """The indices that sort by target, then distance, then source, then shift (first component first)."""
+        """Return the indices that sort pairs by target, distance, source and the components of the shift."""
         count = len(self)
         if count == 0:
             return torch.zeros_like(self.source)
-        # One sort of one integer per pair, made of the target, the distance rounded down, and the pair's index.
+        # Sort one integer per pair, which consists of the target, the distance rounded down, and the index of the pair.
         index_bits, target_bits = (count - 1).bit_length(), int(self.target.max()).bit_length()
         distance_bits = min(62 - target_bits - index_bits, 50)
         if distance_bits < 8:
@@ -70,7 +70,7 @@ class Pairs:
         key += torch.arange(count, device=key.device)
         key = _sorted(key)
         order = key & ((1 << index_bits) - 1)
-        # What is equal but for the index, if anything, is sorted by the keys themselves.
+        # Pairs with equal keys are then sorted by the exact distance and by all other keys.
         key >>= index_bits
         equal = key[1:] == key[:-1]
         if bool(equal.any()):
@@ -82,14 +82,14 @@ class Pairs:
 
     def _order_by_all_keys(self) -> Int[Tensor, " pairs"]:
         order = torch.arange(len(self), device=self.source.device)
-        # The bits of floating-point numbers ≥ 0, read as integers, sort like the numbers; integers sort faster. From
-        # the least significant key to the most, each sort keeps the order of the one before among equals.
+        # The bits of nonnegative floating-point numbers, read as integers, have the same order, and integers are sorted
+        # faster. Stable sorts from the least to the most significant key give the lexicographic order.
         for key in (*packed_keys([self.source, *self.shift.unbind(-1)]), self.distance.view(torch.int64), self.target):
             order = order.index_select(0, key.index_select(0, order).sort(stable=True).indices)
         return order
 
     def with_opposites(self) -> Pairs:
-        """The pairs, followed by the reverse of each, in the same order."""
+        """Append the reverse of each pair, in the same order."""
         return Pairs(
             source=torch.cat([self.source, self.target]),
             target=torch.cat([self.target, self.source]),
@@ -100,17 +100,17 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Neighbors:
-    """What a neighbor search found before: edge sets are selected among them as if it had been now.
+    """Neighbors from an earlier search, from which edge sets are selected without searching again.
 
     Attributes:
-        pairs: all pairs within the widest cutoff of a model, or more, with the distances of the present positions.
+        pairs: all pairs within the largest cutoff of a model, or more, with distances for the current positions.
     """
 
     pairs: Pairs
 
 
 def packed_keys(keys: list[Tensor]) -> list[Tensor]:
-    """Keys to sort by, most significant first: as few as possible with the same order, least significant first."""
+    """Combine integer sort keys, most significant first, into as few keys as possible, least significant first."""
     packed: list[Tensor] = []
     capacity = 0
     for key in reversed(keys) if keys[0].numel() else ():
@@ -126,24 +126,24 @@ def packed_keys(keys: list[Tensor]) -> list[Tensor]:
 
 
 def _sorted(values: Int[Tensor, " values"]) -> Int[Tensor, " values"]:
-    # numpy sorts several values per instruction, and torch always computes an order besides
+    # numpy sorts with vector instructions, whereas torch always computes the permutation as well
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.numpy()))
     return values.sort().values
 
 
 _PAIRS_PER_ENTRY = 32
-"""Pairs per translation from which a table of translations is cheaper than one translation for each pair."""
+"""The number of pairs per translation above which a table of translations is cheaper than one translation per pair."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Translations:
-    """The distinct translations n·A of a list of pairs, each computed once and looked up by every pair that has it.
+    """Distinct lattice translations n·A of a list of pairs, each of which is computed once.
 
     Attributes:
         shift: n of each distinct translation, in lattice vectors; one row per component.
-        structure: the structure whose cell A it refers to.
-        of_pair: the translation of each pair.
+        structure: the structure of each translation, which has the cell A.
+        of_pair: the translation of each pair; None if every pair has its own.
     """
 
     shift: Int[Tensor, "3 translations"]
@@ -151,10 +151,13 @@ class Translations:
     of_pair: Int[Tensor, " pairs"] | None
 
     def in_cells(self, cells: Float[Tensor, "structures 3 3"]) -> Float[Tensor, "3 pairs"]:
-        """The components of n·A in Å, as differentiable functions of the cells A, a lattice vector per row.
+        """Compute the components of n·A in Å of all pairs as differentiable functions of the cells A.
 
-        Term by term, and in a fixed order, which a matrix product does not promise: equal shifts have equal
-        translations to the last bit, and opposite shifts opposite ones.
+        The terms are added in a fixed order, which a matrix product does not guarantee. Equal shifts therefore have
+        identical translations, and opposite shifts have opposite ones.
+
+        Args:
+            cells: lattice vectors as rows, in Å.
         """
         steps = self.shift.to(cells.dtype)
         first, second, third = (
@@ -167,10 +170,10 @@ class Translations:
 def distinct_translations(
     shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], structure_count: int
 ) -> Translations:
-    """Find the distinct translations of pairs.
+    """Find the distinct lattice translations of pairs.
 
-    If pairs are many and their shifts few, all shifts up to the largest make a table, without a sort; otherwise every
-    pair has an entry of its own.
+    For many pairs with few different shifts, the result is a table of all shifts up to the largest one, which needs no
+    sorting. Otherwise every pair has its own entry.
 
     Args:
         shift: n of each pair, in lattice vectors.
@@ -195,7 +198,7 @@ def distinct_translations(
 def translations(
     shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], cells: Float[Tensor, "structures 3 3"]
 ) -> Float[Tensor, "3 pairs"]:
-    """The components of n·A in Å of each pair, see `Translations.in_cells`."""
+    """Compute the components of n·A in Å of each pair, see `Translations.in_cells`."""
     return distinct_translations(shift, home, len(cells)).in_cells(cells)
 
 
@@ -203,8 +206,8 @@ SHIFT_BITS = 21
 
 
 def pack_shift(shift: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
-    """One integer per image shift, additive: pack(s) + pack(t) = pack(s + t), pack(-s) = -pack(s).
+    """Pack image shifts into one integer each, such that pack(s) + pack(t) = pack(s + t) and pack(-s) = -pack(s).
 
-    Different shifts have different integers as long as no component exceeds 2²⁰ lattice vectors.
+    The integers of different shifts differ as long as no component exceeds 2²⁰ lattice vectors.
     """
     return shift[..., 0] + (shift[..., 1] << SHIFT_BITS) + (shift[..., 2] << 2 * SHIFT_BITS)

@@ -1,4 +1,4 @@
-"""Lists of different lengths, one after another: joining them and summing over them."""
+"""Ragged arrays: lists of different lengths, their joins, and their padding in groups of similar length."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from torch import Tensor
 
 
 def row_pointers(ascending: Int[Tensor, " items"], count: int) -> Int[Tensor, " count_plus_1"]:
-    """Where each value 0, 1, …, count starts in an ascending list: the run of value i ends where i + 1 starts."""
+    """Find the first index of each value 0, 1, …, count in an ascending list; value i ends where i + 1 starts."""
     return torch.searchsorted(ascending, torch.arange(count + 1, device=ascending.device))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Join:
-    """Every combination of a row with an item of that row's list, in the order of the rows."""
+    """Combinations of each row with all items of its list, in the order of the rows."""
 
     row: Int[Tensor, " combinations"]
     item: Int[Tensor, " combinations"]
@@ -32,23 +32,23 @@ def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"]) -> Join:
 
 
 GROUPS = 6
-"""The number of groups that rows of different lengths are divided into. It is fixed, so that the number of tensors of a
-topology does not depend on the structures; some groups may be empty."""
+"""The number of groups that rows of different lengths are divided into. It is fixed, so that the number of tensors in a
+topology does not depend on the structures. Some groups may be empty."""
 
 _WORTH_A_GROUP = 0.02
-"""The part of all products that one more group must save to be used."""
+"""The fraction of all products that an additional group must save."""
 
 _CLASSES = 48
-"""The number of sizes between which groups may be divided; enough for at most 5 % more padding than the least."""
+"""The number of size classes between which groups may be divided. The padding is then at most 5 % above its minimum."""
 
 
 def grouped_by_size(*sizes: Int[Tensor, " rows"]) -> list[Int[Tensor, " members"]]:
-    """Divide rows into `GROUPS` groups of similar sizes, which are then padded to the greatest sizes in each.
+    """Divide rows into `GROUPS` groups of similar sizes, in which each row is padded to the largest size.
 
-    The division has nearly the least Σ_groups (number of rows) · Π (greatest sizes). Finding it waits for the device.
+    The division nearly minimizes Σ_groups (number of rows) · Π (largest sizes). It synchronizes with the device.
 
     Args:
-        sizes: the lengths of each row, one for each dimension that is padded.
+        sizes: the lengths of each row, one tensor for each padded dimension.
 
     Returns:
         The rows of each group, ascending.
@@ -67,20 +67,20 @@ def grouped_by_size(*sizes: Int[Tensor, " rows"]) -> list[Int[Tensor, " members"
 
 
 def _least_padding(widths: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The group of each size, by dynamic programming over the places where consecutive sizes may be divided."""
+    """Assign each size to a group by dynamic programming over the divisions of the sorted sizes."""
     edges = np.unique(np.linspace(0, len(counts), min(len(counts), _CLASSES) + 1).astype(np.int64))
     if len(edges) < 2:
         return np.zeros(len(counts), dtype=np.int64)
     widest = np.maximum.reduceat(widths, edges[:-1])
     rows = np.add.reduceat(counts, edges[:-1]).astype(float)
     number = len(rows)
-    # cost[i, j]: of one group of the classes i, …, j
+    # cost[i, j]: the cost of one group of the classes i, …, j
     cost = np.full((number, number), np.inf)
     for i in range(number):
         cost[i, i:] = rows[i:].cumsum() * np.maximum.accumulate(widest[i:]).prod(axis=1)
     cost += _WORTH_A_GROUP * (rows * widest.prod(axis=1)).sum()
-    best = cost[0].copy()  # of the first classes up to j
-    first = [np.zeros(number, dtype=np.int64)]  # where the last of their groups starts
+    best = cost[0].copy()  # the least cost of the classes up to j
+    first = [np.zeros(number, dtype=np.int64)]  # the first class of the last group
     for _ in range(GROUPS - 1):
         total = np.concatenate([[0.0], best[:-1]])[:, None] + cost
         first.append(total.argmin(axis=0))
@@ -96,11 +96,11 @@ def _least_padding(widths: NDArray[np.int64], counts: NDArray[np.int64]) -> NDAr
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bucket:
-    """Segments of similar length, padded to the longest of them.
+    """Group of segments of similar length, padded to the longest one.
 
     Attributes:
-        segments: the segments.
-        items: the items of each; the number of all items fills up shorter ones.
+        segments: the indices of the segments.
+        items: the items of each segment; shorter segments are padded with the total number of items.
     """
 
     segments: Int[Tensor, " segments"]
@@ -109,16 +109,18 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Segments:
-    """A division of the items 0, 1, … into consecutive runs, and the runs grouped by length.
+    """Division of items into consecutive segments, which are grouped by length.
 
-    Sums over runs of different lengths are then a few dense matrix products instead of one scattered addition per item.
+    Sums over segments of different lengths are then a few dense matrix products instead of one scattered addition per
+    item.
 
     Attributes:
         segment: the segment of each item, ascending.
-        first: the first item of each segment; one more entry than there are segments.
-        buckets: the segments that are not empty, in `GROUPS` groups of similar length.
-        place: the place of each segment in the concatenation of the buckets; empty ones follow the last.
-        row_of_item: the place of each item in the concatenation of the buckets' items.
+        first: the first item of each segment, followed by the number of items.
+        buckets: the nonempty segments in `GROUPS` groups of similar length.
+        place: the index of each segment in the concatenation of the buckets; empty segments have the index after the
+            last one.
+        row_of_item: the index of each item in the concatenated, padded items of the buckets.
     """
 
     segment: Int[Tensor, " items"]
@@ -139,7 +141,7 @@ class Segments:
 
 
 def segments(segment: Int[Tensor, " items"], count: int) -> Segments:
-    """Group consecutive runs by length.
+    """Divide items into consecutive segments and group these by length.
 
     Args:
         segment: the segment of each item, ascending.
@@ -169,13 +171,13 @@ def padded(
     rows: Int[Tensor, " rows"],
     filler: int | None = None,
 ) -> tuple[Int[Tensor, "rows width"], Bool[Tensor, "rows width"]]:
-    """The items of each row, as many as the longest of them has, and the mask of those that exist.
+    """Pad the item indices of some rows to the length of the longest one, and return them with the mask of items.
 
     Args:
         first: the first item of every row.
         length: the number of items of every row.
-        rows: the rows that are padded.
-        filler: what fills up shorter rows; None: their first item.
+        rows: the rows to pad.
+        filler: the index that shorter rows are padded with; None for their own first item.
     """
     start, length = first[rows, None], length[rows]
     column = torch.arange(int(length.max()) if len(rows) else 0, device=first.device)
@@ -186,12 +188,12 @@ def padded(
 def by_segment(
     matrices: Float[Tensor, "segments out in"], values: Float[Tensor, "items in"], of: Segments
 ) -> Float[Tensor, "items out"]:
-    """Multiply each item by the matrix of its segment, as one product of matrices per segment.
+    """Multiply the values of each item by the matrix of its segment, in one batched matrix product per bucket.
 
     Args:
-        matrices: one for each segment.
+        matrices: one matrix for each segment.
         values: one row for each item.
-        of: the division of the items.
+        of: the division of items into segments.
     """
     padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
     products = [matrices.new_zeros(0, matrices.shape[1])]

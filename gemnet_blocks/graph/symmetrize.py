@@ -1,4 +1,4 @@
-"""Make every edge have its opposite: a cap on neighbors makes a search one-sided."""
+"""Symmetrization of edges, because `max_neighbors` may keep an edge without its reverse."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import Tensor
 from gemnet_blocks.graph.pairs import Pairs, packed_keys
 
 Symmetrization = Literal["lower_index", "union"]
-"""Which edges stay.
+"""Rule for the edges that are kept.
 
-lower_index: edges from a lower to a higher atom index, of those between an atom and its own image the ones with
-    lexicographically positive shift, and the opposite of each. Published models use it (they count shifts with the
-    opposite sign and keep the negative ones). Where a cap binds, it depends on the order of the atoms.
-union: an edge stays if it or its opposite was selected. Does not depend on the order of the atoms.
+lower_index: keep edges from a lower to a higher atom index and edges between an atom and its own image with a
+    lexicographically positive shift, and add their reverse edges. Published models use this rule (with shifts of the
+    opposite sign). If `max_neighbors` excludes neighbors, the result depends on the order of the atoms.
+union: keep an edge if it or its reverse was selected. The result does not depend on the order of the atoms.
 """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class SymmetricPairs:
-    """Pairs among which every one has its opposite.
+    """Pairs that occur in both directions.
 
     Attributes:
-        pairs: sorted by target, distance, source and shift.
-        reverse: the index of each pair's opposite.
-        origin: which of the pairs that were symmetrized each one is, or is the opposite of.
-        flipped: whether it is the opposite.
-        place: the index, among `pairs`, of each pair that was symmetrized; -1 of those that the rule dropped.
+        pairs: the symmetrized pairs, sorted by target, distance, source and shift.
+        reverse: the index of the reverse of each pair.
+        origin: the index of the original pair that each pair, or its reverse, comes from.
+        flipped: True if a pair is the reverse of its original pair.
+        place: the index in `pairs` of each original pair; -1 for pairs that the rule drops.
     """
 
     pairs: Pairs
@@ -41,12 +41,12 @@ class SymmetricPairs:
 
 
 def symmetrize(pairs: Pairs, rule: Symmetrization) -> SymmetricPairs:
-    """The pairs that `rule` keeps, each with its opposite."""
+    """Keep the pairs selected by a rule, and add the reverse of each."""
     upwards = _towards_higher_index(pairs)
     kept = torch.arange(len(pairs), device=pairs.source.device)
     if rule == "lower_index":
         kept = upwards.nonzero()[:, 0]
-    # of a pair and its opposite, both are the same link; whichever stands for it makes no difference
+    # a pair and its reverse are one link, which either of them can represent
     links, link_of = _links(pairs.select(kept), upwards.index_select(0, kept))
     origin = kept.index_select(0, links)
     both = pairs.select(origin).with_opposites()
@@ -72,7 +72,7 @@ def _towards_higher_index(pairs: Pairs) -> Bool[Tensor, " pairs"]:
 
 
 def _links(pairs: Pairs, upwards: Tensor) -> tuple[Int[Tensor, " links"], Int[Tensor, " pairs"]]:
-    """A pair for each set of pairs that are equal but for the direction, and which set each pair belongs to."""
+    """Find one representative pair of each undirected link, and the link of each pair."""
     lower, upper = torch.minimum(pairs.source, pairs.target), torch.maximum(pairs.source, pairs.target)
     shift = torch.where(upwards[:, None], pairs.shift, -pairs.shift)
     keys = packed_keys([lower, upper, *shift.unbind(-1)])

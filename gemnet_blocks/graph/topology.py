@@ -1,4 +1,4 @@
-"""The topology of a batch of structures: who is next to whom, as integers and masks alone."""
+"""Topology of a batch of structures: edges and combinations of edges as integers and masks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Fading:
-    """How the weights of an edge set follow from distances if `max_neighbors` lets neighbors fade out smoothly.
+    """Recipe for computing the weights of an edge set from distances if neighbors fade out smoothly.
 
     Attributes:
-        parent: the edge set whose weights the candidates inherit; None for weights of 1.
-        in_parent: the pair of the parent that each candidate is.
-        candidates: the pairs among which neighbors fade out; None if weights are inherited as they are, by the pairs of
-            the edge set in place of candidates.
-        kept: the candidate that each pair of the edge set is; None without candidates.
+        parent: the edge set from which the candidates inherit weights; None for weights of 1.
+        in_parent: the index of each candidate in the parent.
+        candidates: the pairs among which neighbors fade out; None if the pairs of this edge set inherit their weights
+            unchanged and take the place of candidates.
+        kept: the index of each pair of the edge set among the candidates; None without candidates.
         max_neighbors: the number of neighbors above which they fade out.
-        reach: the greatest distance of a candidate, in Å.
+        reach: the largest distance of candidates, in Å.
         width: the distance over which neighbors fade out, in Å.
     """
 
@@ -38,11 +38,11 @@ class Fading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BothDirections:
-    """Where the weights of one-way pairs belong after symmetrization.
+    """Map from selected pairs to symmetrized edges.
 
     Attributes:
-        pair: the pairs that symmetrization kept.
-        edge: the symmetric edge that each of them is.
+        pair: the pairs that the symmetrization kept.
+        edge: the symmetrized edge of each of these pairs.
     """
 
     pair: Int[Tensor, " kept"]
@@ -51,17 +51,17 @@ class BothDirections:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Topology:
-    """Everything that a model reads of its structures besides positions, cells and atomic numbers.
+    """Topology of a batch of structures: all input of a model besides positions, cells and atomic numbers.
 
-    Made once per batch, without gradients. It belongs to the positions that it was built from: the nearest neighbors
-    change with every move.
+    It is built once per batch and without gradients. It is valid only for the positions that it was built from, because
+    the nearest neighbors change when atoms move.
 
     Attributes:
-        edges: the edges of each edge set, `main` symmetrized.
-        reverse: the opposite of each main edge; None without an edge set `main`.
-        indices: combinations of edges, by request.
-        fading: how neighbors fade out, by edge set, parents first; empty unless neighbors do.
-        both_directions: from one-way pairs to main edges, if neighbors fade out.
+        edges: the edges of each edge set, with `main` symmetrized.
+        reverse: the index of the reverse of each main edge; None without an edge set `main`.
+        indices: the index sets, such as triplets and quadruplets, by request.
+        fading: the recipes for the weights of fading neighbors by edge set, parents first; empty if none fade out.
+        both_directions: the map from selected pairs to main edges, if neighbors fade out.
     """
 
     edges: Mapping[str, EdgeIndex]
@@ -71,6 +71,6 @@ class Topology:
     both_directions: BothDirections | None
 
     def counts(self) -> dict[str, int]:
-        """Edges of each set and members of each index set, for tables."""
+        """Count the edges of each edge set and the members of each index set, for tables."""
         edges = {f"edges of {name}": index.count for name, index in self.edges.items()}
         return edges | {request.name: found.count for request, found in self.indices.items() if request.name}

@@ -1,25 +1,25 @@
-"""Triplets: two edges into the same atom."""
+"""Triplets: two edges into the same atom, or one edge after another."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
-from gemnet_blocks.graph.ragged import Join, Segments, join, row_pointers, segments
+from gemnet_blocks.graph.ragged import Segments, join, segments
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Triplets:
-    """Pairs of edges c→a and b→a from different atom images into the same atom a.
+    """Pairs of edges c→a and b→a into the same atom a from different periodic images, b ≠ c.
 
     Attributes:
-        outer: index of c→a among the outer edges, ascending.
-        inner: index of b→a among the inner edges.
-        by_outer: the triplets of each outer edge, for sums over them.
+        outer: the index of c→a among the outer edges, ascending.
+        inner: the index of b→a among the inner edges.
+        by_outer: the triplets grouped by outer edge, for sums over them.
     """
 
     outer: Int[Tensor, " triplets"]
@@ -33,10 +33,10 @@ class Triplets:
 
 
 def triplets(outer: EdgeIndex, inner: EdgeIndex) -> Triplets:
-    """For each outer edge c→a all inner edges b→a with b ≠ c, comparing atom and image.
+    """List all inner edges b→a with b ≠ c for each outer edge c→a, comparing atoms together with their images.
 
-    With the same edges twice, these are the triplets of an edge-to-edge interaction; with two edge sets, the mixed
-    triplets of the atom-to-edge and edge-to-atom interactions.
+    With the same edge set twice, these are the triplets of the edge–edge interaction. With two edge sets, these are the
+    mixed triplets of the atom–edge and edge–atom interactions.
     """
     pairs = join(inner.first[outer.target], inner.degree[outer.target])
     same_atom = outer.source[pairs.row] == inner.source[pairs.item]
@@ -46,67 +46,11 @@ def triplets(outer: EdgeIndex, inner: EdgeIndex) -> Triplets:
     return Triplets(kept, pairs.item[keep], segments(kept, outer.count))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Quadruplets:
-    """Edges c→a and d→b on either side of a middle edge b→a; d ≠ a, b ≠ c, d ≠ c, comparing atom and image.
-
-    Attributes:
-        around_source: the triplets d→b→a: `outer` is the middle edge b→a, `inner` the edge d→b.
-        around_target: the triplets c→a←b: `outer` is the edge c→a, `inner` the middle edge b→a.
-        source_triplet: index of each quadruplet's triplet d→b→a.
-        target_triplet: index of each quadruplet's triplet c→a←b, ascending.
-        by_outer: the quadruplets of each edge c→a, for sums over them.
-    """
-
-    around_source: Triplets
-    around_target: Triplets
-    source_triplet: Int[Tensor, " quadruplets"]
-    target_triplet: Int[Tensor, " quadruplets"]
-    by_outer: Segments
-
-    @property
-    def count(self) -> int:
-        """The number of quadruplets."""
-        return self.source_triplet.shape[0]
-
-    @property
-    def outer(self) -> Int[Tensor, " quadruplets"]:
-        """Index of each quadruplet's edge c→a, ascending."""
-        return self.around_target.outer[self.target_triplet]
-
-
-def quadruplets(edges: EdgeIndex, middle: EdgeIndex) -> Quadruplets:
-    """All quadruplets with outer edges c→a and d→b from `edges` and the middle edge b→a from `middle`."""
-    around_target = triplets(edges, middle)
-    around_source = triplets_around_source(edges, middle)
-    first = row_pointers(around_source.outer, middle.count)
-    pairs = join(first[around_target.inner], first.diff()[around_target.inner])
-    kept = of_different_atoms(pairs, edges, middle, around_source, around_target).nonzero()[:, 0]
-    row, item = pairs.row, pairs.item
-    del pairs  # lists of quadruplets are the largest of all: none is kept longer than needed
-    target_triplet = row.index_select(0, kept)
-    del row
-    by_outer = segments(around_target.outer.index_select(0, target_triplet), edges.count)
-    return Quadruplets(around_source, around_target, item.index_select(0, kept), target_triplet, by_outer)
-
-
-def of_different_atoms(
-    pairs: Join, edges: EdgeIndex, middle: EdgeIndex, around_source: Triplets, around_target: Triplets
-) -> Bool[Tensor, " pairs"]:
-    """Whether c and d differ, of pairs of triplets c→a←b (row) and d→b→a (item)."""
-    # d as seen from a: the image shift of d→b on top of that of b→a
-    edge_shift, middle_shift = pack_shift(edges.shift), pack_shift(middle.shift)
-    image_of_d = edge_shift[around_source.inner] + middle_shift[around_source.outer]
-    same_atom = edges.source[around_source.inner][pairs.item] == edges.source[around_target.outer][pairs.row]
-    same_image = image_of_d[pairs.item] == edge_shift[around_target.outer][pairs.row]
-    return ~(same_atom & same_image)
-
-
 def triplets_around_source(edges: EdgeIndex, middle: EdgeIndex) -> Triplets:
-    """For each middle edge b→a all edges d→b with d ≠ a."""
+    """List all edges d→b with d ≠ a for each middle edge b→a."""
     pairs = join(edges.first[middle.source], edges.degree[middle.source])
     same_atom = edges.source[pairs.item] == middle.target[pairs.row]
-    # a as seen from b is the image opposite to b as seen from a
+    # the image of a relative to b is opposite to the image of b relative to a
     same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
     keep = ~(same_atom & same_image)
     kept = pairs.row[keep]

@@ -1,4 +1,4 @@
-"""Neighbors that are searched for once for many steps of a simulation."""
+"""Verlet list: neighbors that are searched once for many steps of a simulation."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import final
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from typing_extensions import override
 
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.pairs import translations
@@ -17,15 +18,15 @@ from gemnet_blocks.options import positive_number
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Kept:
-    """What was found of structures as they were then.
+    """Results of a search, and the structures at that time.
 
     Attributes:
-        positions: where the atoms were, not wrapped.
-        cells: lattice vectors, with unit vectors perpendicular to all others where not periodic.
+        positions: the positions of the atoms, not wrapped.
+        cells: lattice vectors, with unit vectors perpendicular to all others along directions that are not periodic.
         structure: the structure of each atom.
-        periodic: whether the structures repeat along each lattice vector.
-        reach: all pairs up to this distance were found, in Å.
-        candidates: the pairs, with shifts between atoms that are not wrapped.
+        periodic: the periodicity of each structure along each lattice vector.
+        reach: the largest distance of the pairs that were found, in Å.
+        candidates: the pairs, with shifts that refer to positions that are not wrapped.
     """
 
     positions: Float[Tensor, "atoms 3"]
@@ -36,10 +37,10 @@ class _Kept:
     candidates: Candidates
 
     def serve(self, atoms: WrappedAtoms, positions: Tensor, cutoff: float) -> bool:
-        """Whether no pair within the cutoff can be missing.
+        """Check that no pair within the cutoff can be missing.
 
-        With cells A₀F for what were cells A₀, and atoms at r₀F + u for what were atoms at r₀, a pair d apart was
-        d₀ ≤ (d + 2 max|u|)/σ apart, where σ is the smallest singular value of F.
+        If cells A₀ have become A₀F and positions r₀ have become r₀F + u, a pair with the distance d had the distance
+        d₀ ≤ (d + 2 max|u|)/σ, where σ is the smallest singular value of F.
         """
         same = self.structure.shape == atoms.structure.shape and self.cells.shape == atoms.cells.shape
         if not same or self.cells.device != atoms.cells.device:
@@ -58,30 +59,33 @@ class _Kept:
 
 
 @final
-class KeptNeighbors(NeighborSearch):
-    """A search that looks farther than it must, and keeps what it finds as long as no pair can be missing.
+class VerletList(NeighborSearch):
+    """Verlet list: a search with a larger cutoff, whose results are reused as long as no pair can be missing.
 
-    While cells stay, that is until an atom has moved by half of the skin. Where cells change, the part of a movement
-    that follows them does not count, but neighbors come nearer by their compression. The pairs are exactly those of the
-    search itself, in the same order, since distances are computed anew each time.
+    With constant cells, neighbors are searched again when an atom has moved by more than half of the skin. With
+    changing cells, displacements are measured relative to the deformation of the cell, and the compression of distances
+    reduces the skin. The pairs are identical to those of a new search, including their order, because distances are
+    recomputed in every step.
 
     Args:
-        search: the search.
-        skin: how much farther it looks, in Å.
+        search: the neighbor search.
+        skin: the distance in Å by which the cutoff of the search is larger, typically 0.3 to 1. A larger skin needs
+            fewer searches but more distances per step.
 
     Attributes:
-        searches: how often neighbors were searched for so far.
+        searches: the number of searches so far.
 
     Raises:
-        ValueError: the skin is no positive length.
+        ValueError: `skin` is not a positive, finite number.
     """
 
     def __init__(self, search: NeighborSearch, skin: float) -> None:
         self.search = search
-        self.skin = positive_number("KeptNeighbors", "skin", skin, "Å")
+        self.skin = positive_number("VerletList", "skin", skin, "Å")
         self.searches = 0
         self._kept: _Kept | None = None
 
+    @override
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         positions = atoms.positions + translations(atoms.whole, atoms.structure, atoms.cells).t()
         if self._kept is None or not self._kept.serve(atoms, positions, cutoff):
@@ -95,7 +99,7 @@ class KeptNeighbors(NeighborSearch):
         found = self.search._candidates(atoms, reach)
         offset = translations(found.shift, atoms.structure.index_select(0, found.target), atoms.cells)
         vector = atoms.positions[found.target] - atoms.positions[found.source] - offset.t()
-        # searches propose more than what is within reach
+        # candidates include pairs beyond the reach
         near = (vector.norm(dim=-1) <= reach).nonzero()[:, 0]
         source, target = found.source[near], found.target[near]
         shift = found.shift[near] + _between(atoms.whole, source, target)
@@ -104,5 +108,5 @@ class KeptNeighbors(NeighborSearch):
 
 
 def _between(whole: Tensor, source: Tensor, target: Tensor) -> Tensor:
-    """What a pair's shift grows by where its atoms are put back from where they were wrapped to."""
+    """Compute the change of the shift of a pair when its wrapped atoms are moved back."""
     return whole.index_select(0, target) - whole.index_select(0, source)

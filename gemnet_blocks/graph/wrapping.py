@@ -1,4 +1,4 @@
-"""Atoms moved into their cells: the common ground of the neighbor searches."""
+"""Atoms wrapped into their cells, the input of all neighbor searches."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from gemnet_blocks.structures import Structures
 
 @dataclass(frozen=True, slots=True, eq=False)
 class WrappedAtoms:
-    """Atoms moved into their cells along the periodic lattice vectors, in float64.
+    """Atoms wrapped into their cells along the periodic lattice vectors, in float64.
 
-    The lattice planes spanned by the vectors other than a_k lie h_k apart, and t_k measures across them:
+    The lattice planes that are spanned by the vectors other than a_k have the distance h_k, and t_k is the coordinate
+    perpendicular to them:
 
-        t_k = h_k · (fractional coordinate k),   |t_k(i) - t_k(j)| ≤ |r_i - r_j|,   0 ≤ t_k < h_k where periodic.
+        t_k = h_k · (fractional coordinate k),   |t_k(i) - t_k(j)| ≤ |r_i - r_j|,   0 ≤ t_k < h_k if periodic.
 
     Attributes:
         positions: wrapped positions in Å, `original - whole @ cell`.
         structure: the structure of each atom, ascending.
-        whole: the lattice translations taken off each atom; 0 where not periodic.
-        cells: lattice vectors in Å, with unit vectors perpendicular to all others where not periodic.
-        periodic: whether the structure repeats along each lattice vector.
+        whole: the lattice translation that was subtracted from each atom; 0 along vectors that are not periodic.
+        cells: lattice vectors in Å, with unit vectors perpendicular to all others if not periodic.
+        periodic: the periodicity of each structure along each lattice vector.
         heights: h_k in Å.
         depths: t_k in Å.
     """
@@ -53,14 +54,14 @@ class WrappedAtoms:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
-    """Pairs of wrapped atoms that may be neighbors, none missing, each once and in one of its two directions.
+    """Pairs of wrapped atoms that include all neighbors, each in one of its two directions.
 
-    What a pair is to one of its atoms its reverse (target, source, -shift) is to the other.
+    A pair and its reverse (target, source, -shift) are equivalent.
 
     Attributes:
-        source: the atom whose image is at `positions[source] + shift @ cell`, of the wrapped atoms.
-        target: the atom at `positions[target]`.
-        shift: the lattice translation of the source; 0 where not periodic.
+        source: the index of the wrapped atom whose image is at `positions[source] + shift @ cell`.
+        target: the index of the wrapped atom at `positions[target]`.
+        shift: the lattice translation of the source atom; 0 along vectors that are not periodic.
     """
 
     source: Int[Tensor, " candidates"]
@@ -69,11 +70,11 @@ class Candidates:
 
 
 def wrap(structures: Structures) -> WrappedAtoms:
-    """Move atoms into their cells.
+    """Wrap atoms into their cells.
 
     Raises:
-        StructureError: positions or cells that are not finite, or lattice vectors that do not span the directions
-            marked periodic.
+        StructureError: positions or cells are not finite, or the lattice vectors of periodic directions are linearly
+            dependent.
     """
     positions, periodic = structures.positions.double(), structures.periodic
     cells = _completed(structures.cells.double(), periodic)
@@ -82,25 +83,24 @@ def wrap(structures: Structures) -> WrappedAtoms:
     volume = (first * normals[:, 0]).sum(-1)
     reciprocal = normals / volume[:, None, None]  # rows b_k with b_k · a_l = δ_kl
     relative_volume = volume.abs() / cells.norm(dim=-1).prod(-1)
-    # NaN is not greater than anything; a cell that is merely flat passes the validation
+    # the comparison is false for NaN; very flat cells pass the validation below
     if not bool((relative_volume > 1e-5).all() & positions.isfinite().all() & structures.cells.isfinite().all()):
         structures.validate()
         if not bool(reciprocal.isfinite().all()):
-            raise StructureError("a structure has a cell too flat to be computed: give it a cell of larger volume")
+            raise StructureError("a structure has a cell too flat for a neighbor search: give it a larger volume")
     of_atom = structures.structure
     whole = torch.einsum("nc,nkc->nk", positions, reciprocal[of_atom]).floor() * periodic[of_atom]
     wrapped = positions - torch.einsum("nk,nkc->nc", whole, cells[of_atom])
     heights = 1 / reciprocal.norm(dim=-1)
-    # t_k anew from the wrapped positions: far outside the cell the fractional coordinates are less accurate
+    # t_k is computed from wrapped positions, because fractional coordinates far outside of the cell are less accurate
     depths = torch.einsum("nc,nkc->nk", wrapped, (reciprocal * heights[..., None])[of_atom])
     return WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths)
 
 
 def _completed(cells: Tensor, periodic: Tensor) -> Tensor:
-    """The cells with a unit vector perpendicular to all others for each vector that is not periodic.
+    """Replace lattice vectors that are not periodic by unit vectors perpendicular to all others.
 
-    What a cell says along a direction without periodicity (zeros, a vacuum, a multiple of another vector) must not
-    influence the search.
+    The entries of such vectors (zeros, a vacuum, a multiple of another vector) must not influence the search.
     """
     known = [periodic[:, axis, None] for axis in range(3)]
     vectors = [torch.where(known[axis], cells[:, axis], torch.zeros_like(cells[:, axis])) for axis in range(3)]

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum
+from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum, WeightedSum
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import AtomPairRequest, AtomPairs
@@ -17,18 +17,19 @@ from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
+    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
-    InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction
-from gemnet_blocks.layers.dense import Activation, Dense, linear
-from gemnet_blocks.layers.projection import RadialValues
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
-class AtomAtomOptions(InteractionOptions):
+class AtomAtomOptions(GraphInteractionOptions):
     """Options of the atom–atom interaction, in which atoms b send to their neighbors a."""
 
     type: Literal["atom_atom"] = "atom_atom"
@@ -39,10 +40,6 @@ class AtomAtomOptions(InteractionOptions):
     """Features of the messages that are summed over neighbors, such as 64."""
     up: Size
     """Features after the contraction with the basis, such as 64."""
-
-    @override
-    def edge_sets(self) -> dict[str, str]:
-        return {"graph": self.graph}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,8 +80,8 @@ class SharedAtomAtomGeometry(InteractionGeometry[AtomAtomGeometry]):
         assert isinstance(pairs, AtomPairs)
         # all images of an atom have the same embedding, so that their functions are summed first
         functions = self.radial(self.sums.by_index(radial.radial[self.graph], pairs.of_edge, pairs.count))
-        listed = self.sums.weighted(functions, pairs.source, pairs.by_target, self.evaluation)
-        return AtomAtomGeometry(ExplicitSum(listed, None, self.sums, self.evaluation))
+        listed = WeightedSum(functions, pairs.source, pairs.by_target, self.sums.products, self.evaluation)
+        return AtomAtomGeometry(ExplicitSum(listed, None, self.sums.products, self.evaluation))
 
     @override
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:

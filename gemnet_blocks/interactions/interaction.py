@@ -5,10 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from jaxtyping import Float, Int
+from pydantic import BeforeValidator
 from torch import Tensor, nn
+from typing_extensions import override
 
 from gemnet_blocks.aggregation.method import AngularPlan, Method
 from gemnet_blocks.aggregation.scatter import Sums
@@ -18,8 +20,9 @@ from gemnet_blocks.geometry.angles import CollinearRule
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.topology import Topology
-from gemnet_blocks.layers.dense import Activation
-from gemnet_blocks.layers.projection import RadialValues, ScaledBasis
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.structures import Structures
 
@@ -93,15 +96,46 @@ class BuildContext(ABC):
         """The number of functions of the spherical basis."""
 
 
+def _check_blocks(value: Any) -> Any:
+    """Check a selection of blocks, with one error for all of its forms."""
+    numbers = isinstance(value, list) and all(type(number) is int and number >= 0 for number in value)
+    if value not in ("all", "first", "last") and not (numbers and value):
+        raise ValueError(f"expected all, first, last, or a list of block numbers from 0 such as [0, 2], got {value!r}")
+    return value
+
+
+BlockSelection = Annotated[Literal["all", "first", "last"] | list[int], BeforeValidator(_check_blocks)]
+"""all blocks, the first, the last, or a list of their numbers from 0."""
+
+
 class InteractionOptions(Options):
     """Base class of the options of interactions."""
 
     type: str
     """The kind of interaction; by default the name of the interaction in the spec."""
+    blocks: BlockSelection = "all"
+    """The blocks that the interaction takes part in: all, first, last, or a list of block numbers from 0, such as
+    [0, 2]."""
+
+    def block_numbers(self, count: int) -> list[int]:
+        """List the numbers of the blocks that the interaction takes part in, of `count` blocks."""
+        named = {"all": range(count), "first": range(min(1, count)), "last": range(max(0, count - 1), count)}
+        return sorted(named[self.blocks] if isinstance(self.blocks, str) else set(self.blocks))
 
     def edge_sets(self) -> dict[str, str]:
         """List the edge sets that the options name, by field, to check that they exist."""
         return {}
+
+
+class GraphInteractionOptions(InteractionOptions):
+    """Base class of the options of interactions along the edges of one edge set."""
+
+    graph: str
+    """The edge set."""
+
+    @override
+    def edge_sets(self) -> dict[str, str]:
+        return {"graph": self.graph}
 
 
 class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):

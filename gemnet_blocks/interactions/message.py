@@ -9,7 +9,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.angular_sum import AngularSum
-from gemnet_blocks.layers.dense import Activation, Dense, linear
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -52,9 +53,7 @@ class Message(nn.Module):
         dense = by_rows(self.dense, x)
         return by_rows(lambda row, radial: self._down(dense.index_select(0, row), radial), row, radial)
 
-    def _down(
-        self, x: Float[Tensor, "edges in_size"], radial: Float[Tensor, "edges radial_size"]
-    ) -> Float[Tensor, "edges down_size"]:
+    def _down(self, x: Tensor, radial: Tensor) -> Tensor:
         return self.down(self.scale.of_product(x, self.radial, radial))
 
 

@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum
+from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum, WeightedSum
 from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.quadruplets import QuadrupletFunctions, QuadrupletSumPerAtom
 from gemnet_blocks.aggregation.scatter import Sums
@@ -21,25 +21,27 @@ from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.graph.index_sets import ChainRequest, IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.padded import Chains
+from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.ragged import by_segment
 from gemnet_blocks.graph.topology import Topology
-from gemnet_blocks.graph.triplets import Quadruplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
+    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
-    InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
-from gemnet_blocks.layers.dense import Activation, linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import linear
+from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
-class QuadrupletOptions(InteractionOptions):
+class QuadrupletOptions(GraphInteractionOptions):
     """Options of the quadruplet interaction, in which edges d→b send to edges c→a through middle edges b→a."""
 
     type: Literal["quadruplet"] = "quadruplet"
@@ -50,10 +52,6 @@ class QuadrupletOptions(InteractionOptions):
     """Features of the messages that are summed over quadruplets, such as 32."""
     up: Size
     """Features after the contraction with the basis, such as 32."""
-
-    @override
-    def edge_sets(self) -> dict[str, str]:
-        return {"graph": self.graph}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -155,10 +153,14 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
     def _explicit(self, quadruplets: Quadruplets, main: EdgeSet, middle: EdgeSet, radial: Tensor) -> AngularSum:
         angles = quadruplet_angles(main.direction, middle.direction, quadruplets, self.collinear)
         weights = self.spherical(angles.cos_at_target.index_select(0, quadruplets.target_triplet), angles.dihedral)
-        listed = self.sums.weighted(
-            weights.to(radial.dtype), quadruplets.source_triplet, quadruplets.by_outer, self.evaluation
+        listed = WeightedSum(
+            weights.to(radial.dtype),
+            quadruplets.source_triplet,
+            quadruplets.by_outer,
+            self.sums.products,
+            self.evaluation,
         )
-        return ExplicitSum(listed, self.spherical_projection(radial), self.sums, self.evaluation)
+        return ExplicitSum(listed, self.spherical_projection(radial), self.sums.products, self.evaluation)
 
     def _factorized(self, chains: Chains, main: EdgeSet, middle: EdgeSet, radial: Tensor) -> AngularSum:
         assert isinstance(self.spherical, SphericalBasis)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Literal, final
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 from typing_extensions import Self, override
 
-from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum, ExplicitSumAtAtoms, Over
+from gemnet_blocks.aggregation.angular_sum import AngularSum, ExplicitSum, Over, WeightedSum
 from gemnet_blocks.aggregation.method import EXPLICIT, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.aggregation.triplets import TripletFunctions, TripletSumPerAtom
@@ -25,13 +25,16 @@ from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
+    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
     InteractionOptions,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
-from gemnet_blocks.layers.dense import Activation, Dense, linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, RadialValues, ScaledBasis
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear
+from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -47,7 +50,7 @@ class TripletOptions(InteractionOptions):
     """Features after the contraction with the basis, such as 64."""
 
 
-class AtomEdgeOptions(InteractionOptions):
+class AtomEdgeOptions(GraphInteractionOptions):
     """Options of the atom–edge interaction, in which atoms b send to edges c→a."""
 
     type: Literal["atom_edge"] = "atom_edge"
@@ -59,26 +62,13 @@ class AtomEdgeOptions(InteractionOptions):
     up: Size
     """Features after the contraction with the basis, such as 64."""
 
-    @override
-    def edge_sets(self) -> dict[str, str]:
-        return {"graph": self.graph}
 
-
-class EdgeAtomOptions(InteractionOptions):
+class EdgeAtomOptions(AtomEdgeOptions):
     """Options of the edge–atom interaction, in which edges b→a send to atoms a."""
 
-    type: Literal["edge_atom"] = "edge_atom"
-    """The kind of interaction."""
+    type: Literal["edge_atom"] = "edge_atom"  # type: ignore[assignment]
     graph: str = "atom_edge"
     """The edge set of the edges c→a."""
-    down: Size
-    """Features of the messages that are summed over triplets, such as 64."""
-    up: Size
-    """Features after the contraction with the basis, such as 64."""
-
-    @override
-    def edge_sets(self) -> dict[str, str]:
-        return {"graph": self.graph}
 
 
 @final
@@ -132,11 +122,10 @@ class TripletSum(nn.Module):
             return TripletSumPerAtom(slices, weights, self.over, self.sums.products, self.evaluation)
         assert isinstance(indices, Triplets)
         circular = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
-        listed = self.sums.weighted(circular, indices.inner, indices.by_outer, self.evaluation)
-        at_edges = ExplicitSum(listed, self.projection(functions), self.sums, self.evaluation)
-        if self.over == "edges":
-            return at_edges
-        return ExplicitSumAtAtoms(at_edges, outer.target, outer.atom_count, self.sums, self.evaluation)
+        listed = WeightedSum(circular, indices.inner, indices.by_outer, self.sums.products, self.evaluation)
+        at_atoms = partial(self.sums.by_index, index=outer.target, count=outer.atom_count)
+        to_atoms = at_atoms if self.over == "atoms" else None
+        return ExplicitSum(listed, self.projection(functions), self.sums.products, self.evaluation, to_atoms)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -212,6 +201,10 @@ class TripletMessages(Interaction[TripletGeometry]):
     """
 
     sends: ClassVar[Over]
+    outer: ClassVar[str | None] = MAIN
+    """The edge set of the edges c→a; None: the option `graph`."""
+    inner: ClassVar[str | None] = MAIN
+    """The edge set of the edges b→a; None: the option `graph`."""
     in_steps = True
 
     def __init__(
@@ -230,37 +223,22 @@ class TripletMessages(Interaction[TripletGeometry]):
         up = SymmetricUp if self.writes == "edges" else Dense
         self.up: SymmetricUp | Dense = up(up_size, receiver_size, activation)
 
-    @staticmethod
-    @abstractmethod
-    def ends(options: Any) -> TripletRequest:
-        """Name the edge sets of the edges c→a and b→a."""
-
     @classmethod
     @override
-    def shared_geometry(cls, options: InteractionOptions, context: BuildContext) -> SharedTripletGeometry:
-        projection = RadialAngularProjection(
-            context.angular_radial_count, context.circular_count, context.sizes.circular
-        )
-        triplet_sum = TripletSum(
-            cls.ends(options), context.circular_basis(), projection, context.sums, cls.writes, context.angular
-        )
+    def shared_geometry(cls, options: Any, context: BuildContext) -> SharedTripletGeometry:
+        counts = context.angular_radial_count, context.circular_count, context.sizes.circular
+        request = TripletRequest(cls.outer or options.graph, cls.inner or options.graph)
+        circular, projection = context.circular_basis(), RadialAngularProjection(*counts)
+        triplet_sum = TripletSum(request, circular, projection, context.sums, cls.writes, context.angular)
         return SharedTripletGeometry(triplet_sum, context.radial_count, context.sizes.radial)
 
     @classmethod
     @override
     def from_options(cls, options: TripletOptions | AtomEdgeOptions | EdgeAtomOptions, context: BuildContext) -> Self:
         sizes = context.sizes
-        sender_size = sizes.edge if cls.sends == "edges" else sizes.atom
-        receiver_size = sizes.edge if cls.writes == "edges" else sizes.atom
-        return cls(
-            sender_size,
-            receiver_size,
-            options.down,
-            options.up,
-            sizes.radial,
-            sizes.circular,
-            context.activation,
-        )
+        of_end = {"edges": sizes.edge, "atoms": sizes.atom}
+        ends = of_end[cls.sends], of_end[cls.writes]
+        return cls(*ends, options.down, options.up, sizes.radial, sizes.circular, context.activation)
 
 
 @final
@@ -275,11 +253,6 @@ class TripletInteraction(TripletMessages):
     writes = "edges"
     reads = "edges, triplets"
     up: SymmetricUp
-
-    @staticmethod
-    @override
-    def ends(options: Any) -> TripletRequest:
-        return TripletRequest(outer=MAIN, inner=MAIN)
 
     @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
@@ -297,14 +270,10 @@ class AtomEdgeInteraction(TripletMessages):
 
     Options = AtomEdgeOptions
     sends = "atoms"
+    inner = None
     writes = "edges"
     reads = "atoms, mixed triplets"
     up: SymmetricUp
-
-    @staticmethod
-    @override
-    def ends(options: Any) -> TripletRequest:
-        return TripletRequest(outer=MAIN, inner=options.graph)
 
     @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
@@ -322,14 +291,10 @@ class EdgeAtomInteraction(TripletMessages):
 
     Options = EdgeAtomOptions
     sends = "edges"
+    outer = None
     writes = "atoms"
     reads = "edges, mixed triplets"
     up: Dense
-
-    @staticmethod
-    @override
-    def ends(options: Any) -> TripletRequest:
-        return TripletRequest(outer=options.graph, inner=MAIN)
 
     @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "atoms atom_size"]:

@@ -1,6 +1,17 @@
-"""Layers that interactions and blocks are made of: dense and residual layers, embeddings, scale factors."""
+"""Layers that interactions and blocks consist of: dense and residual layers, activation functions, scale factors."""
 
+from gemnet_blocks.layers.activations import Activation, ScaledSiLU, SiQU, activation_module
 from gemnet_blocks.layers.dense import Dense, Residual, linear, residuals
 from gemnet_blocks.layers.scaling import ScaleFactor
 
-__all__ = ["Dense", "Residual", "ScaleFactor", "linear", "residuals"]
+__all__ = [
+    "Activation",
+    "Dense",
+    "Residual",
+    "ScaleFactor",
+    "ScaledSiLU",
+    "SiQU",
+    "activation_module",
+    "linear",
+    "residuals",
+]

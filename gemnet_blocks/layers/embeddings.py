@@ -1,4 +1,4 @@
-"""The first embeddings of atoms: a table of elements, or of the rows and columns of the periodic table."""
+"""Initial embeddings of atoms, from their elements, and of edges, from both atoms and the distance."""
 
 from __future__ import annotations
 
@@ -10,19 +10,21 @@ from typing import Any, ClassVar, Literal, final
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+from typing_extensions import override
 
 from gemnet_blocks.geometry.edges import EdgeSet
-from gemnet_blocks.layers.dense import Activation, Dense
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense
 from gemnet_blocks.options import Options
 
 ROW_LENGTHS = (2, 8, 8, 18, 18, 32, 32)
-"""Elements in each row of the periodic table."""
+"""The number of elements in each row of the periodic table."""
 
 COLUMN_COUNT = max(ROW_LENGTHS)
 
 
 class AtomEmbedding(nn.Module, ABC):
-    """h_a before the first block, from the atomic number alone."""
+    """Base class of atom embeddings: features h_a before the first block, which depend on the atomic number alone."""
 
     Options: ClassVar[type[Options]]
     """The class of the options that `from_options` takes."""
@@ -30,21 +32,21 @@ class AtomEmbedding(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def from_options(cls, options: Any, element_count: int, size: int) -> AtomEmbedding:
-        """Make the embedding that the options describe.
+        """Construct the embedding from its options.
 
         Args:
             options: an instance of `Options`.
-            element_count: the greatest atomic number known; numbers start at 1.
-            size: features of atom embeddings.
+            element_count: the largest atomic number that the model knows.
+            size: the number of features of each atom.
         """
 
     @abstractmethod
     def forward(self, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:
-        """The embedding of each atom from its atomic number."""
+        """Compute the embedding of each atom from its atomic number."""
 
 
 class ElementEmbeddingOptions(Options):
-    """What a spec says of embeddings by element."""
+    """Options of an embedding per element."""
 
     type: Literal["element"] = "element"
     """The kind of atom embedding."""
@@ -52,13 +54,15 @@ class ElementEmbeddingOptions(Options):
 
 @final
 class ElementEmbedding(AtomEmbedding):
-    """h_a = table[Z_a], initially uniform in ±√3, which has variance 1.
+    """One trainable embedding per element: h_a = table[Z_a].
+
+    Initial values are uniform in [-√3, √3], which has variance 1.
 
     Gasteiger et al., NeurIPS 2021, arXiv 2106.08903.
 
     Args:
-        element_count: the greatest atomic number known; numbers start at 1.
-        size: features of atom embeddings.
+        element_count: the largest atomic number that the model knows.
+        size: the number of features of each atom; typical values are 64 to 512.
     """
 
     Options: ClassVar[type[ElementEmbeddingOptions]] = ElementEmbeddingOptions
@@ -69,21 +73,21 @@ class ElementEmbedding(AtomEmbedding):
 
     @property
     def emb_size(self) -> int:
-        """The number of features, under its published name."""
+        """The number of features, under its name in the published implementation."""
         return self.table.embedding_dim
 
     @classmethod
+    @override
     def from_options(cls, options: ElementEmbeddingOptions, element_count: int, size: int) -> ElementEmbedding:
-        """Make the embedding that the options describe."""
         return cls(element_count, size)
 
+    @override
     def forward(self, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:
-        """The embedding of each atom from its atomic number."""
         return self.table(numbers - 1)
 
 
 class PeriodicTableEmbeddingOptions(Options):
-    """What a spec says of embeddings by place in the periodic table."""
+    """Options of an embedding by the row and column of the element in the periodic table."""
 
     type: Literal["periodic_table"] = "periodic_table"
     """The kind of atom embedding."""
@@ -91,17 +95,19 @@ class PeriodicTableEmbeddingOptions(Options):
 
 @final
 class PeriodicTableEmbedding(AtomEmbedding):
-    """h_a = rows[r(Z_a)] + columns[c(Z_a)], each initially uniform in ±√(3/2), so that the sum has variance 1.
+    """Sum of one trainable embedding per row and one per column of the periodic table.
 
-    r and c are the place of the element in the periodic table of 7 rows and 32 columns. An element that no training
-    structure has shares both with others, whereas `ElementEmbedding` leaves it as it was drawn.
+    h_a = rows[r(Z_a)] + columns[c(Z_a)], where r and c are the row and the column of an element in the periodic table
+    with 7 rows and 32 columns, see `place_of`. Elements that are missing in the training data share their row and their
+    column with others, whereas `ElementEmbedding` leaves them at their initial values. Both tables are initialized
+    uniformly in [-√(3/2), √(3/2)], so that the sum has variance 1.
 
     Args:
-        element_count: the greatest atomic number known, at most 118; numbers start at 1.
-        size: features of atom embeddings.
+        element_count: the largest atomic number that the model knows, at most 118.
+        size: the number of features of each atom; typical values are 64 to 512.
 
     Raises:
-        ValueError: there is no such element.
+        ValueError: `element_count` is larger than 118.
     """
 
     Options: ClassVar[type[PeriodicTableEmbeddingOptions]] = PeriodicTableEmbeddingOptions
@@ -118,28 +124,25 @@ class PeriodicTableEmbedding(AtomEmbedding):
         self.columns = _uniform(COLUMN_COUNT, size, variance=0.5)
 
     @classmethod
+    @override
     def from_options(
         cls, options: PeriodicTableEmbeddingOptions, element_count: int, size: int
     ) -> PeriodicTableEmbedding:
-        """Make the embedding that the options describe."""
         return cls(element_count, size)
 
+    @override
     def forward(self, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, "atoms size"]:
-        """The embedding of each atom from its atomic number."""
         return self.rows(self.row[numbers - 1]) + self.columns(self.column[numbers - 1])
 
 
 def place_of(number: int) -> tuple[int, int]:
-    """The row and the column of an element in the periodic table with 32 columns, both counted from 0.
+    """Return the row and the column of an element in the periodic table with 32 columns, both counted from 0.
 
-    Columns are those of the longest rows; shorter rows have their first two elements at the left end, hydrogen among
-    them, and the others at the right end, with helium above neon.
-
-    Args:
-        number: the atomic number.
+    Short rows have their first two elements at the left end and all others at the right end. Hydrogen is at the left
+    end, and helium at the right end, above neon.
 
     Raises:
-        ValueError: there is no such element.
+        ValueError: no element has this atomic number.
     """
     for row, (length, end) in enumerate(zip(ROW_LENGTHS, accumulate(ROW_LENGTHS), strict=True)):
         if end - length < number <= end:
@@ -156,18 +159,21 @@ def _uniform(count: int, size: int, variance: float) -> nn.Embedding:
 
 
 AtEnds = tuple[Float[Tensor, "atoms edge_size"], Float[Tensor, "atoms edge_size"]]
-"""What every atom adds to the edges that start at it, and to those that end at it."""
+"""The contributions W_s h and W_t h of each atom to the edges that start and that end at it."""
 
 
 @final
 class EdgeEmbedding(nn.Module):
-    """m_st = Dense([h_s, h_t, x_st]) for an edge from s to t.
+    """Embedding of an edge s→t from its atoms and its features: m_st = act(W [h_s, h_t, x_st]).
+
+    Initial embeddings use radial basis functions as x. Because W [h_s, h_t, x] = W_s h_s + W_t h_t + W_x x, the matrix
+    products with the embeddings of atoms are computed once per atom instead of once per edge.
 
     Args:
-        atom_size: features of atom embeddings.
-        edge_in_size: features x of each edge.
-        edge_size: features of edge embeddings.
-        activation: of the dense layer.
+        atom_size: the number of features of each atom.
+        edge_in_size: the number of features x of each edge.
+        edge_size: the number of features of the resulting edge embeddings.
+        activation: the name of the activation function.
     """
 
     def __init__(self, atom_size: int, edge_in_size: int, edge_size: int, activation: Activation = "silu") -> None:
@@ -177,11 +183,11 @@ class EdgeEmbedding(nn.Module):
     def forward(
         self, atoms: Float[Tensor, "atoms atom_size"], x: Float[Tensor, "edges edge_in_size"], edges: EdgeSet
     ) -> Float[Tensor, "edges edge_size"]:
-        """The embedding of each edge."""
+        """Compute the embedding of each edge."""
         return self.of_edges(self.of_atoms(atoms), x, edges.source, edges.target)
 
     def of_atoms(self, atoms: Float[Tensor, "atoms atom_size"]) -> AtEnds:
-        """What atoms add to the edges from and to them: W [h_s, h_t, x] = W_s h_s + W_t h_t + W_x x."""
+        """Compute the contributions W_s h and W_t h of each atom."""
         of_source, of_target = self.dense.linear.weight[:, : 2 * atoms.shape[1]].chunk(2, dim=1)
         linear = self.dense.linear.products.linear
         return linear(atoms, of_source), linear(atoms, of_target)
@@ -193,7 +199,7 @@ class EdgeEmbedding(nn.Module):
         source: Int[Tensor, " edges"],
         target: Int[Tensor, " edges"],
     ) -> Float[Tensor, "edges edge_size"]:
-        """The embeddings of some edges, given what atoms add to them."""
+        """Compute the embeddings of the given edges from the contributions of all atoms."""
         at_source, at_target = atoms
         total = self.dense.linear.products.linear(x, self.dense.linear.weight[:, -x.shape[1] :])
         total += at_source.index_select(0, source)

@@ -1,4 +1,4 @@
-"""Initial weights: He-orthogonal matrices for hidden layers, and the choices for the last ones."""
+"""Weight initialization: He-orthogonal matrices for hidden layers, and the options for output layers."""
 
 from __future__ import annotations
 
@@ -13,22 +13,25 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 OutputInitialization = Literal["he_orthogonal", "zeros", "grid", "loggrid"]
-"""Initial weights of the layers that end in energies and forces.
+"""The initialization of the last layers, which compute energies and forces.
 
-he_orthogonal: as hidden layers. zeros: zero. grid: each row evenly from -1 to 1. loggrid: each row from 10⁻⁴ to 10⁰,
-evenly in the exponent.
+he_orthogonal: like hidden layers.
+zeros: zero, so that an untrained model predicts zero.
+grid: each row equally spaced from -1 to 1.
+loggrid: each row logarithmically spaced from 10⁻⁴ to 1.
 """
-
 
 Module = TypeVar("Module", bound=nn.Module)
 
-_left_out: ContextVar[bool] = ContextVar("initial values are left out", default=False)
+_left_out: ContextVar[bool] = ContextVar("weights are left at zero", default=False)
 
 
 @contextmanager
 def without_initial_values() -> Iterator[None]:
-    """Make models whose weights are replaced, or of which only shapes count: without decomposing matrices, in seconds
-    less."""
+    """Leave the weights of models that are constructed inside at zero.
+
+    This saves seconds for models whose weights are loaded afterwards, or of which only the shapes are needed.
+    """
     token = _left_out.set(True)
     try:
         yield
@@ -37,12 +40,13 @@ def without_initial_values() -> Iterator[None]:
 
 
 def with_single_precision_draws(make: Callable[[], Module]) -> Module:
-    """Make a module whose initial weights do not depend on torch's default floating-point type.
+    """Construct a module whose initial weights do not depend on torch's default floating-point type.
 
-    Random numbers of different types differ. So weights are drawn in float32, and converted to the default type.
+    Random number generators give different numbers in different types. Weights are therefore drawn in float32 and then
+    converted to the default type.
 
     Args:
-        make: makes the module; called once.
+        make: constructs the module; it is called once.
     """
     wanted = torch.get_default_dtype()
     torch.set_default_dtype(torch.float32)
@@ -57,12 +61,14 @@ def with_single_precision_draws(make: Callable[[], Module]) -> Module:
 
 @torch.no_grad()
 def he_orthogonal_(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Fill a weight with a semi-orthogonal matrix of He's variance: decorrelated outputs, Var[W] = 1/fan_in.
+    """Fill a weight in place with a semi-orthogonal matrix of variance 1/fan_in, and return it.
 
-    The matrix is standardised to mean 0 and variance 1 along its inputs and divided by √fan_in. Inputs are axis 1 of
-    a weight (out, in), and axes 0 and 1 of a weight (in₁, in₂, out). A single input has no variance and is left as it
-    is. Changes `weight` and returns it. GemNet (arXiv 2106.08903), appendix on initialisation. Zeros where initial
-    values are left out.
+    Orthogonality decorrelates the outputs; the variance is that of He's initialization. The matrix is standardized to
+    mean 0 and variance 1 along its inputs and divided by √fan_in. The inputs are axis 1 of a weight of shape (out, in),
+    and axes 0 and 1 of a weight of shape (in₁, in₂, out). A single input is not standardized, because it has no
+    variance. Inside `without_initial_values`, the weight becomes zero.
+
+    Gasteiger et al., NeurIPS 2021, arXiv 2106.08903, appendix on initialization.
     """
     if _left_out.get():
         return weight.zero_()
@@ -81,7 +87,7 @@ def he_orthogonal_(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
 @torch.no_grad()
 def initialize_output_(weight: Float[Tensor, "out in"], choice: OutputInitialization) -> Float[Tensor, "out in"]:
-    """Fill the weight of a last layer as chosen; changes `weight` and returns it."""
+    """Fill the weight of an output layer in place and return it."""
     size = weight.shape[1]
     if choice == "he_orthogonal":
         return he_orthogonal_(weight)

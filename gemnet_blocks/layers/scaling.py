@@ -1,4 +1,4 @@
-"""Scale factors: numbers fitted once to an untrained model, which keep the variance of its activations."""
+"""Scale factors, which are fitted once to an untrained model and keep the variance of its activations."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from gemnet_blocks.layers.dense import Linear
 
 @final
 class ScaleFactor(nn.Module):
-    """Multiply by a fitted number; by one as long as it is not fitted.
+    """Multiplication by a fitted factor, or by one before the factor is fitted.
 
-    The number is stored with the weights, as a parameter without gradient; zero means that it was not fitted.
+    Aggregations change the variance of activations by an amount that depends on the data. The factor is chosen so that
+    the output has the variance of a reference. `gemnet_blocks.model.scale_fitting` fits it.
+
+    Gasteiger et al., NeurIPS 2021, arXiv 2106.08903.
+
+    Attributes:
+        factor: the factor as a scalar parameter without gradient, which is saved with the weights; 0 if not fitted.
     """
 
     def __init__(self) -> None:
@@ -26,17 +32,18 @@ class ScaleFactor(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        """Whether the number was fitted."""
+        """True once the factor has been fitted."""
         return bool(self.factor != 0)
 
     def forward(
         self, x: Float[Tensor, "*shape"], reference: Float[Tensor, "*other_shape"] | None = None
     ) -> Float[Tensor, "*shape"]:
-        """`x` times the factor.
+        """Multiply `x` by the factor.
 
         Args:
-            x: anything; its first axis counts samples.
-            reference: what x should vary as much as; None: variance 1. Read when the factor is being fitted.
+            x: activations, with samples along the first axis.
+            reference: activations whose variance the output should have; None for a variance of 1. It is used only
+                while the factor is being fitted.
         """
         if self._observe is not None:
             self._observe(x, reference)
@@ -48,14 +55,16 @@ class ScaleFactor(nn.Module):
         x: Float[Tensor, "*rows in"],
         reference: Float[Tensor, "*other_shape"] | None = None,
     ) -> Float[Tensor, "*rows out"]:
-        """`layer(x)` times the factor, in one step unless somebody looks on.
+        """Multiply `layer(x)` by the factor.
+
+        The factor is merged into the weight of the layer, unless it is being fitted or the module has hooks.
 
         Args:
-            layer: without bias.
-            x: what the layer maps.
-            reference: what `layer(x)` should vary as much as; None: variance 1.
+            layer: a linear layer without bias.
+            x: the input of the layer.
+            reference: activations whose variance the output should have; None for a variance of 1.
         """
-        if self._watched:
+        if self._is_observed:
             result: Tensor = self(layer(x), reference)
             return result
         mapped = layer.products.linear if isinstance(layer, Linear) else nn.functional.linear
@@ -64,24 +73,24 @@ class ScaleFactor(nn.Module):
     def of_product(
         self, x: Float[Tensor, "rows features"], layer: nn.Linear, weights: Float[Tensor, "rows in"]
     ) -> Float[Tensor, "rows features"]:
-        """`x * layer(weights)` times the factor, which is fitted to keep the variance of `x`.
+        """Multiply `x * layer(weights)` by the factor, which is fitted to keep the variance of `x`.
 
         Args:
-            x: features.
-            layer: without bias.
-            weights: what the layer maps.
+            x: features of edges or atoms.
+            layer: a linear layer without bias.
+            weights: the input of the layer.
         """
-        if self._watched:
+        if self._is_observed:
             result: Tensor = self(x * layer(weights), x)
             return result
         return x * self.of_linear(layer, weights)
 
     @property
     def _multiplier(self) -> Float[Tensor, ""]:
-        """The factor, or one as long as it is zero; found without waiting for the device."""
+        """The factor, or one if it is not fitted, computed without synchronizing with the device."""
         return self.factor + (self.factor == 0)
 
     @property
-    def _watched(self) -> bool:
-        """Whether somebody needs to see what is multiplied."""
+    def _is_observed(self) -> bool:
+        """True if fitting or a hook reads the product, which must then be computed explicitly."""
         return self._observe is not None or bool(self._forward_hooks or self._forward_pre_hooks)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction, Sizes
-from gemnet_blocks.layers.dense import Activation, Dense, linear, residuals, skip
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry

@@ -9,8 +9,8 @@ from torch.func import functional_call
 
 from gemnet_blocks.model.costs import Estimate, PartCost, Task
 from gemnet_blocks.model.gemnet import GemNet, check_structures, outside_inference
-from gemnet_blocks.model.ledger import BACKWARD, REST, Ledger, Step, named_numbers, parts, weight_bytes
-from gemnet_blocks.model.shape_tracing import CountedTopology, SymbolicBookkeeper
+from gemnet_blocks.model.ledger import BACKWARD, REST, MemoryLedger, Step, named_numbers, parts, weight_bytes
+from gemnet_blocks.model.shape_tracing import CountedTopology, ShapeRecorder
 from gemnet_blocks.structures import Structures
 
 
@@ -36,15 +36,15 @@ def estimate(model: GemNet, structures: Structures, task: Task = "predict") -> E
 
 
 def _estimate(model: GemNet, structures: Structures, task: Task) -> Estimate:
-    ledger = Ledger()
-    bookkeeper = SymbolicBookkeeper(ledger, structures.positions.device)
-    graphs = CountedTopology(model.backbone.graphs, structures, bookkeeper)
+    ledger = MemoryLedger()
+    recorder = ShapeRecorder(ledger, structures.positions.device)
+    graphs = CountedTopology(model.backbone.graphs, structures, recorder)
     step = Step(model, task, ledger, graphs)
-    symbols = {name: bookkeeper.symbol(value) for name, value in named_numbers(step).items()}
+    symbols = {name: recorder.symbol(value) for name, value in named_numbers(step).items()}
     symbolic = replace(
-        structures, positions=bookkeeper.symbol(structures.positions), cells=bookkeeper.symbol(structures.cells)
+        structures, positions=recorder.symbol(structures.positions), cells=recorder.symbol(structures.cells)
     )
-    with ledger.watching(step.model), bookkeeper:
+    with ledger.watching(step.model), recorder:
         functional_call(step, symbols, (symbolic,))
     return Estimate(
         task=task,
@@ -55,7 +55,7 @@ def _estimate(model: GemNet, structures: Structures, task: Task) -> Estimate:
     )
 
 
-def part_costs(ledger: Ledger, model: GemNet) -> tuple[PartCost, ...]:
+def part_costs(ledger: MemoryLedger, model: GemNet) -> tuple[PartCost, ...]:
     """List the costs of the parts that a ledger has recorded, in the order of computation."""
     held = ledger.at_peak
     costs = (

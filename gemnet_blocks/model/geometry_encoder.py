@@ -15,7 +15,7 @@ from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.layers.dense import linear
-from gemnet_blocks.layers.projection import RadialBases, RadialValues
+from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.precision import at_least_single
 

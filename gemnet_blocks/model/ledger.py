@@ -112,7 +112,7 @@ class _Hook:
         self._observer._leave()
 
 
-class Ledger(Observer):
+class MemoryLedger(Observer):
     """A record of the memory of tensors and of matrix products.
 
     Attributes:
@@ -171,14 +171,14 @@ class Ledger(Observer):
         self.peak_during[part] = max(self.peak_during.get(part, 0), self._total)
 
 
-class Bookkeeper(TorchDispatchMode):
+class DispatchRecorder(TorchDispatchMode):
     """Records every operation of torch in a ledger.
 
     Args:
         ledger: the ledger.
     """
 
-    def __init__(self, ledger: Ledger) -> None:
+    def __init__(self, ledger: MemoryLedger) -> None:
         super().__init__()
         self.ledger = ledger
 

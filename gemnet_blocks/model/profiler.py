@@ -12,7 +12,16 @@ import torch
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.model.costs import Task
 from gemnet_blocks.model.gemnet import GemNet, check_structures
-from gemnet_blocks.model.ledger import BACKWARD, REST, Bookkeeper, Ledger, Observer, Step, parts, weight_bytes
+from gemnet_blocks.model.ledger import (
+    BACKWARD,
+    REST,
+    DispatchRecorder,
+    MemoryLedger,
+    Observer,
+    Step,
+    parts,
+    weight_bytes,
+)
 from gemnet_blocks.options import whole_number
 from gemnet_blocks.structures import Prediction, Structures
 
@@ -81,7 +90,7 @@ class Profile:
 
 
 @final
-class Stopwatch(Observer):
+class Timer(Observer):
     """A timer of the parts of a model.
 
     Args:
@@ -116,7 +125,7 @@ def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
     Raises:
         StructureError: a structure cannot be computed.
     """
-    watch = Stopwatch(structures.positions.device)
+    watch = Timer(structures.positions.device)
     seen: list[Topology] = []
 
     def keep(_module: object, _arguments: object, topology: Topology) -> None:
@@ -152,7 +161,7 @@ def profile(model: GemNet, structures: Structures, task: Task = "predict", repea
     """
     check_structures(structures)
     repeats = whole_number("profile", "repeats", repeats, least=1)
-    ledger = Ledger()
+    ledger = MemoryLedger()
     step = Step(model, task, ledger)
     counts: dict[str, int] = {}
 
@@ -165,7 +174,7 @@ def profile(model: GemNet, structures: Structures, task: Task = "predict", repea
     finally:
         handle.remove()
     seconds = min((_seconds(model, structures, task) for _ in range(repeats)), key=lambda run: sum(run.values()))
-    with ledger.watching(step.model), Bookkeeper(ledger):
+    with ledger.watching(step.model), DispatchRecorder(ledger):
         step(structures)
     held = ledger.at_peak
     measured = (
@@ -183,7 +192,7 @@ def profile(model: GemNet, structures: Structures, task: Task = "predict", repea
 
 
 def _seconds(model: GemNet, structures: Structures, task: Task) -> dict[str, float]:
-    watch = Stopwatch(structures.positions.device)
+    watch = Timer(structures.positions.device)
     step = Step(model, task, watch)
     with watch.watching(step.model):
         watch.restart()

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.interactions.interaction import Embeddings, Sizes
-from gemnet_blocks.layers.dense import Activation, Dense, linear, residuals, skip
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
 from gemnet_blocks.layers.initialization import OutputInitialization, initialize_output_
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.block import AtomUpdate, Projection, stack

@@ -17,10 +17,11 @@ from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.index_sets import IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.padded import chains
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
+from gemnet_blocks.graph.quadruplets import Quadruplets, of_different_atoms
 from gemnet_blocks.graph.ragged import Join, row_pointers, segments
 from gemnet_blocks.graph.topology import Topology
-from gemnet_blocks.graph.triplets import Quadruplets, of_different_atoms, triplets, triplets_around_source
-from gemnet_blocks.model.ledger import Bookkeeper, Ledger, tensors_in
+from gemnet_blocks.graph.triplets import triplets, triplets_around_source
+from gemnet_blocks.model.ledger import DispatchRecorder, MemoryLedger, tensors_in
 from gemnet_blocks.structures import Structures
 
 _VALUE = torch.ops.aten._local_scalar_dense
@@ -28,7 +29,7 @@ _META = torch.device("meta")
 
 
 @final
-class Symbol(Tensor):
+class ShapeTensor(Tensor):
     """A tensor without values; autograd and autocast see it on the device of the real one.
 
     Attributes:
@@ -36,13 +37,13 @@ class Symbol(Tensor):
     """
 
     meta: Tensor
-    _bookkeeper: SymbolicBookkeeper
+    _recorder: ShapeRecorder
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, meta: Tensor, device: torch.device, bookkeeper: SymbolicBookkeeper) -> Symbol:
-        made: Symbol = torch.Tensor._make_wrapper_subclass(
+    def __new__(cls, meta: Tensor, device: torch.device, recorder: ShapeRecorder) -> ShapeTensor:
+        made: ShapeTensor = torch.Tensor._make_wrapper_subclass(
             cls,
             meta.size(),
             strides=meta.stride(),
@@ -52,19 +53,21 @@ class Symbol(Tensor):
             device=device,
         )
         made.meta = meta
-        made._bookkeeper = bookkeeper
+        made._recorder = recorder
         return made
 
     @classmethod
     def __torch_dispatch__(  # type: ignore[override]
         cls, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        symbol = next(tensor for tensor in tensors_in((*args, *(kwargs or {}).values())) if isinstance(tensor, Symbol))
-        return symbol._bookkeeper.__torch_dispatch__(func, types, args, kwargs)
+        symbol = next(
+            tensor for tensor in tensors_in((*args, *(kwargs or {}).values())) if isinstance(tensor, ShapeTensor)
+        )
+        return symbol._recorder.__torch_dispatch__(func, types, args, kwargs)
 
 
 @final
-class SymbolicBookkeeper(Bookkeeper):
+class ShapeRecorder(DispatchRecorder):
     """Records operations in a ledger without executing those on floating-point numbers.
 
     Integers and booleans that do not depend on symbolic numbers are computed, because shapes depend on them: indices
@@ -75,7 +78,7 @@ class SymbolicBookkeeper(Bookkeeper):
         device: the device of the real tensors.
     """
 
-    def __init__(self, ledger: Ledger, device: torch.device) -> None:
+    def __init__(self, ledger: MemoryLedger, device: torch.device) -> None:
         super().__init__(ledger)
         self._device = device
         self._makes_symbols = True
@@ -101,11 +104,11 @@ class SymbolicBookkeeper(Bookkeeper):
             yield
 
     def memory(self, tensor: Tensor) -> Tensor:
-        return tensor.meta if isinstance(tensor, Symbol) else tensor
+        return tensor.meta if isinstance(tensor, ShapeTensor) else tensor
 
     def compute(self, func: Any, args: Any, kwargs: Any) -> Any:
         tensors = tensors_in((*args, *kwargs.values()))
-        known = {id(tensor.meta): tensor for tensor in tensors if isinstance(tensor, Symbol)}
+        known = {id(tensor.meta): tensor for tensor in tensors if isinstance(tensor, ShapeTensor)}
         if known:
             if func.overloadpacket is _VALUE:
                 return args[0].dtype == torch.bool or 1
@@ -116,10 +119,10 @@ class SymbolicBookkeeper(Bookkeeper):
                 return self._symbol(made)
         return func(*args, **kwargs)
 
-    def _symbol(self, meta: Tensor) -> Symbol:
-        return Symbol(meta, self._device, self)
+    def _symbol(self, meta: Tensor) -> ShapeTensor:
+        return ShapeTensor(meta, self._device, self)
 
-    def _symbols(self, result: Any, known: dict[int, Symbol]) -> Any:
+    def _symbols(self, result: Any, known: dict[int, ShapeTensor]) -> Any:
         """Symbols in place of tensors without numbers; those that an operation changed are what they were."""
         if isinstance(result, Tensor):
             return known[id(result)] if id(result) in known else self._symbol(result)
@@ -130,7 +133,7 @@ class SymbolicBookkeeper(Bookkeeper):
 
 def _meta(value: Any) -> Any:
     """Replace tensors by meta tensors, and devices by the meta device."""
-    if isinstance(value, Symbol):
+    if isinstance(value, ShapeTensor):
         return value.meta
     if isinstance(value, Tensor):
         return _without_numbers(value)
@@ -152,17 +155,17 @@ class CountedTopology(nn.Module):
     Args:
         builder: builds topologies.
         structures: the real structures, which replace the symbolic ones.
-        bookkeeper: makes the symbols.
+        recorder: makes the symbols.
 
     Attributes:
         counts: the numbers of edges, triplets and quadruplets.
     """
 
-    def __init__(self, builder: GraphBuilder, structures: Structures, bookkeeper: SymbolicBookkeeper) -> None:
+    def __init__(self, builder: GraphBuilder, structures: Structures, recorder: ShapeRecorder) -> None:
         super().__init__()
         self._builder = builder
         self._structures = structures
-        self._bookkeeper = bookkeeper
+        self._recorder = recorder
         self.counts: dict[str, int] = {}
 
     def forward(
@@ -173,16 +176,16 @@ class CountedTopology(nn.Module):
     ) -> Topology:
         """Build the topology; `structures` may be symbols."""
         builder = copy(self._builder)
-        requests = {one: _counted(one.suited(dtype), self._bookkeeper) for one in builder.requests}
+        requests = {one: _counted(one.suited(dtype), self._recorder) for one in builder.requests}
         builder.requests = tuple(requests.values())
-        with self._bookkeeper.real():
+        with self._recorder.real():
             found = builder(self._structures, dtype, given)
         self.counts = found.counts()
         return replace(found, indices={one: found.indices[counted] for one, counted in requests.items()})
 
 
-def _counted(request: IndexRequest, bookkeeper: SymbolicBookkeeper) -> IndexRequest:
-    return _CountedQuadruplets(request, bookkeeper) if isinstance(request, QuadrupletRequest) else request
+def _counted(request: IndexRequest, recorder: ShapeRecorder) -> IndexRequest:
+    return _CountedQuadruplets(request, recorder) if isinstance(request, QuadrupletRequest) else request
 
 
 @final
@@ -191,21 +194,21 @@ class _CountedQuadruplets(IndexRequest):
     """The number of quadruplets of each edge c→a, without a list of them."""
 
     request: QuadrupletRequest
-    bookkeeper: SymbolicBookkeeper
+    recorder: ShapeRecorder
 
     @property
     def name(self) -> str:
-        """What is counted, for tables."""
+        """The name of the combinations in tables."""
         return self.request.name
 
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> Quadruplets:
         """Count the quadruplets, and record the operations of listing them."""
         edges, middle = edge_sets[self.request.outer], edge_sets[self.request.middle]
-        with self.bookkeeper.unseen():
+        with self.recorder.unseen():
             count = _per_edge(edges, middle)
         around_target, around_source = triplets(edges, middle), triplets_around_source(edges, middle)
         joined = int(around_source.outer.bincount(minlength=middle.count)[around_target.inner].sum())
-        number = self.bookkeeper.symbol(torch.empty(1, dtype=torch.long, device="meta"))
+        number = self.recorder.symbol(torch.empty(1, dtype=torch.long, device="meta"))
         pairs = Join(number.repeat(joined), number.repeat(joined))
         of_different_atoms(pairs, edges, middle, around_source, around_target)
         item = pairs.item

@@ -124,9 +124,10 @@ def _block_rows(blocks: list[Block]) -> list[Layer]:
     if not blocks:
         return []
     rows = [_row("block", "dense", "Dense", [block.dense for block in blocks], "edges", "edges")]
-    for name, first in blocks[0].interactions.items():
+    for name in dict.fromkeys(name for block in blocks for name in block.interactions):
+        modules = [block.interactions[name] for block in blocks if name in block.interactions]
+        first = modules[0]
         assert isinstance(first, Interaction)
-        modules = [block.interactions[name] for block in blocks]
         rows.append(_row("block", name, type(first).__name__, modules, first.reads, first.writes))
     stacks: list[tuple[str, list[nn.Module], str, str]] = [
         ("before skip", [block.before_skip for block in blocks], "edges", "edges"),

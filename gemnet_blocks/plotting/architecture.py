@@ -269,11 +269,14 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
     def count(*names: str) -> int:
         return sum(parameter_count(getattr(block, name)) for block in blocks for name in names)
 
-    for name, first in blocks[0].interactions.items():
+    for name in dict.fromkeys(name for block in blocks for name in block.interactions):
+        modules = [block.interactions[name] for block in blocks if name in block.interactions]
+        first, options = modules[0], spec.interactions[name]
         assert isinstance(first, Interaction)
-        options = spec.interactions[name]
         read = [part.strip() for part in str(first.reads).split(",")]
-        details = (options_text(options), f"reads {clean(first.reads)}; writes {first.writes}")
+        everywhere = getattr(options, "blocks", "all") == "all"
+        text = options_text(options, ("type", "blocks") if everywhere else ("type",))
+        details = (text, f"reads {clean(first.reads)}; writes {first.writes}")
         yield Node(
             f"interactions.{name}",
             "block",
@@ -281,7 +284,7 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
             tuple(filter(None, details)),
             (f"projection of interaction {name}", *(wire for wire in (ATOMS, EDGES) if wire in read)),
             (first.writes,),
-            sum(parameter_count(block.interactions[name]) for block in blocks),
+            sum(map(parameter_count, modules)),
         )
     options = spec.blocks
     layers = f"dense layer, plus messages; {options.before_skip} + {options.after_skip} residual layers"

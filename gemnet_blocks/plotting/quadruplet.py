@@ -14,8 +14,9 @@ from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.geometry.angles import collinear_rule, quadruplet_angles
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.graph.builder import MAIN
+from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.ragged import segments
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets
+from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.plotting.edge_sets import edge_sets_of
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure
 from gemnet_blocks.plotting.views import (

@@ -20,9 +20,10 @@ from gemnet_blocks.graph.edge_index import edge_index
 from gemnet_blocks.graph.index_sets import IndexSet
 from gemnet_blocks.graph.max_neighbors import CapRule, within_cap
 from gemnet_blocks.graph.pairs import Pairs
+from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets
+from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.structures import Structures
 

@@ -140,7 +140,7 @@ def alone(
     """
     name = type_name(interaction)
     base = load_spec(DEFAULTS, extra={**(extra or {}), **as_extra(interaction, name)})
-    given = completed_options(interaction, name, options, WIDTH)
+    given = {**completed_options(interaction, name, options, WIDTH), "blocks": "all"}  # there is one block
     read = named_edge_sets(unchecked_options(name, given, base.catalog)).values()
     cutoffs = dict.fromkeys(read, base.graphs[MAIN].cutoff) | {key: rule.cutoff for key, rule in base.graphs.items()}
     if cutoff is not None:

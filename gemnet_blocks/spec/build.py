@@ -19,10 +19,11 @@ from gemnet_blocks.errors import SpecError, is_out_of_memory
 from gemnet_blocks.geometry.angles import collinear_rule
 from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.graph.neighbor_list import neighbor_search
-from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry
+from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
-from gemnet_blocks.layers.projection import RadialBases, ScaledBasis
+from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.radial_bases import RadialBases
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
@@ -247,8 +248,8 @@ class _Builder:
         atom_embedding = self.part(ATOM_EMBEDDING, spec.atom_embedding, "atom_embedding", spec.elements, sizes.atom)
         edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
         blocks = [
-            Block(sizes, spec.blocks, self.interactions(contexts), self.sums, activation)
-            for _ in range(spec.blocks.count)
+            Block(sizes, spec.blocks, self.interactions(contexts, number), self.sums, activation)
+            for number in range(spec.blocks.count)
         ]
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
@@ -315,9 +316,12 @@ class _Builder:
     def radial_count(self) -> int:
         return self.radial_basis(1.0, angular=False).count
 
-    def interactions(self, contexts: Mapping[str, _Context]) -> dict[str, Interaction[Any]]:
-        parts = self.spec.interactions
-        return {name: self.part(INTERACTION, parts[name], f"interactions.{name}", contexts[name]) for name in parts}
+    def interactions(self, contexts: Mapping[str, _Context], block: int) -> dict[str, Interaction[Any]]:
+        return {
+            name: self.part(INTERACTION, options, f"interactions.{name}", contexts[name])
+            for name, options in self.spec.interactions.items()
+            if not isinstance(options, InteractionOptions) or block in options.block_numbers(self.spec.blocks.count)
+        }
 
     def shared_geometry(self, name: str, context: _Context) -> InteractionGeometry[Any]:
         options = self.spec.interactions[name]

@@ -36,6 +36,7 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         options = unchecked_options(name, _mapping(entry), catalog)
         for field, edge_set in named_edge_sets(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
+        yield from _missing_blocks(name, options, document)
         if isinstance(options, QuadrupletOptions) and _mapping(document.data.get("bases")).get("spherical") is None:
             yield Problem(("interactions", name), "needs bases.spherical, which is missing")
 
@@ -46,6 +47,20 @@ def _missing(route: Route, edge_set: Any, document: Document) -> Iterator[Proble
         removed = document.places.get(("graphs", edge_set))  # the place of the null that removed it
         hint = f"; removed in {removed}" if removed else did_you_mean(edge_set, graphs)
         yield Problem(route, f"unknown edge set {edge_set!r}{hint}")
+
+
+def _missing_blocks(name: str, options: Options | None, document: Document) -> Iterator[Problem]:
+    chosen, count = getattr(options, "blocks", None), _mapping(document.data.get("blocks")).get("count")
+    if not isinstance(options, InteractionOptions) or not isinstance(chosen, list) or type(count) is not int:
+        return
+    missing = [number for number in chosen if type(number) is int and number >= count]
+    if missing:
+        yield Problem(
+            ("interactions", name, "blocks"),
+            f"there is no block {missing[0]}: the model has {count} blocks, numbered from 0 to {count - 1}"
+            if count
+            else f"there is no block {missing[0]}: the model has no blocks",
+        )
 
 
 def _circle(name: str, graphs: Mapping[str, Any]) -> list[str]:

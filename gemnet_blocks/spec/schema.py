@@ -15,7 +15,7 @@ from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.graph.max_neighbors import CapRule
 from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
 from gemnet_blocks.interactions.triplet import TripletOptions
-from gemnet_blocks.layers.dense import Activation
+from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
 from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
@@ -204,6 +204,12 @@ class SpecFields(Options):
             del content["neighbors"]["fade_width"]
         if isinstance(self.atom_embedding, ElementEmbeddingOptions):
             del content["atom_embedding"]  # earlier versions without this field had the same hash
+        for name, options in self.interactions.items():
+            if isinstance(options, InteractionOptions):
+                entry, numbers = content["interactions"][name], options.block_numbers(self.blocks.count)
+                del entry["blocks"]
+                if numbers != list(range(self.blocks.count)):  # earlier versions had no selections of blocks
+                    entry["blocks"] = numbers
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

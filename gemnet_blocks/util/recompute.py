@@ -101,7 +101,7 @@ RECOMPUTED = Recomputed()
 def evaluated_by(evaluation: Evaluation, module: Module) -> Module:
     """Make a copy of a module that shares its weights and hooks, and evaluates its functions in the given way.
 
-    Modules whose attribute `in_steps` is false stay as they are: whoever calls them evaluates them as a whole.
+    Modules whose attribute `in_steps` is false stay unchanged, because their callers evaluate them as a whole.
     """
     if getattr(module, "in_steps", True) is False:
         return module

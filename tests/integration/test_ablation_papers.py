@@ -20,7 +20,7 @@ from gemnet_blocks.training.initial_weights import weights_by_name
 STUDIES = Path(__file__).parents[2] / "paper_configs" / "studies"
 BRIDGES = ("from-gemnet-dt", "from-gemnet-t")
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem not in ("common", *BRIDGES))
-QUICK = ("angular-basis", "factorized", "interactions")
+QUICK = ("angular-basis", "factorised", "interactions")
 """Studies that also run at toy size in `make test`; the others take longer and run in `make test-slow`."""
 TOY = {
     "base.sizes.atom": 8,
@@ -41,7 +41,7 @@ COUNTS: dict[str, dict[str, int]] = {
     "blocks": {"2 blocks": 21815836, "3 blocks": 30340137, "5 blocks": 47388739, "6 blocks": 55913040},
     "embedding-sizes": {"atoms 128": 31915062, "atoms 512": 61512246, "edges 256": 16934198, "edges 1024": 120473654},
     "envelope": {"exponential": 38864438, "exponent 3": 38864438, "exponent 8": 38864438},
-    "factorized": {"explicit": 38864438, "factorized": 38864438},
+    "factorised": {"explicit": 38864438, "factorised": 38864438},
     "forces": {"coupled forces": 38864438, "gradient forces": 28599345},
     "interactions": {
         "no quadruplets": 37236266,
@@ -124,7 +124,7 @@ def test_every_study_runs_at_toy_size(name: str, tmp_path: Path) -> None:
     assert all(run.metrics["forces_mae"] < run.metrics["loss_before"] for run in results.runs)
     base = results.values("base")[0]
     others = [results.values(one.name)[0] for one in results.variants[1:]]
-    if name == "factorized":  # the same numbers, computed in two ways
+    if name == "factorised":  # the same numbers, computed in two ways
         assert others == pytest.approx([base] * len(others), rel=1e-4)
     else:
         assert all(other != pytest.approx(base, rel=1e-9) for other in others) or name in ("neighbors", "ties")

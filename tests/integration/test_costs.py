@@ -13,7 +13,8 @@ from properties.models import INTERACTIONS, alone, published_spec, symmetric_spe
 from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.graph.index_sets import AtomPairs
 from gemnet_blocks.graph.padded import AtomGroups, Chains
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets
+from gemnet_blocks.graph.quadruplets import Quadruplets
+from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.build import Execution
@@ -62,7 +63,7 @@ def nothing_listed(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in ("triplets", "quadruplets"):
         monkeypatch.setattr(f"gemnet_blocks.graph.index_sets.{name}", refuse)
-        monkeypatch.setattr(f"gemnet_blocks.graph.triplets.{name}", refuse)
+        monkeypatch.setattr(f"gemnet_blocks.graph.quadruplets.{name}", refuse)
 
 
 @pytest.mark.usefixtures("nothing_listed")

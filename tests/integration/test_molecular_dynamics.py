@@ -22,7 +22,7 @@ from jaxtyping import config
 from potentials import REFERENCES, crystal, smooth_potential
 
 from gemnet_blocks.calculator import GemNetCalculator
-from gemnet_blocks.graph.verlet_list import KeptNeighbors
+from gemnet_blocks.graph.verlet_list import VerletList
 
 STRONG = replace(REFERENCES, scale=20.0)
 """A scale that gives untrained models forces of ordinary size."""
@@ -110,7 +110,7 @@ def test_a_thousand_steps_leak_no_memory() -> None:
     small = {f"interactions__{name}": None for name in ("quadruplet", "atom_edge", "edge_atom", "atom_atom")}
     atoms = molecule(3)
     calculator = GemNetCalculator(smooth_potential(torch.float32, STRONG, blocks__count=1, **small), skin=0.3)
-    assert isinstance(calculator.search, KeptNeighbors)
+    assert isinstance(calculator.search, VerletList)
     atoms.calc = calculator
     thermalize_momenta(atoms, temperature_K=300, rng=np.random.default_rng(0))
     dynamics = VelocityVerlet(atoms, 0.5 * units.fs)

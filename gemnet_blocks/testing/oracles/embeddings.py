@@ -14,7 +14,7 @@ from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding, ElementEmbedding, PeriodicTableEmbedding
-from gemnet_blocks.layers.projection import RadialValues
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.model.block import AtomUpdate, Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.readout import (

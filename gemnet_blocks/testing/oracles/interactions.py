@@ -21,7 +21,7 @@ from gemnet_blocks.interactions.triplet import (
     TripletInteraction,
     TripletSum,
 )
-from gemnet_blocks.layers.projection import RadialValues
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.testing.oracles.bases import angles, circular_functions, spherical_functions
 from gemnet_blocks.testing.oracles.graphs import edges_of, quadruplets, triplets
 from gemnet_blocks.testing.oracles.layers import (

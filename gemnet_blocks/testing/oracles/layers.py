@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
-from gemnet_blocks.layers.dense import Dense, Residual, ScaledSiLU, SiQU
+from gemnet_blocks.layers.activations import ScaledSiLU, SiQU
+from gemnet_blocks.layers.dense import Dense, Residual
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.testing.oracles.graphs import Edge, reverse

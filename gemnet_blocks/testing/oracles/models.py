@@ -13,7 +13,7 @@ from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.interactions.interaction import Embeddings
-from gemnet_blocks.layers.projection import RadialBases, RadialValues
+from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.heads import DirectForces

@@ -177,7 +177,7 @@ def _interactions(base: Spec) -> Values:
     names = st.sampled_from(sorted(base.graphs))
     values: Values = {}
     for name, options in base.interactions.items():
-        fields = {"down": _SIZES, "up": _SIZES, "graph": names}
+        fields = {"down": _SIZES, "up": _SIZES, "graph": names, "blocks": st.sampled_from(("all", "first", "last"))}
         known = kind_of(options) in _INTERACTIONS and isinstance(options, InteractionOptions)
         changed = {field: fields[field] for field in fields if known and field in type(options).model_fields}
         values[f"interactions.{name}"] = st.none() | st.fixed_dictionaries({}, optional=changed)

@@ -9,8 +9,9 @@ from torch import Tensor
 from gemnet_blocks.aggregation.quadruplets import frames, harmonics, with_gate
 from gemnet_blocks.basis.spherical import LegendreOuter
 from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothCollinear
+from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.ragged import segments
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets
+from gemnet_blocks.graph.triplets import Triplets
 
 RULES = (RightAngle(), SmoothCollinear(), SmoothCollinear(0.4))
 COUNT = 5

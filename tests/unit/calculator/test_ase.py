@@ -19,7 +19,7 @@ from potentials import REFERENCES, crystal, crystals, smooth_potential
 
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.graph.verlet_list import KeptNeighbors
+from gemnet_blocks.graph.verlet_list import VerletList
 from gemnet_blocks.potential import Potential
 from gemnet_blocks.potential.model_file import save_potential
 from gemnet_blocks.spec import Execution
@@ -172,7 +172,7 @@ def test_a_skin_changes_no_result(published: bool) -> None:
             atoms.set_cell(atoms.cell[:] * 1.01, scale_atoms=True)
         for name in ("energy", "forces", "energies", *([] if published else ["stress"])):
             np.testing.assert_array_equal(with_skin.get_property(name, atoms), without.get_property(name, atoms))
-    assert isinstance(with_skin.search, KeptNeighbors)
+    assert isinstance(with_skin.search, VerletList)
     assert 1 <= with_skin.search.searches < 12
 
 

@@ -16,8 +16,9 @@ from gemnet_blocks.geometry.angles import (
     triplet_cosines,
 )
 from gemnet_blocks.geometry.graphs import Graphs
+from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
 from gemnet_blocks.graph.ragged import segments
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
+from gemnet_blocks.graph.triplets import Triplets, triplets
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

@@ -8,8 +8,8 @@ from helpers import KINDS, graphs_of
 from gemnet_blocks.geometry.edges import EdgeSet, measure
 from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.graph.padded import Chains, chains
+from gemnet_blocks.graph.quadruplets import quadruplets
 from gemnet_blocks.graph.symmetrize import Symmetrization, symmetrize
-from gemnet_blocks.graph.triplets import quadruplets
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

@@ -4,7 +4,8 @@ import torch
 from helpers import KINDS, graphs_of
 
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
-from gemnet_blocks.graph.triplets import Quadruplets, Triplets, quadruplets, triplets
+from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
+from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
 def test_equal_requests_are_one_key() -> None:

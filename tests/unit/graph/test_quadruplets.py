@@ -7,8 +7,8 @@ from helpers import graphs_of
 
 from gemnet_blocks.geometry.edges import EdgeSet, measure
 from gemnet_blocks.graph.neighbor_list import VesinSearch
+from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
 from gemnet_blocks.graph.symmetrize import Symmetrization
-from gemnet_blocks.graph.triplets import Quadruplets, quadruplets
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

@@ -12,7 +12,7 @@ from helpers import molecule, slab, small_cell
 
 from gemnet_blocks.graph.neighbor_list import NeighborSearch, TorchSearch, VesinSearch
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.graph.verlet_list import KeptNeighbors
+from gemnet_blocks.graph.verlet_list import VerletList
 from gemnet_blocks.structures import Structures
 
 CUTOFF = 4.0
@@ -37,7 +37,7 @@ def displaced(atoms: Atoms, size: float, seed: int) -> Atoms:
 @pytest.mark.parametrize("search", [VesinSearch(), TorchSearch()])
 @pytest.mark.parametrize("kind", FRAMES)
 def test_pairs_are_those_of_a_search_while_atoms_wander(kind: str, search: NeighborSearch) -> None:
-    atoms, kept = FRAMES[kind].copy(), KeptNeighbors(search, 0.6)
+    atoms, kept = FRAMES[kind].copy(), VerletList(search, 0.6)
     steps = 60
     for step in range(steps):
         atoms = displaced(atoms, 0.06, step)
@@ -48,7 +48,7 @@ def test_pairs_are_those_of_a_search_while_atoms_wander(kind: str, search: Neigh
 
 
 def test_a_search_is_made_once_an_atom_has_moved_by_half_the_skin() -> None:
-    kept = KeptNeighbors(VesinSearch(), 0.5)
+    kept = VerletList(VesinSearch(), 0.5)
     start = Structures.from_ase(slab())
     kept(start, CUTOFF)
     for distance, searches in ((0.24, 1), (-0.24, 1), (0.26, 2)):
@@ -64,7 +64,7 @@ def test_a_search_is_made_once_an_atom_has_moved_by_half_the_skin() -> None:
 def test_cells_that_change(kind: str) -> None:
     """Atoms that follow their cell have not moved, but come nearer where it shrinks."""
     random = np.random.default_rng(0)
-    kept, original = KeptNeighbors(VesinSearch(), 0.6), FRAMES[kind]
+    kept, original = VerletList(VesinSearch(), 0.6), FRAMES[kind]
     atoms, steps = original.copy(), 40
     for step in range(steps):
         strain = random.uniform(-0.03, 0.02, (3, 3))
@@ -77,7 +77,7 @@ def test_cells_that_change(kind: str) -> None:
 
 def test_cells_that_grow_need_no_search() -> None:
     """No pair comes within the cutoff where everything moves apart."""
-    kept = KeptNeighbors(VesinSearch(), 0.6)
+    kept = VerletList(VesinSearch(), 0.6)
     for factor in (1, 1.02, 1.05, 1.1):
         atoms = small_cell()
         atoms.set_cell(small_cell().cell[:] * factor, scale_atoms=True)
@@ -87,7 +87,7 @@ def test_cells_that_grow_need_no_search() -> None:
 
 
 def test_the_same_crystal_in_another_cell() -> None:
-    kept, atoms = KeptNeighbors(VesinSearch(), 0.5), small_cell()
+    kept, atoms = VerletList(VesinSearch(), 0.5), small_cell()
     for other in (
         [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
         [[1, 0, 0], [1, 1, 0], [0, 0, 1]],
@@ -99,7 +99,7 @@ def test_the_same_crystal_in_another_cell() -> None:
 
 
 def test_other_structures_are_searched_again() -> None:
-    kept = KeptNeighbors(VesinSearch(), 0.5)
+    kept = VerletList(VesinSearch(), 0.5)
     open_one = small_cell()
     open_one.pbc = (True, False, True)
     batches = [
@@ -126,4 +126,4 @@ def test_other_structures_are_searched_again() -> None:
 @pytest.mark.parametrize("skin", [0, -1.0, float("nan"), float("inf"), True])
 def test_impossible_skins_are_refused(skin: float) -> None:
     with pytest.raises(ValueError, match="skin must be a positive, finite number in Å"):
-        KeptNeighbors(VesinSearch(), skin)
+        VerletList(VesinSearch(), skin)

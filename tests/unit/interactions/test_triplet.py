@@ -40,7 +40,7 @@ from gemnet_blocks.interactions.triplet import (
     TripletInteraction,
     TripletSum,
 )
-from gemnet_blocks.layers.dense import Activation
+from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles

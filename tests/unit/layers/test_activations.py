@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import silu
 
-from gemnet_blocks.layers.dense import Activation, activation_module, scaled_silu
+from gemnet_blocks.layers.activations import Activation, activation_module, scaled_silu
 
 PLAIN: dict[Activation, Callable[[Tensor], Tensor]] = {
     "silu": lambda x: x * torch.sigmoid(x) / 0.6,

@@ -8,7 +8,8 @@ import pytest
 import torch
 from helpers import assert_same_function
 
-from gemnet_blocks.layers.dense import Activation, Dense, Residual, linear, residuals, skip
+from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.dense import Dense, Residual, linear, residuals, skip
 from gemnet_blocks.testing import oracles
 
 ACTIVATIONS: list[Activation] = ["silu", "siqu", "identity"]

@@ -16,6 +16,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from variants import VARIANTS, crystals, model_of, spec_of
 
 from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.spec.catalog import BUILT_IN
 from gemnet_blocks.structures import Structures
 
@@ -51,15 +52,16 @@ def with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
 
 
 def traced(model: GemNet, structures: Structures) -> tuple[GraphModule, list[Tensor]]:
-    """The operations of a training step, from energies and forces to the gradients of all weights; and its inputs."""
+    """The operations of a training step on energies, forces and stresses, and its inputs."""
     topology = model.topology(structures)
     weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     trained = [name for name, weight in weights.items() if weight.requires_grad]
     inputs = (weights, structures, topology)
+    options = {"stress": True} if isinstance(model.forces, GradientForces) else {}
 
     def step(*tensors: Tensor) -> list[Tensor]:
         replaced, batch, given = with_tensors(inputs, iter(tensors))
-        results = list(tensors_in(functional_call(model, replaced, (batch, given))))
+        results = list(tensors_in(functional_call(model, replaced, (batch, given), options)))
         loss = sum(result.square().sum() for result in results)
         gradients = torch.autograd.grad(loss, [replaced[name] for name in trained], allow_unused=True)
         return results + [gradient for gradient in gradients if gradient is not None]
@@ -127,7 +129,7 @@ def test_all_parts_of_the_catalog_are_traced() -> None:
 @pytest.mark.parametrize(
     "mixing",
     [
-        lambda x: x + torch.arange(3, device="cpu"),
+        lambda x: x + torch.arange(3),
         lambda x: x * torch.tensor([1.0, 2.0, 3.0]),
         lambda x: torch.where(x > 0, x, torch.zeros(3)),
     ],

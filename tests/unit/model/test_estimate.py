@@ -15,7 +15,7 @@ from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.model.costs import Estimate, Task
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.model.ledger import BACKWARD, ENERGY_GRADIENT, REST, Ledger, Step
+from gemnet_blocks.model.ledger import BACKWARD, ENERGY_GRADIENT, REST, MemoryLedger, Step
 from gemnet_blocks.model.profiler import profile
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.spec.build import Execution
@@ -51,13 +51,13 @@ def measured_flops(model: GemNet, structures: Structures, task: Task) -> int:
     counter = FlopCounterMode(display=False)
     counter.mod_tracker = NoModules()
     with counter:
-        Step(model, task, Ledger())(structures)
+        Step(model, task, MemoryLedger())(structures)
     return counter.get_total_flops()
 
 
 def measured_peak(model: GemNet, structures: Structures, task: Task) -> int:
     """The high-water mark of torch's allocations."""
-    step = Step(model, task, Ledger())
+    step = Step(model, task, MemoryLedger())
     step(structures)  # what is made once only
     with torch.profiler.profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         result = step(structures)

@@ -9,7 +9,7 @@ import torch
 from gemnet_blocks import Structures
 from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.model.ledger import BACKWARD, ENERGY_GRADIENT, REST
-from gemnet_blocks.model.profiler import Profile, Stopwatch, profile, timed_prediction
+from gemnet_blocks.model.profiler import Profile, Timer, profile, timed_prediction
 from gemnet_blocks.plotting.picture import plot_profile
 from gemnet_blocks.spec import build, load_spec
 
@@ -78,7 +78,7 @@ def test_recomputed_results_count_towards_their_layer(forces: str):
     changes = {**SMALL, "blocks.count": 1, "heads.forces.type": forces}
     model = build(load_spec(CONFIGS / "triplets-only.yaml", changes), seed=0)
     structures = Structures.from_ase(platinum_slab(1, 2))
-    watch = Stopwatch(torch.device("cpu"))
+    watch = Timer(torch.device("cpu"))
     with watch.watching(model):
         model(structures, memory_budget=0).energy.sum().backward()
     assert watch.part == REST

@@ -44,7 +44,7 @@ def test_structures_of_a_file(tmp_path):
     arguments = (SPEC, "--structures", tmp_path / "frames.xyz", "--output", tmp_path / "picture.png")
     assert "edge set" in run(*arguments, "--what", "neighbors")
     run(*arguments, "--what", "graphs", "--index", "1", "--atom", "2", "--default-tag", "2")
-    with pytest.raises(StructureError, match="2 structures"):
+    with pytest.raises(StructureError, match="expected one structure, found 2"):
         run(*arguments, "--what", "graphs", "--index", ":")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
 
@@ -53,7 +53,7 @@ def test_structures_of_a_file(tmp_path):
     ("arguments", "message"),
     [
         (["--what", "bases", "--against", SPEC], "--against compares architectures"),
-        (["--structures", "frames.xyz"], "architecture needs none"),
+        (["--structures", "frames.xyz"], "architecture does not use structures"),
         (["--what", "neighbors", "--atom", "1"], "--atom"),
         (["--set", "interactions.quadrplet=null"], "did you mean 'quadruplet'"),
     ],

@@ -167,7 +167,7 @@ def test_sections_of_a_spec_change_the_defaults() -> None:
 
 
 def test_options_may_be_an_object() -> None:
-    alone = TripletInteraction.alone(molecule(), TripletOptions(down=3, up=4))
+    alone = TripletInteraction.alone(molecule(), TripletOptions(down=3, up=4, blocks=[2]))
     assert alone.spec.interactions["triplet"] == TripletOptions(down=3, up=4)
 
 

@@ -22,7 +22,7 @@ from gemnet_blocks.interactions.interaction import (
     InteractionGeometry,
     InteractionOptions,
 )
-from gemnet_blocks.layers.projection import RadialValues
+from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.readout import (

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.interactions.triplet import TripletInteraction
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.model.ledger import Bookkeeper, Ledger
+from gemnet_blocks.model.ledger import DispatchRecorder, MemoryLedger
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.structures import Structures
@@ -121,8 +121,8 @@ def test_memory_grows_less_with_a_budget() -> None:
     structures = Structures.from_ase(platinum_slab(2))
     peaks = []
     for budget in (None, 0):
-        ledger = Ledger()
-        with torch.no_grad(), Bookkeeper(ledger):
+        ledger = MemoryLedger()
+        with torch.no_grad(), DispatchRecorder(ledger):
             model(structures, memory_budget=budget)
         peaks.append(ledger.peak)
     assert peaks[1] < 0.5 * peaks[0]
