@@ -105,7 +105,7 @@ def published(changes: Mapping[str, Any] | None = None) -> Spec:
 
 def models() -> dict[str, Spec]:
     """Return the specs by the names of their rows in the table."""
-    caps = {f"graphs.{name}.max_neighbors": cap for name, cap in (("main", 9), ("quad", 5), ("atom_edge", 7))}
+    limits = {f"graphs.{name}.max_neighbors": count for name, count in (("main", 9), ("quad", 5), ("atom_edge", 7))}
     alone = {
         f"{name} alone": symmetric({"interactions": {other: None for other in INTERACTIONS if other != name}})
         for name in INTERACTIONS
@@ -113,16 +113,16 @@ def models() -> dict[str, Spec]:
     return {
         "symmetric.yaml": symmetric(),
         **alone,
-        "… with caps, ties inclusive": symmetric(caps),
-        "… with caps, smooth": symmetric(caps | {"neighbors.ties": "smooth"}),
+        "… with max_neighbors, ties inclusive": symmetric(limits),
+        "… with max_neighbors, ties smooth": symmetric(limits | {"neighbors.ties": "smooth"}),
         "published rules, here": published(),
-        "published rules without strict caps, here": published({"neighbors.ties": "inclusive_next"}),
+        "published rules without strict ties, here": published({"neighbors.ties": "inclusive_next"}),
     }
 
 
 REFERENCE = {
     "published implementation": published(),
-    "published implementation without strict caps": published({"neighbors.ties": "inclusive_next"}),
+    "published implementation without strict ties": published({"neighbors.ties": "inclusive_next"}),
 }
 
 
