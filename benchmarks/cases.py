@@ -1,4 +1,4 @@
-"""What is measured: models, structures, cases, and the targets that they are held against."""
+"""Measured models, structures and cases, and their targets."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from gemnet_blocks.spec.published import to_published
 
 ROOT = Path(__file__).parents[1]
 MAIN_PLAN = "float32"
-"""The plan that every case is measured with: what the library does by default."""
+"""Name of the plan with default execution options, with which every case is measured."""
 
 BFLOAT16 = {"bfloat16": {"matmul": "bfloat16"}}
 BUDGET = "memory budget"
-"""The plan with the least memory, as where a budget is too small for anything else."""
+"""Name of the plan with the least memory: a budget of zero recomputes all that can be recomputed."""
 
 LIMITED: Mapping[str, Mapping[str, Any]] = {BUDGET: {"memory_budget": 0}}
 TOLERANCE = 1e-5
-"""How far outputs in float32 may be apart, relative to the greatest."""
+"""Largest accepted difference of outputs in float32, relative to the largest value."""
 
 ROUNDING = 3.0
-"""Where outputs are further apart: how many times farther than the reference's they may be from double precision.
+"""Largest accepted ratio of this library's error to the reference's, if outputs differ by more than `TOLERANCE`.
 
-Two right results in single precision, rounded in other orders, are not equally far off.
+Errors are relative to double precision. Two correct results in single precision that are rounded in different orders
+do not have the same error.
 """
 
 _INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
@@ -42,7 +43,7 @@ SIZES: Mapping[str, Mapping[str, Any]] = {
         "interactions": {name: {"down": width, "up": width} for name, width in _SMALL_WIDTHS.items()},
     },
 }
-"""Changes to the published base model: none, and the widths of a model for workstations."""
+"""Patches of the published base model by size: none, and the widths of a model for workstations."""
 
 FORCES: Mapping[str, Mapping[str, Any]] = {"direct": {"type": "direct"}, "gradient": {"type": "gradient"}}
 
@@ -51,18 +52,18 @@ Task = Literal["forward", "training", "graphs"]
 
 @dataclass(frozen=True)
 class Case:
-    """Something that both sides do.
+    """One computation that both implementations perform.
 
     Attributes:
-        size: the model, of `SIZES`.
-        task: a prediction without gradients of the weights, a training step, or graphs and index lists alone.
-        side: atoms along each side of the Pt(111) slab, of four layers with methanol.
-        copies: structures in the batch.
-        forces: kind of forces.
-        adsorbate: whether there is methanol.
-        plans: more ways to execute it here, besides the default: options of `Execution` by name.
-        reference: whether the published implementation is measured too.
-        changes: to the spec.
+        size: key of the model in `SIZES`.
+        task: a prediction without gradients of the weights, a training step, or graphs and index lists only.
+        side: number of atoms along each side of the Pt(111) slab, which has four layers.
+        copies: number of structures in the batch.
+        forces: direct forces or gradient forces.
+        adsorbate: place a methanol molecule on the slab.
+        plans: options of `Execution` by name, measured for this library in addition to the defaults.
+        reference: measure the published implementation too.
+        changes: patch of the spec.
     """
 
     size: str
@@ -77,7 +78,7 @@ class Case:
 
     @property
     def name(self) -> str:
-        """What it is called in tables and after `--only`."""
+        """Name in tables and for the option `--only`."""
         atoms = 4 * self.side**2 + 6 * self.adsorbate
         task = {
             "forward": "forward",
@@ -87,24 +88,24 @@ class Case:
         return f"{self.size}, {task}, {self.copies} x {atoms} atoms"
 
     def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of the published class; the spec here is made from them too."""
+        """Return the keyword arguments of the published class, from which the spec is created as well."""
         return published_arguments(self.size, self.forces, self.changes)
 
     def write(self, path: Path) -> None:
-        """Write its structures, which both sides read."""
+        """Write the structures, which both implementations read."""
         write([slab(self.side, self.adsorbate)] * self.copies, path)
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a case is to reach.
+    """Performance target of a case.
 
     Attributes:
-        case: its name.
-        speed: how many times faster than the reference.
-        memory: how many times less memory above the import.
-        limit: greatest memory above the import, in GB.
-        plan: how it is executed here.
+        case: name of the case.
+        speed: smallest ratio of the reference's time to this library's.
+        memory: smallest ratio of the reference's memory to this library's, both above the memory after the imports.
+        limit: largest memory above the memory after the imports, in GB.
+        plan: execution plan of this library.
     """
 
     case: str
@@ -124,7 +125,7 @@ CASES: tuple[Case, ...] = (
     Case("paper", "forward", 4, plans=BFLOAT16),
     Case("paper", "forward", 3, 4, plans=BFLOAT16),
     Case("paper", "training", 4, 1, "gradient", plans={**BFLOAT16, **LIMITED}),
-    # the reference would need 23 GB
+    # the reference needs 23 GB
     Case("paper", "training", 3, 4, "gradient", plans=LIMITED, reference=False),
     Case("paper", "training", 4, 1, "direct", plans=BFLOAT16),
     Case("small", "graphs", 4),
@@ -144,15 +145,15 @@ TARGETS: tuple[Target, ...] = (
 
 
 def published_arguments(size: str, forces: str, changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """Keyword arguments of the published class for the base model, changed."""
+    """Return the keyword arguments of the published class for the patched base model."""
     spec = load_spec(ROOT / "paper_configs/gemnet-oc.yaml", {**SIZES[size], "heads.forces": FORCES[forces]})
     return to_published(spec.patch(changes or {}))
 
 
 def slab(side: int, adsorbate: bool = True) -> Atoms:
-    """A rattled Pt(111) slab of side × side × 4 atoms, with or without methanol."""
+    """Create a rattled Pt(111) slab of side × side × 4 atoms, with or without methanol."""
     atoms = platinum_slab(side)
-    atoms.info.clear()  # of what no file can hold
+    atoms.info.clear()  # entries that cannot be written to a file
     if not adsorbate:
         del atoms[atoms.get_tags() == 2]
     return atoms

@@ -1,9 +1,9 @@
-"""Measure this library and the published implementation alternately, and write RESULTS.md.
+"""Measure this library and the published implementation in turns, and write RESULTS.md.
 
     python benchmarks/compare.py --reference PYTHON [--only PATTERN] [--repeats N] [--execution JSON] [--output FOLDER]
 
-`--reference` names an interpreter that has the published implementation (fairchem-core 1.10.0). Numbers of cases that
-are not measured are kept.
+`--reference` is a Python interpreter with the published implementation (fairchem-core 1.10.0). The recorded results of
+cases that are not measured are kept.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from processes import FOLDER, Process, WorkerError, memory_limit
 from results import REFERENCE, load, machine, save, update_page
 
 SCRIPTS = {True: "worker_reference.py", False: "worker_here.py"}
-"""The worker of the published implementation, and that of this library."""
+"""Worker scripts of the published implementation (True) and of this library (False)."""
 
 SEED = 0
 
 
 @final
 class Entrant:
-    """One implementation, executed in one way, on its way through a case.
+    """One implementation with one execution plan, measured on one case.
 
-    What it cannot do is recorded, and it does nothing more.
+    The first failure is recorded and ends the measurement of this entrant.
 
     Args:
-        plan: what it is called in the results.
-        interpreter: runs it.
-        script: the worker.
+        plan: name in the results.
+        interpreter: Python interpreter that runs the worker.
+        script: script of the worker.
         execution: options of `Execution`.
     """
 
@@ -48,7 +48,7 @@ class Entrant:
         self.record: dict[str, Any] = {"plan": plan, "execution": self.execution, "seconds": []}
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """Its answer, or nothing if it fails or has failed."""
+        """Return the worker's answer; empty if this or an earlier request failed."""
         if "failure" in self.record:
             return {}
         try:
@@ -59,7 +59,7 @@ class Entrant:
             return {}
 
     def close(self) -> None:
-        """End its process."""
+        """End the worker process."""
         if "failure" not in self.record:
             self.process.close()
 
@@ -71,14 +71,17 @@ def measure(
     repeats: int,
     setting: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Everything that is recorded of a case: each entrant in a fresh process, runs in turn.
+    """Measure a case: each entrant runs in a fresh process, and the entrants take turns.
 
     Args:
-        case: what is measured.
-        reference: the interpreter of the published implementation; None to measure this library alone.
+        case: the case to measure.
+        reference: the interpreter of the published implementation; None measures only this library.
         plans: options of `Execution` by name.
-        repeats: measured runs of each, after one that is not.
-        setting: where it is measured.
+        repeats: measured runs of each entrant, after one warm-up run.
+        setting: description of the machine.
+
+    Returns:
+        The record of the case in results.json.
     """
     both = reference is not None and case.reference
     entrants = [Entrant(REFERENCE, str(reference), SCRIPTS[True], {})] if both else []
@@ -108,7 +111,7 @@ def _run(case: Case, entrants: Sequence[Entrant], repeats: int) -> None:
         for entrant in entrants:
             if limit:
                 entrant.ask("limit", bytes=limit)
-            # the first one's weights are everyone's
+            # all entrants load the weights of the first
             place = {"load" if weights.exists() else "save": str(weights)}
             entrant.record.update(entrant.ask("prepare", **request, **place, execution=entrant.execution))
         exact = _exact(request, weights) if case.task != "graphs" and entrants[0].plan == REFERENCE else {}
@@ -135,7 +138,7 @@ def _run(case: Case, entrants: Sequence[Entrant], repeats: int) -> None:
 
 
 def _exact(request: Mapping[str, Any], weights: Path) -> dict[str, Any]:
-    """Outputs in double precision, by this library; nothing if they cannot be had."""
+    """Return the outputs of this library in double precision; empty if they cannot be computed."""
     with Process(sys.executable, SCRIPTS[False]) as process:
         try:
             process.ask("prepare", **{**request, "task": "forward", "load": str(weights), "dtype": "float64"})
@@ -145,7 +148,7 @@ def _exact(request: Mapping[str, Any], weights: Path) -> dict[str, Any]:
 
 
 def difference(these: Mapping[str, Any], those: Mapping[str, Any]) -> float:
-    """The greatest relative difference of all outputs, relative to the greatest value of each."""
+    """Return the largest difference over all outputs, relative to the largest absolute value of each output."""
     return max(_difference(value, those[name]) for name, value in these.items())
 
 
@@ -156,7 +159,7 @@ def _difference(this: Any, that: Any) -> float:
 
 
 def relative(this: Any, that: Any) -> float:
-    """max |a - b| / max |a|; infinite for other shapes or numbers that are not finite."""
+    """Return max |a - b| / max |a|; infinite if the shapes differ or a value is not finite."""
     a, b = np.asarray(this, dtype=float), np.asarray(that, dtype=float)
     if a.shape != b.shape or not (np.isfinite(a).all() and np.isfinite(b).all()):
         return float("inf")
@@ -166,14 +169,16 @@ def relative(this: Any, that: Any) -> float:
 
 
 def main() -> None:
-    """Measure cases, record each at once, and write the page."""
+    """Measure the cases, record each when it is finished, and write the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", help="an interpreter that has fairchem-core 1.10.0")
-    parser.add_argument("--only", default="", help="measure the cases whose name this regular expression is found in")
+    parser.add_argument("--reference", help="a Python interpreter with fairchem-core 1.10.0")
+    parser.add_argument("--only", default="", help="measure the cases whose names match this regular expression")
     parser.add_argument("--repeats", type=int, default=7)
-    parser.add_argument("--execution", type=json.loads, help="one more way to execute: options of Execution as JSON")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="the folder of results.json and RESULTS.md")
-    parser.add_argument("--list", action="store_true", help="only print the names of the cases")
+    parser.add_argument(
+        "--execution", type=json.loads, help="options of Execution as JSON, measured as an additional plan"
+    )
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of results.json and RESULTS.md")
+    parser.add_argument("--list", action="store_true", help="print the names of the cases and exit")
     arguments = parser.parse_args()
     chosen = [case for case in CASES if re.search(arguments.only, case.name)]
     if arguments.list:
@@ -182,7 +187,7 @@ def main() -> None:
     setting = machine()
     for case in chosen:
         if case.reference and not arguments.reference:
-            print(f"{case.name}: kept, there is no --reference to compare with", flush=True)
+            print(f"{case.name}: not measured, previous results kept; set --reference to measure it", flush=True)
             continue
         plans = {MAIN_PLAN: {}, **case.plans}
         if arguments.execution:
@@ -196,7 +201,7 @@ def main() -> None:
 
 
 def summary(name: str, record: Mapping[str, Any]) -> str:
-    """A line for each entrant of a case."""
+    """Return one line of text for each entrant of a case."""
     lines = [name]
     for entrant in record["entrants"]:
         seconds = entrant["seconds"]

@@ -1,9 +1,10 @@
-"""How fast the plain layers are against their equations written straight down, in one process.
+"""Compare the speed of the basic layers with direct implementations of their equations, in one process.
 
     python benchmarks/layers.py [--edges 5144] [--width 64] [--repeats 10] [--threads 1]
 
 Prints milliseconds of processor time for the forward pass, for the gradient with respect to the inputs, and for the
-gradient of that with respect to all weights, as in training on gradient forces; each is the least of all repeats.
+gradient of this gradient with respect to all weights, as in training with gradient forces. Each number is the minimum
+over all repeats.
 """
 
 from __future__ import annotations
@@ -31,13 +32,13 @@ DEGREE = 30
 
 @dataclass(frozen=True)
 class Case:
-    """One layer.
+    """One layer in two implementations.
 
     Attributes:
-        module: holds the weights.
-        layer: as the library computes it.
-        plain: as its equation stands.
-        inputs: with respect to which the first gradient is.
+        module: the module with the weights.
+        layer: the library's implementation.
+        plain: the direct implementation of the equation.
+        inputs: the inputs, with respect to which the first gradient is computed.
     """
 
     module: nn.Module
@@ -47,26 +48,26 @@ class Case:
 
 
 def dense(layer: nn.Module, x: Tensor) -> Tensor:
-    """silu(W x)/0.6."""
+    """Return silu(W x)/0.6."""
     assert isinstance(layer, Dense)
     return nn.functional.silu(layer.linear(x)) / 0.6
 
 
 def scaled(scale: nn.Module, x: Tensor) -> Tensor:
-    """x times the factor, if it was fitted."""
+    """Multiply x by the scale factor, if it was fitted."""
     assert isinstance(scale.factor, Tensor)
     return x * torch.where(scale.factor == 0, torch.ones_like(scale.factor), scale.factor)
 
 
 def through(layers: nn.Module, x: Tensor) -> Tensor:
-    """Residual layers, one after another."""
+    """Apply residual layers one after another."""
     for layer in layers.children():
         x = (x + dense(layer.second, dense(layer.first, x))) / math.sqrt(2)  # type: ignore[arg-type]
     return x
 
 
 def cases(edge_count: int, width: int) -> dict[str, Case]:
-    """All layers on random edges that are sorted by target."""
+    """Create all layers, with random edges that are sorted by target."""
     atom_count = max(1, edge_count // DEGREE)
 
     def random(*shape: int) -> Tensor:
@@ -99,7 +100,7 @@ def cases(edge_count: int, width: int) -> dict[str, Case]:
 
 
 def times(case: Case, function: Callable[..., Tensor]) -> list[float]:
-    """Milliseconds of the forward pass, the first and the second backward pass."""
+    """Measure the forward pass and the first and second backward passes, in milliseconds."""
     case.module.zero_grad()
     started = [time.process_time()]
     energy = function(*case.inputs).square().sum()
@@ -113,7 +114,7 @@ def times(case: Case, function: Callable[..., Tensor]) -> list[float]:
 
 
 def main() -> None:
-    """Measure everything."""
+    """Measure all layers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--edges", type=int, default=5144)
     parser.add_argument("--width", type=int, default=64)
@@ -121,7 +122,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{arguments.edges} edges, width {arguments.width}: forward, first and second backward pass in ms, all")
+    print(f"{arguments.edges} edges, width {arguments.width}: forward, first and second backward, sum, in ms")
     for name, case in cases(arguments.edges, arguments.width).items():
         least = {function: [math.inf] * 3 for function in (case.plain, case.layer)}
         for _ in range(arguments.repeats + 1):

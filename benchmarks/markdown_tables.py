@@ -1,25 +1,25 @@
-"""Tables of Markdown."""
+"""Markdown tables."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 NONE = "–"
-"""Where there is no number."""
+"""Cell without a number."""
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table."""
+    """Format a table."""
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + "\n"
 
 
 def number(value: float | None, form: str) -> str:
-    """A number, or a dash for none."""
+    """Format a number; None becomes a dash."""
     return NONE if value is None else format(value, form)
 
 
 def cell(text: str, most: int = 120) -> str:
-    """Text that cannot break a table."""
+    """Format text for a table cell: one line, without column separators, at most `most` characters."""
     text = " ".join(text.replace("|", "/").split())
     return text if len(text) <= most else text[:most] + "…"

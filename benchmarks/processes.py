@@ -1,4 +1,4 @@
-"""Worker processes, as those who ask them see them."""
+"""Worker processes, seen from the process that sends the requests."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from typing import Any, final
 
 FOLDER = Path(__file__).parent
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
-"""Left out of the workers' environment: both sides use as many threads as torch takes by itself."""
+"""Variables removed from the workers' environment, so that both implementations use torch's default threads."""
 
 
 class WorkerError(Exception):
-    """A worker could not answer, or is no more."""
+    """A worker could not answer, or has ended."""
 
 
 @final
 class Process:
-    """One worker in an interpreter of its own; it starts at once and is asked later.
+    """One worker process, which starts immediately and waits for requests.
 
     Args:
-        interpreter: runs it.
-        script: of this folder.
-        seconds: how long an answer may take.
+        interpreter: Python interpreter that runs the script.
+        script: path of the script, relative to this folder.
+        seconds: time limit for an answer.
     """
 
     def __init__(self, interpreter: str, script: str, seconds: float = 1800.0) -> None:
@@ -41,14 +41,14 @@ class Process:
             stdout=subprocess.PIPE,
             stderr=self.log,
             env=environment,
-            bufsize=0,  # so that select sees all that can be read
+            bufsize=0,  # select must not miss data in a buffer
         )
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
-        """The answer to a request.
+        """Send a request and return the answer.
 
         Raises:
-            WorkerError: the worker refused it, takes too long, or has died; says why.
+            WorkerError: the worker reported an error, exceeded the time limit, or has ended.
         """
         assert self.process.stdin is not None
         try:
@@ -62,7 +62,7 @@ class Process:
         return answer
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self.process.kill()
         self.process.communicate()
         self.log.close()
@@ -79,7 +79,7 @@ class Process:
         output = self.process.stdout
         assert output is not None
         while True:
-            # it writes whole lines, and nothing before it was asked
+            # the worker writes complete lines, and only in answer to a request
             if not select.select([output], [], [], self.seconds)[0]:
                 raise WorkerError(f"no answer within {self.seconds:.0f} s")
             line = output.readline()
@@ -93,15 +93,15 @@ class Process:
         self.log.seek(0)
         lines = self.log.read().decode(errors="replace").strip().splitlines()
         if code == -signal.SIGKILL:
-            return "killed, as when memory runs out"
+            return "killed, probably because the memory was exhausted"
         how = f"ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
         return f"{how}{': ' + lines[-1] if lines else ''}"
 
 
 def memory_limit(share: float = 0.9) -> int | None:
-    """How much memory a worker may take, in bytes: a share of what is free; None where that is unknown.
+    """Return the memory limit of a worker in bytes, a share of the available memory; None if that is unknown.
 
-    A worker that reaches it fails alone; without a limit, the system may end any process.
+    A worker that exceeds the limit fails on its own. Without a limit, the operating system might kill any process.
     """
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()

@@ -1,9 +1,9 @@
-"""Energies by the published implementation, for a comparison: run by its own interpreter, not by this project's.
+"""Compute energies with the published implementation. Run it with the Python interpreter of that implementation.
 
     python reference_energies.py REQUEST.json > ENERGIES.json
 
-The request names an extended XYZ file, keyword arguments of the published class, seeds and floating-point types;
-the answer holds one energy per type, seed and frame. Needs fairchem-core 1.10.0.
+The request contains the path of an extended XYZ file, keyword arguments of the published class, seeds and
+floating-point types. The answer contains one energy per type, seed and frame. Requires fairchem-core 1.10.0.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def energies(request: dict) -> dict:
-    """The energy of every frame with every seed and type."""
+    """Compute the energy of every frame with every seed and floating-point type."""
     convert = AtomsToGraphs(r_energy=False, r_forces=False, r_distances=False, r_edges=False).convert
     frames = ase.io.read(request["file"], index=":")
     answer: dict = {name: [] for name in request["types"]}

@@ -1,4 +1,4 @@
-"""Recorded numbers, and the page that is made from them."""
+"""Recorded results, and the page RESULTS.md that is written from them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from markdown_tables import NONE, cell, number, table
 from scaling_tables import section, target_rows
 
 REFERENCE = "reference"
-"""The published implementation, among the entrants of a case."""
+"""Plan name of the published implementation among the entrants of a case."""
 
 BEGIN, END = "<!-- remarks, kept when this page is written again -->", "<!-- end of the remarks -->"
 
 INTRODUCTION = """\
 # Benchmarks
 
-Made by `make benchmarks REFERENCE=python`; [README.md](README.md) says how things are measured.
-`reference` is the published implementation (fairchem-core), all other rows are this library with the same weights:
-`float32` as it comes, others with the execution options that they are named after.
+Written by `make benchmarks REFERENCE=python`; [README.md](README.md) describes the measurements.
+`reference` is the published implementation (fairchem-core). All other rows are this library with the same weights:
+`float32` with default options, the others with the execution options in their names.
 """
 
 HEADER = (
@@ -34,28 +34,29 @@ HEADER = (
 )  # fmt: skip
 
 LEGEND = """\
-Seconds of one run. `memory`: peak resident memory above that after the imports. `times faster`, `times less memory`:
-the reference's median time and memory over this row's. `difference`: greatest difference of energies and forces from
-the reference's, relative to the greatest of each (of numbers of edges for graphs); float32 rows beyond {tolerance:.0e}
-are marked with **!**. `error`: the same from the outputs in double precision: how far each is off by rounding. A target
-counts as missed for its outputs where they are marked and more than {rounding:g} times as far off as the reference's.
-`gradient difference`: relative difference of the norm of the weights' gradient in the first step.
+Times are seconds per run. `memory`: peak resident memory minus the memory after the imports. `times faster`, `times
+less memory`: median time and memory of the reference divided by those of the row. `difference`: largest difference
+from the energies and forces of the reference, relative to the largest value of each (for graphs: from the numbers of
+edges); float32 rows above {tolerance:.0e} are marked with **!**. `error`: the same relative to outputs in double
+precision, that is, the rounding error. A target is missed because of its outputs if they are marked and their error
+exceeds {rounding:g} times that of the reference. `gradient difference`: relative difference of the norm of the gradient
+with respect to the weights in the first step.
 """
 
 
 def load(folder: Path) -> dict[str, Any]:
-    """The recorded cases by name."""
+    """Read the recorded cases by name."""
     path = folder / "results.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
 
 
 def save(results: Mapping[str, Any], folder: Path) -> None:
-    """Record cases."""
+    """Write the recorded cases."""
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def machine() -> dict[str, Any]:
-    """What the machine is."""
+    """Describe the machine."""
     info, memory = Path("/proc/cpuinfo"), Path("/proc/meminfo")
     lines = info.read_text().splitlines() if info.exists() else []
     about = dict(line.split(":", 1) for line in lines if ":" in line)
@@ -73,7 +74,7 @@ def machine() -> dict[str, Any]:
 
 
 def update_page(folder: Path) -> None:
-    """Write RESULTS.md from what is recorded in the folder; its remarks stay."""
+    """Write RESULTS.md from the results recorded in the folder, and keep its remarks."""
     page, scaling = folder / "RESULTS.md", folder / "scaling.json"
     old = page.read_text(encoding="utf-8") if page.exists() else ""
     remarks = old.partition(BEGIN)[2].partition(END)[0] or "\n"
@@ -82,7 +83,7 @@ def update_page(folder: Path) -> None:
 
 
 def text_of(results: Mapping[str, Any], scaling: Mapping[str, Any], remarks: str) -> str:
-    """The page."""
+    """Return the text of the page."""
     settings: list[Any] = []
     for record in results.values():
         if record["setting"] not in settings:
@@ -129,7 +130,7 @@ def _target(target: Target, results: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def ratio(reference: Mapping[str, Any] | None, here: Mapping[str, Any] | None, name: str) -> float | None:
-    """How many times more the reference takes; None if one of both is not known."""
+    """Return the ratio of the reference's value to this library's; None if one of them is missing."""
     values = []
     for one in (reference, here):
         value = one.get(name) if one else None
@@ -139,12 +140,12 @@ def ratio(reference: Mapping[str, Any] | None, here: Mapping[str, Any] | None, n
 
 
 def _apart(entrant: Mapping[str, Any]) -> bool:
-    """Whether outputs that should be the same are not."""
+    """Check if outputs differ that should agree within `TOLERANCE`."""
     return entrant["plan"] != REFERENCE and _single(entrant) and entrant.get("difference", 0) > TOLERANCE
 
 
 def _as_exact(here: Mapping[str, Any], reference: Mapping[str, Any]) -> bool:
-    """Whether outputs are as near to the exact ones as the reference's: then both differ by rounding alone."""
+    """Check if the error is comparable to the reference's, so that rounding explains the difference."""
     return "error" in here and here["error"] <= max(TOLERANCE, ROUNDING * reference.get("error", 0.0))
 
 

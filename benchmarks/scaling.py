@@ -1,8 +1,8 @@
-"""How time and memory of this library grow with atoms, quad neighbors and angular functions.
+"""Measure how time and memory of this library scale with atoms, quad neighbors and angular functions.
 
     python benchmarks/scaling.py [--only atoms|quad_neighbors|angular] [--most-atoms N] [--execution JSON]
 
-Writes scaling.json, scaling.png and their part of RESULTS.md. Sweeps that are not measured are kept.
+Writes scaling.json, scaling.png and the scaling section of RESULTS.md. Results of other sweeps are kept.
 """
 
 from __future__ import annotations
@@ -26,29 +26,29 @@ from scaling_tables import ANGULAR, ATOMS, DEFAULT, QUAD_NEIGHBORS, TITLES, leas
 PLANS: Mapping[str, Mapping[str, Any]] = {
     DEFAULT: {},
     "explicit": {"angular": "explicit"},
-    "factorised": {"angular": "factorised"},
+    "factorized": {"angular": "factorized"},
 }
-"""Ways to compute angular sums."""
+"""Execution options by name: algorithms of angular sums."""
 
 SIDES = {484: 11, 1024: 16, 1936: 22, 10_000: 50}
-"""Atoms along each side of slabs, by their atoms."""
+"""Number of atoms along each side of a slab, by its number of atoms."""
 
 LONG = 5000
-"""From so many atoms on, a run takes minutes and needs no warm-up."""
+"""Number of atoms from which a run takes minutes and does not need a warm-up run."""
 
 QUADRUPLET_SIDE = 5
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """One thing varied.
+    """Measurements in which one parameter is varied.
 
     Attributes:
-        name: of the sweep.
-        values: what it takes.
-        task: what is measured.
-        plans: ways to execute it.
-        alternate: whether all values take turns, each in its process; otherwise they come one after another.
+        name: name of the sweep.
+        values: values of the parameter.
+        task: the measured computation.
+        plans: execution options by name.
+        alternate: measure all values in turns, each in its own process, instead of one after another.
     """
 
     name: str
@@ -58,7 +58,7 @@ class Sweep:
     alternate: bool
 
     def request(self, value: int, folder: Path) -> dict[str, Any]:
-        """What a worker is to prepare."""
+        """Return the request that prepares a worker."""
         path = folder / f"{self.name}-{value}.extxyz"
         if self.name == ATOMS:
             write([slab(SIDES[value], adsorbate=False)], path)
@@ -69,7 +69,7 @@ class Sweep:
             QUAD_NEIGHBORS: {"graphs.quad.max_neighbors": value},
             ANGULAR: {"bases.circular.count": value, "bases.spherical.count": value},
         }[self.name]
-        # the interaction alone needs one block
+        # one block is sufficient for the interaction alone
         blocks = {} if self.name == ATOMS else {"blocks.count": 1}
         forces = "gradient" if self.name == ATOMS else "direct"
         arguments = published_arguments("small", forces, {**changes, **blocks})
@@ -77,7 +77,7 @@ class Sweep:
 
 
 def sweeps(most_atoms: int, extra: Mapping[str, Mapping[str, Any]]) -> tuple[Sweep, ...]:
-    """Everything that is measured."""
+    """Return all sweeps."""
     atoms = [count for count in SIDES if count <= most_atoms]
     plans = {**PLANS, **extra}
     return (
@@ -88,7 +88,7 @@ def sweeps(most_atoms: int, extra: Mapping[str, Mapping[str, Any]]) -> tuple[Swe
 
 
 def measured(sweep: Sweep, repeats: int) -> Iterator[dict[str, Any]]:
-    """The points of a sweep."""
+    """Measure the points of a sweep."""
     with tempfile.TemporaryDirectory() as name:
         for plan, execution in sweep.plans.items():
             groups = [sweep.values] if sweep.alternate else [[value] for value in sweep.values]
@@ -104,7 +104,7 @@ def together(
     execution: Mapping[str, Any],
     repeats: int,
 ) -> list[dict[str, Any]]:
-    """Points whose runs take turns."""
+    """Measure points whose runs take turns."""
     limit = memory_limit()
     entrants = [Entrant(plan, sys.executable, SCRIPTS[False], execution) for _ in values]
     try:
@@ -131,7 +131,7 @@ def together(
 
 
 def plot(scaling: Mapping[str, Any], path: Path) -> None:
-    """Time and memory of every sweep, both axes logarithmic."""
+    """Plot time and memory of every sweep on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -150,7 +150,7 @@ def plot(scaling: Mapping[str, Any], path: Path) -> None:
             axis.set(xscale="log", yscale="log", xlabel=label, ylabel=quantity)
             sizes = sorted({one["value"] for one in sweep.get("points", ())})
             axis.set_xticks(sizes, [f"{size:,}" for size in sizes])
-            axis.xaxis.minorticks_off()  # their labels would lie upon the others
+            axis.xaxis.minorticks_off()  # minor labels would overlap the major ones
             if axis.lines:
                 axis.legend(fontsize=8)
     figure.savefig(path, dpi=120)
@@ -158,13 +158,15 @@ def plot(scaling: Mapping[str, Any], path: Path) -> None:
 
 
 def main() -> None:
-    """Measure sweeps, record each at once, and write tables and plots."""
+    """Measure the sweeps, record each when it is finished, and write tables and plots."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=[ATOMS, QUAD_NEIGHBORS, ANGULAR], help="measure this sweep")
-    parser.add_argument("--most-atoms", type=int, default=max(SIDES), help="leave out greater slabs")
+    parser.add_argument("--only", choices=[ATOMS, QUAD_NEIGHBORS, ANGULAR], help="measure only this sweep")
+    parser.add_argument("--most-atoms", type=int, default=max(SIDES), help="skip larger slabs")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--execution", type=json.loads, help="one more way to execute: options of Execution as JSON")
-    parser.add_argument("--output", type=Path, default=FOLDER, help="the folder of the results")
+    parser.add_argument(
+        "--execution", type=json.loads, help="options of Execution as JSON, measured as an additional plan"
+    )
+    parser.add_argument("--output", type=Path, default=FOLDER, help="folder of the results")
     arguments = parser.parse_args()
     extra = {json.dumps(arguments.execution): arguments.execution} if arguments.execution else {}
     path = arguments.output / "scaling.json"

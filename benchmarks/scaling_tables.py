@@ -1,4 +1,4 @@
-"""What RESULTS.md says of scaling.json."""
+"""The scaling section of RESULTS.md, written from scaling.json."""
 
 from __future__ import annotations
 
@@ -9,45 +9,48 @@ from cases import BUDGET
 from markdown_tables import NONE, cell, number, table
 
 DEFAULT = "default"
-"""The plan that the library takes by itself."""
+"""Name of the plan with default execution options."""
 
 ATOMS, QUAD_NEIGHBORS, ANGULAR = "atoms", "quad_neighbors", "angular"
-"""The names of the sweeps."""
+"""Names of the sweeps."""
 
 TITLES = {
     ATOMS: "Small model, energy and gradient forces, bare Pt(111) slabs",
-    QUAD_NEIGHBORS: "Quadruplet interaction alone, small model, 1 x 106 atoms: neighbors that its graph admits",
+    QUAD_NEIGHBORS: "Quadruplet interaction alone, small model, 1 x 106 atoms: max_neighbors of its graph",
     ANGULAR: "Quadruplet interaction alone, small model, 1 x 106 atoms: angular functions per angle, L",
 }
+INTRODUCTION = """\
+## Scaling
+
+Only this library is measured. Times are the minimum of several runs.
+
+![scaling](scaling.png)
+"""
 LEAST_ATOMS, MOST_ATOMS = 484, 10_000
 MEMORY_LIMIT, COST_LIMIT = 8.0, 1.2
-"""GB for the greatest slab, and its cost per atom over that of the smallest."""
+"""Limits of the memory in GB for the largest slab, and of the ratio of its time per atom to that of the smallest."""
 
 
 def section(scaling: Mapping[str, Any]) -> str:
-    """A table for each sweep."""
-    parts = (
-        ["## Scaling\n\nThis library alone. Seconds are the least of several runs.\n\n![scaling](scaling.png)\n"]
-        if scaling
-        else []
-    )
+    """Return the section with one table per sweep."""
+    parts = [INTRODUCTION] if scaling else []
     for name, sweep in scaling.items():
         parts += [f"### {TITLES[name]}\n", _table(name, sweep)]
     return "\n".join(parts)
 
 
 def target_rows(scaling: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """The targets that sweeps are held against."""
+    """Return the table rows of the targets for sweeps."""
     return [_quadruplets(scaling), _many_atoms(scaling)]
 
 
 def points(sweep: Mapping[str, Any], plan: str) -> dict[int, dict[str, Any]]:
-    """The points of one plan that were measured, by what is varied."""
+    """Return the measured points of one plan by the value of the varied parameter."""
     return {one["value"]: one for one in sweep.get("points", ()) if one["plan"] == plan and one["seconds"]}
 
 
 def least(point: Mapping[str, Any], part: str = "seconds") -> float:
-    """The least of its seconds: what is compared comes from different times, and other load only adds."""
+    """Return the minimum time, since other load on the machine can only increase the times."""
     return float(min(point[part]))
 
 

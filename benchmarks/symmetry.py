@@ -1,9 +1,9 @@
-"""How far the energies of one crystal are apart that is turned, translated, reordered and put into other cells.
+"""Measure the spread of a crystal's energy under rotations, translations, permutations and changes of the cell.
 
     python benchmarks/symmetry.py [--reference PYTHON] [--output docs/symmetry.md]
 
-Writes the table of docs/symmetry.md, between its two markers. `--reference` names an interpreter that has the published
-implementation (fairchem-core 1.10.0); without it, its rows are kept as they are.
+Writes the table of docs/symmetry.md between its two markers. `--reference` is a Python interpreter with the published
+implementation (fairchem-core 1.10.0); without this option, the rows of the published implementation are kept.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ SEEDS = tuple(range(6))
 INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
 TYPES = {"float64": torch.float64, "float32": torch.float32}
 LIMITS = {"float64": 1e-12, "float32": 2e-6}
-"""What is promised of the symmetric models."""
+"""Largest spread that the documentation guarantees for the symmetric models."""
 
 SMALL = {
     "sizes": {"atom": 64, "edge": 64},
@@ -50,7 +50,7 @@ SMALL = {
 
 
 def crystals() -> dict[str, Atoms]:
-    """Perfect crystals and slabs, tagged."""
+    """Create perfect crystals and slabs with tags."""
     bulks = {
         "fcc Cu": bulk("Cu", "fcc", a=3.6, cubic=True),
         "bcc Fe": bulk("Fe", "bcc", a=2.87, cubic=True),
@@ -75,7 +75,7 @@ def crystals() -> dict[str, Atoms]:
 
 
 def descriptions(atoms: Atoms) -> list[Structures]:
-    """The same structure, described in other ways."""
+    """Return equivalent descriptions of the same structure."""
     structures = Structures.from_ase(atoms)
     random = np.random.default_rng(0)
     angles = random.uniform(0, 2 * math.pi, (4, 3))
@@ -87,25 +87,25 @@ def descriptions(atoms: Atoms) -> list[Structures]:
         CellChange(((0, 1, 1), (1, 0, -1)), ((0, 0, 0), (1, -2, 0), (0, 3, 1))),
     ]
     turned = [symmetry.apply(structures) for symmetry in symmetries]
-    # and all at once
+    # and a combination of them
     at_once = symmetries[0].apply(symmetries[7].apply(symmetries[5].apply(structures)))
     return [structures, *turned, at_once]
 
 
 def symmetric(changes: Mapping[str, Any] | None = None) -> Spec:
-    """symmetric.yaml without forces, changed."""
+    """Load symmetric.yaml without forces, and patch it."""
     return load_spec(ROOT / "paper_configs/symmetric.yaml", {"heads.forces": None}).patch(changes or {})
 
 
 def published(changes: Mapping[str, Any] | None = None) -> Spec:
-    """GemNet-OC with its published rules and caps, and the widths of a small model."""
+    """Load GemNet-OC with its published graph rules and the widths of a small model, and patch it."""
     forces = {"heads.forces": {"type": "direct"}}
     return load_spec(ROOT / "paper_configs/gemnet-oc.yaml", SMALL | forces).patch(changes or {})
 
 
 def models() -> dict[str, Spec]:
-    """The specs of the table by the names of its rows."""
-    caps = {f"graphs.{name}.max_neighbors": cap for name, cap in (("main", 9), ("quad", 5), ("atom_edge", 7))}
+    """Return the specs by the names of their rows in the table."""
+    limits = {f"graphs.{name}.max_neighbors": count for name, count in (("main", 9), ("quad", 5), ("atom_edge", 7))}
     alone = {
         f"{name} alone": symmetric({"interactions": {other: None for other in INTERACTIONS if other != name}})
         for name in INTERACTIONS
@@ -113,22 +113,22 @@ def models() -> dict[str, Spec]:
     return {
         "symmetric.yaml": symmetric(),
         **alone,
-        "… with caps, ties inclusive": symmetric(caps),
-        "… with caps, smooth": symmetric(caps | {"neighbors.ties": "smooth"}),
+        "… with max_neighbors, ties inclusive": symmetric(limits),
+        "… with max_neighbors, ties smooth": symmetric(limits | {"neighbors.ties": "smooth"}),
         "published rules, here": published(),
-        "published rules without strict caps, here": published({"neighbors.ties": "inclusive_next"}),
+        "published rules without strict ties, here": published({"neighbors.ties": "inclusive_next"}),
     }
 
 
 REFERENCE = {
     "published implementation": published(),
-    "published implementation without strict caps": published({"neighbors.ties": "inclusive_next"}),
+    "published implementation without strict ties": published({"neighbors.ties": "inclusive_next"}),
 }
 
 
 @torch.no_grad()
 def energies(spec: Spec, structures: Sequence[Structures], dtype: torch.dtype) -> np.ndarray:
-    """Energies of all structures with all seeds."""
+    """Compute the energies of all structures with all seeds."""
     rows = []
     for seed in SEEDS:
         model = build(spec, seed=seed).to(dtype)
@@ -137,16 +137,16 @@ def energies(spec: Spec, structures: Sequence[Structures], dtype: torch.dtype) -
 
 
 def spread(table: np.ndarray) -> float:
-    """(max E - min E)/|E| over the descriptions; both as root mean squares over initial weights.
+    """Return (max E - min E)/|E| over the descriptions, with root mean squares over the initial weights.
 
-    For some weights an energy is zero by chance, and relative to it everything is large.
+    The mean is necessary because for some weights the energy is close to zero, so that its relative spread is large.
     """
     differences = table.max(axis=1) - table.min(axis=1)
     return float(np.sqrt((differences**2).mean() / (table**2).mean()))
 
 
 def measured(names: Sequence[str] | None = None) -> Iterator[tuple[str, str, str, float]]:
-    """Model, type, structure and spread of everything."""
+    """Measure all models; yield model, floating-point type, structure and spread."""
     described = {name: descriptions(atoms) for name, atoms in crystals().items()}
     for row, spec in models().items():
         if names is None or row in names:
@@ -156,7 +156,7 @@ def measured(names: Sequence[str] | None = None) -> Iterator[tuple[str, str, str
 
 
 def of_reference(interpreter: str) -> Iterator[tuple[str, str, str, float]]:
-    """The same of the published implementation."""
+    """Measure the published implementation; yield model, floating-point type, structure and spread."""
     for row, spec in REFERENCE.items():
         for structure, atoms in crystals().items():
             with tempfile.TemporaryDirectory() as folder:
@@ -166,7 +166,7 @@ def of_reference(interpreter: str) -> Iterator[tuple[str, str, str, float]]:
                     "file": str(Path(folder) / "frames.extxyz"),
                     "arguments": to_published(spec),
                     "seeds": SEEDS,
-                    "types": ["float32"],  # the one it computes in
+                    "types": ["float32"],  # the type that it computes in
                 }
                 (Path(folder) / "request.json").write_text(json.dumps(request), encoding="utf-8")
                 command = [interpreter, str(ROOT / "benchmarks/reference_energies.py"), f"{folder}/request.json"]
@@ -176,7 +176,7 @@ def of_reference(interpreter: str) -> Iterator[tuple[str, str, str, float]]:
 
 
 def table(found: Iterator[tuple[str, str, str, float]]) -> list[str]:
-    """Rows of Markdown: for each model and type the spread of each structure."""
+    """Return Markdown rows with the spread of each structure for each model and type."""
     values: dict[tuple[str, str], list[float]] = {}
     for row, name, structure, value in found:
         print(f"{row:50s} {name} {structure:15s} {value:.1e}", flush=True)
@@ -187,9 +187,9 @@ def table(found: Iterator[tuple[str, str, str, float]]) -> list[str]:
 
 
 def main() -> None:
-    """Measure everything and write the table."""
+    """Measure all models and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--reference", help="an interpreter that has fairchem-core 1.10.0")
+    parser.add_argument("--reference", help="a Python interpreter with fairchem-core 1.10.0")
     parser.add_argument("--output", type=Path, default=ROOT / "docs/symmetry.md")
     arguments = parser.parse_args()
     text = arguments.output.read_text(encoding="utf-8")
@@ -199,7 +199,7 @@ def main() -> None:
     rows = [f"| model | type | {' | '.join(names)} |", "| --- | --- |" + " --- |" * len(names)]
     rows += table(measured())
     kept = [line for line in old.splitlines() if line.startswith("| published implementation")]
-    # before the reference runs, which may fail
+    # write before the reference runs, because it may fail
     arguments.output.write_text("\n".join([before + BEGIN, *rows, *kept, END + after]), encoding="utf-8")
     if arguments.reference:
         rows += table(of_reference(arguments.reference))

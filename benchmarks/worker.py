@@ -1,7 +1,7 @@
-"""What the workers of both sides share: requests and answers, the clock, and resident memory.
+"""Shared code of the workers of both implementations: requests and answers, timing, and resident memory.
 
-A worker reads one JSON request per line and answers each with one line of JSON. It is run by the interpreter of its own
-side, so this file needs nothing but torch.
+A worker reads one JSON request per line and answers each with one line of JSON. Each worker is run by the interpreter
+of its implementation, so this file may import only torch and the standard library.
 """
 
 from __future__ import annotations
@@ -21,41 +21,41 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-# An optimizer imports it when it is made; that is no memory that training takes.
+# Optimizers import this module when they are created; the memory of training should not include it.
 import torch._dynamo
 from torch import Tensor, nn
 
 STATUS = Path("/proc/self/status")
 
 Data = TypeVar("Data")
-"""What a model is called with."""
+"""Type of the input of a model."""
 
 
 class Task(ABC):
-    """Something that is measured, made for one case.
+    """Computation that is measured for one case.
 
     Attributes:
-        model: what is measured.
+        model: the measured model.
     """
 
     model: nn.Module
 
     @abstractmethod
     def run(self) -> dict[str, Any]:
-        """Do it once: the seconds, and what else is known of the run."""
+        """Run once and return the seconds and further results of the run."""
 
     @abstractmethod
     def outputs(self) -> dict[str, Any]:
-        """What both sides must agree on, before any training step."""
+        """Return the outputs before any training step, on which both implementations must agree."""
 
 
 class Training(Task, Generic[Data]):
     """Steps of AdamW on Σ energies + Σ squared forces.
 
     Args:
-        model: what is trained.
-        data: makes what it is called with.
-        predict: energies and forces of the model.
+        model: the trained model.
+        data: creates the input of the model.
+        predict: computes energies and forces.
     """
 
     def __init__(
@@ -65,14 +65,14 @@ class Training(Task, Generic[Data]):
         self.optimizer = torch.optim.AdamW(model.parameters())
 
     def run(self) -> dict[str, Any]:
-        """One step: forward, backward, update."""
+        """Perform one step: forward pass, backward pass, update."""
         data = self.data()
         seconds = timed(lambda: self._step(data))
         gradients = [parameter.grad for parameter in self.model.parameters() if parameter.grad is not None]
         return {"seconds": seconds, "gradient": float(torch.stack([one.double().norm() for one in gradients]).norm())}
 
     def outputs(self) -> dict[str, Any]:
-        """Energies and forces."""
+        """Return energies and forces."""
         energy, forces = self.predict(self.data())
         return {"energy": energy.detach().tolist(), "forces": forces.detach().tolist()}
 
@@ -87,9 +87,9 @@ class Prediction(Task, Generic[Data]):
     """Energies and forces without gradients of the weights.
 
     Args:
-        model: what predicts.
-        data: makes what it is called with.
-        predict: energies and forces of the model.
+        model: the model.
+        data: creates the input of the model.
+        predict: computes energies and forces.
     """
 
     def __init__(
@@ -99,35 +99,35 @@ class Prediction(Task, Generic[Data]):
 
     @torch.no_grad()
     def run(self) -> dict[str, Any]:
-        """One prediction."""
+        """Perform one prediction."""
         data = self.data()
         return {"seconds": timed(lambda: self.predict(data))}
 
     @torch.no_grad()
     def outputs(self) -> dict[str, Any]:
-        """Energies and forces."""
+        """Return energies and forces."""
         energy, forces = self.predict(self.data())
         return {"energy": energy.tolist(), "forces": forces.tolist()}
 
 
 def timed(function: Callable[[], object]) -> float:
-    """The seconds that a call takes."""
+    """Return the seconds that a call takes."""
     start = time.perf_counter()
     function()
     return time.perf_counter() - start
 
 
 def serve(make: Callable[[dict[str, Any]], Task], package: str) -> None:
-    """Answer requests until there are no more.
+    """Answer requests until standard input ends.
 
     Args:
-        make: makes a task from the request `prepare`.
-        package: the distribution that is measured, for its version.
+        make: creates a task from a `prepare` request.
+        package: name of the measured distribution, whose version is reported.
     """
-    # what libraries print must not mix with the answers
+    # the output of libraries must not mix with the answers
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    with suppress(OSError):  # where memory runs out, this process is the one to go
+    with suppress(OSError):  # if memory runs out, the system should kill this process
         Path("/proc/self/oom_score_adj").write_text("1000")
     worker = Worker(make, package)
     for line in sys.stdin:
@@ -140,11 +140,11 @@ def serve(make: Callable[[dict[str, Any]], Task], package: str) -> None:
 
 
 class Worker:
-    """Answers requests.
+    """Answer requests.
 
     Args:
-        make: makes a task from the request `prepare`.
-        package: the distribution that is measured, for its version.
+        make: creates a task from a `prepare` request.
+        package: name of the measured distribution, whose version is reported.
     """
 
     def __init__(self, make: Callable[[dict[str, Any]], Task], package: str) -> None:
@@ -153,7 +153,7 @@ class Worker:
         self.task: Task | None = None
 
     def answer(self, do: str, **request: Any) -> dict[str, Any]:
-        """The answer to one request."""
+        """Return the answer to one request."""
         if do == "versions":
             return self.versions()
         if do == "limit":
@@ -162,13 +162,13 @@ class Worker:
         if do == "prepare":
             self.task = self.make(request)
             return {"parameters": sum(parameter.numel() for parameter in self.task.model.parameters())}
-        assert self.task is not None, "nothing was prepared"
+        assert self.task is not None, "expected a request `prepare` first"
         if do == "outputs":
             return self.task.outputs()
         if do == "run":
             return self.task.run()
         if do == "reset_memory":
-            with suppress(OSError):  # else the peak is that of the whole process
+            with suppress(OSError):  # otherwise the peak covers the whole process
                 Path("/proc/self/clear_refs").write_text("5")
             return {}
         if do == "memory":
@@ -176,13 +176,13 @@ class Worker:
         raise ValueError(f"unknown request {do!r}")
 
     def versions(self) -> dict[str, Any]:
-        """Versions and threads of this side."""
+        """Return the versions and the number of threads of this implementation."""
         packages = {name: version(name) for name in (self.package, "torch", "numpy")}
         return {"python": platform.python_version()} | packages | {"threads": torch.get_num_threads()}
 
 
 def resident(field: str) -> int:
-    """Resident memory in bytes: now (VmRSS) or at most so far (VmHWM); the latter for both where there is no /proc."""
+    """Return the current (VmRSS) or peak (VmHWM) resident memory in bytes; without /proc, always the peak."""
     if STATUS.exists():
         line = next(line for line in STATUS.read_text().splitlines() if line.startswith(field + ":"))
         return int(line.split()[1]) * 1024

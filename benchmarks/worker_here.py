@@ -1,4 +1,4 @@
-"""This library as a worker. `worker.py` says how it is talked to."""
+"""Worker that measures this library. `worker.py` describes the protocol."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 class GraphBuilding(Task):
-    """All graphs and index lists of the structures."""
+    """Building all graphs and index lists of the structures."""
 
     def __init__(self, model: GemNet, structures: Structures) -> None:
         self.model, self.structures, self.graphs = model.eval(), structures, model.backbone.graphs
 
     @torch.no_grad()
     def run(self) -> dict[str, Any]:
-        """Build them once."""
+        """Build the graphs once."""
         return {"seconds": timed(lambda: self.graphs(self.structures, self.structures.positions.dtype))}
 
     @torch.no_grad()
     def outputs(self) -> dict[str, Any]:
-        """Edges of each set."""
+        """Return the number of edges of each edge set."""
         topology = self.graphs(self.structures, self.structures.positions.dtype)
         return {"edges": {name: edges.count for name, edges in topology.edges.items()}}
 
 
 class QuadrupletAlone(Task):
-    """The quadruplet interaction without the rest of the model: its shared geometry, and its message in one block.
+    """Quadruplet interaction without the rest of the model: its shared geometry, and its message in one block.
 
-    Both are called again with what they are called with in a prediction.
+    Both parts are called again with the inputs that they receive in a prediction.
     """
 
     def __init__(self, model: GemNet, structures: Structures) -> None:
@@ -58,12 +58,12 @@ class QuadrupletAlone(Task):
 
     @torch.no_grad()
     def run(self) -> dict[str, Any]:
-        """Both parts once."""
+        """Run both parts once."""
         shared, message = timed(self.shared), timed(self.message)
         return {"seconds": shared + message, "shared": shared, "message": message}
 
     def outputs(self) -> dict[str, Any]:
-        """Edges, triplets and quadruplets."""
+        """Return the numbers of edges, triplets and quadruplets."""
         return self.counts
 
     def _count(self, _module: nn.Module, _arguments: object, graphs: Any) -> None:
@@ -71,7 +71,7 @@ class QuadrupletAlone(Task):
 
 
 class _Recorded:
-    """A module that can be called again with the arguments of its last call."""
+    """Module that can be called again with the arguments of its last call."""
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
@@ -86,14 +86,14 @@ class _Recorded:
 
 
 def make(request: dict[str, Any]) -> Task:
-    """Make the model, load or save its weights, and prepare a task."""
+    """Build the model, load or save its weights, and create the task."""
     execution = Execution(**request.get("execution", {}))
     model = build(from_published(request["arguments"]), execution=execution, seed=request["seed"])
     if request.get("load"):
         load_fairchem_state(model, torch.load(request["load"], weights_only=True))
     if request.get("save"):
         torch.save(fairchem_state(model), request["save"])
-    # always rounded to single precision, what the reference computes with
+    # positions are always rounded to single precision, because the reference computes in it
     structures = Structures.from_ase(ase.io.read(request["file"], index=":"), dtype=torch.float32)
     dtype = TYPES[request.get("dtype", "float32")]
     model, structures = model.to(dtype), structures.to(dtype=dtype)

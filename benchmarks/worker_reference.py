@@ -1,6 +1,6 @@
-"""The published implementation as a worker: run by its own interpreter, not by this project's.
+"""Worker that measures the published implementation. Run it with the Python interpreter of that implementation.
 
-Needs fairchem-core 1.10.0. `worker.py` says how it is talked to.
+Requires fairchem-core 1.10.0. `worker.py` describes the protocol.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch import Tensor
 from worker import Prediction, Task, Training, serve, timed
 
 EDGE_SETS = {"main_graph": "main", "a2a_graph": "atom", "a2ee2a_graph": "atom_edge", "qint_graph": "quad"}
-"""What the graphs are called that the model builds, there and here."""
+"""Names of edge sets in this library by the names of the published implementation."""
 
 
 class Batches:
-    """Makes batches of the same structures; a model changes the batch that it is given.
+    """Create new batches of the same structures, because the published model modifies its input.
 
     Args:
-        file: the structures.
+        file: path of the file with the structures.
     """
 
     def __init__(self, file: str) -> None:
@@ -32,12 +32,12 @@ class Batches:
         self.graphs = [convert(atoms) for atoms in ase.io.read(file, index=":")]
 
     def __call__(self) -> Any:
-        """A new batch."""
+        """Create a new batch."""
         return data_list_collater([graph.clone() for graph in self.graphs], otf_graph=True)
 
 
 class GraphBuilding(Task):
-    """All graphs and index lists of a batch."""
+    """Building all graphs and index lists of a batch."""
 
     def __init__(self, model: Any, data: Batches) -> None:
         self.model, self.data = model.eval(), data
@@ -45,21 +45,21 @@ class GraphBuilding(Task):
 
     @torch.no_grad()
     def run(self) -> dict[str, Any]:
-        """Build them once."""
+        """Build the graphs once."""
         batch = self.data()
         return {"seconds": timed(lambda: self.build(batch))}
 
     @torch.no_grad()
     def outputs(self) -> dict[str, Any]:
-        """Edges of each graph."""
-        # they are returned in the order in which the model hands them on
+        """Return the number of edges of each edge set."""
+        # the graphs are returned in the order of the parameters of `get_bases`
         names = list(inspect.signature(self.read).parameters)
         found = dict(zip(names, self.build(self.data()), strict=False))
         return {"edges": {ours: found[theirs]["edge_index"].shape[1] for theirs, ours in EDGE_SETS.items()}}
 
 
 def make(request: dict[str, Any]) -> Task:
-    """Make the model, save its weights, and prepare a task."""
+    """Build the model, save its weights, and create the task."""
     torch.manual_seed(request["seed"])
     model = GemNetOC(**request["arguments"])
     if request.get("save"):

@@ -1,10 +1,10 @@
-"""Break the library in one place at a time, and see whether the property tests notice.
+"""Inject faults into the library, one at a time, and check that the property tests catch them.
 
     python tests/mutations.py [--jobs 2] [--only TEXT] [--output docs/mutations.md]
 
-Each mutation in `mutations.yaml` is one replacement in one file of a copy of the package: a sign, an exclusion rule,
-the reverse index, a normaliser. The property tests run against the copy until one of them fails. A mutation that
-survives is a gap in the tests; the script then ends with an error.
+Each mutation in `mutations.yaml` replaces one expression in one file of a copy of the package: a sign, an exclusion
+rule, the reverse index, a normalization. The property tests run against the copy and stop at the first failure. A
+mutation that survives reveals a gap in the tests, and the script ends with an error.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ TESTS = [f"tests/properties/test_{name}.py" for name in ("graphs", "bases", "int
 
 @dataclass(frozen=True)
 class Mutation:
-    """One way to break the library.
+    """One fault to inject.
 
     Attributes:
-        what: in words.
-        file: inside the package.
-        old: the code, which must occur exactly once.
-        new: what it becomes.
+        what: description of the fault.
+        file: path of the changed file, relative to the package.
+        old: code to replace, which must occur exactly once in the file.
+        new: its replacement.
     """
 
     what: str
@@ -45,13 +45,13 @@ class Mutation:
 
 
 def mutations() -> list[Mutation]:
-    """All of `mutations.yaml`."""
+    """Read all mutations of `mutations.yaml`."""
     table = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
     return [Mutation(**row) for row in table]
 
 
 def run(mutation: Mutation) -> tuple[bool, str, float]:
-    """Whether the tests notice, the first test that does, and the seconds it took."""
+    """Test one mutation; return if a test failed, the first test that failed, and the elapsed seconds."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for name in ("gemnet_blocks", "tests", "paper_configs"):
@@ -59,9 +59,10 @@ def run(mutation: Mutation) -> tuple[bool, str, float]:
         shutil.copy(ROOT / "pyproject.toml", copy)
         path = copy / "gemnet_blocks" / mutation.file
         source = path.read_text(encoding="utf-8")
-        if source.count(mutation.old) != 1:
+        count = source.count(mutation.old)
+        if count != 1:
             raise SystemExit(
-                f"{mutation.what}: {mutation.old!r} is {source.count(mutation.old)} times in {mutation.file}"
+                f"{mutation.what}: expected {mutation.old!r} once in {mutation.file}, found it {count} times"
             )
         path.write_text(source.replace(mutation.old, mutation.new), encoding="utf-8")
         environment = os.environ | {"PYTHONPATH": str(copy), "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
@@ -73,33 +74,35 @@ def run(mutation: Mutation) -> tuple[bool, str, float]:
     caught = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - .*)?$", finished.stdout, flags=re.MULTILINE)
     if finished.returncode == 1 and caught is None:
         raise SystemExit(
-            f"{mutation.what}: the tests did not run:\n{finished.stdout[-2000:]}\n{finished.stderr[-2000:]}"
+            f"{mutation.what}: the tests could not run:\n{finished.stdout[-2000:]}\n{finished.stderr[-2000:]}"
         )
     return finished.returncode != 0, caught[1] if caught else "", time.monotonic() - start
 
 
 def main() -> int:
-    """Try all mutations and write a table."""
+    """Test all mutations and write a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--only", default="", help="mutations whose description or file contains this")
-    parser.add_argument("--output", type=Path, help="a Markdown file to write the table to")
+    parser.add_argument("--only", default="", help="test the mutations whose description or file contains this text")
+    parser.add_argument("--output", type=Path, help="write the table to this Markdown file")
     arguments = parser.parse_args()
     chosen = [one for one in mutations() if arguments.only in one.what or arguments.only in one.file]
-    rows = ["| broken | in | noticed by |", "| --- | --- | --- |"]
+    rows = ["| fault | file | caught by |", "| --- | --- | --- |"]
     survivors = 0
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        for mutation, (noticed, test, seconds) in zip(chosen, pool.map(run, chosen), strict=True):
-            survivors += not noticed
-            verdict = f"`{test.removeprefix('tests/properties/')}`" if noticed else "**nothing**"
+        for mutation, (caught, test, seconds) in zip(chosen, pool.map(run, chosen), strict=True):
+            survivors += not caught
+            verdict = f"`{test.removeprefix('tests/properties/')}`" if caught else "**no test**"
             rows.append(f"| {mutation.what} | `{mutation.file}` | {verdict} |")
-            print(f"{'noticed ' if noticed else 'SURVIVED'} {seconds:4.0f} s  {mutation.what}  {test}", flush=True)
+            print(f"{'caught  ' if caught else 'SURVIVED'} {seconds:4.0f} s  {mutation.what}  {test}", flush=True)
     if arguments.output:
         title = (
-            "# What the property tests notice\n\nMade by `make mutations`: each row is the library with one defect.\n\n"
+            "# Faults that the property tests catch\n\n"
+            "Written by `make mutations`. Each row is one fault that was injected into the library, "
+            "and the first test that failed.\n\n"
         )
         arguments.output.write_text(title + "\n".join(rows) + "\n", encoding="utf-8")
-    print(f"{len(chosen) - survivors} of {len(chosen)} noticed")
+    print(f"{len(chosen) - survivors} of {len(chosen)} caught")
     return 1 if survivors else 0
 
 

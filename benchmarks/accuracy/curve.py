@@ -1,6 +1,6 @@
-"""A learning curve as a task of the workers of both sides: the same steps on the same batches.
+"""Learning curve as a task of the workers of both implementations: the same training steps on the same batches.
 
-It is run by the interpreter of each side, so this file needs nothing but torch and numpy.
+The interpreters of both implementations run this file, so it may import only torch, numpy and the standard library.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from worker import Task, timed
 
 Data = TypeVar("Data")
-"""What a model is called with."""
+"""Type of the input of a model."""
 
 
 class Curve(Task, Generic[Data]):
-    """Steps of plain AdamW on mean |ΔE| + weight · mean ‖ΔF‖, a few per request.
+    """AdamW steps on the loss mean |ΔE| + weight · mean ‖ΔF‖, several per request.
 
     Args:
-        model: what is trained.
-        data: makes what it is called with from numbers of frames.
-        predict: energies and forces of the model.
+        model: the trained model.
+        data: creates the input of the model from indices of frames.
+        predict: computes energies and forces.
         request: `labels` (a .npz file with energies, forces and atom counts of all frames, in units of the model's
-            outputs), `batches` (numbers of frames, a list per step), `learning_rate`, `force_weight`, `chunk` (steps
+            outputs), `batches` (indices of frames, a list per step), `learning_rate`, `force_weight`, `chunk` (steps
             per request).
     """
 
@@ -50,7 +50,7 @@ class Curve(Task, Generic[Data]):
         self.step = 0
 
     def run(self) -> dict[str, Any]:
-        """The next steps: the loss of each before its update, and its seconds."""
+        """Perform the next steps; return the loss of each step before its update, and its seconds."""
         losses: list[float] = []
         seconds = []
         for chosen in self.batches[self.step : self.step + self.chunk]:
@@ -60,7 +60,7 @@ class Curve(Task, Generic[Data]):
         return {"losses": losses, "seconds": seconds}
 
     def outputs(self) -> dict[str, Any]:
-        """Energies and forces of the next batch."""
+        """Return energies and forces of the next batch."""
         energy, forces = self.predict(self.data(self.batches[self.step]))
         return {"energy": energy.detach().tolist(), "forces": forces.detach().tolist()}
 

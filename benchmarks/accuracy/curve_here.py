@@ -1,4 +1,4 @@
-"""This library's learning curve as a worker. `benchmarks/worker.py` says how it is talked to."""
+"""Worker for the learning curve of this library. `benchmarks/worker.py` describes the protocol."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
 def make(request: dict[str, Any]) -> Task:
-    """Make the model, load its initial weights, and prepare its steps."""
+    """Build the model, load its initial weights, and create the task."""
     dtype = TYPES[request["dtype"]]
     model = build(from_published(request["arguments"]), seed=0)
     load_fairchem_state(model, torch.load(request["weights"], weights_only=True))
@@ -28,7 +28,7 @@ def make(request: dict[str, Any]) -> Task:
     frames = ase.io.read(request["file"], index=":")
 
     def data(chosen: Sequence[int]) -> Structures:
-        # always rounded to single precision, what the reference computes with
+        # positions are always rounded to single precision, because the reference computes in it
         structures = Structures.from_ase([frames[index] for index in chosen], dtype=torch.float32)
         return structures.to(dtype=dtype)
 

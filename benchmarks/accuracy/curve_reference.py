@@ -1,6 +1,6 @@
-"""The published implementation's learning curve: run by its own interpreter, not by this project's.
+"""Worker for the learning curve of the published implementation. Run it with the interpreter of that implementation.
 
-Needs fairchem-core 1.10.0. `benchmarks/worker.py` says how it is talked to.
+Requires fairchem-core 1.10.0. `benchmarks/worker.py` describes the protocol.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from worker import Task, serve
 
 
 def make(request: dict[str, Any]) -> Task:
-    """Make the model, load its initial weights, and prepare its steps."""
+    """Build the model, load its initial weights, and create the task."""
     model = GemNetOC(**request["arguments"])
     model.load_state_dict(torch.load(request["weights"], weights_only=True))
     convert = AtomsToGraphs(r_energy=False, r_forces=False, r_distances=False, r_edges=False).convert

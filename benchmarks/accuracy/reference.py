@@ -2,10 +2,10 @@
 
     python benchmarks/accuracy/reference.py ethanol --data ../shared/data --reference PYTHON [--steps 200]
 
-`--reference` names an interpreter that has the published implementation (fairchem-core 1.10.0). Both take the same
-steps of plain AdamW in turns of ten, in fresh processes. In single precision losses are equal at first and drift apart
-slowly, as rounding errors grow from step to step; this library in double precision, a third curve, shows how much of
-that is rounding. Writes results/reference-NAME.json and .png.
+`--reference` is a Python interpreter with the published implementation (fairchem-core 1.10.0). Both implementations
+perform the same AdamW steps in fresh processes, ten steps at a time. In single precision, the losses agree at first and
+then diverge slowly, because rounding errors grow with every step. A third curve, this library in double precision,
+shows how much of the difference is due to rounding. Writes results/reference-NAME.json and .png.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ from gemnet_blocks.spec import build  # noqa: E402
 from gemnet_blocks.spec.published import from_published  # noqa: E402
 
 EXACT = "here, float64"
-"""The curve that the others are compared with."""
+"""Name of the curve with which the others are compared."""
 
 CHUNK = 10
-"""Steps of one side before the next side's turn."""
+"""Number of steps that one implementation performs before the next takes its turn."""
 
 SMALL = {
     "graphs.main": {"cutoff": 6.0, "max_neighbors": 20},
@@ -52,7 +52,7 @@ SMALL = {
     "graphs.quad": {"cutoff": 4.0, "max_neighbors": 8},
     "blocks.count": 2,
 }
-"""For molecules; no atom of these has as many neighbors."""
+"""Patch for molecules, in which no atom has max_neighbors neighbors."""
 
 SMALL_CRYSTAL = {
     "graphs.main": {"cutoff": 4.0, "max_neighbors": 50},
@@ -61,21 +61,21 @@ SMALL_CRYSTAL = {
     "graphs.quad": {"cutoff": 3.2, "max_neighbors": 50},
     "blocks.count": 2,
 }
-"""Without caps that count: which of several neighbors at the same distance they leave out depends on rounding."""
+"""Patch for crystals: no atom has max_neighbors neighbors, since the selection among ties depends on rounding."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """A learning curve to compare.
+    """Learning curve to compare.
 
     Attributes:
-        file: frames with labels, in the folder of the data.
-        forces: kind of forces.
-        frames: how many, from the first of the file.
+        file: file of labeled frames, relative to the data folder.
+        forces: direct forces or gradient forces.
+        frames: number of frames, from the beginning of the file.
         batch: frames per step.
-        learning_rate: of AdamW.
-        force_weight: of forces in the loss.
-        changes: to the spec.
+        learning_rate: learning rate of AdamW.
+        force_weight: weight of the forces in the loss.
+        changes: patch of the spec.
     """
 
     file: str
@@ -94,16 +94,16 @@ COMPARISONS: Mapping[str, Comparison] = {
 
 
 @dataclass(frozen=True)
-class Labelled:
-    """Frames, and their labels in eV and eV/Å."""
+class LabeledFrames:
+    """Frames with labels in eV and eV/Å."""
 
     frames: list[Atoms]
     energies: np.ndarray
     forces: list[np.ndarray]
 
 
-def read(path: Path, count: int) -> Labelled:
-    """The first frames of a file. Molecules get the tags of adsorbates, so that quadruplets are formed everywhere."""
+def read(path: Path, count: int) -> LabeledFrames:
+    """Read the first frames of a file. Molecules get the tag of adsorbates, so that they have quadruplets."""
     if path.suffix == ".npz":
         with np.load(path) as stored:
             unit = units.kcal / units.mol
@@ -113,14 +113,14 @@ def read(path: Path, count: int) -> Labelled:
             atoms.set_tags(2)
             # the published implementation searches for neighbors in a cell
             atoms.cell = [50.0] * 3
-        return Labelled(frames, energies, forces)
+        return LabeledFrames(frames, energies, forces)
     frames = ase.io.read(path, index=f":{count}")
     energies = np.array([atoms.get_potential_energy() for atoms in frames])
-    return Labelled(frames, energies, [atoms.get_forces(apply_constraint=False) for atoms in frames])
+    return LabeledFrames(frames, energies, [atoms.get_forces(apply_constraint=False) for atoms in frames])
 
 
 def order(count: int, batch: int, steps: int, seed: int = 0) -> list[list[int]]:
-    """Frames of each step: random permutations, one after another."""
+    """Return the frame indices of each step, taken from consecutive random permutations."""
     random = np.random.default_rng(seed)
     epochs = -(-batch * steps // count)
     drawn = np.concatenate([random.permutation(count) for _ in range(epochs)])
@@ -128,14 +128,14 @@ def order(count: int, batch: int, steps: int, seed: int = 0) -> list[list[int]]:
 
 
 def prepare(comparison: Comparison, data: Path, steps: int, folder: Path) -> dict[str, Any]:
-    """Write what both sides read, and say where: frames, labels in units of the model's outputs, initial weights."""
-    labelled = read(data / comparison.file, comparison.frames)
-    counts = np.array([len(atoms) for atoms in labelled.frames])
-    scale = float(np.sqrt(np.mean(np.concatenate(labelled.forces) ** 2)))
-    # the same energy per atom is taken off everywhere: this is about equal curves, not about good ones
-    energies = (labelled.energies - counts * np.mean(labelled.energies / counts)) / scale
-    np.savez(folder / "labels.npz", energies=energies, forces=np.concatenate(labelled.forces) / scale, counts=counts)
-    frames = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc, tags=a.get_tags()) for a in labelled.frames]
+    """Write frames, labels in units of the model's outputs, and initial weights; return the request of the workers."""
+    labeled = read(data / comparison.file, comparison.frames)
+    counts = np.array([len(atoms) for atoms in labeled.frames])
+    scale = float(np.sqrt(np.mean(np.concatenate(labeled.forces) ** 2)))
+    # subtract the same energy per atom everywhere: the curves need to be comparable, the models need not be accurate
+    energies = (labeled.energies - counts * np.mean(labeled.energies / counts)) / scale
+    np.savez(folder / "labels.npz", energies=energies, forces=np.concatenate(labeled.forces) / scale, counts=counts)
+    frames = [Atoms(a.numbers, a.positions, cell=a.cell, pbc=a.pbc, tags=a.get_tags()) for a in labeled.frames]
     ase.io.write(folder / "frames.extxyz", frames, columns=["symbols", "positions", "tags"])
     arguments = published_arguments("small", comparison.forces, comparison.changes)
     arguments["use_pbc"] = bool(frames[0].pbc.any())
@@ -156,7 +156,7 @@ def prepare(comparison: Comparison, data: Path, steps: int, folder: Path) -> dic
 
 
 def measure(request: Mapping[str, Any], sides: Mapping[str, tuple[str, str, str]]) -> dict[str, Any]:
-    """Curves, seconds and versions of each side: its interpreter, script and floating-point type."""
+    """Train all sides, given as interpreter, script and floating-point type; return losses, seconds and versions."""
     processes = {name: Process(interpreter, f"accuracy/{script}") for name, (interpreter, script, _) in sides.items()}
     curves: dict[str, Any] = {name: {"losses": [], "seconds": []} for name in sides}
     try:
@@ -175,11 +175,11 @@ def measure(request: Mapping[str, Any], sides: Mapping[str, tuple[str, str, str]
 
 
 def summary(curves: Mapping[str, Any], window: int = 50) -> dict[str, Any]:
-    """How far curves are from the exact one, and the seconds of a step (median, without the first turn).
+    """Return the differences from the exact curve, and the median seconds per step without the first turn.
 
     Args:
-        curves: of each side.
-        window: how many of the last losses are averaged, so that single batches do not count.
+        curves: curve of each side.
+        window: number of last losses to average, which reduces the influence of single batches.
     """
     exact = np.array(curves[EXACT]["losses"])
     found: dict[str, Any] = {}
@@ -198,7 +198,7 @@ def summary(curves: Mapping[str, Any], window: int = 50) -> dict[str, Any]:
 
 
 def plot(name: str, curves: Mapping[str, Any], path: Path) -> None:
-    """Draw the losses, and how far each is from this library's in double precision."""
+    """Plot the losses and their differences from this library in double precision."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -227,8 +227,8 @@ def main() -> None:
     """Measure one comparison and record it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=COMPARISONS)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the data")
-    parser.add_argument("--reference", required=True, help="an interpreter that has fairchem-core 1.10.0")
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--reference", required=True, help="a Python interpreter with fairchem-core 1.10.0")
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--output", type=Path, default=FOLDER / "results")
     arguments = parser.parse_args()

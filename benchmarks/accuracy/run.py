@@ -1,10 +1,10 @@
-"""Train one of the configs on real data, test it, and record both.
+"""Train a model with one of the configs on real data, test it, and record the results.
 
     python benchmarks/accuracy/run.py ethanol-950 --data ../shared/data [--minutes 110] [--set training.seed=1]
 
-Files in configs are relative to the folder of the data. A run that was stopped goes on when it is called again. Writes
-results/NAME.json (errors, config, versions, time), results/NAME.csv (the log) and results/NAME.png (parity); the model
-and everything else stays in runs/NAME.
+Paths in configs are relative to the data folder. If a run is interrupted, run the same command again to resume. Writes
+results/NAME.json (errors, config, versions, time), results/NAME.csv (the log) and results/NAME.png (parity plot). The
+model and all other files stay in runs/NAME.
 """
 
 from __future__ import annotations
@@ -41,18 +41,19 @@ from gemnet_blocks.structures import AtomChoice  # noqa: E402
 from gemnet_blocks.training import TrainingConfig, load_config, train  # noqa: E402
 
 PARTS = ("molecule", "crystal", "slab")
-"""Files among the configs that are architectures."""
+"""Names of architecture files in the folder of configs."""
 
 NAMES = sorted(path.stem for path in (FOLDER / "configs").glob("*.yaml") if path.stem not in PARTS)
 
 SAME_ENERGY = 1e-4
-"""Frames whose energies differ by less, in eV, are taken for the same."""
+"""Energy difference in eV below which frames are considered identical."""
 
 
 def repeated(test: LabelledDataset, splits: DataSplits) -> np.ndarray:
-    """Which test frames have the composition and the energy of a frame that was trained or validated on.
+    """Return a mask of test frames with the same composition and energy as a training or validation frame.
 
-    This is for few frames of crystals: of a thousand frames of a molecule, some have the same energy by chance.
+    The mask is meaningful only for small sets of crystals: among a thousand frames of a molecule, some have the same
+    energy by coincidence.
     """
     known: dict[str, list[float]] = {}
     for part in (splits.train, splits.validation):
@@ -77,17 +78,17 @@ def _energy(dataset: LabelledDataset, index: int) -> float:
 def tested(
     potential: Potential, splits: DataSplits, atoms: AtomChoice, group: str | None, repeats: bool
 ) -> dict[str, Evaluation]:
-    """Errors on the test set.
+    """Evaluate the potential on the test set.
 
     Args:
-        potential: what is tested.
+        potential: the potential to test.
         splits: the data.
-        atoms: whose forces count.
-        group: the key of groups whose errors are recorded too.
-        repeats: whether some test frames are training frames again, so that errors without them are recorded too.
+        atoms: atoms whose forces are evaluated.
+        group: key by which errors are also reported in groups.
+        repeats: also report errors without the test frames that repeat training frames.
     """
     test = splits.test
-    assert test is not None, "the config names a test set"
+    assert test is not None, "expected a config with a test set"
     groups = None if group is None else test.groups(group, "([^_]+)")
     found = {"test": evaluate(potential, test, groups=groups, atoms=atoms, keep_atoms=True, allow_overlap=True)}
     if repeats:
@@ -97,7 +98,7 @@ def tested(
 
 
 def record(name: str, config: TrainingConfig, potential: Potential, found: dict[str, Evaluation]) -> dict[str, Any]:
-    """All that is recorded of a run."""
+    """Return the record of a run."""
     training = dict(potential.record)
     training.pop("config", None)
     return {
@@ -117,11 +118,11 @@ def main() -> None:
     """Train, test and record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("name", choices=NAMES)
-    parser.add_argument("--data", type=Path, required=True, help="the folder of the data")
-    parser.add_argument("--minutes", type=float, help="the budget, instead of the config's")
-    parser.add_argument("--set", action="append", default=[], help="change the config: path=value; repeatable")
-    parser.add_argument("--runs", type=Path, default=FOLDER / "runs", help="the folder of models and checkpoints")
-    parser.add_argument("--output", type=Path, default=FOLDER / "results", help="the folder of what is recorded")
+    parser.add_argument("--data", type=Path, required=True, help="data folder")
+    parser.add_argument("--minutes", type=float, help="training time, overrides the config")
+    parser.add_argument("--set", action="append", default=[], help="patch of the config: path=value; repeatable")
+    parser.add_argument("--runs", type=Path, default=FOLDER / "runs", help="folder of models and checkpoints")
+    parser.add_argument("--output", type=Path, default=FOLDER / "results", help="folder of the recorded results")
     arguments = parser.parse_args()
     patches = dict(map(parse_assignment, arguments.set))
     if arguments.minutes is not None:

@@ -1,4 +1,4 @@
-"""Make RESULTS.md from what `run.py` and `reference.py` recorded.
+"""Write RESULTS.md from the results that `run.py` and `reference.py` recorded.
 
 python benchmarks/accuracy/table.py
 """
@@ -39,7 +39,7 @@ PUBLISHED: Mapping[str, str] = {
     "mlearn-si": "MAE: GAP 2.91 meV/atom, 70 meV/Å; MTP 2.21 meV/atom, 60 meV/Å",
     "mlearn-cu": "MAE: GAP 0.46 meV/atom, 10 meV/Å; MTP 0.41 meV/atom, 10 meV/Å",
 }
-"""Published errors on the same test sets, forces in meV/Å."""
+"""Published errors on the same test sets, with forces in meV/Å."""
 
 TARGETS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     "ethanol-950": (("forces_mae", "force MAE ≤ 6 meV/Å", 6e-3),),
@@ -51,10 +51,10 @@ TARGETS: Mapping[str, tuple[tuple[str, str, float], ...]] = {
     ),
     "mlearn-cu": (("forces_mae", "force MAE ≤ 20 meV/Å", 0.02),),
 }
-"""The error, how the target is called, and its greatest value in eV and Å."""
+"""Targets of each run: key of the error, description, and largest accepted value in eV and Å."""
 
 FACTOR = 3.0
-"""How many times smaller the force MAE on slabs is to be than if zero were predicted."""
+"""Target for slabs: ratio of the MAE of zero forces to the force MAE."""
 
 HEADER = (
     "run", "test frames", "energy MAE meV", "energy RMSE meV", "energy MAE meV/atom", "force MAE meV/Å",
@@ -66,16 +66,17 @@ GPA_PER_EV_PER_CUBIC_ANGSTROM = 160.21766208
 INTRODUCTION = """\
 # Accuracy on real data
 
-Made by `python benchmarks/accuracy/table.py` from `results/`; [README.md](README.md) says how to train these again.
-Errors are on test sets, which no choice was made with but that of an energy weight (mlearn-si, see README.md). Energies
-are those of the data, totals of density-functional theory; forces count on all atoms, on slabs on free atoms only. MAE
-and RMSE of forces are of components, the mean force error is that of ‖ΔF‖. EFwT: energy within 0.02 eV and every force
-component within 0.03 eV/Å.
+Written by `python benchmarks/accuracy/table.py` from `results/`; [README.md](README.md) describes how to repeat the
+training. All errors are test errors. The test sets were not used to select hyperparameters, with one exception: the
+energy weight of mlearn-si (see README.md). Energies are total energies from density-functional theory. Force errors
+include all atoms, except for slabs, where they include only free atoms. MAE and RMSE of forces are averages over
+components; the mean force error is the mean of ‖ΔF‖. EFwT: share of frames with an energy error within 0.02 eV
+and errors of all force components within 0.03 eV/Å.
 """
 
 
 def errors_row(name: str, errors: Mapping[str, Any]) -> list[str]:
-    """A row of the table of errors."""
+    """Return a row of the table of errors."""
 
     def of(key: str, factor: float = 1e3, form: str | None = None) -> str:
         value = errors[key]
@@ -100,7 +101,7 @@ def errors_row(name: str, errors: Mapping[str, Any]) -> list[str]:
 
 
 def target(run: Mapping[str, Any]) -> str:
-    """What was to be reached, and whether it was."""
+    """Return the targets of a run and if they were reached."""
     errors = run["evaluations"]["test"]["errors"]
     found = [
         f"{text}: {'reached' if errors[key] is not None and errors[key] <= most else 'missed'}"
@@ -114,7 +115,7 @@ def target(run: Mapping[str, Any]) -> str:
 
 
 def training_row(run: Mapping[str, Any]) -> list[str]:
-    """A row of the table of training."""
+    """Return a row of the table of training."""
     training = run["training"]
     versions = training["versions"]
     return [
@@ -130,7 +131,7 @@ def training_row(run: Mapping[str, Any]) -> list[str]:
 
 
 def reference_section(records: Sequence[Mapping[str, Any]]) -> str:
-    """Learning curves of the published implementation."""
+    """Return the section on the learning curves of the published implementation."""
     header = ("data", "curve", "steps", "first loss", "mean of last losses", "first difference", "s per step")
     rows = [
         [
@@ -143,14 +144,15 @@ def reference_section(records: Sequence[Mapping[str, Any]]) -> str:
     pictures = "\n".join(f"![{found['name']}](results/reference-{found['name']}.png)\n" for found in records)
     return (
         "\n## The published implementation's learning curve\n\n"
-        "Same initial weights, same batches, same loss, plain AdamW; in turns of ten steps on the same machine. "
-        "Differences are relative, from this library in double precision: how far single precision drifts.\n\n"
+        "All curves have the same initial weights, batches, loss and optimizer (AdamW), and were computed on the same "
+        "machine in turns of ten steps. Differences are relative to this library in double precision and show the "
+        "effect of rounding in single precision.\n\n"
         f"{table(header, rows)}\n{pictures}"
     )
 
 
 def page(runs: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]]) -> str:
-    """The whole page."""
+    """Return the text of the page."""
     errors, goals, training = [], [], []
     for run in runs:
         for kind, evaluation in run["evaluations"].items():

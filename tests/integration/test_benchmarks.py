@@ -1,4 +1,4 @@
-"""The benchmarks count and compare right, and record what fails; nothing is timed here."""
+"""The benchmarks compare results correctly and record failures; these tests measure no times."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ def verdict(target: cases.Target, *entrants: dict[str, Any]) -> tuple[str, str]:
 
 
 class InThisProcess:
-    """Stands for a worker process."""
+    """Replacement for a worker process."""
 
     def __init__(self, interpreter: str, script: str) -> None:
         assert interpreter == sys.executable
         assert (ROOT / "benchmarks" / script).is_file()
         self.worker = worker.Worker(worker_here.make, "gemnet_blocks")
-        self.worker.imported = 0  # this process holds more than imports, of tests before, and may give it back
+        self.worker.imported = 0  # earlier tests left memory in this process
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
         try:
@@ -119,7 +119,7 @@ def test_every_target_is_measured() -> None:
 
 
 def test_a_case_from_start_to_page(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With this library on both sides, in this process, and a plan that does not exist."""
+    """Both sides are this library, in this process; one plan has an unknown option."""
     monkeypatch.setattr(compare, "Process", InThisProcess)
     monkeypatch.setattr(compare, "memory_limit", lambda: None)
     case = cases.Case("small", "training", 2, forces="gradient", changes=TOY)
@@ -200,7 +200,10 @@ for line in sys.stdin:
     print(json.dumps({"error": "no: \\nmore"} if do == "refuse" else {"did": do}), flush=True)
 """
     script.write_text(answering, encoding="utf-8")
-    for do, message in (("kill", "killed, as when memory runs out"), ("exit", "exit code 1: a reason")):
+    for do, message in (
+        ("kill", "killed, probably because the memory was exhausted"),
+        ("exit", "exit code 1: a reason"),
+    ):
         with Process(sys.executable, str(script)) as process:
             assert process.ask("something") == {"did": "something"}
             with pytest.raises(WorkerError, match=r"^no: $"):
@@ -214,7 +217,7 @@ for line in sys.stdin:
 def test_a_real_worker_reports_versions_and_refuses_unknown_requests() -> None:
     with Process(sys.executable, "worker_here.py") as process:
         assert process.ask("versions")["torch"] == torch.__version__
-        with pytest.raises(WorkerError, match="nothing was prepared"):
+        with pytest.raises(WorkerError, match="expected a request `prepare` first"):
             process.ask("run")
 
 

@@ -38,10 +38,15 @@ def test_the_symmetric_model_on_perfect_crystals_and_slabs(crystal: str, dtype: 
 
 
 @pytest.mark.parametrize(
-    "name", [*(f"{name} alone" for name in INTERACTIONS), "… with caps, ties inclusive", "… with caps, smooth"]
+    "name",
+    [
+        *(f"{name} alone" for name in INTERACTIONS),
+        "… with max_neighbors, ties inclusive",
+        "… with max_neighbors, ties smooth",
+    ],
 )
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
-def test_every_interaction_and_every_cap(name: str, dtype: str) -> None:
+def test_every_interaction_and_every_tie_handling(name: str, dtype: str) -> None:
     for crystal in ("fcc Cu", "bcc Fe", "hcp Mg"):
         assert spread(measurement.models()[name], crystal, dtype) <= measurement.LIMITS[dtype]
 
@@ -56,13 +61,13 @@ def test_the_symmetric_spec_is_small_and_has_the_rules_of_new_specs() -> None:
 
 
 def test_the_published_rules_depend_on_the_description_of_a_crystal() -> None:
-    """With strict caps on neighbors, in both types: which of those at equal distances come first decides."""
+    """With strict ties, the order of atoms selects among neighbors at the same distance, in both precisions."""
     for dtype in ("float64", "float32"):
         assert 1e-4 < spread(measurement.published(), "Pt(111) + O", dtype) < 1
 
 
 def test_published_rules_hold_on_generic_structures() -> None:
-    """They are exact where nothing is at the same distance or in line; atoms and their own images always are."""
+    """The structure has no ties and no collinear atoms; a periodic one would have both, from images of an atom."""
     atoms = measurement.crystals()["Pt(111) + O"]
     atoms.pbc = False
     atoms.rattle(0.1, rng=np.random.default_rng(0))

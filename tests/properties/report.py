@@ -1,8 +1,8 @@
-"""Collect what a run of the property tests tried and what failed.
+"""Report the examples and failures of a run of the property tests.
 
     python tests/properties/report.py FOLDER [--output docs/properties.md]
 
-FOLDER holds the files that `harness.py` writes if PROPERTY_REPORT names it.
+FOLDER contains the files that `harness.py` writes if the environment variable PROPERTY_REPORT is set to FOLDER.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KINDS = ("no atoms", "1 atom", "2 to 5 atoms", "6 to 15 atoms", "16 atoms or mor
 
 
 def report(results: list[dict[str, Any]]) -> str:
-    """A Markdown page."""
+    """Return the report as a Markdown page."""
     failed = [one for one in results if one["failure"]]
     structures = [one for one in results if one["kinds"]]
     kinds: Counter[str] = Counter()
@@ -25,13 +25,13 @@ def report(results: list[dict[str, Any]]) -> str:
         kinds.update(one["kinds"])
     drawn = sum(one["tried"] for one in structures)
     lines = [
-        "# What the property tests tried",
+        "# Examples of the property tests",
         "",
-        "Made by `make properties`, which shows every property as many structures as asked for, 10,000 if nothing is",
-        "said: new ones each time, and as many specs or basis functions for what is about those.",
+        "Written by `make properties`, which checks each property on many newly drawn structures, 10,000 by default.",
+        "Properties of specs or of basis functions are checked on as many specs or basis functions.",
         "",
         f"{len(results)} properties, {drawn:,} structures with {kinds['atoms']:,} atoms in "
-        f"{sum(one['seconds'] for one in results) / 3600:.1f} hours of one core, torch {results[0]['torch']}: "
+        f"{sum(one['seconds'] for one in results) / 3600:.1f} hours on one core, torch {results[0]['torch']}: "
         f"{len(failed) or 'none'} of the properties failed.",
         "",
         "| structures with | " + " | ".join(KINDS) + " | " + " | ".join(f"{n} periodic axes" for n in range(4)) + " |",
@@ -40,7 +40,7 @@ def report(results: list[dict[str, Any]]) -> str:
         + " | ".join(f"{kinds[kind]:,}" for kind in (*KINDS, *(f"periodic along {n}" for n in range(4))))
         + " |",
         "",
-        "| property | tried | failed |",
+        "| property | examples | failed |",
         "| --- | --- | --- |",
     ]
     for one in sorted(results, key=lambda one: one["property"]):
@@ -52,14 +52,14 @@ def report(results: list[dict[str, Any]]) -> str:
 
 
 def main() -> int:
-    """Write the page; an error if a property failed or none was tried."""
+    """Write the page; return 1 if a property failed or the folder contains no results."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
     results = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(arguments.folder.glob("*.json"))]
     if not results:
-        print(f"{arguments.folder} holds no results: run the tests with PROPERTY_REPORT={arguments.folder}")
+        print(f"{arguments.folder} contains no results: run the property tests with PROPERTY_REPORT={arguments.folder}")
         return 1
     text = report(results)
     if arguments.output:
