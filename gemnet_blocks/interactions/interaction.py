@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from jaxtyping import Float, Int
@@ -28,8 +29,6 @@ from gemnet_blocks.structures import Structures
 
 if TYPE_CHECKING:
     from ase import Atoms
-
-    from gemnet_blocks.spec.alone import InteractionAlone
 
 GeometryValue = TypeVar("GeometryValue")
 
@@ -204,14 +203,14 @@ class Interaction(nn.Module, ABC, Generic[GeometryValue]):
         structures: Structures | Atoms | Sequence[Atoms],
         options: Mapping[str, Any] | InteractionOptions | None = None,
         **arguments: Any,
-    ) -> InteractionAlone:
+    ) -> Any:
         """Build the interaction with its bases, the graphs of structures, and random embeddings, without a model.
 
-        Calling the result returns the message. Arguments and errors are those of `gemnet_blocks.spec.alone.alone`.
+        Calling the result returns the message. Arguments, result and errors are those of
+        `gemnet_blocks.spec.alone.alone`.
         """
-        from gemnet_blocks.spec.alone import alone
-
-        return alone(cls, structures, options, **arguments)
+        # by name, because it builds models, which need this module
+        return import_module("gemnet_blocks.spec.alone").alone(cls, structures, options, **arguments)
 
     @abstractmethod
     def forward(self, embeddings: Embeddings, geometry: GeometryValue) -> Float[Tensor, "rows size"]:
