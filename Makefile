@@ -12,7 +12,7 @@
 #   make test-lowest TORCH=2.13.0  ... but with this torch: the lowest is, on Linux, a CUDA build of several gigabytes
 #   make properties                every property on 10,000 structures (about an hour); writes docs/properties.md
 #   make properties STRUCTURES=500 ... on as many
-#   make mutations                 break the library in many places, see that the property tests notice; docs/mutations.md
+#   make mutations                 injects faults into the library and checks that the tests catch them
 #   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
 #   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
 #   make docs                      the documentation site, into build/docs

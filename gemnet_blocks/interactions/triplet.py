@@ -67,6 +67,7 @@ class EdgeAtomOptions(AtomEdgeOptions):
     """Options of the edge–atom interaction, in which edges b→a send to atoms a."""
 
     type: Literal["edge_atom"] = "edge_atom"  # type: ignore[assignment]
+    """The kind of interaction."""
     graph: str = "atom_edge"
     """The edge set of the edges c→a."""
 
@@ -164,8 +165,7 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         self.edge_sets = tuple(name for name in (outer, inner) if name != MAIN)
         self.requests = triplet_sum.requests
         self.plan, self.method = triplet_sum.plan, triplet_sum.method
-        self.radial_on = (inner,)
-        self.angular_radial_on = (outer,)
+        self.radial_on, self.angular_radial_on = (inner,), (outer,)
 
     @override
     def forward(self, graphs: Graphs, radial: RadialValues) -> TripletGeometry:
