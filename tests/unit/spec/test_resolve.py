@@ -187,7 +187,7 @@ def test_a_new_type_keeps_shared_fields(tmp_path: Path) -> None:
     spec = load_spec(path)
     assert spec.bases.radial == SphericalBesselOptions(count=5)
     assert spec.bases.envelope.model_dump() == {"type": "exponential"}
-    assert spec.interactions["quadruplet"].model_dump() == {"type": "triplet", "down": 4, "up": 4}
+    assert spec.interactions["quadruplet"].model_dump() == {"type": "triplet", "blocks": "all", "down": 4, "up": 4}
     assert spec.heads.forces == GradientForcesOptions(dynamic_scaling=True)
 
 
