@@ -69,7 +69,9 @@ def test_gradients_flow_to_positions_and_cells(ties: Any) -> None:
     assert (graphs["main"].weight is not None) == (ties == "smooth")
 
 
-@pytest.mark.parametrize("search", ["auto", "vesin", "torch", neighbor_search("torch")], ids=str)
+@pytest.mark.parametrize(
+    "search", ["auto", "vesin", "torch", neighbor_search("torch")], ids=["auto", "vesin", "torch", "object"]
+)
 def test_every_search_finds_the_same(search: Any) -> None:
     found = build_graphs([small_cell(), molecule(6)], NEAR, search=search)["main"]
     assert torch.equal(found.distance, build_graphs([small_cell(), molecule(6)], NEAR)["main"].distance)
