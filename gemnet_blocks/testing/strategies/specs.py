@@ -172,18 +172,21 @@ def _readouts() -> Patches:
     )
 
 
+_SELECTIONS = st.sampled_from(("all", "first", "last"))
+
+
 def _interactions(base: Spec) -> Values:
     """Draw interactions to remove or change, and one to add."""
     names = st.sampled_from(sorted(base.graphs))
     values: Values = {}
     for name, options in base.interactions.items():
-        fields = {"down": _SIZES, "up": _SIZES, "graph": names, "blocks": st.sampled_from(("all", "first", "last"))}
+        fields = {"down": _SIZES, "up": _SIZES, "graph": names, "blocks": _SELECTIONS}
         known = kind_of(options) in _INTERACTIONS and isinstance(options, InteractionOptions)
         changed = {field: fields[field] for field in fields if known and field in type(options).model_fields}
         values[f"interactions.{name}"] = st.none() | st.fixed_dictionaries({}, optional=changed)
     kinds = _INTERACTIONS if base.bases.spherical is not None else tuple(set(_INTERACTIONS) - {"quadruplet"})
     again = [
-        _mapping(kind, down=_SIZES, up=_SIZES, **({} if kind == "triplet" else {"graph": names}))
+        _mapping(kind, down=_SIZES, up=_SIZES, blocks=_SELECTIONS, **({} if kind == "triplet" else {"graph": names}))
         for kind in sorted(kinds)
     ]
     return values | {"interactions.again": st.one_of(*again)}

@@ -85,7 +85,7 @@ def test_structures_that_cannot_be_relaxed_are_refused() -> None:
     with pytest.raises(StructureError, match="not periodic in all three directions"):
         relaxed(slab(), cell=True)
     direct = GemNetCalculator(Potential(small_model(), small_spec(), REFERENCES))
-    with pytest.raises(StateError, match=r"the cell cannot be relaxed: .*derivatives of the energy"):
+    with pytest.raises(StateError, match=r"the cell cannot be relaxed: .*stress needs gradient forces"):
         list(relax(small_cell(), direct, cell=True))
     energy_only = Potential(small_model(heads__forces=None), small_spec(heads__forces=None), REFERENCES)
     with pytest.raises(StateError, match="needs a potential with forces"):

@@ -154,7 +154,10 @@ def test_from_yaml_extends_nothing() -> None:
         ({"heads.forces.couple": 3}, ["heads.forces.couple: unknown field; did you mean 'coupled'?"]),
         ({"graphs.quad.cut_off": 3}, ["graphs.quad.cut_off: unknown field; did you mean 'cutoff'?"]),
         ({"bases.radial.cout": 3}, ["bases.radial.cout: unknown field; did you mean 'count'?"]),
-        ({"interactions.triplet.graph": "main"}, ["interactions.triplet.graph: unknown field; known: type, down, up"]),
+        (
+            {"interactions.triplet.graph": "main"},
+            ["interactions.triplet.graph: unknown field; known: type, blocks, down, up"],
+        ),
         ({"interactions.triplet_far.type": "triplet"}, ["interactions.triplet_far.down: is missing"]),
         # parts
         (

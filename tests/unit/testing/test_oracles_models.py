@@ -83,7 +83,7 @@ def test_gradients_of_all_weights() -> None:
 
 def test_the_definition_knows_only_parts_that_are_built_in() -> None:
     model, structures = small_model(blocks__count=1), Structures.from_ase(molecule(2))
-    model.readout = nn.Identity()  # type: ignore[assignment]
+    model.read_out = nn.Identity()  # type: ignore[assignment]
     with pytest.raises(TypeError, match="oracles do not define the readout Identity"):
         oracles.model(model, structures)
     model.backbone.blocks[0].interactions["triplet"] = nn.Identity()

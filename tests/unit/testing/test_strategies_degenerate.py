@@ -122,7 +122,7 @@ def test_shells_are_regular() -> None:
 
 
 def test_coincident_atoms_coincide() -> None:
-    seen = all_examples(coincident())
+    seen = all_examples(coincident(), 200)
     for structures in seen:
         assert margins(structures, 1.0).distance < 1e-9
     exact = [len(structures.positions.unique(dim=0)) < structures.atom_count for structures in seen]
