@@ -64,7 +64,7 @@ def submodule(*paths: str) -> Any:
 
 def geometry_part(*paths: str) -> Any:
     """Give a basis or a projection that all blocks share its published name."""
-    return submodule(*(f"trunk.geometry.{path}" for path in paths))
+    return submodule(*(f"backbone.geometry.{path}" for path in paths))
 
 
 class PublishedClass(WeightedModule, ABC):
@@ -116,10 +116,10 @@ class PublishedClass(WeightedModule, ABC):
             if any(part in name for name in published_names(key, suffixes) for part in _WITHOUT_DECAY)
         ]
 
-    atom_emb = submodule("trunk.atom_embedding")
-    edge_emb = submodule("trunk.edge_embedding")
-    int_blocks = submodule("trunk.blocks")
-    out_blocks = submodule("trunk.output_blocks")
+    atom_emb = submodule("backbone.atom_embedding")
+    edge_emb = submodule("backbone.edge_embedding")
+    int_blocks = submodule("backbone.blocks")
+    out_blocks = submodule("backbone.output_blocks")
     radial_basis = geometry_part("bases.radial.main")
     mlp_rbf_h = geometry_part("update_radial")
     mlp_rbf_out = geometry_part("output_radial")

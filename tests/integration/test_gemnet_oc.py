@@ -398,12 +398,12 @@ def test_backbone_and_heads_are_the_single_model(changes: dict[str, Any]) -> Non
     model, backbone, given = facade(**changes), facade(GemNetOCBackbone, **changes), as_batch(structures())
     backbone.backbone.load_state_dict(model.backbone.state_dict())
     heads = [GemNetOCEnergyAndGradForceHead(backbone, 2).double()]
-    heads[0].readout.load_state_dict(
+    heads[0].read_out.load_state_dict(
         {name: value for name, value in model.model.readout.state_dict().items() if name.startswith("atoms.")}
     )
     if backbone.direct_forces:
         heads.append(GemNetOCForceHead(backbone, 2).double())
-        heads[1].readout.load_state_dict(
+        heads[1].read_out.load_state_dict(
             {name: value for name, value in model.model.readout.state_dict().items() if name.startswith("edges.")}
         )
     embeddings, expected = backbone(given), model(given)
@@ -462,7 +462,7 @@ def test_heads_take_an_initialization() -> None:
     backbone = facade(GemNetOCBackbone)
     for head in (GemNetOCEnergyAndGradForceHead, GemNetOCForceHead):
         part = head(backbone, 1, output_init="zeros")
-        (network,) = part.readout.values()
+        (network,) = part.read_out.values()
         assert len(network.layers) == 2
         assert not network.last.linear.weight.any()
 
