@@ -139,7 +139,7 @@ def test_parts_and_learners_of_a_notebook_run_here_only(tmp_path: Path) -> None:
             return Fit({"forces_mae": float(task.seed)})
 
     study = synthetic_study(tmp_path, learner=Own())
-    with pytest.raises(SpecError, match=r"Own is defined where other processes cannot import it.*executor=\"here\""):
+    with pytest.raises(SpecError, match=r"must be able to import .*Own, which is defined in .*executor=\"here\""):
         study.run("local", progress=False)
     assert study.run(HereExecutor(), progress=False).values("base") == {0: 0.0, 1: 1.0}
 
