@@ -147,7 +147,7 @@ class StudyResults:
         """Return the variant with a name.
 
         Raises:
-            KeyError: there is no such variant.
+            KeyError: the variant is unknown.
         """
         for one in self.variants:
             if one.name == name:

@@ -15,7 +15,7 @@ from typing_extensions import override
 from gemnet_blocks.aggregation.angular_sum import AngularSum, LinearMap, Over
 from gemnet_blocks.graph.padded import AtomGroup, AtomGroups
 from gemnet_blocks.util.precision import PLAIN, Products, as_under_autocast
-from gemnet_blocks.util.recompute import RECOMPUTED, STORED, Evaluation
+from gemnet_blocks.util.recompute import RECOMPUTED, STORED, Evaluation, Recomputed
 
 Functions = tuple[Tensor, ...]
 """Functions of the angles in one group of atoms."""
@@ -57,7 +57,7 @@ class SumInParts(AngularSum):
     """
 
     def __init__(self, parts: Sequence[Part], place: Int[Tensor, " outputs"], evaluation: Evaluation = STORED) -> None:
-        prepare = _with_recomputed_weights if evaluation is RECOMPUTED else _with_stored_weights
+        prepare = _with_recomputed_weights if isinstance(evaluation, Recomputed) else _with_stored_weights
         self._sums: list[PartSum] = [prepare(part) for part in parts]
         self._place = place
 

@@ -45,7 +45,7 @@ class Graphs:
         """The symmetric edges that carry embeddings.
 
         Raises:
-            ValueError: there is no edge set `main`.
+            ValueError: the edge set `main` is missing.
         """
         if self.symmetric is None:
             raise ValueError(f"expected an edge set 'main', which carries edge embeddings, found {self._names}: add it")
@@ -55,7 +55,7 @@ class Graphs:
         """Return an edge set by name.
 
         Raises:
-            KeyError: there is no edge set of this name.
+            KeyError: the name is unknown.
         """
         if name not in self.edge_sets:
             raise KeyError(f"unknown edge set {name!r}; known: {self._names}")

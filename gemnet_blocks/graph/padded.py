@@ -7,6 +7,7 @@ edges, and the table of each group is padded to a rectangle.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
@@ -71,16 +72,18 @@ class AtomGroups:
 
     def in_slices(self, atoms_at_most: int | None) -> AtomGroups:
         """Split the groups into views of at most `atoms_at_most` atoms, without empty groups; rows keep numbers."""
-        groups = [group for group in self.groups if len(group.pair)]
-        if atoms_at_most is not None:
-            groups = [
-                AtomGroup(*parts)
-                for group in groups
-                for parts in zip(
-                    *(table.split(atoms_at_most) for table in (group.outer, group.inner, group.pair)), strict=True
-                )
-            ]
-        return replace(self, groups=tuple(groups))
+        tables = (
+            [group.outer for group in self.groups],
+            [group.inner for group in self.groups],
+            [group.pair for group in self.groups],
+        )
+        slices = zip(*(_sliced(table, atoms_at_most) for table in tables), strict=True)
+        return replace(self, groups=tuple(AtomGroup(*parts) for parts in slices))
+
+
+def _sliced(tables: Iterable[Tensor], rows_at_most: int | None) -> list[Tensor]:
+    """Split tables into views of at most `rows_at_most` rows, without empty tables."""
+    return [part for table in tables if len(table) for part in table.split(rows_at_most or len(table))]
 
 
 def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
@@ -138,10 +141,8 @@ class Chains:
 
     def in_slices(self, atoms_at_most: int | None) -> Chains:
         """Split the groups into views of at most `atoms_at_most` atoms, without empty groups."""
-        closing = [closing for closing in self.closing if len(closing)]
-        if atoms_at_most is not None:
-            closing = [part for closing in closing for part in closing.split(atoms_at_most)]
-        return replace(self, around_target=self.around_target.in_slices(atoms_at_most), closing=tuple(closing))
+        closing = tuple(_sliced(self.closing, atoms_at_most))
+        return replace(self, around_target=self.around_target.in_slices(atoms_at_most), closing=closing)
 
 
 def chains(edges: EdgeIndex, middle: EdgeIndex) -> Chains:

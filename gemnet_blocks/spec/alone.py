@@ -44,7 +44,7 @@ WIDTH = 16
 class InteractionAlone:
     """An interaction with all its input; calling it returns the message.
 
-    Everything after the topology is computed anew by every call, so that the message can be differentiated any number
+    Every call recomputes everything after the topology, so that the message can be differentiated any number
     of times with respect to embeddings, weights, positions and cells. `dataclasses.replace` exchanges the input:
     `replace(alone, embeddings=replace(alone.embeddings, edges=edges))()`.
 

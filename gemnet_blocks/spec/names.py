@@ -55,12 +55,8 @@ def _missing_blocks(name: str, options: Options | None, document: Document) -> I
         return
     missing = [number for number in chosen if type(number) is int and number >= count]
     if missing:
-        yield Problem(
-            ("interactions", name, "blocks"),
-            f"there is no block {missing[0]}: the model has {count} blocks, numbered from 0 to {count - 1}"
-            if count
-            else f"there is no block {missing[0]}: the model has no blocks",
-        )
+        numbered = f"{count} blocks, numbered from 0 to {count - 1}" if count else "no blocks"
+        yield Problem(("interactions", name, "blocks"), f"there is no block {missing[0]}: the model has {numbered}")
 
 
 def _circle(name: str, graphs: Mapping[str, Any]) -> list[str]:

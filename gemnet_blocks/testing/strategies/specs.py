@@ -43,6 +43,7 @@ Values = dict[str, st.SearchStrategy[Any]]
 Patches = st.SearchStrategy[dict[str, Any]]
 
 _SIZES, _COUNTS, _FUNCTIONS = st.integers(1, 9), st.integers(0, 2), st.integers(2, 5)
+_SELECTIONS = st.sampled_from(("all", "first", "last"))
 _BLOCKS = ("count", "before_skip", "after_skip", "concatenation", "update", "atom")
 _INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
 
@@ -170,9 +171,6 @@ def _readouts() -> Patches:
     return _mapping("concatenated", **counts, initialization=initialization) | _mapping(
         "summed", **summed, initialization=initialization
     )
-
-
-_SELECTIONS = st.sampled_from(("all", "first", "last"))
 
 
 def _interactions(base: Spec) -> Values:
