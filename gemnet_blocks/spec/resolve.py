@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -30,6 +29,7 @@ from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
+from gemnet_blocks.spec.versions import in_current_version, with_current_names
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -37,8 +37,6 @@ if TYPE_CHECKING:
 REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
 """Sections from which null removes an entry."""
 NOTHING = Document({})
-RENAMED: Mapping[str, str] = {"read_out": "readout"}
-"""Current names of sections by their earlier names, which are still read."""
 PATCH = "patch"
 """The place of changes that are not from a file."""
 
@@ -63,7 +61,7 @@ class Spec(SpecFields):
             SpecError: lists every problem.
         """
         catalog = Catalog().plus(extra, allow_imports)
-        return validate(merge(NOTHING, parse_document(text, "spec"), catalog), catalog)
+        return validate(merge(NOTHING, in_current_version(parse_document(text, "spec")), catalog), catalog)
 
     def patch(self, changes: Mapping[str, Any] | None = None, **more: Any) -> Spec:
         """Return a changed copy: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
@@ -173,25 +171,6 @@ def merge(base: Document, changes: Document, catalog: Catalog) -> Document:
     return Document(data, merged_places(base, changes), tuple(problems))
 
 
-def with_current_names(spec: Document) -> Document:
-    """Rename the sections that a spec calls by their earlier names; both names of one section are a problem."""
-    for old, new in RENAMED.items():
-        if old in spec.data and new in spec.data:
-            problem = Problem((old,), f"is the earlier name of {new!r}, which is given too: remove one")
-            spec = replace(spec, problems=(*spec.problems, problem))
-        elif old in spec.data:
-            spec = Document(
-                {new if key == old else key: value for key, value in spec.data.items()},
-                {_renamed(route, old, new): place for route, place in spec.places.items()},
-                tuple(replace(one, route=_renamed(one.route, old, new)) for one in spec.problems),
-            )
-    return spec
-
-
-def _renamed(route: Route, old: str, new: str) -> Route:
-    return (new, *route[1:]) if route[:1] == (old,) else route
-
-
 def _merge(
     old: Mapping[str, Any], new: Mapping[str, Any], route: Route, catalog: Catalog, problems: list[Problem]
 ) -> dict[str, Any]:
@@ -258,7 +237,7 @@ def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog:
 
 def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Document:
     """Read a file and merge it into the files that it extends; `below` lists the files that extend it."""
-    document = read_document(path)
+    document = in_current_version(read_document(path))
     check_kind(document, path, "a spec")
     data = dict(document.data)
     base = data.pop("extends", None)

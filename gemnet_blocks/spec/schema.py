@@ -33,6 +33,7 @@ from gemnet_blocks.spec.catalog import (
 )
 from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
+from gemnet_blocks.spec.versions import VERSION
 
 
 class NeighborOptions(Options):
@@ -195,7 +196,7 @@ class SpecFields(Options):
 
     def to_yaml(self) -> str:
         """Convert the spec to a YAML document, which `from_yaml` reads."""
-        return dump(self.to_dict())
+        return dump({"version": VERSION, **self.to_dict()})
 
     @property
     def content_hash(self) -> str:
