@@ -13,8 +13,9 @@ from typing_extensions import Self
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.graph.max_neighbors import CapRule
-from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
-from gemnet_blocks.interactions.triplet import TripletOptions
+from gemnet_blocks.interactions.bases import InteractionBases
+from gemnet_blocks.interactions.interaction import EdgeMessageOptions, InteractionOptions, MessageOptions, Sizes
+from gemnet_blocks.interactions.triplet import EdgeAtomOptions, TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
 from gemnet_blocks.model.block import BlockOptions
@@ -72,6 +73,15 @@ class BasisOptions(Options):
     """Handling of dihedral angles of collinear atoms, which are undefined."""
     scale: bool = False
     """Whether each basis has a fitted scale factor."""
+
+    @property
+    def next_to_angles(self) -> Options:
+        """The radial basis that is multiplied by functions of angles."""
+        return self.radial if self.angular_radial is None else self.angular_radial
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options as plain data, in which the radial basis next to angles is always given."""
+        return {**self.model_dump(mode="json"), "angular_radial": self.next_to_angles.model_dump(mode="json")}
 
 
 class HeadOptions(Options):
@@ -170,6 +180,11 @@ class SpecFields(Options):
         """The built-in and custom parts with which the spec was read."""
         return self._catalog
 
+    def bases_of(self, interaction: str) -> BasisOptions:
+        """Return the bases of an interaction: its own ones, and the shared ones for the rest."""
+        own = getattr(self.interactions[interaction], "bases", None)
+        return self.bases.model_copy(update=own.given()) if isinstance(own, InteractionBases) else self.bases
+
     def document(self) -> Document:
         """Return the spec as plain data with the place of each entry."""
         return Document(self.to_dict(), self._places)
@@ -197,7 +212,7 @@ class SpecFields(Options):
         """
         content = self.to_dict()
         content["graphs"] = self._selections()
-        content["bases"]["angular_radial"] = content["bases"]["angular_radial"] or content["bases"]["radial"]
+        content["bases"] = self.bases.resolved()
         if self.neighbors.ties in ("strict", "smooth"):
             del content["neighbors"]["tie_tolerance"]
         if self.neighbors.ties != "smooth":
@@ -206,13 +221,25 @@ class SpecFields(Options):
             del content["atom_embedding"]  # earlier versions without this field had the same hash
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
-                entry, numbers = content["interactions"][name], options.block_numbers(self.blocks.count)
-                del entry["blocks"]
-                if numbers != list(range(self.blocks.count)):  # earlier versions had no selections of blocks
-                    entry["blocks"] = numbers
+                content["interactions"][name] = self._hashed(name, options, content["interactions"][name])
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _hashed(self, name: str, options: InteractionOptions, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of an interaction without defaults of fields that earlier versions did not have."""
+        numbers, shared = options.block_numbers(self.blocks.count), self.bases.resolved()
+        own = {field: basis for field, basis in self.bases_of(name).resolved().items() if basis != shared[field]}
+        unset = {
+            field
+            for kind, field in _LATER_FIELDS
+            if isinstance(options, kind) and getattr(options, field) == kind.model_fields[field].default
+        }
+        unset |= {"blocks"} if numbers == list(range(self.blocks.count)) else set()
+        unset |= set() if own else {"bases"}
+        return {
+            field: value for field, value in ({**entry, "blocks": numbers, "bases": own}).items() if field not in unset
+        }
 
     def graphs_in_use(self) -> set[str]:
         """Return the edge sets that interactions read, and those that these are within.
@@ -225,7 +252,7 @@ class SpecFields(Options):
         read = {MAIN}
         for options in self.interactions.values():
             named = options.edge_sets() if isinstance(options, InteractionOptions) else {}
-            if not named and not isinstance(options, TripletOptions):
+            if not named:
                 return set(self.graphs)
             read.update(named.values())
         return read
@@ -252,6 +279,16 @@ class SpecFields(Options):
             }
             for name, chain in chains.items()
         }
+
+
+_LATER_FIELDS: tuple[tuple[type[InteractionOptions], str], ...] = (
+    (TripletOptions, "graph"),
+    (EdgeAtomOptions, "senders"),
+    (MessageOptions, "scale_factor"),
+    (EdgeMessageOptions, "symmetric"),
+)
+"""Fields of interactions that earlier versions did not have; they enter content hashes if they differ from their
+defaults."""
 
 
 def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:
