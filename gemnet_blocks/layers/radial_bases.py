@@ -95,6 +95,11 @@ def edge_set_of(name: str) -> str:
     return name.rpartition("-")[2]
 
 
+def owner_of(name: str) -> str:
+    """Return the interaction whose own radial basis this is; empty for a shared one."""
+    return name.rpartition("-")[0]
+
+
 def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges functions"]:
     values: Tensor = basis(edges.distance)
     return values if edges.weight is None else values * edges.weight[:, None]

@@ -31,7 +31,7 @@ from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.model.readout import ReadoutContext
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
-from gemnet_blocks.spec.bases import RadialPlan, own_names, radial_plan
+from gemnet_blocks.spec.bases import RadialPlan, own_names, place_of, radial_plan
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
@@ -294,8 +294,7 @@ class _Builder:
         )
 
     def geometry(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GeometryEncoder:
-        radial = radial_plan(self.spec, {name: part.radial_on for name, part in shared.items()}, (MAIN,), False)
-        angular = radial_plan(self.spec, {name: part.angular_radial_on for name, part in shared.items()}, (), True)
+        radial, angular = (radial_plan(self.spec, shared, angular) for angular in (False, True))
         cutoffs = {name: rule.cutoff for name, rule in self.spec.graphs.items()}
 
         def built(plan: RadialPlan, angular: bool) -> dict[str, nn.Module]:
@@ -311,13 +310,8 @@ class _Builder:
     def radial_basis(self, cutoff: float, angular: bool, interaction: str | None = None) -> RadialBasis:
         bases = self.spec.bases if interaction is None else self.spec.bases_of(interaction)
         field = "angular_radial" if angular and bases.angular_radial is not None else "radial"
-
-        def place(field: str) -> str:
-            shared = getattr(bases, field) is getattr(self.spec.bases, field)
-            return f"bases.{field}" if shared else f"interactions.{interaction}.bases.{field}"
-
-        envelope = self.part(ENVELOPE, bases.envelope, place("envelope"))
-        return self.part(RADIAL, getattr(bases, field), place(field), cutoff, envelope)
+        envelope = self.part(ENVELOPE, bases.envelope, place_of(self.spec, interaction, "envelope"))
+        return self.part(RADIAL, getattr(bases, field), place_of(self.spec, interaction, field), cutoff, envelope)
 
     def scaled(self, basis: nn.Module) -> Any:
         return ScaledBasis(basis) if self.spec.bases.scale else basis

@@ -227,19 +227,13 @@ class SpecFields(Options):
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _hashed(self, name: str, options: InteractionOptions, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the options of an interaction without defaults of fields that earlier versions did not have."""
+        """Return the options of an interaction as they enter the hash."""
         numbers, shared = options.block_numbers(self.blocks.count), self.bases.resolved()
         own = {field: basis for field, basis in self.bases_of(name).resolved().items() if basis != shared[field]}
-        unset = {
-            field
-            for kind, field in _LATER_FIELDS
-            if isinstance(options, kind) and getattr(options, field) == kind.model_fields[field].default
-        }
-        unset |= {"blocks"} if numbers == list(range(self.blocks.count)) else set()
-        unset |= set() if own else {"bases"}
-        return {
-            field: value for field, value in ({**entry, "blocks": numbers, "bases": own}).items() if field not in unset
-        }
+        left_out = {"bases", "blocks", *unset_fields(options)}
+        kept = {field: value for field, value in entry.items() if field not in left_out}
+        selected = {} if numbers == list(range(self.blocks.count)) else {"blocks": numbers}
+        return kept | selected | ({"bases": own} if own else {})
 
     def graphs_in_use(self) -> set[str]:
         """Return the edge sets that interactions read, and those that these are within.
@@ -282,13 +276,26 @@ class SpecFields(Options):
 
 
 _LATER_FIELDS: tuple[tuple[type[InteractionOptions], str], ...] = (
+    (InteractionOptions, "blocks"),
+    (InteractionOptions, "bases"),
     (TripletOptions, "graph"),
     (EdgeAtomOptions, "senders"),
     (MessageOptions, "scale_factor"),
     (EdgeMessageOptions, "symmetric"),
 )
-"""Fields of interactions that earlier versions did not have; they enter content hashes if they differ from their
-defaults."""
+"""Fields of interactions that earlier versions did not have."""
+
+
+def unset_fields(options: Options) -> set[str]:
+    """Return the fields of an interaction that earlier versions did not have and that have their defaults.
+
+    Hashes and drawings leave them out, as before these fields existed.
+    """
+    return {
+        field
+        for kind, field in _LATER_FIELDS
+        if isinstance(options, kind) and getattr(options, field) == kind.model_fields[field].default
+    }
 
 
 def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:

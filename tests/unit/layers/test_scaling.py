@@ -208,3 +208,12 @@ def test_gathered_rows_count_once_per_term_of_the_sum() -> None:
 def test_other_rows_are_one_error() -> None:
     with pytest.raises(ValueError, match="rows must be one of distinct, gathered, got 'all'"):
         fit_scales(Toy(), batches(), rows="all")  # type: ignore[arg-type]
+
+
+def test_without_a_scale_factor_nothing_is_fitted_and_nothing_changes() -> None:
+    identity, factor = scale_factor(fitted=False), scale_factor(fitted=True)
+    assert isinstance(factor, ScaleFactor)
+    assert list(identity.state_dict()) == []
+    x, layer, weights = torch.randn(3, 2), torch.nn.Linear(4, 2, bias=False), torch.randn(3, 4)
+    assert torch.equal(identity(x, x), x)
+    torch.testing.assert_close(identity.of_product(x, layer, weights), factor.of_product(x, layer, weights))
