@@ -209,7 +209,7 @@ class Interaction(nn.Module, ABC, Generic[GeometryValue]):
 
     Options: ClassVar[type[InteractionOptions]]
     writes: ClassVar[Literal["edges", "atoms"]]
-    reads: ClassVar[str]
+    reads: str
     in_steps: ClassVar[bool] = False
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import final
+from typing import ClassVar, final
 
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -61,7 +61,13 @@ def sending_edges(
 
 
 class Senders(nn.Module, ABC):
-    """Base class of the embeddings that edges b→a other than the main edges send."""
+    """Base class of the embeddings that edges b→a other than the main edges send.
+
+    Attributes:
+        reads: the embeddings that they are made from, for tables.
+    """
+
+    reads: ClassVar[str] = "edges"
 
     @abstractmethod
     def forward(self, embeddings: Embeddings, sending: SendingEdges) -> Float[Tensor, "inner_edges edge_size"]:
@@ -87,6 +93,8 @@ class EmbeddedSenders(Senders):
     Args:
         embedding: from atoms and radial functions to the embeddings.
     """
+
+    reads = "atoms"
 
     def __init__(self, embedding: EdgeEmbedding) -> None:
         super().__init__()

@@ -231,6 +231,8 @@ class TripletMessages(Interaction[TripletGeometry]):
         up = partial(SymmetricUp, symmetric=symmetric) if self.writes == "edges" else Dense
         self.up: SymmetricUp | Dense = up(up_size, receiver_size, activation)
         self.senders = senders
+        if senders is not None:
+            self.reads = self.reads.replace("edges", senders.reads)
 
     @classmethod
     @override

@@ -192,7 +192,7 @@ class _Context(BuildContext):
     """The build context of one interaction."""
 
     def __init__(self, builder: _Builder, name: str) -> None:
-        self._builder, self._bases = builder, builder.spec.bases_of(name)
+        self._builder, self._name, self._bases = builder, name, builder.spec.bases_of(name)
         self.angular = builder.execution.plan(name)
         self.sizes = builder.spec.sizes
         self.activation = builder.spec.activation
@@ -220,13 +220,16 @@ class _Context(BuildContext):
         return self._spherical().size
 
     def _circular(self) -> CircularBasis:
-        return self._builder.part(CIRCULAR, self._bases.circular, "bases.circular")
+        return self._builder.part(CIRCULAR, self._bases.circular, self._place("circular"))
 
     def _spherical(self) -> SphericalBasis:
         options = self._bases.spherical
         if options is None:
             raise SpecError("needs bases.spherical, which is missing")
-        return self._builder.part(SPHERICAL, options, "bases.spherical")
+        return self._builder.part(SPHERICAL, options, self._place("spherical"))
+
+    def _place(self, field: str) -> str:
+        return place_of(self._builder.spec, self._name, field)
 
 
 class _Builder:

@@ -8,7 +8,7 @@ from helpers import GRADIENT_FORCES, KINDS, assert_same_function, molecule, smal
 from torch import Tensor, nn
 
 from gemnet_blocks.graph.index_sets import TripletRequest
-from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.layers.scaling import ScaleFactor, scale_factor
 from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.structures import Structures
