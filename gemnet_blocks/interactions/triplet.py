@@ -155,15 +155,11 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         triplet_sum: the sum over triplets.
         radial_count: the number of radial functions.
         radial_size: features of their projections.
-        common: the request for those edges b→a that are main edges; None if there is no difference to make.
+        common: the request for those edges b→a that are main edges, if only these send.
     """
 
     def __init__(
-        self,
-        triplet_sum: TripletSum,
-        radial_count: int,
-        radial_size: int,
-        common: CommonEdgeRequest | None = None,
+        self, triplet_sum: TripletSum, radial_count: int, radial_size: int, common: CommonEdgeRequest | None = None
     ) -> None:
         super().__init__()
         self.radial = linear(radial_count, radial_size)
@@ -178,8 +174,8 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
     @override
     def forward(self, graphs: Graphs, radial: RadialValues) -> TripletGeometry:
         sending = sending_edges(graphs, self.inner, radial.radial[self.inner], self.common)
-        angular_sum = self.triplet_sum(graphs, radial)
-        return TripletGeometry(self.radial(sending.functions), sending, angular_sum, graphs.main.reverse)
+        projected, angular_sum = self.radial(sending.functions), self.triplet_sum(graphs, radial)
+        return TripletGeometry(projected, sending, angular_sum, graphs.main.reverse)
 
     @override
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
@@ -231,8 +227,7 @@ class TripletMessages(Interaction[TripletGeometry]):
         up = partial(SymmetricUp, symmetric=symmetric) if self.writes == "edges" else Dense
         self.up: SymmetricUp | Dense = up(up_size, receiver_size, activation)
         self.senders = senders
-        if senders is not None:
-            self.reads = self.reads.replace("edges", senders.reads)
+        self.reads = self.reads if senders is None else self.reads.replace("edges", senders.reads)
 
     @classmethod
     @override
@@ -249,13 +244,9 @@ class TripletMessages(Interaction[TripletGeometry]):
     def from_options(cls, options: TripletOptions | AtomEdgeOptions | EdgeAtomOptions, context: BuildContext) -> Self:
         sizes = context.sizes
         of_end = {"edges": sizes.edge, "atoms": sizes.atom}
+        ends = of_end[cls.sends], of_end[cls.writes]
         return cls(
-            of_end[cls.sends],
-            of_end[cls.writes],
-            options.down,
-            options.up,
-            sizes.radial,
-            sizes.circular,
+            *(*ends, options.down, options.up, sizes.radial, sizes.circular),
             context.activation,
             scaled=options.scale_factor,
             symmetric=isinstance(options, EdgeMessageOptions) and options.symmetric,

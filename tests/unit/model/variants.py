@@ -34,7 +34,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "interactions.quadruplet": {"symmetric": False, "bases": {"spherical": {"type": "legendre_outer", "count": 3}}},
     },
     "senders of other sets": {
-        "heads.forces.type": "gradient",
         "neighbors.ties": "smooth",
         "graphs.main.cutoff": 5.0,
         "graphs.far": {"cutoff": 6.0, "max_neighbors": 8},

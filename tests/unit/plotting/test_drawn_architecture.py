@@ -123,8 +123,9 @@ def test_bases_and_senders_of_single_interactions():
     assert "scale_factor false" in found["interactions.near"].details[0]
     assert found["interactions.far"].reads[1:] == ("atoms",)
     assert found["interactions.near"].reads[1:] == ("edges",)
-    drawn = draw_architecture(SYMMETRIC.patch(changes), old=SYMMETRIC).text
-    assert "radial of triplet" in drawn
+    drawn = draw_architecture(SYMMETRIC.patch(changes), SYMMETRIC)
+    assert "radial of triplet" in drawn.svg
+    assert any("interactions.triplet.bases" in change for change in drawn.changes)
 
 
 def test_direct_and_no_forces():
