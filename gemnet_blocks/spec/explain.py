@@ -201,7 +201,9 @@ def _unknown_field(route: Route, document: Document, options: OptionsTree) -> st
             return f"is not a field of an interaction: write bases.{route[2]}"
         if route[2] == "symmetric" and built_in:
             return "has no meaning for messages to atoms, which have no opposite edge: remove it"
-    return f"unknown field{did_you_mean(route[-1], options.fields(route[:-1], document.data))}"
+    # an entry of a list may lack a field that its alternative has, such as the `count` of blocks
+    known = [name for name in options.fields(route[:-1], document.data) if name != route[-1]]
+    return f"unknown field{did_you_mean(route[-1], known)}"
 
 
 def part_options(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 from typing_extensions import Self
 
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
@@ -18,7 +18,7 @@ from gemnet_blocks.interactions.interaction import EdgeMessageOptions, Interacti
 from gemnet_blocks.interactions.triplet import EdgeAtomOptions, TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
-from gemnet_blocks.model.block import BlockOptions
+from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
@@ -34,6 +34,7 @@ from gemnet_blocks.spec.catalog import (
 )
 from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
+from gemnet_blocks.spec.versions import VERSION
 
 
 class NeighborOptions(Options):
@@ -93,6 +94,14 @@ class HeadOptions(Options):
     """Direct forces, or gradient forces, which conserve energy; null: no forces."""
 
 
+Blocks = Annotated[
+    Annotated[BlockOptions, Tag("equal")]
+    | Annotated[tuple[RepeatedBlock, ...], Field(strict=False, min_length=1), Tag("differing")],
+    Discriminator(lambda value: "differing" if isinstance(value, (list, tuple)) else "equal"),
+]
+"""One description of all blocks, or a list of differing ones in the order of computation."""
+
+
 class SpecFields(Options):
     """The fields of a spec, and properties that derive from them; `Spec` adds reading and patching."""
 
@@ -110,8 +119,9 @@ class SpecFields(Options):
     """The basis functions of distances and angles."""
     atom_embedding: Annotated[Options, PartOf(ATOM_EMBEDDING)] = ElementEmbeddingOptions()
     """Initial embedding of atoms."""
-    blocks: BlockOptions
-    """Number of blocks, and the layers of each block besides its interactions."""
+    blocks: Blocks
+    """Layers of the blocks besides the interactions: one description with the number of blocks as `count`; or a list of
+    differing descriptions, each of which may `repeat`."""
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
     """Interactions of every block by name. The default `type` is the name; two interactions of one type under two names
     have separate weights and may read different edge sets."""
@@ -201,7 +211,7 @@ class SpecFields(Options):
 
     def to_yaml(self) -> str:
         """Convert the spec to a YAML document, which `from_yaml` reads."""
-        return dump(self.to_dict())
+        return dump({"version": VERSION, **self.to_dict()})
 
     @property
     def content_hash(self) -> str:
@@ -219,6 +229,7 @@ class SpecFields(Options):
             del content["neighbors"]["fade_width"]
         if isinstance(self.atom_embedding, ElementEmbeddingOptions):
             del content["atom_embedding"]  # earlier versions without this field had the same hash
+        content["blocks"] = self._blocks_content()
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
                 content["interactions"][name] = self._hashed(name, options, content["interactions"][name])
@@ -226,13 +237,33 @@ class SpecFields(Options):
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
 
+    @property
+    def block_layers(self) -> tuple[BlockLayers, ...]:
+        """The layers of each block, in the order of computation."""
+        if isinstance(self.blocks, BlockOptions):
+            return (self.blocks,) * self.blocks.count
+        return tuple(block for block in self.blocks for _ in range(block.repeat))
+
+    def _blocks_content(self) -> dict[str, Any]:
+        """Describe the layers of all blocks, equal if a list repeats one description or equal blocks."""
+        if isinstance(self.blocks, BlockOptions):
+            return self.blocks.model_dump(mode="json")
+        each = [block.model_dump(mode="json", exclude={"repeat"}) for block in self.block_layers]
+        same = all(block == each[0] for block in each)
+        return {"count": len(each), **each[0]} if same else {"each": each}
+
     def _hashed(self, name: str, options: InteractionOptions, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Return the options of an interaction as they enter the hash."""
-        numbers, shared = options.block_numbers(self.blocks.count), self.bases.resolved()
+        count, shared = len(self.block_layers), self.bases.resolved()
+        numbers = options.block_numbers(count)
         own = {field: basis for field, basis in self.bases_of(name).resolved().items() if basis != shared[field]}
-        left_out = {"bases", "blocks", *unset_fields(options)}
+        left_out = {
+            "blocks",
+            *unset_fields(options),
+            *(["bases"] if isinstance(options.bases, InteractionBases) else []),
+        }
         kept = {field: value for field, value in entry.items() if field not in left_out}
-        selected = {} if numbers == list(range(self.blocks.count)) else {"blocks": numbers}
+        selected = {} if numbers == list(range(count)) else {"blocks": numbers}
         return kept | selected | ({"bases": own} if own else {})
 
     def graphs_in_use(self) -> set[str]:
