@@ -17,13 +17,13 @@ from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.errors import SpecError, is_out_of_memory
 from gemnet_blocks.geometry.angles import collinear_rule
-from gemnet_blocks.graph.builder import MAIN, GraphBuilder
+from gemnet_blocks.graph.builder import MAIN, GraphBuilder, reach_of
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
 from gemnet_blocks.layers.projection import ScaledBasis
-from gemnet_blocks.layers.radial_bases import RadialBases
+from gemnet_blocks.layers.radial_bases import RadialBases, edge_set_of
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
@@ -31,6 +31,7 @@ from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.model.readout import ReadoutContext
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
+from gemnet_blocks.spec.bases import RadialPlan, own_names, place_of, radial_plan
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
@@ -191,14 +192,18 @@ class _Context(BuildContext):
     """The build context of one interaction."""
 
     def __init__(self, builder: _Builder, name: str) -> None:
-        self._builder = builder
+        self._builder, self._name, self._bases = builder, name, builder.spec.bases_of(name)
         self.angular = builder.execution.plan(name)
         self.sizes = builder.spec.sizes
         self.activation = builder.spec.activation
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
-        self.radial_count = builder.radial_count
-        self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
+        self.radial_count = builder.radial_basis(1.0, angular=False, interaction=name).count
+        self.angular_radial_count = builder.radial_basis(1.0, angular=True, interaction=name).count
+
+    def reaches_beyond_main(self, edge_set: str) -> bool:
+        rules = self._builder.spec.graphs
+        return reach_of(edge_set, rules) > reach_of(MAIN, rules)
 
     def circular_basis(self) -> CircularBasis | ScaledBasis:
         return self._builder.scaled(self._circular())
@@ -215,13 +220,16 @@ class _Context(BuildContext):
         return self._spherical().size
 
     def _circular(self) -> CircularBasis:
-        return self._builder.part(CIRCULAR, self._builder.spec.bases.circular, "bases.circular")
+        return self._builder.part(CIRCULAR, self._bases.circular, self._place("circular"))
 
     def _spherical(self) -> SphericalBasis:
-        options = self._builder.spec.bases.spherical
+        options = self._bases.spherical
         if options is None:
             raise SpecError("needs bases.spherical, which is missing")
-        return self._builder.part(SPHERICAL, options, "bases.spherical")
+        return self._builder.part(SPHERICAL, options, self._place("spherical"))
+
+    def _place(self, field: str) -> str:
+        return place_of(self._builder.spec, self._name, field)
 
 
 class _Builder:
@@ -289,21 +297,24 @@ class _Builder:
         )
 
     def geometry(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GeometryEncoder:
-        radial_on = dict.fromkeys((MAIN, *(name for part in shared.values() for name in part.radial_on)))
-        angular_on = dict.fromkeys(name for part in shared.values() for name in part.angular_radial_on)
+        radial, angular = (radial_plan(self.spec, shared, angular) for angular in (False, True))
         cutoffs = {name: rule.cutoff for name, rule in self.spec.graphs.items()}
-        bases = RadialBases(
-            {name: self.scaled(self.radial_basis(cutoffs[name], angular=False)) for name in radial_on},
-            {name: self.scaled(self.radial_basis(cutoffs[name], angular=True)) for name in angular_on},
-        )
-        return GeometryEncoder(bases, self.radial_count, self.spec.sizes.radial, shared)
 
-    def radial_basis(self, cutoff: float, angular: bool) -> RadialBasis:
-        bases = self.spec.bases
+        def built(plan: RadialPlan, angular: bool) -> dict[str, nn.Module]:
+            return {
+                name: self.scaled(self.radial_basis(cutoffs[edge_set_of(name)], angular, interaction))
+                for name, interaction in plan.owner.items()
+            }
+
+        bases = RadialBases(built(radial, angular=False), built(angular, angular=True))
+        sizes = self.radial_count, self.spec.sizes.radial
+        return GeometryEncoder(bases, *sizes, shared, own_names(radial, angular))
+
+    def radial_basis(self, cutoff: float, angular: bool, interaction: str | None = None) -> RadialBasis:
+        bases = self.spec.bases if interaction is None else self.spec.bases_of(interaction)
         field = "angular_radial" if angular and bases.angular_radial is not None else "radial"
-        options = getattr(bases, field)
-        envelope = self.part(ENVELOPE, bases.envelope, "bases.envelope")
-        return self.part(RADIAL, options, f"bases.{field}", cutoff, envelope)
+        envelope = self.part(ENVELOPE, bases.envelope, place_of(self.spec, interaction, "envelope"))
+        return self.part(RADIAL, getattr(bases, field), place_of(self.spec, interaction, field), cutoff, envelope)
 
     def scaled(self, basis: nn.Module) -> Any:
         return ScaledBasis(basis) if self.spec.bases.scale else basis

@@ -37,7 +37,8 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         for field, edge_set in named_edge_sets(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
         yield from _missing_blocks(name, options, document)
-        if isinstance(options, QuadrupletOptions) and _mapping(document.data.get("bases")).get("spherical") is None:
+        bases = (_mapping(section.get("bases")) for section in (document.data, _mapping(entry)))
+        if isinstance(options, QuadrupletOptions) and all(one.get("spherical") is None for one in bases):
             yield Problem(("interactions", name), "needs bases.spherical, which is missing")
 
 

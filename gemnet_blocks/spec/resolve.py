@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, final
 from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.interactions.bases import InteractionBases
+from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, search_beside
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -150,11 +152,18 @@ def check_known(spec: Spec, catalog: Catalog) -> None:
     Raises:
         SpecError: lists every part of an unknown class.
     """
-    document, problems = spec.document(), []
-    for route, kind in (*KIND_AT.items(), *((("interactions", name), INTERACTION) for name in spec.interactions)):
-        options = attrgetter(".".join(route))(spec) if kind != INTERACTION else spec.interactions[route[-1]]
-        if isinstance(options, Unresolved):
-            problems.append(Problem((*route, "type"), catalog.unknown(kind, options.type)))
+    document = spec.document()
+    parts: dict[Route, Any] = {route: attrgetter(".".join(route))(spec) for route in KIND_AT}
+    for name, interaction in spec.interactions.items():
+        parts["interactions", name] = interaction
+        own = getattr(interaction, "bases", None)
+        given = own.given() if isinstance(own, InteractionBases) else {}
+        parts |= {("interactions", name, "bases", field): basis for field, basis in given.items()}
+    problems = [
+        Problem((*route, "type"), catalog.unknown(str(kind_at(route)), options.type))
+        for route, options in parts.items()
+        if isinstance(options, Unresolved)
+    ]
     if problems:
         raise SpecError("\n".join(map(document.located, problems)))
 
@@ -231,8 +240,13 @@ def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog:
     old_type = old.get("type", route[-1] if kind and route[0] == "interactions" else None)
     if new_type == old_type or not isinstance(new_type, str):
         return old
-    options = part_options(catalog, kind, new_type) if kind else None
-    return {name: value for name, value in old.items() if options is not None and name in options.model_fields}
+    before, options = (part_options(catalog, kind, name) if kind else None for name in (old_type, new_type))
+    if options is None:
+        return {}
+    fields = set(options.model_fields)
+    if any(one is not None and issubclass(one, TripletOptions) for one in (before, options)):
+        fields.discard("graph")  # by default triplets read the main edges, and all others an edge set of their own
+    return {name: value for name, value in old.items() if name in fields}
 
 
 def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Document:
