@@ -19,13 +19,15 @@ from gemnet_blocks.util.recompute import STORED, Evaluation
 class RadialValues:
     """Values of the radial bases on the edges of each edge set, before any projection.
 
+    Bases that depend on the degree of angular functions have values of shape (edges, degrees, functions).
+
     Attributes:
         radial: by edge set, the basis that interactions use by itself.
         angular: by edge set, the basis that is multiplied by circular and spherical functions.
     """
 
     radial: Mapping[str, Float[Tensor, "edges functions"]]
-    angular: Mapping[str, Float[Tensor, "edges functions"]]
+    angular: Mapping[str, Float[Tensor, "edges *functions"]]
 
     def to(self, dtype: torch.dtype) -> RadialValues:
         """Convert the values to the floating-point type of the layers that use them."""
@@ -61,6 +63,6 @@ class RadialBases(nn.Module):
         )
 
 
-def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges functions"]:
+def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges *functions"]:
     values: Tensor = basis(edges.distance)
-    return values if edges.weight is None else values * edges.weight[:, None]
+    return values if edges.weight is None else values * edges.weight.view(-1, *[1] * (values.ndim - 1))

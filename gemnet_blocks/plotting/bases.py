@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.envelopes import Envelope
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis, degree_count
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import RealHarmonics, SphericalBasis
 from gemnet_blocks.errors import SpecError
@@ -172,12 +173,17 @@ def draw_bases(
     panels = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
     _envelope(next(panels), envelope, f"envelope: {_type(bases.envelope)}")
     for field, options in radials.items():
-        basis = _made(catalog, RADIAL, options, field, cutoff, envelope)
+        of_degree = (degree_count(circular, spherical),) if _depends_on_degree(catalog, options) else ()
+        basis = _made(catalog, RADIAL, options, field, cutoff, envelope, *of_degree)
         _radial(next(panels), basis, f"{field.replace('_', ' ')}: {_type(options)}, edges of {edge_set}")
     _circular(next(panels), circular, f"circular: {_type(bases.circular)}")
     if spherical is not None:
         draw_maps(next(panels), spherical, f"spherical: {_type(bases.spherical)}")
     return FigurePicture(figure)
+
+
+def _depends_on_degree(catalog: Catalog, options: Options) -> bool:
+    return issubclass(catalog.find(RADIAL, _type(options)) or RadialBasis, DegreeRadialBasis)
 
 
 def _type(options: Any) -> str:
@@ -235,7 +241,7 @@ def _radial(figure: Any, basis: RadialBasis, title: str) -> None:
     distance = torch.linspace(0, basis.cutoff, POINTS, dtype=torch.float64, device="cpu")
     with torch.no_grad():
         basis = deepcopy(basis).double()
-        values = basis(distance)
+        values = basis(distance).flatten(1)  # functions of all degrees
         envelope = basis.envelope(distance / basis.cutoff)
     axes = figure.subplots()
     shown = _curves(axes, _array(distance), _array(values))

@@ -13,6 +13,7 @@ from torch import nn
 from gemnet_blocks.aggregation.method import AngularMethod, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums, SumsName
 from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis, degree_count
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.errors import SpecError, is_out_of_memory
@@ -22,8 +23,8 @@ from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
-from gemnet_blocks.layers.projection import ScaledBasis
 from gemnet_blocks.layers.radial_bases import RadialBases
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
@@ -198,7 +199,10 @@ class _Context(BuildContext):
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
         self.radial_count = builder.radial_count
-        self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
+        angular_radial = builder.radial_basis(1.0, angular=True)
+        self.angular_radial_count = angular_radial.count
+        if isinstance(angular_radial, DegreeRadialBasis):
+            self.degree_count = angular_radial.degree_count
 
     def circular_basis(self) -> CircularBasis | ScaledBasis:
         return self._builder.scaled(self._circular())
@@ -214,14 +218,22 @@ class _Context(BuildContext):
     def spherical_count(self) -> int:
         return self._spherical().size
 
+    @property
+    def circular_degrees(self) -> tuple[int, ...] | None:
+        return self._circular().degrees
+
+    @property
+    def spherical_degrees(self) -> tuple[int, ...] | None:
+        return self._spherical().degrees
+
     def _circular(self) -> CircularBasis:
-        return self._builder.part(CIRCULAR, self._builder.spec.bases.circular, "bases.circular")
+        return self._builder.circular()
 
     def _spherical(self) -> SphericalBasis:
-        options = self._builder.spec.bases.spherical
-        if options is None:
+        found = self._builder.spherical()
+        if found is None:
             raise SpecError("needs bases.spherical, which is missing")
-        return self._builder.part(SPHERICAL, options, "bases.spherical")
+        return found
 
 
 class _Builder:
@@ -303,7 +315,22 @@ class _Builder:
         field = "angular_radial" if angular and bases.angular_radial is not None else "radial"
         options = getattr(bases, field)
         envelope = self.part(ENVELOPE, bases.envelope, "bases.envelope")
-        return self.part(RADIAL, options, f"bases.{field}", cutoff, envelope)
+        of_degree: tuple[int, ...] = ()
+        if issubclass(self.find(RADIAL, options), DegreeRadialBasis):
+            if not angular:
+                raise SpecError(
+                    f"bases.radial: the functions of {options.type!r} depend on the degree of an angular function, "
+                    "and distances alone have none: name it in bases.angular_radial and choose another bases.radial"
+                )
+            of_degree = (degree_count(self.circular(), self.spherical()),)
+        return self.part(RADIAL, options, f"bases.{field}", cutoff, envelope, *of_degree)
+
+    def circular(self) -> CircularBasis:
+        return self.part(CIRCULAR, self.spec.bases.circular, "bases.circular")
+
+    def spherical(self) -> SphericalBasis | None:
+        options = self.spec.bases.spherical
+        return None if options is None else self.part(SPHERICAL, options, "bases.spherical")
 
     def scaled(self, basis: nn.Module) -> Any:
         return ScaledBasis(basis) if self.spec.bases.scale else basis

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from gemnet_blocks.basis import circular, envelopes, radial, spherical
+from gemnet_blocks.basis import circular, envelopes, fourier_bessel, radial, spherical
 from gemnet_blocks.errors import SpecError, told
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction
 from gemnet_blocks.interactions.interaction import Interaction, InteractionOptions
@@ -56,6 +56,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian": radial.Gaussian,
         "spherical_bessel": radial.SphericalBessel,
         "bernstein": radial.Bernstein,
+        "fourier_bessel": fourier_bessel.FourierBessel,
     },
     ENVELOPE: {"polynomial": envelopes.Polynomial, "exponential": envelopes.Exponential},
     CIRCULAR: {"legendre": circular.Legendre, "gaussian": circular.Gaussian},

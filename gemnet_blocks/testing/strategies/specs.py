@@ -166,7 +166,7 @@ def _bases() -> Values:
     )
     return {
         "bases.radial": radial,
-        "bases.angular_radial": st.none() | radial,
+        "bases.angular_radial": st.none() | radial,  # not those of a degree, which need angular functions with one
         "bases.envelope": _mapping("polynomial", exponent=st.integers(1, 8)) | _mapping("exponential"),
         "bases.circular": _mapping("legendre", count=_FUNCTIONS) | _mapping("gaussian", count=_FUNCTIONS),
         "bases.spherical": st.one_of(

@@ -26,6 +26,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "atom_embedding": {"type": "periodic_table"},
     },
     "scaled bases": {"bases.scale": True},
+    "functions of the degree": {
+        "bases.angular_radial": {"type": "fourier_bessel", "count": 4},
+        "bases.spherical": {"type": "real_harmonics", "count": 3},
+        "neighbors.ties": "smooth",
+    },
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
 }
 
