@@ -20,6 +20,7 @@ from gemnet_blocks.interactions.interaction import Interaction, InteractionOptio
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
 from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.model.product_readout import SummedProductReadout
 from gemnet_blocks.model.readout import ConcatenatedReadout, Readout, SummedReadout
 from gemnet_blocks.options import Options
 
@@ -65,7 +66,11 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian_outer": spherical.GaussianOuter,
         "real_harmonics": spherical.RealHarmonics,
     },
-    READOUT: {"concatenated": ConcatenatedReadout, "summed": SummedReadout},
+    READOUT: {
+        "concatenated": ConcatenatedReadout,
+        "summed": SummedReadout,
+        "summed_product": SummedProductReadout,
+    },
 }
 
 

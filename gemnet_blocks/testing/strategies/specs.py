@@ -181,8 +181,9 @@ def _readouts() -> Patches:
     initialization = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
     counts = {name: _COUNTS for name in ("layers", "after_atom", "network")}
     summed = {"layers": _COUNTS, "projection": st.sampled_from(("if_needed", "always"))}
-    return _mapping("concatenated", **counts, initialization=initialization) | _mapping(
-        "summed", **summed, initialization=initialization
+    return st.one_of(
+        _mapping("concatenated", **counts, initialization=initialization),
+        *(_mapping(kind, **summed, initialization=initialization) for kind in ("summed", "summed_product")),
     )
 
 
