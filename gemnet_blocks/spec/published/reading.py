@@ -188,4 +188,6 @@ def _part(argument: str, value: Any, names: Mapping[str, str]) -> dict[str, Any]
     if isinstance(fields.get("exponent"), float) and fields["exponent"].is_integer():
         fields["exponent"] = int(fields["exponent"])
     name = value["name"].lower()
+    if name == "fourier_bessel":
+        raise SpecError(f"{argument}['name']={name!r} is a basis of specs, and of GemNet-Q and GemNet-T of 2021, only")
     return {"type": translated(f"{argument}['name']", name, names) if names else name, **fields}
