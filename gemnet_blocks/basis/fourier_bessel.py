@@ -186,10 +186,11 @@ def spherical_bessel(y: Float[Tensor, "*shape degrees count"]) -> Float[Tensor, 
 def _series(y: Float[Tensor, "*shape degrees count"]) -> Float[Tensor, "*shape degrees count"]:
     r"""Evaluate $\frac{y^l}{(2l+1)!!} \sum_k \frac{(-y^2/2)^k}{k!\, (2l+3)(2l+5)\cdots(2l+2k+1)}$ for small y."""
     degree = torch.arange(y.shape[-2], dtype=y.dtype, device=y.device)[:, None]
-    half_square = 0.5 * y * y
-    total = torch.ones_like(y)
-    for k in range(_term_count(y.shape[-2] - 1), 0, -1):
-        total = 1 - half_square / (k * (2 * degree + (2 * k + 1))) * total
+    k = torch.arange(_term_count(y.shape[-2] - 1), 0, -1, dtype=y.dtype, device=y.device)[:, None, None]
+    square, one = y * y, torch.ones_like(y)
+    total = one
+    for ratio in (0.5 / (k * (2 * (degree + k) + 1))).unbind(0):
+        total = torch.addcmul(one, square * ratio, total, value=-1)
     rows = [total[..., 0, :]]
     for power in range(1, y.shape[-2]):  # rows of smaller degrees are complete
         total = total[..., 1:, :] * y[..., power:, :] / (2 * power + 1)

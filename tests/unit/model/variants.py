@@ -28,8 +28,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "scaled bases": {"bases.scale": True},
     "functions of the degree": {
         "bases.angular_radial": {"type": "fourier_bessel", "count": 4},
-        "bases.spherical": {"type": "real_harmonics", "count": 3},
-        "neighbors.ties": "smooth",
+        "readout": {"type": "summed_product", "layers": 1},
     },
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
 }
