@@ -218,7 +218,7 @@ def _places(module: nn.Module) -> list[_Place]:
 
 def _layouts(module: nn.Module, gemnet_t: bool) -> dict[int, _Layout]:
     """Return the layouts of weights whose published layout differs from ours, by the identity of the tensor."""
-    layouts = {}
+    layouts: dict[int, _Layout] = {}
     for part in module.modules():
         if isinstance(part, RadialAngularProjection):
             radial, size, angular = part.weight.shape
