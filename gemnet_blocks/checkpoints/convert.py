@@ -167,7 +167,8 @@ def convert_checkpoint(
         raise SpecError(
             "the checkpoint does not contain a configuration: pass the model's keyword arguments (--kwargs model.yml)"
         )
-    spec = from_published(model_arguments(given))
+    given = model_arguments(given)
+    spec = from_published(given)
     with without_initial_values(), torch.device("cpu"):
         model = build(spec, seed=0)
     state = _with_scales(checkpoint)
@@ -193,7 +194,8 @@ def convert_checkpoint(
     notes += _unfitted(model)
     if ema:
         notes.append("weights: moving averages")
-    record = {"converted_from": "fairchem checkpoint", "moving_average": ema, **checkpoint.progress}
+    origin = "gemnet_pytorch" if is_gemnet_2021(given) else "fairchem"
+    record = {"converted_from": f"{origin} checkpoint", "moving_average": ema, **checkpoint.progress}
     potential = Potential(model, spec, normalized.references, record).eval()
     return Conversion(potential, keys, checkpoint.ignored, tuple(notes))
 

@@ -317,11 +317,6 @@ class _Builder:
         envelope = self.part(ENVELOPE, bases.envelope, "bases.envelope")
         of_degree: tuple[int, ...] = ()
         if issubclass(self.find(RADIAL, options), DegreeRadialBasis):
-            if not angular:
-                raise SpecError(
-                    f"bases.radial: the functions of {options.type!r} depend on the degree of an angular function, "
-                    "and distances alone have none: name it in bases.angular_radial and choose another bases.radial"
-                )
             of_degree = (degree_count(self.circular(), self.spherical()),)
         return self.part(RADIAL, options, f"bases.{field}", cutoff, envelope, *of_degree)
 

@@ -8,13 +8,14 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import molecule
-from helpers import assert_close, small_spec
+from helpers import KINDS, assert_close, small_spec
 from torch import Tensor
 
-from gemnet_blocks.basis.fourier_bessel import FourierBessel
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis, FourierBessel
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.options import Options
 from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -103,6 +104,33 @@ def test_edge_sets_have_their_own_cutoffs_and_enough_degrees() -> None:
 def test_bases_that_do_not_fit(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         build(small_spec(**{"bases__angular_radial": OF_DEGREE, **changes}))
+
+
+class Powers(DegreeRadialBasis):
+    """f_ln(x) = x^(l + n)."""
+
+    class Options(Options):
+        type: str
+        count: int
+
+    @classmethod
+    def from_options(cls, options: Any, cutoff: float, envelope: Any = None, degree_count: int = 1) -> Powers:
+        return cls(cutoff, options.count, degree_count, envelope)
+
+    def raw(self, scaled_distance: Tensor) -> Tensor:
+        exponents = torch.arange(self.degree_count)[:, None] + torch.arange(self.count)
+        return scaled_distance[..., None, None] ** exponents
+
+
+def test_custom_bases() -> None:
+    spec, structures = small_spec(bases__angular_radial={"type": "powers", "count": 2}), KINDS["molecules"]()
+    found = [
+        build(spec, extra={"powers": Powers}, seed=0, execution=Execution(angular=angular)).double()(structures).energy
+        for angular in ("explicit", "factorized")
+    ]
+    assert_close(found[1], found[0], 1e-10)
+    with pytest.raises(SpecError, match=r"bases\.radial: the functions of 'powers' depend on the degree"):
+        build(small_spec(bases__radial={"type": "powers", "count": 2}), extra={"powers": Powers})
 
 
 def test_bases_without_degrees_that_no_interaction_reads() -> None:
