@@ -140,7 +140,7 @@ class FourierBessel(DegreeRadialBasis):
         if zeros not in ("exact", "float32"):
             raise ValueError(f"FourierBessel: zeros must be 'exact' or 'float32', got {zeros!r}")
         self.zeros = zeros
-        z = _zeros(self.degree_count, self.count)
+        z = _zeros_of_degrees(self.degree_count, self.count)
         if zeros == "float32":
             z = z.astype(np.float32).astype(np.float64)
         amplitudes = math.sqrt(2 / self.cutoff**3) / np.abs(_next_degree(z))
@@ -220,7 +220,7 @@ def _recurrence(y: Float[Tensor, "*shape degrees count"]) -> Float[Tensor, "*sha
 
 
 @cache
-def _zeros(degree_count: int, count: int) -> NDArray[np.float64]:
+def _zeros_of_degrees(degree_count: int, count: int) -> NDArray[np.float64]:
     """Find the zeros of j_l in row l, which takes a while and is repeated for every edge set of a model."""
     return np.stack([spherical_bessel_zeros(degree, count) for degree in range(degree_count)])
 

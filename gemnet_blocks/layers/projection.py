@@ -14,6 +14,7 @@ from gemnet_blocks.layers.scaled_basis import ScaledBasis as ScaledBasis  # earl
 from gemnet_blocks.util.precision import PLAIN, Products
 
 Degrees = Sequence[int] | None
+"""The degree of each angular function; None if the radial functions do not depend on it."""
 
 
 @final
