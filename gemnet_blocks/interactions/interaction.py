@@ -17,14 +17,16 @@ from gemnet_blocks.aggregation.method import AngularPlan, Method
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.geometry.angles import CollinearRule
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.bases import InteractionBases
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.structures import Structures
 
@@ -70,7 +72,10 @@ class BuildContext(ABC):
     radial_count: int
     """The number of functions of the radial basis of distances alone."""
     angular_radial_count: int
-    """The number of functions of the radial basis that is multiplied by circular and spherical functions."""
+    """The number of functions, for each degree if they depend on it, of the radial basis that is multiplied by circular
+    and spherical functions."""
+    degree_count: int | None = None
+    """The number of degrees of that basis; None if it does not depend on the degree."""
     collinear: CollinearRule
     """The dihedral angle of collinear atoms."""
     sums: Sums
@@ -98,6 +103,43 @@ class BuildContext(ABC):
     @abstractmethod
     def spherical_count(self) -> int:
         """The number of functions of the spherical basis."""
+
+    @property
+    def circular_degrees(self) -> tuple[int, ...] | None:
+        """The degree of each circular function; None if the functions do not have a degree."""
+        return None
+
+    @property
+    def spherical_degrees(self) -> tuple[int, ...] | None:
+        """The degree of each spherical function; None if the functions do not have a degree."""
+        return None
+
+    def circular_projection(self) -> RadialAngularProjection:
+        """Make the projection of radial × circular functions.
+
+        Raises:
+            SpecError: the radial basis depends on the degree, and the circular functions do not have one.
+        """
+        return self._projection("circular", self.circular_count, self.circular_degrees)
+
+    def spherical_projection(self) -> RadialAngularProjection:
+        """Make the projection of radial × spherical functions.
+
+        Raises:
+            SpecError: the radial basis depends on the degree, and the spherical functions do not have one.
+        """
+        return self._projection("spherical", self.spherical_count, self.spherical_degrees)
+
+    def _projection(self, kind: str, count: int, degrees: tuple[int, ...] | None) -> RadialAngularProjection:
+        size = getattr(self.sizes, kind)
+        if self.degree_count is None:
+            return RadialAngularProjection(self.angular_radial_count, count, size)
+        if degrees is None:
+            raise SpecError(
+                f"bases.angular_radial depends on the degree of the function beside it, and the functions of "
+                f"bases.{kind} do not have a degree: choose another type for one of them"
+            )
+        return RadialAngularProjection(self.angular_radial_count, count, size, degrees, self.degree_count)
 
 
 def _check_blocks(value: Any) -> Any:

@@ -34,8 +34,9 @@ from gemnet_blocks.interactions.interaction import (
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.layers.scaling import scale_factor
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -161,8 +162,9 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         assert isinstance(self.spherical, SphericalBasis)
         series = self.spherical.azimuthal_series()
         assert series is not None
+        projection = self.spherical_projection.matrix
         functions = QuadrupletFunctions(
-            main.direction, middle.direction, radial, self.spherical_projection.weight, series, self.collinear
+            main.direction, middle.direction, radial.flatten(1), projection, series, self.collinear
         )
         slices = chains.in_slices(self.evaluation.atoms_at_once(self.plan.atoms_at_most))
         return QuadrupletSumPerAtom(slices, functions, self.sums, self.evaluation)
@@ -230,14 +232,13 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
     @classmethod
     @override
     def shared_geometry(cls, options: QuadrupletOptions, context: BuildContext) -> SharedQuadrupletGeometry:
-        sizes, radial_count = context.sizes, context.angular_radial_count
         return SharedQuadrupletGeometry(
             graph=options.graph,
-            radial=linear(context.radial_count, sizes.radial),
+            radial=linear(context.radial_count, context.sizes.radial),
             circular=context.circular_basis(),
-            circular_projection=RadialAngularProjection(radial_count, context.circular_count, sizes.circular),
+            circular_projection=context.circular_projection(),
             spherical=context.spherical_basis(),
-            spherical_projection=RadialAngularProjection(radial_count, context.spherical_count, sizes.spherical),
+            spherical_projection=context.spherical_projection(),
             collinear=context.collinear,
             sums=context.sums,
             plan=context.angular,

@@ -35,8 +35,9 @@ from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.interactions.senders import Senders, SendingEdges, common_with_main, senders_of, sending_edges
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import Dense, linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
@@ -114,14 +115,12 @@ class TripletSum(nn.Module):
     def forward(self, graphs: Graphs, radial: RadialValues) -> AngularSum:
         """Prepare the sum on these graphs, for all blocks."""
         outer, inner = graphs.edge_sets[self.request.outer], graphs.edge_sets[self.request.inner]
-        functions = radial.angular[self.request.outer]
+        functions = radial.angular[self.request.outer].flatten(1)
         indices = graphs.indices[self.requests[0]]
         if isinstance(indices, AtomGroups):
             slices = indices.in_slices(self.evaluation.atoms_at_once(self.plan.atoms_at_most))
-            weights = TripletFunctions(
-                outer.direction, inner.direction, functions, self.circular, self.projection.weight
-            )
-            return TripletSumPerAtom(slices, weights, self.over, self.sums.products, self.evaluation)
+            terms = TripletFunctions(outer.direction, inner.direction, functions, self.circular, self.projection.matrix)
+            return TripletSumPerAtom(slices, terms, self.over, self.sums.products, self.evaluation)
         assert isinstance(indices, Triplets)
         circular = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
         listed = WeightedSum(circular, indices.inner, indices.by_outer, self.sums.products, self.evaluation)
@@ -232,8 +231,7 @@ class TripletMessages(Interaction[TripletGeometry]):
     @classmethod
     @override
     def shared_geometry(cls, options: Any, context: BuildContext) -> SharedTripletGeometry:
-        counts = context.angular_radial_count, context.circular_count, context.sizes.circular
-        circular, projection = context.circular_basis(), RadialAngularProjection(*counts)
+        circular, projection = context.circular_basis(), context.circular_projection()
         ends = cls.ends(options)
         triplet_sum = TripletSum(ends, circular, projection, context.sums, cls.writes, context.angular)
         common = common_with_main(ends.inner, context) if cls.sends == "edges" else None

@@ -32,13 +32,15 @@ class RadialNames:
 class RadialValues:
     """Values of the radial bases on the edges of each edge set, before any projection.
 
+    Bases that depend on the degree of angular functions have values of shape (edges, degrees, functions).
+
     Attributes:
         radial: by edge set, the basis that interactions use by itself.
         angular: by edge set, the basis that is multiplied by circular and spherical functions.
     """
 
     radial: Mapping[str, Float[Tensor, "edges functions"]]
-    angular: Mapping[str, Float[Tensor, "edges functions"]]
+    angular: Mapping[str, Float[Tensor, "edges *functions"]]
 
     def named(self, names: RadialNames) -> RadialValues:
         """Return the values of the bases with these names, by edge set."""
@@ -100,6 +102,6 @@ def owner_of(name: str) -> str:
     return name.rpartition("-")[0]
 
 
-def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges functions"]:
+def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges *functions"]:
     values: Tensor = basis(edges.distance)
-    return values if edges.weight is None else values * edges.weight[:, None]
+    return values if edges.weight is None else values * edges.weight.view(-1, *[1] * (values.ndim - 1))

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.envelopes import Envelope
+from gemnet_blocks.basis.fourier_bessel import degree_count
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import RealHarmonics, SphericalBasis
 from gemnet_blocks.errors import SpecError
@@ -20,7 +21,8 @@ from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.options import Options
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure, plain, tidy
-from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, RADIAL, Catalog
+from gemnet_blocks.spec.bases import depends_on_degree
+from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, RADIAL, SPHERICAL, Catalog
 from gemnet_blocks.spec.part import BASES
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.spec.schema import BasisOptions
@@ -204,7 +206,8 @@ def _panels(
         options, kind, place = getattr(bases, field), BASES[field], f"{owner}bases.{field}"
         title = f"{field.replace('_', ' ')}{of}: {_type(options)}"
         if kind == RADIAL:
-            basis = _made(catalog, kind, options, place, cutoff, envelope)
+            of_degree = [_degree_count(bases, catalog, owner)] if depends_on_degree(options, catalog) else []
+            basis = _made(catalog, kind, options, place, cutoff, envelope, *of_degree)
             panels.append(_Panel(_radial, basis, f"{title}, {edges}", 3.0))
         elif kind == ENVELOPE:
             panels.append(_Panel(_envelope, envelope, title, 2.9))
@@ -214,6 +217,12 @@ def _panels(
             basis = _made(catalog, kind, options, place)
             panels.append(_Panel(draw_maps, basis, title, _map_height(basis)))
     return panels
+
+
+def _degree_count(bases: BasisOptions, catalog: Catalog, owner: str) -> int:
+    circular = _made(catalog, CIRCULAR, bases.circular, f"{owner}bases.circular")
+    spherical = bases.spherical and _made(catalog, SPHERICAL, bases.spherical, f"{owner}bases.spherical")
+    return degree_count(circular, spherical)
 
 
 def _type(options: Any) -> str:
@@ -271,7 +280,7 @@ def _radial(figure: Any, basis: RadialBasis, title: str) -> None:
     distance = torch.linspace(0, basis.cutoff, POINTS, dtype=torch.float64, device="cpu")
     with torch.no_grad():
         basis = deepcopy(basis).double()
-        values = basis(distance)
+        values = basis(distance).flatten(1)  # functions of all degrees
         envelope = basis.envelope(distance / basis.cutoff)
     axes = figure.subplots()
     shown = _curves(axes, _array(distance), _array(values))

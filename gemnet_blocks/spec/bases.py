@@ -6,9 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis
 from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.layers.radial_bases import RadialNames, own_name
+from gemnet_blocks.options import Options
+from gemnet_blocks.spec.catalog import RADIAL, Catalog
 from gemnet_blocks.spec.schema import BasisOptions, SpecFields
 
 
@@ -34,8 +37,10 @@ def radial_plan(spec: SpecFields, shared: Mapping[str, InteractionGeometry[Any]]
         angular: True for the functions that are multiplied by functions of angles.
     """
 
-    def functions(bases: BasisOptions) -> tuple[object, object]:
-        return (bases.next_to_angles if angular else bases.radial), bases.envelope
+    def functions(bases: BasisOptions) -> tuple[object, ...]:
+        radial = bases.next_to_angles if angular else bases.radial
+        beside = (bases.circular, bases.spherical) if depends_on_degree(radial, spec.catalog) else ()
+        return radial, bases.envelope, *beside
 
     owner: dict[str, str | None] = {} if angular else {MAIN: None}  # edges are embedded with the shared basis of main
     names: dict[str, dict[str, str]] = {}
@@ -50,6 +55,12 @@ def radial_plan(spec: SpecFields, shared: Mapping[str, InteractionGeometry[Any]]
             names[interaction][edge_set] = name
             owner.setdefault(name, None if of_all else first)
     return RadialPlan(owner, names)
+
+
+def depends_on_degree(radial: Options, catalog: Catalog) -> bool:
+    """Return whether the functions of a radial basis depend on the degree of the angular function beside them."""
+    part = catalog.find(RADIAL, radial.type)  # type: ignore[attr-defined]
+    return part is not None and issubclass(part, DegreeRadialBasis)
 
 
 def own_names(radial: RadialPlan, angular: RadialPlan) -> dict[str, RadialNames]:

@@ -13,6 +13,7 @@ from torch import nn
 from gemnet_blocks.aggregation.method import AngularMethod, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums, SumsName
 from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis, degree_count
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.errors import SpecError, is_out_of_memory
@@ -22,8 +23,8 @@ from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
-from gemnet_blocks.layers.projection import ScaledBasis
 from gemnet_blocks.layers.radial_bases import RadialBases, edge_set_of
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
@@ -31,7 +32,7 @@ from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.model.readout import ReadoutContext
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
-from gemnet_blocks.spec.bases import RadialPlan, own_names, place_of, radial_plan
+from gemnet_blocks.spec.bases import RadialPlan, depends_on_degree, own_names, place_of, radial_plan
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
@@ -44,6 +45,7 @@ from gemnet_blocks.spec.catalog import (
     did_you_mean,
 )
 from gemnet_blocks.spec.resolve import Spec, check_known, validate
+from gemnet_blocks.spec.schema import BasisOptions
 from gemnet_blocks.util.precision import MatrixProducts, products
 from gemnet_blocks.util.weights import ordinary_tensors
 
@@ -192,14 +194,17 @@ class _Context(BuildContext):
     """The build context of one interaction."""
 
     def __init__(self, builder: _Builder, name: str) -> None:
-        self._builder, self._name, self._bases = builder, name, builder.spec.bases_of(name)
+        self._builder, self._name = builder, name
         self.angular = builder.execution.plan(name)
         self.sizes = builder.spec.sizes
         self.activation = builder.spec.activation
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
         self.radial_count = builder.radial_basis(1.0, angular=False, interaction=name).count
-        self.angular_radial_count = builder.radial_basis(1.0, angular=True, interaction=name).count
+        angular_radial = builder.radial_basis(1.0, angular=True, interaction=name)
+        self.angular_radial_count = angular_radial.count
+        if isinstance(angular_radial, DegreeRadialBasis):
+            self.degree_count = angular_radial.degree_count
 
     def reaches_beyond_main(self, edge_set: str) -> bool:
         rules = self._builder.spec.graphs
@@ -219,17 +224,22 @@ class _Context(BuildContext):
     def spherical_count(self) -> int:
         return self._spherical().size
 
+    @property
+    def circular_degrees(self) -> tuple[int, ...] | None:
+        return self._circular().degrees
+
+    @property
+    def spherical_degrees(self) -> tuple[int, ...] | None:
+        return self._spherical().degrees
+
     def _circular(self) -> CircularBasis:
-        return self._builder.part(CIRCULAR, self._bases.circular, self._place("circular"))
+        return self._builder.circular(self._name)
 
     def _spherical(self) -> SphericalBasis:
-        options = self._bases.spherical
-        if options is None:
+        found = self._builder.spherical(self._name)
+        if found is None:
             raise SpecError("needs bases.spherical, which is missing")
-        return self._builder.part(SPHERICAL, options, self._place("spherical"))
-
-    def _place(self, field: str) -> str:
-        return place_of(self._builder.spec, self._name, field)
+        return found
 
 
 class _Builder:
@@ -311,10 +321,24 @@ class _Builder:
         return GeometryEncoder(bases, *sizes, shared, own_names(radial, angular))
 
     def radial_basis(self, cutoff: float, angular: bool, interaction: str | None = None) -> RadialBasis:
-        bases = self.spec.bases if interaction is None else self.spec.bases_of(interaction)
+        bases = self.bases(interaction)
         field = "angular_radial" if angular and bases.angular_radial is not None else "radial"
+        options, of_degree = getattr(bases, field), list[int]()
         envelope = self.part(ENVELOPE, bases.envelope, place_of(self.spec, interaction, "envelope"))
-        return self.part(RADIAL, getattr(bases, field), place_of(self.spec, interaction, field), cutoff, envelope)
+        if depends_on_degree(options, self.catalog):
+            of_degree.append(degree_count(self.circular(interaction), self.spherical(interaction)))
+        return self.part(RADIAL, options, place_of(self.spec, interaction, field), cutoff, envelope, *of_degree)
+
+    def circular(self, interaction: str | None = None) -> CircularBasis:
+        return self.part(CIRCULAR, self.bases(interaction).circular, place_of(self.spec, interaction, "circular"))
+
+    def spherical(self, interaction: str | None = None) -> SphericalBasis | None:
+        options = self.bases(interaction).spherical
+        place = place_of(self.spec, interaction, "spherical")
+        return None if options is None else self.part(SPHERICAL, options, place)
+
+    def bases(self, interaction: str | None) -> BasisOptions:
+        return self.spec.bases if interaction is None else self.spec.bases_of(interaction)
 
     def scaled(self, basis: nn.Module) -> Any:
         return ScaledBasis(basis) if self.spec.bases.scale else basis

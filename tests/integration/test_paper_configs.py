@@ -37,9 +37,25 @@ BRIDGE = {
 }
 """From GemNet-dT to GemNet-OC: the files in their order, and the one place that each changes."""
 STEPS = list(BRIDGE)
+BRIDGE_Q = {
+    "00-gemnet-q": "",
+    "01-radial-functions": "bases.angular_radial",
+    "02-gaussians": "bases.radial",
+    "03-outer-product": "bases.spherical",
+    "04-readout": "readout",
+    "05-update-projection": "blocks.update_projection",
+    "06-atom-residuals": "blocks.atom",
+    "07-atom-edge": "interactions.atom_edge",
+    "08-edge-atom": "interactions.edge_atom",
+    "09-atom-atom": "interactions.atom_atom",
+    "10-periodicity": "neighbors.periodic",
+    "11-neighbors": "graphs",
+}
+"""From GemNet-Q to GemNet-OC."""
+STEPS_Q = list(BRIDGE_Q)
 
 
-@pytest.mark.parametrize("name", [*NAMES, *(f"bridge/{step}" for step in STEPS)])
+@pytest.mark.parametrize("name", [*NAMES, *(f"bridge/{step}" for step in STEPS), "bridge-q/03-outer-product"])
 def test_every_spec_runs_and_trains_at_toy_size(name: str):
     model = build(load_spec(CONFIGS / f"{name}.yaml", TOY), seed=0)
     prediction = model(Structures.from_ase(platinum_slab(2, 2)))
@@ -63,6 +79,10 @@ def test_every_spec_runs_and_trains_at_toy_size(name: str):
         ("gemnet-t", 24_296_973),
         ("gemnet-oc-l-e", 55_913_040),
         ("gp-gemnet-xl", 292_939_552),
+        ("gemnet-q", 2_158_499),
+        ("gemnet-dq", 2_568_744),
+        ("gemnet-2021-t", 1_892_311),
+        ("gemnet-2021-dt", 2_302_556),
     ],
 )
 def test_parameter_counts(name: str, count: int):
@@ -102,6 +122,36 @@ def test_values_of_the_published_table():
     assert not to_published(load_spec(CONFIGS / "gemnet-oc-oc22-degenerate.yaml"))["enforce_max_neighbors_strictly"]
     wide = to_published(load_spec(CONFIGS / "gp-gemnet-xl.yaml"))
     assert (wide["emb_size_edge"], wide["emb_size_trip"], wide["emb_size_bil_trip"]) == (1536, 384, 192)
+
+
+# -- the bridge from GemNet-Q to GemNet-OC ----------------------------------------------------------------------------
+
+
+def bridge_q(step: str) -> Spec:
+    return load_spec(CONFIGS / "bridge-q" / f"{step}.yaml")
+
+
+def test_the_bridge_of_quadruplets_has_no_other_files():
+    assert sorted(path.stem for path in (CONFIGS / "bridge-q").glob("*")) == STEPS_Q
+
+
+@pytest.mark.parametrize(("before", "step"), list(pairwise(STEPS_Q)))
+def test_each_step_from_gemnet_q_changes_one_place(before: str, step: str):
+    one, other = bridge_q(before), bridge_q(step)
+    assert without(one.to_dict(), BRIDGE_Q[step]) == without(other.to_dict(), BRIDGE_Q[step])
+    assert one.content_hash != other.content_hash
+    assert Spec.from_yaml(other.to_yaml()).content_hash == other.content_hash
+
+
+def test_the_ends_of_the_bridge_from_gemnet_q():
+    """GemNet-OC in all but sizes and numbers of layers, which stay those of GemNet-Q."""
+    start, end = bridge_q(STEPS_Q[0]), bridge_q(STEPS_Q[-1])
+    direct = {"heads.forces": {"type": "direct"}}
+    assert start.content_hash == load_spec(CONFIGS / "gemnet-q.yaml").content_hash
+    assert start.patch(direct).content_hash == load_spec(CONFIGS / "gemnet-dq.yaml").content_hash
+    layers = {"blocks": {"before_skip": 1, "after_skip": 1, "update": 2}, "readout.layers": 2}
+    sizes = {"sizes": start.sizes, "elements": 93, **layers}
+    assert load_spec(CONFIGS / "gemnet-oc.yaml", sizes).content_hash == end.patch(direct).content_hash
 
 
 # -- the bridge from GemNet-dT to GemNet-OC ---------------------------------------------------------------------------

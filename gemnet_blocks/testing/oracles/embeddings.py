@@ -17,6 +17,7 @@ from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, Per
 from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.model.block import AtomUpdate, Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
+from gemnet_blocks.model.product_readout import ProductOutputBlock, SummedProductReadout
 from gemnet_blocks.model.readout import (
     ConcatenatedOutputBlock,
     ConcatenatedReadout,
@@ -46,7 +47,7 @@ def output_block(
 ) -> Output:
     """Compute x_a by `atom_update`, then layers((x_a + h_a)/√2) if present, and x_ca = scale · (layers(m) ⊙ lin(rad)).
 
-    Summed output blocks return lin(x_a) and lin(x_ca).
+    Summed output blocks return lin(x_a) and lin(x_ca); those with one product, x_ca = layers(scale · (m ⊙ lin(rad))).
 
     Raises:
         TypeError: the output block is not built in.
@@ -57,6 +58,9 @@ def output_block(
         if found.edges is None or module.edges is None:
             return Output(atoms, None)
         return Output(atoms, found.edges @ module.edges.linear.weight.T)
+    if isinstance(module, ProductOutputBlock):
+        product = scaled(module.edge_scale, embeddings.edges * (radial @ module.update.radial.weight.T))
+        return Output(atom_update(module.update, embeddings.edges, radial, edges), through(module.edge_layers, product))
     if not isinstance(module, ConcatenatedOutputBlock):
         raise TypeError(f"oracles do not define the output block {type(module).__name__}")
     x = atom_update(module.update, embeddings.edges, radial, edges)
@@ -81,7 +85,7 @@ def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
     Raises:
         TypeError: the readout is not built in.
     """
-    if isinstance(module, SummedReadout):
+    if isinstance(module, SummedReadout | SummedProductReadout):
         total = outputs[0]
         for one in outputs[1:]:
             edges = None if total.edges is None or one.edges is None else total.edges + one.edges

@@ -44,10 +44,13 @@ def scaled(scale: ScaleFactor | Unscaled, x: Float[Tensor, "*shape"]) -> Float[T
 
 
 def project(
-    projection: RadialAngularProjection, radial: Float[Tensor, "edges radial"]
+    projection: RadialAngularProjection, radial: Float[Tensor, "edges *radial"]
 ) -> Float[Tensor, "edges size angular"]:
-    """Compute B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""
-    return torch.einsum("en,nkl->ekl", radial, projection.weight)
+    """Compute B[e, k, l] = Σ_n rad[e, n] W[n, k, l], with rad[e, degree(l), n] if they depend on the degree."""
+    if projection.reads is None:
+        return torch.einsum("en,nkl->ekl", radial, projection.weight)
+    degrees = projection.reads.long().argmax(dim=0)
+    return torch.einsum("eln,nkl->ekl", radial[:, degrees], projection.weight)
 
 
 def message(

@@ -94,7 +94,7 @@ def graphs_of(selected: Mapping[str, Sequence[WeightedEdge]], structures: Struct
 def radial_values(bases: RadialBases, sets: Mapping[str, EdgeSet]) -> RadialValues:
     """Evaluate the radial functions of every edge, times the weight of the edge if it has one."""
 
-    def values(name: str, basis: nn.Module) -> Float[Tensor, "edges functions"]:
+    def values(name: str, basis: nn.Module) -> Float[Tensor, "edges *functions"]:
         edges = sets[edge_set_of(name)]
         rows = [radial_functions(basis, distance) for distance in edges.distance]
         if edges.weight is not None:

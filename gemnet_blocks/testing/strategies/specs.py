@@ -167,7 +167,7 @@ def _functions() -> Values:
     )
     return {
         "radial": radial,
-        "angular_radial": st.none() | radial,
+        "angular_radial": st.none() | radial,  # not those of a degree, which need angular functions with one
         "envelope": _mapping("polynomial", exponent=st.integers(1, 8)) | _mapping("exponential"),
         "circular": _mapping("legendre", count=_FUNCTIONS) | _mapping("gaussian", count=_FUNCTIONS),
         "spherical": st.one_of(
@@ -188,8 +188,9 @@ def _readouts() -> Patches:
     initialization = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
     counts = {name: _COUNTS for name in ("layers", "after_atom", "network")}
     summed = {"layers": _COUNTS, "projection": st.sampled_from(("if_needed", "always"))}
-    return _mapping("concatenated", **counts, initialization=initialization) | _mapping(
-        "summed", **summed, initialization=initialization
+    return st.one_of(
+        _mapping("concatenated", **counts, initialization=initialization),
+        *(_mapping(kind, **summed, initialization=initialization) for kind in ("summed", "summed_product")),
     )
 
 

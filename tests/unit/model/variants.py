@@ -26,6 +26,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "atom_embedding": {"type": "periodic_table"},
     },
     "scaled bases": {"bases.scale": True},
+    "functions of the degree": {
+        "bases.angular_radial": {"type": "fourier_bessel", "count": 4},
+        "readout": {"type": "summed_product", "layers": 1},
+    },
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
     "own bases": {
         "graphs.near": {"cutoff": 4.0, "within": "main"},
