@@ -344,7 +344,8 @@ def _in_sections(spec: Spec, document: dict[str, Any]) -> Iterator[Mistake]:
             yield Mistake((section,), removes=True)
             yield Mistake((section,))
     for section in ("sizes", "blocks", "bases", "heads"):
-        for name, field in type(getattr(spec, section)).model_fields.items():
+        fields = getattr(type(getattr(spec, section)), "model_fields", {})  # blocks may be a list
+        for name, field in fields.items():
             if field.is_required():
                 yield Mistake((section, name), removes=True)
     for route, value in _entries(document, ()):
