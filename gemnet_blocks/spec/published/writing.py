@@ -25,8 +25,14 @@ def to_published(spec: Spec) -> dict[str, Any]:
     Raises:
         SpecError: the published models do not have a feature of the spec.
     """
+    blocks = spec.blocks
+    if not isinstance(blocks, BlockOptions) or blocks.update is None or blocks.concatenation is None:
+        raise SpecError(
+            "published arguments cannot describe this spec: `blocks` must be one description with an atom update and "
+            "a concatenation"
+        )
     of_2021 = isinstance(spec.readout, SummedProductOptions)
-    arguments = gemnet_2021.of_spec(spec) if of_2021 else _arguments(spec)
+    arguments = gemnet_2021.of_spec(spec) if of_2021 else _arguments(spec, blocks)
     again = from_published(arguments)
     if "quadruplet" not in spec.interactions:  # no layer reads dihedral angles
         unread: dict[str, Any] = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
@@ -39,7 +45,7 @@ def to_published(spec: Spec) -> dict[str, Any]:
     return arguments
 
 
-def _arguments(spec: Spec) -> dict[str, Any]:
+def _arguments(spec: Spec, blocks: BlockOptions) -> dict[str, Any]:
     """Translate a spec to arguments of GemNet-OC or of GemNet-T, without a check that they describe all of it."""
     interactions = {name: options.model_dump() for name, options in spec.interactions.items()}
     triplet = interactions.get("triplet", {})
@@ -51,12 +57,7 @@ def _arguments(spec: Spec) -> dict[str, Any]:
     summed = isinstance(spec.readout, SummedOptions)
     if summed:
         readout |= {"after_atom": 0, "network": 0}
-    bases, blocks = spec.bases.model_dump(), spec.blocks
-    if not isinstance(blocks, BlockOptions) or blocks.update is None or blocks.concatenation is None:
-        raise SpecError(
-            "published arguments cannot describe this spec: `blocks` must be one description with an atom update and "
-            "a concatenation"
-        )
+    bases = spec.bases.model_dump()
     try:
         arguments = {
             "num_spherical": bases["circular"]["count"],

@@ -117,7 +117,18 @@ def _patched(draw: st.DrawFn, base: Spec, patches: Patches) -> Spec:
     unused = [name for name in spec.graphs if name not in spec.graphs_in_use()]
     if len(unused) > 0 and draw(st.booleans()):
         replaced |= {f"graphs.{name}": None for name in unused}
+    if _has_degrees(spec) and draw(st.booleans()):
+        zeros = st.sampled_from(("exact", "float32"))
+        replaced["bases.angular_radial"] = draw(_mapping("fourier_bessel", count=_FUNCTIONS, zeros=zeros))
     return spec.patch(replaced) if replaced else spec
+
+
+def _has_degrees(spec: Spec) -> bool:
+    """Return whether all angular functions have a degree, on which radial functions may depend."""
+    spherical = None if spec.bases.spherical is None else kind_of(spec.bases.spherical)
+    shared = all(getattr(options, "bases", None) is None for options in spec.interactions.values())
+    of_degree = kind_of(spec.bases.circular) == "legendre" and spherical in (None, "legendre_outer", "real_harmonics")
+    return shared and of_degree
 
 
 @st.composite
@@ -130,7 +141,7 @@ def _differing(draw: st.DrawFn, blocks: BlockOptions) -> list[dict[str, Any]]:
 
 
 def kind_of(options: Any) -> str:
-    """Return the `type` of the options of an interaction."""
+    """Return the `type` of options."""
     return str(options.type)
 
 
@@ -167,7 +178,7 @@ def _functions() -> Values:
     )
     return {
         "radial": radial,
-        "angular_radial": st.none() | radial,  # not those of a degree, which need angular functions with one
+        "angular_radial": st.none() | radial,
         "envelope": _mapping("polynomial", exponent=st.integers(1, 8)) | _mapping("exponential"),
         "circular": _mapping("legendre", count=_FUNCTIONS) | _mapping("gaussian", count=_FUNCTIONS),
         "spherical": st.one_of(
@@ -344,8 +355,8 @@ def _in_sections(spec: Spec, document: dict[str, Any]) -> Iterator[Mistake]:
             yield Mistake((section,), removes=True)
             yield Mistake((section,))
     for section in ("sizes", "blocks", "bases", "heads"):
-        fields = getattr(type(getattr(spec, section)), "model_fields", {})  # blocks may be a list
-        for name, field in fields.items():
+        # a list of differing blocks has no fields
+        for name, field in getattr(type(getattr(spec, section)), "model_fields", {}).items():
             if field.is_required():
                 yield Mistake((section, name), removes=True)
     for route, value in _entries(document, ()):

@@ -108,6 +108,7 @@ def test_arguments_that_do_not_matter() -> None:
         ({"neighbors.periodic": True}, "neighbors.periodic"),
         ({"interactions.triplet": None}, "interactions.triplet.down"),
         ({"bases.spherical.count": 5}, "bases.spherical.count"),
+        ({"blocks.concatenation": None}, "`blocks` must be one description"),
     ],
 )
 def test_specs_that_published_arguments_cannot_say(changes: dict[str, Any], field: str) -> None:
