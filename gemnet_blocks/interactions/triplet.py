@@ -201,6 +201,7 @@ class TripletMessages(Interaction[TripletGeometry]):
     """
 
     sends: ClassVar[Over]
+    writes: Over
     outer: ClassVar[str | None] = MAIN
     """The edge set of the edges c→a; None: the option `graph`."""
     inner: ClassVar[str | None] = MAIN

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -15,6 +18,7 @@ from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry
+from gemnet_blocks.model.streams import Combination, StreamLayer, added
 from gemnet_blocks.options import Count, Options
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -91,16 +95,23 @@ class BlockOptions(Options):
     """Residual layers on atoms between the interactions and the atom update."""
     update_projection: Projection = "if_needed"
     """always: the atom update starts with a dense layer; if_needed: only if atoms and edges differ in width."""
+    combine: Combination = "skip"
+    """How messages to atoms are combined with their embeddings. skip: (h + Σ messages)/√n with n terms, as in GemNet;
+    add: h + Σ messages, as in PaiNN."""
 
 
 @final
 class Block(nn.Module):
     """One interaction block, which updates the edge embeddings m and the atom embeddings h.
 
-    1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms;
+    1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms
+       (or h + Σ messages, see `BlockOptions.combine`);
     2. x ← residuals(x), m ← residuals((m + x)/√2);
     3. h ← residuals(h), h ← (h + update(m))/√2;
-    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2.
+    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2;
+    5. each further feature stream receives its messages and is updated.
+
+    Without edge embeddings, h ← residuals(h + messages) is all that remains of the first four steps.
 
     Args:
         sizes: widths of the embeddings.
@@ -108,6 +119,8 @@ class Block(nn.Module):
         interactions: the interactions by name, in the order of computation.
         sums: how sums are computed.
         activation: the activation of all layers.
+        edges: whether edges have embeddings.
+        streams: the ends of the block for further feature streams, by name.
     """
 
     def __init__(
@@ -117,27 +130,53 @@ class Block(nn.Module):
         interactions: Mapping[str, Interaction[Any]],
         sums: Sums,
         activation: Activation = "silu",
+        edges: bool = True,
+        streams: Mapping[str, StreamLayer] | None = None,
     ) -> None:
         super().__init__()
-        self.dense = Dense(sizes.edge, sizes.edge, activation)
+        self.combine: Combination = options.combine
+        self.dense = Dense(sizes.edge, sizes.edge, activation) if edges else None
         self.interactions = nn.ModuleDict(dict(interactions))
-        self.before_skip = residuals(options.before_skip, sizes.edge, activation)
-        self.after_skip = residuals(options.after_skip, sizes.edge, activation)
+        if edges:
+            self.before_skip = residuals(options.before_skip, sizes.edge, activation)
+            self.after_skip = residuals(options.after_skip, sizes.edge, activation)
         self.atom_layers = residuals(options.atom, sizes.atom, activation)
-        self.update = AtomUpdate(
-            sizes.edge, sizes.atom, sizes.radial, options.update, sums, activation, options.update_projection
-        )
-        self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
-        self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
+        if edges:
+            self.update = AtomUpdate(
+                sizes.edge, sizes.atom, sizes.radial, options.update, sums, activation, options.update_projection
+            )
+            self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
+            self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
+        self.streams = nn.ModuleDict(dict(streams or {}))
         self.evaluation: Evaluation = STORED
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
         """Update the embeddings."""
-        h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
+        h, m = embeddings.atoms, embeddings.edges
         by_rows = self.evaluation.by_rows
-        x = skip(by_rows(self.dense, m), *self._messages("edges", embeddings, geometry))
-        h = skip(h, *self._messages("atoms", embeddings, geometry))
-        m = by_rows(self._skipped, m, x)
+        messages: defaultdict[str, list[Tensor]] = defaultdict(list)
+        if self.dense is not None:
+            x = by_rows(self.dense, m)
+            self._add_messages(messages, embeddings, geometry, to_edges=True)
+            x = skip(x, *messages.pop("edges", ()))
+        self._add_messages(messages, embeddings, geometry, to_edges=False)
+        to_atoms = messages.pop("atoms", [])
+        h = skip(h, *to_atoms) if self.combine == "skip" else added(h, to_atoms)
+        if self.dense is None:
+            found = Embeddings(self.atom_layers(h), m)
+        else:
+            found = self._through_edges(h, by_rows(self._skipped, m, x), geometry)
+        streams = {
+            name: self.evaluation(layer, embeddings.streams[name], messages[name], found, geometry)
+            for name, layer in self.streams.items()
+        }
+        return replace(found, streams=streams) if streams else found
+
+    def _through_edges(
+        self, h: Float[Tensor, "atoms atom_size"], m: Float[Tensor, "edges edge_size"], geometry: Geometry
+    ) -> Embeddings:
+        """Update atoms from their edges, and then edges from their atoms."""
+        edges = geometry.main.edges
         update = self.evaluation(self.update, m, geometry.update_radial, edges.target, edges.atom_count)
         h = skip(self.atom_layers(h), update)
         of_atoms = self.concatenation.of_atoms(h)
@@ -145,25 +184,51 @@ class Block(nn.Module):
         def concatenated(m: Tensor, source: Tensor, target: Tensor) -> Tensor:
             return skip(m, self.concatenation_layers(self.concatenation.of_edges(of_atoms, m, source, target)))
 
-        return Embeddings(h, by_rows(concatenated, m, edges.source, edges.target))
+        return Embeddings(h, self.evaluation.by_rows(concatenated, m, edges.source, edges.target))
 
     def _skipped(
         self, m: Float[Tensor, "edges edge_size"], x: Float[Tensor, "edges edge_size"]
     ) -> Float[Tensor, "edges edge_size"]:
         return self.after_skip(skip(m, self.before_skip(x)))
 
-    def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
-        needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape
-        messages = []
+    def _add_messages(
+        self, messages: defaultdict[str, list[Tensor]], embeddings: Embeddings, geometry: Geometry, to_edges: bool
+    ) -> None:
+        """Add the messages of the interactions that write edges, or of all others, to lists by stream."""
         for name, interaction in self.interactions.items():
-            if isinstance(interaction, Interaction) and interaction.writes == to:
-                arguments = embeddings, geometry.interactions[name]
+            if isinstance(interaction, Interaction) and ("edges" in interaction.receivers) == to_edges:
                 evaluate = STORED if interaction.in_steps else self.evaluation
-                message = evaluate(interaction, *arguments)
-                if message.shape != needed:
-                    raise ValueError(
-                        f"interaction {name!r} writes to {to}: its message is of shape {tuple(message.shape)}, "
-                        f"{tuple(needed)} is needed"
-                    )
-                messages.append(message)
-        return messages
+                result = evaluate(interaction, embeddings, geometry.interactions[name])
+                for stream, message in by_stream(name, interaction, result).items():
+                    self._check_shape(name, stream, message, embeddings)
+                    messages[stream].append(message)
+
+    def _check_shape(self, name: str, stream: str, message: Tensor, embeddings: Embeddings) -> None:
+        needed = embeddings[stream].shape
+        layer = dict(self.streams.items()).get(stream)
+        if isinstance(layer, StreamLayer) and layer.stream.on == "structures":
+            needed = torch.Size((len(embeddings.atoms), needed[1]))
+        if message.shape != needed:
+            raise ValueError(
+                f"interaction {name!r} writes to {stream}: its message is of shape {tuple(message.shape)}, "
+                f"{tuple(needed)} is needed"
+            )
+
+
+def by_stream(name: str, interaction: Interaction[Any], result: Any) -> Mapping[str, Tensor]:
+    """Return the messages of an interaction by stream.
+
+    Raises:
+        ValueError: there is not one message for each stream that the interaction writes.
+    """
+    receivers = interaction.receivers
+    messages = {receivers[0]: result} if isinstance(result, Tensor) and len(receivers) == 1 else result
+    if not isinstance(messages, Mapping) or set(messages) != set(receivers):
+        found = (
+            f"messages to {', '.join(map(str, messages))}" if isinstance(messages, Mapping) else type(result).__name__
+        )
+        raise ValueError(
+            f"interaction {name!r} writes {', '.join(receivers)}: expected a mapping with one message for each of "
+            f"them, got {found}"
+        )
+    return messages

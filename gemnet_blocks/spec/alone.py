@@ -90,8 +90,7 @@ class InteractionAlone:
     @property
     def graphs(self) -> Graphs:
         """The edge sets with distances and directions, and the index sets."""
-        dtype = at_least_single(self.encoder.update_radial.weight.dtype)
-        return measured_graphs(self.structures, self.topology, dtype)
+        return measured_graphs(self.structures, self.topology, at_least_single(self.encoder.dtype))
 
 
 def alone(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -22,6 +23,7 @@ from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
+from gemnet_blocks.layers.irreps import Stream
 from gemnet_blocks.layers.projection import ScaledBasis
 from gemnet_blocks.layers.radial_bases import RadialBases
 from gemnet_blocks.model.block import Block
@@ -29,7 +31,8 @@ from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
-from gemnet_blocks.model.readout import ReadoutContext
+from gemnet_blocks.model.readout import Readout, ReadoutContext
+from gemnet_blocks.model.streams import InitialStream, StreamLayer
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
@@ -39,6 +42,7 @@ from gemnet_blocks.spec.catalog import (
     RADIAL,
     READOUT,
     SPHERICAL,
+    STREAM_UPDATE,
     Catalog,
     did_you_mean,
 )
@@ -197,6 +201,7 @@ class _Context(BuildContext):
         self.activation = builder.spec.activation
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
+        self.streams = builder.streams
         self.radial_count = builder.radial_count
         self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
 
@@ -231,6 +236,9 @@ class _Builder:
         self.spec, self.catalog, self.execution = spec, catalog, execution
         self.products = products(execution.matmul)
         self.sums = Sums(execution.sums, self.products)
+        self.stream_options = spec.all_streams()
+        self.streams = {name: Stream(name, one.on, one.irreps) for name, one in self.stream_options.items()}
+        self.edges = spec.edge_embedding is not None
 
     def model(self) -> GemNet:
         spec = self.spec
@@ -246,16 +254,29 @@ class _Builder:
         graphs = self.graphs(shared)
         sizes, activation = spec.sizes, spec.activation
         atom_embedding = self.part(ATOM_EMBEDDING, spec.atom_embedding, "atom_embedding", spec.elements, sizes.atom)
-        edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
+        edge_embedding = None
+        if self.edges:
+            edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
+        initial_streams = {name: self.initial_stream(name) for name in self.streams}
         blocks = [
-            Block(sizes, spec.blocks, self.interactions(contexts, number), self.sums, activation)
+            Block(
+                sizes,
+                spec.blocks,
+                self.interactions(contexts, number),
+                self.sums,
+                activation,
+                self.edges,
+                {name: self.stream_layer(name) for name in self.streams},
+            )
             for number in range(spec.blocks.count)
         ]
+        self.check_streams_are_written(blocks)
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
         context = ReadoutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
         readout_class = self.find(READOUT, spec.readout)
         with _named("readout"):
+            self.check_edges(readout_class, direct)
             output_blocks = [readout_class.output_block(spec.readout, context) for _ in (None, *blocks)]
             readout = readout_class.from_options(spec.readout, context)
         head: DirectForces | GradientForces | None = None
@@ -264,7 +285,7 @@ class _Builder:
         elif forces is not None:
             head = GradientForces(forces.dynamic_scaling)
         return GemNet(
-            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
+            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks, initial_streams),
             readout,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
@@ -296,7 +317,8 @@ class _Builder:
             {name: self.scaled(self.radial_basis(cutoffs[name], angular=False)) for name in radial_on},
             {name: self.scaled(self.radial_basis(cutoffs[name], angular=True)) for name in angular_on},
         )
-        return GeometryEncoder(bases, self.radial_count, self.spec.sizes.radial, shared)
+        output = self.find(READOUT, self.spec.readout).reads_edges
+        return GeometryEncoder(bases, self.radial_count, self.spec.sizes.radial, shared, self.edges, output)
 
     def radial_basis(self, cutoff: float, angular: bool) -> RadialBasis:
         bases = self.spec.bases
@@ -315,6 +337,49 @@ class _Builder:
     @property
     def radial_count(self) -> int:
         return self.radial_basis(1.0, angular=False).count
+
+    def scalar_size(self, stream: Stream) -> int:
+        return self.spec.sizes.edge * self.edges if stream.on == "edges" else self.spec.sizes.atom
+
+    def initial_stream(self, name: str) -> InitialStream:
+        stream = self.streams[name]
+        embedded = self.stream_options[name].initial == "embedding"
+        return InitialStream(stream, self.scalar_size(stream) if embedded else None, self.sums)
+
+    def stream_layer(self, name: str) -> StreamLayer:
+        stream, options = self.streams[name], self.stream_options[name]
+        path = f"streams.{name}.update"
+        update = self.part(STREAM_UPDATE, options.update, path, stream, self.scalar_size(stream), self.spec.activation)
+        return StreamLayer(stream, options.combine, update, self.sums)
+
+    def check_streams_are_written(self, blocks: Sequence[Block]) -> None:
+        """Check the streams that interactions write, and warn of streams that no interaction writes."""
+        known, written = ["atoms", *["edges"] * self.edges, *self.streams], set[str]()
+        for block in blocks:
+            for name, interaction in block.interactions.items():
+                assert isinstance(interaction, Interaction)
+                for stream in interaction.receivers:
+                    if stream not in known:
+                        hint = ": remove it, or set edge_embedding to radial" if stream == "edges" else ""
+                        raise SpecError(
+                            f"interactions.{name}: writes the unknown stream {stream!r}"
+                            f"{hint or did_you_mean(stream, known)}"
+                        )
+                written.update(interaction.receivers)
+        for stream in self.streams:
+            if stream not in written and self.spec.blocks.count:
+                warnings.warn(
+                    f"streams.{stream}: no interaction writes this stream: remove it, or name it in `writes` of an "
+                    "interaction",
+                    stacklevel=2,
+                )
+
+    def check_edges(self, readout: type[Readout], direct: bool) -> None:
+        """Check that the readout, the interactions and the forces need no edge embeddings that do not exist."""
+        if direct and not readout.reads_edges:
+            raise SpecError("it reads no edges, which direct forces need: set heads.forces.type to gradient")
+        if readout.reads_edges and not self.edges:
+            raise SpecError("it reads edges, which have no embeddings with edge_embedding: null: choose the type atoms")
 
     def interactions(self, contexts: Mapping[str, _Context], block: int) -> dict[str, Interaction[Any]]:
         return {

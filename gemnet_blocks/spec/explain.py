@@ -18,6 +18,7 @@ from gemnet_blocks.spec.catalog import (
     RADIAL,
     READOUT,
     SPHERICAL,
+    STREAM_UPDATE,
     Catalog,
     did_you_mean,
     near,
@@ -61,6 +62,8 @@ WORDS: Mapping[str, str] = {
 
 def kind_at(route: Route) -> str | None:
     """Return the kind of the part at a route; None if the entry is not a part."""
+    if len(route) == 3 and (route[0], route[2]) == ("streams", "update"):
+        return STREAM_UPDATE
     return INTERACTION if len(route) == 2 and route[0] == "interactions" else KIND_AT.get(route)
 
 

@@ -15,15 +15,23 @@ from gemnet_blocks.options import Options
 from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, options_class
 from gemnet_blocks.spec.document import Document, Problem, Route
 
+BUILT_IN_STREAMS = ("atoms", "edges")
+"""The names of the embeddings h of atoms and m of edges."""
+
 
 def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Problem]:
     """Find wrong names in a document that may have other problems too, so that one error can list all of them."""
-    graphs, interactions = (_mapping(document.data.get(section)) for section in ("graphs", "interactions"))
-    for section, entries in (("graphs", graphs), ("interactions", interactions)):
+    graphs, interactions, streams = (
+        _mapping(document.data.get(section)) for section in ("graphs", "interactions", "streams")
+    )
+    for section, entries in (("graphs", graphs), ("interactions", interactions), ("streams", streams)):
         yield from (Problem((section, name), why) for name in entries if (why := _invalid_name(name)))
     if graphs and MAIN not in graphs:
         near = did_you_mean(MAIN, graphs)
         yield Problem(("graphs",), f"needs an edge set {MAIN!r}, which carries edge embeddings{near}")
+    for name in streams:
+        if name in BUILT_IN_STREAMS:
+            yield Problem(("streams", name), "is the name of embeddings that exist anyway: choose another name")
     for name, rule in graphs.items():
         rule = _mapping(rule)
         if name != MAIN and rule.get("symmetrize") is not None:
@@ -36,9 +44,21 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         options = unchecked_options(name, _mapping(entry), catalog)
         for field, edge_set in named_edge_sets(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
+        for field, stream in named_streams(options).items():
+            if stream in BUILT_IN_STREAMS:
+                problem = f"{stream!r} are embeddings that exist anyway: name another stream, such as vectors"
+                yield Problem(("interactions", name, field), problem)
         yield from _missing_blocks(name, options, document)
         if isinstance(options, QuadrupletOptions) and _mapping(document.data.get("bases")).get("spherical") is None:
             yield Problem(("interactions", name), "needs bases.spherical, which is missing")
+
+
+def named_streams(options: Options | None) -> dict[str, str]:
+    """Return the feature streams that the options of an interaction name, by field."""
+    try:
+        return options.stream_names() if isinstance(options, InteractionOptions) else {}
+    except (AttributeError, TypeError):  # a field is missing or mistyped, which validation reports
+        return {}
 
 
 def _missing(route: Route, edge_set: Any, document: Document) -> Iterator[Problem]:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, search_beside
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -34,7 +34,7 @@ from gemnet_blocks.spec.schema import SpecFields
 if TYPE_CHECKING:
     from os import PathLike
 
-REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
+REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",), ("streams",))
 """Sections from which null removes an entry."""
 NOTHING = Document({})
 RENAMED: Mapping[str, str] = {"read_out": "readout"}
@@ -153,10 +153,12 @@ def check_known(spec: Spec, catalog: Catalog) -> None:
         SpecError: lists every part of an unknown class.
     """
     document, problems = spec.document(), []
-    for route, kind in (*KIND_AT.items(), *((("interactions", name), INTERACTION) for name in spec.interactions)):
-        options = attrgetter(".".join(route))(spec) if kind != INTERACTION else spec.interactions[route[-1]]
+    parts: dict[Route, Any] = {route: attrgetter(".".join(route))(spec) for route in KIND_AT}
+    parts |= {("interactions", name): options for name, options in spec.interactions.items()}
+    parts |= {("streams", name, "update"): stream.update for name, stream in spec.streams.items()}
+    for route, options in parts.items():
         if isinstance(options, Unresolved):
-            problems.append(Problem((*route, "type"), catalog.unknown(kind, options.type)))
+            problems.append(Problem((*route, "type"), catalog.unknown(str(kind_at(route)), options.type)))
     if problems:
         raise SpecError("\n".join(map(document.located, problems)))
 

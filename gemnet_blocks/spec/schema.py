@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import Self
@@ -17,8 +17,11 @@ from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
 from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
+from gemnet_blocks.layers.irreps import StreamPlace, irreps
+from gemnet_blocks.layers.stream_updates import NoUpdateOptions
 from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
+from gemnet_blocks.model.streams import Combination
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
@@ -29,6 +32,7 @@ from gemnet_blocks.spec.catalog import (
     RADIAL,
     READOUT,
     SPHERICAL,
+    STREAM_UPDATE,
     Catalog,
 )
 from gemnet_blocks.spec.document import Document, Route, dump
@@ -74,6 +78,41 @@ class BasisOptions(Options):
     """Whether each basis has a fitted scale factor."""
 
 
+class StreamOptions(Options):
+    """A feature stream that interactions read and write, besides the embeddings of atoms and edges."""
+
+    on: StreamPlace = "atoms"
+    """The rows: atoms, edges (of the edge set `main`) or structures, which receive the mean of messages over atoms."""
+    irreps: str
+    """How the features transform under rotations and reflections, in the notation of e3nn: 64x0e are 64 scalars, 32x1o
+    are 32 vectors, and 16x0e+8x1o are both."""
+    initial: Literal["zeros", "embedding"] = "zeros"
+    """Values before the first block. zeros; embedding: a linear map of the initial embeddings of the same atoms or
+    edges, or of the mean over the atoms of a structure, for scalars alone."""
+    combine: Combination = "add"
+    """How messages are combined with the stream. add: x + Σ messages; skip: (x + Σ messages)/√n with n terms."""
+    update: Annotated[Options, PartOf(STREAM_UPDATE)] = NoUpdateOptions()
+    """Layers on the stream at the end of each block."""
+
+    @field_validator("irreps")
+    @classmethod
+    def _simplified(cls, text: str) -> str:
+        return str(irreps(text))
+
+    @field_validator("update", mode="before")
+    @classmethod
+    def _none_is_a_type(cls, value: Any) -> Any:
+        return {"type": "none"} if value is None else value
+
+    @model_validator(mode="after")
+    def _embeddings_are_scalars(self) -> Self:
+        if self.initial == "embedding" and any(str(irrep) != "0e" for _, irrep in irreps(self.irreps)):
+            raise ValueError(
+                f"initial: embedding is for scalars such as 64x0e, not for the irreps {self.irreps}: choose zeros"
+            )
+        return self
+
+
 class HeadOptions(Options):
     """Predicted quantities."""
 
@@ -100,6 +139,11 @@ class SpecFields(Options):
     """The basis functions of distances and angles."""
     atom_embedding: Annotated[Options, PartOf(ATOM_EMBEDDING)] = ElementEmbeddingOptions()
     """Initial embedding of atoms."""
+    edge_embedding: Literal["radial"] | None = "radial"
+    """Initial embedding of main edges. radial: m = act(W [h_s, h_t, rad]) with the radial functions of the distance;
+    null: edges have no embeddings, and blocks no layers on edges, as in PaiNN and NequIP."""
+    streams: dict[str, StreamOptions] = Field(default_factory=dict)
+    """Feature streams by name, besides the embeddings `atoms` and `edges`."""
     blocks: BlockOptions
     """Number of blocks, and the layers of each block besides its interactions."""
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
@@ -204,6 +248,13 @@ class SpecFields(Options):
             del content["neighbors"]["fade_width"]
         if isinstance(self.atom_embedding, ElementEmbeddingOptions):
             del content["atom_embedding"]  # earlier versions without this field had the same hash
+        if self.edge_embedding == "radial":
+            del content["edge_embedding"]
+        if self.blocks.combine == "skip":
+            del content["blocks"]["combine"]
+        content["streams"] = {name: stream.model_dump(mode="json") for name, stream in self.all_streams().items()}
+        if not content["streams"]:
+            del content["streams"]
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
                 entry, numbers = content["interactions"][name], options.block_numbers(self.blocks.count)
@@ -213,6 +264,15 @@ class SpecFields(Options):
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def all_streams(self) -> dict[str, StreamOptions]:
+        """Return the feature streams that the spec declares, and those that interactions add to them, by name."""
+        streams = dict(self.streams)
+        for options in self.interactions.values():
+            if isinstance(options, InteractionOptions):
+                for name, text in options.implied_streams(self.sizes).items():
+                    streams.setdefault(name, StreamOptions(irreps=text))
+        return dict(sorted(streams.items()))
 
     def graphs_in_use(self) -> set[str]:
         """Return the edge sets that interactions read, and those that these are within.
