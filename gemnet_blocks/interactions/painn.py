@@ -25,6 +25,11 @@ from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.options import Size
 
 
+SMALLEST = 1e-2
+"""The number that is added to |V v|². The published implementation adds 1e-8, which leaves a kink of the energy at
+structures of high symmetry, in which vectors vanish."""
+
+
 class PaiNNOptions(GraphInteractionOptions):
     """Options of the PaiNN interaction."""
 
@@ -134,7 +139,7 @@ class PaiNNInteraction(Interaction[DirectedEdges]):
     @override
     def forward(self, embeddings: Embeddings, geometry: DirectedEdges) -> dict[str, Tensor]:
         h, flat = embeddings.atoms, embeddings.streams[self.stream]
-        v = flat.view(len(flat), -1, 3)
+        v = flat.view(len(flat), self.sizes[-1], 3)
         to_h, to_v = self._messages(h, v, geometry)
         of_h, of_v = self._update(h + to_h, v + to_v)
         return {"atoms": to_h + of_h, self.stream: (to_v + of_v).flatten(1)}
@@ -158,11 +163,6 @@ class PaiNNInteraction(Interaction[DirectedEdges]):
         by_component = v.transpose(1, 2)
         u, w = self.u(by_component), self.v(by_component)
         squares, products = (w * w).sum(1), (u * w).sum(1)
-        # the length has no derivative at zero
         lengths = (squares + SMALLEST).sqrt()
         scalars, mixed, scaled = self.of_atom(torch.cat([h, lengths], dim=1)).split(self.sizes, dim=1)
         return scalars + self.products(mixed * products), u.transpose(1, 2) * scaled[:, :, None]
-
-
-SMALLEST = 1e-8
-"""The number that is added to |V v|², as in the published implementation."""

@@ -16,6 +16,7 @@ from gemnet_blocks.testing.assertions.comparison import Tolerance
 from gemnet_blocks.testing.assertions.counterexample import Check, CounterExample, holds, search
 from gemnet_blocks.testing.assertions.derivatives import assert_forces_are_gradient, assert_second_derivatives
 from gemnet_blocks.testing.assertions.smoothness import CROSSING_SAMPLES, assert_smooth, crossing, special_structures
+from gemnet_blocks.testing.assertions.streams import assert_stream_symmetry, has_streams
 from gemnet_blocks.testing.assertions.symmetry import (
     assert_copyable,
     assert_deterministic,
@@ -81,6 +82,16 @@ class Properties:
             _try(check, name, self.special, symmetry=symmetries)
         for name, symmetries in kinds.items():
             search(check, name, self.examples, structures=self.structures, symmetry=symmetries)
+        return tuple(kinds)
+
+    def check_streams(self) -> tuple[str, ...]:
+        """Check that all feature streams are equivariant: translations, rotations, reflections, the order of atoms."""
+        if not has_streams(self.model):
+            return ()
+        check = Check(assert_stream_symmetry, self.model, ("structures", "symmetry"))
+        kinds = {f"streams: {name}": one for name, one in list(_symmetries(extensive=True).items())[:3]}
+        for name, symmetries in kinds.items():
+            search(check, name, self._fewer, structures=self.structures, symmetry=symmetries)
         return tuple(kinds)
 
     def check_independence(self) -> tuple[str, ...]:
@@ -249,6 +260,8 @@ def assert_model(
 
     For all models: finite and repeatable predictions; independence of the other structures in the batch; symmetry under
     translations, rotations, reflections, the order of atoms, the choice of cell and supercells; no jumps at `cutoffs`.
+    For a `GemNet` with feature streams: equivariance of every stream under rotations, reflections, translations and
+    the order of atoms.
     For conservative forces: forces are the gradient of the energy, and forces and torques balance. For a `GemNet` also:
     deep copies and pickles; agreement of float32 with float64 (models in float64); second derivatives (gradient forces
     in float64); balance of coupled direct forces.
@@ -275,7 +288,7 @@ def assert_model(
 
     Raises:
         CounterExample: a property is violated; the message contains code for the smallest counterexample.
-        ImportError: hypothesis or e3nn is not installed.
+        ImportError: hypothesis is not installed.
     """
     from gemnet_blocks.testing import strategies
 
@@ -294,6 +307,7 @@ def assert_model(
     )
     checked = (
         *properties.check_predictions(),
+        *properties.check_streams(),
         # before symmetries, which a jump violates too when rounding decides on a neighbor
         *properties.check_continuity(limits),
         *properties.check_independence(),

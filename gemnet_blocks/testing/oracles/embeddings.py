@@ -162,7 +162,8 @@ def block(
     before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2.
     """
     h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
-    assert module.dense is not None and geometry.update_radial is not None
+    assert module.dense is not None
+    assert geometry.update_radial is not None
     to_edges, to_atoms = [dense(module.dense, m)], [h]
     for name, part in module.interactions.items():
         written = interaction(part, geometry.interactions[name], embeddings, graphs, radial)
