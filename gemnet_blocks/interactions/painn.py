@@ -24,10 +24,13 @@ from gemnet_blocks.layers.irreps import Stream, irreps
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.options import Size
 
-
 SMALLEST = 1e-2
 """The number that is added to |V v|². The published implementation adds 1e-8, which leaves a kink of the energy at
 structures of high symmetry, in which vectors vanish."""
+
+
+VECTORS = "vectors"
+"""The default name of the stream."""
 
 
 class PaiNNOptions(GraphInteractionOptions):
@@ -37,11 +40,11 @@ class PaiNNOptions(GraphInteractionOptions):
     """The kind of interaction."""
     graph: str = "main"
     """The edge set of the edges b→a."""
-    writes: str = "vectors"
-    """The stream of the vectors, with irreps such as 32x1o. The interaction also writes the embeddings of atoms. A
-    stream that the spec does not declare is added."""
+    writes: str = VECTORS
+    """The stream of the vectors, with irreps such as 32x1o. The interaction also writes the embeddings of atoms. The
+    stream `vectors` is added if the spec does not declare it."""
     size: Size | None = None
-    """The number of vectors of each atom if the spec does not declare the stream, such as 64; null: sizes.atom."""
+    """The number of vectors of each atom of a stream that is added, such as 64; null: sizes.atom."""
 
     @override
     def stream_names(self) -> dict[str, str]:
@@ -49,7 +52,9 @@ class PaiNNOptions(GraphInteractionOptions):
 
     @override
     def implied_streams(self, sizes: Sizes) -> dict[str, str]:
-        return {self.writes: f"{self.size or sizes.atom}x1o"}
+        # another name than the default one is likely to be misspelled if the spec does not declare it
+        added = self.writes == VECTORS or self.size is not None
+        return {self.writes: f"{self.size or sizes.atom}x1o"} if added else {}
 
 
 def vector_count(stream: Stream, size: int | None) -> int:
@@ -98,7 +103,7 @@ class PaiNNInteraction(Interaction[DirectedEdges]):
     """
 
     Options = PaiNNOptions
-    writes = ("atoms", "vectors")
+    writes = ("atoms", VECTORS)
     reads = "atoms, vectors, their distances, their directions"
 
     def __init__(

@@ -26,6 +26,9 @@ from gemnet_blocks.layers.irreps import MAX_DEGREE, Stream, irreps
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.options import Count, Size
 
+TENSORS = "tensors"
+"""The default name of the stream."""
+
 
 class TensorProductOptions(GraphInteractionOptions):
     """Options of the tensor-product interaction."""
@@ -34,13 +37,13 @@ class TensorProductOptions(GraphInteractionOptions):
     """The kind of interaction."""
     graph: str = "main"
     """The edge set of the edges b→a."""
-    writes: str = "tensors"
+    writes: str = TENSORS
     """The stream of the equivariant features, with irreps such as 32x1o+32x2e. The interaction also writes the
-    embeddings of atoms. A stream that the spec does not declare is added."""
+    embeddings of atoms. The stream `tensors` is added if the spec does not declare it."""
     degree: Annotated[int, Field(ge=1, le=MAX_DEGREE)] = 2
     """The largest degree of the spherical harmonics of directions, such as 1 or 2."""
     size: Size | None = None
-    """The number of features of each degree if the spec does not declare the stream, such as 32; null: sizes.atom."""
+    """The number of features of each degree of a stream that is added, such as 32; null: sizes.atom."""
     radial: Size = 64
     """Features of the layers of the network that computes the weights of the paths from the radial basis."""
     radial_layers: Count = 2
@@ -53,7 +56,8 @@ class TensorProductOptions(GraphInteractionOptions):
     @override
     def implied_streams(self, sizes: Sizes) -> dict[str, str]:
         parts = [f"{self.size or sizes.atom}x{degree}{'eo'[degree % 2]}" for degree in range(1, self.degree + 1)]
-        return {self.writes: "+".join(parts)}
+        # another name than the default one is likely to be misspelled if the spec does not declare it
+        return {self.writes: "+".join(parts)} if self.writes == TENSORS or self.size is not None else {}
 
 
 @final
@@ -80,7 +84,7 @@ class TensorProductInteraction(Interaction[DirectedEdges]):
     """
 
     Options = TensorProductOptions
-    writes = ("atoms", "tensors")
+    writes = ("atoms", TENSORS)
     reads = "atoms, tensors, their distances, their directions"
 
     def __init__(

@@ -123,7 +123,7 @@ class TensorProduct(nn.Module):
         instructions = [(left, right, ordered.p[path], "uvu", True) for path, (left, right, _, _) in enumerate(paths)]
         like = torch.empty(0)
         # in double precision on the CPU, whatever the type and device of the model
-        with _plain_code(), torch.device("cpu"), _default_type(torch.float64):
+        with _plain_code(), torch.device("cpu"), default_type(torch.float64):
             self.product: Any = _tidied(
                 o3.TensorProduct(
                     left_irreps, harmonics, ordered.irreps, instructions, shared_weights=False, internal_weights=False
@@ -155,7 +155,8 @@ class TensorProduct(nn.Module):
 
 
 @contextmanager
-def _default_type(dtype: torch.dtype) -> Iterator[None]:
+def default_type(dtype: torch.dtype) -> Iterator[None]:
+    """Compute in another default floating-point type of torch inside."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype)
     try:
@@ -185,8 +186,9 @@ class Gate(nn.Module):
         owners = [owner for owner, dimension in enumerate(dimensions) for _ in range(dimension)]
         self.register_buffer("irrep", torch.tensor(owners), persistent=False)
         self.register_buffer("dimension", torch.tensor(dimensions, dtype=torch.get_default_dtype()), persistent=False)
-        self.dense = Dense(scalar_size + len(dimensions), scalar_size, activation)
-        self.gates = linear(scalar_size, len(dimensions))
+        hidden = max(scalar_size, len(dimensions))
+        self.dense = Dense(scalar_size + len(dimensions), hidden, activation)
+        self.gates = linear(hidden, len(dimensions))
 
     def forward(
         self, x: Float[Tensor, "rows features"], scalars: Float[Tensor, "rows scalar_size"]

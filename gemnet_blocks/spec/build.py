@@ -270,7 +270,7 @@ class _Builder:
             )
             for number in range(spec.blocks.count)
         ]
-        self.check_streams_are_written(blocks)
+        self.check_streams(blocks)
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
         context = ReadoutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
@@ -344,6 +344,8 @@ class _Builder:
     def initial_stream(self, name: str) -> InitialStream:
         stream = self.streams[name]
         embedded = self.stream_options[name].initial == "embedding"
+        if embedded and not self.scalar_size(stream):
+            raise SpecError(f"streams.{name}.initial: edges have no embeddings with edge_embedding: null: choose zeros")
         return InitialStream(stream, self.scalar_size(stream) if embedded else None, self.sums)
 
     def stream_layer(self, name: str) -> StreamLayer:
@@ -352,22 +354,25 @@ class _Builder:
         update = self.part(STREAM_UPDATE, options.update, path, stream, self.scalar_size(stream), self.spec.activation)
         return StreamLayer(stream, options.combine, update, self.sums)
 
-    def check_streams_are_written(self, blocks: Sequence[Block]) -> None:
-        """Check the streams that interactions write, and warn of streams that no interaction writes."""
+    def check_streams(self, blocks: Sequence[Block]) -> None:
+        """Check that the streams of all interactions exist, and warn of streams that no interaction writes."""
         known, written = ["atoms", *["edges"] * self.edges, *self.streams], set[str]()
-        for block in blocks:
-            for name, interaction in block.interactions.items():
-                assert isinstance(interaction, Interaction)
-                for stream in interaction.receivers:
-                    if stream not in known:
-                        hint = ": remove it, or set edge_embedding to radial" if stream == "edges" else ""
-                        raise SpecError(
-                            f"interactions.{name}: writes the unknown stream {stream!r}"
-                            f"{hint or did_you_mean(stream, known)}"
-                        )
-                written.update(interaction.receivers)
+        for name, interaction in (item for block in blocks for item in block.interactions.items()):
+            assert isinstance(interaction, Interaction)
+            read = [part.strip() for part in getattr(interaction, "reads", "").split(",")]
+            if not self.edges and "edges" in (*interaction.receivers, *read):
+                raise SpecError(
+                    f"interactions.{name}: it needs edge embeddings, which edge_embedding: null removes: remove the "
+                    "interaction, or set edge_embedding to radial"
+                )
+            for stream in interaction.receivers:
+                if stream not in known:
+                    raise SpecError(
+                        f"interactions.{name}: writes the unknown stream {stream!r}{did_you_mean(stream, known)}"
+                    )
+            written.update(interaction.receivers)
         for stream in self.streams:
-            if stream not in written and self.spec.blocks.count:
+            if stream not in written and blocks:
                 warnings.warn(
                     f"streams.{stream}: no interaction writes this stream: remove it, or name it in `writes` of an "
                     "interaction",

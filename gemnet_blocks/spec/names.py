@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.builder import MAIN
-from gemnet_blocks.interactions.interaction import InteractionOptions
+from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
 from gemnet_blocks.interactions.quadruplet import QuadrupletOptions
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, options_class
+from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, near, options_class
 from gemnet_blocks.spec.document import Document, Problem, Route
 
 BUILT_IN_STREAMS = ("atoms", "edges")
@@ -27,11 +28,11 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
     for section, entries in (("graphs", graphs), ("interactions", interactions), ("streams", streams)):
         yield from (Problem((section, name), why) for name in entries if (why := _invalid_name(name)))
     if graphs and MAIN not in graphs:
-        near = did_you_mean(MAIN, graphs)
-        yield Problem(("graphs",), f"needs an edge set {MAIN!r}, which carries edge embeddings{near}")
+        hint = did_you_mean(MAIN, graphs)
+        yield Problem(("graphs",), f"needs an edge set {MAIN!r}, which carries edge embeddings{hint}")
     for name in streams:
         if name in BUILT_IN_STREAMS:
-            yield Problem(("streams", name), "is the name of embeddings that exist anyway: choose another name")
+            yield Problem(("streams", name), "is a built-in stream, the embeddings h or m: choose another name")
     for name, rule in graphs.items():
         rule = _mapping(rule)
         if name != MAIN and rule.get("symmetrize") is not None:
@@ -44,10 +45,15 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         options = unchecked_options(name, _mapping(entry), catalog)
         for field, edge_set in named_edge_sets(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
+        known = {**streams, **added_streams(document, catalog)}
         for field, stream in named_streams(options).items():
             if stream in BUILT_IN_STREAMS:
-                problem = f"{stream!r} are embeddings that exist anyway: name another stream, such as vectors"
+                problem = f"{stream!r} is a built-in stream of scalars: name another one, such as vectors"
                 yield Problem(("interactions", name, field), problem)
+            elif isinstance(stream, str) and stream not in known:
+                removed = document.places.get(("streams", stream))  # the place of the null that removed it
+                hint = f"; removed in {removed}" if removed else near(stream, known) or "; declare it in `streams`"
+                yield Problem(("interactions", name, field), f"unknown stream {stream!r}{hint}")
         yield from _missing_blocks(name, options, document)
         if isinstance(options, QuadrupletOptions) and _mapping(document.data.get("bases")).get("spherical") is None:
             yield Problem(("interactions", name), "needs bases.spherical, which is missing")
@@ -59,6 +65,17 @@ def named_streams(options: Options | None) -> dict[str, str]:
         return options.stream_names() if isinstance(options, InteractionOptions) else {}
     except (AttributeError, TypeError):  # a field is missing or mistyped, which validation reports
         return {}
+
+
+def added_streams(document: Document, catalog: Catalog) -> dict[str, str]:
+    """Return the irreps of the feature streams that interactions add to those of the spec, by name."""
+    sizes = Sizes.model_construct(**_mapping(document.data.get("sizes")))
+    added: dict[str, str] = {}
+    for name, entry in _mapping(document.data.get("interactions")).items():
+        options = unchecked_options(name, _mapping(entry), catalog)
+        with suppress(AttributeError, TypeError):  # a field is missing or mistyped, which validation reports
+            added |= options.implied_streams(sizes) if isinstance(options, InteractionOptions) else {}
+    return added
 
 
 def _missing(route: Route, edge_set: Any, document: Document) -> Iterator[Problem]:

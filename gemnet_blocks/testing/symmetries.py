@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from gemnet_blocks.layers.equivariant import default_type
 from gemnet_blocks.structures import Prediction, Structures
 
 
@@ -385,10 +386,17 @@ class Rotation(Symmetry):
 
     @override
     def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
+        matrix = self.representation(irreps).to(features.device)
+        return (features.double() @ matrix.T).to(features.dtype)
+
+    def representation(self, irreps: str) -> Float[Tensor, "features features"]:
+        """Return the matrix D(R) of irreps in the notation of e3nn in float64, parity included."""
         from e3nn.o3 import Irreps
 
-        matrix: Tensor = Irreps(irreps).D_from_matrix(self.matrix)
-        return (features.double() @ matrix.to(features.device).T).to(features.dtype)
+        with default_type(torch.float64):  # e3nn computes its generators in torch's default type
+            angles = torch.tensor([self.alpha, self.beta, self.gamma])
+            found: Tensor = Irreps(irreps).D_from_angles(*angles, torch.tensor(float(self.reflect)))
+        return found
 
     def _rotated(self, vectors: Tensor) -> Tensor:
         return (vectors.double() @ self.matrix.to(vectors.device).T).to(vectors.dtype)

@@ -27,6 +27,27 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "scaled bases": {"bases.scale": True},
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
+    "streams": {
+        "interactions": {
+            **dict.fromkeys(("triplet", "quadruplet", "edge_atom", "atom_edge")),
+            "painn": {"type": "painn"},
+            "tensor_product": {"type": "tensor_product", "degree": 1, "radial": 4},
+        },
+        "streams": {
+            "vectors": {"irreps": "3x1o", "update": {"type": "gated"}},
+            "tensors": {"irreps": "2x0e+2x1o+1x1e", "update": {"type": "none"}},
+        },
+    },
+    "streams of scalars": {
+        "edge_embedding": None,
+        "interactions": {
+            **dict.fromkeys(("triplet", "quadruplet", "edge_atom", "atom_edge")),
+            "tensor_product": {"type": "tensor_product", "degree": 1, "radial": 4},
+        },
+        "streams": {"tensors": {"irreps": "4x0e", "initial": "embedding", "update": {"type": "residual"}}},
+        "readout": {"type": "atoms"},
+        "heads.forces": None,
+    },
 }
 
 
