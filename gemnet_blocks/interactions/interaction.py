@@ -22,6 +22,7 @@ from gemnet_blocks.geometry.angles import CollinearRule
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.topology import Topology
+from gemnet_blocks.interactions.bases import InteractionBases
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.irreps import Stream
 from gemnet_blocks.layers.projection import ScaledBasis
@@ -90,6 +91,10 @@ class BuildContext(ABC):
     """The feature streams of the spec by name, besides the embeddings of atoms and edges."""
 
     @abstractmethod
+    def reaches_beyond_main(self, edge_set: str) -> bool:
+        """Return whether an edge set may have longer edges than `main`, whose edges carry the embeddings."""
+
+    @abstractmethod
     def circular_basis(self) -> CircularBasis | ScaledBasis:
         """Make a circular basis."""
 
@@ -128,6 +133,8 @@ class InteractionOptions(Options):
     blocks: BlockSelection = "all"
     """The blocks that the interaction takes part in: all, first, last, or a list of block numbers from 0, such as
     [0, 2]."""
+    bases: InteractionBases | None = None
+    """Bases of this interaction alone, such as `{radial: {type: gaussian, count: 8}}`, in place of those in `bases`."""
 
     def block_numbers(self, count: int) -> list[int]:
         """List the numbers of the blocks that the interaction takes part in, of `count` blocks."""
@@ -156,6 +163,24 @@ class GraphInteractionOptions(InteractionOptions):
     @override
     def edge_sets(self) -> dict[str, str]:
         return {"graph": self.graph}
+
+
+class MessageOptions(GraphInteractionOptions):
+    """Base class of the options of the built-in interactions."""
+
+    down: Size
+    """Features of the messages that are summed over neighbors, triplets or quadruplets, such as 64."""
+    up: Size
+    """Features after the contraction with the basis, such as 64."""
+    scale_factor: bool = True
+    """Whether the interaction has fitted scale factors; false: factors of one, which are not fitted."""
+
+
+class EdgeMessageOptions(MessageOptions):
+    """Base class of the options of built-in interactions that write edges."""
+
+    symmetric: bool = True
+    """Whether the message to edge c→a also depends on the sum of the opposite edge a→c; false: on its own sum alone."""
 
 
 class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):

@@ -16,7 +16,7 @@ from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.layers.dense import linear
-from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues
+from gemnet_blocks.layers.radial_bases import RadialBases, RadialNames, RadialValues
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.precision import at_least_single
 
@@ -55,6 +55,7 @@ class GeometryEncoder(nn.Module):
         interactions: the shared geometry of each interaction, by name.
         update: project radial functions for atom updates.
         output: project radial functions for output blocks.
+        own: the radial bases of interactions that do not use the shared ones alone, by the name of the interaction.
     """
 
     no_values: Tensor
@@ -65,11 +66,12 @@ class GeometryEncoder(nn.Module):
         radial_count: int,
         radial_size: int,
         interactions: Mapping[str, InteractionGeometry[Any]],
+        own: Mapping[str, RadialNames] | None = None,
         update: bool = True,
         output: bool = True,
     ) -> None:
         super().__init__()
-        self.bases = bases
+        self.bases, self.own = bases, own or {}
         self.update_radial = linear(radial_count, radial_size) if update else None
         self.output_radial = linear(radial_count, radial_size) if output else None
         self.interactions = nn.ModuleDict(dict(interactions))
@@ -107,6 +109,8 @@ class GeometryEncoder(nn.Module):
         )
 
     def _shared(self, name: str, graphs: Graphs, radial: RadialValues) -> Any:
+        if name in self.own:
+            radial = radial.named(self.own[name])
         try:
             return self.interactions[name](graphs, radial)
         except KeyError as error:

@@ -10,6 +10,7 @@ from torch import nn
 
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
+from gemnet_blocks.layers.radial_bases import edge_set_of, owner_of
 from gemnet_blocks.layers.stream_updates import NoUpdate
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
@@ -74,8 +75,9 @@ def layers(model: GemNet) -> list[Layer]:
     rows = [*_graph_rows(backbone.graphs)]
     for use, bases in (("", geometry.bases.radial), (", next to angles", geometry.bases.angular)):
         for name, basis in bases.items():
-            kind = type(getattr(basis, "basis", basis)).__name__
-            rows.append(_row("bases", f"radial, {name}{use}", kind, [basis], "distances", "radial functions"))
+            kind, owner = type(getattr(basis, "basis", basis)).__name__, owner_of(name)
+            edge_set = f"{edge_set_of(name)} in {owner}" if owner else name
+            rows.append(_row("bases", f"radial, {edge_set}{use}", kind, [basis], "distances", "radial functions"))
     for name, projection in (("update", geometry.update_radial), ("output", geometry.output_radial)):
         if projection is not None:
             rows.append(_row("shared projections", name, "Linear", [projection], "radial functions", f"{name} basis"))
@@ -148,11 +150,14 @@ def _block_rows(blocks: list[Block]) -> list[Layer]:
         ("concatenation", "atoms, edges", "edges"),
         ("concatenation_layers", "edges", "edges"),
     ]
-    for attribute, reads, writes in stacks if edges else stacks[2:3]:
-        name, modules = attribute.replace("_", " "), [getattr(block, attribute) for block in blocks]
+    for attribute, reads, writes in stacks:
+        of_blocks = [getattr(block, attribute) for block in blocks]
+        # differing blocks may lack a layer
+        modules = [module for module in of_blocks if module is not None and len(list(module.children())) > 0]
+        if not modules:
+            continue
         kind = "Residual" if isinstance(modules[0], nn.Sequential) else type(modules[0]).__name__
-        if not isinstance(modules[0], nn.Sequential) or len(modules[0]):
-            rows.append(_row("block", name, kind, modules, reads, writes))
+        rows.append(_row("block", attribute.replace("_", " "), kind, modules, reads, writes))
     for name in blocks[0].streams:
         modules = [block.streams[name] for block in blocks]
         first = modules[0]

@@ -18,15 +18,15 @@ from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.errors import SpecError, is_out_of_memory
 from gemnet_blocks.geometry.angles import collinear_rule
-from gemnet_blocks.graph.builder import MAIN, GraphBuilder
+from gemnet_blocks.graph.builder import MAIN, GraphBuilder, reach_of
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
 from gemnet_blocks.layers.irreps import Stream
 from gemnet_blocks.layers.projection import ScaledBasis
-from gemnet_blocks.layers.radial_bases import RadialBases
-from gemnet_blocks.model.block import Block
+from gemnet_blocks.layers.radial_bases import RadialBases, edge_set_of
+from gemnet_blocks.model.block import Block, BlockLayers
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
@@ -34,6 +34,7 @@ from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy,
 from gemnet_blocks.model.readout import Readout, ReadoutContext
 from gemnet_blocks.model.streams import InitialStream, StreamLayer
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
+from gemnet_blocks.spec.bases import RadialPlan, own_names, place_of, radial_plan
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
@@ -195,15 +196,19 @@ class _Context(BuildContext):
     """The build context of one interaction."""
 
     def __init__(self, builder: _Builder, name: str) -> None:
-        self._builder = builder
+        self._builder, self._name, self._bases = builder, name, builder.spec.bases_of(name)
         self.angular = builder.execution.plan(name)
         self.sizes = builder.spec.sizes
         self.activation = builder.spec.activation
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
         self.streams = builder.streams
-        self.radial_count = builder.radial_count
-        self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
+        self.radial_count = builder.radial_basis(1.0, angular=False, interaction=name).count
+        self.angular_radial_count = builder.radial_basis(1.0, angular=True, interaction=name).count
+
+    def reaches_beyond_main(self, edge_set: str) -> bool:
+        rules = self._builder.spec.graphs
+        return reach_of(edge_set, rules) > reach_of(MAIN, rules)
 
     def circular_basis(self) -> CircularBasis | ScaledBasis:
         return self._builder.scaled(self._circular())
@@ -220,13 +225,16 @@ class _Context(BuildContext):
         return self._spherical().size
 
     def _circular(self) -> CircularBasis:
-        return self._builder.part(CIRCULAR, self._builder.spec.bases.circular, "bases.circular")
+        return self._builder.part(CIRCULAR, self._bases.circular, self._place("circular"))
 
     def _spherical(self) -> SphericalBasis:
-        options = self._builder.spec.bases.spherical
+        options = self._bases.spherical
         if options is None:
             raise SpecError("needs bases.spherical, which is missing")
-        return self._builder.part(SPHERICAL, options, "bases.spherical")
+        return self._builder.part(SPHERICAL, options, self._place("spherical"))
+
+    def _place(self, field: str) -> str:
+        return place_of(self._builder.spec, self._name, field)
 
 
 class _Builder:
@@ -261,22 +269,22 @@ class _Builder:
         blocks = [
             Block(
                 sizes,
-                spec.blocks,
+                layers,
                 self.interactions(contexts, number),
                 self.sums,
                 activation,
                 self.edges,
                 {name: self.stream_layer(name) for name in self.streams},
             )
-            for number in range(spec.blocks.count)
+            for number, layers in enumerate(spec.block_layers)
         ]
         self.check_streams(blocks)
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
-        context = ReadoutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
+        context = ReadoutContext(sizes, activation, len(blocks) + 1, direct, self.sums)
         readout_class = self.find(READOUT, spec.readout)
         with _named("readout"):
-            self.check_edges(readout_class, direct)
+            self.check_readout(readout_class, direct)
             output_blocks = [readout_class.output_block(spec.readout, context) for _ in (None, *blocks)]
             readout = readout_class.from_options(spec.readout, context)
         head: DirectForces | GradientForces | None = None
@@ -310,22 +318,25 @@ class _Builder:
         )
 
     def geometry(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GeometryEncoder:
-        radial_on = dict.fromkeys((MAIN, *(name for part in shared.values() for name in part.radial_on)))
-        angular_on = dict.fromkeys(name for part in shared.values() for name in part.angular_radial_on)
+        radial, angular = (radial_plan(self.spec, shared, angular) for angular in (False, True))
         cutoffs = {name: rule.cutoff for name, rule in self.spec.graphs.items()}
-        bases = RadialBases(
-            {name: self.scaled(self.radial_basis(cutoffs[name], angular=False)) for name in radial_on},
-            {name: self.scaled(self.radial_basis(cutoffs[name], angular=True)) for name in angular_on},
-        )
-        output = self.find(READOUT, self.spec.readout).reads_edges
-        return GeometryEncoder(bases, self.radial_count, self.spec.sizes.radial, shared, self.edges, output)
 
-    def radial_basis(self, cutoff: float, angular: bool) -> RadialBasis:
-        bases = self.spec.bases
+        def built(plan: RadialPlan, angular: bool) -> dict[str, nn.Module]:
+            return {
+                name: self.scaled(self.radial_basis(cutoffs[edge_set_of(name)], angular, interaction))
+                for name, interaction in plan.owner.items()
+            }
+
+        bases = RadialBases(built(radial, angular=False), built(angular, angular=True))
+        sizes = self.radial_count, self.spec.sizes.radial
+        output = self.find(READOUT, self.spec.readout).reads_edges
+        return GeometryEncoder(bases, *sizes, shared, own_names(radial, angular), self.edges, output)
+
+    def radial_basis(self, cutoff: float, angular: bool, interaction: str | None = None) -> RadialBasis:
+        bases = self.spec.bases if interaction is None else self.spec.bases_of(interaction)
         field = "angular_radial" if angular and bases.angular_radial is not None else "radial"
-        options = getattr(bases, field)
-        envelope = self.part(ENVELOPE, bases.envelope, "bases.envelope")
-        return self.part(RADIAL, options, f"bases.{field}", cutoff, envelope)
+        envelope = self.part(ENVELOPE, bases.envelope, place_of(self.spec, interaction, "envelope"))
+        return self.part(RADIAL, getattr(bases, field), place_of(self.spec, interaction, field), cutoff, envelope)
 
     def scaled(self, basis: nn.Module) -> Any:
         return ScaledBasis(basis) if self.spec.bases.scale else basis
@@ -356,6 +367,11 @@ class _Builder:
 
     def check_streams(self, blocks: Sequence[Block]) -> None:
         """Check that the streams of all interactions exist, and warn of streams that no interaction writes."""
+        if not self.edges and any(_layers_on_edges(layers) for layers in self.spec.block_layers):
+            raise SpecError(
+                "blocks: edges have no embeddings with edge_embedding: null: set concatenation and update to null, and "
+                "before_skip and after_skip to 0"
+            )
         known, written = ["atoms", *["edges"] * self.edges, *self.streams], set[str]()
         for name, interaction in (item for block in blocks for item in block.interactions.items()):
             assert isinstance(interaction, Interaction)
@@ -379,18 +395,19 @@ class _Builder:
                     stacklevel=2,
                 )
 
-    def check_edges(self, readout: type[Readout], direct: bool) -> None:
-        """Check that the readout, the interactions and the forces need no edge embeddings that do not exist."""
+    def check_readout(self, readout: type[Readout], direct: bool) -> None:
+        """Check that the edge embeddings exist that the readout reads, and that it reads those that forces need."""
         if direct and not readout.reads_edges:
             raise SpecError("it reads no edges, which direct forces need: set heads.forces.type to gradient")
         if readout.reads_edges and not self.edges:
             raise SpecError("it reads edges, which have no embeddings with edge_embedding: null: choose the type atoms")
 
     def interactions(self, contexts: Mapping[str, _Context], block: int) -> dict[str, Interaction[Any]]:
+        count = len(self.spec.block_layers)
         return {
             name: self.part(INTERACTION, options, f"interactions.{name}", contexts[name])
             for name, options in self.spec.interactions.items()
-            if not isinstance(options, InteractionOptions) or block in options.block_numbers(self.spec.blocks.count)
+            if not isinstance(options, InteractionOptions) or block in options.block_numbers(count)
         }
 
     def shared_geometry(self, name: str, context: _Context) -> InteractionGeometry[Any]:
@@ -406,6 +423,12 @@ class _Builder:
 
     def find(self, kind: str, options: Options) -> Any:
         return self.catalog.find(kind, options.type)  # type: ignore[attr-defined]
+
+
+def _layers_on_edges(layers: BlockLayers) -> bool:
+    """Return whether a block has layers on edge embeddings besides the interactions."""
+    has_more = layers.update is not None or layers.concatenation is not None
+    return has_more or bool(layers.before_skip or layers.after_skip)
 
 
 def _edge_sets(shared: InteractionGeometry[Any]) -> tuple[str, ...]:

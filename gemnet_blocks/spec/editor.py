@@ -6,7 +6,8 @@ from typing import Any
 
 from gemnet_blocks.spec.catalog import INTERACTION
 from gemnet_blocks.spec.part import built_in_schemas
-from gemnet_blocks.spec.resolve import RENAMED, Spec
+from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.versions import RENAMED, VERSION_SCHEMA
 
 
 def json_schema() -> dict[str, Any]:
@@ -43,6 +44,7 @@ def _complete(address: str) -> dict[str, Any]:
         earlier = {"description": f"The earlier name of `{new}`.", "deprecated": True}
         schema["properties"][old] = {**schema["properties"][new], **earlier}
         schema["required"].remove(new)
+    schema["properties"]["version"] = VERSION_SCHEMA
     interactions = schema["properties"]["interactions"]
     schema["$defs"]["interaction"] = interactions["additionalProperties"]
 
@@ -64,6 +66,18 @@ def _differences(address: str) -> dict[str, Any]:
         "description": "The spec to change: a path relative to this file, or the name of a shipped spec.",
     }
     schema["properties"] = {"extends": extends, **schema["properties"]}
+    entry = schema["$defs"]["RepeatedBlock"]
+    schema["properties"]["blocks"]["oneOf"].append(
+        {
+            "type": "object",
+            "description": "Changes of all blocks of a list, and of single entries by their number.",
+            "properties": entry["properties"],
+            "patternProperties": {"^[0-9]+$": _removable({"$ref": f"{address}/$defs/RepeatedBlock"})},
+            "additionalProperties": False,
+        }
+    )
+    # the changes of equal blocks and of all blocks of a list have the same fields
+    schema["properties"]["blocks"]["anyOf"] = schema["properties"]["blocks"].pop("oneOf")
     graphs, interactions = (schema["properties"][section] for section in ("graphs", "interactions"))
     graphs["additionalProperties"] = _removable(graphs["additionalProperties"])
     interactions["additionalProperties"] = _removable(interactions["additionalProperties"])

@@ -7,19 +7,20 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 from typing_extensions import Self
 
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.graph.max_neighbors import CapRule
-from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
-from gemnet_blocks.interactions.triplet import TripletOptions
+from gemnet_blocks.interactions.bases import InteractionBases
+from gemnet_blocks.interactions.interaction import EdgeMessageOptions, InteractionOptions, MessageOptions, Sizes
+from gemnet_blocks.interactions.triplet import EdgeAtomOptions, TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
 from gemnet_blocks.layers.irreps import StreamPlace, irreps
 from gemnet_blocks.layers.stream_updates import NoUpdateOptions
-from gemnet_blocks.model.block import BlockOptions
+from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
 from gemnet_blocks.model.streams import Combination
 from gemnet_blocks.options import Options, Size
@@ -37,6 +38,7 @@ from gemnet_blocks.spec.catalog import (
 )
 from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
+from gemnet_blocks.spec.versions import VERSION
 
 
 class NeighborOptions(Options):
@@ -76,6 +78,15 @@ class BasisOptions(Options):
     """Handling of dihedral angles of collinear atoms, which are undefined."""
     scale: bool = False
     """Whether each basis has a fitted scale factor."""
+
+    @property
+    def next_to_angles(self) -> Options:
+        """The radial basis that is multiplied by functions of angles."""
+        return self.radial if self.angular_radial is None else self.angular_radial
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options as plain data, in which the radial basis next to angles is always given."""
+        return {**self.model_dump(mode="json"), "angular_radial": self.next_to_angles.model_dump(mode="json")}
 
 
 class StreamOptions(Options):
@@ -122,6 +133,14 @@ class HeadOptions(Options):
     """Direct forces, or gradient forces, which conserve energy; null: no forces."""
 
 
+Blocks = Annotated[
+    Annotated[BlockOptions, Tag("equal")]
+    | Annotated[tuple[RepeatedBlock, ...], Field(strict=False, min_length=1), Tag("differing")],
+    Discriminator(lambda value: "differing" if isinstance(value, (list, tuple)) else "equal"),
+]
+"""One description of all blocks, or a list of differing ones in the order of computation."""
+
+
 class SpecFields(Options):
     """The fields of a spec, and properties that derive from them; `Spec` adds reading and patching."""
 
@@ -144,8 +163,9 @@ class SpecFields(Options):
     null: edges have no embeddings, and blocks no layers on edges, as in PaiNN and NequIP."""
     streams: dict[str, StreamOptions] = Field(default_factory=dict)
     """Feature streams by name, besides the embeddings `atoms` and `edges`."""
-    blocks: BlockOptions
-    """Number of blocks, and the layers of each block besides its interactions."""
+    blocks: Blocks
+    """Layers of the blocks besides the interactions: one description with the number of blocks as `count`; or a list of
+    differing descriptions, each of which may `repeat`."""
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
     """Interactions of every block by name. The default `type` is the name; two interactions of one type under two names
     have separate weights and may read different edge sets."""
@@ -214,6 +234,11 @@ class SpecFields(Options):
         """The built-in and custom parts with which the spec was read."""
         return self._catalog
 
+    def bases_of(self, interaction: str) -> BasisOptions:
+        """Return the bases of an interaction: its own ones, and the shared ones for the rest."""
+        own = getattr(self.interactions[interaction], "bases", None)
+        return self.bases.model_copy(update=own.given()) if isinstance(own, InteractionBases) else self.bases
+
     def document(self) -> Document:
         """Return the spec as plain data with the place of each entry."""
         return Document(self.to_dict(), self._places)
@@ -230,7 +255,7 @@ class SpecFields(Options):
 
     def to_yaml(self) -> str:
         """Convert the spec to a YAML document, which `from_yaml` reads."""
-        return dump(self.to_dict())
+        return dump({"version": VERSION, **self.to_dict()})
 
     @property
     def content_hash(self) -> str:
@@ -241,7 +266,7 @@ class SpecFields(Options):
         """
         content = self.to_dict()
         content["graphs"] = self._selections()
-        content["bases"]["angular_radial"] = content["bases"]["angular_radial"] or content["bases"]["radial"]
+        content["bases"] = self.bases.resolved()
         if self.neighbors.ties in ("strict", "smooth"):
             del content["neighbors"]["tie_tolerance"]
         if self.neighbors.ties != "smooth":
@@ -250,17 +275,13 @@ class SpecFields(Options):
             del content["atom_embedding"]  # earlier versions without this field had the same hash
         if self.edge_embedding == "radial":
             del content["edge_embedding"]
-        if self.blocks.combine == "skip":
-            del content["blocks"]["combine"]
         content["streams"] = {name: stream.model_dump(mode="json") for name, stream in self.all_streams().items()}
         if not content["streams"]:
             del content["streams"]
+        content["blocks"] = self._blocks_content()
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
-                entry, numbers = content["interactions"][name], options.block_numbers(self.blocks.count)
-                del entry["blocks"]
-                if numbers != list(range(self.blocks.count)):  # earlier versions had no selections of blocks
-                    entry["blocks"] = numbers
+                content["interactions"][name] = self._hashed(name, options, content["interactions"][name])
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
@@ -274,6 +295,35 @@ class SpecFields(Options):
                     streams.setdefault(name, StreamOptions(irreps=text))
         return dict(sorted(streams.items()))
 
+    @property
+    def block_layers(self) -> tuple[BlockLayers, ...]:
+        """The layers of each block, in the order of computation."""
+        if isinstance(self.blocks, BlockOptions):
+            return (self.blocks,) * self.blocks.count
+        return tuple(block for block in self.blocks for _ in range(block.repeat))
+
+    def _blocks_content(self) -> dict[str, Any]:
+        """Describe the layers of all blocks, equal if a list repeats one description or equal blocks."""
+        if isinstance(self.blocks, BlockOptions):
+            return {"count": self.blocks.count, **_layers_content(self.blocks)}
+        each = [_layers_content(block) for block in self.block_layers]
+        same = all(block == each[0] for block in each)
+        return {"count": len(each), **each[0]} if same else {"each": each}
+
+    def _hashed(self, name: str, options: InteractionOptions, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of an interaction as they enter the hash."""
+        count, shared = len(self.block_layers), self.bases.resolved()
+        numbers = options.block_numbers(count)
+        own = {field: basis for field, basis in self.bases_of(name).resolved().items() if basis != shared[field]}
+        left_out = {
+            "blocks",
+            *unset_fields(options),
+            *(["bases"] if isinstance(options.bases, InteractionBases) else []),
+        }
+        kept = {field: value for field, value in entry.items() if field not in left_out}
+        selected = {} if numbers == list(range(count)) else {"blocks": numbers}
+        return kept | selected | ({"bases": own} if own else {})
+
     def graphs_in_use(self) -> set[str]:
         """Return the edge sets that interactions read, and those that these are within.
 
@@ -285,7 +335,7 @@ class SpecFields(Options):
         read = {MAIN}
         for options in self.interactions.values():
             named = options.edge_sets() if isinstance(options, InteractionOptions) else {}
-            if not named and not isinstance(options, TripletOptions):
+            if not named:
                 return set(self.graphs)
             read.update(named.values())
         return read
@@ -312,6 +362,35 @@ class SpecFields(Options):
             }
             for name, chain in chains.items()
         }
+
+
+_LATER_FIELDS: tuple[tuple[type[InteractionOptions], str], ...] = (
+    (InteractionOptions, "blocks"),
+    (InteractionOptions, "bases"),
+    (TripletOptions, "graph"),
+    (EdgeAtomOptions, "senders"),
+    (MessageOptions, "scale_factor"),
+    (EdgeMessageOptions, "symmetric"),
+)
+"""Fields of interactions that earlier versions did not have."""
+
+
+def unset_fields(options: Options) -> set[str]:
+    """Return the fields of an interaction that earlier versions did not have and that have their defaults.
+
+    Hashes and drawings leave them out, as before these fields existed.
+    """
+    return {
+        field
+        for kind, field in _LATER_FIELDS
+        if isinstance(options, kind) and getattr(options, field) == kind.model_fields[field].default
+    }
+
+
+def _layers_content(block: BlockLayers) -> dict[str, Any]:
+    """Describe the layers of a block as in the hashes of earlier versions, which combined all messages by `skip`."""
+    left_out = {"repeat", "count", *(["combine"] if block.combine == "skip" else [])}
+    return block.model_dump(mode="json", exclude=left_out)
 
 
 def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:

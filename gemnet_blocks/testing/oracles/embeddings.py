@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction
-from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
 from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.model.block import AtomUpdate, Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
@@ -28,7 +28,7 @@ from gemnet_blocks.model.readout import (
 )
 from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
 from gemnet_blocks.testing.oracles.interactions import interaction
-from gemnet_blocks.testing.oracles.layers import dense, scaled, stacked, summed, through
+from gemnet_blocks.testing.oracles.layers import dense, edge_embedding, scaled, stacked, summed, through
 
 
 def atom_update(
@@ -142,37 +142,32 @@ def periodic_place(number: int) -> tuple[int, int]:
     return row, column
 
 
-def edge_embedding(
-    module: EdgeEmbedding,
-    atoms: Float[Tensor, "atoms atom_size"],
-    x: Float[Tensor, "edges edge_in_size"],
-    edges: EdgeSet,
-) -> Float[Tensor, "edges edge_size"]:
-    """Compute m_st = Dense([h_s, h_t, x_st])."""
-    rows = [torch.cat([atoms[st.source], atoms[st.target], x[i]]) for i, st in enumerate(edges_of(edges))]
-    return dense(module.dense, stacked(rows, x.new_zeros(0, 2 * atoms.shape[1] + x.shape[1])))
-
-
 def block(
     module: Block, geometry: GeometryEncoder, embeddings: Embeddings, graphs: Graphs, radial: RadialValues
 ) -> Embeddings:
     """Compute one interaction block: messages, residual layers, the atom update and the concatenation layer.
 
     x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n for n terms each; m ← after((m +
-    before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2.
+    before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2. Without an atom update,
+    h ← layers(h); without a concatenation, m stays.
     """
     h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
     assert module.dense is not None
     assert geometry.update_radial is not None
     to_edges, to_atoms = [dense(module.dense, m)], [h]
     for name, part in module.interactions.items():
-        written = interaction(part, geometry.interactions[name], embeddings, graphs, radial)
+        read = radial.named(geometry.own[name]) if name in geometry.own else radial
+        written = interaction(part, geometry.interactions[name], embeddings, graphs, read)
         assert isinstance(part, Interaction)
         (to_edges if part.writes == "edges" else to_atoms).append(written)
     x = torch.stack(to_edges).sum(dim=0) / math.sqrt(len(to_edges))
     h = torch.stack(to_atoms).sum(dim=0) / math.sqrt(len(to_atoms))
     m = through(module.after_skip, (m + through(module.before_skip, x)) / math.sqrt(2))
-    update_radial = radial.radial["main"] @ geometry.update_radial.weight.T
-    h = (through(module.atom_layers, h) + atom_update(module.update, m, update_radial, edges)) / math.sqrt(2)
-    concatenated = through(module.concatenation_layers, edge_embedding(module.concatenation, h, m, edges))
-    return Embeddings(h, (m + concatenated) / math.sqrt(2))
+    h = through(module.atom_layers, h)
+    if module.update is not None:
+        update_radial = radial.radial["main"] @ geometry.update_radial.weight.T
+        h = (h + atom_update(module.update, m, update_radial, edges)) / math.sqrt(2)
+    if module.concatenation is not None and module.concatenation_layers is not None:
+        concatenated = through(module.concatenation_layers, edge_embedding(module.concatenation, h, m, edges))
+        m = (m + concatenated) / math.sqrt(2)
+    return Embeddings(h, m)

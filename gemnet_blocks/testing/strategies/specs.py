@@ -10,8 +10,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gemnet_blocks.interactions.interaction import InteractionOptions
+from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.spec import Spec
+from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION, options_class
 
 SMALL = """
 elements: 83
@@ -44,7 +45,7 @@ Patches = st.SearchStrategy[dict[str, Any]]
 
 _SIZES, _COUNTS, _FUNCTIONS = st.integers(1, 9), st.integers(0, 2), st.integers(2, 5)
 _SELECTIONS = st.sampled_from(("all", "first", "last"))
-_BLOCKS = ("count", "before_skip", "after_skip", "concatenation", "update", "atom")
+_BLOCKS = ("count", "before_skip", "after_skip", "atom")
 _INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
 
 
@@ -71,6 +72,7 @@ def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements
         **_bases(),
         "atom_embedding": _mapping("element") | _mapping("periodic_table"),
         **{f"blocks.{name}": _COUNTS for name in _BLOCKS},
+        **{f"blocks.{name}": st.none() | _COUNTS for name in ("concatenation", "update")},
         "blocks.update_projection": st.sampled_from(("if_needed", "always")),
         **_interactions(base),
         "readout": _readouts(),
@@ -107,13 +109,24 @@ def _patched(draw: st.DrawFn, base: Spec, patches: Patches) -> Spec:
     changes = draw(patches)
     spec = base.patch(changes) if changes else base
     kinds = {kind_of(options) for options in spec.interactions.values()}
-    removed: dict[str, Any] = {}
+    replaced: dict[str, Any] = {}
+    if isinstance(spec.blocks, BlockOptions) and draw(st.sampled_from((False, False, True))):
+        replaced["blocks"] = draw(_differing(spec.blocks))
     if kinds <= set(_INTERACTIONS) - {"quadruplet"} and draw(st.booleans()):
-        removed["bases.spherical"] = None
+        replaced["bases.spherical"] = None
     unused = [name for name in spec.graphs if name not in spec.graphs_in_use()]
     if len(unused) > 0 and draw(st.booleans()):
-        removed |= {f"graphs.{name}": None for name in unused}
-    return spec.patch(removed) if removed else spec
+        replaced |= {f"graphs.{name}": None for name in unused}
+    return spec.patch(replaced) if replaced else spec
+
+
+@st.composite
+def _differing(draw: st.DrawFn, blocks: BlockOptions) -> list[dict[str, Any]]:
+    """Draw a list of as many blocks, the last of which may differ."""
+    layers = blocks.model_dump(exclude={"count"})
+    entries = [layers | {"repeat": blocks.count - 1}] if blocks.count > 1 else []
+    other = draw(st.fixed_dictionaries({"before_skip": _COUNTS, "update": st.none() | _COUNTS, "atom": _COUNTS}))
+    return [*entries, layers | other]
 
 
 def kind_of(options: Any) -> str:
@@ -145,20 +158,27 @@ def _graphs(base: Spec, max_cutoff: float) -> Values:
     return values
 
 
-def _bases() -> Values:
+def _functions() -> Values:
+    """Draw bases, of a spec or of one interaction."""
     radial = (
         _mapping("gaussian", count=_FUNCTIONS, trainable=st.booleans())
         | _mapping("spherical_bessel", count=_FUNCTIONS)
         | _mapping("bernstein", count=_FUNCTIONS, gamma_raw=st.floats(-1, 2))
     )
     return {
-        "bases.radial": radial,
-        "bases.angular_radial": st.none() | radial,
-        "bases.envelope": _mapping("polynomial", exponent=st.integers(1, 8)) | _mapping("exponential"),
-        "bases.circular": _mapping("legendre", count=_FUNCTIONS) | _mapping("gaussian", count=_FUNCTIONS),
-        "bases.spherical": st.one_of(
+        "radial": radial,
+        "angular_radial": st.none() | radial,
+        "envelope": _mapping("polynomial", exponent=st.integers(1, 8)) | _mapping("exponential"),
+        "circular": _mapping("legendre", count=_FUNCTIONS) | _mapping("gaussian", count=_FUNCTIONS),
+        "spherical": st.one_of(
             *(_mapping(name, count=_FUNCTIONS) for name in ("legendre_outer", "gaussian_outer", "real_harmonics"))
         ),
+    }
+
+
+def _bases() -> Values:
+    return {
+        **{f"bases.{field}": functions for field, functions in _functions().items()},
         "bases.scale": st.booleans(),
         "bases.collinear": _mapping("smooth", width=st.floats(0.01, 0.5)) | _mapping("right_angle"),
     }
@@ -176,17 +196,27 @@ def _readouts() -> Patches:
 def _interactions(base: Spec) -> Values:
     """Draw interactions to remove or change, and one to add."""
     names = st.sampled_from(sorted(base.graphs))
-    values: Values = {}
-    for name, options in base.interactions.items():
-        fields = {"down": _SIZES, "up": _SIZES, "graph": names, "blocks": _SELECTIONS}
-        known = kind_of(options) in _INTERACTIONS and isinstance(options, InteractionOptions)
-        changed = {field: fields[field] for field in fields if known and field in type(options).model_fields}
-        values[f"interactions.{name}"] = st.none() | st.fixed_dictionaries({}, optional=changed)
-    kinds = _INTERACTIONS if base.bases.spherical is not None else tuple(set(_INTERACTIONS) - {"quadruplet"})
-    again = [
-        _mapping(kind, down=_SIZES, up=_SIZES, blocks=_SELECTIONS, **({} if kind == "triplet" else {"graph": names}))
-        for kind in sorted(kinds)
-    ]
+    fields = {
+        "down": _SIZES,
+        "up": _SIZES,
+        "graph": names,
+        "senders": names,
+        "blocks": _SELECTIONS,
+        "bases": st.none() | st.fixed_dictionaries({}, optional=_functions()),
+        "symmetric": st.booleans(),
+        "scale_factor": st.booleans(),
+    }
+
+    def of_kind(kind: str) -> Values:
+        known = options_class(BUILT_IN[INTERACTION][kind]).model_fields if kind in _INTERACTIONS else {}
+        return {field: drawn for field, drawn in fields.items() if field in known}
+
+    values: Values = {
+        f"interactions.{name}": st.none() | st.fixed_dictionaries({}, optional=of_kind(kind_of(options)))
+        for name, options in base.interactions.items()
+    }
+    kinds = set(_INTERACTIONS) - ({"quadruplet"} if base.bases.spherical is None else set())
+    again = [_mapping(kind, **of_kind(kind)) for kind in sorted(kinds)]
     return values | {"interactions.again": st.one_of(*again)}
 
 
@@ -338,8 +368,9 @@ def _in_names(spec: Spec) -> Iterator[Mistake]:
         if entry is not None:
             yield Mistake((section, "my-own"), entry.model_dump(mode="json"))
     for name, options in spec.interactions.items():
-        if "graph" in type(options).model_fields:
-            yield Mistake(("interactions", name, "graph"), "nowhere")
+        for field in ("graph", "senders"):
+            if field in type(options).model_fields:
+                yield Mistake(("interactions", name, field), "nowhere")
         yield from (Mistake(("interactions", name, field), removes=True) for field in ("down", "up"))
-        if kind_of(options) == "quadruplet":
+        if kind_of(options) == "quadruplet" and spec.bases_of(name).spherical == spec.bases.spherical:
             yield Mistake(("bases", "spherical"), blamed=("interactions", name))

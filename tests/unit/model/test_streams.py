@@ -62,6 +62,10 @@ class Forgetful(Several):
 
 
 EXTRA = {"several": Several, "forgetful": Forgetful}
+EDGELESS = {
+    "edge_embedding": None,
+    "blocks": {"before_skip": 0, "after_skip": 0, "concatenation": None, "update": None},
+}
 STREAMS = {
     "counts": {"irreps": "2x0e"},
     "bonds": {"irreps": "1x0e", "on": "edges", "combine": "skip"},
@@ -147,10 +151,11 @@ def test_unknown_and_unwritten_streams() -> None:
         ({"streams.bonds.update": {"type": "none", "layers": 2}}, "unknown field"),
         ({"streams.v": {"irreps": "2x1o", "on": "bonds"}}, "must be 'atoms', 'edges' or 'structures', got 'bonds'"),
         (
-            {"edge_embedding": None, "interactions.many": None, "streams": dict.fromkeys(STREAMS)},
+            {**EDGELESS, "interactions.many": None, "streams": dict.fromkeys(STREAMS)},
             "readout: it reads edges, which have no",
         ),
-        ({"edge_embedding": None, "readout": {"type": "atoms"}}, "interactions.many: it needs edge embeddings"),
+        ({**EDGELESS, "readout": {"type": "atoms"}}, "interactions.many: it needs edge embeddings"),
+        ({"edge_embedding": None}, "blocks: edges have no embeddings with edge_embedding: null: set concatenation"),
         ({"readout": {"type": "atoms"}, "heads.forces": {"type": "direct"}}, "readout: it reads no edges"),
     ],
 )

@@ -27,6 +27,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "scaled bases": {"bases.scale": True},
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
+    "own bases": {
+        "graphs.near": {"cutoff": 4.0, "within": "main"},
+        "interactions.near": {"type": "triplet", "graph": "near", "down": 8, "up": 8, "scale_factor": False},
+        "interactions.near.bases": {"radial": {"type": "spherical_bessel", "count": 4}},
+        "interactions.quadruplet": {"symmetric": False, "bases": {"spherical": {"type": "legendre_outer", "count": 3}}},
+    },
+    "senders of other sets": {
+        "neighbors.ties": "smooth",
+        "graphs.main.cutoff": 5.0,
+        "graphs.far": {"cutoff": 6.0, "max_neighbors": 8},
+        "interactions.far": {"type": "triplet", "graph": "far", "down": 8, "up": 8},
+        "interactions.edge_atom.senders": "quad",
+    },
     "streams": {
         "interactions": {
             **dict.fromkeys(("triplet", "quadruplet", "edge_atom", "atom_edge")),
@@ -40,6 +53,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "streams of scalars": {
         "edge_embedding": None,
+        "blocks": {"before_skip": 0, "after_skip": 0, "concatenation": None, "update": None},
         "interactions": {
             **dict.fromkeys(("triplet", "quadruplet", "edge_atom", "atom_edge")),
             "tensor_product": {"type": "tensor_product", "degree": 1, "radial": 4},
