@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, TypeVar
 
 from jaxtyping import Float, Int
@@ -24,6 +25,7 @@ from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.bases import InteractionBases
 from gemnet_blocks.layers.activations import Activation
+from gemnet_blocks.layers.irreps import Stream
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.layers.scaled_basis import ScaledBasis
@@ -57,11 +59,20 @@ class Embeddings:
 
     Attributes:
         atoms: h, a row for each atom.
-        edges: m, a row for each main edge.
+        edges: m, a row for each main edge; without features in models without edge embeddings.
+        streams: the other feature streams by their name in the spec, a row for each atom, main edge or structure.
     """
 
     atoms: Float[Tensor, "atoms atom_size"]
     edges: Float[Tensor, "edges edge_size"]
+    streams: Mapping[str, Float[Tensor, "rows features"]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "streams", MappingProxyType(dict(self.streams)))
+
+    def __getitem__(self, stream: str) -> Tensor:
+        """Return the features of a stream by name: atoms, edges or another stream."""
+        return {"atoms": self.atoms, "edges": self.edges, **self.streams}[stream]
 
 
 class BuildContext(ABC):
@@ -81,6 +92,8 @@ class BuildContext(ABC):
     sums: Sums
     angular: AngularPlan
     """How the sums over triplets and quadruplets are computed."""
+    streams: Mapping[str, Stream] = MappingProxyType({})
+    """The feature streams of the spec by name, besides the embeddings of atoms and edges."""
 
     @abstractmethod
     def reaches_beyond_main(self, edge_set: str) -> bool:
@@ -174,6 +187,14 @@ class InteractionOptions(Options):
         """List the edge sets that the options name, by field, to check that they exist."""
         return {}
 
+    def stream_names(self) -> dict[str, str]:
+        """List the feature streams that the options name, by field, to check that they exist."""
+        return {}
+
+    def implied_streams(self, sizes: Sizes) -> dict[str, str]:
+        """List the irreps of feature streams on atoms that exist even if the spec does not declare them, by name."""
+        return {}
+
 
 class GraphInteractionOptions(InteractionOptions):
     """Base class of the options of interactions along the edges of one edge set."""
@@ -236,21 +257,22 @@ class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
 
 
 class Interaction(nn.Module, ABC, Generic[GeometryValue]):
-    """Base class of interactions: a message to edges or atoms in every block, from embeddings and shared geometry.
+    """Base class of interactions: messages to feature streams in every block, from embeddings and shared geometry.
 
     A custom interaction has options (a subclass of `InteractionOptions`), a constructor, `forward`, and the two class
     methods that build it from its options. Pass it to `spec.build(spec, extra={"name": YourInteraction})`.
 
     Attributes:
         Options: the class of its options.
-        writes: edges or atoms, the receivers of its message.
-        reads: its inputs, for tables.
+        writes: the feature stream that receives its message: edges, atoms or a stream of the spec; or several of them.
+            The constructor may set it for each instance.
+        reads: its inputs, separated by commas, for tables.
         in_steps: true if it consists only of layers and sums of this library, each of which recomputes its intermediate
             results if memory is short; false: the whole of `forward` is recomputed.
     """
 
     Options: ClassVar[type[InteractionOptions]]
-    writes: ClassVar[Literal["edges", "atoms"]]
+    writes: str | tuple[str, ...]
     reads: str
     in_steps: ClassVar[bool] = False
 
@@ -279,6 +301,17 @@ class Interaction(nn.Module, ABC, Generic[GeometryValue]):
         # by name, because it builds models, which need this module
         return import_module("gemnet_blocks.spec.alone").alone(cls, structures, options, **arguments)
 
+    @property
+    def receivers(self) -> tuple[str, ...]:
+        """The names of the streams that `writes` names."""
+        return (self.writes,) if isinstance(self.writes, str) else tuple(self.writes)
+
     @abstractmethod
-    def forward(self, embeddings: Embeddings, geometry: GeometryValue) -> Float[Tensor, "rows size"]:
-        """Compute the message: a row for each main edge or each atom, as `writes` says."""
+    def forward(
+        self, embeddings: Embeddings, geometry: GeometryValue
+    ) -> Float[Tensor, "rows size"] | Mapping[str, Float[Tensor, "rows size"]]:
+        """Compute the message: a row for each main edge or each atom, as `writes` says.
+
+        An interaction that writes several streams returns a message for each of them by name. A message to a stream on
+        structures has a row for each atom; the stream receives their mean.
+        """

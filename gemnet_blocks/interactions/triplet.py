@@ -204,6 +204,7 @@ class TripletMessages(Interaction[TripletGeometry]):
     """
 
     sends: ClassVar[Over]
+    writes: Over
     in_steps = True
 
     def __init__(

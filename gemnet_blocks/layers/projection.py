@@ -10,7 +10,6 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from gemnet_blocks.layers.initialization import he_orthogonal_
-from gemnet_blocks.layers.scaled_basis import ScaledBasis as ScaledBasis  # earlier versions had it here
 from gemnet_blocks.util.precision import PLAIN, Products
 
 Degrees = Sequence[int] | None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Literal, final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -16,6 +19,7 @@ from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry
+from gemnet_blocks.model.streams import Combination, StreamLayer, added
 from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -100,6 +104,9 @@ class BlockLayers(Options):
     """Residual layers on atoms between the interactions and the atom update."""
     update_projection: Projection = "if_needed"
     """always: the atom update starts with a dense layer; if_needed: only if atoms and edges differ in width."""
+    combine: Combination = "skip"
+    """How messages to atoms are combined with their embeddings. skip: (h + Σ messages)/√n with n terms, as in GemNet;
+    add: h + Σ messages, as in PaiNN."""
 
 
 class BlockOptions(BlockLayers):
@@ -120,10 +127,14 @@ class RepeatedBlock(BlockLayers):
 class Block(nn.Module):
     """One interaction block, which updates the edge embeddings m and the atom embeddings h.
 
-    1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms;
+    1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms
+       (or h + Σ messages, see `BlockOptions.combine`);
     2. x ← residuals(x), m ← residuals((m + x)/√2);
     3. h ← residuals(h), h ← (h + update(m))/√2, or without an atom update only residuals(h);
-    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2, unless there is no concatenation.
+    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2, unless there is no concatenation;
+    5. each further feature stream receives its messages and is updated.
+
+    Without edge embeddings, h ← residuals(h + messages) is all that remains of the first four steps.
 
     Args:
         sizes: widths of the embeddings.
@@ -131,6 +142,8 @@ class Block(nn.Module):
         interactions: the interactions by name, in the order of computation.
         sums: how sums are computed.
         activation: the activation of all layers.
+        edges: whether edges have embeddings.
+        streams: the ends of the block for further feature streams, by name.
     """
 
     def __init__(
@@ -140,9 +153,12 @@ class Block(nn.Module):
         interactions: Mapping[str, Interaction[Any]],
         sums: Sums,
         activation: Activation = "silu",
+        edges: bool = True,
+        streams: Mapping[str, StreamLayer] | None = None,
     ) -> None:
         super().__init__()
-        self.dense = Dense(sizes.edge, sizes.edge, activation)
+        self.combine: Combination = options.combine
+        self.dense = Dense(sizes.edge, sizes.edge, activation) if edges else None
         self.interactions = nn.ModuleDict(dict(interactions))
         self.before_skip = residuals(options.before_skip, sizes.edge, activation)
         self.after_skip = residuals(options.after_skip, sizes.edge, activation)
@@ -155,20 +171,33 @@ class Block(nn.Module):
         if options.concatenation is not None:
             self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
             self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
+        self.streams = nn.ModuleDict(dict(streams or {}))
         self.evaluation: Evaluation = STORED
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
         """Update the embeddings."""
         h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
         by_rows = self.evaluation.by_rows
-        x = skip(by_rows(self.dense, m), *self._messages("edges", embeddings, geometry))
-        h = skip(h, *self._messages("atoms", embeddings, geometry))
-        m = by_rows(self._skipped, m, x)
+        messages: defaultdict[str, list[Tensor]] = defaultdict(list)
+        if self.dense is not None:
+            x = by_rows(self.dense, m)
+            self._add_messages(messages, embeddings, geometry, to_edges=True)
+            x = skip(x, *messages.pop("edges", ()))
+        self._add_messages(messages, embeddings, geometry, to_edges=False)
+        to_atoms = messages.pop("atoms", [])
+        h = skip(h, *to_atoms) if self.combine == "skip" else added(h, to_atoms)
+        if self.dense is not None:
+            m = by_rows(self._skipped, m, x)
         h = self.atom_layers(h)
         if self.update is not None:
             arguments = m, geometry.update_radial, edges.target, edges.atom_count
             h = skip(h, self.evaluation(self.update, *arguments))
-        return Embeddings(h, self._concatenated(h, m, edges))
+        found = Embeddings(h, self._concatenated(h, m, edges))
+        streams = {
+            name: self.evaluation(layer, embeddings.streams[name], messages[name], found, geometry)
+            for name, layer in self.streams.items()
+        }
+        return replace(found, streams=streams) if streams else found
 
     def _skipped(
         self, m: Float[Tensor, "edges edge_size"], x: Float[Tensor, "edges edge_size"]
@@ -188,18 +217,44 @@ class Block(nn.Module):
 
         return self.evaluation.by_rows(concatenated, m, edges.source, edges.target)
 
-    def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
-        needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape
-        messages = []
+    def _add_messages(
+        self, messages: defaultdict[str, list[Tensor]], embeddings: Embeddings, geometry: Geometry, to_edges: bool
+    ) -> None:
+        """Add the messages of the interactions that write edges, or of all others, to lists by stream."""
         for name, interaction in self.interactions.items():
-            if isinstance(interaction, Interaction) and interaction.writes == to:
-                arguments = embeddings, geometry.interactions[name]
+            if isinstance(interaction, Interaction) and ("edges" in interaction.receivers) == to_edges:
                 evaluate = STORED if interaction.in_steps else self.evaluation
-                message = evaluate(interaction, *arguments)
-                if message.shape != needed:
-                    raise ValueError(
-                        f"interaction {name!r} writes to {to}: its message is of shape {tuple(message.shape)}, "
-                        f"{tuple(needed)} is needed"
-                    )
-                messages.append(message)
-        return messages
+                result = evaluate(interaction, embeddings, geometry.interactions[name])
+                for stream, message in by_stream(name, interaction, result).items():
+                    self._check_shape(name, stream, message, embeddings)
+                    messages[stream].append(message)
+
+    def _check_shape(self, name: str, stream: str, message: Tensor, embeddings: Embeddings) -> None:
+        needed = embeddings[stream].shape
+        layer = dict(self.streams.items()).get(stream)
+        if isinstance(layer, StreamLayer) and layer.stream.on == "structures":
+            needed = torch.Size((len(embeddings.atoms), needed[1]))
+        if message.shape != needed:
+            raise ValueError(
+                f"interaction {name!r} writes to {stream}: its message is of shape {tuple(message.shape)}, "
+                f"{tuple(needed)} is needed"
+            )
+
+
+def by_stream(name: str, interaction: Interaction[Any], result: Any) -> Mapping[str, Tensor]:
+    """Return the messages of an interaction by stream.
+
+    Raises:
+        ValueError: there is not one message for each stream that the interaction writes.
+    """
+    receivers = interaction.receivers
+    messages = {receivers[0]: result} if isinstance(result, Tensor) and len(receivers) == 1 else result
+    if not isinstance(messages, Mapping) or set(messages) != set(receivers):
+        found = (
+            f"messages to {', '.join(map(str, messages))}" if isinstance(messages, Mapping) else type(result).__name__
+        )
+        raise ValueError(
+            f"interaction {name!r} writes {', '.join(receivers)}: expected a mapping with one message for each of "
+            f"them, got {found}"
+        )
+    return messages

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any, final
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.errors import SpecError
@@ -20,9 +21,10 @@ from gemnet_blocks.layers.dense import Dense, Residual
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.costs import Estimate, Task
-from gemnet_blocks.model.geometry_encoder import GeometryEncoder
+from gemnet_blocks.model.geometry_encoder import Geometry, GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, Energy, GradientForces
 from gemnet_blocks.model.readout import Output, OutputBlock, Readout
+from gemnet_blocks.model.streams import InitialStream
 from gemnet_blocks.options import byte_count
 from gemnet_blocks.structures import Prediction, Structures, strained
 from gemnet_blocks.util.derivatives import (
@@ -70,10 +72,12 @@ class BackboneOutput:
     Attributes:
         main: the edges that carry embeddings.
         outputs: the result of every output block.
+        embeddings: the embeddings and all other feature streams after the last block.
     """
 
     main: SymmetricEdges
     outputs: tuple[Output, ...]
+    embeddings: Embeddings
 
 
 @final
@@ -84,9 +88,10 @@ class Backbone(nn.Module):
         graphs: builds topologies.
         geometry: evaluates bases and shared projections.
         atom_embedding: initial embeddings of atoms.
-        edge_embedding: initial embeddings of main edges.
+        edge_embedding: initial embeddings of main edges; None: edges have no embeddings.
         blocks: the interaction blocks, in the order of computation.
         output_blocks: read the embeddings before the first block and after each block.
+        streams: initial values of further feature streams, by name.
     """
 
     def __init__(
@@ -94,9 +99,10 @@ class Backbone(nn.Module):
         graphs: GraphBuilder,
         geometry: GeometryEncoder,
         atom_embedding: AtomEmbedding,
-        edge_embedding: EdgeEmbedding,
+        edge_embedding: EdgeEmbedding | None,
         blocks: Sequence[Block],
         output_blocks: Sequence[OutputBlock],
+        streams: Mapping[str, InitialStream] | None = None,
     ) -> None:
         super().__init__()
         self.graphs = graphs
@@ -105,12 +111,13 @@ class Backbone(nn.Module):
         self.edge_embedding = edge_embedding
         self.blocks = nn.ModuleList(blocks)
         self.output_blocks = nn.ModuleList(output_blocks)
+        self.streams = nn.ModuleDict(dict(streams or {}))
         self.evaluation: Evaluation = STORED
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the weights, and of embeddings; distances and angles are in float32 or wider."""
-        return self.edge_embedding.dense.linear.weight.dtype
+        return self.geometry.dtype
 
     def topology(self, structures: Structures, given: Pairs | Neighbors | None = None) -> Topology:
         """Build the topology of structures, see `GraphBuilder`; also in inference mode, for later gradients."""
@@ -128,12 +135,20 @@ class Backbone(nn.Module):
         with without_autocast(structures.positions.device):
             geometry = self.geometry(structures, topology)
         h = self.atom_embedding(structures.numbers)
-        embeddings = Embeddings(h, self.evaluation(self.edge_embedding, h, geometry.radial, geometry.main.edges))
+        embeddings = Embeddings(h, self._edges(h, geometry))
+        streams = {name: initial(embeddings, geometry) for name, initial in self.streams.items()}
+        embeddings = replace(embeddings, streams=streams)
         outputs = [self.evaluation(self.output_blocks[0], embeddings, geometry)]
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
             embeddings = block(embeddings, geometry)
             outputs.append(self.evaluation(output_block, embeddings, geometry))
-        return BackboneOutput(geometry.main, tuple(outputs))
+        return BackboneOutput(geometry.main, tuple(outputs), embeddings)
+
+    def _edges(self, h: Float[Tensor, "atoms atom_size"], geometry: Geometry) -> Float[Tensor, "edges edge_size"]:
+        edges = geometry.main.edges
+        if self.edge_embedding is None:
+            return h.new_zeros(edges.count, 0)
+        return self.evaluation(self.edge_embedding, h, geometry.radial, edges)
 
 
 NEIGHBORS_WITHIN = 0.05

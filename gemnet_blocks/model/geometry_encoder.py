@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.geometry.edges import SymmetricEdges
@@ -30,6 +31,8 @@ class Geometry:
         update_radial: projected radial functions for atom updates.
         output_radial: projected radial functions for output blocks.
         interactions: the shared geometry of each interaction, by name.
+        structure: the structure of each atom, for feature streams on structures.
+        structure_count: the number of structures.
     """
 
     main: SymmetricEdges
@@ -37,6 +40,8 @@ class Geometry:
     update_radial: Float[Tensor, "edges radial_size"]
     output_radial: Float[Tensor, "edges radial_size"]
     interactions: Mapping[str, Any]
+    structure: Int[Tensor, " atoms"] | None = None
+    structure_count: int = 0
 
 
 @final
@@ -48,8 +53,12 @@ class GeometryEncoder(nn.Module):
         radial_count: the number of radial functions of the main edges.
         radial_size: features of their projections.
         interactions: the shared geometry of each interaction, by name.
+        update: project radial functions for atom updates.
+        output: project radial functions for output blocks.
         own: the radial bases of interactions that do not use the shared ones alone, by the name of the interaction.
     """
+
+    no_values: Tensor
 
     def __init__(
         self,
@@ -58,12 +67,25 @@ class GeometryEncoder(nn.Module):
         radial_size: int,
         interactions: Mapping[str, InteractionGeometry[Any]],
         own: Mapping[str, RadialNames] | None = None,
+        update: bool = True,
+        output: bool = True,
     ) -> None:
         super().__init__()
         self.bases, self.own = bases, own or {}
-        self.update_radial = linear(radial_count, radial_size)
-        self.output_radial = linear(radial_count, radial_size)
+        self.update_radial = linear(radial_count, radial_size) if update else None
+        self.output_radial = linear(radial_count, radial_size) if output else None
         self.interactions = nn.ModuleDict(dict(interactions))
+        self.register_buffer("no_values", torch.empty(0), persistent=False)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The floating-point type of the layers that use the geometry."""
+        return self.no_values.dtype
+
+    @property
+    def device(self) -> torch.device:
+        """The device of the layers."""
+        return self.no_values.device
 
     def forward(self, structures: Structures, topology: Topology) -> Geometry:
         """Evaluate all bases and projections.
@@ -72,16 +94,18 @@ class GeometryEncoder(nn.Module):
             structures: the batch; results carry gradients to its positions and cells.
             topology: the topology of the batch.
         """
-        graphs = measured_graphs(structures, topology, at_least_single(self.update_radial.weight.dtype))
+        graphs = measured_graphs(structures, topology, at_least_single(self.dtype))
         # bases are evaluated in the type of the distances, which is wider than weights in half precision
-        radial = self.bases(graphs).to(self.update_radial.weight.dtype)
+        radial = self.bases(graphs).to(self.dtype)
         main = radial.radial[MAIN]
         return Geometry(
             main=graphs.main,
             radial=main,
-            update_radial=self.update_radial(main),
-            output_radial=self.output_radial(main),
+            update_radial=main[:, :0] if self.update_radial is None else self.update_radial(main),
+            output_radial=main[:, :0] if self.output_radial is None else self.output_radial(main),
             interactions={name: self._shared(name, graphs, radial) for name in self.interactions},
+            structure=structures.structure,
+            structure_count=len(structures),
         )
 
     def _shared(self, name: str, graphs: Graphs, radial: RadialValues) -> Any:

@@ -87,9 +87,15 @@ class OutputBlock(nn.Module, ABC):
 
 
 class Readout(nn.Module, ABC):
-    """Base class of readouts, which map the results of all output blocks to one number per atom and per edge."""
+    """Base class of readouts, which map the results of all output blocks to one number per atom and per edge.
+
+    Attributes:
+        Options: the class of its options.
+        reads_edges: whether it reads embeddings and radial functions of edges; if not, forces cannot be direct.
+    """
 
     Options: ClassVar[type[ReadoutOptions]]
+    reads_edges: ClassVar[bool] = True
 
     @classmethod
     @abstractmethod

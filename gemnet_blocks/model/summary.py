@@ -11,9 +11,11 @@ from torch import nn
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
 from gemnet_blocks.layers.radial_bases import edge_set_of, owner_of
+from gemnet_blocks.layers.stream_updates import NoUpdate
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import DirectForces
+from gemnet_blocks.model.streams import InitialStream, StreamLayer
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,8 @@ def layers(model: GemNet) -> list[Layer]:
             edge_set = f"{edge_set_of(name)} in {owner}" if owner else name
             rows.append(_row("bases", f"radial, {edge_set}{use}", kind, [basis], "distances", "radial functions"))
     for name, projection in (("update", geometry.update_radial), ("output", geometry.output_radial)):
-        rows.append(_row("shared projections", name, "Linear", [projection], "radial functions", f"{name} basis"))
+        if projection is not None:
+            rows.append(_row("shared projections", name, "Linear", [projection], "radial functions", f"{name} basis"))
     for name, shared in geometry.interactions.items():
         assert isinstance(shared, InteractionGeometry)
         reads = "radial functions, angles" if shared.requests else "radial functions"
@@ -85,12 +88,19 @@ def layers(model: GemNet) -> list[Layer]:
     kind = type(backbone.atom_embedding).__name__
     rows.append(_row("embeddings", "atoms", kind, [backbone.atom_embedding], "atomic numbers", "atoms"))
     reads = "atoms, radial functions of main"
-    rows.append(_row("embeddings", "edges", "EdgeEmbedding", [backbone.edge_embedding], reads, "edges"))
+    if backbone.edge_embedding is not None:
+        rows.append(_row("embeddings", "edges", "EdgeEmbedding", [backbone.edge_embedding], reads, "edges"))
+    for name, initial in backbone.streams.items():
+        assert isinstance(initial, InitialStream)
+        reads = initial.stream.on if initial.embedding is not None else ""
+        rows.append(_row("embeddings", name, initial.stream.irreps, [initial], reads, name))
     rows += _block_rows([block for block in backbone.blocks if isinstance(block, Block)])
     if len(backbone.output_blocks):
         outputs = list(backbone.output_blocks)
-        kind, reads = type(outputs[0]).__name__, "atoms, edges, output basis"
-        rows.append(_row("readout", "output block", kind, outputs, reads, "features of atoms, edges"))
+        kind, reads, writes = type(outputs[0]).__name__, "atoms", "features of atoms"
+        if model.readout.reads_edges:
+            reads, writes = "atoms, edges, output basis", "features of atoms, edges"
+        rows.append(_row("readout", "output block", kind, outputs, reads, writes))
     direct = isinstance(model.forces, DirectForces)
     writes = "a number per atom and edge" if direct else "a number per atom"
     kind = type(model.readout).__name__
@@ -125,27 +135,35 @@ def _describe(rule: EdgeSetOptions) -> str:
 def _block_rows(blocks: list[Block]) -> list[Layer]:
     if not blocks:
         return []
-    rows = [_row("block", "dense", "Dense", [block.dense for block in blocks], "edges", "edges")]
+    edges = blocks[0].dense is not None
+    rows = [_row("block", "dense", "Dense", [block.dense for block in blocks], "edges", "edges")] if edges else []
     for name in dict.fromkeys(name for block in blocks for name in block.interactions):
         modules = [block.interactions[name] for block in blocks if name in block.interactions]
         first = modules[0]
         assert isinstance(first, Interaction)
-        rows.append(_row("block", name, type(first).__name__, modules, first.reads, first.writes))
-    stacks: list[tuple[str, list[nn.Module | None], str, str]] = [
-        ("before skip", [block.before_skip for block in blocks], "edges", "edges"),
-        ("after skip", [block.after_skip for block in blocks], "edges", "edges"),
-        ("atom layers", [block.atom_layers for block in blocks], "atoms", "atoms"),
-        ("update", [block.update for block in blocks], "edges, update basis", "atoms"),
-        ("concatenation", [block.concatenation for block in blocks], "atoms, edges", "edges"),
-        ("concatenation layers", [block.concatenation_layers for block in blocks], "edges", "edges"),
+        rows.append(_row("block", name, type(first).__name__, modules, first.reads, ", ".join(first.receivers)))
+    stacks = [
+        ("before_skip", "edges", "edges"),
+        ("after_skip", "edges", "edges"),
+        ("atom_layers", "atoms", "atoms"),
+        ("update", "edges, update basis", "atoms"),
+        ("concatenation", "atoms, edges", "edges"),
+        ("concatenation_layers", "edges", "edges"),
     ]
-    for name, of_blocks, reads, writes in stacks:
+    for attribute, reads, writes in stacks:
+        of_blocks = [getattr(block, attribute) for block in blocks]
         # differing blocks may lack a layer
         modules = [module for module in of_blocks if module is not None and len(list(module.children())) > 0]
         if not modules:
             continue
         kind = "Residual" if isinstance(modules[0], nn.Sequential) else type(modules[0]).__name__
-        rows.append(_row("block", name, kind, modules, reads, writes))
+        rows.append(_row("block", attribute.replace("_", " "), kind, modules, reads, writes))
+    for name in blocks[0].streams:
+        modules = [block.streams[name] for block in blocks]
+        first = modules[0]
+        assert isinstance(first, StreamLayer)
+        reads = name if isinstance(first.update, NoUpdate) else f"{name}, {first.stream.on}"
+        rows.append(_row("block", f"update of {name}", type(first.update).__name__, modules, reads, name))
     return rows
 
 

@@ -13,9 +13,11 @@ from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
 from gemnet_blocks.layers.radial_bases import edge_set_of, owner_of
+from gemnet_blocks.layers.stream_updates import NoUpdateOptions
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import DirectForces
+from gemnet_blocks.model.streams import InitialStream
 from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.options import Options
 from gemnet_blocks.plotting.canvas import clean
@@ -226,6 +228,8 @@ def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
     """Yield the projections of bases that all blocks share."""
     geometry = model.backbone.geometry
     for name, layer in (("update", geometry.update_radial), ("output", geometry.output_radial)):
+        if layer is None:
+            continue
         details: tuple[str, ...] = (f"radial of main → {spec.sizes.radial}",)
         wires = (RADIAL,), (f"projection of layer {name}",)
         yield Node(f"projections.{name}", "shared projections", name, details, *wires, parameter_count(layer))
@@ -274,7 +278,9 @@ def all_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
     yield from basis_nodes(spec, model)
     yield from projection_nodes(spec, model)
     yield from _embeddings(spec, model)
-    yield from _block(spec, [block for block in model.backbone.blocks if isinstance(block, Block)])
+    blocks = [block for block in model.backbone.blocks if isinstance(block, Block)]
+    yield from _block(spec, blocks)
+    yield from _stream_updates(spec, blocks)
     yield from _read_out(spec, model)
     yield from _heads(spec, model)
 
@@ -284,9 +290,22 @@ def _embeddings(spec: Spec, model: GemNet) -> Iterator[Node]:
     details = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
     count = parameter_count(backbone.atom_embedding)
     yield Node("embeddings.atoms", "embeddings", "atoms", details, (STRUCTURES,), (ATOMS,), count)
-    reads, count = (wire_of(MAIN), RADIAL, ATOMS), parameter_count(backbone.edge_embedding)
-    details = (f"{sizes.edge} numbers from both atoms and the radial functions of main",)
-    yield Node("embeddings.edges", "embeddings", "edges", details, reads, (EDGES,), count)
+    if backbone.edge_embedding is not None:
+        reads, count = (wire_of(MAIN), RADIAL, ATOMS), parameter_count(backbone.edge_embedding)
+        details = (f"{sizes.edge} numbers from both atoms and the radial functions of main",)
+        yield Node("embeddings.edges", "embeddings", "edges", details, reads, (EDGES,), count)
+    for name, initial in backbone.streams.items():
+        assert isinstance(initial, InitialStream)
+        stream, embedded = initial.stream, initial.embedding is not None
+        yield Node(
+            f"streams.{name}",
+            "embeddings",
+            clean(name),
+            (f"irreps {stream.irreps} of {stream.on}", "linear map of embeddings" if embedded else "zeros"),
+            (EDGES if stream.on == "edges" else ATOMS,) if embedded else (),
+            (name,),
+            parameter_count(initial),
+        )
 
 
 def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
@@ -299,6 +318,7 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
         modules = [getattr(block, name) for block in blocks for name in names]
         return sum(parameter_count(module) for module in modules if module is not None)
 
+    streams = blocks[0].streams
     for name in dict.fromkeys(name for block in blocks for name in block.interactions):
         modules = [block.interactions[name] for block in blocks if name in block.interactions]
         first, options = modules[0], spec.interactions[name]
@@ -306,16 +326,20 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
         read = [part.strip() for part in str(first.reads).split(",")]
         off = [f"{field} false" for field in ("scale_factor", "symmetric") if getattr(options, field, True) is False]
         text = ", ".join(filter(None, (options_text(options, ("type", *unset_fields(options))), *off)))
-        details = (text, f"reads {clean(first.reads)}; writes {first.writes}")
+        details = (text, f"reads {clean(first.reads)}; writes {clean(', '.join(first.receivers))}")
         yield Node(
             f"interactions.{name}",
             "block",
             clean(name) if name == kind_of(options) else f"{clean(name)}: {kind_of(options)}",
             tuple(filter(None, details)),
-            (f"projection of interaction {name}", *(wire for wire in (ATOMS, EDGES) if wire in read)),
-            (first.writes,),
+            (f"projection of interaction {name}", *(wire for wire in (ATOMS, EDGES, *streams) if wire in read)),
+            first.receivers,
             sum(map(parameter_count, modules)),
         )
+    if spec.edge_embedding is None:
+        layers, parameters = f"{_numbers(spec, 'atom')} residual layers", count("atom_layers")
+        yield Node("blocks.atoms", "block", "atom layers", (layers,), (ATOMS,), (ATOMS,), parameters)
+        return
     layers = (
         f"dense layer, plus messages; {_numbers(spec, 'before_skip')} + {_numbers(spec, 'after_skip')} residual layers"
     )
@@ -344,9 +368,24 @@ def _numbers(spec: Spec, layer: str) -> str:
     return counts[0] if len(set(counts)) == 1 else " | ".join(counts)
 
 
+def _stream_updates(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
+    for name, options in spec.all_streams().items():
+        layers = [block.streams[name] for block in blocks]
+        if layers and not isinstance(options.update, NoUpdateOptions):
+            yield Node(
+                f"streams.{name}.update",
+                "block",
+                f"update of {clean(name)}: {kind_of(options.update)}",
+                tuple(filter(None, (options_text(options.update),))),
+                (name, EDGES if options.on == "edges" else ATOMS),
+                (name,),
+                sum(map(parameter_count, layers)),
+            )
+
+
 def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
     outputs, kind = model.backbone.output_blocks, kind_of(spec.readout)
-    reads = ("projection of layer output", ATOMS, EDGES)
+    reads = ("projection of layer output", ATOMS, EDGES) if model.readout.reads_edges else (ATOMS,)
     details: tuple[str, ...] = ("before the first block and after each block",) if len(outputs) > 1 else ()
     yield Node(
         "read_out.blocks",

@@ -81,7 +81,7 @@ class Potential(WeightedModule):
     @property
     def device(self) -> torch.device:
         """The device of the weights."""
-        return self.model.backbone.edge_embedding.dense.linear.weight.device
+        return self.model.backbone.geometry.device
 
     @property
     def has_stress(self) -> bool:

@@ -451,6 +451,8 @@ class GemNetOC(PublishedClass):
             "quadruplet": quad_idx,
         }
         found = bases_of(geometry, graphs, indices, num_atoms)
+        assert geometry.update_radial is not None
+        assert geometry.output_radial is not None
         raw = geometry.bases.radial["main"](main_graph["distance"])
         edges = (found.get(name, {}) for name in ("quadruplet", "triplet", "atom_edge", "edge_atom"))
         return (raw, geometry.update_radial(raw), geometry.output_radial(raw), *edges, found.get("atom_atom"))

@@ -99,7 +99,7 @@ class PublishedClass(WeightedModule, ABC):
         """The projections that all blocks share, each with the number of times that a forward pass uses it."""
         geometry = self.backbone.geometry
         return [
-            (weight, self.num_blocks + int(weight is geometry.output_radial.weight))
+            (weight, self.num_blocks + int(name == "output_radial.weight"))
             for name, weight in geometry.named_parameters()
             if name.endswith(".weight")
         ]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from gemnet_blocks.geometry.graphs import Graphs, measured_graphs
@@ -20,6 +19,7 @@ from gemnet_blocks.interactions.interaction import (
     InteractionOptions,
     Sizes,
 )
+from gemnet_blocks.layers.irreps import irreps
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.options import positive_number
@@ -53,7 +53,7 @@ class InteractionAlone:
         encoder: evaluates the bases and the shared geometry.
         structures: the structures. New ones need a new topology if neighbors change.
         topology: the edge sets, triplets and quadruplets of the structures.
-        embeddings: random embeddings with variance 1, which require gradients.
+        embeddings: random embeddings and feature streams with variance 1, which require gradients.
         spec: the spec of a model with this interaction alone. `build(spec, seed=...)` gives it the same weights.
     """
 
@@ -69,10 +69,12 @@ class InteractionAlone:
         counted = ", ".join(f"{count} {what}" for what, count in counts.items())
         return f"{type(self.interaction).__name__} alone ({counted})"
 
-    def __call__(self) -> Float[Tensor, "rows size"]:
-        """Compute the message: a row for each main edge or each atom, as `interaction.writes` says."""
-        message: Tensor = self.interaction(self.embeddings, self.geometry)
-        return message
+    def __call__(self) -> Any:
+        """Compute the message: a row for each main edge or each atom, as `interaction.writes` says.
+
+        An interaction that writes several feature streams returns the messages by stream.
+        """
+        return self.interaction(self.embeddings, self.geometry)
 
     @property
     def shared_geometry(self) -> InteractionGeometry[Any]:
@@ -90,8 +92,7 @@ class InteractionAlone:
     @property
     def graphs(self) -> Graphs:
         """The edge sets with distances and directions, and the index sets."""
-        dtype = at_least_single(self.encoder.update_radial.weight.dtype)
-        return measured_graphs(self.structures, self.topology, dtype)
+        return measured_graphs(self.structures, self.topology, at_least_single(self.encoder.dtype))
 
 
 def alone(
@@ -104,6 +105,7 @@ def alone(
     graphs: Mapping[str, Any] | None = None,
     bases: Mapping[str, Any] | None = None,
     neighbors: Mapping[str, Any] | None = None,
+    streams: Mapping[str, Any] | None = None,
     extra: Mapping[str, type] | None = None,
     execution: Execution | None = None,
     seed: int = 0,
@@ -128,6 +130,7 @@ def alone(
         graphs: options of edge sets by name, such as `{"main": {"max_neighbors": 30}}`.
         bases: options of bases, such as `{"circular": {"type": "gaussian", "count": 7}}`.
         neighbors: rules for all edge sets, such as `{"ties": "smooth"}`.
+        streams: further feature streams by name, such as `{"vectors": {"irreps": "8x1o"}}`.
         extra: custom bases by the name that `type` gives them.
         execution: options of the computation, such as `Execution(angular="explicit")`; None for the defaults.
         seed: the seed of the weights and the embeddings. The embeddings do not depend on the weights.
@@ -150,7 +153,14 @@ def alone(
         graphs={edge_set: {"cutoff": reach} for edge_set, reach in cutoffs.items()},
         blocks={"count": 1, "before_skip": 0, "after_skip": 0, "concatenation": 0, "update": 0, "atom": 0},
     )
-    sections = {"sizes": sizes, "graphs": graphs, "bases": bases, "neighbors": neighbors, "interactions": {name: given}}
+    sections = {
+        "sizes": sizes,
+        "graphs": graphs,
+        "bases": bases,
+        "neighbors": neighbors,
+        "streams": streams,
+        "interactions": {name: given},
+    }
     spec = without_others.patch({section: changes for section, changes in sections.items() if changes is not None})
     structures = as_structures(structures)
     backbone = build(spec, execution=execution, seed=seed).to(structures.positions.device, dtype).backbone
@@ -200,4 +210,9 @@ def _random_embeddings(
         drawn = torch.randn(rows, size, generator=generator, dtype=torch.float64, device="cpu")
         return drawn.to(structures.positions.device, dtype).requires_grad_()
 
-    return Embeddings(draw(structures.atom_count, spec.sizes.atom), draw(topology.edges[MAIN].count, spec.sizes.edge))
+    rows = {"atoms": structures.atom_count, "edges": topology.edges[MAIN].count, "structures": len(structures)}
+    return Embeddings(
+        draw(rows["atoms"], spec.sizes.atom),
+        draw(rows["edges"], spec.sizes.edge),
+        {name: draw(rows[one.on], irreps(one.irreps).dim) for name, one in spec.all_streams().items()},
+    )

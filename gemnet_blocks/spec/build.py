@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, final
@@ -23,14 +24,16 @@ from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
+from gemnet_blocks.layers.irreps import Stream
 from gemnet_blocks.layers.radial_bases import RadialBases, edge_set_of
 from gemnet_blocks.layers.scaled_basis import ScaledBasis
-from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.block import Block, BlockLayers
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
-from gemnet_blocks.model.readout import ReadoutContext
+from gemnet_blocks.model.readout import Readout, ReadoutContext
+from gemnet_blocks.model.streams import InitialStream, StreamLayer
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
 from gemnet_blocks.spec.bases import RadialPlan, depends_on_degree, own_names, place_of, radial_plan
 from gemnet_blocks.spec.catalog import (
@@ -41,6 +44,7 @@ from gemnet_blocks.spec.catalog import (
     RADIAL,
     READOUT,
     SPHERICAL,
+    STREAM_UPDATE,
     Catalog,
     did_you_mean,
 )
@@ -200,6 +204,7 @@ class _Context(BuildContext):
         self.activation = builder.spec.activation
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
+        self.streams = builder.streams
         self.radial_count = builder.radial_basis(1.0, angular=False, interaction=name).count
         angular_radial = builder.radial_basis(1.0, angular=True, interaction=name)
         self.angular_radial_count = angular_radial.count
@@ -249,6 +254,9 @@ class _Builder:
         self.spec, self.catalog, self.execution = spec, catalog, execution
         self.products = products(execution.matmul)
         self.sums = Sums(execution.sums, self.products)
+        self.stream_options = spec.all_streams()
+        self.streams = {name: Stream(name, one.on, one.irreps) for name, one in self.stream_options.items()}
+        self.edges = spec.edge_embedding is not None
 
     def model(self) -> GemNet:
         spec = self.spec
@@ -264,16 +272,29 @@ class _Builder:
         graphs = self.graphs(shared)
         sizes, activation = spec.sizes, spec.activation
         atom_embedding = self.part(ATOM_EMBEDDING, spec.atom_embedding, "atom_embedding", spec.elements, sizes.atom)
-        edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
+        edge_embedding = None
+        if self.edges:
+            edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
+        initial_streams = {name: self.initial_stream(name) for name in self.streams}
         blocks = [
-            Block(sizes, layers, self.interactions(contexts, number), self.sums, activation)
+            Block(
+                sizes,
+                layers,
+                self.interactions(contexts, number),
+                self.sums,
+                activation,
+                self.edges,
+                {name: self.stream_layer(name) for name in self.streams},
+            )
             for number, layers in enumerate(spec.block_layers)
         ]
+        self.check_streams(blocks)
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
         context = ReadoutContext(sizes, activation, len(blocks) + 1, direct, self.sums)
         readout_class = self.find(READOUT, spec.readout)
         with _named("readout"):
+            self.check_readout(readout_class, direct)
             output_blocks = [readout_class.output_block(spec.readout, context) for _ in (None, *blocks)]
             readout = readout_class.from_options(spec.readout, context)
         head: DirectForces | GradientForces | None = None
@@ -282,7 +303,7 @@ class _Builder:
         elif forces is not None:
             head = GradientForces(forces.dynamic_scaling)
         return GemNet(
-            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
+            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks, initial_streams),
             readout,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
@@ -318,7 +339,8 @@ class _Builder:
 
         bases = RadialBases(built(radial, angular=False), built(angular, angular=True))
         sizes = self.radial_count, self.spec.sizes.radial
-        return GeometryEncoder(bases, *sizes, shared, own_names(radial, angular))
+        output = self.find(READOUT, self.spec.readout).reads_edges
+        return GeometryEncoder(bases, *sizes, shared, own_names(radial, angular), self.edges, output)
 
     def radial_basis(self, cutoff: float, angular: bool, interaction: str | None = None) -> RadialBasis:
         bases = self.bases(interaction)
@@ -351,6 +373,59 @@ class _Builder:
     def radial_count(self) -> int:
         return self.radial_basis(1.0, angular=False).count
 
+    def scalar_size(self, stream: Stream) -> int:
+        return self.spec.sizes.edge * self.edges if stream.on == "edges" else self.spec.sizes.atom
+
+    def initial_stream(self, name: str) -> InitialStream:
+        stream = self.streams[name]
+        embedded = self.stream_options[name].initial == "embedding"
+        if embedded and not self.scalar_size(stream):
+            raise SpecError(f"streams.{name}.initial: edges have no embeddings with edge_embedding: null: choose zeros")
+        return InitialStream(stream, self.scalar_size(stream) if embedded else None, self.sums)
+
+    def stream_layer(self, name: str) -> StreamLayer:
+        stream, options = self.streams[name], self.stream_options[name]
+        path = f"streams.{name}.update"
+        update = self.part(STREAM_UPDATE, options.update, path, stream, self.scalar_size(stream), self.spec.activation)
+        return StreamLayer(stream, options.combine, update, self.sums)
+
+    def check_streams(self, blocks: Sequence[Block]) -> None:
+        """Check that the streams of all interactions exist, and warn of streams that no interaction writes."""
+        if not self.edges and any(_layers_on_edges(layers) for layers in self.spec.block_layers):
+            raise SpecError(
+                "blocks: edges have no embeddings with edge_embedding: null: set concatenation and update to null, and "
+                "before_skip and after_skip to 0"
+            )
+        known, written = ["atoms", *["edges"] * self.edges, *self.streams], set[str]()
+        for name, interaction in (item for block in blocks for item in block.interactions.items()):
+            assert isinstance(interaction, Interaction)
+            read = [part.strip() for part in getattr(interaction, "reads", "").split(",")]
+            if not self.edges and "edges" in (*interaction.receivers, *read):
+                raise SpecError(
+                    f"interactions.{name}: it needs edge embeddings, which edge_embedding: null removes: remove the "
+                    "interaction, or set edge_embedding to radial"
+                )
+            for stream in interaction.receivers:
+                if stream not in known:
+                    raise SpecError(
+                        f"interactions.{name}: writes the unknown stream {stream!r}{did_you_mean(stream, known)}"
+                    )
+            written.update(interaction.receivers)
+        for stream in self.streams:
+            if stream not in written and blocks:
+                warnings.warn(
+                    f"streams.{stream}: no interaction writes this stream: remove it, or name it in `writes` of an "
+                    "interaction",
+                    stacklevel=2,
+                )
+
+    def check_readout(self, readout: type[Readout], direct: bool) -> None:
+        """Check that the edge embeddings exist that the readout reads, and that it reads those that forces need."""
+        if direct and not readout.reads_edges:
+            raise SpecError("it reads no edges, which direct forces need: set heads.forces.type to gradient")
+        if readout.reads_edges and not self.edges:
+            raise SpecError("it reads edges, which have no embeddings with edge_embedding: null: choose the type atoms")
+
     def interactions(self, contexts: Mapping[str, _Context], block: int) -> dict[str, Interaction[Any]]:
         count = len(self.spec.block_layers)
         return {
@@ -372,6 +447,12 @@ class _Builder:
 
     def find(self, kind: str, options: Options) -> Any:
         return self.catalog.find(kind, options.type)  # type: ignore[attr-defined]
+
+
+def _layers_on_edges(layers: BlockLayers) -> bool:
+    """Return whether a block has layers on edge embeddings besides the interactions."""
+    has_more = layers.update is not None or layers.concatenation is not None
+    return has_more or bool(layers.before_skip or layers.after_skip)
 
 
 def _edge_sets(shared: InteractionGeometry[Any]) -> tuple[str, ...]:

@@ -17,14 +17,18 @@ from gemnet_blocks.basis import circular, envelopes, fourier_bessel, radial, sph
 from gemnet_blocks.errors import SpecError, told
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction
 from gemnet_blocks.interactions.interaction import Interaction, InteractionOptions
+from gemnet_blocks.interactions.painn import PaiNNInteraction
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
+from gemnet_blocks.interactions.tensor_product import TensorProductInteraction
 from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.layers.stream_updates import GatedUpdate, NoUpdate, ResidualUpdate, StreamUpdate
+from gemnet_blocks.model.atom_readout import AtomReadout
 from gemnet_blocks.model.product_readout import SummedProductReadout
 from gemnet_blocks.model.readout import ConcatenatedReadout, Readout, SummedReadout
 from gemnet_blocks.options import Options
 
-INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT = (
+INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT, STREAM_UPDATE = (
     "interaction",
     "atom embedding",
     "radial basis",
@@ -32,6 +36,7 @@ INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT = (
     "circular basis",
     "spherical basis",
     "readout",
+    "stream update",
 )
 
 BASE_CLASSES: Mapping[str, type] = {
@@ -42,6 +47,7 @@ BASE_CLASSES: Mapping[str, type] = {
     CIRCULAR: circular.CircularBasis,
     SPHERICAL: spherical.SphericalBasis,
     READOUT: Readout,
+    STREAM_UPDATE: StreamUpdate,
 }
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
@@ -51,6 +57,8 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "atom_edge": AtomEdgeInteraction,
         "edge_atom": EdgeAtomInteraction,
         "atom_atom": AtomAtomInteraction,
+        "painn": PaiNNInteraction,
+        "tensor_product": TensorProductInteraction,
     },
     ATOM_EMBEDDING: {"element": ElementEmbedding, "periodic_table": PeriodicTableEmbedding},
     RADIAL: {
@@ -70,7 +78,9 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "concatenated": ConcatenatedReadout,
         "summed": SummedReadout,
         "summed_product": SummedProductReadout,
+        "atoms": AtomReadout,
     },
+    STREAM_UPDATE: {"none": NoUpdate, "residual": ResidualUpdate, "gated": GatedUpdate},
 }
 
 
@@ -175,8 +185,17 @@ def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> Non
             f"{place}: the field `type` of {options.__name__} takes {' or '.join(map(repr, choices))} only, not "
             f"{name!r}: declare it as `type: str`"
         )
-    if issubclass(part, Interaction) and getattr(part, "writes", None) not in ("edges", "atoms"):
-        raise SpecError(f"{place}: the class {part.__name__} needs an attribute `writes`, 'edges' or 'atoms'")
+    if issubclass(part, Interaction) and not _are_names(getattr(part, "writes", None)):
+        raise SpecError(
+            f"{place}: the class {part.__name__} needs an attribute `writes`, 'edges' or 'atoms' or the name of a "
+            "feature stream, or a tuple of such names"
+        )
+
+
+def _are_names(writes: Any) -> bool:
+    names = (writes,) if isinstance(writes, str) else writes
+    named = isinstance(names, tuple) and bool(names) and all(isinstance(name, str) and name for name in names)
+    return named and not {"edge", "atom"} & {*names}  # misspelled
 
 
 def search_beside(path: Path) -> None:

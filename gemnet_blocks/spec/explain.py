@@ -15,6 +15,7 @@ from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     INTERACTION,
     READOUT,
+    STREAM_UPDATE,
     Catalog,
     did_you_mean,
     near,
@@ -55,6 +56,8 @@ WORDS: Mapping[str, str] = {
 
 def kind_at(route: Route) -> str | None:
     """Return the kind of the part at a route; None if the entry is not a part."""
+    if len(route) == 3 and (route[0], route[2]) == ("streams", "update"):
+        return STREAM_UPDATE
     if route[:1] != ("interactions",):
         return KIND_AT.get(route)
     # an interaction, or a basis of it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
@@ -10,21 +11,29 @@ from torch import nn
 from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.builder import MAIN
-from gemnet_blocks.interactions.interaction import InteractionOptions
+from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
 from gemnet_blocks.interactions.quadruplet import QuadrupletOptions
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.catalog import INTERACTION, RADIAL, Catalog, did_you_mean, options_class
+from gemnet_blocks.spec.catalog import INTERACTION, RADIAL, Catalog, did_you_mean, near, options_class
 from gemnet_blocks.spec.document import Document, Problem, Route
+
+BUILT_IN_STREAMS = ("atoms", "edges")
+"""The names of the embeddings h of atoms and m of edges."""
 
 
 def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Problem]:
     """Find wrong names in a document that may have other problems too, so that one error can list all of them."""
-    graphs, interactions = (_mapping(document.data.get(section)) for section in ("graphs", "interactions"))
-    for section, entries in (("graphs", graphs), ("interactions", interactions)):
+    graphs, interactions, streams = (
+        _mapping(document.data.get(section)) for section in ("graphs", "interactions", "streams")
+    )
+    for section, entries in (("graphs", graphs), ("interactions", interactions), ("streams", streams)):
         yield from (Problem((section, name), why) for name in entries if (why := _invalid_name(name)))
     if graphs and MAIN not in graphs:
-        near = did_you_mean(MAIN, graphs)
-        yield Problem(("graphs",), f"needs an edge set {MAIN!r}, which carries edge embeddings{near}")
+        hint = did_you_mean(MAIN, graphs)
+        yield Problem(("graphs",), f"needs an edge set {MAIN!r}, which carries edge embeddings{hint}")
+    for name in streams:
+        if name in BUILT_IN_STREAMS:
+            yield Problem(("streams", name), "is a built-in stream, the embeddings h or m: choose another name")
     for name, rule in graphs.items():
         rule = _mapping(rule)
         if name != MAIN and rule.get("symmetrize") is not None:
@@ -39,6 +48,15 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         yield from _radial_of_a_degree(("interactions", name), _mapping(entry), catalog)
         for field, edge_set in named_edge_sets(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
+        known = {**streams, **added_streams(document, catalog)}
+        for field, stream in named_streams(options).items():
+            if stream in BUILT_IN_STREAMS:
+                problem = f"{stream!r} is a built-in stream of scalars: name another one, such as vectors"
+                yield Problem(("interactions", name, field), problem)
+            elif isinstance(stream, str) and stream not in known:
+                removed = document.places.get(("streams", stream))  # the place of the null that removed it
+                hint = f"; removed in {removed}" if removed else near(stream, known) or "; declare it in `streams`"
+                yield Problem(("interactions", name, field), f"unknown stream {stream!r}{hint}")
         yield from _missing_blocks(name, options, document)
         bases = (_mapping(section.get("bases")) for section in (document.data, _mapping(entry)))
         if isinstance(options, QuadrupletOptions) and all(one.get("spherical") is None for one in bases):
@@ -54,6 +72,25 @@ def _radial_of_a_degree(owner: Route, section: Mapping[str, Any], catalog: Catal
             f"the functions of {radial!r} depend on the degree of an angular function, and distances alone have none: "
             "name it in bases.angular_radial and choose another bases.radial",
         )
+
+
+def named_streams(options: Options | None) -> dict[str, str]:
+    """Return the feature streams that the options of an interaction name, by field."""
+    try:
+        return options.stream_names() if isinstance(options, InteractionOptions) else {}
+    except (AttributeError, TypeError):  # a field is missing or mistyped, which validation reports
+        return {}
+
+
+def added_streams(document: Document, catalog: Catalog) -> dict[str, str]:
+    """Return the irreps of the feature streams that interactions add to those of the spec, by name."""
+    sizes = Sizes.model_construct(**_mapping(document.data.get("sizes")))
+    added: dict[str, str] = {}
+    for name, entry in _mapping(document.data.get("interactions")).items():
+        options = unchecked_options(name, _mapping(entry), catalog)
+        with suppress(AttributeError, TypeError):  # a field is missing or mistyped, which validation reports
+            added |= options.implied_streams(sizes) if isinstance(options, InteractionOptions) else {}
+    return added
 
 
 def _missing(route: Route, edge_set: Any, document: Document) -> Iterator[Problem]:

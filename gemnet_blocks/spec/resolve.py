@@ -36,7 +36,7 @@ from gemnet_blocks.spec.versions import in_current_version, with_current_names
 if TYPE_CHECKING:
     from os import PathLike
 
-REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
+REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",), ("streams",))
 """Sections from which null removes an entry."""
 NOTHING = Document({})
 PATCH = "patch"
@@ -159,6 +159,7 @@ def check_known(spec: Spec, catalog: Catalog) -> None:
         own = getattr(interaction, "bases", None)
         given = own.given() if isinstance(own, InteractionBases) else {}
         parts |= {("interactions", name, "bases", field): basis for field, basis in given.items()}
+    parts |= {("streams", name, "update"): stream.update for name, stream in spec.streams.items()}
     problems = [
         Problem((*route, "type"), catalog.unknown(str(kind_at(route)), options.type))
         for route, options in parts.items()

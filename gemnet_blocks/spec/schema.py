@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 from typing_extensions import Self
@@ -18,8 +18,11 @@ from gemnet_blocks.interactions.interaction import EdgeMessageOptions, Interacti
 from gemnet_blocks.interactions.triplet import EdgeAtomOptions, TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
+from gemnet_blocks.layers.irreps import StreamPlace, irreps
+from gemnet_blocks.layers.stream_updates import NoUpdateOptions
 from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
+from gemnet_blocks.model.streams import Combination
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
@@ -30,6 +33,7 @@ from gemnet_blocks.spec.catalog import (
     RADIAL,
     READOUT,
     SPHERICAL,
+    STREAM_UPDATE,
     Catalog,
 )
 from gemnet_blocks.spec.document import Document, Route, dump
@@ -85,6 +89,41 @@ class BasisOptions(Options):
         return {**self.model_dump(mode="json"), "angular_radial": self.next_to_angles.model_dump(mode="json")}
 
 
+class StreamOptions(Options):
+    """A feature stream that interactions read and write, besides the embeddings of atoms and edges."""
+
+    on: StreamPlace = "atoms"
+    """The rows: atoms, edges (of the edge set `main`) or structures, which receive the mean of messages over atoms."""
+    irreps: str
+    """How the features transform under rotations and reflections, in the notation of e3nn: 64x0e are 64 scalars, 32x1o
+    are 32 vectors, and 16x0e+8x1o are both."""
+    initial: Literal["zeros", "embedding"] = "zeros"
+    """Values before the first block. zeros; embedding: a linear map of the initial embeddings of the same atoms or
+    edges, or of the mean over the atoms of a structure, for scalars alone."""
+    combine: Combination = "add"
+    """How messages are combined with the stream. add: x + Σ messages; skip: (x + Σ messages)/√n with n terms."""
+    update: Annotated[Options, PartOf(STREAM_UPDATE)] = NoUpdateOptions()
+    """Layers on the stream at the end of each block."""
+
+    @field_validator("irreps")
+    @classmethod
+    def _simplified(cls, text: str) -> str:
+        return str(irreps(text))
+
+    @field_validator("update", mode="before")
+    @classmethod
+    def _none_is_a_type(cls, value: Any) -> Any:
+        return {"type": "none"} if value is None else value
+
+    @model_validator(mode="after")
+    def _embeddings_are_scalars(self) -> Self:
+        if self.initial == "embedding" and any(str(irrep) != "0e" for _, irrep in irreps(self.irreps)):
+            raise ValueError(
+                f"initial: embedding is for scalars such as 64x0e, not for the irreps {self.irreps}: choose zeros"
+            )
+        return self
+
+
 class HeadOptions(Options):
     """Predicted quantities."""
 
@@ -119,6 +158,11 @@ class SpecFields(Options):
     """The basis functions of distances and angles."""
     atom_embedding: Annotated[Options, PartOf(ATOM_EMBEDDING)] = ElementEmbeddingOptions()
     """Initial embedding of atoms."""
+    edge_embedding: Literal["radial"] | None = "radial"
+    """Initial embedding of main edges. radial: m = act(W [h_s, h_t, rad]) with the radial functions of the distance;
+    null: edges have no embeddings, and blocks no layers on edges, as in PaiNN and NequIP."""
+    streams: dict[str, StreamOptions] = Field(default_factory=dict)
+    """Feature streams by name, besides the embeddings `atoms` and `edges`."""
     blocks: Blocks
     """Layers of the blocks besides the interactions: one description with the number of blocks as `count`; or a list of
     differing descriptions, each of which may `repeat`."""
@@ -229,6 +273,11 @@ class SpecFields(Options):
             del content["neighbors"]["fade_width"]
         if isinstance(self.atom_embedding, ElementEmbeddingOptions):
             del content["atom_embedding"]  # earlier versions without this field had the same hash
+        if self.edge_embedding == "radial":
+            del content["edge_embedding"]
+        content["streams"] = {name: stream.model_dump(mode="json") for name, stream in self.all_streams().items()}
+        if not content["streams"]:
+            del content["streams"]
         content["blocks"] = self._blocks_content()
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
@@ -236,6 +285,15 @@ class SpecFields(Options):
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def all_streams(self) -> dict[str, StreamOptions]:
+        """Return the feature streams that the spec declares, and those that interactions add to them, by name."""
+        streams = dict(self.streams)
+        for options in self.interactions.values():
+            if isinstance(options, InteractionOptions):
+                for name, text in options.implied_streams(self.sizes).items():
+                    streams.setdefault(name, StreamOptions(irreps=text))
+        return dict(sorted(streams.items()))
 
     @property
     def block_layers(self) -> tuple[BlockLayers, ...]:
@@ -247,8 +305,8 @@ class SpecFields(Options):
     def _blocks_content(self) -> dict[str, Any]:
         """Describe the layers of all blocks, equal if a list repeats one description or equal blocks."""
         if isinstance(self.blocks, BlockOptions):
-            return self.blocks.model_dump(mode="json")
-        each = [block.model_dump(mode="json", exclude={"repeat"}) for block in self.block_layers]
+            return {"count": self.blocks.count, **_layers_content(self.blocks)}
+        each = [_layers_content(block) for block in self.block_layers]
         same = all(block == each[0] for block in each)
         return {"count": len(each), **each[0]} if same else {"each": each}
 
@@ -327,6 +385,12 @@ def unset_fields(options: Options) -> set[str]:
         for kind, field in _LATER_FIELDS
         if isinstance(options, kind) and getattr(options, field) == kind.model_fields[field].default
     }
+
+
+def _layers_content(block: BlockLayers) -> dict[str, Any]:
+    """Describe the layers of a block as in the hashes of earlier versions, which combined all messages by `skip`."""
+    left_out = {"repeat", "count", *(["combine"] if block.combine == "skip" else [])}
+    return block.model_dump(mode="json", exclude=left_out)
 
 
 def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:

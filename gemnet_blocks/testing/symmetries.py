@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from typing_extensions import override
 
+from gemnet_blocks.layers.equivariant import default_type
 from gemnet_blocks.structures import Prediction, Structures
 
 
@@ -51,11 +52,32 @@ class Symmetry(ABC):
             ValueError: the symmetry is not defined for these structures.
         """
 
+    def expected_features(
+        self, features: Float[Tensor, "atoms features"], irreps: str, structures: Structures
+    ) -> Float[Tensor, "atoms features"]:
+        """Return the expected features of atoms for `apply(structures)`.
+
+        Args:
+            features: the features for `structures`, a row for each atom.
+            irreps: their irreps in the notation of e3nn, such as `8x0e+4x1o`.
+            structures: the structures X before the transformation.
+
+        Raises:
+            NotImplementedError: a custom symmetry does not define this method.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define expected_features, which checks of streams need"
+        )
+
 
 class _Invariance(Symmetry):
-    """A symmetry under which energies and forces do not change."""
+    """A symmetry under which energies, forces and features do not change."""
 
     __slots__ = ()
+
+    @override
+    def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
+        return features
 
     @override
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
@@ -196,6 +218,10 @@ class Supercell(Symmetry):
             energy = energy * self.image_counts(structures).to(energy.dtype)
         return Prediction(energy, None if forces is None else forces[self._images(structures)[:, 0]])
 
+    @override
+    def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
+        return features[self._images(structures)[:, 0]]
+
     def _repeats(self, structures: Structures) -> Int[Tensor, "structures 3"]:
         wanted = torch.tensor(self.repeats, dtype=torch.long, device=structures.periodic.device)
         return torch.where(structures.periodic, wanted, torch.ones_like(wanted))
@@ -251,6 +277,10 @@ class Permutation(Symmetry):
         order, forces = self._checked(structures), prediction.forces
         return replace(prediction, forces=None if forces is None else forces[order])
 
+    @override
+    def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
+        return features[self._checked(structures)]
+
     def _checked(self, structures: Structures) -> Int[Tensor, " atoms"]:
         count = structures.atom_count
         if sorted(self.order) != list(range(count)):
@@ -297,6 +327,10 @@ class Alone(Symmetry):
             forces=None if forces is None else forces[structures.structure == index],
         )
 
+    @override
+    def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
+        return features[structures.structure == self._checked(structures)]
+
     def _checked(self, structures: Structures) -> int:
         if not 0 <= self.index < len(structures):
             raise ValueError(f"index must be below the number of structures, {len(structures)}; got {self.index}")
@@ -334,15 +368,9 @@ class Rotation(Symmetry):
 
     @property
     def matrix(self) -> Float[Tensor, "3 3"]:
-        """The matrix R in float64.
+        """The matrix R in float64."""
+        from e3nn.o3 import angles_to_matrix
 
-        Raises:
-            ImportError: e3nn is not installed.
-        """
-        try:
-            from e3nn.o3 import angles_to_matrix
-        except ImportError as error:
-            raise ImportError("rotations need e3nn: pip install 'gemnet_blocks[testing]'") from error
         angles = torch.tensor([self.alpha, self.beta, self.gamma], dtype=torch.float64)
         rotation: Tensor = angles_to_matrix(*angles)
         return -rotation if self.reflect else rotation
@@ -355,6 +383,20 @@ class Rotation(Symmetry):
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
         forces = prediction.forces
         return replace(prediction, forces=None if forces is None else self._rotated(forces))
+
+    @override
+    def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
+        matrix = self.representation(irreps).to(features.device)
+        return (features.double() @ matrix.T).to(features.dtype)
+
+    def representation(self, irreps: str) -> Float[Tensor, "features features"]:
+        """Return the matrix D(R) of irreps in the notation of e3nn in float64, parity included."""
+        from e3nn.o3 import Irreps
+
+        with default_type(torch.float64):  # e3nn computes its generators in torch's default type
+            angles = torch.tensor([self.alpha, self.beta, self.gamma])
+            found: Tensor = Irreps(irreps).D_from_angles(*angles, torch.tensor(float(self.reflect)))
+        return found
 
     def _rotated(self, vectors: Tensor) -> Tensor:
         return (vectors.double() @ self.matrix.to(vectors.device).T).to(vectors.dtype)

@@ -84,8 +84,9 @@ def shared_weights(model: GemNet) -> Mapping[nn.Parameter, int]:
     geometry = model.backbone.geometry
     blocks = len(model.backbone.blocks)
     outputs = len(model.backbone.output_blocks)
+    output = None if geometry.output_radial is None else geometry.output_radial.weight
     return {
-        weight: outputs if weight is geometry.output_radial.weight else blocks
+        weight: outputs if weight is output else blocks
         for weight in geometry.parameters()
         if weight.ndim > 1  # the numbers and vectors of basis functions are not projections
     }

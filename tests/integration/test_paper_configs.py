@@ -1,5 +1,6 @@
 """The spec files of published models and their ablations."""
 
+import re
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ BRIDGE_Q = {
 """From GemNet-Q to GemNet-OC."""
 STEPS_Q = list(BRIDGE_Q)
 
+EQUIVARIANT = sorted(path.stem for path in (CONFIGS / "equivariant").glob("*.yaml"))
+
 
 @pytest.mark.parametrize("name", [*NAMES, *(f"bridge/{step}" for step in STEPS), "bridge-q/03-outer-product"])
 def test_every_spec_runs_and_trains_at_toy_size(name: str):
@@ -77,6 +80,10 @@ def test_every_spec_runs_and_trains_at_toy_size(name: str):
         ("no-quadruplets", 37_236_266),
         ("gemnet-dt", 31_671_825),
         ("gemnet-t", 24_296_973),
+        ("equivariant/gemnet-oc-painn", 40_535_614),
+        ("equivariant/gemnet-oc-tensor-product", 39_585_338),
+        ("equivariant/painn", 584_794),
+        ("equivariant/nequip", 235_164),
         ("gemnet-oc-l-e", 55_913_040),
         ("gp-gemnet-xl", 292_939_552),
         ("gemnet-q", 2_158_499),
@@ -89,6 +96,22 @@ def test_parameter_counts(name: str, count: int):
     with torch.device("meta"):
         model = build(load_spec(CONFIGS / f"{name}.yaml"))
     assert sum(parameter.numel() for parameter in model.parameters()) == count
+
+
+@pytest.mark.parametrize("name", EQUIVARIANT)
+def test_every_equivariant_spec_runs_and_trains_at_toy_size(name: str):
+    published = load_spec(f"equivariant/{name}")
+    toy = {"sizes.atom": 8, "blocks.count": 2, "bases.radial.count": 4}
+    if published.edge_embedding is not None:
+        toy |= TOY
+    for stream, options in published.streams.items():
+        toy[f"streams.{stream}.irreps"] = re.sub(r"\d+x", "2x", options.irreps)
+    model = build(load_spec(f"equivariant/{name}", toy), seed=0)
+    prediction = model(Structures.from_ase(platinum_slab(2, 2)))
+    assert prediction.forces is not None
+    (prediction.energy.sum() + prediction.forces.square().sum()).backward()
+    read = [weight for key, weight in model.named_parameters() if weight.requires_grad and ".1.streams." not in key]
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in read)
 
 
 def test_every_ablation_changes_the_architecture():

@@ -40,6 +40,7 @@ from gemnet_blocks.testing.assertions.interactions import (
 )
 from gemnet_blocks.testing.assertions.models import assert_model
 from gemnet_blocks.testing.assertions.smoothness import assert_smooth, assert_smooth_at_cutoff, crossing
+from gemnet_blocks.testing.assertions.streams import assert_stream_symmetry
 from gemnet_blocks.testing.assertions.symmetry import (
     assert_copies,
     assert_copyable,
@@ -76,6 +77,7 @@ __all__ = [
     "assert_smooth",
     "assert_smooth_at_cutoff",
     "assert_spherical_basis",
+    "assert_stream_symmetry",
     "assert_symmetry",
     "assert_torque_balance",
     "crossing",

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gemnet_blocks.interactions.interaction import Interaction
 from gemnet_blocks.layers.scaling import ScaleFactor
-from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.block import Block, by_stream
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.alone import as_extra, completed_options, type_name
@@ -22,6 +22,7 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing.assertions.counterexample import Check, holds, search
 from gemnet_blocks.testing.assertions.models import Properties
 from gemnet_blocks.testing.assertions.smoothness import crossing, special_structures
+from gemnet_blocks.testing.assertions.streams import has_streams
 from gemnet_blocks.testing.assertions.symmetry import assert_copyable
 
 
@@ -38,7 +39,7 @@ def assert_messages(model: GemNet, structures: Structures, silent: bool = True) 
         ValueError: a message does not have one row per main edge or atom.
     """
     modules = interactions_of(model)
-    for message in messages_of(model, modules, structures):
+    for message in (one for found in messages_of(model, modules, structures) for one in found.values()):
         if not bool(message.isfinite().all()):
             raise AssertionError(f"{int((~message.isfinite()).sum())} of {message.numel()} numbers are not finite")
         if not silent and not bool(message.any()):
@@ -47,6 +48,8 @@ def assert_messages(model: GemNet, structures: Structures, silent: bool = True) 
 
 def assert_learning(model: GemNet, structures: Structures, weight: str) -> None:
     """Assert that the gradient of the energy to a weight of an interaction is finite and not zero.
+
+    In models with feature streams, it is the gradient of the energy and of all streams after the last block.
 
     Args:
         model: a model with interactions.
@@ -57,6 +60,8 @@ def assert_learning(model: GemNet, structures: Structures, weight: str) -> None:
         AssertionError: the gradient is zero, NaN or infinite.
     """
     energy = model(structures).energy.sum()
+    streams = model.backbone(structures, model.topology(structures)).embeddings.streams if has_streams(model) else {}
+    energy = energy + sum(stream.square().sum() for stream in streams.values())
     (gradient,) = torch.autograd.grad(energy, [weights_of(model)[weight]], allow_unused=True)
     if gradient is None or not bool(gradient.any()):
         raise AssertionError("the gradient of this weight is zero: the energy does not depend on it")
@@ -88,12 +93,13 @@ def weights_of(model: GemNet) -> dict[str, nn.Parameter]:
     }
 
 
-def messages_of(model: GemNet, modules: list[nn.Module], structures: Structures) -> list[Tensor]:
-    """Return the outputs of modules during a forward pass of the model."""
-    found: list[Tensor] = []
+def messages_of(model: GemNet, modules: list[nn.Module], structures: Structures) -> list[Mapping[str, Tensor]]:
+    """Return the messages of interactions by stream during a forward pass of the model."""
+    found: list[Mapping[str, Tensor]] = []
 
-    def record(_module: nn.Module, _arguments: object, output: Tensor) -> None:
-        found.append(output)
+    def record(module: nn.Module, _arguments: object, output: Any) -> None:
+        assert isinstance(module, Interaction)
+        found.append(by_stream(type(module).__name__, module, output))
 
     with ExitStack() as hooks:
         for module in modules:
@@ -132,6 +138,7 @@ def assert_interaction(
     interaction: type[Interaction[Any]],
     options: Mapping[str, Any] | None = None,
     *,
+    streams: Mapping[str, Any] | None = None,
     examples: int = 15,
     max_atoms: int = 8,
 ) -> tuple[str, ...]:
@@ -139,7 +146,8 @@ def assert_interaction(
 
     The interaction is tested in a small model in float64 with gradient forces and without other interactions. The
     properties are: messages with a row per main edge or atom; deep copies and pickles; gradients to all weights; finite
-    energies and forces; independence of the other structures in the batch; all symmetries; no jumps at cutoffs; forces
+    energies and forces; independence of the other structures in the batch; all symmetries, and equivariance of
+    every feature stream under rotations, reflections, translations and the order of atoms; no jumps at cutoffs; forces
     that are the gradient of the energy; correct second derivatives; agreement of float32 with float64. The structures
     are generic and degenerate ones, and some of high symmetry. Messages are scaled to size one, and weights that are
     initialized to zero are drawn at random, so that errors affect the energy.
@@ -148,6 +156,8 @@ def assert_interaction(
         interaction: a subclass of `Interaction`.
         options: options of the interaction as in a spec, without `type`; missing integers are set to 4. Edge sets other
             than main, atom, atom_edge and quad have a cutoff of 3 Å.
+        streams: feature streams of the spec that the interaction reads or writes, such as
+            `{"vectors": {"irreps": "4x1o"}}`.
         examples: number of examples per property.
         max_atoms: maximum number of atoms per example.
 
@@ -158,12 +168,12 @@ def assert_interaction(
         CounterExample: a property is violated; the message contains code for the smallest counterexample, and the
             attribute `model` is the small model.
         SpecError: a model with the interaction cannot be built.
-        ImportError: hypothesis or e3nn is not installed.
+        ImportError: hypothesis is not installed.
     """
     from gemnet_blocks.testing import strategies
 
     name = type_name(interaction, NAME)
-    spec, model = _model(interaction, name, options or {})
+    spec, model = _model(interaction, name, options or {}, streams)
     any_structures = strategies.structures(max_atoms, CUTOFF, (1, 8))
     copyable, messages = Check(assert_copyable, model, ()), Check(assert_messages, model)
     with holds("copies", {}, copyable):
@@ -184,6 +194,7 @@ def assert_interaction(
         MESSAGES,
         *weights,
         *properties.check_predictions(),
+        *properties.check_streams(),
         *properties.check_continuity({graph: spec.graphs[graph].cutoff for graph in sorted(spec.graphs_in_use())}),
         *properties.check_independence(),
         *properties.check_kinks(),
@@ -195,20 +206,27 @@ def assert_interaction(
     return tuple(dict.fromkeys(checked))
 
 
-def interaction_spec(interaction: type[Interaction[Any]], options: Mapping[str, Any] | None = None) -> Spec:
+def interaction_spec(
+    interaction: type[Interaction[Any]],
+    options: Mapping[str, Any] | None = None,
+    streams: Mapping[str, Any] | None = None,
+) -> Spec:
     """Return the small spec in which an interaction is tested."""
     name = type_name(interaction, NAME)
     given, extra = completed_options(interaction, name, options, SIZE), as_extra(interaction, name)
     document = yaml.safe_load(_SPEC)
     document["interactions"] = {name: given}
+    document["streams"] = dict(streams or {})
     for edge_set in named_edge_sets(unchecked_options(name, given, Catalog(extra))).values():
         document["graphs"].setdefault(edge_set, {"cutoff": CUTOFF})
     return Spec.from_yaml(yaml.safe_dump(document), extra=extra)
 
 
-def _model(interaction: type[Interaction[Any]], name: str, options: Mapping[str, Any]) -> tuple[Spec, GemNet]:
+def _model(
+    interaction: type[Interaction[Any]], name: str, options: Mapping[str, Any], streams: Mapping[str, Any] | None
+) -> tuple[Spec, GemNet]:
     """Build the small model in float64, with random weights instead of zeros."""
-    spec = interaction_spec(interaction, options)
+    spec = interaction_spec(interaction, options, streams)
     model = build(spec, extra=as_extra(interaction, name), seed=0).double()
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -229,13 +247,15 @@ def _reference() -> Structures:
 
 
 class _Scaled:
-    """Forward hook that multiplies the output of a module."""
+    """Forward hook that multiplies the messages of an interaction to each stream."""
 
-    def __init__(self, factor: float) -> None:
-        self.factor = factor
+    def __init__(self, factors: Mapping[str, float]) -> None:
+        self.factors = dict(factors)
 
-    def __call__(self, _module: nn.Module, _arguments: object, output: Tensor) -> Tensor:
-        return output * self.factor
+    def __call__(self, module: nn.Module, _arguments: object, output: Any) -> Mapping[str, Tensor]:
+        assert isinstance(module, Interaction)
+        messages = by_stream(type(module).__name__, module, output)
+        return {stream: message * self.factors[stream] for stream, message in messages.items()}
 
 
 def _amplify(model: GemNet) -> None:
@@ -245,13 +265,16 @@ def _amplify(model: GemNet) -> None:
         loud(structures=_reference())
     for module in interactions_of(model):
         with torch.no_grad():
-            (message,) = messages_of(model, [module], _reference())
-        module.register_forward_hook(_Scaled(1 / float(message.detach().square().mean().sqrt())))
+            (messages,) = messages_of(model, [module], _reference())
+        sizes = {stream: float(message.detach().square().mean().sqrt()) for stream, message in messages.items()}
+        module.register_forward_hook(_Scaled({stream: 1 / size for stream, size in sizes.items()}))
 
 
 def _check_weights(model: GemNet) -> tuple[str, ...]:
     check = Check(assert_learning, model, ("structures", "weight"))
     names = list(weights_of(model))
+    if has_streams(model):  # which are zero before the first block
+        names = [name for name in names if not name.startswith("block 0:")]
     for name in names:
         example = {"structures": _reference(), "weight": name}
         with holds("gradients to weights", example, check):

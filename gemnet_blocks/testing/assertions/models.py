@@ -16,6 +16,7 @@ from gemnet_blocks.testing.assertions.comparison import Tolerance
 from gemnet_blocks.testing.assertions.counterexample import Check, CounterExample, holds, search
 from gemnet_blocks.testing.assertions.derivatives import assert_forces_are_gradient, assert_second_derivatives
 from gemnet_blocks.testing.assertions.smoothness import CROSSING_SAMPLES, assert_smooth, crossing, special_structures
+from gemnet_blocks.testing.assertions.streams import assert_stream_symmetry, has_streams
 from gemnet_blocks.testing.assertions.symmetry import (
     assert_copyable,
     assert_deterministic,
@@ -26,7 +27,7 @@ from gemnet_blocks.testing.assertions.symmetry import (
     assert_torque_balance,
 )
 from gemnet_blocks.testing.models import Model
-from gemnet_blocks.testing.symmetries import Alone, Symmetry, Translation
+from gemnet_blocks.testing.symmetries import Alone, Permutation, Rotation, Symmetry, Translation
 
 if TYPE_CHECKING:
     from hypothesis.strategies import SearchStrategy
@@ -35,6 +36,15 @@ if TYPE_CHECKING:
 GRADIENT = "forces are the gradient of the energy"
 TRIALS = 4
 """Number of symmetries per kind for structures of high symmetry; the first one is the identity."""
+
+GENERIC_SIZE = 2.0
+"""Size in Å of the hydrogen atoms for which streams are checked first."""
+GENERIC_SYMMETRIES: Sequence[Sequence[Symmetry]] = (
+    (Translation(1.0, -7.0, 3.0),),
+    (Rotation(0.3, 1.1, 2.0), Rotation(0.0, 0.0, 0.0, reflect=True)),
+    (Permutation((3, 1, 0, 4, 2)),),
+)
+"""Translations, rotations and reflections, and orders of these five atoms."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,8 +90,26 @@ class Properties:
         for name, symmetries in kinds.items():
             _try(check, name, self.special, symmetry=symmetries)
         for name, symmetries in kinds.items():
-            search(check, name, self.examples, structures=self.structures, symmetry=symmetries)
+            # generic structures, because many features vanish in symmetric ones
+            search(check, name, max(10, self.examples), structures=self.smooth_structures, symmetry=symmetries)
+            _try(check, name, self.special, symmetry=symmetries)
         return tuple(kinds)
+
+    def check_streams(self) -> tuple[str, ...]:
+        """Check that all feature streams are equivariant: translations, rotations, reflections, the order of atoms."""
+        if not has_streams(self.model):
+            return ()
+        check = Check(assert_stream_symmetry, self.model, ("structures", "symmetry"))
+        kinds = list(_symmetries(extensive=True).items())[: len(GENERIC_SYMMETRIES)]
+        # first a fixed example: many features vanish in symmetric structures, and random rotations are often trivial
+        for (name, _), symmetries in zip(kinds, GENERIC_SYMMETRIES, strict=True):
+            for symmetry in symmetries:
+                example = {"structures": crossing(GENERIC_SIZE, (1,) * 5)[0], "symmetry": symmetry}
+                with holds(f"streams: {name}", example, check):
+                    check(**example)
+        for name, symmetries in kinds:
+            search(check, f"streams: {name}", self.examples, structures=self.structures, symmetry=symmetries)
+        return tuple(f"streams: {name}" for name, _ in kinds)
 
     def check_independence(self) -> tuple[str, ...]:
         """Check that predictions do not depend on the other structures of a batch."""
@@ -249,6 +277,8 @@ def assert_model(
 
     For all models: finite and repeatable predictions; independence of the other structures in the batch; symmetry under
     translations, rotations, reflections, the order of atoms, the choice of cell and supercells; no jumps at `cutoffs`.
+    For a `GemNet` with feature streams: equivariance of every stream under rotations, reflections, translations and
+    the order of atoms.
     For conservative forces: forces are the gradient of the energy, and forces and torques balance. For a `GemNet` also:
     deep copies and pickles; agreement of float32 with float64 (models in float64); second derivatives (gradient forces
     in float64); balance of coupled direct forces.
@@ -275,7 +305,7 @@ def assert_model(
 
     Raises:
         CounterExample: a property is violated; the message contains code for the smallest counterexample.
-        ImportError: hypothesis or e3nn is not installed.
+        ImportError: hypothesis is not installed.
     """
     from gemnet_blocks.testing import strategies
 
@@ -294,6 +324,7 @@ def assert_model(
     )
     checked = (
         *properties.check_predictions(),
+        *properties.check_streams(),
         # before symmetries, which a jump violates too when rounding decides on a neighbor
         *properties.check_continuity(limits),
         *properties.check_independence(),

@@ -156,6 +156,8 @@ def block(
     h ← layers(h); without a concatenation, m stays.
     """
     h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
+    assert module.dense is not None
+    assert geometry.update_radial is not None
     to_edges, to_atoms = [dense(module.dense, m)], [h]
     for name, part in module.interactions.items():
         read = radial.named(geometry.own[name]) if name in geometry.own else radial

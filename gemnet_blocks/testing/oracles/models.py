@@ -65,6 +65,8 @@ def features(backbone: Backbone, structures: Structures) -> tuple[Graphs, list[O
     radial = radial_values(backbone.geometry.bases, graphs.edge_sets)
     h = atom_embedding(backbone.atom_embedding, structures.numbers)
     main, raw = graphs.main.edges, radial.radial[MAIN]
+    assert backbone.edge_embedding is not None
+    assert backbone.geometry.output_radial is not None
     embeddings = Embeddings(h, edge_embedding(backbone.edge_embedding, h, raw, main))
     projected = raw @ backbone.geometry.output_radial.weight.T
     outputs = []

@@ -17,7 +17,8 @@ from gemnet_blocks.geometry.angles import CollinearRule, RightAngle, SmoothColli
 from gemnet_blocks.graph.index_sets import QuadrupletRequest
 from gemnet_blocks.interactions.quadruplet import SharedQuadrupletGeometry
 from gemnet_blocks.layers.dense import linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import strategies as some
 from gemnet_blocks.testing.symmetries import Rotation

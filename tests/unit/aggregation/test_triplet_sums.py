@@ -13,7 +13,8 @@ from gemnet_blocks.aggregation.triplets import Over
 from gemnet_blocks.basis.circular import CircularBasis, Gaussian, Legendre
 from gemnet_blocks.graph.index_sets import TripletRequest
 from gemnet_blocks.interactions.triplet import TripletSum
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import strategies as some
 from gemnet_blocks.testing.symmetries import Rotation

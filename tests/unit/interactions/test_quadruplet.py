@@ -35,7 +35,8 @@ from gemnet_blocks.graph.neighbor_list import VesinSearch
 from gemnet_blocks.graph.symmetrize import Symmetrization
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction, SharedQuadrupletGeometry
 from gemnet_blocks.layers.dense import linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

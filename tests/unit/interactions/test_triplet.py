@@ -41,7 +41,8 @@ from gemnet_blocks.interactions.triplet import (
     TripletSum,
 )
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 

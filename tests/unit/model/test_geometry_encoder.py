@@ -8,8 +8,9 @@ from gemnet_blocks.basis.radial import Gaussian
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.layers.initialization import he_orthogonal_
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.testing import oracles
 

@@ -44,6 +44,28 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "interactions.far": {"type": "triplet", "graph": "far", "down": 8, "up": 8},
         "interactions.edge_atom.senders": "quad",
     },
+    "streams": {
+        "interactions": {
+            **dict.fromkeys(("triplet", "quadruplet", "edge_atom", "atom_edge")),
+            "painn": {"type": "painn"},
+            "tensor_product": {"type": "tensor_product", "degree": 1, "radial": 4},
+        },
+        "streams": {
+            "vectors": {"irreps": "3x1o", "update": {"type": "gated"}},
+            "tensors": {"irreps": "2x0e+2x1o+1x1e", "update": {"type": "none"}},
+        },
+    },
+    "streams of scalars": {
+        "edge_embedding": None,
+        "blocks": {"before_skip": 0, "after_skip": 0, "concatenation": None, "update": None},
+        "interactions": {
+            **dict.fromkeys(("triplet", "quadruplet", "edge_atom", "atom_edge")),
+            "tensor_product": {"type": "tensor_product", "degree": 1, "radial": 4},
+        },
+        "streams": {"tensors": {"irreps": "4x0e", "initial": "embedding", "update": {"type": "residual"}}},
+        "readout": {"type": "atoms"},
+        "heads.forces": None,
+    },
 }
 
 

@@ -35,6 +35,7 @@ def test_it_names_the_architecture() -> None:
         {"neighbors.fade_width": 0.1},  # nor this
         {"bases.radial": {"trainable": False}, "bases.angular_radial": None},
         {"atom_embedding": {"type": "element"}},
+        {"edge_embedding": "radial", "streams": {}, "blocks.combine": "skip"},
         {"interactions.triplet": {"graph": "main", "symmetric": True, "scale_factor": True, "bases": {}}},
         {"interactions.triplet.bases.radial": {"type": "gaussian", "count": 5}},
         {"interactions.quadruplet.bases": {"angular_radial": {"type": "gaussian", "count": 5}, "envelope": None}},
@@ -55,6 +56,13 @@ def test_equal_for_a_file_that_extends_and_a_flat_one(tmp_path: Path) -> None:
     path = write(tmp_path, a="extends: small.yaml\ninteractions: {quadruplet: null}\nblocks: {count: 3}\n")
     flat = SMALL.replace("  quadruplet: {down: 4, up: 4}\n", "").replace("count: 1, before", "count: 3, before")
     assert load_spec(path).content_hash == Spec.from_yaml(flat).content_hash != HASH
+
+
+def test_streams_that_interactions_add_count_as_declared_ones() -> None:
+    added = small_spec({"interactions.painn": {}})
+    declared = added.patch({"streams.vectors": {"irreps": "6x1o", "update": None}})
+    assert declared.content_hash == added.content_hash
+    assert added.patch({"streams.vectors": {"irreps": "7x1o"}}).content_hash != added.content_hash
 
 
 def test_tags_are_a_set() -> None:
@@ -94,6 +102,7 @@ DIFFERENT: dict[str, Any] = {
     "blocks": [
         *({name: 2} for name in ("count", "before_skip", "after_skip", "concatenation", "update", "atom")),
         {"update_projection": "always"},
+        {"combine": "add"},
     ],
     "interactions": [
         *({name: None} for name in NAMES),
@@ -107,6 +116,17 @@ DIFFERENT: dict[str, Any] = {
         {"triplet": {"bases": {"circular": {"type": "legendre", "count": 4}}}},
         *({name: {"type": "quadruplet" if name == "triplet" else "triplet"}} for name in NAMES),
         {"again": {"type": "triplet", "down": 4, "up": 4}},
+    ],
+    "edge_embedding": None,
+    "streams": [
+        {"further": {"irreps": "3x0e"}},
+        {"further": {"irreps": "3x1o"}},
+        {"further": {"irreps": "3x0e", "on": "edges"}},
+        {"further": {"irreps": "3x0e", "initial": "embedding"}},
+        {"further": {"irreps": "3x0e", "combine": "skip"}},
+        {"further": {"irreps": "3x0e", "update": {"type": "gated"}}},
+        {"further": {"irreps": "3x0e", "update": {"type": "residual"}}},
+        {"further": {"irreps": "3x0e", "update": {"type": "residual", "layers": 2}}},
     ],
     "readout": [
         *({name: 2} for name in ("layers", "after_atom", "network")),

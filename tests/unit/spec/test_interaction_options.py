@@ -16,7 +16,7 @@ from gemnet_blocks.basis.radial import Gaussian, GaussianOptions, SphericalBesse
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.interactions import QuadrupletInteraction, TripletInteraction
 from gemnet_blocks.interactions.triplet import TripletOptions
-from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.scale_fitting import fit_scales

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gemnet_blocks.basis import circular, envelopes, radial, spherical
 from gemnet_blocks.geometry.angles import Azimuth
-from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.testing import oracles
 
 POINTS = [0.0, 0.03, 0.4, 0.77, 0.999]
