@@ -221,8 +221,9 @@ def _panels(
 
 def _degree_count(bases: BasisOptions, catalog: Catalog, owner: str) -> int:
     circular = _made(catalog, CIRCULAR, bases.circular, f"{owner}bases.circular")
-    spherical = bases.spherical and _made(catalog, SPHERICAL, bases.spherical, f"{owner}bases.spherical")
-    return degree_count(circular, spherical)
+    if bases.spherical is None:
+        return degree_count(circular)
+    return degree_count(circular, _made(catalog, SPHERICAL, bases.spherical, f"{owner}bases.spherical"))
 
 
 def _type(options: Any) -> str:
