@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -134,9 +134,9 @@ class Structures:
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"positions and cells need a floating-point type such as torch.float64, got {dtype}")
         moved = {}
-        for field in fields(self):
-            value: Tensor = getattr(self, field.name)
-            moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        for one in fields(self):
+            value: Tensor = getattr(self, one.name)
+            moved[one.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
         return replace(self, **moved)
 
     def __getitem__(self, index: int) -> Structures:
@@ -245,12 +245,48 @@ class Prediction:
         forces: the force on each atom in that unit per Å; None for a model without forces.
         stress: (1/V) ∂E/∂ε in that unit per Å³, positive if the cell tends to shrink; None unless requested.
         atom_energies: the contribution of each atom to the energy of its structure; None if the model has none.
+        properties: the other properties by the names of their heads, such as a dipole, with a row per structure or per
+            atom, in the units of the training labels; empty for a model without such heads.
     """
 
     energy: Float[Tensor, " structures"]
     forces: Float[Tensor, "atoms 3"] | None
     stress: Float[Tensor, "structures 3 3"] | None = None
     atom_energies: Float[Tensor, " atoms"] | None = None
+    properties: Mapping[str, Float[Tensor, "rows *shape"]] = field(default_factory=dict)
+
+
+PropertyOwner = Literal["structure", "atom"]
+"""The owner of a property: each structure has one value, or each atom has one."""
+
+PropertyShape = Literal["scalar", "vector", "tensor"]
+"""The shape of one value: a number, three components, or a matrix of nine components."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyKind:
+    """The kind of a property.
+
+    Attributes:
+        per: whether each structure or each atom has a value.
+        shape: a scalar, a vector (3) or a tensor (3, 3).
+        extensive: whether the value of a structure grows with its number of atoms.
+    """
+
+    per: PropertyOwner = "structure"
+    shape: PropertyShape = "scalar"
+    extensive: bool = False
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The shape of one value: (), (3,) or (3, 3)."""
+        return {"scalar": (), "vector": (3,), "tensor": (3, 3)}[self.shape]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of the components: x, y, z or xx, xy, …; one empty name for a scalar."""
+        axes = "xyz"
+        return {"scalar": ("",), "vector": tuple(axes), "tensor": tuple(a + b for a in axes for b in axes)}[self.shape]
 
 
 def tensor_of(value: Any, name: str) -> Tensor:

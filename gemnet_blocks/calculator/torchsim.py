@@ -113,7 +113,8 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
             state: a state, or a dictionary of its attributes; it is not modified.
 
         Returns:
-            `energy` (S,) and, if they are computed, `forces` (N, 3) and, for periodic systems, `stress` (S, 3, 3).
+            `energy` (S,) and, if they are computed, `forces` (N, 3) and, for periodic systems, `stress` (S, 3, 3);
+            and further properties by the names of their heads.
 
         Raises:
             StructureError: a system cannot be computed.
@@ -129,7 +130,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
             results["forces"] = prediction.forces
         if prediction.stress is not None:
             results["stress"] = prediction.stress
-        return results
+        return results | dict(prediction.properties)
 
     def _warn(self, state: SimState | dict[str, Any], structures: Structures, pairs: Pairs) -> None:
         """Warn of ignored charges and spins and of coinciding atoms, once each instead of in every step."""

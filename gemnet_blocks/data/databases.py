@@ -124,7 +124,7 @@ class DatabaseSource(FrameSource):
 
     Args:
         path: the database.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         name: the file's name in messages.
 
     Raises:
@@ -253,7 +253,7 @@ class LmdbSource(FrameSource):
 
     Args:
         path: the file.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         name: the file's name in messages.
 
     Raises:
@@ -306,7 +306,7 @@ class LmdbSource(FrameSource):
             periodic=array_of(values.get("pbc", "cell" in values), "periodicity", place).reshape(-1),
             tags=values.get("tags"),
             fixed=None if fixed is None else array_of(fixed, "fixed atoms", place) != 0,
-            labels={label: self._label(values, label) for label in LABELS},
+            labels={label: self._label(values, label) for label in (*LABELS, *self._keys)},
             text=as_text(values),
             available=sorted(set(values) - set(_NO_LABELS)),
         )

@@ -56,7 +56,7 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
     @property
     @abstractmethod
     def labels(self) -> frozenset[str]:
-        """The labels that every structure has, among energy, forces and stress."""
+        """The labels that every structure has: energy, forces, stress and further properties."""
 
     @property
     def streamed(self) -> bool:
@@ -255,7 +255,7 @@ class MemoryDataset(LabelledDataset):
     """
 
     def __init__(self, source: FrameSource, rules: LabelRules) -> None:
-        self._name, self._labels = source.name, rules.required
+        self._name, self._labels, self._kinds = source.name, rules.required, rules.properties
         frames = [checked(frame, rules, source.place(index)) for index, frame in enumerate(source.frames())]
         places = [source.place(index) for index in range(len(frames))]
         self._all = packed(frames, range(len(frames)), places, rules)
@@ -290,6 +290,10 @@ class MemoryDataset(LabelledDataset):
             forces=None if known.forces is None else known.forces[atoms],
             stress=None if known.stress is None else known.stress[one],
             frame=known.frame[one],
+            properties={
+                name: values[atoms if self._kinds[name].per == "atom" else one]
+                for name, values in known.properties.items()
+            },
         )
 
     @property

@@ -144,7 +144,9 @@ def summarize(
             if item.energy is not None:
                 energies.append(float(item.energy))
             content.update(structure_hash(item.structures))
-            for value in (item.structures.tags, item.structures.fixed, item.energy, item.forces, item.stress):
+            properties = (item.properties[name] for name in sorted(item.properties))
+            labels = (item.energy, item.forces, item.stress, *properties)
+            for value in (item.structures.tags, item.structures.fixed, *labels):
                 content.update(b"none" if value is None else value.contiguous().numpy().tobytes())
             squares += float("nan") if item.forces is None else float(item.forces.square().sum())
         if dataset.streamed:  # datasets in memory were searched when they were opened

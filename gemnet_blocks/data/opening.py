@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from gemnet_blocks.data.databases import AseLmdbSource, LmdbSource, SqliteSource
 from gemnet_blocks.data.dataset import Concatenation, LabelledDataset, MemoryDataset, StreamedDataset, Subset
-from gemnet_blocks.data.frame import Charged, FrameSource, LabelRules
+from gemnet_blocks.data.frame import LABELS, Charged, FrameSource, LabelRules
 from gemnet_blocks.data.leakage import DatasetSummary, Duplicates, check_periodicity, find_duplicates, summarize
 from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.data.readers import AseSource, NpzSource
@@ -23,7 +23,7 @@ from gemnet_blocks.errors import SpecError, StructureError, first_few, told
 from gemnet_blocks.spec.catalog import near
 from gemnet_blocks.spec.document import absent
 from gemnet_blocks.spec.resolve import Spec
-from gemnet_blocks.structures import EnergyMeaning
+from gemnet_blocks.structures import EnergyMeaning, PropertyKind
 from gemnet_blocks.util.file_kinds import mistaken
 
 DATABASES = (".lmdb", ".aselmdb", ".db")
@@ -42,7 +42,7 @@ def open_sources(name: str, folder: Path, keys: Mapping[str, str], format: str |
     Args:
         name: the path or pattern, which is also its name in messages.
         folder: the folder that relative paths are relative to.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         format: ASE's name of the format; None: determined from the file's name and content.
 
     Raises:
@@ -179,7 +179,13 @@ class DataSplits:
     summaries: Mapping[str, DatasetSummary]
 
 
-def open_data(options: DataOptions, folder: Path, model: Spec | None = None, charged: Charged = "refuse") -> DataSplits:
+def open_data(
+    options: DataOptions,
+    folder: Path,
+    model: Spec | None = None,
+    charged: Charged = "refuse",
+    properties: Mapping[str, PropertyKind] | None = None,
+) -> DataSplits:
     """Open, check, split and compare labelled structures.
 
     Args:
@@ -189,6 +195,7 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None, cha
             it selects edges by tags. None: no such check.
         charged: `refuse`, for training, or `warn`: the handling of structures with a total charge or spin, which models
             do not read, unless `options.ignore` names the quantity.
+        properties: the kinds of labels besides energy, forces and stress; None: those that the model predicts.
 
     Raises:
         StructureError: a file or frame cannot be used, or `leakage` is `error` and parts share structures; names file
@@ -196,7 +203,7 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None, cha
         SpecError: the options do not fit the data.
     """
     opened = {
-        part: open_files(files, options, folder, model, charged)
+        part: open_files(files, options, folder, model, charged, properties)
         for part, files in (
             ("train", options.files or options.train),
             ("validation", options.validation),
@@ -234,6 +241,7 @@ def open_files(
     folder: Path,
     model: Spec | None = None,
     charged: Charged = "refuse",
+    properties: Mapping[str, PropertyKind] | None = None,
 ) -> LabelledDataset:
     """Open all frames of some files, unsplit; files that are kept in memory are checked.
 
@@ -243,27 +251,48 @@ def open_files(
         folder: the folder that relative paths are relative to.
         model: see `open_data`.
         charged: see `open_data`.
+        properties: see `open_data`.
 
     Raises:
         StructureError: a file or frame cannot be used; names file and frame.
+        SpecError: a label is neither energy, forces, stress nor a known property.
     """
     _check_format(options.format)
+    known = properties if properties is not None else {} if model is None else model.heads.kinds()
+    if problems := unknown_labels(options, known):
+        raise SpecError("\n".join(problems))
+    kinds = {name: known[name] for name in options.labels if name not in LABELS}
+    keys = {**{name: name for name in kinds}, **options.keys.given()}
     rules = LabelRules(
         units=options.units.factors(options.stress.unit),
         required=frozenset(options.labels),
         stress=options.stress,
-        keys=options.keys.given(),
+        keys=keys,
         element_count=None if model is None else model.elements,
         needs_tags=model is not None and any(model.graphs[name].tags is not None for name in model.graphs_in_use()),
         ignore=frozenset(options.ignore),
         charged=charged,
+        properties=kinds,
     )
-    sources = [source for name in files for source in open_sources(name, folder, options.keys.given(), options.format)]
+    sources = [source for name in files for source in open_sources(name, folder, keys, options.format)]
     _warn_of_repeated_files([source.name for source in sources], folder)
     datasets: list[LabelledDataset] = [
         StreamedDataset(source, rules) if source.streamed else MemoryDataset(source, rules) for source in sources
     ]
     return datasets[0] if len(datasets) == 1 else Concatenation(datasets)
+
+
+def unknown_labels(options: DataOptions, properties: Collection[str]) -> list[str]:
+    """Describe labels and keys that are neither energy, forces, stress nor properties that the model predicts."""
+    known = [*LABELS, *properties]
+    named = {"data.labels": options.labels, "data.keys": options.keys.properties}
+    return [
+        f"{place}: expected {', '.join(known[:-1])} or {known[-1]}, got {name!r}{near(name, known)}: remove it, or add "
+        f"the head heads.{name} to the model"
+        for place, names in named.items()
+        for name in names
+        if name not in known
+    ]
 
 
 def _check_format(format: str | None) -> None:

@@ -7,10 +7,9 @@ from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from gemnet_blocks.data.batching import BatchOptions
-from gemnet_blocks.data.frame import Label
 from gemnet_blocks.data.splits import SplitOptions
 from gemnet_blocks.data.units import StressOptions, UnitsField
 from gemnet_blocks.options import Options
@@ -45,7 +44,13 @@ def matching(name: str, folder: Path) -> dict[str, Path]:
 
 
 class KeyOptions(Options):
-    """The names of labels in the files, if they differ from the usual ones."""
+    """The names of labels in the files, if they differ from the usual ones.
+
+    A further entry such as `dipole: REF_dipole` is the key of a property, which is its name without such an entry.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str]
 
     energy: str | None = None
     """The key of energies, such as REF_energy or free_energy; null: energy (in npz archives: energies)."""
@@ -58,6 +63,11 @@ class KeyOptions(Options):
     def given(self) -> dict[str, str]:
         """The keys that are not null, by label."""
         return {name: key for name, key in self if key is not None}
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """The keys of further properties, by label."""
+        return dict(self.__pydantic_extra__ or {})
 
 
 class DataOptions(Options):
@@ -83,8 +93,9 @@ class DataOptions(Options):
     """The unit of energy, such as kcal/mol (then lengths are in Å), or {energy: Hartree, length: Bohr}. Required."""
     energy: EnergyMeaning
     """The reference of the energies: total, adsorption or atomisation. Required."""
-    labels: Annotated[tuple[Label, ...], Field(strict=False)] = ("energy", "forces")
-    """Labels that are read, and that every frame must have."""
+    labels: Annotated[tuple[str, ...], Field(strict=False)] = ("energy", "forces")
+    """Labels that are read, and that every frame must have: energy, forces, stress, and properties that the model
+    predicts, by the names of their heads. Properties stay in the unit of the file."""
     keys: KeyOptions = KeyOptions()
     """The names of labels in the files."""
     stress: StressOptions = StressOptions()

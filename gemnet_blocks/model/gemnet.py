@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.geometry.edges import SymmetricEdges
 from gemnet_blocks.graph.builder import GraphBuilder
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.topology import Topology
@@ -22,9 +21,10 @@ from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.costs import Estimate, Task
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, Energy, GradientForces
-from gemnet_blocks.model.readout import Output, OutputBlock, Readout
+from gemnet_blocks.model.property_heads import PropertyHead
+from gemnet_blocks.model.readout import BackboneOutput, Contributions, OutputBlock, Readout
 from gemnet_blocks.options import byte_count
-from gemnet_blocks.structures import Prediction, Structures, strained
+from gemnet_blocks.structures import Prediction, PropertyKind, Structures, strained
 from gemnet_blocks.util.derivatives import (
     check_gradient_forces_can_be_computed,
     check_not_in_forward_mode,
@@ -61,19 +61,6 @@ def outermost(module: nn.Module) -> list[nn.Module]:
     for child in module.children():
         found += [child] if isinstance(child, Residual | Dense) else outermost(child)
     return found
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BackboneOutput:
-    """The output of the backbone.
-
-    Attributes:
-        main: the edges that carry embeddings.
-        outputs: the result of every output block.
-    """
-
-    main: SymmetricEdges
-    outputs: tuple[Output, ...]
 
 
 @final
@@ -133,7 +120,7 @@ class Backbone(nn.Module):
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
             embeddings = block(embeddings, geometry)
             outputs.append(self.evaluation(output_block, embeddings, geometry))
-        return BackboneOutput(geometry.main, tuple(outputs))
+        return BackboneOutput(geometry.main, tuple(outputs), embeddings, geometry.output_radial)
 
 
 NEIGHBORS_WITHIN = 0.05
@@ -142,7 +129,7 @@ NEIGHBORS_WITHIN = 0.05
 
 @final
 class GemNet(WeightedModule):
-    """A model of energies and forces, built by `gemnet_blocks.spec.build`.
+    """A model of energies, forces and other properties, built by `gemnet_blocks.spec.build`.
 
     Args:
         backbone: the backbone, from structures to features.
@@ -153,6 +140,7 @@ class GemNet(WeightedModule):
         products: how layers multiply matrices.
         compiled: compile residual and dense layers, see `compile_layers`; also in copies of the model.
         estimator: estimates the memory of a prediction, for comparison with memory budgets.
+        heads: the heads of other properties, by name.
 
     Raises:
         SpecError: layers cannot be compiled for these forces.
@@ -168,12 +156,14 @@ class GemNet(WeightedModule):
         products: Products = PLAIN,
         compiled: bool = False,
         estimator: Estimator | None = None,
+        heads: Mapping[str, PropertyHead] | None = None,
     ) -> None:
         super().__init__()
         self.trunk = backbone  # the keys of weights in model files begin with the names of these two attributes
         self.read_out = readout
         self.energy = energy
         self.forces = forces
+        self.heads = nn.ModuleDict(heads)
         self.memory_budget = memory_budget
         self.products = products
         self.compiled = compiled
@@ -192,6 +182,11 @@ class GemNet(WeightedModule):
     def readout(self) -> Readout:
         """The readout, from features to numbers per atom and edge."""
         return self.read_out
+
+    @property
+    def property_kinds(self) -> dict[str, PropertyKind]:
+        """The kinds of the properties that further heads predict, by name."""
+        return {name: head.kind for name, head in self.heads.items() if isinstance(head, PropertyHead)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Compile layers of copied or unpickled models again, because copies do not contain compiled code."""
@@ -220,12 +215,12 @@ class GemNet(WeightedModule):
         structures: Structures,
         topology: Topology | Pairs | Neighbors | None = None,
         memory_budget: float | None = None,
-        stress: bool = False,
+        stress: bool | None = None,
         given: Pairs | Neighbors | None = None,
     ) -> Prediction:
-        """Predict energies and forces.
+        """Predict energies, forces and the properties of further heads.
 
-        With gradients enabled, both are differentiable functions of the weights, and gradient forces of the positions
+        With gradients enabled, all are differentiable functions of the weights, and gradient forces of the positions
         too. Under `torch.no_grad()`, gradient forces are computed all the same and carry no gradient.
 
         Args:
@@ -235,7 +230,8 @@ class GemNet(WeightedModule):
             memory_budget: the memory of the prediction in bytes. A prediction that needs more recomputes intermediate
                 results in the backward pass instead of storing them, which takes more time. None: the budget of the
                 model.
-            stress: also compute stresses, in the backward pass of gradient forces.
+            stress: whether stresses are computed, in the backward pass of gradient forces; None: if the spec has
+                `heads.stress` and all structures are periodic in all three directions.
             given: the earlier name of `topology`, for pairs and neighbors.
 
         Raises:
@@ -246,6 +242,9 @@ class GemNet(WeightedModule):
         check_structures(structures)
         if self.compiled:
             check_not_in_forward_mode()
+        if stress is None:
+            wanted = isinstance(self.forces, GradientForces) and self.forces.stress
+            stress = wanted and bool(structures.periodic.all())
         if stress:
             self.check_stress()
         memory_budget = byte_count("predictions", "memory_budget", memory_budget)
@@ -261,7 +260,7 @@ class GemNet(WeightedModule):
             return self._with_gradient_forces(backbone, structures, topology, self.forces, stress)
         features = backbone(structures, topology)
         contributions = self.readout(features.outputs)
-        prediction = self._energies(contributions.atoms, structures)
+        prediction = self._without_forces(contributions, features, structures, backbone.evaluation)
         if self.forces is None or contributions.edges is None:
             return prediction
         return replace(prediction, forces=self.forces(contributions.edges, features.main))
@@ -284,9 +283,15 @@ class GemNet(WeightedModule):
                 "`neighbors.periodic: false` from the spec and retrain"
             )
 
-    def _energies(self, atoms: Tensor, structures: Structures) -> Prediction:
-        arguments = (atoms, structures.structure, len(structures))
-        return Prediction(self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments))
+    def _without_forces(
+        self, contributions: Contributions, features: BackboneOutput, structures: Structures, evaluation: Evaluation
+    ) -> Prediction:
+        """Predict energies and the properties of further heads."""
+        arguments = (contributions.atoms, structures.structure, len(structures))
+        properties = {name: evaluation(head, features, structures) for name, head in self.heads.items()}
+        return Prediction(
+            self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments), properties=properties
+        )
 
     def _exceeds(
         self, memory_budget: float | None, structures: Structures, topology: Topology | Pairs | Neighbors | None
@@ -331,8 +336,9 @@ class GemNet(WeightedModule):
         with torch.inference_mode(False), torch.enable_grad(), nullcontext() if create_graph else fixed(self):
             structures = differentiable(structures)
             deformed = strained(structures) if stress else None
-            features = backbone(structures if deformed is None else deformed.structures, topology)
-            prediction = self._energies(self.readout(features.outputs).atoms, structures)
+            inputs = structures if deformed is None else deformed.structures
+            features = backbone(inputs, topology)
+            prediction = self._without_forces(self.readout(features.outputs), features, inputs, backbone.evaluation)
             if deformed is None:
                 found = {"forces": head(prediction.energy, structures.positions, create_graph)}
             else:
@@ -373,8 +379,10 @@ def check_structures(structures: object) -> None:
 
 def detached(prediction: Prediction) -> Prediction:
     """Detach all values of a prediction."""
-    values = ((field.name, getattr(prediction, field.name)) for field in fields(prediction))
-    return replace(prediction, **{name: without_graph(value) for name, value in values if value is not None})
+    values = {field.name: getattr(prediction, field.name) for field in fields(prediction)}
+    properties = {name: without_graph(value) for name, value in values.pop("properties").items()}
+    known = {name: without_graph(value) for name, value in values.items() if value is not None}
+    return replace(prediction, properties=properties, **known)
 
 
 def differentiable(structures: Structures) -> Structures:

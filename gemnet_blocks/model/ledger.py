@@ -44,7 +44,7 @@ def parts(model: GemNet) -> dict[str, list[nn.Module]]:
     found["dense layers of blocks"] = list(backbone.blocks)
     found["output blocks"] = list(backbone.output_blocks)
     found["readout"] = [model.readout]
-    found["heads"] = [model.energy]
+    found["heads"] = [model.energy, *model.heads.values()]
     if isinstance(model.forces, GradientForces):
         found[ENERGY_GRADIENT] = [model.forces]
     elif model.forces is not None:
@@ -258,6 +258,8 @@ class Step(nn.Module):
         loss = prediction.energy.sum()
         if prediction.forces is not None:
             loss = loss + prediction.forces.square().sum()
+        for values in prediction.properties.values():
+            loss = loss + values.square().sum()
         weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         with self._observer.inside(BACKWARD):
             return prediction, torch.autograd.grad(loss, weights, allow_unused=True)

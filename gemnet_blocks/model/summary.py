@@ -13,6 +13,7 @@ from gemnet_blocks.interactions.interaction import Interaction, InteractionGeome
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import DirectForces
+from gemnet_blocks.model.property_heads import PropertyHead
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +98,10 @@ def layers(model: GemNet) -> list[Layer]:
     if model.forces is not None:
         reads = "a number per edge, directions" if direct else "energy, positions"
         rows.append(_row("heads", "forces", type(model.forces).__name__, [], reads, "forces"))
+    for name, head in model.heads.items():
+        assert isinstance(head, PropertyHead)
+        writes = f"a {head.kind.shape} per {head.kind.per}"
+        rows.append(_row("heads", name, type(head).__name__, [head], head.reads, writes))
     return rows
 
 

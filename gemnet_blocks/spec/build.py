@@ -29,12 +29,14 @@ from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
+from gemnet_blocks.model.property_heads import HeadContext
 from gemnet_blocks.model.readout import ReadoutContext
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
     ENVELOPE,
+    HEAD,
     INTERACTION,
     RADIAL,
     READOUT,
@@ -122,7 +124,7 @@ def build(
     Args:
         spec: the architecture.
         extra: custom parts by the name that `type` gives them: subclasses of `Interaction`, `AtomEmbedding`,
-            `RadialBasis`, `CircularBasis`, `SphericalBasis`, `Envelope` or `Readout`.
+            `RadialBasis`, `CircularBasis`, `SphericalBasis`, `Envelope`, `Readout` or `PropertyHead`.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
         execution: options of the computation; None for the defaults.
         seed: the seed of the initial weights, which do not depend on torch's default type; torch's global random state
@@ -262,7 +264,12 @@ class _Builder:
         if isinstance(forces, DirectForcesOptions):
             head = DirectForces(forces.coupled, self.sums)
         elif forces is not None:
-            head = GradientForces(forces.dynamic_scaling)
+            head = GradientForces(forces.dynamic_scaling, spec.heads.stress is not None)
+        head_context = HeadContext(sizes, activation, self.sums)
+        heads = {
+            name: self.part(HEAD, options, f"heads.{name}", head_context)
+            for name, options in spec.heads.properties.items()
+        }
         return GemNet(
             Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
             readout,
@@ -272,6 +279,7 @@ class _Builder:
             self.products,
             self.execution.compile,
             estimate,
+            heads,
         )
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:

@@ -20,10 +20,11 @@ from gemnet_blocks.interactions.interaction import Interaction, InteractionOptio
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
 from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.model.property_heads import Dipole, Property, PropertyHead, PropertyHeadOptions
 from gemnet_blocks.model.readout import ConcatenatedReadout, Readout, SummedReadout
 from gemnet_blocks.options import Options
 
-INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT = (
+INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT, HEAD = (
     "interaction",
     "atom embedding",
     "radial basis",
@@ -31,6 +32,7 @@ INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT = (
     "circular basis",
     "spherical basis",
     "readout",
+    "head",
 )
 
 BASE_CLASSES: Mapping[str, type] = {
@@ -41,6 +43,7 @@ BASE_CLASSES: Mapping[str, type] = {
     CIRCULAR: circular.CircularBasis,
     SPHERICAL: spherical.SphericalBasis,
     READOUT: Readout,
+    HEAD: PropertyHead,
 }
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
@@ -65,7 +68,12 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "real_harmonics": spherical.RealHarmonics,
     },
     READOUT: {"concatenated": ConcatenatedReadout, "summed": SummedReadout},
+    HEAD: {"property": Property, "dipole": Dipole},
 }
+
+
+_BASE_OPTIONS: Mapping[type, type[Options]] = {Interaction: InteractionOptions, PropertyHead: PropertyHeadOptions}
+"""Base classes of parts whose options have fields besides `type`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +164,7 @@ def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> Non
     missing = sorted(getattr(part, "__abstractmethods__", ()))
     if missing:
         raise SpecError(f"{place}: the class {part.__name__} is abstract: implement {', '.join(missing)}")
-    base = InteractionOptions if issubclass(part, Interaction) else Options
+    base = next((one for kind, one in _BASE_OPTIONS.items() if issubclass(part, kind)), Options)
     options = getattr(part, "Options", None)
     if not (isinstance(options, type) and issubclass(options, base) and "type" in options.model_fields):
         raise SpecError(

@@ -14,6 +14,7 @@ from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
     ENVELOPE,
+    HEAD,
     INTERACTION,
     RADIAL,
     READOUT,
@@ -24,7 +25,7 @@ from gemnet_blocks.spec.catalog import (
     options_class,
 )
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
-from gemnet_blocks.spec.schema import SpecFields
+from gemnet_blocks.spec.schema import HeadOptions, SpecFields
 
 KIND_AT: Mapping[Route, str] = {
     ("bases", "radial"): RADIAL,
@@ -35,6 +36,7 @@ KIND_AT: Mapping[Route, str] = {
     ("atom_embedding",): ATOM_EMBEDDING,
     ("readout",): READOUT,
 }
+ENERGY_HEAD: Route = ("heads", "energy")
 FORCES: Route = ("heads", "forces")
 
 WORDS: Mapping[str, str] = {
@@ -61,7 +63,14 @@ WORDS: Mapping[str, str] = {
 
 def kind_at(route: Route) -> str | None:
     """Return the kind of the part at a route; None if the entry is not a part."""
-    return INTERACTION if len(route) == 2 and route[0] == "interactions" else KIND_AT.get(route)
+    if len(route) == 2 and route[0] == "interactions":
+        return INTERACTION
+    return HEAD if is_property_head(route) else KIND_AT.get(route)
+
+
+def is_property_head(route: Route) -> bool:
+    """Return True for entries of `heads` besides energy, forces and stress."""
+    return len(route) == 2 and route[0] == "heads" and route[1] not in HeadOptions.model_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +193,8 @@ def _hint(route: Route, kind: str, given: Any, context: Mapping[str, Any]) -> st
     """Suggest a fix if the value allows one."""
     if route == FORCES:
         return "; write null for a model without forces, or a mapping such as {type: direct}"
+    if route == ENERGY_HEAD and given is None:
+        return "; every model predicts energies: leave loss.energy out of a training config to train without them"
     if given is None and len(route) == 1 and kind == "dict_type":
         return "; set single entries to null instead"
     if isinstance(given, str) and kind in ("int_type", "float_type") and given.replace(".", "", 1).isdigit():

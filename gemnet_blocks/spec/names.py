@@ -14,16 +14,19 @@ from gemnet_blocks.interactions.quadruplet import QuadrupletOptions
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, options_class
 from gemnet_blocks.spec.document import Document, Problem, Route
+from gemnet_blocks.spec.explain import is_property_head
 
 
 def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Problem]:
     """Find wrong names in a document that may have other problems too, so that one error can list all of them."""
     graphs, interactions = (_mapping(document.data.get(section)) for section in ("graphs", "interactions"))
-    for section, entries in (("graphs", graphs), ("interactions", interactions)):
+    heads = {name: None for name in _mapping(document.data.get("heads")) if is_property_head(("heads", name))}
+    for section, entries in (("graphs", graphs), ("interactions", interactions), ("heads", heads)):
         yield from (Problem((section, name), why) for name in entries if (why := _invalid_name(name)))
     if graphs and MAIN not in graphs:
         near = did_you_mean(MAIN, graphs)
         yield Problem(("graphs",), f"needs an edge set {MAIN!r}, which carries edge embeddings{near}")
+    yield from (Problem(("heads", name), why) for name in heads if (why := _invalid_head(name)))
     for name, rule in graphs.items():
         rule = _mapping(rule)
         if name != MAIN and rule.get("symmetrize") is not None:
@@ -95,6 +98,16 @@ def _invalid_name(name: str) -> str | None:
         return "is not a name: use letters, digits and underscores"
     if hasattr(nn.ModuleDict(), name):
         return f"is an attribute of torch modules: choose another name, such as {name}_"
+    return None
+
+
+_OUTPUTS = ("atom_energies", "energies", "free_energy", "loss")
+"""Names of other results of predictions, calculators and training."""
+
+
+def _invalid_head(name: str) -> str | None:
+    if name in _OUTPUTS:
+        return f"is the name of another result: choose another name, such as {name}_"
     return None
 
 

@@ -13,7 +13,7 @@ from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, cor
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION, Catalog, options_class
+from gemnet_blocks.spec.catalog import BUILT_IN, HEAD, INTERACTION, Catalog, options_class
 from gemnet_blocks.spec.document import shown
 
 
@@ -47,7 +47,7 @@ class PartOf:
         if isinstance(value, BaseModel):
             value = value.model_dump()
         if not isinstance(value, Mapping):
-            removal = ", or null to remove it" if self.kind == INTERACTION else ""
+            removal = ", or null to remove it" if self.kind in (INTERACTION, HEAD) else ""
             _refuse((), f"must be a mapping, {example}{removal}, got {shown(value)}", value)
         name = value.get("type")
         if not isinstance(name, str):

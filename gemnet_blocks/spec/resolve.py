@@ -13,7 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, search_beside
+from gemnet_blocks.spec.catalog import HEAD, INTERACTION, Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -25,7 +25,7 @@ from gemnet_blocks.spec.document import (
     read_document,
     shown,
 )
-from gemnet_blocks.spec.explain import KIND_AT, kind_at, part_options, problems_of, spec_options
+from gemnet_blocks.spec.explain import KIND_AT, is_property_head, kind_at, part_options, problems_of, spec_options
 from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
@@ -34,8 +34,8 @@ from gemnet_blocks.spec.schema import SpecFields
 if TYPE_CHECKING:
     from os import PathLike
 
-REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",))
-"""Sections from which null removes an entry."""
+REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",), ("heads",))
+"""Sections from which null removes an entry, except the fixed fields of `heads`."""
 NOTHING = Document({})
 RENAMED: Mapping[str, str] = {"read_out": "readout"}
 """Current names of sections by their earlier names, which are still read."""
@@ -153,8 +153,10 @@ def check_known(spec: Spec, catalog: Catalog) -> None:
         SpecError: lists every part of an unknown class.
     """
     document, problems = spec.document(), []
-    for route, kind in (*KIND_AT.items(), *((("interactions", name), INTERACTION) for name in spec.interactions)):
-        options = attrgetter(".".join(route))(spec) if kind != INTERACTION else spec.interactions[route[-1]]
+    parts = [(route, kind, attrgetter(".".join(route))(spec)) for route, kind in KIND_AT.items()]
+    parts += [(("interactions", name), INTERACTION, options) for name, options in spec.interactions.items()]
+    parts += [(("heads", name), HEAD, options) for name, options in spec.heads.properties.items()]
+    for route, kind, options in parts:
         if isinstance(options, Unresolved):
             problems.append(Problem((*route, "type"), catalog.unknown(kind, options.type)))
     if problems:
@@ -198,7 +200,7 @@ def _merge(
     merged = dict(_shared_fields(old, new["type"], route, catalog) if "type" in new else old)
     for key, value in new.items():
         here = (*route, key)
-        if value is None and route in REMOVABLE:
+        if value is None and route in REMOVABLE and (route != ("heads",) or is_property_head(here)):
             if merged.pop(key, None) is None:
                 near = did_you_mean(key, [name for name in (*old, *new) if name != key])
                 problems.append(Problem(here, f"there is nothing of this name to remove{near}"))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, field_validator, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
 from typing_extensions import Self
 
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
@@ -18,13 +18,15 @@ from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
 from gemnet_blocks.model.block import BlockOptions
-from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
+from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions, StressHeadOptions
+from gemnet_blocks.model.property_heads import PropertyHeadOptions
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     BUILT_IN,
     CIRCULAR,
     ENVELOPE,
+    HEAD,
     INTERACTION,
     RADIAL,
     READOUT,
@@ -33,6 +35,7 @@ from gemnet_blocks.spec.catalog import (
 )
 from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
+from gemnet_blocks.structures import PropertyKind
 
 
 class NeighborOptions(Options):
@@ -75,12 +78,49 @@ class BasisOptions(Options):
 
 
 class HeadOptions(Options):
-    """Predicted quantities."""
+    """Predicted quantities: energy, forces, stress, and further properties by name.
+
+    A further entry such as `dipole: {type: property, shape: vector}` is a property head; its name is that of its label,
+    its loss, its errors and its prediction.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[Options, PartOf(HEAD)]]
 
     energy: EnergyOptions = EnergyOptions()
     """Reduction of atomic energies to the energy of a structure."""
     forces: Annotated[DirectForcesOptions | GradientForcesOptions, Field(discriminator="type")] | None
     """Direct forces, or gradient forces, which conserve energy; null: no forces."""
+    stress: StressHeadOptions | None = None
+    """Stresses with every prediction, from gradient forces; null: stresses are computed on request."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_order(cls, data: Any) -> Any:
+        """Sort further heads by name, so that initial weights do not depend on the order in the file."""
+        if not isinstance(data, Mapping):
+            return data
+        fixed = {name: data[name] for name in cls.model_fields if name in data}
+        return {**fixed, **{name: data[name] for name in sorted(data.keys() - fixed.keys())}}
+
+    @model_validator(mode="after")
+    def _stress_needs_gradients(self) -> Self:
+        if self.stress is not None and not isinstance(self.forces, GradientForcesOptions):
+            found = "no forces" if self.forces is None else "direct forces"
+            raise ValueError(
+                f"stress needs gradient forces, got {found}: set forces to {{type: gradient}}, or remove stress"
+            )
+        return self
+
+    @property
+    def properties(self) -> dict[str, Options]:
+        """The options of the further heads, by name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def kinds(self) -> dict[str, PropertyKind]:
+        """Return the kinds of the properties of the further heads, by name; custom heads must be known."""
+        heads = self.properties.items()
+        return {name: options.kind for name, options in heads if isinstance(options, PropertyHeadOptions)}
 
 
 class SpecFields(Options):
@@ -210,6 +250,8 @@ class SpecFields(Options):
                 del entry["blocks"]
                 if numbers != list(range(self.blocks.count)):  # earlier versions had no selections of blocks
                     entry["blocks"] = numbers
+        if self.heads.stress is None:
+            del content["heads"]["stress"]  # earlier versions had no such head
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

@@ -109,6 +109,10 @@ DIFFERENT: dict[str, Any] = {
         {"forces": {"coupled": True}},
         {"forces": {"type": "gradient"}},
         {"forces": {"type": "gradient", "dynamic_scaling": True}},
+        {"forces": {"type": "gradient"}, "stress": {"type": "stress"}},
+        {"charges": {"type": "property", "per": "atom"}},
+        {"charges": {"type": "property"}},
+        {"dipole": {"type": "dipole"}},
     ],
 }
 """For every field of the small spec a value that makes another model."""
