@@ -87,7 +87,7 @@ class Formats:
                 yield nodes.literal("", str(value))
         elif origin in (tuple, list):
             yield nodes.Text("list of: ")
-            yield from self.words(get_args(annotation)[0], (), path)
+            yield from self.words(get_args(annotation)[0], (), f"{path}.*")
         elif origin in (dict, Mapping) or getattr(origin, "__name__", "") == "Mapping":
             yield nodes.Text("mapping of names to: ")
             yield from self.words(get_args(annotation)[1], (), f"{path}.*")

@@ -9,13 +9,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry
-from gemnet_blocks.options import Count, Options
+from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 Projection = Literal["if_needed", "always"]
@@ -74,23 +75,36 @@ class AtomUpdate(nn.Module):
         return self.layers(self.scale(summed, edges))
 
 
-class BlockOptions(Options):
-    """Options of the blocks: their number, and their layers besides the interactions."""
+class BlockLayers(Options):
+    """The layers of a block besides the interactions."""
 
-    count: Count
-    """The number of blocks, such as 4."""
     before_skip: Count
     """Residual layers on edges between the interactions and the skip connection."""
     after_skip: Count
     """Residual layers on edges after the skip connection."""
-    concatenation: Count
-    """Residual layers on edges in the concatenation layer."""
-    update: Count
-    """Residual layers of the atom update."""
+    concatenation: Count | None
+    """Residual layers on edges in the concatenation layer; null: no concatenation, so that edges do not read the
+    updated atoms."""
+    update: Count | None
+    """Residual layers of the atom update; null: no atom update, so that only interactions change the atoms."""
     atom: Count = 0
     """Residual layers on atoms between the interactions and the atom update."""
     update_projection: Projection = "if_needed"
     """always: the atom update starts with a dense layer; if_needed: only if atoms and edges differ in width."""
+
+
+class BlockOptions(BlockLayers):
+    """Options of equal blocks: their number, and their layers besides the interactions."""
+
+    count: Count
+    """The number of blocks, such as 4."""
+
+
+class RepeatedBlock(BlockLayers):
+    """Options of one or several successive blocks in a list of differing ones."""
+
+    repeat: Size = 1
+    """The number of successive blocks with these layers."""
 
 
 @final
@@ -99,8 +113,8 @@ class Block(nn.Module):
 
     1. x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n, n counting the terms;
     2. x ← residuals(x), m ← residuals((m + x)/√2);
-    3. h ← residuals(h), h ← (h + update(m))/√2;
-    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2.
+    3. h ← residuals(h), h ← (h + update(m))/√2, or without an atom update only residuals(h);
+    4. m ← (m + residuals(Dense([h_s, h_t, m])))/√2, unless there is no concatenation.
 
     Args:
         sizes: widths of the embeddings.
@@ -113,7 +127,7 @@ class Block(nn.Module):
     def __init__(
         self,
         sizes: Sizes,
-        options: BlockOptions,
+        options: BlockLayers,
         interactions: Mapping[str, Interaction[Any]],
         sums: Sums,
         activation: Activation = "silu",
@@ -124,11 +138,14 @@ class Block(nn.Module):
         self.before_skip = residuals(options.before_skip, sizes.edge, activation)
         self.after_skip = residuals(options.after_skip, sizes.edge, activation)
         self.atom_layers = residuals(options.atom, sizes.atom, activation)
-        self.update = AtomUpdate(
-            sizes.edge, sizes.atom, sizes.radial, options.update, sums, activation, options.update_projection
-        )
-        self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
-        self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
+        self.update = self.concatenation = self.concatenation_layers = None
+        if options.update is not None:
+            self.update = AtomUpdate(
+                sizes.edge, sizes.atom, sizes.radial, options.update, sums, activation, options.update_projection
+            )
+        if options.concatenation is not None:
+            self.concatenation = EdgeEmbedding(sizes.atom, sizes.edge, sizes.edge, activation)
+            self.concatenation_layers = residuals(options.concatenation, sizes.edge, activation)
         self.evaluation: Evaluation = STORED
 
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
@@ -138,19 +155,29 @@ class Block(nn.Module):
         x = skip(by_rows(self.dense, m), *self._messages("edges", embeddings, geometry))
         h = skip(h, *self._messages("atoms", embeddings, geometry))
         m = by_rows(self._skipped, m, x)
-        update = self.evaluation(self.update, m, geometry.update_radial, edges.target, edges.atom_count)
-        h = skip(self.atom_layers(h), update)
-        of_atoms = self.concatenation.of_atoms(h)
-
-        def concatenated(m: Tensor, source: Tensor, target: Tensor) -> Tensor:
-            return skip(m, self.concatenation_layers(self.concatenation.of_edges(of_atoms, m, source, target)))
-
-        return Embeddings(h, by_rows(concatenated, m, edges.source, edges.target))
+        h = self.atom_layers(h)
+        if self.update is not None:
+            arguments = m, geometry.update_radial, edges.target, edges.atom_count
+            h = skip(h, self.evaluation(self.update, *arguments))
+        return Embeddings(h, self._concatenated(h, m, edges))
 
     def _skipped(
         self, m: Float[Tensor, "edges edge_size"], x: Float[Tensor, "edges edge_size"]
     ) -> Float[Tensor, "edges edge_size"]:
         return self.after_skip(skip(m, self.before_skip(x)))
+
+    def _concatenated(
+        self, h: Float[Tensor, "atoms atom_size"], m: Float[Tensor, "edges edge_size"], edges: EdgeSet
+    ) -> Float[Tensor, "edges edge_size"]:
+        concatenation, layers = self.concatenation, self.concatenation_layers
+        if concatenation is None or layers is None:
+            return m
+        of_atoms = concatenation.of_atoms(h)
+
+        def concatenated(m: Tensor, source: Tensor, target: Tensor) -> Tensor:
+            return skip(m, layers(concatenation.of_edges(of_atoms, m, source, target)))
+
+        return self.evaluation.by_rows(concatenated, m, edges.source, edges.target)
 
     def _messages(self, to: str, embeddings: Embeddings, geometry: Geometry) -> list[Float[Tensor, "rows size"]]:
         needed = (embeddings.edges if to == "edges" else embeddings.atoms).shape

@@ -134,7 +134,7 @@ def _block_rows(blocks: list[Block]) -> list[Layer]:
         first = modules[0]
         assert isinstance(first, Interaction)
         rows.append(_row("block", name, type(first).__name__, modules, first.reads, first.writes))
-    stacks: list[tuple[str, list[nn.Module], str, str]] = [
+    stacks: list[tuple[str, list[nn.Module | None], str, str]] = [
         ("before skip", [block.before_skip for block in blocks], "edges", "edges"),
         ("after skip", [block.after_skip for block in blocks], "edges", "edges"),
         ("atom layers", [block.atom_layers for block in blocks], "atoms", "atoms"),
@@ -142,10 +142,13 @@ def _block_rows(blocks: list[Block]) -> list[Layer]:
         ("concatenation", [block.concatenation for block in blocks], "atoms, edges", "edges"),
         ("concatenation layers", [block.concatenation_layers for block in blocks], "edges", "edges"),
     ]
-    for name, modules, reads, writes in stacks:
+    for name, of_blocks, reads, writes in stacks:
+        # differing blocks may lack a layer
+        modules = [module for module in of_blocks if module is not None and len(list(module.children())) > 0]
+        if not modules:
+            continue
         kind = "Residual" if isinstance(modules[0], nn.Sequential) else type(modules[0]).__name__
-        if not isinstance(modules[0], nn.Sequential) or len(modules[0]):
-            rows.append(_row("block", name, kind, modules, reads, writes))
+        rows.append(_row("block", name, kind, modules, reads, writes))
     return rows
 
 

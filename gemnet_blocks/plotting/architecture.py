@@ -268,7 +268,8 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
         return
 
     def count(*names: str) -> int:
-        return sum(parameter_count(getattr(block, name)) for block in blocks for name in names)
+        modules = [getattr(block, name) for block in blocks for name in names]
+        return sum(parameter_count(module) for module in modules if module is not None)
 
     for name in dict.fromkeys(name for block in blocks for name in block.interactions):
         modules = [block.interactions[name] for block in blocks if name in block.interactions]
@@ -287,17 +288,32 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
             (first.writes,),
             sum(map(parameter_count, modules)),
         )
-    options = spec.blocks
-    layers = f"dense layer, plus messages; {options.before_skip} + {options.after_skip} residual layers"
+    layers = (
+        f"dense layer, plus messages; {_numbers(spec, 'before_skip')} + {_numbers(spec, 'after_skip')} residual layers"
+    )
     parameters = count("dense", "before_skip", "after_skip")
     yield Node("blocks.edges", "block", "edge layers", (layers,), (EDGES,), (EDGES,), parameters)
-    projection = f", projection {options.update_projection}" if options.update_projection != "if_needed" else ""
-    layers = f"sum over edges; residual layers: {options.update} of the sum, {options.atom} of the atoms{projection}"
-    reads, parameters = ("projection of layer update", EDGES, ATOMS), count("update", "atom_layers")
-    yield Node("blocks.atoms", "block", "atom update", (layers,), reads, (ATOMS,), parameters)
-    layers = f"dense layer of both atoms and the edge; {options.concatenation} residual layers"
-    parameters = count("concatenation", "concatenation_layers")
-    yield Node("blocks.concatenation", "block", "concatenation", (layers,), (ATOMS, EDGES), (EDGES,), parameters)
+    if any(block.update is not None for block in blocks):
+        always = any(layers.update_projection == "always" for layers in spec.block_layers)
+        layers = (
+            f"sum over edges; residual layers: {_numbers(spec, 'update')} of the sum, {_numbers(spec, 'atom')} of the "
+            f"atoms{', projection always' if always else ''}"
+        )
+        reads, parameters = ("projection of layer update", EDGES, ATOMS), count("update", "atom_layers")
+        yield Node("blocks.atoms", "block", "atom update", (layers,), reads, (ATOMS,), parameters)
+    elif any(layers.atom for layers in spec.block_layers):
+        layers = f"{_numbers(spec, 'atom')} residual layers"
+        yield Node("blocks.atoms", "block", "atom layers", (layers,), (ATOMS,), (ATOMS,), count("atom_layers"))
+    if any(block.concatenation is not None for block in blocks):
+        layers = f"dense layer of both atoms and the edge; {_numbers(spec, 'concatenation')} residual layers"
+        parameters = count("concatenation", "concatenation_layers")
+        yield Node("blocks.concatenation", "block", "concatenation", (layers,), (ATOMS, EDGES), (EDGES,), parameters)
+
+
+def _numbers(spec: Spec, layer: str) -> str:
+    """Return the number of residual layers of all blocks; of differing blocks, that of each, with `none` for null."""
+    counts = ["none" if (count := getattr(layers, layer)) is None else str(count) for layers in spec.block_layers]
+    return counts[0] if len(set(counts)) == 1 else " | ".join(counts)
 
 
 def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:

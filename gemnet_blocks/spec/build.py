@@ -250,12 +250,12 @@ class _Builder:
         atom_embedding = self.part(ATOM_EMBEDDING, spec.atom_embedding, "atom_embedding", spec.elements, sizes.atom)
         edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
         blocks = [
-            Block(sizes, spec.blocks, self.interactions(contexts, number), self.sums, activation)
-            for number in range(spec.blocks.count)
+            Block(sizes, layers, self.interactions(contexts, number), self.sums, activation)
+            for number, layers in enumerate(spec.block_layers)
         ]
         forces = spec.heads.forces
         direct = isinstance(forces, DirectForcesOptions)
-        context = ReadoutContext(sizes, activation, spec.blocks.count + 1, direct, self.sums)
+        context = ReadoutContext(sizes, activation, len(blocks) + 1, direct, self.sums)
         readout_class = self.find(READOUT, spec.readout)
         with _named("readout"):
             output_blocks = [readout_class.output_block(spec.readout, context) for _ in (None, *blocks)]
@@ -325,10 +325,11 @@ class _Builder:
         return self.radial_basis(1.0, angular=False).count
 
     def interactions(self, contexts: Mapping[str, _Context], block: int) -> dict[str, Interaction[Any]]:
+        count = len(self.spec.block_layers)
         return {
             name: self.part(INTERACTION, options, f"interactions.{name}", contexts[name])
             for name, options in self.spec.interactions.items()
-            if not isinstance(options, InteractionOptions) or block in options.block_numbers(self.spec.blocks.count)
+            if not isinstance(options, InteractionOptions) or block in options.block_numbers(count)
         }
 
     def shared_geometry(self, name: str, context: _Context) -> InteractionGeometry[Any]:

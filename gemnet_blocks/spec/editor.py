@@ -64,6 +64,18 @@ def _differences(address: str) -> dict[str, Any]:
         "description": "The spec to change: a path relative to this file, or the name of a shipped spec.",
     }
     schema["properties"] = {"extends": extends, **schema["properties"]}
+    entry = schema["$defs"]["RepeatedBlock"]
+    schema["properties"]["blocks"]["oneOf"].append(
+        {
+            "type": "object",
+            "description": "Changes of all blocks of a list, and of single entries by their number.",
+            "properties": entry["properties"],
+            "patternProperties": {"^[0-9]+$": _removable({"$ref": f"{address}/$defs/RepeatedBlock"})},
+            "additionalProperties": False,
+        }
+    )
+    # the changes of equal blocks and of all blocks of a list have the same fields
+    schema["properties"]["blocks"]["anyOf"] = schema["properties"]["blocks"].pop("oneOf")
     graphs, interactions = (schema["properties"][section] for section in ("graphs", "interactions"))
     graphs["additionalProperties"] = _removable(graphs["additionalProperties"])
     interactions["additionalProperties"] = _removable(interactions["additionalProperties"])

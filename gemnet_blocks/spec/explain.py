@@ -209,7 +209,9 @@ def _unknown_field(route: Route, document: Document, options: OptionsTree) -> st
         return "is not a field: in a file, write nested mappings instead of dotted paths"
     if route == ("extends",):
         return "is not a field of a spec: only files can extend files"
-    return f"unknown field{did_you_mean(route[-1], options.fields(route[:-1], document.data))}"
+    # an entry of a list may lack a field that its alternative has, such as the `count` of blocks
+    known = [name for name in options.fields(route[:-1], document.data) if name != route[-1]]
+    return f"unknown field{did_you_mean(route[-1], known)}"
 
 
 def part_options(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | None:

@@ -53,13 +53,20 @@ def _missing(route: Route, edge_set: Any, document: Document) -> Iterator[Proble
 
 
 def _missing_blocks(name: str, options: Options | None, document: Document) -> Iterator[Problem]:
-    chosen, count = getattr(options, "blocks", None), _mapping(document.data.get("blocks")).get("count")
+    chosen, count = getattr(options, "blocks", None), _block_count(document.data.get("blocks"))
     if not isinstance(options, InteractionOptions) or not isinstance(chosen, list) or type(count) is not int:
         return
     missing = [number for number in chosen if type(number) is int and number >= count]
     if missing:
         numbered = f"{count} blocks, numbered from 0 to {count - 1}" if count else "no blocks"
         yield Problem(("interactions", name, "blocks"), f"there is no block {missing[0]}: the model has {numbered}")
+
+
+def _block_count(blocks: Any) -> Any:
+    if isinstance(blocks, list):
+        repeats = [_mapping(block).get("repeat", 1) for block in blocks]
+        return sum(repeats) if all(type(repeat) is int for repeat in repeats) else None
+    return _mapping(blocks).get("count")
 
 
 def _circle(name: str, graphs: Mapping[str, Any]) -> list[str]:

@@ -204,12 +204,48 @@ def _merge(
             if merged.pop(key, None) is None:
                 near = did_you_mean(key, [name for name in (*old, *new) if name != key])
                 problems.append(Problem(here, f"there is nothing of this name to remove{near}"))
+        elif isinstance(value, Mapping) and _is_list_of_mappings(merged.get(key)):
+            merged[key] = _merge_items(merged[key], value, here, catalog, problems)
         elif isinstance(value, Mapping):
             before = merged.get(key)
             merged[key] = _merge(before if isinstance(before, Mapping) else {}, value, here, catalog, problems)
         else:
             merged[key] = value
     return merged
+
+
+def _is_list_of_mappings(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(entry, Mapping) for entry in value)
+
+
+def _merge_items(
+    old: Sequence[Mapping[str, Any]],
+    new: Mapping[str, Any],
+    route: Route,
+    catalog: Catalog,
+    problems: list[Problem],
+) -> list[Any]:
+    """Change single entries of a list, which are named by their number, and fields of all entries.
+
+    Null removes an entry, and the number after the last one appends an entry.
+    """
+    everywhere = {key: value for key, value in new.items() if not key.isdecimal()}
+    merged = [_merge(entry, everywhere, route, catalog, problems) for entry in old]
+    removed = set()
+    for number, value in sorted((int(key), value) for key, value in new.items() if key.isdecimal()):
+        here = (*route, str(number))
+        if number > len(merged) or (value is None and number == len(merged)):
+            counted = f"there are {len(old)} entries, numbered from 0 to {len(old) - 1}"
+            problems.append(Problem(here, f"there is no entry {number}: {counted}"))
+        elif value is None:
+            removed.add(number)
+        elif number == len(merged):
+            merged.append(value)
+        else:
+            merged[number] = (
+                _merge(merged[number], value, here, catalog, problems) if isinstance(value, Mapping) else value
+            )
+    return [entry for number, entry in enumerate(merged) if number not in removed]
 
 
 def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog: Catalog) -> Mapping[str, Any]:

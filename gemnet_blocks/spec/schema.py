@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 from typing_extensions import Self
 
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
@@ -17,7 +17,7 @@ from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
 from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
-from gemnet_blocks.model.block import BlockOptions
+from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions, StressHeadOptions
 from gemnet_blocks.model.property_heads import PropertyHeadOptions
 from gemnet_blocks.options import Options, Size
@@ -92,7 +92,8 @@ class HeadOptions(Options):
     forces: Annotated[DirectForcesOptions | GradientForcesOptions, Field(discriminator="type")] | None
     """Direct forces, or gradient forces, which conserve energy; null: no forces."""
     stress: StressHeadOptions | None = None
-    """Stresses with every prediction, from gradient forces; null: stresses are computed on request."""
+    """Stresses with every prediction for periodic structures, from gradient forces; null: stresses are computed on
+    request."""
 
     @model_validator(mode="before")
     @classmethod
@@ -123,6 +124,14 @@ class HeadOptions(Options):
         return {name: options.kind for name, options in heads if isinstance(options, PropertyHeadOptions)}
 
 
+Blocks = Annotated[
+    Annotated[BlockOptions, Tag("equal")]
+    | Annotated[tuple[RepeatedBlock, ...], Field(strict=False, min_length=1), Tag("differing")],
+    Discriminator(lambda value: "differing" if isinstance(value, (list, tuple)) else "equal"),
+]
+"""One description of all blocks, or a list of differing ones in the order of computation."""
+
+
 class SpecFields(Options):
     """The fields of a spec, and properties that derive from them; `Spec` adds reading and patching."""
 
@@ -140,8 +149,9 @@ class SpecFields(Options):
     """The basis functions of distances and angles."""
     atom_embedding: Annotated[Options, PartOf(ATOM_EMBEDDING)] = ElementEmbeddingOptions()
     """Initial embedding of atoms."""
-    blocks: BlockOptions
-    """Number of blocks, and the layers of each block besides its interactions."""
+    blocks: Blocks
+    """Layers of the blocks besides the interactions: one description with the number of blocks as `count`; or a list of
+    differing descriptions, each of which may `repeat`."""
     interactions: dict[str, Annotated[Options, PartOf(INTERACTION)]]
     """Interactions of every block by name. The default `type` is the name; two interactions of one type under two names
     have separate weights and may read different edge sets."""
@@ -244,17 +254,34 @@ class SpecFields(Options):
             del content["neighbors"]["fade_width"]
         if isinstance(self.atom_embedding, ElementEmbeddingOptions):
             del content["atom_embedding"]  # earlier versions without this field had the same hash
+        content["blocks"] = self._blocks_content()
+        count = len(self.block_layers)
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
-                entry, numbers = content["interactions"][name], options.block_numbers(self.blocks.count)
+                entry, numbers = content["interactions"][name], options.block_numbers(count)
                 del entry["blocks"]
-                if numbers != list(range(self.blocks.count)):  # earlier versions had no selections of blocks
+                if numbers != list(range(count)):  # earlier versions had no selections of blocks
                     entry["blocks"] = numbers
         if self.heads.stress is None:
             del content["heads"]["stress"]  # earlier versions had no such head
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def block_layers(self) -> tuple[BlockLayers, ...]:
+        """The layers of each block, in the order of computation."""
+        if isinstance(self.blocks, BlockOptions):
+            return (self.blocks,) * self.blocks.count
+        return tuple(block for block in self.blocks for _ in range(block.repeat))
+
+    def _blocks_content(self) -> dict[str, Any]:
+        """Describe the layers of all blocks, equal if a list repeats one description or equal blocks."""
+        if isinstance(self.blocks, BlockOptions):
+            return self.blocks.model_dump(mode="json")
+        each = [block.model_dump(mode="json", exclude={"repeat"}) for block in self.block_layers]
+        same = all(block == each[0] for block in each)
+        return {"count": len(each), **each[0]} if same else {"each": each}
 
     def graphs_in_use(self) -> set[str]:
         """Return the edge sets that interactions read, and those that these are within.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.model.heads import DirectForcesOptions, GradientForcesOptions
 from gemnet_blocks.model.readout import SummedOptions
 from gemnet_blocks.spec.published import gemnet_t
@@ -30,12 +31,17 @@ def to_published(spec: Spec) -> dict[str, Any]:
     summed = isinstance(spec.readout, SummedOptions)
     if summed:
         readout |= {"after_atom": 0, "network": 0}
-    bases = spec.bases.model_dump()
+    bases, blocks = spec.bases.model_dump(), spec.blocks
+    if not isinstance(blocks, BlockOptions) or blocks.update is None or blocks.concatenation is None:
+        raise SpecError(
+            "published arguments cannot describe this spec: `blocks` must be one description with an atom update and "
+            "a concatenation"
+        )
     try:
         arguments = {
             "num_spherical": bases["circular"]["count"],
             "num_radial": bases["radial"]["count"],
-            "num_blocks": spec.blocks.count,
+            "num_blocks": blocks.count,
             "emb_size_atom": spec.sizes.atom,
             "emb_size_edge": spec.sizes.edge,
             "emb_size_trip_in": triplet["down"],
@@ -47,12 +53,12 @@ def to_published(spec: Spec) -> dict[str, Any]:
             "emb_size_rbf": spec.sizes.radial,
             "emb_size_cbf": spec.sizes.circular,
             "emb_size_sbf": spec.sizes.spherical,
-            "num_before_skip": spec.blocks.before_skip,
-            "num_after_skip": spec.blocks.after_skip,
-            "num_concat": spec.blocks.concatenation,
-            "num_atom": spec.blocks.update,
+            "num_before_skip": blocks.before_skip,
+            "num_after_skip": blocks.after_skip,
+            "num_concat": blocks.concatenation,
+            "num_atom": blocks.update,
             "num_output_afteratom": readout["after_atom"],
-            "num_atom_emb_layers": spec.blocks.atom,
+            "num_atom_emb_layers": blocks.atom,
             "num_global_out_layers": readout["network"],
             "regress_forces": forces is not None,
             "direct_forces": isinstance(forces, DirectForcesOptions),

@@ -159,7 +159,8 @@ def block(
     """Compute one interaction block: messages, residual layers, the atom update and the concatenation layer.
 
     x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n for n terms each; m ← after((m +
-    before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2.
+    before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2. Without an atom update,
+    h ← layers(h); without a concatenation, m stays.
     """
     h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
     to_edges, to_atoms = [dense(module.dense, m)], [h]
@@ -170,7 +171,11 @@ def block(
     x = torch.stack(to_edges).sum(dim=0) / math.sqrt(len(to_edges))
     h = torch.stack(to_atoms).sum(dim=0) / math.sqrt(len(to_atoms))
     m = through(module.after_skip, (m + through(module.before_skip, x)) / math.sqrt(2))
-    update_radial = radial.radial["main"] @ geometry.update_radial.weight.T
-    h = (through(module.atom_layers, h) + atom_update(module.update, m, update_radial, edges)) / math.sqrt(2)
-    concatenated = through(module.concatenation_layers, edge_embedding(module.concatenation, h, m, edges))
-    return Embeddings(h, (m + concatenated) / math.sqrt(2))
+    h = through(module.atom_layers, h)
+    if module.update is not None:
+        update_radial = radial.radial["main"] @ geometry.update_radial.weight.T
+        h = (h + atom_update(module.update, m, update_radial, edges)) / math.sqrt(2)
+    if module.concatenation is not None and module.concatenation_layers is not None:
+        concatenated = through(module.concatenation_layers, edge_embedding(module.concatenation, h, m, edges))
+        m = (m + concatenated) / math.sqrt(2)
+    return Embeddings(h, m)

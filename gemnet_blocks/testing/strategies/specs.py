@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gemnet_blocks.interactions.interaction import InteractionOptions
+from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.spec import Spec
 
 SMALL = """
@@ -44,7 +45,7 @@ Patches = st.SearchStrategy[dict[str, Any]]
 
 _SIZES, _COUNTS, _FUNCTIONS = st.integers(1, 9), st.integers(0, 2), st.integers(2, 5)
 _SELECTIONS = st.sampled_from(("all", "first", "last"))
-_BLOCKS = ("count", "before_skip", "after_skip", "concatenation", "update", "atom")
+_BLOCKS = ("count", "before_skip", "after_skip", "atom")
 _INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
 
 
@@ -71,6 +72,7 @@ def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements
         **_bases(),
         "atom_embedding": _mapping("element") | _mapping("periodic_table"),
         **{f"blocks.{name}": _COUNTS for name in _BLOCKS},
+        **{f"blocks.{name}": st.none() | _COUNTS for name in ("concatenation", "update")},
         "blocks.update_projection": st.sampled_from(("if_needed", "always")),
         **_interactions(base),
         "readout": _readouts(),
@@ -107,13 +109,24 @@ def _patched(draw: st.DrawFn, base: Spec, patches: Patches) -> Spec:
     changes = draw(patches)
     spec = base.patch(changes) if changes else base
     kinds = {kind_of(options) for options in spec.interactions.values()}
-    removed: dict[str, Any] = {}
+    replaced: dict[str, Any] = {}
+    if isinstance(spec.blocks, BlockOptions) and draw(st.sampled_from((False, False, True))):
+        replaced["blocks"] = draw(_differing(spec.blocks))
     if kinds <= set(_INTERACTIONS) - {"quadruplet"} and draw(st.booleans()):
-        removed["bases.spherical"] = None
+        replaced["bases.spherical"] = None
     unused = [name for name in spec.graphs if name not in spec.graphs_in_use()]
     if len(unused) > 0 and draw(st.booleans()):
-        removed |= {f"graphs.{name}": None for name in unused}
-    return spec.patch(removed) if removed else spec
+        replaced |= {f"graphs.{name}": None for name in unused}
+    return spec.patch(replaced) if replaced else spec
+
+
+@st.composite
+def _differing(draw: st.DrawFn, blocks: BlockOptions) -> list[dict[str, Any]]:
+    """Draw a list of as many blocks, the last of which may differ."""
+    layers = blocks.model_dump(exclude={"count"})
+    entries = [layers | {"repeat": blocks.count - 1}] if blocks.count > 1 else []
+    other = draw(st.fixed_dictionaries({"before_skip": _COUNTS, "update": st.none() | _COUNTS, "atom": _COUNTS}))
+    return [*entries, layers | other]
 
 
 def kind_of(options: Any) -> str:
