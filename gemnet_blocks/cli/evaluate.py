@@ -275,7 +275,7 @@ def _of_file(path: Path, described: _Described, potential: Potential) -> tuple[L
         raise SpecError(f"{path}: expected a training config or structures, but this {other}")
     options, kinds = described.options(path), potential.property_kinds
     if problems := unknown_labels(options, kinds):
-        raise SpecError("\n".join(f"--{one.removeprefix('data.')}" for one in problems).replace("--keys:", "--key:"))
+        raise SpecError("\n".join(_named(Problem(tuple(place.split(".")), why)) for place, why in problems.items()))
     dataset = open_files([str(path)], options, Path(), charged="warn", properties=kinds)
     counter = None if potential.frames is None else OverlapCounter(potential.frames, dataset)
     summary = summarize(dataset, range(len(dataset)), None if counter is None else counter.add)

@@ -294,8 +294,9 @@ class LmdbSource(FrameSource):
     def _frame(self, values: Mapping[str, Any], index: int) -> Frame:
         for name in ("pos", "atomic_numbers"):
             if name not in values:
+                found = ", ".join(sorted(values))
                 raise StructureError(
-                    f"{self.place(index)}: expected a frame of S2EF with {name}, found {', '.join(sorted(values))}"
+                    f"{self.place(index)}: expected a frame of Open Catalyst with {name}, found {found}"
                 )
         place, fixed = self.place(index), values.get("fixed")
         cell = array_of(values.get("cell", np.zeros((3, 3))), "the cell", place)

@@ -20,7 +20,7 @@ from gemnet_blocks.data.readers import AseSource, NpzSource
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
 from gemnet_blocks.data.xyz_source import XyzSource
 from gemnet_blocks.errors import SpecError, StructureError, first_few, told
-from gemnet_blocks.spec.catalog import near
+from gemnet_blocks.spec.catalog import did_you_mean, near
 from gemnet_blocks.spec.document import absent
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import EnergyMeaning, PropertyKind
@@ -260,7 +260,7 @@ def open_files(
     _check_format(options.format)
     known = properties if properties is not None else {} if model is None else model.heads.kinds()
     if problems := unknown_labels(options, known):
-        raise SpecError("\n".join(problems))
+        raise SpecError("\n".join(f"data.{place}: {problem}" for place, problem in problems.items()))
     kinds = {name: known[name] for name in options.labels if name not in LABELS}
     keys = {**{name: name for name in kinds}, **options.keys.given()}
     rules = LabelRules(
@@ -282,17 +282,25 @@ def open_files(
     return datasets[0] if len(datasets) == 1 else Concatenation(datasets)
 
 
-def unknown_labels(options: DataOptions, properties: Collection[str]) -> list[str]:
-    """Describe labels and keys that are neither energy, forces, stress nor properties that the model predicts."""
+def unknown_labels(options: DataOptions, properties: Collection[str]) -> dict[str, str]:
+    """Find labels and keys that are neither energy, forces, stress nor properties that the model predicts.
+
+    Returns:
+        The problem with each of them, by its place in the options.
+    """
     known = [*LABELS, *properties]
-    named = {"data.labels": options.labels, "data.keys": options.keys.properties}
-    return [
-        f"{place}: expected {', '.join(known[:-1])} or {known[-1]}, got {name!r}{near(name, known)}: remove it, or add "
-        f"the head heads.{name} to the model"
-        for place, names in named.items()
-        for name in names
+    listed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
+    advice = "a further label needs a head of its name in the model: heads: {{{}: {{type: property, ...}}}}"
+    problems = {
+        f"labels.{number}": f"must be {listed}, got {name!r}{near(name, known) or f' ({advice.format(name)})'}"
+        for number, name in enumerate(options.labels)
         if name not in known
-    ]
+    }
+    return problems | {
+        f"keys.{name}": f"unknown field{did_you_mean(name, known)}"
+        for name in options.keys.properties
+        if name not in known
+    }
 
 
 def _check_format(format: str | None) -> None:

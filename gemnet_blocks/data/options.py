@@ -79,7 +79,8 @@ class DataOptions(Options):
 
     files: Files | None = None
     """Files that `split` divides: extended XYZ and other formats of ASE, ASE databases (.db, .json, .aselmdb), npz
-    archives such as those of rMD17, and LMDBs of Open Catalyst's S2EF tasks (.lmdb, or a folder of them). A pattern
+    archives such as those of rMD17, and LMDBs of Open Catalyst's S2EF and IS2RE tasks (.lmdb, or a folder of them;
+    the relaxed energies of IS2RE have the key y_relaxed). A pattern
     such as runs/*.xyz stands for all matching files."""
     train: Files | None = None
     """Files to train on without a split, instead of `files`."""

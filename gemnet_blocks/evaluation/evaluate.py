@@ -201,9 +201,9 @@ class _Run:
         bad = (~finite).nonzero().flatten().tolist()  # waits for the device, so that the time is complete
         self.seconds += time.perf_counter() - start
         if bad:
-            raise StructureError(
-                f"{self.dataset.place(indices[bad[0]])}: the predicted energy or another prediction is NaN or infinite"
-            )
+            names = ", ".join(("energy", *self.kinds, "forces"))
+            place = self.dataset.place(indices[bad[0]])
+            raise StructureError(f"{place}: the predicted {names} or stress are NaN or infinite")
         return prediction
 
     def evaluation(self) -> Evaluation:

@@ -232,7 +232,9 @@ class Property(PropertyHead):
         if self.isotropic is not None:
             t = self.isotropic(features)
             t = _to_atoms(t, features, self.sums) if isinstance(self.isotropic, EdgeNumbers) else t
-            values.append(t if self.kind.shape == "scalar" else t[:, None, None] * torch.eye(3, dtype=t.dtype, device=t.device))
+            values.append(
+                t if self.kind.shape == "scalar" else t[:, None, None] * torch.eye(3, dtype=t.dtype, device=t.device)
+            )
         return sum(values[1:], start=values[0])
 
 

@@ -22,6 +22,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.data.frame import LABELS
+from gemnet_blocks.data.opening import unknown_labels
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
@@ -361,18 +362,39 @@ class TrainingConfig(Options):
     """The folder of all results; must be given here or to `train`."""
 
     @model_validator(mode="after")
-    def _metrics_exist(self) -> TrainingConfig:
-        known = [*METRICS, *(f"{name}_mae" for name in self.model.heads.properties)]
-        problems = []
+    def _names_exist(self) -> TrainingConfig:
+        problems = [
+            InitErrorDetails(
+                type=PydanticCustomError("name", "{problem}", {"problem": problem}),
+                loc=tuple(place.split(".")),
+                input=None,
+            )
+            for place, problem in self.unknown_names().items()
+        ]
+        if problems:
+            raise ValidationError.from_exception_data("name", problems)
+        return self
+
+    def unknown_names(self) -> dict[str, str]:
+        """Find labels, losses and metrics of properties that the model does not predict.
+
+        Returns:
+            The problem with each of them, by its place in the config.
+        """
+        heads = self.model.heads.properties
+        problems = {f"data.{place}": problem for place, problem in unknown_labels(self.data, heads).items()}
+        for name in self.loss.properties:
+            if name not in heads:
+                problems[f"loss.{name}"] = (
+                    f"the model has no head of this name{near(name, [*LABELS, *heads])}: add it to model.heads, or "
+                    "remove the loss"
+                )
+        known = [*METRICS, *(f"{name}_mae" for name in heads)]
+        listed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
         for place, metric in self.watched().items():
             if metric not in known:
-                wanted = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
-                message = f"must be {wanted}, got {metric!r}{near(metric, known)}"
-                told = PydanticCustomError("metric", "{message}", {"message": message})
-                problems.append(InitErrorDetails(type=told, loc=tuple(place.split(".")), input=metric))
-        if problems:
-            raise ValidationError.from_exception_data("metric", problems)
-        return self
+                problems[place] = f"must be {listed}, got {metric!r}{near(metric, known)}"
+        return problems
 
     def watched(self) -> dict[str, Metric]:
         """Return the validation metrics that training depends on, by the option that names them."""

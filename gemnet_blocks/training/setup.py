@@ -9,7 +9,7 @@ from ase.data import chemical_symbols
 from torch import Tensor, nn
 
 from gemnet_blocks.data.frame import LABELS
-from gemnet_blocks.data.opening import DataSplits, unknown_labels
+from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.gemnet import GemNet
@@ -17,7 +17,6 @@ from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.build import build
-from gemnet_blocks.spec.catalog import near
 from gemnet_blocks.spec.resolve import check_known
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.data_stream import BatchLoader
@@ -47,13 +46,7 @@ def check_config(config: TrainingConfig) -> None:
             "loss.stress: the model ignores periodicity: set model.neighbors.periodic, or remove loss.stress"
         )
     heads = config.model.heads.properties
-    problems += [
-        f"loss.{name}: the model has no head of this name{near(name, [*LABELS, *heads])}: add it to model.heads, or "
-        f"remove loss.{name}"
-        for name in loss.properties
-        if name not in heads
-    ]
-    problems += unknown_labels(config.data, heads)
+    problems += [f"{place}: {problem}" for place, problem in config.unknown_names().items()]
     known = ", ".join(config.data.labels)
     for label in dict.fromkeys((*LABELS, *heads)):
         if label in loss.compared() and label not in config.data.labels:

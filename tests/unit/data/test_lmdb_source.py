@@ -183,7 +183,7 @@ def test_files_that_run_code_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps({"pos": torch.zeros(2, 3)}), "expected a frame of S2EF with atomic_numbers"),
+        (pickle.dumps({"pos": torch.zeros(2, 3)}), "expected a frame of Open Catalyst with atomic_numbers"),
         (pickle.dumps([1, 2]), "expected a data object of Open Catalyst, found list"),
         (b"x but not zlib", "cannot be decompressed"),
         (pickle.dumps({**values(0), "force": torch.zeros(2, 3)}), "forces: expected the shape 3 × 3, found 2 × 3"),
