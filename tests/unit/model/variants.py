@@ -27,6 +27,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "scaled bases": {"bases.scale": True},
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
+    "further heads": {
+        "heads.forces.type": "gradient",
+        "heads.charges": {"type": "property", "per": "atom"},
+        "heads.polarizability": {"type": "property", "shape": "tensor", "reads": "edges"},
+        "heads.dipole": {"type": "dipole"},
+    },
 }
 
 

@@ -153,8 +153,12 @@ def test_equal_selections_with_strict_ties() -> None:
 
 def test_every_field_is_tried() -> None:
     tried = {path for changes in CASES for path in leaves(changes)}
-    # symmetrize has one value in all edge sets but main; a new radial basis for angles is tried as a mapping
-    untried = {"bases.angular_radial", *(f"graphs.{name}.symmetrize" for name in ("atom", "atom_edge", "quad"))}
+    # symmetrize has one value in all edge sets but main; a radial basis for angles and stresses are tried as mappings
+    untried = {
+        "bases.angular_radial",
+        "heads.stress",
+        *(f"graphs.{name}.symmetrize" for name in ("atom", "atom_edge", "quad")),
+    }
     # of a single block there is one selection
     untried |= {f"interactions.{name}.blocks" for name in small_spec().interactions}
     assert {path for path in leaves(small_spec().to_dict()) if path not in tried} == untried
