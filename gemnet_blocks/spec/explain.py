@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -93,10 +93,9 @@ class OptionsTree:
             if (part := self.part(route[:depth], data)) is not None:
                 options = [part]
                 continue
-            fields = [one.model_fields[key] for one in options if key in one.model_fields]
+            annotations = [annotation for one in options for annotation in _annotations(one, key)]
             # other names are keys of a mapping of options
-            found = [one for field in fields for one in _options_in([field.annotation, *field.metadata])]
-            options = found if fields else options
+            options = list(_options_in(annotations)) if annotations else options
             chosen = data.get("type") if isinstance(data, Mapping) else None
             options = [one for one in options if chosen is not None and chosen in _kinds(one, "type")] or options
         return options
@@ -221,6 +220,15 @@ def part_options(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | No
     except SpecError:  # validation reports imports that fail
         return None
     return options_class(part) if part is not None else None
+
+
+def _annotations(options: type[BaseModel], key: str) -> list[Any]:
+    """Return the annotation of a field with its metadata, or that of further entries if the options take them."""
+    if key in options.model_fields:
+        field = options.model_fields[key]
+        return [field.annotation, *field.metadata]
+    further = options.model_config.get("extra") == "allow"
+    return [get_type_hints(options)["__pydantic_extra__"]] if further else []
 
 
 def _options_in(annotations: Iterable[Any]) -> Iterator[type[BaseModel]]:

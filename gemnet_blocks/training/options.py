@@ -366,7 +366,7 @@ class TrainingConfig(Options):
         problems = [
             InitErrorDetails(
                 type=PydanticCustomError("name", "{problem}", {"problem": problem}),
-                loc=tuple(place.split(".")),
+                loc=tuple(int(key) if key.isdecimal() else key for key in place.split(".")),
                 input=None,
             )
             for place, problem in self.unknown_names().items()
