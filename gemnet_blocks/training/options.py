@@ -23,7 +23,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.data.frame import LABELS
 from gemnet_blocks.data.opening import unknown_labels
-from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.data.options import DataOptions, KeyOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
 from gemnet_blocks.options import Options, Size
@@ -395,6 +395,16 @@ class TrainingConfig(Options):
             if metric not in known:
                 problems[place] = f"must be {listed}, got {metric!r}{near(metric, known)}"
         return problems
+
+    def for_model(self, model: Spec) -> TrainingConfig:
+        """Copy the config for another model, without labels, keys and losses of properties that only this one has."""
+        missing = self.model.heads.properties.keys() - model.heads.properties.keys()
+        labels = tuple(name for name in self.data.labels if name not in missing)
+        keys = KeyOptions(**{name: key for name, key in self.data.keys if name not in missing})
+        loss = self.loss.model_copy()
+        loss.__pydantic_extra__ = {name: one for name, one in self.loss if name in loss.properties.keys() - missing}
+        data = self.data.model_copy(update={"labels": labels, "keys": keys})
+        return self.model_copy(update={"model": model, "data": data, "loss": loss})
 
     def watched(self) -> dict[str, Metric]:
         """Return the validation metrics that training depends on, by the option that names them."""

@@ -46,6 +46,8 @@ def check_config(config: TrainingConfig) -> None:
             "loss.stress: the model ignores periodicity: set model.neighbors.periodic, or remove loss.stress"
         )
     heads = config.model.heads.properties
+    if not loss.compared():
+        problems.append("loss: the model predicts nothing that it compares: add a loss, or the head that it needs")
     problems += [f"{place}: {problem}" for place, problem in config.unknown_names().items()]
     known = ", ".join(config.data.labels)
     for label in dict.fromkeys((*LABELS, *heads)):

@@ -139,3 +139,12 @@ def test_configs_name_what_the_model_predicts(changes: dict[str, Any], message: 
     assert config.loss.properties["gap"].type == "mse"
     with pytest.raises(SpecError, match=message):
         parse_config(CONFIG.format(**{**entries, **changes}), tmp_path)
+
+
+def test_a_model_without_a_head_has_neither_its_label_nor_its_loss(tmp_path: Path) -> None:
+    entries = {"labels": "energy, gap", "loss": "energy: {type: mae}, gap: {type: mse}", "metric": "loss"}
+    config = parse_config(CONFIG.format(**entries), tmp_path)
+    bare = config.for_model(config.model.patch({"heads.gap": None}))
+    assert (bare.data.labels, bare.loss.compared()) == (("energy",), ["energy"])
+    assert config.loss.compared() == ["energy", "gap"]
+    assert config.for_model(config.model) == config
