@@ -28,7 +28,7 @@ from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.build import Execution, current_spelling
-from gemnet_blocks.spec.catalog import near
+from gemnet_blocks.spec.catalog import did_you_mean, near
 from gemnet_blocks.spec.document import Document, Route
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.distributed import Device
@@ -383,12 +383,11 @@ class TrainingConfig(Options):
         """
         heads = self.model.heads.properties
         problems = {f"data.{place}": problem for place, problem in unknown_labels(self.data, heads).items()}
-        for name in self.loss.properties:
-            if name not in heads:
-                problems[f"loss.{name}"] = (
-                    f"the model has no head of this name{near(name, [*LABELS, *heads])}: add it to model.heads, or "
-                    "remove the loss"
-                )
+        problems |= {
+            f"loss.{name}": f"unknown field{did_you_mean(name, [*LABELS, *heads])}"
+            for name in self.loss.properties
+            if name not in heads
+        }
         known = [*METRICS, *(f"{name}_mae" for name in heads)]
         listed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
         for place, metric in self.watched().items():

@@ -122,7 +122,7 @@ training: {{steps: 1}}
     ("changes", "message"),
     [
         ({"labels": "gpa"}, "data.labels.0: must be 'energy', 'forces', 'stress' or 'gap', got 'gpa'; did you mean"),
-        ({"loss": "gap2: {type: mae}"}, "loss.gap2: the model has no head of this name; did you mean 'gap'"),
+        ({"loss": "gap2: {type: mae}"}, "loss.gap2: unknown field; did you mean 'gap'"),
         ({"loss": "gap: {type: cosine}"}, "loss.gap.type: must be 'mae', 'l2mae', .* got 'cosine'"),
         ({"loss": "gap: {weight: 0}"}, "loss.gap.weight: must be greater than 0"),
         ({"loss": "gap: {wieght: 1}"}, "loss.gap.wieght: unknown field; did you mean 'weight'"),
