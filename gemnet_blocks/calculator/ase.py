@@ -20,7 +20,7 @@ from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import Execution
 from gemnet_blocks.structures import Prediction, PropertyKind, StoredMeaning, Structures
 from gemnet_blocks.util.ase_io import with_tag
-from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
+from gemnet_blocks.util.charges import QUANTITIES, described, state_of, unread_of_atoms
 
 
 class GemNetCalculator(Calculator):
@@ -32,7 +32,7 @@ class GemNetCalculator(Calculator):
     `energies` are the contributions of the atoms to the energy, and `free_energy` equals the energy. Stresses need a
     model with gradient forces and a structure that is periodic in all three directions; they are then always computed,
     since they cost next to nothing. Positions stay in float64 even if the weights are in a narrower type. A total
-    charge or spin in `atoms.info` is ignored with a warning.
+    charge or spin in `atoms.info` is ignored with a warning unless the model reads it.
 
     Args:
         potential: a potential, or a file that `save_potential` wrote. The potential is not modified.
@@ -105,10 +105,15 @@ class GemNetCalculator(Calculator):
         return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
-        """Return the changes since the last calculation, including tags, by which models select edges."""
+        """Return the changes since the last calculation, including tags, by which models select edges.
+
+        A changed total charge or spin counts as changed charges and magnetic moments of atoms.
+        """
         changes = cast("list[str]", super().check_state(atoms, tol))
         if self.atoms is not None and len(self.atoms) == len(atoms) and _tags(self.atoms) != _tags(atoms):
             changes = [*changes, "tags"]
+        if self.atoms is not None and state_of(self.atoms.info) != state_of(atoms.info):
+            changes = [*changes, "charges", "magmoms"]
         return changes
 
     def calculate(
@@ -142,7 +147,7 @@ class GemNetCalculator(Calculator):
 
     def _warn(self, atoms: Any) -> None:
         """Warn of an ignored charge or spin, once per value instead of in every step."""
-        found = unread_of_atoms(atoms)
+        found = unread_of_atoms(atoms, self.potential.model.reads)
         text = ", ".join(map(str, found))
         if found and text not in self._warned:
             self._warned.add(text)

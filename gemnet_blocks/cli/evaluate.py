@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from enum import Enum
 from pathlib import Path
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from gemnet_blocks.data.options import DataOptions
     from gemnet_blocks.data.trained_frames import Overlap
     from gemnet_blocks.potential.potential import Potential
-    from gemnet_blocks.structures import PropertyKind
 
 
 class Split(str, Enum):
@@ -126,7 +125,7 @@ def evaluate(
     if data.suffix in (".yaml", ".yml"):
         if given := described.given():
             raise SpecError(f"{data}: {given} is only for files of structures: change `data` of the training config")
-        dataset, meaning = _of_config(data, split or Split.test, allow_imports, potential.property_kinds)
+        dataset, meaning = _of_config(data, split or Split.test, allow_imports, potential)
         # a part that the user names is evaluated even if the model was trained on it
         allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
@@ -188,17 +187,16 @@ def _print_overlap(overlap: Overlap | None) -> None:
     console.print(text, style=None if fine else "yellow", highlight=False)
 
 
-def _of_config(
-    path: Path, split: Split, allow_imports: bool, predicted: Mapping[str, PropertyKind]
-) -> tuple[LabelledDataset, str]:
+def _of_config(path: Path, split: Split, allow_imports: bool, potential: Potential) -> tuple[LabelledDataset, str]:
     """A part of the data of a training config, and the reference of its energies."""
     from gemnet_blocks.data.opening import open_data
     from gemnet_blocks.training.config_file import load_config
 
     config = load_config(path, allow_imports=allow_imports)
     with config.naming_places():
-        kinds = {**config.model.heads.kinds(), **predicted}
-        splits = open_data(config.data, config.folder, charged="warn", properties=kinds)
+        kinds = {**config.model.heads.kinds(), **potential.property_kinds}
+        reads = potential.model.reads
+        splits = open_data(config.data, config.folder, charged="warn", properties=kinds, reads=reads)
     chosen: LabelledDataset | None = getattr(splits, split.value)
     if chosen is None:
         raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
@@ -276,7 +274,8 @@ def _of_file(path: Path, described: _Described, potential: Potential) -> tuple[L
     options, kinds = described.options(path), potential.property_kinds
     if problems := unknown_labels(options, kinds):
         raise SpecError("\n".join(_named(Problem(tuple(place.split(".")), why)) for place, why in problems.items()))
-    dataset = open_files([str(path)], options, Path(), charged="warn", properties=kinds)
+    reads = potential.model.reads
+    dataset = open_files([str(path)], options, Path(), charged="warn", properties=kinds, reads=reads)
     counter = None if potential.frames is None else OverlapCounter(potential.frames, dataset)
     summary = summarize(dataset, range(len(dataset)), None if counter is None else counter.add)
     print(f"{path}: {summary.line()}")

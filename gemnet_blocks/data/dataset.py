@@ -11,7 +11,6 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.utils.data import Dataset
 
 from gemnet_blocks.data.frame import Frame, FrameSource, LabelRules, checked, packed
@@ -19,7 +18,6 @@ from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
 from gemnet_blocks.spec.catalog import near
-from gemnet_blocks.structures import Structures
 
 Counts = npt.NDArray[np.int64]
 
@@ -277,15 +275,7 @@ class MemoryDataset(LabelledDataset):
         one = slice(index, index + 1)
         whole, known = self._all.structures, self._all
         return LabelledStructures(
-            structures=Structures(
-                positions=whole.positions[atoms],
-                numbers=whole.numbers[atoms],
-                structure=torch.zeros_like(whole.structure[atoms]),
-                cells=whole.cells[one],
-                periodic=whole.periodic[one],
-                tags=whole.tags[atoms],
-                fixed=whole.fixed[atoms],
-            ),
+            structures=whole.part(index, atoms),
             energy=None if known.energy is None else known.energy[one],
             forces=None if known.forces is None else known.forces[atoms],
             stress=None if known.stress is None else known.stress[one],

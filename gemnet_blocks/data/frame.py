@@ -19,7 +19,7 @@ from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.units import StressOptions, Units
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.structures import UNKNOWN_TAG, PropertyKind, Structures
-from gemnet_blocks.util.charges import Quantity, Unread, described, refused, unread
+from gemnet_blocks.util.charges import Quantity, Unread, described, refused, states_of, unread
 
 Charged = Literal["refuse", "warn"]
 """Handling of structures with a total charge or spin: training refuses them, evaluation warns."""
@@ -76,6 +76,7 @@ class LabelRules:
         ignore: whichever of charge and spin are ignored.
         charged: whether other structures with a charge or spin, which models do not read, are refused.
         properties: the kinds of the required labels besides energy, forces and stress.
+        reads: whichever of charge and spin the model reads, which are not refused.
     """
 
     units: Units
@@ -87,10 +88,11 @@ class LabelRules:
     ignore: frozenset[Quantity] = frozenset()
     charged: Charged = "refuse"
     properties: Mapping[str, PropertyKind] = field(default_factory=dict)
+    reads: frozenset[Quantity] = frozenset()
 
     def unread(self, frame: Frame) -> list[Unread]:
-        """Find the charge and spin of a frame that are not ignored."""
-        return unread(frame.text, self.ignore, frame.initial_charges)
+        """Find the charge and spin of a frame that are neither read nor ignored."""
+        return unread(frame.text, self.ignore | self.reads, frame.initial_charges)
 
     def refuses(self, found: Sequence[Unread]) -> bool:
         """Whether a structure with such a charge or spin is refused instead of causing a warning."""
@@ -245,9 +247,13 @@ def packed(
         periodic=stacked([frame.periodic for frame in frames], (0, 3)).bool(),
         tags=joined("tags", (0,)).long(),
         fixed=joined("fixed", (0,)).bool(),
+        **{
+            name: None if values is None or name not in rules.reads else torch.tensor(values, dtype=torch.long)
+            for name, values in states_of([frame.text for frame in frames]).items()
+        },
     )
     try:
-        structures.validate(rules.element_count, rules.needs_tags)
+        structures.validate(rules.element_count, rules.needs_tags, rules.reads)
     except StructureError as error:
         raise (error if error.structure is None else error.at(places[error.structure])) from None
     known = frozenset.intersection(*(frozenset(frame.labels) for frame in frames)) if frames else frozenset()

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import NEUTRAL, Structures
+from gemnet_blocks.util.charges import Quantity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,9 +53,7 @@ class LabelledStructures:
 
     def pin_memory(self) -> LabelledStructures:
         """Copy to page-locked memory, from which a GPU copies asynchronously."""
-        names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
-        pinned = {name: getattr(self.structures, name).pin_memory() for name in names}
-        return self._with(replace(self.structures, **pinned), lambda value, name: value.pin_memory())
+        return self._with(self.structures.mapped(Tensor.pin_memory), lambda value, name: value.pin_memory())
 
     def _with(self, structures: Structures, change: Callable[[Tensor, str], Tensor]) -> LabelledStructures:
         """Apply a function to every tensor, given with its name, besides those of the structures."""
@@ -88,6 +87,8 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
             for name in ("positions", "numbers", "cells", "periodic", "tags", "fixed")
         },
         structure=torch.cat([part.structure + offset for part, offset in zip(parts, structure_offsets, strict=True)]),
+        charge=_joined_states("charge", parts),
+        spin=_joined_states("spin", parts),
     )
     return LabelledStructures(
         structures=joined,
@@ -101,6 +102,20 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
             for name in items[0].properties
             if all(name in item.properties for item in items)
         },
+    )
+
+
+def _joined_states(name: Quantity, parts: Sequence[Structures]) -> Tensor | None:
+    """Join charges or spins; structures without them are neutral or singlets."""
+    values = [getattr(part, name) for part in parts]
+    if all(value is None for value in values):
+        return None
+    like = parts[0].structure
+    return torch.cat(
+        [
+            like.new_full((len(part),), NEUTRAL[name]) if value is None else value
+            for part, value in zip(parts, values, strict=True)
+        ]
     )
 
 

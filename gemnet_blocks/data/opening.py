@@ -24,6 +24,7 @@ from gemnet_blocks.spec.catalog import did_you_mean, near
 from gemnet_blocks.spec.document import absent
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import EnergyMeaning, PropertyKind
+from gemnet_blocks.util.charges import Quantity
 from gemnet_blocks.util.file_kinds import mistaken
 
 DATABASES = (".lmdb", ".aselmdb", ".db")
@@ -185,6 +186,7 @@ def open_data(
     model: Spec | None = None,
     charged: Charged = "refuse",
     properties: Mapping[str, PropertyKind] | None = None,
+    reads: frozenset[Quantity] | None = None,
 ) -> DataSplits:
     """Open, check, split and compare labelled structures.
 
@@ -196,6 +198,7 @@ def open_data(
         charged: `refuse`, for training, or `warn`: the handling of structures with a total charge or spin, which models
             do not read, unless `options.ignore` names the quantity.
         properties: the kinds of labels besides energy, forces and stress; None: those that the model predicts.
+        reads: whichever of charge and spin are read and thus not refused; None: those that the model reads.
 
     Raises:
         StructureError: a file or frame cannot be used, or `leakage` is `error` and parts share structures; names file
@@ -203,7 +206,7 @@ def open_data(
         SpecError: the options do not fit the data.
     """
     opened = {
-        part: open_files(files, options, folder, model, charged, properties)
+        part: open_files(files, options, folder, model, charged, properties, reads)
         for part, files in (
             ("train", options.files or options.train),
             ("validation", options.validation),
@@ -242,6 +245,7 @@ def open_files(
     model: Spec | None = None,
     charged: Charged = "refuse",
     properties: Mapping[str, PropertyKind] | None = None,
+    reads: frozenset[Quantity] | None = None,
 ) -> LabelledDataset:
     """Open all frames of some files, unsplit; files that are kept in memory are checked.
 
@@ -252,6 +256,7 @@ def open_files(
         model: see `open_data`.
         charged: see `open_data`.
         properties: see `open_data`.
+        reads: see `open_data`.
 
     Raises:
         StructureError: a file or frame cannot be used; names file and frame.
@@ -273,6 +278,7 @@ def open_files(
         ignore=frozenset(options.ignore),
         charged=charged,
         properties=kinds,
+        reads=(reads if reads is not None else frozenset() if model is None else model.reads) - set(options.ignore),
     )
     sources = [source for name in files for source in open_sources(name, folder, keys, options.format)]
     _warn_of_repeated_files([source.name for source in sources], folder)

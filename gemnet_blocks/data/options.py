@@ -105,11 +105,11 @@ class DataOptions(Options):
     """same: all frames must be periodic in the same directions; mixed: they may differ, for example if a model is
     trained on crystals and molecules."""
     ignore: Annotated[tuple[Quantity, ...], Field(strict=False)] = ()
-    """charge, spin or both, which no model reads yet: frames are treated as neutral closed shells whatever their value.
-    Otherwise a frame is refused if it has a total charge other than 0, a spin other than 0 or a multiplicity other
-    than 1; the value 1 of `spin` and `total_spin` is treated as a multiplicity, as in OMol25. Names such as `charge`,
-    `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized. Charges of atoms are not total charges;
-    ASE's initial charges cause a warning if they do not add up to zero."""
+    """charge, spin or both: frames are treated as neutral closed shells whatever their value. Otherwise, models whose
+    atom embedding has `charge` or `spin` read it; for other models, a frame is refused if it has a total charge other
+    than 0, a spin other than 0 or a multiplicity other than 1. The value of `spin` and `total_spin` is a multiplicity,
+    as in OMol25. Names such as `charge`, `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized.
+    Charges of atoms are not total charges; ASE's initial charges cause a warning if they do not add up to zero."""
     split: SplitOptions | None = None
     """The division of `files` into training, validation and test set; null: all are training data."""
     leakage: Literal["warn", "error", "drop", "ignore"] = "warn"

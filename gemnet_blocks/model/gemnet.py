@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, final
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.builder import GraphBuilder
@@ -17,6 +17,7 @@ from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.layers.dense import Dense, Residual
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.layers.state_embedding import StateEmbedding
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.costs import Estimate, Task
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
@@ -25,6 +26,7 @@ from gemnet_blocks.model.property_heads import PropertyHead
 from gemnet_blocks.model.readout import BackboneOutput, Contributions, OutputBlock, Readout
 from gemnet_blocks.options import byte_count
 from gemnet_blocks.structures import Prediction, PropertyKind, Structures, strained
+from gemnet_blocks.util.charges import Quantity
 from gemnet_blocks.util.derivatives import (
     check_gradient_forces_can_be_computed,
     check_not_in_forward_mode,
@@ -74,6 +76,8 @@ class Backbone(nn.Module):
         edge_embedding: initial embeddings of main edges.
         blocks: the interaction blocks, in the order of computation.
         output_blocks: read the embeddings before the first block and after each block.
+        state_embedding: adds the total charge and spin of structures to the embeddings of their atoms; None: models
+            without it treat all structures as neutral singlets.
     """
 
     def __init__(
@@ -84,11 +88,13 @@ class Backbone(nn.Module):
         edge_embedding: EdgeEmbedding,
         blocks: Sequence[Block],
         output_blocks: Sequence[OutputBlock],
+        state_embedding: StateEmbedding | None = None,
     ) -> None:
         super().__init__()
         self.graphs = graphs
         self.geometry = geometry
         self.atom_embedding = atom_embedding
+        self.state_embedding = state_embedding
         self.edge_embedding = edge_embedding
         self.blocks = nn.ModuleList(blocks)
         self.output_blocks = nn.ModuleList(output_blocks)
@@ -115,6 +121,8 @@ class Backbone(nn.Module):
         with without_autocast(structures.positions.device):
             geometry = self.geometry(structures, topology)
         h = self.atom_embedding(structures.numbers)
+        if self.state_embedding is not None:
+            h = self.state_embedding(h, structures)
         embeddings = Embeddings(h, self.evaluation(self.edge_embedding, h, geometry.radial, geometry.main.edges))
         outputs = [self.evaluation(self.output_blocks[0], embeddings, geometry)]
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
@@ -182,6 +190,11 @@ class GemNet(WeightedModule):
     def readout(self) -> Readout:
         """The readout, from features to numbers per atom and edge."""
         return self.read_out
+
+    @property
+    def reads(self) -> frozenset[Quantity]:
+        """Whichever of the total charge and spin of structures the model reads."""
+        return self.backbone.graphs.reads
 
     @property
     def property_kinds(self) -> dict[str, PropertyKind]:
@@ -409,6 +422,4 @@ def outside_inference(structures: Structures) -> Structures:
     """Copy structures that were made in inference mode, so that gradients can be computed."""
     if not structures.positions.is_inference():
         return structures
-    structures = structures.to()
-    names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
-    return replace(structures, **{name: getattr(structures, name).clone() for name in names})
+    return structures.mapped(Tensor.clone)

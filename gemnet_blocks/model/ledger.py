@@ -36,7 +36,8 @@ def parts(model: GemNet) -> dict[str, list[nn.Module]]:
     backbone = model.backbone
     found: dict[str, list[nn.Module]] = {"graphs": [backbone.graphs], "bases and projections": [backbone.geometry]}
     found |= {f"geometry of {name}": [shared] for name, shared in backbone.geometry.interactions.items()}
-    found["embeddings"] = [backbone.atom_embedding, backbone.edge_embedding]
+    embeddings = [backbone.atom_embedding, backbone.state_embedding, backbone.edge_embedding]
+    found["embeddings"] = [module for module in embeddings if module is not None]
     for block in backbone.blocks:
         assert isinstance(block, Block)
         for name, interaction in block.interactions.items():

@@ -83,6 +83,9 @@ def layers(model: GemNet) -> list[Layer]:
         rows.append(_row("shared projections", name, type(shared).__name__, [shared], reads, f"{name} basis"))
     kind = type(backbone.atom_embedding).__name__
     rows.append(_row("embeddings", "atoms", kind, [backbone.atom_embedding], "atomic numbers", "atoms"))
+    if backbone.state_embedding is not None:
+        state, reads = backbone.state_embedding, ", ".join(sorted(backbone.state_embedding.reads))
+        rows.append(_row("embeddings", "state", type(state).__name__, [state], reads, "atoms"))
     reads = "atoms, radial functions of main"
     rows.append(_row("embeddings", "edges", "EdgeEmbedding", [backbone.edge_embedding], reads, "edges"))
     rows += _block_rows([block for block in backbone.blocks if isinstance(block, Block)])

@@ -255,6 +255,9 @@ def _embeddings(spec: Spec, model: GemNet) -> Iterator[Node]:
     backbone, sizes = model.backbone, spec.sizes
     details = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
     count = parameter_count(backbone.atom_embedding)
+    if backbone.state_embedding is not None:
+        details = (*details, f"plus numbers for the {' and '.join(sorted(spec.reads))} of the structure")
+        count += parameter_count(backbone.state_embedding)
     yield Node("embeddings.atoms", "embeddings", "atoms", details, (STRUCTURES,), (ATOMS,), count)
     reads, count = (wire_of(MAIN), RADIAL, ATOMS), parameter_count(backbone.edge_embedding)
     details = (f"{sizes.edge} numbers from both atoms and the radial functions of main",)

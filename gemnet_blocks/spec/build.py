@@ -24,6 +24,7 @@ from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
 from gemnet_blocks.layers.projection import ScaledBasis
 from gemnet_blocks.layers.radial_bases import RadialBases
+from gemnet_blocks.layers.state_embedding import StateEmbedding
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
@@ -248,6 +249,8 @@ class _Builder:
         graphs = self.graphs(shared)
         sizes, activation = spec.sizes, spec.activation
         atom_embedding = self.part(ATOM_EMBEDDING, spec.atom_embedding, "atom_embedding", spec.elements, sizes.atom)
+        reads = spec.reads
+        state_embedding = StateEmbedding(sizes.atom, "charge" in reads, "spin" in reads) if reads else None
         edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
         blocks = [
             Block(sizes, layers, self.interactions(contexts, number), self.sums, activation)
@@ -271,7 +274,7 @@ class _Builder:
             for name, options in spec.heads.properties.items()
         }
         return GemNet(
-            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks),
+            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks, state_embedding),
             readout,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
@@ -294,6 +297,7 @@ class _Builder:
             fade_width=spec.neighbors.fade_width,
             periodic=spec.neighbors.periodic,
             element_count=spec.elements,
+            reads=spec.reads,
         )
 
     def geometry(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GeometryEncoder:

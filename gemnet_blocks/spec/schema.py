@@ -16,7 +16,7 @@ from gemnet_blocks.graph.max_neighbors import CapRule
 from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
 from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
+from gemnet_blocks.layers.embeddings import AtomEmbeddingOptions, ElementEmbeddingOptions
 from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions, StressHeadOptions
 from gemnet_blocks.model.property_heads import PropertyHeadOptions
@@ -36,6 +36,7 @@ from gemnet_blocks.spec.catalog import (
 from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
 from gemnet_blocks.structures import PropertyKind
+from gemnet_blocks.util.charges import QUANTITIES, Quantity
 
 
 class NeighborOptions(Options):
@@ -211,6 +212,12 @@ class SpecFields(Options):
         return hash(self.content_hash)
 
     @property
+    def reads(self) -> frozenset[Quantity]:
+        """Whichever of the total charge and spin of structures the model reads."""
+        options = self.atom_embedding
+        return options.reads if isinstance(options, AtomEmbeddingOptions) else frozenset()
+
+    @property
     def read_out(self) -> Options:
         """The earlier name of `readout`."""
         return self.readout
@@ -252,7 +259,10 @@ class SpecFields(Options):
             del content["neighbors"]["tie_tolerance"]
         if self.neighbors.ties != "smooth":
             del content["neighbors"]["fade_width"]
-        if isinstance(self.atom_embedding, ElementEmbeddingOptions):
+        if isinstance(self.atom_embedding, AtomEmbeddingOptions):  # earlier versions read neither charge nor spin
+            unread = [name for name in QUANTITIES if name not in self.reads]
+            content["atom_embedding"] = {k: v for k, v in content["atom_embedding"].items() if k not in unread}
+        if content["atom_embedding"] == {"type": "element"}:
             del content["atom_embedding"]  # earlier versions without this field had the same hash
         content["blocks"] = self._blocks_content()
         count = len(self.block_layers)

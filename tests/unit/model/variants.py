@@ -27,6 +27,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     },
     "scaled bases": {"bases.scale": True},
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
+    "charge and spin": {"atom_embedding": {"type": "element", "charge": True, "spin": True}},
     "further heads": {
         "heads.forces.type": "gradient",
         "heads.charges": {"type": "property", "per": "atom"},

@@ -63,7 +63,12 @@ DIFFERENT: dict[str, Any] = {
     "elements": 84,
     "sizes": [{"atom": 7}, {"edge": 7}, {"radial": 7}, {"circular": 7}, {"spherical": 7}],
     "activation": "siqu",
-    "atom_embedding": {"type": "periodic_table"},
+    "atom_embedding": [
+        {"type": "periodic_table"},
+        {"charge": True},
+        {"spin": True},
+        {"type": "periodic_table", "charge": True},
+    ],
     "neighbors": [
         {"ties": "inclusive"},
         {"ties": "inclusive", "tie_tolerance": 0.5},
