@@ -22,6 +22,7 @@ from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symme
 from gemnet_blocks.graph.topology import BothDirections, Fading, Topology
 from gemnet_blocks.options import Options
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.charges import Quantity
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 
 MAIN = "main"

@@ -253,7 +253,7 @@ def all_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 def _embeddings(spec: Spec, model: GemNet) -> Iterator[Node]:
     backbone, sizes = model.backbone, spec.sizes
-    details = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
+    details: tuple[str, ...] = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
     count = parameter_count(backbone.atom_embedding)
     if backbone.state_embedding is not None:
         details = (*details, f"plus numbers for the {' and '.join(sorted(spec.reads))} of the structure")

@@ -46,7 +46,5 @@ def test_models_that_read_states_are_trained_on_them(tmp_path: Path) -> None:
 
 def test_wrong_states_are_named_by_file_and_frame(tmp_path: Path) -> None:
     write_ions(tmp_path / "a.xyz", {"charge": 1}, {"charge": 0.5})
-    with pytest.raises(
-        StructureError, match="a.xyz, frame 1: has a total charge that is not an integer"
-    ):
+    with pytest.raises(StructureError, match=r"a.xyz, frame 1: has a total charge that is not an integer"):
         open_data(options(files=["a.xyz"], labels=["energy"]), tmp_path, READING)
