@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -15,7 +15,15 @@ from torch import Tensor
 
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.util.ase_io import fixed_atoms
-from gemnet_blocks.util.charges import described, unread_of_atoms, unread_of_batch
+from gemnet_blocks.util.charges import (
+    QUANTITIES,
+    Quantity,
+    described,
+    states_of,
+    states_of_batch,
+    unread_of_atoms,
+    unread_of_batch,
+)
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 
 if TYPE_CHECKING:
@@ -25,7 +33,15 @@ if TYPE_CHECKING:
 UNKNOWN_TAG = -1
 """The tag of atoms without one."""
 
-_REAL, _INTEGERS, _BOOLEANS = ("positions", "cells"), ("numbers", "structure", "tags"), ("periodic", "fixed")
+_REAL, _BOOLEANS = ("positions", "cells"), ("periodic", "fixed")
+_INTEGERS = ("numbers", "structure", "tags", "charge", "spin")
+_OF_STRUCTURES = ("cells", "periodic", "charge", "spin")
+
+NEUTRAL: Mapping[Quantity, int] = {"charge": 0, "spin": 1}
+"""The charge and multiplicity of structures without them."""
+
+MAX_CHARGE, MAX_MULTIPLICITY = 100, 100
+"""Bounds of total charges, and of spin multiplicities, that models read."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,6 +59,8 @@ class Structures:
         periodic: whether each structure is periodic along each lattice vector.
         tags: 0 below the surface, 1 on the surface, 2 for adsorbates (Open Catalyst's convention); -1 if unknown.
         fixed: whether relaxations keep the atom in place.
+        charge: the total charge of each structure in elementary charges; None: all are neutral.
+        spin: the spin multiplicity 2S + 1 of each structure, as in OMol25; None: all are singlets.
 
     Raises:
         StructureError: an attribute is not an array of numbers, or has the wrong kind of numbers.
@@ -55,11 +73,15 @@ class Structures:
     periodic: Bool[Tensor, "structures 3"]
     tags: Int[Tensor, " atoms"]
     fixed: Bool[Tensor, " atoms"]
+    charge: Int[Tensor, " structures"] | None = None
+    spin: Int[Tensor, " structures"] | None = None
 
     def __post_init__(self) -> None:
         for names, convert in ((_REAL, _as_real), (_INTEGERS, _as_integer), (_BOOLEANS, _as_boolean)):
             for name in names:
                 value = getattr(self, name)
+                if value is None and name in QUANTITIES:
+                    continue
                 converted = convert(name, tensor_of(value, name))
                 if converted is not value:
                     object.__setattr__(self, name, converted)
@@ -89,14 +111,15 @@ class Structures:
     ) -> Structures:
         """Convert ASE atoms, including their periodicity, tags and constraints.
 
-        Tags that were never set are unknown, not 0. Models do not read a total charge or spin in `atoms.info`; a
-        warning names such structures.
+        Tags that were never set are unknown, not 0. Total charges and spin multiplicities are read from `atoms.info`.
+        As only models whose atom embedding reads them do not treat the structures as neutral, a warning names such
+        structures.
 
         Args:
             atoms: one or several structures.
             dtype: the floating-point type of positions and cells.
             device: the device of the tensors; None for torch's default device, or the CPU if that is "meta".
-            ignore: `charge` and `spin`, as far as no warning is wanted.
+            ignore: `charge` and `spin`, as far as no warning is wanted, for example since the model reads them.
 
         Raises:
             StructureError: positions or cells are not finite, an atomic number is below 1, or the lattice vectors do
@@ -108,6 +131,10 @@ class Structures:
         if unread := {f"structure {i}": found for i, one in enumerate(many) if (found := unread_of_atoms(one, ignore))}:
             warnings.warn(described(unread, len(many)), stacklevel=2)
         counts = [len(one) for one in many]
+        states = {
+            name: None if values is None else torch.tensor(values, dtype=torch.long, device=device)
+            for name, values in states_of([one.info for one in many]).items()
+        }
         structures = cls(
             positions=torch.as_tensor(_stack([one.positions for one in many], (0, 3)), dtype=dtype, device=device),
             numbers=torch.as_tensor(_stack([one.numbers for one in many], (0,)), dtype=torch.long, device=device),
@@ -116,6 +143,8 @@ class Structures:
             periodic=torch.as_tensor(_stack([one.pbc[None] for one in many], (0, 3)), dtype=torch.bool, device=device),
             tags=torch.as_tensor(_stack([_tags_of(one) for one in many], (0,)), dtype=torch.long, device=device),
             fixed=torch.as_tensor(_stack([fixed_atoms(one) for one in many], (0,)), dtype=torch.bool, device=device),
+            charge=states["charge"],
+            spin=states["spin"],
         )
         structures.validate()
         return structures
@@ -134,26 +163,32 @@ class Structures:
         if dtype is not None and not dtype.is_floating_point:
             raise ValueError(f"positions and cells need a floating-point type such as torch.float64, got {dtype}")
         moved = {}
-        for field in fields(self):
-            value: Tensor = getattr(self, field.name)
-            moved[field.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
+        for one in fields(self):
+            value: Tensor | None = getattr(self, one.name)
+            if value is not None:
+                moved[one.name] = value.to(device=device, dtype=dtype if value.is_floating_point() else None)
         return replace(self, **moved)
+
+    def mapped(self, change: Callable[[Tensor], Tensor]) -> Structures:
+        """Apply a function, such as `Tensor.pin_memory`, to every tensor."""
+        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        return replace(self, **{name: change(value) for name, value in values.items() if value is not None})
 
     def __getitem__(self, index: int) -> Structures:
         """Return one structure as a batch."""
         if not -len(self) <= index < len(self):
             raise IndexError(f"structure {index} of {len(self)}")
         index %= len(self)
-        chosen = self.structure == index
-        return Structures(
-            positions=self.positions[chosen],
-            numbers=self.numbers[chosen],
-            structure=torch.zeros_like(self.structure[chosen]),
-            cells=self.cells[index : index + 1],
-            periodic=self.periodic[index : index + 1],
-            tags=self.tags[chosen],
-            fixed=self.fixed[chosen],
-        )
+        return self.part(index, self.structure == index)
+
+    def part(self, index: int, atoms: Tensor | slice) -> Structures:
+        """Return one structure, whose atoms are given, as a batch; slices of atoms share memory."""
+        values: dict[str, Any] = {}
+        for one in fields(self):
+            value = getattr(self, one.name)
+            chosen = slice(index, index + 1) if one.name in _OF_STRUCTURES else atoms
+            values[one.name] = None if value is None else value[chosen]
+        return Structures(**{**values, "structure": torch.zeros_like(values["structure"])})
 
     def _check_shapes(self) -> None:
         """Check shapes and devices, and that the atoms of each structure follow one another."""
@@ -169,9 +204,13 @@ class Structures:
             "periodic": (count, 3),
             "tags": (atoms,),
             "fixed": (atoms,),
+            "charge": (count,),
+            "spin": (count,),
         }
         for name, shape in shapes.items():
-            value: Tensor = getattr(self, name)
+            value: Tensor | None = getattr(self, name)
+            if value is None:
+                continue
             if tuple(value.shape) != shape:
                 raise StructureError(f"{name} has shape {tuple(value.shape)}, expected {shape} for {atoms} atoms")
             if value.device != device:
@@ -185,12 +224,15 @@ class Structures:
                 f"`structure` must ascend from 0 and stay below {count}: put the atoms of a structure one after another"
             )
 
-    def validate(self, element_count: int | None = None, needs_tags: bool = False) -> None:
+    def validate(
+        self, element_count: int | None = None, needs_tags: bool = False, reads: Collection[Quantity] = ()
+    ) -> None:
         """Check that a model can compute the structures.
 
         Args:
             element_count: the model's largest atomic number; None for any.
             needs_tags: whether the model needs the tags of all atoms.
+            reads: whichever of charge and spin the model reads.
 
         Raises:
             StructureError: names the first invalid structure, the problem and its fix.
@@ -230,6 +272,20 @@ class Structures:
                     "1 surface, 2 adsorbate; command line: --default-tag) or remove `tags` from the spec's graphs",
                 )
             )
+        if "charge" in reads and self.charge is not None:
+            problems.append(
+                (
+                    self.charge.abs() > MAX_CHARGE,
+                    f"a total charge that is not an integer from -{MAX_CHARGE} to {MAX_CHARGE}: correct `charge`",
+                )
+            )
+        if "spin" in reads and self.spin is not None:
+            problems.append(
+                (
+                    (self.spin < 1) | (self.spin > MAX_MULTIPLICITY),
+                    f"a spin multiplicity 2S + 1 that is not an integer from 1 to {MAX_MULTIPLICITY}: correct `spin`",
+                )
+            )
         flags = torch.stack([flag for flag, _ in problems])
         if bool(flags.any()):  # one synchronization with the device for all checks
             which, index = (int(i) for i in flags.nonzero()[0])
@@ -245,12 +301,48 @@ class Prediction:
         forces: the force on each atom in that unit per Å; None for a model without forces.
         stress: (1/V) ∂E/∂ε in that unit per Å³, positive if the cell tends to shrink; None unless requested.
         atom_energies: the contribution of each atom to the energy of its structure; None if the model has none.
+        properties: the other properties by the names of their heads, such as a dipole, with a row per structure or per
+            atom, in the units of the training labels; empty for a model without such heads.
     """
 
     energy: Float[Tensor, " structures"]
     forces: Float[Tensor, "atoms 3"] | None
     stress: Float[Tensor, "structures 3 3"] | None = None
     atom_energies: Float[Tensor, " atoms"] | None = None
+    properties: Mapping[str, Float[Tensor, "rows *shape"]] = field(default_factory=dict)
+
+
+PropertyOwner = Literal["structure", "atom"]
+"""The owner of a property: each structure has one value, or each atom has one."""
+
+PropertyShape = Literal["scalar", "vector", "tensor"]
+"""The shape of one value: a number, three components, or a matrix of nine components."""
+
+
+@dataclass(frozen=True, slots=True)
+class PropertyKind:
+    """The kind of a property.
+
+    Attributes:
+        per: whether each structure or each atom has a value.
+        shape: a scalar, a vector (3) or a tensor (3, 3).
+        extensive: whether the value of a structure grows with its number of atoms.
+    """
+
+    per: PropertyOwner = "structure"
+    shape: PropertyShape = "scalar"
+    extensive: bool = False
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The shape of one value: (), (3,) or (3, 3)."""
+        return {"scalar": (), "vector": (3,), "tensor": (3, 3)}[self.shape]
+
+    @property
+    def components(self) -> tuple[str, ...]:
+        """The names of the components: x, y, z or xx, xy, …; one empty name for a scalar."""
+        axes = "xyz"
+        return {"scalar": ("",), "vector": tuple(axes), "tensor": tuple(a + b for a in axes for b in axes)}[self.shape]
 
 
 def tensor_of(value: Any, name: str) -> Tensor:
@@ -381,6 +473,10 @@ def read_batch(batch: Any, use_pbc: bool = True, ignore: Collection[str] = ()) -
         periodic=periodic if use_pbc else torch.zeros_like(periodic),
         tags=torch.full((atoms,), UNKNOWN_TAG, device=device) if tags is None else tags,
         fixed=torch.zeros(atoms, dtype=torch.bool, device=device) if fixed is None else _truth_values("fixed", fixed),
+        **{
+            name: None if values is None else torch.tensor(values, dtype=torch.long, device=device)
+            for name, values in states_of_batch(batch, count).items()
+        },
     )
     structures.validate()
     if unread := unread_of_batch(batch, count, "structure", ignore):
@@ -538,5 +634,7 @@ def to_ase(structures: Structures) -> list[Atoms]:
             atoms.set_tags(one.tags.numpy())
         if bool(one.fixed.any()):
             atoms.set_constraint(FixAtoms(mask=one.fixed.numpy()))
+        states = {"charge": one.charge, "spin": one.spin}
+        atoms.info |= {name: int(value) for name, value in states.items() if value is not None}
         many.append(atoms)
     return many

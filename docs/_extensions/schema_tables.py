@@ -16,7 +16,7 @@ import types
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
@@ -175,6 +175,8 @@ class Schema(SphinxDirective):
         listed = nodes.definition_list(classes=["fields"])
         for field_name, info in owner.model_fields.items():
             listed += self._field(owner, field_name, info, title, name, formats)
+        if owner.model_config.get("extra") == "allow":
+            listed += self._further(owner, title, formats)
         section += listed
         self.state.document.note_explicit_target(section)
         return section
@@ -196,6 +198,16 @@ class Schema(SphinxDirective):
         body = nodes.definition("", nodes.paragraph("", "", *facts, classes=["field-facts"]))
         body += nodes.paragraph("", "", *text_nodes(info.description or ""))
         return nodes.definition_list_item("", term, body)
+
+    def _further(self, owner: type[BaseModel], title: str, formats: Formats) -> nodes.definition_list_item:
+        """Describe the entries of any other name."""
+        annotation = get_args(get_type_hints(owner, include_extras=True)["__pydantic_extra__"])[1]
+        path = "*" if title == "the file" else f"{title}.*"
+        facts = [*formats.words(annotation, (), path), nodes.Text(" · optional")]
+        described = (owner.__doc__ or "").strip().split("\n\n")[-1]
+        body = nodes.definition("", nodes.paragraph("", "", *facts, classes=["field-facts"]))
+        body += nodes.paragraph("", "", *text_nodes(described))
+        return nodes.definition_list_item("", nodes.term("", "", nodes.emphasis("", "any other name")), body)
 
     def _default(self, info: FieldInfo) -> list[nodes.Node]:
         if info.is_required():

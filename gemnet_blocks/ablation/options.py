@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+import re
+from typing import Annotated, Any
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.spec.document import shown
@@ -15,7 +16,7 @@ Positive = Annotated[float, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A random seed."""
 
-Metric = Literal[
+METRICS = (
     "energy_mae",
     "energy_rmse",
     "energy_mae_per_atom",
@@ -25,8 +26,19 @@ Metric = Literal[
     "forces_l2_mae",
     "stress_mae",
     "stress_rmse",
-]
-"""An error, in eV and Å; see `gemnet_blocks.evaluation.metrics.Errors`."""
+)
+"""The errors of energies, forces and stresses, in eV and Å; see `gemnet_blocks.evaluation.metrics.Errors`."""
+
+
+def _check_metric(name: str) -> str:
+    if name not in METRICS and not re.fullmatch(r"\w+_(mae|rmse)", name):
+        known = ", ".join(map(repr, METRICS))
+        raise ValueError(f"must be {known}, or the name of a head followed by _mae or _rmse, got {name!r}")
+    return name
+
+
+Metric = Annotated[str, AfterValidator(_check_metric)]
+"""An error of `METRICS`, or of another head of the model, such as dipole_mae or dipole_rmse."""
 
 
 class BudgetOptions(Options):
@@ -82,7 +94,7 @@ class StudyOptions(Options):
     match: MatchOptions | None = None
     """`parameters` adds a control with as many parameters as the base for each variant of another size."""
     primary: Metric = "forces_mae"
-    """The error that verdicts are based on."""
+    """The error that verdicts are based on, such as forces_mae, energy_mae_per_atom, or dipole_mae of a head dipole."""
     allow_equal: bool = False
     """Whether variants may be equal to the base or to each other, for A/A studies."""
     retries: Count = 1

@@ -8,13 +8,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, final, get_args
+from typing import TYPE_CHECKING, final
 
 import torch
 from torch import Tensor
 
 from gemnet_blocks.ablation.learner import Fit, Learner, Task
-from gemnet_blocks.ablation.options import Metric
+from gemnet_blocks.ablation.options import METRICS
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import collate
 from gemnet_blocks.errors import SpecError, StateError, StructureError
@@ -35,9 +35,6 @@ from gemnet_blocks.training.starting import check_start
 if TYPE_CHECKING:
     from gemnet_blocks.data.opening import DataSplits
 
-
-LOWER_IS_BETTER: tuple[str, ...] = get_args(Metric)
-"""The errors of an evaluation that a run records."""
 
 NAMES = {"energy_mae": "energy_mae_per_atom"}
 """The names of recorded errors whose names in training logs differ."""
@@ -81,13 +78,14 @@ class TrainingLearner(Learner):
         assert held_out is not None  # checked when the study was planned
         atoms = config.loss.forces.atoms if config.loss.forces is not None else "all"
         # the splits were compared when they were opened, as `data.leakage` says
-        errors = evaluate(potential, held_out, atoms=atoms, allow_overlap=True).errors.to_dict()
+        found_errors = evaluate(potential, held_out, atoms=atoms, allow_overlap=True).errors
+        errors, properties = found_errors.to_dict(), found_errors.properties
         state = read_checkpoint(folder / FILE)[KEY]["state"]
         cost = {"steps": float(state["step"]), "training_seconds": float(state["seconds"])}
         found = measured(potential, config, data.train, held_out, self)
         about = {"device": str(device), "evaluated_on": "test" if data.test is not None else "validation"}
         return Fit(
-            metrics={name: errors[name] for name in LOWER_IS_BETTER if errors[name] is not None},
+            metrics={name: errors[name] for name in (*METRICS, *properties) if errors[name] is not None},
             curve=[
                 {NAMES.get(name, name): float(value) for name, value in one.items()} for one in state["validations"]
             ],
@@ -126,7 +124,9 @@ class TrainingLearner(Learner):
         if forces is not None:
             predicted |= {"forces", "stress"} if forces.type == "gradient" else {"forces"}
         labelled = predicted if held_out is None else predicted & held_out.labels
-        return [name for name in LOWER_IS_BETTER if name.partition("_")[0] in labelled]
+        further = [name for name in task.spec.heads.properties if held_out is not None and name in held_out.labels]
+        found = [name for name in METRICS if name.partition("_")[0] in labelled]
+        return found + [f"{name}_{metric}" for name in further for metric in ("mae", "rmse")]
 
     def training_flops(self, task: Task, data: DataSplits | None) -> float:
         """Return the mean estimate for the first batches."""

@@ -18,18 +18,21 @@ from gemnet_blocks.graph.verlet_list import VerletList
 from gemnet_blocks.potential.model_file import floating_type, load_potential
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import Execution
-from gemnet_blocks.structures import Prediction, StoredMeaning, Structures
+from gemnet_blocks.structures import Prediction, PropertyKind, StoredMeaning, Structures
 from gemnet_blocks.util.ase_io import with_tag
-from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
+from gemnet_blocks.util.charges import QUANTITIES, described, state_of, unread_of_atoms
 
 
 class GemNetCalculator(Calculator):
     """ASE calculator with energies in eV, forces in eV/Å and stresses in eV/Å³.
 
+    Further properties that the model predicts have the names of their heads in `results`; those called dipole, charges,
+    magmom or magmoms are the properties that ASE gives these names.
+
     `energies` are the contributions of the atoms to the energy, and `free_energy` equals the energy. Stresses need a
     model with gradient forces and a structure that is periodic in all three directions; they are then always computed,
     since they cost next to nothing. Positions stay in float64 even if the weights are in a narrower type. A total
-    charge or spin in `atoms.info` is ignored with a warning.
+    charge or spin in `atoms.info` is ignored with a warning unless the model reads it.
 
     Args:
         potential: a potential, or a file that `save_potential` wrote. The potential is not modified.
@@ -84,6 +87,7 @@ class GemNetCalculator(Calculator):
         self.search: NeighborSearch = VerletList(search, skin) if skin else search
         available = {"forces": self.potential.model.forces is not None, "stress": self.potential.has_stress}
         self.implemented_properties = [name for name in type(self).implemented_properties if available.get(name, True)]
+        self.implemented_properties += self.potential.property_kinds
 
     @property
     def meaning(self) -> StoredMeaning:
@@ -101,10 +105,15 @@ class GemNetCalculator(Calculator):
         return super().get_property(name, atoms, allow_calculation)
 
     def check_state(self, atoms: Any, tol: float = 1e-15) -> list[str]:
-        """Return the changes since the last calculation, including tags, by which models select edges."""
+        """Return the changes since the last calculation, including tags, by which models select edges.
+
+        A changed total charge or spin counts as changed charges and magnetic moments of atoms.
+        """
         changes = cast("list[str]", super().check_state(atoms, tol))
         if self.atoms is not None and len(self.atoms) == len(atoms) and _tags(self.atoms) != _tags(atoms):
             changes = [*changes, "tags"]
+        if self.atoms is not None and state_of(self.atoms.info) != state_of(atoms.info):
+            changes = [*changes, "charges", "magmoms"]
         return changes
 
     def calculate(
@@ -122,7 +131,8 @@ class GemNetCalculator(Calculator):
         for name in properties:
             self._check(name, copied)
         self._warn(copied)
-        self.results = _results(self._predict(copied, self.potential.has_stress and bool(copied.pbc.all())))
+        prediction = self._predict(copied, self.potential.has_stress and bool(copied.pbc.all()))
+        self.results = _results(prediction, self.potential.property_kinds)
 
     @torch.no_grad()
     def _predict(self, atoms: Any, stress: bool) -> Prediction:
@@ -137,7 +147,7 @@ class GemNetCalculator(Calculator):
 
     def _warn(self, atoms: Any) -> None:
         """Warn of an ignored charge or spin, once per value instead of in every step."""
-        found = unread_of_atoms(atoms)
+        found = unread_of_atoms(atoms, self.potential.model.reads)
         text = ", ".join(map(str, found))
         if found and text not in self._warned:
             self._warned.add(text)
@@ -187,11 +197,20 @@ def _tags(atoms: Any) -> list[int] | None:
     return list(atoms.get_tags()) if atoms.has("tags") else None
 
 
-def _results(prediction: Prediction) -> dict[str, Any]:
+def values_of_properties(prediction: Prediction, kinds: Mapping[str, PropertyKind]) -> dict[str, Any]:
+    """Convert the further properties of one structure to a number, or to an array per structure or per atom."""
+    values: dict[str, Any] = {}
+    for name, kind in kinds.items():
+        array = prediction.properties[name].detach().double().cpu().numpy()
+        values[name] = array if kind.per == "atom" else array[0] if kind.size else float(array[0])
+    return values
+
+
+def _results(prediction: Prediction, kinds: Mapping[str, PropertyKind]) -> dict[str, Any]:
     energy = float(prediction.energy[0])
     results: dict[str, Any] = {"energy": energy, "free_energy": energy}
     arrays = {"energies": prediction.atom_energies, "forces": prediction.forces}
     results |= {name: value.double().cpu().numpy() for name, value in arrays.items() if value is not None}
     if prediction.stress is not None:
         results["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
-    return results
+    return results | values_of_properties(prediction, kinds)

@@ -11,6 +11,7 @@ import numpy as np
 
 from gemnet_blocks.calculator.ase import GemNetCalculator
 from gemnet_blocks.errors import StateError, StructureError
+from gemnet_blocks.util.ase_io import set_results
 
 OptimizerName = Literal["fire", "lbfgs", "bfgs"]
 """Optimizers of ASE; FIRE is slower and more robust than the other two."""
@@ -95,8 +96,6 @@ def _check(atoms: Any, calculator: GemNetCalculator, cell: bool) -> None:
 
 
 def _step(atoms: Any, number: int, converged: bool, cell: bool) -> RelaxationStep:
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     energy, forces = float(atoms.get_potential_energy()), atoms.get_forces()
     stress = atoms.get_stress() if cell else None
     max_force = float(np.linalg.norm(forces, axis=1).max(initial=0.0))
@@ -107,7 +106,9 @@ def _step(atoms: Any, number: int, converged: bool, cell: bool) -> RelaxationSte
         )
     copied = atoms.copy()
     results = {name: atoms.calc.results[name] for name in ("energy", "forces", "stress") if name in atoms.calc.results}
-    copied.calc = SinglePointCalculator(copied, **results)
+    kinds = atoms.calc.potential.property_kinds
+    results |= {name: atoms.calc.results[name] for name in kinds}
+    set_results(copied, results, [name for name, kind in kinds.items() if kind.per == "atom"])
     copied.info["energy_meaning"] = atoms.calc.meaning
     max_stress = None if stress is None else float(np.abs(stress).max())
     return RelaxationStep(number, energy, max_force, max_stress, converged, copied)

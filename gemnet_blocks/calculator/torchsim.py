@@ -17,7 +17,7 @@ from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.verlet_list import VerletList
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
-from gemnet_blocks.util.charges import described, unread_of_batch
+from gemnet_blocks.util.charges import described, states_of_batch, unread_of_batch
 
 try:
     from torch_sim.models.interface import ModelInterface  # type: ignore[import-untyped]
@@ -113,7 +113,8 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
             state: a state, or a dictionary of its attributes; it is not modified.
 
         Returns:
-            `energy` (S,) and, if they are computed, `forces` (N, 3) and, for periodic systems, `stress` (S, 3, 3).
+            `energy` (S,) and, if they are computed, `forces` (N, 3) and, for periodic systems, `stress` (S, 3, 3);
+            and further properties by the names of their heads.
 
         Raises:
             StructureError: a system cannot be computed.
@@ -129,12 +130,13 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
             results["forces"] = prediction.forces
         if prediction.stress is not None:
             results["stress"] = prediction.stress
-        return results
+        return results | dict(prediction.properties)
 
     def _warn(self, state: SimState | dict[str, Any], structures: Structures, pairs: Pairs) -> None:
         """Warn of ignored charges and spins and of coinciding atoms, once each instead of in every step."""
         messages: dict[str, str] = {}
-        unread = unread_of_batch(state, len(structures), "system") if "unread" not in self._warned else {}
+        reads = self.potential.model.reads
+        unread = unread_of_batch(state, len(structures), "system", reads) if "unread" not in self._warned else {}
         if unread:
             messages["unread"] = described(unread, len(structures))
         if "coinciding" not in self._warned:
@@ -155,6 +157,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
         cells: Tensor = (
             of("cell").to(device).reshape(-1, 3, 3).transpose(1, 2)
         )  # TorchSim stores lattice vectors as columns
+        reads = self.potential.model.reads
         index = of("system_idx") if not isinstance(state, dict) or "system_idx" in state else None
         structures = Structures(
             positions=positions,
@@ -164,6 +167,11 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
             periodic=torch.as_tensor(of("pbc"), device=device).expand(len(cells), 3),
             tags=torch.full_like(numbers, UNKNOWN_TAG if self.default_tag is None else self.default_tag),
             fixed=torch.zeros_like(numbers, dtype=torch.bool),
+            **{
+                name: torch.tensor(values, dtype=torch.long, device=device)
+                for name, values in (states_of_batch(state, len(cells)) if reads else {}).items()
+                if values is not None and name in reads
+            },
         )
         structures.validate()
         return structures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import fields
 from enum import Enum
@@ -151,15 +152,22 @@ def batch_of(structures: Path, index: str, default_tag: int | None) -> Any:
     return Structures.from_ase(frames_of(structures, index, default_tag), ignore=QUANTITIES)
 
 
-def warn_of_frames(frames: list[Any], structures: Path, index: str) -> None:
-    """Warn of frames with a charge or spin, which models do not read, and of coinciding atoms."""
+def warn_of_frames(frames: list[Any], structures: Path, index: str, reads: Collection[str] = ()) -> None:
+    """Warn of frames with a charge or spin that the model does not read, and of coinciding atoms.
+
+    Args:
+        frames: the frames.
+        structures: their file.
+        index: the index at which they are in the file.
+        reads: whichever of charge and spin the model reads.
+    """
     from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
     from gemnet_blocks.structures import Structures
 
     def place(number: int) -> str:
         return f"{structures}, frame {number}{'' if index == ':' else f' of those at index {index}'}"
 
-    if unread := {place(i): found for i, frame in enumerate(frames) if (found := unread_of_atoms(frame))}:
+    if unread := {place(i): found for i, frame in enumerate(frames) if (found := unread_of_atoms(frame, reads))}:
         warnings.warn(described(unread, len(frames)), stacklevel=2)
     batch = Structures.from_ase(frames, ignore=QUANTITIES)
     if coinciding := coinciding_atoms(batch).by_structure(batch, place):

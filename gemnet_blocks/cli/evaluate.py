@@ -22,7 +22,8 @@ from gemnet_blocks.util.locks import only_writer_to_folder
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.data.options import DataOptions
-    from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
+    from gemnet_blocks.data.trained_frames import Overlap
+    from gemnet_blocks.potential.potential import Potential
 
 
 class Split(str, Enum):
@@ -63,7 +64,7 @@ def evaluate(
     ] = None,
     labels: Annotated[
         str | None,
-        typer.Option(help="Labels of a file of structures: energy, forces, stress; by default energy,forces."),
+        typer.Option(help="Labels of a file of structures: energy, forces, stress, heads; by default energy,forces."),
     ] = None,
     key: Annotated[
         list[str] | None,
@@ -98,7 +99,7 @@ def evaluate(
     ] = False,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Compute errors of predicted energies, forces and stresses, as tables, files and a plot."""
+    """Compute errors of predicted energies, forces, stresses and further properties, as tables, files and a plot."""
     from gemnet_blocks.data.batching import BatchOptions
     from gemnet_blocks.evaluation.evaluate import evaluate as run
     from gemnet_blocks.evaluation.report import parts_table, summary_table, write_report
@@ -124,19 +125,19 @@ def evaluate(
     if data.suffix in (".yaml", ".yml"):
         if given := described.given():
             raise SpecError(f"{data}: {given} is only for files of structures: change `data` of the training config")
-        dataset, meaning = _of_config(data, split or Split.test, allow_imports)
+        dataset, meaning = _of_config(data, split or Split.test, allow_imports, potential)
         # a part that the user names is evaluated even if the model was trained on it
         allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
         if split is not None:
             raise SpecError(f"{data}: --split is only for training configs: all structures of a file are evaluated")
-        dataset, meaning, overlap = _of_file(data, described, potential.frames)
+        dataset, meaning, overlap = _of_file(data, described, potential)
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"expected {potential.meaning} energies, which {model} predicts, found {meaning} energies in {data}: they "
             "cannot be compared"
         )
-    predicted = {"energy"} | ({"forces"} if potential.model.forces is not None else set())
+    predicted = {"energy", *potential.property_kinds} | ({"forces"} if potential.model.forces is not None else set())
     predicted |= {"stress"} if potential.has_stress else set()
     if not dataset.labels & predicted:
         raise SpecError(
@@ -186,14 +187,16 @@ def _print_overlap(overlap: Overlap | None) -> None:
     console.print(text, style=None if fine else "yellow", highlight=False)
 
 
-def _of_config(path: Path, split: Split, allow_imports: bool) -> tuple[LabelledDataset, str]:
+def _of_config(path: Path, split: Split, allow_imports: bool, potential: Potential) -> tuple[LabelledDataset, str]:
     """A part of the data of a training config, and the reference of its energies."""
     from gemnet_blocks.data.opening import open_data
     from gemnet_blocks.training.config_file import load_config
 
     config = load_config(path, allow_imports=allow_imports)
     with config.naming_places():
-        splits = open_data(config.data, config.folder, charged="warn")
+        kinds = {**config.model.heads.kinds(), **potential.property_kinds}
+        reads = potential.model.reads
+        splits = open_data(config.data, config.folder, charged="warn", properties=kinds, reads=reads)
     chosen: LabelledDataset | None = getattr(splits, split.value)
     if chosen is None:
         raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
@@ -260,19 +263,20 @@ def _named(problem: Problem) -> str:
     return f"--{option}{inside}: {problem.message}"
 
 
-def _of_file(
-    path: Path, described: _Described, frames: TrainedFrames | None
-) -> tuple[LabelledDataset, str, Overlap | None]:
+def _of_file(path: Path, described: _Described, potential: Potential) -> tuple[LabelledDataset, str, Overlap | None]:
     """The structures of a file, the reference of their energies, and their overlap with the training of a model."""
     from gemnet_blocks.data.leakage import summarize
-    from gemnet_blocks.data.opening import open_files
+    from gemnet_blocks.data.opening import open_files, unknown_labels
     from gemnet_blocks.data.trained_frames import OverlapCounter
 
     if other := mistaken(path, "a file of structures"):
         raise SpecError(f"{path}: expected a training config or structures, but this {other}")
-    options = described.options(path)
-    dataset = open_files([str(path)], options, Path(), charged="warn")
-    counter = None if frames is None else OverlapCounter(frames, dataset)
+    options, kinds = described.options(path), potential.property_kinds
+    if problems := unknown_labels(options, kinds):
+        raise SpecError("\n".join(_named(Problem(tuple(place.split(".")), why)) for place, why in problems.items()))
+    reads = potential.model.reads
+    dataset = open_files([str(path)], options, Path(), charged="warn", properties=kinds, reads=reads)
+    counter = None if potential.frames is None else OverlapCounter(potential.frames, dataset)
     summary = summarize(dataset, range(len(dataset)), None if counter is None else counter.add)
     print(f"{path}: {summary.line()}")
     return dataset, options.energy, None if counter is None else counter.overlap()

@@ -59,10 +59,10 @@ def predict(
     if output is not None:
         check_writable(output)
     frames = frames_of(structures, index, default_tag)
-    warn_of_frames(frames, structures, index)
     if output is not None:
         output_format(output, several=len(frames) > 1, results=True)
     model = build_model(spec, assignments, execution, seed, weights is None, allow_imports)
+    warn_of_frames(frames, structures, index, model.reads)
     if weights is None:
         console.print(f"initial weights (seed {seed}): energies and forces are meaningless", style="yellow")
     else:

@@ -13,12 +13,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from gemnet_blocks.calculator.ase import values_of_properties
 from gemnet_blocks.calculator.relaxation import RelaxationStep
 from gemnet_blocks.model.costs import Estimate
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.profiler import PartProfile, Profile, timed_prediction
 from gemnet_blocks.model.summary import execution, layers
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.ase_io import set_results
 from gemnet_blocks.util.charges import QUANTITIES
 from gemnet_blocks.util.console import plain_console
 from gemnet_blocks.util.progress_lines import ProgressLines
@@ -143,8 +145,6 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
     Raises:
         StructureError: a frame cannot be computed; names it before anything is computed.
     """
-    from ase.calculators.singlepoint import SinglePointCalculator
-
     model.backbone.graphs.check(Structures.from_ase(frames, ignore=QUANTITIES))
     results = Table(box=SIMPLE_HEAD, header_style="bold")
     for column in ("structure", "formula", "atoms", "energy", "mean |force|", "max |force|"):
@@ -165,8 +165,10 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
             norms = [f"{float(norm.mean()):.4f}", f"{float(norm.max()):.4f}"]
         results.add_row(str(number), frame.get_chemical_formula(), str(len(frame)), f"{energy:.6f}", *norms)
         frame = frame.copy()
-        values = {} if forces is None else {"forces": forces.double().cpu().numpy()}
-        frame.calc = SinglePointCalculator(frame, energy=energy, **values)
+        kinds = model.property_kinds
+        values = {"energy": energy, **values_of_properties(timed.prediction, kinds)}
+        values |= {} if forces is None else {"forces": forces.double().cpu().numpy()}
+        set_results(frame, values, [name for name, kind in kinds.items() if kind.per == "atom"])
         predicted.append(frame)
     total = {**seconds, "total": sum(seconds.values())}
     count_table = _two_columns("per structure", {name: _range(values) for name, values in counts.items()})

@@ -124,7 +124,7 @@ class DatabaseSource(FrameSource):
 
     Args:
         path: the database.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         name: the file's name in messages.
 
     Raises:
@@ -253,7 +253,7 @@ class LmdbSource(FrameSource):
 
     Args:
         path: the file.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         name: the file's name in messages.
 
     Raises:
@@ -294,8 +294,9 @@ class LmdbSource(FrameSource):
     def _frame(self, values: Mapping[str, Any], index: int) -> Frame:
         for name in ("pos", "atomic_numbers"):
             if name not in values:
+                found = ", ".join(sorted(values))
                 raise StructureError(
-                    f"{self.place(index)}: expected a frame of S2EF with {name}, found {', '.join(sorted(values))}"
+                    f"{self.place(index)}: expected a frame of Open Catalyst with {name}, found {found}"
                 )
         place, fixed = self.place(index), values.get("fixed")
         cell = array_of(values.get("cell", np.zeros((3, 3))), "the cell", place)
@@ -306,7 +307,7 @@ class LmdbSource(FrameSource):
             periodic=array_of(values.get("pbc", "cell" in values), "periodicity", place).reshape(-1),
             tags=values.get("tags"),
             fixed=None if fixed is None else array_of(fixed, "fixed atoms", place) != 0,
-            labels={label: self._label(values, label) for label in LABELS},
+            labels={label: self._label(values, label) for label in (*LABELS, *self._keys)},
             text=as_text(values),
             available=sorted(set(values) - set(_NO_LABELS)),
         )

@@ -11,7 +11,6 @@ from typing import final
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from torch.utils.data import Dataset
 
 from gemnet_blocks.data.frame import Frame, FrameSource, LabelRules, checked, packed
@@ -19,7 +18,6 @@ from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
 from gemnet_blocks.spec.catalog import near
-from gemnet_blocks.structures import Structures
 
 Counts = npt.NDArray[np.int64]
 
@@ -56,7 +54,7 @@ class LabelledDataset(Dataset[LabelledStructures], ABC):
     @property
     @abstractmethod
     def labels(self) -> frozenset[str]:
-        """The labels that every structure has, among energy, forces and stress."""
+        """The labels that every structure has: energy, forces, stress and further properties."""
 
     @property
     def streamed(self) -> bool:
@@ -255,7 +253,7 @@ class MemoryDataset(LabelledDataset):
     """
 
     def __init__(self, source: FrameSource, rules: LabelRules) -> None:
-        self._name, self._labels = source.name, rules.required
+        self._name, self._labels, self._kinds = source.name, rules.required, rules.properties
         frames = [checked(frame, rules, source.place(index)) for index, frame in enumerate(source.frames())]
         places = [source.place(index) for index in range(len(frames))]
         self._all = packed(frames, range(len(frames)), places, rules)
@@ -277,19 +275,15 @@ class MemoryDataset(LabelledDataset):
         one = slice(index, index + 1)
         whole, known = self._all.structures, self._all
         return LabelledStructures(
-            structures=Structures(
-                positions=whole.positions[atoms],
-                numbers=whole.numbers[atoms],
-                structure=torch.zeros_like(whole.structure[atoms]),
-                cells=whole.cells[one],
-                periodic=whole.periodic[one],
-                tags=whole.tags[atoms],
-                fixed=whole.fixed[atoms],
-            ),
+            structures=whole.part(index, atoms),
             energy=None if known.energy is None else known.energy[one],
             forces=None if known.forces is None else known.forces[atoms],
             stress=None if known.stress is None else known.stress[one],
             frame=known.frame[one],
+            properties={
+                name: values[atoms if self._kinds[name].per == "atom" else one]
+                for name, values in known.properties.items()
+            },
         )
 
     @property

@@ -113,10 +113,11 @@ def _sums(values: npt.NDArray[Any], index: npt.NDArray[np.int64], count: int) ->
 
 
 def _kinds(structures: Structures) -> list[np.uint64]:
-    """Hash the elements and the number of periodic directions of each structure."""
+    """Hash the elements, the number of periodic directions, and the charge and spin, if known, of each structure."""
     directions = structures.periodic.sum(dim=-1).tolist()
     numbers = _split(structures.numbers, structures)
-    return [_hash((sorted(row.tolist()), count)) for row, count in zip(numbers, directions, strict=True)]
+    states = [one.tolist() for one in (structures.charge, structures.spin) if one is not None]
+    return [_hash((sorted(row.tolist()), *known)) for row, *known in zip(numbers, directions, *states, strict=True)]
 
 
 def _split(values: Tensor, structures: Structures) -> list[npt.NDArray[Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import reprlib
 import warnings
 from abc import ABC, abstractmethod
@@ -17,14 +18,14 @@ from ase.data import chemical_symbols
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.data.units import StressOptions, Units
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.structures import UNKNOWN_TAG, Structures
-from gemnet_blocks.util.charges import Quantity, Unread, described, refused, unread
+from gemnet_blocks.structures import UNKNOWN_TAG, PropertyKind, Structures
+from gemnet_blocks.util.charges import Quantity, Unread, described, refused, states_of, unread
 
 Charged = Literal["refuse", "warn"]
 """Handling of structures with a total charge or spin: training refuses them, evaluation warns."""
 
-Label = Literal["energy", "forces", "stress"]
-"""The name of a label."""
+LABELS = ("energy", "forces", "stress")
+"""The names of the labels that are converted to eV and Å; all others are properties in the unit of their file."""
 
 Array = npt.NDArray[Any]
 
@@ -43,7 +44,7 @@ class Frame:
         periodic: whether the structure is periodic along each lattice vector, or one truth value for all of them.
         tags: a tag per atom; None without tags.
         fixed: whether each atom is fixed; None if no atom is.
-        labels: energy, forces and stress, as far as the file has them.
+        labels: energy, forces, stress and other requested properties, as far as the file has them.
         text: other values, one per structure, by name: as text, since structures are grouped by them.
         initial_charges: ASE's initial charge of each atom; None without charges.
         available: the names that could be labels, for messages.
@@ -74,6 +75,8 @@ class LabelRules:
         needs_tags: whether every atom must have a tag.
         ignore: whichever of charge and spin are ignored.
         charged: whether other structures with a charge or spin, which models do not read, are refused.
+        properties: the kinds of the required labels besides energy, forces and stress.
+        reads: whichever of charge and spin the model reads, which are not refused.
     """
 
     units: Units
@@ -84,10 +87,12 @@ class LabelRules:
     needs_tags: bool = False
     ignore: frozenset[Quantity] = frozenset()
     charged: Charged = "refuse"
+    properties: Mapping[str, PropertyKind] = field(default_factory=dict)
+    reads: frozenset[Quantity] = frozenset()
 
     def unread(self, frame: Frame) -> list[Unread]:
-        """Find the charge and spin of a frame that are not ignored."""
-        return unread(frame.text, self.ignore, frame.initial_charges)
+        """Find the charge and spin of a frame that are neither read nor ignored."""
+        return unread(frame.text, self.ignore | self.reads, frame.initial_charges)
 
     def refuses(self, found: Sequence[Unread]) -> bool:
         """Whether a structure with such a charge or spin is refused instead of causing a warning."""
@@ -150,8 +155,11 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
         volume = abs(float(np.linalg.det(cell)))
         value = array_of(frame.labels["stress"], f"the {rules.named('stress')}", place)
         labels["stress"] = rules.stress.matrix(value, units, volume, place, rules.named("stress"))
+    for name, kind in rules.properties.items():
+        labels[name] = _property(frame.labels[name], kind, count, rules.named(name), place)
     for name, value in labels.items():
-        _finite(value, name, place)
+        per_atom = name == "forces" or (name in rules.properties and rules.properties[name].per == "atom")
+        _finite(value, name, per_atom, place)
     return replace(
         frame,
         positions=positions,
@@ -163,6 +171,15 @@ def checked(frame: Frame, rules: LabelRules, place: str) -> Frame:
         labels=labels,
         available=(),
     )
+
+
+def _property(value: Any, kind: PropertyKind, count: int, name: str, place: str) -> Array:
+    """A label of a structure of `count` atoms; the components of a value may be written in one row."""
+    array = array_of(value, name, place)
+    shape = kind.size if kind.per == "structure" else (count, *kind.size)
+    rows = array.shape[:1] == (count,) if kind.per == "atom" else True
+    fits = rows and array.size == math.prod(shape)
+    return _array(array.reshape(shape) if fits else array, shape, name, place).astype(np.float64)
 
 
 def periodic_directions(value: Any, place: str) -> npt.NDArray[np.bool_]:
@@ -230,9 +247,13 @@ def packed(
         periodic=stacked([frame.periodic for frame in frames], (0, 3)).bool(),
         tags=joined("tags", (0,)).long(),
         fixed=joined("fixed", (0,)).bool(),
+        **{
+            name: None if values is None or name not in rules.reads else torch.tensor(values, dtype=torch.long)
+            for name, values in states_of([frame.text for frame in frames]).items()
+        },
     )
     try:
-        structures.validate(rules.element_count, rules.needs_tags)
+        structures.validate(rules.element_count, rules.needs_tags, rules.reads)
     except StructureError as error:
         raise (error if error.structure is None else error.at(places[error.structure])) from None
     known = frozenset.intersection(*(frozenset(frame.labels) for frame in frames)) if frames else frozenset()
@@ -246,6 +267,11 @@ def packed(
         forces=torch.from_numpy(np.concatenate(label("forces"))).double() if "forces" in known else None,
         stress=stacked(label("stress"), (0, 3, 3)).double() if "stress" in known else None,
         frame=torch.from_numpy(np.asarray(indices, dtype=np.int64)),
+        properties={
+            name: torch.from_numpy((np.stack if kind.per == "structure" else np.concatenate)(label(name)))
+            for name, kind in rules.properties.items()
+            if name in known
+        },
     )
 
 
@@ -286,12 +312,12 @@ def _whole(values: Array, what: str, place: str) -> Array:
     return values.astype(np.int64)
 
 
-def _finite(value: Array, name: str, place: str) -> None:
+def _finite(value: Array, name: str, per_atom: bool, place: str) -> None:
     bad = ~(np.abs(value) < _LARGEST)
     if not bad.any():
         return
     first = np.argwhere(bad)[0]
-    where = f" of atom {int(first[0])}" if name == "forces" else ""
+    where = f" of atom {int(first[0])}" if per_atom else ""
     number = value[tuple(first)]
     what = f"{number:.3g}, which no atoms have" if np.isfinite(number) else "NaN or infinite"
     raise StructureError(f"{place}: {name}{where} is {what}: correct or remove the frame")

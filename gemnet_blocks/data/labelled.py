@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from typing import Any
 
@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import NEUTRAL, Structures
+from gemnet_blocks.util.charges import Quantity
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,6 +27,7 @@ class LabelledStructures:
         stress: (1/V) ∂E/∂ε in eV/Å³, positive if the energy decreases when the cell shrinks; None if unknown.
         frame: the number of each structure in its source, for messages and tables.
         pairs: neighbor list that replaces a search; None: neighbors are searched for.
+        properties: the labels of further properties by name, a row per structure or per atom, in the unit of the file.
     """
 
     structures: Structures
@@ -34,24 +36,24 @@ class LabelledStructures:
     stress: Float[Tensor, "structures 3 3"] | None
     frame: Int[Tensor, " structures"]
     pairs: Pairs | None = None
+    properties: Mapping[str, Float[Tensor, "rows *shape"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.structures)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> LabelledStructures:
-        """Move to another device, and convert positions, cells, forces and stresses to another floating-point type."""
+        """Move to another device, and convert everything but energies to another floating-point type."""
         structures = self.structures.to(device, dtype)
 
         def moved(value: Tensor, name: str) -> Tensor:
-            return value.to(device=device, dtype=dtype if name in ("forces", "stress") else None)
+            converted = name in ("forces", "stress") or name in self.properties
+            return value.to(device=device, dtype=dtype if converted else None)
 
         return self._with(structures, moved)
 
     def pin_memory(self) -> LabelledStructures:
         """Copy to page-locked memory, from which a GPU copies asynchronously."""
-        names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
-        pinned = {name: getattr(self.structures, name).pin_memory() for name in names}
-        return self._with(replace(self.structures, **pinned), lambda value, name: value.pin_memory())
+        return self._with(self.structures.mapped(Tensor.pin_memory), lambda value, name: value.pin_memory())
 
     def _with(self, structures: Structures, change: Callable[[Tensor, str], Tensor]) -> LabelledStructures:
         """Apply a function to every tensor, given with its name, besides those of the structures."""
@@ -63,7 +65,8 @@ class LabelledStructures:
         if pairs is not None:
             names = ("source", "target", "shift", "distance")
             pairs = Pairs(**{name: change(getattr(pairs, name), name) for name in names})
-        return replace(self, structures=structures, pairs=pairs, **changed)
+        properties = {name: change(value, name) for name, value in self.properties.items()}
+        return replace(self, structures=structures, pairs=pairs, properties=properties, **changed)
 
 
 def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
@@ -84,6 +87,8 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
             for name in ("positions", "numbers", "cells", "periodic", "tags", "fixed")
         },
         structure=torch.cat([part.structure + offset for part, offset in zip(parts, structure_offsets, strict=True)]),
+        charge=_joined_states("charge", parts),
+        spin=_joined_states("spin", parts),
     )
     return LabelledStructures(
         structures=joined,
@@ -92,6 +97,25 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
         stress=_joined([item.stress for item in items]),
         frame=torch.cat([item.frame for item in items]),
         pairs=_joined_pairs([item.pairs for item in items], atom_offsets),
+        properties={
+            name: torch.cat([item.properties[name] for item in items])
+            for name in items[0].properties
+            if all(name in item.properties for item in items)
+        },
+    )
+
+
+def _joined_states(name: Quantity, parts: Sequence[Structures]) -> Tensor | None:
+    """Join charges or spins; structures without them are neutral or singlets."""
+    values = [getattr(part, name) for part in parts]
+    if all(value is None for value in values):
+        return None
+    like = parts[0].structure
+    return torch.cat(
+        [
+            like.new_full((len(part),), NEUTRAL[name]) if value is None else value
+            for part, value in zip(parts, values, strict=True)
+        ]
     )
 
 

@@ -144,7 +144,10 @@ def summarize(
             if item.energy is not None:
                 energies.append(float(item.energy))
             content.update(structure_hash(item.structures))
-            for value in (item.structures.tags, item.structures.fixed, item.energy, item.forces, item.stress):
+            properties = (item.properties[name] for name in sorted(item.properties))
+            states = (one for one in (item.structures.charge, item.structures.spin) if one is not None)
+            labels = (item.energy, item.forces, item.stress, *properties, *states)
+            for value in (item.structures.tags, item.structures.fixed, *labels):
                 content.update(b"none" if value is None else value.contiguous().numpy().tobytes())
             squares += float("nan") if item.forces is None else float(item.forces.square().sum())
         if dataset.streamed:  # datasets in memory were searched when they were opened
@@ -216,7 +219,7 @@ def _directions(periodic: npt.NDArray[np.bool_]) -> str:
 
 
 def structure_keys(structures: Structures) -> Iterator[bytes]:
-    """Hash elements, positions, cell and periodicity of one structure, in any order of the atoms.
+    """Hash elements, positions, cell, periodicity, charge and spin of one structure, in any order of the atoms.
 
     The first key identifies the structure. Further keys follow if coordinates lie so near the boundary between two
     rounded values that float32 noise could move them across it: one of them matches a file of other precision.
@@ -227,6 +230,8 @@ def structure_keys(structures: Structures) -> Iterator[bytes]:
     numbers, periodic = structures.numbers.numpy(), structures.periodic[0].numpy()
     # lattice vectors of open directions have no meaning
     cell = structures.cells[0].numpy() * periodic[:, None]
+    states = (structures.charge, structures.spin)
+    state = b"" if states == (None, None) else str([None if one is None else one.tolist() for one in states]).encode()
     values = np.concatenate([structures.positions.numpy(), cell]) / _ROUNDING + _OFFSET
     nearest = np.rint(values)
     other = nearest + np.sign(values - nearest)
@@ -237,7 +242,7 @@ def structure_keys(structures: Structures) -> Iterator[bytes]:
         rounded[places] = other[places]
         table = np.column_stack([numbers, rounded[:-3]]).astype(np.int64)
         table = table[np.lexsort(table.T[::-1])]
-        content = table.tobytes() + rounded[-3:].astype(np.int64).tobytes() + periodic.tobytes()
+        content = table.tobytes() + rounded[-3:].astype(np.int64).tobytes() + periodic.tobytes() + state
         yield hashlib.sha256(content).digest()
 
 

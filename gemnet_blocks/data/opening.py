@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 
 from gemnet_blocks.data.databases import AseLmdbSource, LmdbSource, SqliteSource
 from gemnet_blocks.data.dataset import Concatenation, LabelledDataset, MemoryDataset, StreamedDataset, Subset
-from gemnet_blocks.data.frame import Charged, FrameSource, LabelRules
+from gemnet_blocks.data.frame import LABELS, Charged, FrameSource, LabelRules
 from gemnet_blocks.data.leakage import DatasetSummary, Duplicates, check_periodicity, find_duplicates, summarize
 from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.data.readers import AseSource, NpzSource
@@ -21,10 +21,11 @@ from gemnet_blocks.data.subsets import counted, described, filtered
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
 from gemnet_blocks.data.xyz_source import XyzSource
 from gemnet_blocks.errors import SpecError, StructureError, first_few, told
-from gemnet_blocks.spec.catalog import near
+from gemnet_blocks.spec.catalog import did_you_mean, near
 from gemnet_blocks.spec.document import absent
 from gemnet_blocks.spec.resolve import Spec
-from gemnet_blocks.structures import EnergyMeaning
+from gemnet_blocks.structures import EnergyMeaning, PropertyKind
+from gemnet_blocks.util.charges import Quantity
 from gemnet_blocks.util.file_kinds import mistaken
 
 DATABASES = (".lmdb", ".aselmdb", ".db")
@@ -43,7 +44,7 @@ def open_sources(name: str, folder: Path, keys: Mapping[str, str], format: str |
     Args:
         name: the path or pattern, which is also its name in messages.
         folder: the folder that relative paths are relative to.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         format: ASE's name of the format; None: determined from the file's name and content.
 
     Raises:
@@ -180,7 +181,14 @@ class DataSplits:
     summaries: Mapping[str, DatasetSummary]
 
 
-def open_data(options: DataOptions, folder: Path, model: Spec | None = None, charged: Charged = "refuse") -> DataSplits:
+def open_data(
+    options: DataOptions,
+    folder: Path,
+    model: Spec | None = None,
+    charged: Charged = "refuse",
+    properties: Mapping[str, PropertyKind] | None = None,
+    reads: frozenset[Quantity] | None = None,
+) -> DataSplits:
     """Open, check, split and compare labelled structures.
 
     Args:
@@ -190,6 +198,8 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None, cha
             it selects edges by tags. None: no such check.
         charged: `refuse`, for training, or `warn`: the handling of structures with a total charge or spin, which models
             do not read, unless `options.ignore` names the quantity.
+        properties: the kinds of labels besides energy, forces and stress; None: those that the model predicts.
+        reads: whichever of charge and spin are read and thus not refused; None: those that the model reads.
 
     Raises:
         StructureError: a file or frame cannot be used, or `leakage` is `error` and parts share structures; names file
@@ -197,7 +207,7 @@ def open_data(options: DataOptions, folder: Path, model: Spec | None = None, cha
         SpecError: the options do not fit the data.
     """
     opened = {
-        part: open_files(files, options, folder, model, charged)
+        part: open_files(files, options, folder, model, charged, properties, reads)
         for part, files in (
             ("train", options.files or options.train),
             ("validation", options.validation),
@@ -243,6 +253,8 @@ def open_files(
     folder: Path,
     model: Spec | None = None,
     charged: Charged = "refuse",
+    properties: Mapping[str, PropertyKind] | None = None,
+    reads: frozenset[Quantity] | None = None,
 ) -> LabelledDataset:
     """Open all frames of some files, unsplit; files that are kept in memory are checked.
 
@@ -252,27 +264,58 @@ def open_files(
         folder: the folder that relative paths are relative to.
         model: see `open_data`.
         charged: see `open_data`.
+        properties: see `open_data`.
+        reads: see `open_data`.
 
     Raises:
         StructureError: a file or frame cannot be used; names file and frame.
+        SpecError: a label is neither energy, forces, stress nor a known property.
     """
     _check_format(options.format)
+    known = properties if properties is not None else {} if model is None else model.heads.kinds()
+    if problems := unknown_labels(options, known):
+        raise SpecError("\n".join(f"data.{place}: {problem}" for place, problem in problems.items()))
+    kinds = {name: known[name] for name in options.labels if name not in LABELS}
+    keys = {**{name: name for name in kinds}, **options.keys.given()}
     rules = LabelRules(
         units=options.units.factors(options.stress.unit),
         required=frozenset(options.labels),
         stress=options.stress,
-        keys=options.keys.given(),
+        keys=keys,
         element_count=None if model is None else model.elements,
         needs_tags=model is not None and any(model.graphs[name].tags is not None for name in model.graphs_in_use()),
         ignore=frozenset(options.ignore),
         charged=charged,
+        properties=kinds,
+        reads=(reads if reads is not None else frozenset() if model is None else model.reads) - set(options.ignore),
     )
-    sources = [source for name in files for source in open_sources(name, folder, options.keys.given(), options.format)]
+    sources = [source for name in files for source in open_sources(name, folder, keys, options.format)]
     _warn_of_repeated_files([source.name for source in sources], folder)
     datasets: list[LabelledDataset] = [
         StreamedDataset(source, rules) if source.streamed else MemoryDataset(source, rules) for source in sources
     ]
     return datasets[0] if len(datasets) == 1 else Concatenation(datasets)
+
+
+def unknown_labels(options: DataOptions, properties: Collection[str]) -> dict[str, str]:
+    """Find labels and keys that are neither energy, forces, stress nor properties that the model predicts.
+
+    Returns:
+        The problem with each of them, by its place in the options.
+    """
+    known = [*LABELS, *properties]
+    listed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
+    advice = "a further label needs a head of its name in the model: heads: {{{}: {{type: property, ...}}}}"
+    problems = {
+        f"labels.{number}": f"must be {listed}, got {name!r}{near(name, known) or f' ({advice.format(name)})'}"
+        for number, name in enumerate(options.labels)
+        if name not in known
+    }
+    return problems | {
+        f"keys.{name}": f"unknown field{did_you_mean(name, known)}"
+        for name in options.keys.properties
+        if name not in known
+    }
 
 
 def _check_format(format: str | None) -> None:

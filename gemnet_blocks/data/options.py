@@ -7,10 +7,9 @@ from glob import glob
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from gemnet_blocks.data.batching import BatchOptions
-from gemnet_blocks.data.frame import Label
 from gemnet_blocks.data.splits import SplitOptions
 from gemnet_blocks.data.units import StressOptions, UnitsField
 from gemnet_blocks.options import Options
@@ -46,7 +45,13 @@ def matching(name: str, folder: Path) -> dict[str, Path]:
 
 
 class KeyOptions(Options):
-    """The names of labels in the files, if they differ from the usual ones."""
+    """The names of labels in the files, if they differ from the usual ones.
+
+    A further entry such as `dipole: REF_dipole` is the key of a property, which is its name without such an entry.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, str]
 
     energy: str | None = None
     """The key of energies, such as REF_energy or free_energy; null: energy (in npz archives: energies)."""
@@ -60,6 +65,11 @@ class KeyOptions(Options):
         """The keys that are not null, by label."""
         return {name: key for name, key in self if key is not None}
 
+    @property
+    def properties(self) -> dict[str, str]:
+        """The keys of further properties, by label."""
+        return dict(self.__pydantic_extra__ or {})
+
 
 class DataOptions(Options):
     """Files of training data, the meaning of their numbers, their split and batches.
@@ -70,7 +80,8 @@ class DataOptions(Options):
 
     files: Files | None = None
     """Files that `split` divides: extended XYZ and other formats of ASE, ASE databases (.db, .json, .aselmdb), npz
-    archives such as those of rMD17, and LMDBs of Open Catalyst's S2EF tasks (.lmdb, or a folder of them). A pattern
+    archives such as those of rMD17, and LMDBs of Open Catalyst's S2EF and IS2RE tasks (.lmdb, or a folder of them;
+    the relaxed energies of IS2RE have the key y_relaxed). A pattern
     such as runs/*.xyz stands for all matching files."""
     train: Files | None = None
     """Files to train on without a split, instead of `files`."""
@@ -84,8 +95,9 @@ class DataOptions(Options):
     """The unit of energy, such as kcal/mol (then lengths are in Å), or {energy: Hartree, length: Bohr}. Required."""
     energy: EnergyMeaning
     """The reference of the energies: total, adsorption or atomisation. Required."""
-    labels: Annotated[tuple[Label, ...], Field(strict=False)] = ("energy", "forces")
-    """Labels that are read, and that every frame must have."""
+    labels: Annotated[tuple[str, ...], Field(strict=False)] = ("energy", "forces")
+    """Labels that are read, and that every frame must have: energy, forces, stress, and properties that the model
+    predicts, by the names of their heads. Properties stay in the unit of the file."""
     keys: KeyOptions = KeyOptions()
     """The names of labels in the files."""
     stress: StressOptions = StressOptions()
@@ -94,11 +106,11 @@ class DataOptions(Options):
     """same: all frames must be periodic in the same directions; mixed: they may differ, for example if a model is
     trained on crystals and molecules."""
     ignore: Annotated[tuple[Quantity, ...], Field(strict=False)] = ()
-    """charge, spin or both, which no model reads yet: frames are treated as neutral closed shells whatever their value.
-    Otherwise a frame is refused if it has a total charge other than 0, a spin other than 0 or a multiplicity other
-    than 1; the value 1 of `spin` and `total_spin` is treated as a multiplicity, as in OMol25. Names such as `charge`,
-    `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized. Charges of atoms are not total charges;
-    ASE's initial charges cause a warning if they do not add up to zero."""
+    """charge, spin or both: frames are treated as neutral closed shells whatever their value. Otherwise, models whose
+    atom embedding has `charge` or `spin` read it; for other models, a frame is refused if it has a total charge other
+    than 0, a spin other than 0 or a multiplicity other than 1. The value of `spin` and `total_spin` is a multiplicity,
+    as in OMol25. Names such as `charge`, `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized.
+    Charges of atoms are not total charges; ASE's initial charges cause a warning if they do not add up to zero."""
     elements: Annotated[tuple[Element, ...], Field(strict=False, min_length=1)] | None = None
     """Keep only structures of these elements, such as [Cu, O], in all parts; null: all. They need not have all of
     them."""

@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 
 from gemnet_blocks.data.completeness import check_counts, check_frame_marks
-from gemnet_blocks.data.frame import Frame, FrameSource, as_text, periodic_directions
+from gemnet_blocks.data.frame import LABELS, Frame, FrameSource, as_text, periodic_directions
 from gemnet_blocks.errors import StructureError, told
 from gemnet_blocks.util.ase_io import fixed_atoms
 from gemnet_blocks.util.charges import is_charge_or_spin
 
 _OF_ASE = ("numbers", "positions", "tags", "move_mask", "initial_magmoms", "initial_charges", "momenta", "masses")
-_NO_LABELS = ("energies", "stresses", "magmoms", "charges", "magmom", "dipole", "free_energies")
+_NO_LABELS = ("energies", "stresses", "free_energies")
 
 
 @final
@@ -30,7 +30,7 @@ class AseSource(FrameSource):
 
     Args:
         path: the file.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         name: the file's name in messages.
         format: ASE's name of the format.
 
@@ -115,7 +115,7 @@ def frame_of(
 
     Args:
         atoms: atoms with labels in the results of a calculator, or in `info` and `arrays`.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         more: further values by name.
         text: values in `info` as the file writes them.
     """
@@ -129,7 +129,7 @@ def frame_of(
         periodic=atoms.pbc,
         tags=atoms.get_tags() if atoms.has("tags") else None,
         fixed=fixed_atoms(atoms),
-        labels={name: known.get(keys.get(name, name)) for name in ("energy", "forces", "stress")},
+        labels={name: known.get(keys.get(name, name)) for name in (*LABELS, *keys)},
         text={**as_text(per_structure), **{key: value for key, value in (text or {}).items() if key in atoms.info}},
         initial_charges=atoms.arrays.get("initial_charges"),
         available=sorted(key for key in known if key not in (*_OF_ASE, *_NO_LABELS)),
@@ -158,7 +158,7 @@ class NpzSource(FrameSource):
 
     Args:
         path: the archive.
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         name: the file's name in messages.
 
     Raises:
@@ -190,6 +190,7 @@ class NpzSource(FrameSource):
             "forces": self._label(arrays, keys.get("forces"), FORCES),
             "stress": self._label(arrays, keys.get("stress"), ("stress",)),
         }
+        self._labels |= {name: self._label(arrays, key, ()) for name, key in keys.items() if name not in LABELS}
         self._cells = self._of_frames(arrays, "cells", CELLS, (3, 3))
         self._periodic = self._of_frames(arrays, "periodicity", PERIODIC, (3,))
         self._available = sorted(arrays)

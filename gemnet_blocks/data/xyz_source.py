@@ -50,7 +50,7 @@ class XyzSource(FrameSource):
 
     Args:
         path: the file, which may be compressed (.gz, .bz2, .xz).
-        keys: other names of energy, forces and stress.
+        keys: other names of energy, forces and stress, and the names of further properties.
         name: the file's name in messages.
         format: `extxyz`; or `xyz`, whose comment lines are ignored.
 

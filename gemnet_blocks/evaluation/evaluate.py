@@ -19,7 +19,7 @@ from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.metrics import Errors, ErrorSums, residuals
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
-from gemnet_blocks.structures import AtomChoice, Prediction, StoredMeaning
+from gemnet_blocks.structures import AtomChoice, Prediction, PropertyKind, StoredMeaning
 from gemnet_blocks.util.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
@@ -151,10 +151,12 @@ class _Run:
         self.potential, self.dataset, self.atoms, self.groups = potential, dataset, atoms, groups
         self.device = potential.device
         self.group_rows = {name: row for row, name in enumerate(dict.fromkeys(groups or ()))}
-        self.sums = ErrorSums(1, self.device)
-        self.group_sums = ErrorSums(len(self.group_rows), self.device)
+        # potentials of other kinds have none
+        self.kinds: Mapping[str, PropertyKind] = getattr(potential, "property_kinds", {})
+        self.sums = ErrorSums(1, self.device, self.kinds)
+        self.group_sums = ErrorSums(len(self.group_rows), self.device, self.kinds)
         self.element_sums = ErrorSums(len(chemical_symbols), self.device)
-        self.rows = Rows(keep_atoms)
+        self.rows = Rows(keep_atoms, self.kinds)
         self.seconds = 0.0
 
     def add(self, indices: Sequence[int], labelled: LabelledStructures) -> None:
@@ -192,12 +194,16 @@ class _Run:
             finite = finite & (_per_structure(~atoms, structures.structure, len(structures)) == 0)
         if prediction.stress is not None:
             finite = finite & prediction.stress.isfinite().all(dim=-1).all(dim=-1)
+        for name, kind in self.kinds.items():
+            wrong = ~prediction.properties[name].isfinite().reshape(len(prediction.properties[name]), -1).all(dim=-1)
+            atoms = kind.per == "atom"
+            finite = finite & ~(_per_structure(wrong, structures.structure, len(structures)) > 0 if atoms else wrong)
         bad = (~finite).nonzero().flatten().tolist()  # waits for the device, so that the time is complete
         self.seconds += time.perf_counter() - start
         if bad:
-            raise StructureError(
-                f"{self.dataset.place(indices[bad[0]])}: the predicted energy, forces or stress are NaN or infinite"
-            )
+            names = ", ".join(("energy", *self.kinds, "forces"))
+            place = self.dataset.place(indices[bad[0]])
+            raise StructureError(f"{place}: the predicted {names} or stress are NaN or infinite")
         return prediction
 
     def evaluation(self) -> Evaluation:

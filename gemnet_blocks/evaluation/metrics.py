@@ -1,9 +1,10 @@
-"""Error metrics of energies, forces and stresses, summed batch by batch, also by group and by element."""
+"""Error metrics of energies, forces, stresses and properties, summed batch by batch, also by group and by element."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, final
 
 import torch
@@ -11,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemnet_blocks.data.labelled import LabelledStructures
-from gemnet_blocks.structures import AtomChoice, Prediction
+from gemnet_blocks.structures import AtomChoice, Prediction, PropertyKind
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +29,7 @@ class Residuals:
         forces: ΔF in eV/Å.
         labels: labelled forces in eV/Å.
         stress: Δσ in eV/Å³.
+        properties: Δp of further properties by name, a row per structure or per atom, in the unit of the labels.
     """
 
     structure: Int[Tensor, " atoms"]
@@ -39,6 +41,7 @@ class Residuals:
     forces: Float[Tensor, "atoms 3"] | None
     labels: Float[Tensor, "atoms 3"] | None
     stress: Float[Tensor, "structures 3 3"] | None
+    properties: Mapping[str, Float[Tensor, "rows *shape"]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return self.atom_counts.shape[0]
@@ -80,6 +83,11 @@ def residuals(prediction: Prediction, labelled: LabelledStructures, atoms: AtomC
         forces=_difference(prediction.forces, labelled.forces),
         labels=None if labelled.forces is None else labelled.forces.double(),
         stress=_difference(prediction.stress, labelled.stress),
+        properties={
+            name: predicted.detach().double() - labelled.properties[name].double()
+            for name, predicted in prediction.properties.items()
+            if name in labelled.properties
+        },
     )
 
 
@@ -122,6 +130,9 @@ _ATOM_COLUMNS = (
 )
 
 
+_PROPERTY_COLUMNS = ("components", "absolute", "square")
+
+
 @dataclass(frozen=True, slots=True)
 class Errors:
     """Mean errors; None without labels or predictions.
@@ -145,6 +156,8 @@ class Errors:
             (EFwT of OC20).
         stress_mae: mean |Δσ| of the nine components in eV/Å³.
         stress_rmse: √ mean Δσ² in eV/Å³.
+        properties: the errors of further properties by their names, such as `dipole_mae`, mean |Δp| of components, and
+            `dipole_rmse`, √ mean Δp² of components, in the unit of the labels.
     """
 
     structures: int
@@ -163,10 +176,12 @@ class Errors:
     within_threshold: float | None = None
     stress_mae: float | None = None
     stress_rmse: float | None = None
+    properties: Mapping[str, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the errors as JSON can hold them."""
-        return asdict(self)
+        """Return the errors as JSON can hold them; those of properties follow the others."""
+        found = asdict(self)
+        return found | dict(found.pop("properties"))
 
 
 @final
@@ -179,10 +194,17 @@ class ErrorSums:
     Args:
         rows: the number of rows.
         device: the device of the batches.
+        properties: the kinds of further properties by name.
     """
 
-    def __init__(self, rows: int = 1, device: torch.device | str | None = None) -> None:
-        columns = len(_STRUCTURE_COLUMNS) + len(_ATOM_COLUMNS)
+    def __init__(
+        self,
+        rows: int = 1,
+        device: torch.device | str | None = None,
+        properties: Mapping[str, PropertyKind] | None = None,
+    ) -> None:
+        self.properties = dict(properties or {})
+        columns = len(_STRUCTURE_COLUMNS) + len(_ATOM_COLUMNS) + len(_PROPERTY_COLUMNS) * len(self.properties)
         self.table = torch.zeros(rows, columns, dtype=torch.float64, device=device)
 
     def add(self, batch: Residuals, rows: Tensor | None = None) -> None:
@@ -196,7 +218,18 @@ class ErrorSums:
             rows = torch.zeros_like(batch.atom_counts)
         split = len(_STRUCTURE_COLUMNS)
         self.table[:, :split].index_add_(0, rows, _structure_terms(batch))
-        self.table[:, split:].index_add_(0, rows[batch.structure], _atom_terms(batch))
+        of_atoms = rows[batch.structure]
+        self.table[:, split : split + len(_ATOM_COLUMNS)].index_add_(0, of_atoms, _atom_terms(batch))
+        for name, kind in self.properties.items():
+            if name in batch.properties:
+                owners = of_atoms if kind.per == "atom" else rows
+                self._of_property(name).index_add_(0, owners, _property_terms(batch.properties[name]))
+
+    def _of_property(self, name: str) -> Tensor:
+        """The columns of a property."""
+        start = len(_STRUCTURE_COLUMNS) + len(_ATOM_COLUMNS)
+        start += len(_PROPERTY_COLUMNS) * list(self.properties).index(name)
+        return self.table[:, start : start + len(_PROPERTY_COLUMNS)]
 
     def add_atoms(self, batch: Residuals, rows: Tensor) -> None:
         """Add only the forces of a batch.
@@ -205,7 +238,8 @@ class ErrorSums:
             batch: the residuals.
             rows: the row of each atom (N,).
         """
-        self.table[:, len(_STRUCTURE_COLUMNS) :].index_add_(0, rows, _atom_terms(batch))
+        split = len(_STRUCTURE_COLUMNS)
+        self.table[:, split : split + len(_ATOM_COLUMNS)].index_add_(0, rows, _atom_terms(batch))
 
     def merge(self, other: ErrorSums) -> None:
         """Add the sums over another part of the data."""
@@ -213,7 +247,13 @@ class ErrorSums:
 
     def errors(self, row: int = 0) -> Errors:
         """The mean errors of a row."""
-        sums = dict(zip(_STRUCTURE_COLUMNS + _ATOM_COLUMNS, self.table[row].tolist(), strict=True))
+        names = _STRUCTURE_COLUMNS + _ATOM_COLUMNS
+        sums = dict(zip(names, self.table[row, : len(names)].tolist(), strict=True))
+        properties: dict[str, float] = {}
+        for name in self.properties:
+            count, absolute, square = self._of_property(name)[row].tolist()
+            if count:
+                properties |= {f"{name}_mae": absolute / count, f"{name}_rmse": math.sqrt(square / count)}
 
         def mean(name: str, count: str, each: int = 1) -> float | None:
             return sums[name] / (each * sums[count]) if sums[count] else None
@@ -239,7 +279,14 @@ class ErrorSums:
             within_threshold=mean("within_threshold", "judged"),
             stress_mae=mean("stress_absolute", "stresses", 9),
             stress_rmse=root("stress_square", "stresses", 9),
+            properties=properties,
         )
+
+
+def _property_terms(errors: Float[Tensor, "rows *shape"]) -> Tensor:
+    """The summands of each row of a property: the number of components, their absolute values and their squares."""
+    errors = errors.reshape(len(errors), math.prod(errors.shape[1:]))
+    return torch.stack([torch.ones_like(errors), errors.abs(), errors.square()], dim=-1).sum(dim=1)
 
 
 def _structure_terms(batch: Residuals) -> Tensor:

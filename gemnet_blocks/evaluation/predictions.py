@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,7 @@ from ase.data import chemical_symbols
 
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.evaluation.metrics import Residuals
-from gemnet_blocks.structures import Prediction, StoredMeaning
+from gemnet_blocks.structures import Prediction, PropertyKind, PropertyOwner, StoredMeaning
 from gemnet_blocks.util.files import replacing
 
 Array: TypeAlias = np.ndarray[Any, Any]
@@ -31,17 +31,20 @@ class Predictions:
         meaning: the reference of the energies.
         structures: columns with a row per structure: `index` in the dataset, `file`, `frame` in the file, `atoms`,
             `counted_atoms`, `energy_label`, `energy_predicted` (eV), `forces_mae`, `largest_force_error` (eV/Å),
-            `stress_label` and `stress_predicted` (3 × 3, eV/Å³). Unknown columns are omitted; energies of structures
-            without labels are predicted too.
+            `stress_label` and `stress_predicted` (3 × 3, eV/Å³), and such columns of further properties of structures.
+            Unknown columns are omitted; energies and properties of structures without labels are predicted too.
         groups: the group of each structure; None without groups.
         atoms: columns with a row per atom: `index`, `number`, `counted`, and (N, 3) in eV/Å `forces_label`,
-            `forces_predicted`; None if the forces of atoms were not kept.
+            `forces_predicted`, and such columns of further properties of atoms; None if the values of atoms were not
+            kept.
+        properties: the kinds of further properties by name.
     """
 
     meaning: StoredMeaning
     structures: Mapping[str, Array]
     groups: Sequence[str] | None = None
     atoms: Mapping[str, Array] | None = None
+    properties: Mapping[str, PropertyKind] = field(default_factory=dict)
 
     def write_csv(self, path: Path) -> None:
         """Write a line per structure; the names of columns contain the unit, and the meaning of energies."""
@@ -49,12 +52,13 @@ class Predictions:
         table: dict[str, Column] = {name: columns.pop(name) for name in ("index", "file", "frame") if name in columns}
         if self.groups is not None:
             table["group"] = self.groups
+        further = self._of_properties(columns)
         for name, values in columns.items():
             if name.startswith("stress"):
                 table |= {f"{name}_{part}_eV_per_A3": values[:, row, column] for part, row, column in _STRESS_PARTS}
             else:
                 table[self._heading(name)] = values
-        _write(path, table)
+        _write(path, table | further)
 
     def write_atoms_csv(self, path: Path) -> None:
         """Write a line per atom.
@@ -70,9 +74,23 @@ class Predictions:
             "element": [chemical_symbols[number] for number in columns.pop("number")],
             "counted": columns.pop("counted").astype(int),
         }
+        further = self._of_properties(columns)
         for name, values in columns.items():
             table |= {f"{name}_{axis}_eV_per_A": values[:, column] for column, axis in enumerate("xyz")}
-        _write(path, table)
+        _write(path, table | further)
+
+    def _of_properties(self, columns: dict[str, Array]) -> dict[str, Column]:
+        """Take the columns of further properties out of others; returns a column per component."""
+        table: dict[str, Column] = {}
+        for name, kind in self.properties.items():
+            for column in (f"{name}_label", f"{name}_predicted"):
+                if column in columns:
+                    values = columns.pop(column).reshape(-1, len(kind.components))
+                    table |= {
+                        f"{column}_{component}".rstrip("_"): values[:, number]
+                        for number, component in enumerate(kind.components)
+                    }
+        return table
 
     def _heading(self, name: str) -> str:
         unit = {"energy_label": "eV", "energy_predicted": "eV", "energy_error": "eV"}.get(name)
@@ -85,11 +103,13 @@ class Rows:
     """Collects predictions batch by batch, in any order.
 
     Args:
-        keep_atoms: whether the forces of each atom are kept too.
+        keep_atoms: whether the values of each atom are kept too.
+        properties: the kinds of further properties by name.
     """
 
-    def __init__(self, keep_atoms: bool) -> None:
+    def __init__(self, keep_atoms: bool, properties: Mapping[str, PropertyKind] | None = None) -> None:
         self.keep_atoms = keep_atoms
+        self.properties = dict(properties or {})
         self._structures: list[dict[str, Array]] = []
         self._atoms: list[dict[str, Array]] = []
 
@@ -113,6 +133,7 @@ class Rows:
         }
         if batch.stress is not None:
             columns |= {"stress_label": labelled.stress, "stress_predicted": prediction.stress}
+        columns |= self._properties("structure", labelled, prediction)
         self._structures.append(_arrays(columns))
         if self.keep_atoms:
             columns = {
@@ -121,8 +142,18 @@ class Rows:
                 "counted": counted,
                 "forces_label": labelled.forces,
                 "forces_predicted": prediction.forces,
+                **self._properties("atom", labelled, prediction),
             }
             self._atoms.append(_arrays(columns))
+
+    def _properties(self, per: PropertyOwner, labelled: LabelledStructures, prediction: Prediction) -> dict[str, Any]:
+        """The labels and predictions of the properties of structures or of atoms."""
+        columns: dict[str, Any] = {}
+        for name, kind in self.properties.items():
+            if kind.per == per:
+                columns[f"{name}_label"] = labelled.properties.get(name)
+                columns[f"{name}_predicted"] = prediction.properties.get(name)
+        return columns
 
     def joined(self, meaning: StoredMeaning, groups: Sequence[str] | None, file: Callable[[int], str]) -> Predictions:
         """Join the predictions in the order of the dataset.
@@ -137,7 +168,8 @@ class Rows:
         if any(files):
             structures["file"] = np.array(files)
         chosen = None if groups is None else [groups[index] for index in structures.get("index", ())]
-        return Predictions(meaning, structures, chosen, _joined(self._atoms) if self.keep_atoms else None)
+        atoms = _joined(self._atoms) if self.keep_atoms else None
+        return Predictions(meaning, structures, chosen, atoms, self.properties)
 
 
 def _arrays(columns: Mapping[str, Any]) -> dict[str, Array]:

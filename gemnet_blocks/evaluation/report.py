@@ -20,6 +20,7 @@ from gemnet_blocks.evaluation.evaluate import Evaluation
 from gemnet_blocks.evaluation.metrics import ENERGY_THRESHOLD, FORCE_THRESHOLD
 from gemnet_blocks.evaluation.predictions import Array
 from gemnet_blocks.plotting.picture import require_matplotlib
+from gemnet_blocks.structures import PropertyKind
 from gemnet_blocks.util.files import replacing
 
 SUMMARY, PREDICTIONS, ATOMS, PLOT = "summary.json", "predictions.csv", "atoms.csv", "parity.png"
@@ -96,12 +97,12 @@ MANY = 2000
 
 
 def plot_parity(evaluation: Evaluation, path: Path) -> None:
-    """Draw predictions against labels and histograms of the errors: energies per atom, components of forces, stresses.
+    """Draw predictions against labels and histograms of the errors, of energies per atom and components of others.
 
     Energies are drawn relative to the mean label per atom. Quantities without labels are omitted.
 
     Args:
-        evaluation: the evaluation, with `keep_atoms` for forces.
+        evaluation: the evaluation, with `keep_atoms` for forces and other values of atoms.
         path: the path of the picture, whose ending determines the format.
 
     Raises:
@@ -113,6 +114,7 @@ def plot_parity(evaluation: Evaluation, path: Path) -> None:
     from matplotlib.figure import Figure
 
     found = [quantity(evaluation) for quantity in (_energies, _forces, _stresses)]
+    found += [_property(evaluation, name, kind) for name, kind in evaluation.predictions.properties.items()]
     quantities = [one for one in found if one is not None]
     if not quantities:
         raise SpecError(
@@ -122,8 +124,8 @@ def plot_parity(evaluation: Evaluation, path: Path) -> None:
     FigureCanvasAgg(figure)  # needs no screen
     axes = figure.subplots(len(quantities), 2, squeeze=False)
     for (left, right), (name, unit, label, predicted) in zip(axes, quantities, strict=True):
-        _parity(left, label, predicted, f"{name} ({unit})")
-        _histogram(right, 1e3 * (predicted - label), f"m{unit}")
+        _parity(left, label, predicted, f"{name} ({unit or 'unit of the labels'})")
+        _histogram(right, (1e3 if unit else 1) * (predicted - label), f"m{unit}" if unit else "unit of the labels")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=150)
 
@@ -158,6 +160,16 @@ def _stresses(evaluation: Evaluation) -> tuple[str, str, Array, Array] | None:
     known = np.isfinite(columns["stress_label"]).all(axis=(1, 2))
     label, predicted = (columns[name][known][:, rows, below].ravel() for name in ("stress_label", "stress_predicted"))
     return ("stress components", "eV/Å³", label, predicted) if len(label) else None
+
+
+def _property(evaluation: Evaluation, name: str, kind: PropertyKind) -> tuple[str, str, Array, Array] | None:
+    columns = (evaluation.predictions.structures if kind.per == "structure" else evaluation.predictions.atoms) or {}
+    if f"{name}_label" not in columns:
+        return None
+    label, predicted = (columns[f"{name}_{part}"].ravel() for part in ("label", "predicted"))
+    known = np.isfinite(label)
+    title = name if kind.shape == "scalar" else f"{name} components"
+    return (title, "", label[known], predicted[known]) if known.any() else None
 
 
 def _parity(axes: Any, label: Array, predicted: Array, name: str) -> None:
@@ -238,6 +250,10 @@ def summary_table(evaluation: Evaluation) -> Table:
         value = getattr(errors, key)
         if value is not None:
             table.add_row(name, f"{value * _FACTORS.get(unit, 1e3):.4g}", unit)
+    for key, value in errors.properties.items():
+        name, _, metric = key.rpartition("_")
+        components = " of components" if evaluation.predictions.properties[name].shape != "scalar" else ""
+        table.add_row(Text(f"{name}, {metric.upper()}{components}"), f"{value:.4g}", "unit of the labels")
     return table
 
 

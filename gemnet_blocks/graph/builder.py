@@ -22,6 +22,7 @@ from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symme
 from gemnet_blocks.graph.topology import BothDirections, Fading, Topology
 from gemnet_blocks.options import Options
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.charges import Quantity
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 
 MAIN = "main"
@@ -94,6 +95,7 @@ class GraphBuilder(nn.Module):
         fade_width: the distance over which neighbors fade out with `smooth`, in Å.
         periodic: False to treat all structures as isolated.
         element_count: the largest atomic number that the model knows; None for no limit.
+        reads: whichever of charge and spin the model reads.
     """
 
     def __init__(
@@ -107,6 +109,7 @@ class GraphBuilder(nn.Module):
         fade_width: float = 0.5,
         periodic: bool = True,
         element_count: int | None = None,
+        reads: frozenset[Quantity] = frozenset(),
     ) -> None:
         super().__init__()
         always = (MAIN,) if MAIN in rules else ()
@@ -119,6 +122,7 @@ class GraphBuilder(nn.Module):
         self.fade_width = fade_width
         self.periodic = periodic
         self.element_count = element_count
+        self.reads = reads
 
     @torch.no_grad()
     def forward(
@@ -151,7 +155,7 @@ class GraphBuilder(nn.Module):
         """
         check_graphs_can_be_built(structures.positions, structures.cells)
         needs_tags = any(rule.tags is not None for rule in self.rules.values())
-        structures.validate(self.element_count, needs_tags)
+        structures.validate(self.element_count, needs_tags, self.reads)
 
     def as_periodic(self, structures: Structures) -> Structures:
         """Return the structures, without periodicity if `periodic` is False."""

@@ -16,11 +16,29 @@ from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import Dense
 from gemnet_blocks.options import Options
+from gemnet_blocks.util.charges import Quantity
 
 ROW_LENGTHS = (2, 8, 8, 18, 18, 32, 32)
 """The number of elements in each row of the periodic table."""
 
 COLUMN_COUNT = max(ROW_LENGTHS)
+
+
+class AtomEmbeddingOptions(Options):
+    """Base class of the options of atom embeddings to which the state of the structure can be added."""
+
+    type: str
+    """The kind of atom embedding."""
+    charge: bool = False
+    """Whether an embedding of the total charge of the structure is added to all of its atoms, see `StateEmbedding`."""
+    spin: bool = False
+    """Whether an embedding of the spin multiplicity 2S + 1 of the structure is added to all of its atoms."""
+
+    @property
+    def reads(self) -> frozenset[Quantity]:
+        """The quantities of structures that are embedded."""
+        given: dict[Quantity, bool] = {"charge": self.charge, "spin": self.spin}
+        return frozenset(name for name, wanted in given.items() if wanted)
 
 
 class AtomEmbedding(nn.Module, ABC):
@@ -45,7 +63,7 @@ class AtomEmbedding(nn.Module, ABC):
         """Compute the embedding of each atom from its atomic number."""
 
 
-class ElementEmbeddingOptions(Options):
+class ElementEmbeddingOptions(AtomEmbeddingOptions):
     """Options of an embedding per element."""
 
     type: Literal["element"] = "element"
@@ -86,7 +104,7 @@ class ElementEmbedding(AtomEmbedding):
         return self.table(numbers - 1)
 
 
-class PeriodicTableEmbeddingOptions(Options):
+class PeriodicTableEmbeddingOptions(AtomEmbeddingOptions):
     """Options of an embedding by the row and column of the element in the periodic table."""
 
     type: Literal["periodic_table"] = "periodic_table"

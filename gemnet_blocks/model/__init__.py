@@ -4,5 +4,7 @@ structures → topology → geometry → bases → blocks → readout → heads 
 """
 
 from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.property_heads import HeadContext, PropertyHead, PropertyHeadOptions
+from gemnet_blocks.model.readout import BackboneOutput
 
-__all__ = ["GemNet"]
+__all__ = ["BackboneOutput", "GemNet", "HeadContext", "PropertyHead", "PropertyHeadOptions"]

@@ -12,21 +12,23 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.geometry.edges import SymmetricEdges
 from gemnet_blocks.graph.builder import GraphBuilder
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.layers.dense import Dense, Residual
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding
+from gemnet_blocks.layers.state_embedding import StateEmbedding
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.costs import Estimate, Task
 from gemnet_blocks.model.geometry_encoder import Geometry, GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, Energy, GradientForces
-from gemnet_blocks.model.readout import Output, OutputBlock, Readout
+from gemnet_blocks.model.property_heads import PropertyHead
+from gemnet_blocks.model.readout import BackboneOutput, Contributions, OutputBlock, Readout
 from gemnet_blocks.model.streams import InitialStream
 from gemnet_blocks.options import byte_count
-from gemnet_blocks.structures import Prediction, Structures, strained
+from gemnet_blocks.structures import Prediction, PropertyKind, Structures, strained
+from gemnet_blocks.util.charges import Quantity
 from gemnet_blocks.util.derivatives import (
     check_gradient_forces_can_be_computed,
     check_not_in_forward_mode,
@@ -65,21 +67,6 @@ def outermost(module: nn.Module) -> list[nn.Module]:
     return found
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class BackboneOutput:
-    """The output of the backbone.
-
-    Attributes:
-        main: the edges that carry embeddings.
-        outputs: the result of every output block.
-        embeddings: the embeddings and all other feature streams after the last block.
-    """
-
-    main: SymmetricEdges
-    outputs: tuple[Output, ...]
-    embeddings: Embeddings
-
-
 @final
 class Backbone(nn.Module):
     """The backbone: embeddings, blocks and output blocks, without readout and heads.
@@ -92,6 +79,8 @@ class Backbone(nn.Module):
         blocks: the interaction blocks, in the order of computation.
         output_blocks: read the embeddings before the first block and after each block.
         streams: initial values of further feature streams, by name.
+        state_embedding: adds the total charge and spin of structures to the embeddings of their atoms; None: models
+            without it treat all structures as neutral singlets.
     """
 
     def __init__(
@@ -103,11 +92,13 @@ class Backbone(nn.Module):
         blocks: Sequence[Block],
         output_blocks: Sequence[OutputBlock],
         streams: Mapping[str, InitialStream] | None = None,
+        state_embedding: StateEmbedding | None = None,
     ) -> None:
         super().__init__()
         self.graphs = graphs
         self.geometry = geometry
         self.atom_embedding = atom_embedding
+        self.state_embedding = state_embedding
         self.edge_embedding = edge_embedding
         self.blocks = nn.ModuleList(blocks)
         self.output_blocks = nn.ModuleList(output_blocks)
@@ -135,6 +126,8 @@ class Backbone(nn.Module):
         with without_autocast(structures.positions.device):
             geometry = self.geometry(structures, topology)
         h = self.atom_embedding(structures.numbers)
+        if self.state_embedding is not None:
+            h = self.state_embedding(h, structures)
         embeddings = Embeddings(h, self._edges(h, geometry))
         streams = {name: initial(embeddings, geometry) for name, initial in self.streams.items()}
         embeddings = replace(embeddings, streams=streams)
@@ -142,7 +135,7 @@ class Backbone(nn.Module):
         for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
             embeddings = block(embeddings, geometry)
             outputs.append(self.evaluation(output_block, embeddings, geometry))
-        return BackboneOutput(geometry.main, tuple(outputs), embeddings)
+        return BackboneOutput(geometry.main, tuple(outputs), embeddings, geometry.output_radial)
 
     def _edges(self, h: Float[Tensor, "atoms atom_size"], geometry: Geometry) -> Float[Tensor, "edges edge_size"]:
         edges = geometry.main.edges
@@ -157,7 +150,7 @@ NEIGHBORS_WITHIN = 0.05
 
 @final
 class GemNet(WeightedModule):
-    """A model of energies and forces, built by `gemnet_blocks.spec.build`.
+    """A model of energies, forces and other properties, built by `gemnet_blocks.spec.build`.
 
     Args:
         backbone: the backbone, from structures to features.
@@ -168,6 +161,7 @@ class GemNet(WeightedModule):
         products: how layers multiply matrices.
         compiled: compile residual and dense layers, see `compile_layers`; also in copies of the model.
         estimator: estimates the memory of a prediction, for comparison with memory budgets.
+        heads: the heads of other properties, by name.
 
     Raises:
         SpecError: layers cannot be compiled for these forces.
@@ -183,12 +177,14 @@ class GemNet(WeightedModule):
         products: Products = PLAIN,
         compiled: bool = False,
         estimator: Estimator | None = None,
+        heads: Mapping[str, PropertyHead] | None = None,
     ) -> None:
         super().__init__()
         self.trunk = backbone  # the keys of weights in model files begin with the names of these two attributes
         self.read_out = readout
         self.energy = energy
         self.forces = forces
+        self.heads = nn.ModuleDict(heads)
         self.memory_budget = memory_budget
         self.products = products
         self.compiled = compiled
@@ -207,6 +203,16 @@ class GemNet(WeightedModule):
     def readout(self) -> Readout:
         """The readout, from features to numbers per atom and edge."""
         return self.read_out
+
+    @property
+    def reads(self) -> frozenset[Quantity]:
+        """Whichever of the total charge and spin of structures the model reads."""
+        return self.backbone.graphs.reads
+
+    @property
+    def property_kinds(self) -> dict[str, PropertyKind]:
+        """The kinds of the properties that further heads predict, by name."""
+        return {name: head.kind for name, head in self.heads.items() if isinstance(head, PropertyHead)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Compile layers of copied or unpickled models again, because copies do not contain compiled code."""
@@ -235,12 +241,12 @@ class GemNet(WeightedModule):
         structures: Structures,
         topology: Topology | Pairs | Neighbors | None = None,
         memory_budget: float | None = None,
-        stress: bool = False,
+        stress: bool | None = None,
         given: Pairs | Neighbors | None = None,
     ) -> Prediction:
-        """Predict energies and forces.
+        """Predict energies, forces and the properties of further heads.
 
-        With gradients enabled, both are differentiable functions of the weights, and gradient forces of the positions
+        With gradients enabled, all are differentiable functions of the weights, and gradient forces of the positions
         too. Under `torch.no_grad()`, gradient forces are computed all the same and carry no gradient.
 
         Args:
@@ -250,7 +256,8 @@ class GemNet(WeightedModule):
             memory_budget: the memory of the prediction in bytes. A prediction that needs more recomputes intermediate
                 results in the backward pass instead of storing them, which takes more time. None: the budget of the
                 model.
-            stress: also compute stresses, in the backward pass of gradient forces.
+            stress: whether stresses are computed, in the backward pass of gradient forces; None: if the spec has
+                `heads.stress` and all structures are periodic in all three directions.
             given: the earlier name of `topology`, for pairs and neighbors.
 
         Raises:
@@ -261,6 +268,9 @@ class GemNet(WeightedModule):
         check_structures(structures)
         if self.compiled:
             check_not_in_forward_mode()
+        if stress is None:
+            wanted = isinstance(self.forces, GradientForces) and self.forces.stress
+            stress = wanted and bool(structures.periodic.all())
         if stress:
             self.check_stress()
         memory_budget = byte_count("predictions", "memory_budget", memory_budget)
@@ -276,7 +286,7 @@ class GemNet(WeightedModule):
             return self._with_gradient_forces(backbone, structures, topology, self.forces, stress)
         features = backbone(structures, topology)
         contributions = self.readout(features.outputs)
-        prediction = self._energies(contributions.atoms, structures)
+        prediction = self._without_forces(contributions, features, structures, backbone.evaluation)
         if self.forces is None or contributions.edges is None:
             return prediction
         return replace(prediction, forces=self.forces(contributions.edges, features.main))
@@ -299,9 +309,15 @@ class GemNet(WeightedModule):
                 "`neighbors.periodic: false` from the spec and retrain"
             )
 
-    def _energies(self, atoms: Tensor, structures: Structures) -> Prediction:
-        arguments = (atoms, structures.structure, len(structures))
-        return Prediction(self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments))
+    def _without_forces(
+        self, contributions: Contributions, features: BackboneOutput, structures: Structures, evaluation: Evaluation
+    ) -> Prediction:
+        """Predict energies and the properties of further heads."""
+        arguments = (contributions.atoms, structures.structure, len(structures))
+        properties = {name: evaluation(head, features, structures) for name, head in self.heads.items()}
+        return Prediction(
+            self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments), properties=properties
+        )
 
     def _exceeds(
         self, memory_budget: float | None, structures: Structures, topology: Topology | Pairs | Neighbors | None
@@ -346,8 +362,9 @@ class GemNet(WeightedModule):
         with torch.inference_mode(False), torch.enable_grad(), nullcontext() if create_graph else fixed(self):
             structures = differentiable(structures)
             deformed = strained(structures) if stress else None
-            features = backbone(structures if deformed is None else deformed.structures, topology)
-            prediction = self._energies(self.readout(features.outputs).atoms, structures)
+            inputs = structures if deformed is None else deformed.structures
+            features = backbone(inputs, topology)
+            prediction = self._without_forces(self.readout(features.outputs), features, inputs, backbone.evaluation)
             if deformed is None:
                 found = {"forces": head(prediction.energy, structures.positions, create_graph)}
             else:
@@ -388,8 +405,10 @@ def check_structures(structures: object) -> None:
 
 def detached(prediction: Prediction) -> Prediction:
     """Detach all values of a prediction."""
-    values = ((field.name, getattr(prediction, field.name)) for field in fields(prediction))
-    return replace(prediction, **{name: without_graph(value) for name, value in values if value is not None})
+    values = {field.name: getattr(prediction, field.name) for field in fields(prediction)}
+    properties = {name: without_graph(value) for name, value in values.pop("properties").items()}
+    known = {name: without_graph(value) for name, value in values.items() if value is not None}
+    return replace(prediction, properties=properties, **known)
 
 
 def differentiable(structures: Structures) -> Structures:
@@ -416,6 +435,4 @@ def outside_inference(structures: Structures) -> Structures:
     """Copy structures that were made in inference mode, so that gradients can be computed."""
     if not structures.positions.is_inference():
         return structures
-    structures = structures.to()
-    names = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
-    return replace(structures, **{name: getattr(structures, name).clone() for name in names})
+    return structures.mapped(Tensor.clone)

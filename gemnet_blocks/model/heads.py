@@ -40,6 +40,16 @@ class GradientForcesOptions(Options):
     """Scale the energy up before differentiation, against underflow in half precision."""
 
 
+class StressHeadOptions(Options):
+    """Options of the stress head: predictions for periodic structures contain stresses, which need gradient forces.
+
+    Without this head, stresses are computed on request.
+    """
+
+    type: Literal["stress"] = "stress"
+    """The kind of head."""
+
+
 @final
 class Energy(nn.Module):
     """The energy of each structure, E = Σ_a e_a or the mean of e_a; 0 for a structure without atoms.
@@ -179,10 +189,12 @@ class GradientForces(nn.Module):
 
     Args:
         dynamic_scaling: scale the energy up before differentiation.
+        stress: whether predictions contain stresses unless they are requested without.
     """
 
-    def __init__(self, dynamic_scaling: bool = False) -> None:
+    def __init__(self, dynamic_scaling: bool = False, stress: bool = False) -> None:
         super().__init__()
+        self.stress = stress
         self.scale = DynamicScale() if dynamic_scaling else None
 
     def forward(

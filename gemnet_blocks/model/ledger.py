@@ -36,9 +36,9 @@ def parts(model: GemNet) -> dict[str, list[nn.Module]]:
     backbone = model.backbone
     found: dict[str, list[nn.Module]] = {"graphs": [backbone.graphs], "bases and projections": [backbone.geometry]}
     found |= {f"geometry of {name}": [shared] for name, shared in backbone.geometry.interactions.items()}
-    found["embeddings"] = [backbone.atom_embedding, *backbone.streams.values()]
-    if backbone.edge_embedding is not None:
-        found["embeddings"].append(backbone.edge_embedding)
+    optional = [backbone.state_embedding, backbone.edge_embedding]
+    embeddings = [backbone.atom_embedding, *backbone.streams.values(), *optional]
+    found["embeddings"] = [module for module in embeddings if module is not None]
     for block in backbone.blocks:
         assert isinstance(block, Block)
         for name, interaction in block.interactions.items():
@@ -46,7 +46,7 @@ def parts(model: GemNet) -> dict[str, list[nn.Module]]:
     found["dense layers of blocks"] = list(backbone.blocks)
     found["output blocks"] = list(backbone.output_blocks)
     found["readout"] = [model.readout]
-    found["heads"] = [model.energy]
+    found["heads"] = [model.energy, *model.heads.values()]
     if isinstance(model.forces, GradientForces):
         found[ENERGY_GRADIENT] = [model.forces]
     elif model.forces is not None:
@@ -260,6 +260,8 @@ class Step(nn.Module):
         loss = prediction.energy.sum()
         if prediction.forces is not None:
             loss = loss + prediction.forces.square().sum()
+        for values in prediction.properties.values():
+            loss = loss + values.square().sum()
         weights = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         with self._observer.inside(BACKWARD):
             return prediction, torch.autograd.grad(loss, weights, allow_unused=True)

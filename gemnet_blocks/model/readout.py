@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import Sums
+from gemnet_blocks.geometry.edges import SymmetricEdges
 from gemnet_blocks.interactions.interaction import Embeddings, Sizes
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
@@ -63,6 +64,23 @@ class Output:
 
     atoms: Float[Tensor, "atoms atom_out"]
     edges: Float[Tensor, "edges edge_out"] | None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BackboneOutput:
+    """The output of the backbone.
+
+    Attributes:
+        main: the edges that carry embeddings.
+        outputs: the result of every output block.
+        embeddings: the embeddings after the last block.
+        radial: projected radial functions of the main edges for output blocks, which vanish at the cutoff.
+    """
+
+    main: SymmetricEdges
+    outputs: tuple[Output, ...]
+    embeddings: Embeddings
+    radial: Float[Tensor, "edges radial_size"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -15,6 +15,7 @@ from gemnet_blocks.layers.stream_updates import NoUpdate
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import DirectForces
+from gemnet_blocks.model.property_heads import PropertyHead
 from gemnet_blocks.model.streams import InitialStream, StreamLayer
 
 
@@ -87,6 +88,9 @@ def layers(model: GemNet) -> list[Layer]:
         rows.append(_row("shared projections", name, type(shared).__name__, [shared], reads, f"{name} basis"))
     kind = type(backbone.atom_embedding).__name__
     rows.append(_row("embeddings", "atoms", kind, [backbone.atom_embedding], "atomic numbers", "atoms"))
+    if backbone.state_embedding is not None:
+        state, reads = backbone.state_embedding, ", ".join(sorted(backbone.state_embedding.reads))
+        rows.append(_row("embeddings", "state", type(state).__name__, [state], reads, "atoms"))
     reads = "atoms, radial functions of main"
     if backbone.edge_embedding is not None:
         rows.append(_row("embeddings", "edges", "EdgeEmbedding", [backbone.edge_embedding], reads, "edges"))
@@ -109,6 +113,10 @@ def layers(model: GemNet) -> list[Layer]:
     if model.forces is not None:
         reads = "a number per edge, directions" if direct else "energy, positions"
         rows.append(_row("heads", "forces", type(model.forces).__name__, [], reads, "forces"))
+    for name, head in model.heads.items():
+        assert isinstance(head, PropertyHead)
+        writes = f"a {head.kind.shape} per {head.kind.per}"
+        rows.append(_row("heads", name, type(head).__name__, [head], head.reads, writes))
     return rows
 
 

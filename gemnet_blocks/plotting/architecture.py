@@ -17,6 +17,7 @@ from gemnet_blocks.layers.stream_updates import NoUpdateOptions
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import DirectForces
+from gemnet_blocks.model.property_heads import PropertyHead
 from gemnet_blocks.model.streams import InitialStream
 from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.options import Options
@@ -287,8 +288,11 @@ def all_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 def _embeddings(spec: Spec, model: GemNet) -> Iterator[Node]:
     backbone, sizes = model.backbone, spec.sizes
-    details = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
+    details: tuple[str, ...] = (f"{sizes.atom} numbers for each of {spec.elements} elements",)
     count = parameter_count(backbone.atom_embedding)
+    if backbone.state_embedding is not None:
+        details = (*details, f"plus numbers for the {' and '.join(sorted(spec.reads))} of the structure")
+        count += parameter_count(backbone.state_embedding)
     yield Node("embeddings.atoms", "embeddings", "atoms", details, (STRUCTURES,), (ATOMS,), count)
     if backbone.edge_embedding is not None:
         reads, count = (wire_of(MAIN), RADIAL, ATOMS), parameter_count(backbone.edge_embedding)
@@ -403,6 +407,22 @@ def _read_out(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 
 def _heads(spec: Spec, model: GemNet) -> Iterator[Node]:
+    yield from _energy_and_forces(spec, model)
+    for name, options in spec.heads.properties.items():
+        head = model.heads[name]
+        assert isinstance(head, PropertyHead)
+        text = f"{head.kind.shape} per {head.kind.per}"
+        read = [part.strip() for part in head.reads.split(",")]
+        reads = (
+            *(wire for wire in (ATOMS, EDGES) if wire in read),
+            *((wire_of(MAIN),) if "directions" in read else ()),
+        )
+        title = clean(name) if name == kind_of(options) else f"{clean(name)}: {kind_of(options)}"
+        details = tuple(filter(None, (text, options_text(options, ("type", "per", "shape")))))
+        yield Node(f"heads.{name}", "heads", title, details, reads, (), parameter_count(head))
+
+
+def _energy_and_forces(spec: Spec, model: GemNet) -> Iterator[Node]:
     details = (f"{'sum' if spec.heads.energy.reduce == 'sum' else 'mean'} over atoms",)
     yield Node("heads.energy", "heads", "energy", details, (NUMBERS,), (ENERGY,))
     forces = spec.heads.forces
@@ -411,6 +431,7 @@ def _heads(spec: Spec, model: GemNet) -> Iterator[Node]:
     options = options_text(forces)
     direct = isinstance(model.forces, DirectForces)
     text = "numbers of edges times their directions" if direct else "minus the gradient of the energy"
+    text += "; stresses with every prediction" if spec.heads.stress is not None else ""
     reads = (NUMBERS, wire_of(MAIN)) if direct else (ENERGY, STRUCTURES)
     yield Node(
         "heads.forces", "heads", f"forces: {kind_of(forces)}", tuple(filter(None, (text, options))), reads, (FORCES,)

@@ -19,7 +19,7 @@ from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.resolve import Spec
-from gemnet_blocks.structures import Prediction, StoredMeaning, Structures
+from gemnet_blocks.structures import Prediction, PropertyKind, StoredMeaning, Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 from gemnet_blocks.util.weights import WeightedModule, ordinary_tensors
 
@@ -29,6 +29,8 @@ class Potential(WeightedModule):
     """A model with units and atomic reference energies: energies in eV, forces in eV/Å, stresses in eV/Å³.
 
         E = scale·E_model + offset + Σ_a reference[Z_a],   F = scale·F_model,   stress = scale·stress_model
+
+    Further properties are scale·p_model + mean, with the scale and mean of their training labels and in their unit.
 
     Energies are always in float64, since float32 cannot resolve 1 meV of a total energy of 10⁴ eV; forces and stresses
     have the type of the weights.
@@ -88,18 +90,24 @@ class Potential(WeightedModule):
         """True if the model can compute stresses, which needs gradient forces and periodic graphs."""
         return isinstance(self.model.forces, GradientForces) and self.model.backbone.graphs.periodic
 
+    @property
+    def property_kinds(self) -> dict[str, PropertyKind]:
+        """The kinds of the properties that the model predicts besides energy, forces and stress, by name."""
+        return self.model.property_kinds
+
     def forward(
         self,
         structures: Structures,
-        stress: bool = False,
+        stress: bool | None = None,
         given: Pairs | None = None,
         memory_budget: float | None = None,
     ) -> Prediction:
-        """Predict energies in eV, forces in eV/Å and, if requested, stresses in eV/Å³.
+        """Predict energies in eV, forces in eV/Å, further properties and, if requested, stresses in eV/Å³.
 
         Args:
             structures: structures on the device of the weights; positions and cells may have a wider type.
-            stress: compute stresses too.
+            stress: whether stresses are computed too; None: if the spec has `heads.stress` and all structures are
+                periodic in all three directions.
             given: all pairs within `cutoff`, as `neighbors` returns them, to avoid a neighbor search; pairs beyond the
                 cutoff are ignored.
             memory_budget: memory budget in bytes; see `GemNet`.
@@ -124,7 +132,18 @@ class Potential(WeightedModule):
             forces=None if predicted.forces is None else predicted.forces * scale,
             stress=None if predicted.stress is None else predicted.stress * scale,
             atom_energies=None if atoms is None else self._shares(atoms.double() * scale + references, structures),
+            properties={
+                name: self._normalized(name, value, structures) for name, value in predicted.properties.items()
+            },
         )
+
+    def _normalized(self, name: str, value: Tensor, structures: Structures) -> Tensor:
+        """Convert a property to the unit of its labels."""
+        fitted = self.references.normalization(name)
+        value = value * fitted.scale
+        if not self.property_kinds[name].extensive:
+            return value + fitted.mean
+        return value + (fitted.mean * structures.atom_counts).to(value).view(-1, *(1 for _ in value.shape[1:]))
 
     @property
     def cutoff(self) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, get_args
 
 from ase.data import chemical_symbols
@@ -15,6 +15,27 @@ from gemnet_blocks.structures import EnergyMeaning, StoredMeaning
 from gemnet_blocks.util.elements import element_number
 
 _MEANINGS = (*get_args(EnergyMeaning), "unknown")
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """Mean and scale of a property: p = scale · p_model + mean, where the mean of extensive properties is per atom.
+
+    Attributes:
+        scale: the value that corresponds to a model output of 1, in the unit of the labels.
+        mean: the mean of the labels, 0 for vectors and tensors.
+
+    Raises:
+        ValueError: the mean is not finite, or the scale is not positive.
+    """
+
+    scale: float = 1.0
+    mean: float = 0.0
+
+    def __post_init__(self) -> None:
+        positive_number("Normalization", "scale", self.scale)
+        if not math.isfinite(self.mean):
+            raise ValueError(f"Normalization: mean must be finite, got {self.mean!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +50,7 @@ class References:
         meaning: what the energy is relative to.
         offset: energy per structure in eV, independent of the number of atoms, such as the mean of a published
             normalizer.
+        properties: the normalization of further properties by name.
 
     Raises:
         ValueError: a number is not finite, the scale is not positive, or an element or the meaning is unknown.
@@ -38,6 +60,7 @@ class References:
     scale: float
     meaning: StoredMeaning
     offset: float = 0.0
+    properties: Mapping[str, Normalization] = field(default_factory=dict)
     energy_unit: ClassVar[str] = "eV"
     length_unit: ClassVar[str] = "Å"
 
@@ -58,7 +81,13 @@ class References:
     def to_dict(self) -> dict[str, Any]:
         """Return a dictionary for JSON, with elements as symbols."""
         values = {name: getattr(self, name) for name in ("scale", "meaning", "offset", "energy_unit", "length_unit")}
+        if self.properties:
+            values["properties"] = {name: asdict(one) for name, one in self.properties.items()}
         return {"per_element": {chemical_symbols[key]: energy for key, energy in self.per_element.items()}} | values
+
+    def normalization(self, name: str) -> Normalization:
+        """The normalization of a property; scale 1 and mean 0 if none was fitted."""
+        return self.properties.get(name, Normalization())
 
     @classmethod
     def from_dict(cls, document: Mapping[str, Any]) -> References:
@@ -76,6 +105,10 @@ class References:
                 scale=float(document["scale"]),
                 meaning=document["meaning"],
                 offset=float(document.get("offset", 0.0)),
+                properties={
+                    name: Normalization(float(one["scale"]), float(one["mean"]))
+                    for name, one in document.get("properties", {}).items()
+                },
             )
         except (KeyError, TypeError, AttributeError) as wrong:
             raise ValueError(

@@ -21,9 +21,9 @@ from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import QuadrupletRequest, TripletRequest
 from gemnet_blocks.layers.initialization import with_single_precision_draws
-from gemnet_blocks.model.gemnet import Backbone, BackboneOutput, GemNet, differentiable
+from gemnet_blocks.model.gemnet import Backbone, GemNet, differentiable
 from gemnet_blocks.model.heads import DirectForces, DynamicScale, Energy, GradientForces
-from gemnet_blocks.model.readout import OutputNetwork
+from gemnet_blocks.model.readout import BackboneOutput, OutputNetwork
 from gemnet_blocks.options import plain, whole_number
 from gemnet_blocks.published.dictionaries import (
     Dictionary,

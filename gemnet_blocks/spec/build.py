@@ -27,11 +27,13 @@ from gemnet_blocks.layers.initialization import with_single_precision_draws, wit
 from gemnet_blocks.layers.irreps import Stream
 from gemnet_blocks.layers.radial_bases import RadialBases, edge_set_of
 from gemnet_blocks.layers.scaled_basis import ScaledBasis
+from gemnet_blocks.layers.state_embedding import StateEmbedding
 from gemnet_blocks.model.block import Block, BlockLayers
 from gemnet_blocks.model.estimate import estimate
 from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
+from gemnet_blocks.model.property_heads import HeadContext
 from gemnet_blocks.model.readout import Readout, ReadoutContext
 from gemnet_blocks.model.streams import InitialStream, StreamLayer
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
@@ -40,6 +42,7 @@ from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
     ENVELOPE,
+    HEAD,
     INTERACTION,
     RADIAL,
     READOUT,
@@ -129,7 +132,7 @@ def build(
     Args:
         spec: the architecture.
         extra: custom parts by the name that `type` gives them: subclasses of `Interaction`, `AtomEmbedding`,
-            `RadialBasis`, `CircularBasis`, `SphericalBasis`, `Envelope` or `Readout`.
+            `RadialBasis`, `CircularBasis`, `SphericalBasis`, `Envelope`, `Readout` or `PropertyHead`.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported; only for specs that you trust.
         execution: options of the computation; None for the defaults.
         seed: the seed of the initial weights, which do not depend on torch's default type; torch's global random state
@@ -272,6 +275,8 @@ class _Builder:
         graphs = self.graphs(shared)
         sizes, activation = spec.sizes, spec.activation
         atom_embedding = self.part(ATOM_EMBEDDING, spec.atom_embedding, "atom_embedding", spec.elements, sizes.atom)
+        reads = spec.reads
+        state_embedding = StateEmbedding(sizes.atom, "charge" in reads, "spin" in reads) if reads else None
         edge_embedding = None
         if self.edges:
             edge_embedding = EdgeEmbedding(sizes.atom, self.radial_count, sizes.edge, activation)
@@ -301,9 +306,23 @@ class _Builder:
         if isinstance(forces, DirectForcesOptions):
             head = DirectForces(forces.coupled, self.sums)
         elif forces is not None:
-            head = GradientForces(forces.dynamic_scaling)
+            head = GradientForces(forces.dynamic_scaling, spec.heads.stress is not None)
+        head_context = HeadContext(sizes, activation, self.sums)
+        heads = {
+            name: self.part(HEAD, options, f"heads.{name}", head_context)
+            for name, options in spec.heads.properties.items()
+        }
         return GemNet(
-            Backbone(graphs, geometry, atom_embedding, edge_embedding, blocks, output_blocks, initial_streams),
+            Backbone(
+                graphs,
+                geometry,
+                atom_embedding,
+                edge_embedding,
+                blocks,
+                output_blocks,
+                initial_streams,
+                state_embedding,
+            ),
             readout,
             Energy(spec.heads.energy.reduce, self.sums),
             head,
@@ -311,6 +330,7 @@ class _Builder:
             self.products,
             self.execution.compile,
             estimate,
+            heads,
         )
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:
@@ -325,6 +345,7 @@ class _Builder:
             fade_width=spec.neighbors.fade_width,
             periodic=spec.neighbors.periodic,
             element_count=spec.elements,
+            reads=spec.reads,
         )
 
     def geometry(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GeometryEncoder:

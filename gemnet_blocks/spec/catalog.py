@@ -25,10 +25,11 @@ from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, Per
 from gemnet_blocks.layers.stream_updates import GatedUpdate, NoUpdate, ResidualUpdate, StreamUpdate
 from gemnet_blocks.model.atom_readout import AtomReadout
 from gemnet_blocks.model.product_readout import SummedProductReadout
+from gemnet_blocks.model.property_heads import Dipole, Property, PropertyHead, PropertyHeadOptions
 from gemnet_blocks.model.readout import ConcatenatedReadout, Readout, SummedReadout
 from gemnet_blocks.options import Options
 
-INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT, STREAM_UPDATE = (
+INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT, STREAM_UPDATE, HEAD = (
     "interaction",
     "atom embedding",
     "radial basis",
@@ -37,6 +38,7 @@ INTERACTION, ATOM_EMBEDDING, RADIAL, ENVELOPE, CIRCULAR, SPHERICAL, READOUT, STR
     "spherical basis",
     "readout",
     "stream update",
+    "head",
 )
 
 BASE_CLASSES: Mapping[str, type] = {
@@ -48,6 +50,7 @@ BASE_CLASSES: Mapping[str, type] = {
     SPHERICAL: spherical.SphericalBasis,
     READOUT: Readout,
     STREAM_UPDATE: StreamUpdate,
+    HEAD: PropertyHead,
 }
 
 BUILT_IN: Mapping[str, Mapping[str, Any]] = {
@@ -81,7 +84,12 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "atoms": AtomReadout,
     },
     STREAM_UPDATE: {"none": NoUpdate, "residual": ResidualUpdate, "gated": GatedUpdate},
+    HEAD: {"property": Property, "dipole": Dipole},
 }
+
+
+_BASE_OPTIONS: Mapping[type, type[Options]] = {Interaction: InteractionOptions, PropertyHead: PropertyHeadOptions}
+"""Base classes of parts whose options have fields besides `type`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +180,7 @@ def _check_own(place: str, name: str, part: Any, bases: tuple[type, ...]) -> Non
     missing = sorted(getattr(part, "__abstractmethods__", ()))
     if missing:
         raise SpecError(f"{place}: the class {part.__name__} is abstract: implement {', '.join(missing)}")
-    base = InteractionOptions if issubclass(part, Interaction) else Options
+    base = next((one for kind, one in _BASE_OPTIONS.items() if issubclass(part, kind)), Options)
     options = getattr(part, "Options", None)
     if not (isinstance(options, type) and issubclass(options, base) and "type" in options.model_fields):
         raise SpecError(

@@ -82,6 +82,8 @@ def _differences(address: str) -> dict[str, Any]:
     graphs["additionalProperties"] = _removable(graphs["additionalProperties"])
     interactions["additionalProperties"] = _removable(interactions["additionalProperties"])
     interactions["properties"] = {name: _removable(entry) for name, entry in interactions["properties"].items()}
+    heads = schema["$defs"]["HeadOptions"]
+    heads["additionalProperties"] = _removable(heads["additionalProperties"])
     return schema
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -13,6 +13,7 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.interactions.interaction import MessageOptions
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
+    HEAD,
     INTERACTION,
     READOUT,
     STREAM_UPDATE,
@@ -23,13 +24,14 @@ from gemnet_blocks.spec.catalog import (
 )
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
 from gemnet_blocks.spec.part import BASES
-from gemnet_blocks.spec.schema import SpecFields
+from gemnet_blocks.spec.schema import HeadOptions, SpecFields
 
 KIND_AT: Mapping[Route, str] = {
     **{("bases", field): kind for field, kind in BASES.items()},
     ("atom_embedding",): ATOM_EMBEDDING,
     ("readout",): READOUT,
 }
+ENERGY_HEAD: Route = ("heads", "energy")
 FORCES: Route = ("heads", "forces")
 
 WORDS: Mapping[str, str] = {
@@ -56,12 +58,19 @@ WORDS: Mapping[str, str] = {
 
 def kind_at(route: Route) -> str | None:
     """Return the kind of the part at a route; None if the entry is not a part."""
+    if is_property_head(route):
+        return HEAD
     if len(route) == 3 and (route[0], route[2]) == ("streams", "update"):
         return STREAM_UPDATE
     if route[:1] != ("interactions",):
         return KIND_AT.get(route)
     # an interaction, or a basis of it
     return INTERACTION if len(route) == 2 else KIND_AT.get(route[2:])
+
+
+def is_property_head(route: Route) -> bool:
+    """Return True for entries of `heads` besides energy, forces and stress."""
+    return len(route) == 2 and route[0] == "heads" and route[1] not in HeadOptions.model_fields
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +93,9 @@ class OptionsTree:
             if (part := self.part(route[:depth], data)) is not None:
                 options = [part]
                 continue
-            fields = [one.model_fields[key] for one in options if key in one.model_fields]
+            annotations = [annotation for one in options for annotation in _annotations(one, key)]
             # other names are keys of a mapping of options
-            found = [one for field in fields for one in _options_in([field.annotation, *field.metadata])]
-            options = found if fields else options
+            options = list(_options_in(annotations)) if annotations else options
             chosen = data.get("type") if isinstance(data, Mapping) else None
             options = [one for one in options if chosen is not None and chosen in _kinds(one, "type")] or options
         return options
@@ -184,6 +192,8 @@ def _hint(route: Route, kind: str, given: Any, context: Mapping[str, Any]) -> st
     """Suggest a fix if the value allows one."""
     if route == FORCES:
         return "; write null for a model without forces, or a mapping such as {type: direct}"
+    if route == ENERGY_HEAD and given is None:
+        return "; every model predicts energies: leave loss.energy out of a training config to train without them"
     if given is None and len(route) == 1 and kind == "dict_type":
         return "; set single entries to null instead"
     if isinstance(given, str) and kind in ("int_type", "float_type") and given.replace(".", "", 1).isdigit():
@@ -216,6 +226,15 @@ def part_options(catalog: Catalog, kind: str, name: Any) -> type[BaseModel] | No
     except SpecError:  # validation reports imports that fail
         return None
     return options_class(part) if part is not None else None
+
+
+def _annotations(options: type[BaseModel], key: str) -> list[Any]:
+    """Return the annotation of a field with its metadata, or that of further entries if the options take them."""
+    if key in options.model_fields:
+        field = options.model_fields[key]
+        return [field.annotation, *field.metadata]
+    further = options.model_config.get("extra") == "allow"
+    return [get_type_hints(options)["__pydantic_extra__"]] if further else []
 
 
 def _options_in(annotations: Iterable[Any]) -> Iterator[type[BaseModel]]:

@@ -21,6 +21,10 @@ def shipped_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "paper_configs"
 
 
+_OTHER_FILES = ("studies/", "training/")
+"""Folders of shipped studies and training configs."""
+
+
 def list_specs(pattern: str = "*") -> list[str]:
     """List the names of the specs that the library ships, all of which `load_spec` and `extends` take.
 
@@ -29,7 +33,7 @@ def list_specs(pattern: str = "*") -> list[str]:
     """
     folder = shipped_folder()
     names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-    return sorted(name for name in names if fnmatchcase(name, pattern) and not name.startswith("studies/"))
+    return sorted(name for name in names if fnmatchcase(name, pattern) and not name.startswith(_OTHER_FILES))
 
 
 def is_shipped(name: str) -> bool:

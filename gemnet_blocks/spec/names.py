@@ -16,6 +16,7 @@ from gemnet_blocks.interactions.quadruplet import QuadrupletOptions
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.catalog import INTERACTION, RADIAL, Catalog, did_you_mean, near, options_class
 from gemnet_blocks.spec.document import Document, Problem, Route
+from gemnet_blocks.spec.explain import is_property_head
 
 BUILT_IN_STREAMS = ("atoms", "edges")
 """The names of the embeddings h of atoms and m of edges."""
@@ -26,7 +27,9 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
     graphs, interactions, streams = (
         _mapping(document.data.get(section)) for section in ("graphs", "interactions", "streams")
     )
-    for section, entries in (("graphs", graphs), ("interactions", interactions), ("streams", streams)):
+    heads = {name: None for name in _mapping(document.data.get("heads")) if is_property_head(("heads", name))}
+    named = {"graphs": graphs, "interactions": interactions, "streams": streams, "heads": heads}
+    for section, entries in named.items():
         yield from (Problem((section, name), why) for name in entries if (why := _invalid_name(name)))
     if graphs and MAIN not in graphs:
         hint = did_you_mean(MAIN, graphs)
@@ -34,6 +37,7 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
     for name in streams:
         if name in BUILT_IN_STREAMS:
             yield Problem(("streams", name), "is a built-in stream, the embeddings h or m: choose another name")
+    yield from (Problem(("heads", name), why) for name in heads if (why := _invalid_head(name)))
     for name, rule in graphs.items():
         rule = _mapping(rule)
         if name != MAIN and rule.get("symmetrize") is not None:
@@ -158,6 +162,16 @@ def _invalid_name(name: str) -> str | None:
         return "is not a name: use letters, digits and underscores"
     if hasattr(nn.ModuleDict(), name):
         return f"is an attribute of torch modules: choose another name, such as {name}_"
+    return None
+
+
+_OUTPUTS = ("atom_energies", "energies", "free_energy", "loss")
+"""Names of other results of predictions, calculators and training."""
+
+
+def _invalid_head(name: str) -> str | None:
+    if name in _OUTPUTS:
+        return f"is the name of another result: choose another name, such as {name}_"
     return None
 
 

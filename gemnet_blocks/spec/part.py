@@ -19,6 +19,7 @@ from gemnet_blocks.spec.catalog import (
     BUILT_IN,
     CIRCULAR,
     ENVELOPE,
+    HEAD,
     INTERACTION,
     RADIAL,
     SPHERICAL,
@@ -67,7 +68,7 @@ class PartOf:
         if isinstance(value, BaseModel):
             value = value.model_dump()
         if not isinstance(value, Mapping):
-            removal = ", or null to remove it" if self.kind == INTERACTION else ""
+            removal = ", or null to remove it" if self.kind in (INTERACTION, HEAD) else ""
             _refuse((), f"must be a mapping, {example}{removal}, got {shown(value)}", value)
         name = value.get("type")
         if not isinstance(name, str):

@@ -26,7 +26,7 @@ from gemnet_blocks.spec.document import (
     read_document,
     shown,
 )
-from gemnet_blocks.spec.explain import KIND_AT, kind_at, part_options, problems_of, spec_options
+from gemnet_blocks.spec.explain import KIND_AT, is_property_head, kind_at, part_options, problems_of, spec_options
 from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
@@ -36,8 +36,8 @@ from gemnet_blocks.spec.versions import in_current_version, with_current_names
 if TYPE_CHECKING:
     from os import PathLike
 
-REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",), ("streams",))
-"""Sections from which null removes an entry."""
+REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",), ("streams",), ("heads",))
+"""Sections from which null removes an entry, except the fixed fields of `heads`."""
 NOTHING = Document({})
 PATCH = "patch"
 """The place of changes that are not from a file."""
@@ -160,6 +160,7 @@ def check_known(spec: Spec, catalog: Catalog) -> None:
         given = own.given() if isinstance(own, InteractionBases) else {}
         parts |= {("interactions", name, "bases", field): basis for field, basis in given.items()}
     parts |= {("streams", name, "update"): stream.update for name, stream in spec.streams.items()}
+    parts |= {("heads", name): head for name, head in spec.heads.properties.items()}
     problems = [
         Problem((*route, "type"), catalog.unknown(str(kind_at(route)), options.type))
         for route, options in parts.items()
@@ -187,7 +188,7 @@ def _merge(
     merged = dict(_shared_fields(old, new["type"], route, catalog) if "type" in new else old)
     for key, value in new.items():
         here = (*route, key)
-        if value is None and route in REMOVABLE:
+        if value is None and route in REMOVABLE and (route != ("heads",) or is_property_head(here)):
             if merged.pop(key, None) is None:
                 near = did_you_mean(key, [name for name in (*old, *new) if name != key])
                 problems.append(Problem(here, f"there is nothing of this name to remove{near}"))

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
+from pydantic import ConfigDict, Discriminator, Field, PrivateAttr, Tag, field_validator, model_validator
 from typing_extensions import Self
 
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
@@ -17,11 +17,12 @@ from gemnet_blocks.interactions.bases import InteractionBases
 from gemnet_blocks.interactions.interaction import EdgeMessageOptions, InteractionOptions, MessageOptions, Sizes
 from gemnet_blocks.interactions.triplet import EdgeAtomOptions, TripletOptions
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.embeddings import ElementEmbeddingOptions
+from gemnet_blocks.layers.embeddings import AtomEmbeddingOptions, ElementEmbeddingOptions
 from gemnet_blocks.layers.irreps import StreamPlace, irreps
 from gemnet_blocks.layers.stream_updates import NoUpdateOptions
 from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
-from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions
+from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions, StressHeadOptions
+from gemnet_blocks.model.property_heads import PropertyHeadOptions
 from gemnet_blocks.model.streams import Combination
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.catalog import (
@@ -29,6 +30,7 @@ from gemnet_blocks.spec.catalog import (
     BUILT_IN,
     CIRCULAR,
     ENVELOPE,
+    HEAD,
     INTERACTION,
     RADIAL,
     READOUT,
@@ -39,6 +41,8 @@ from gemnet_blocks.spec.catalog import (
 from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
 from gemnet_blocks.spec.versions import VERSION
+from gemnet_blocks.structures import PropertyKind
+from gemnet_blocks.util.charges import QUANTITIES, Quantity
 
 
 class NeighborOptions(Options):
@@ -125,12 +129,50 @@ class StreamOptions(Options):
 
 
 class HeadOptions(Options):
-    """Predicted quantities."""
+    """Predicted quantities: energy, forces, stress, and further properties by name.
+
+    A further entry such as `dipole: {type: property, shape: vector}` is a property head; its name is that of its label,
+    its loss, its errors and its prediction.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Annotated[Options, PartOf(HEAD)]]
 
     energy: EnergyOptions = EnergyOptions()
     """Reduction of atomic energies to the energy of a structure."""
     forces: Annotated[DirectForcesOptions | GradientForcesOptions, Field(discriminator="type")] | None
     """Direct forces, or gradient forces, which conserve energy; null: no forces."""
+    stress: StressHeadOptions | None = None
+    """Stresses with every prediction for periodic structures, from gradient forces; null: stresses are computed on
+    request."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_one_order(cls, data: Any) -> Any:
+        """Sort further heads by name, so that initial weights do not depend on the order in the file."""
+        if not isinstance(data, Mapping):
+            return data
+        fixed = {name: data[name] for name in cls.model_fields if name in data}
+        return {**fixed, **{name: data[name] for name in sorted(data.keys() - fixed.keys())}}
+
+    @model_validator(mode="after")
+    def _stress_needs_gradients(self) -> Self:
+        if self.stress is not None and not isinstance(self.forces, GradientForcesOptions):
+            found = "no forces" if self.forces is None else "direct forces"
+            raise ValueError(
+                f"stress needs gradient forces, got {found}: set forces to {{type: gradient}}, or remove stress"
+            )
+        return self
+
+    @property
+    def properties(self) -> dict[str, Options]:
+        """The options of the further heads, by name."""
+        return dict(self.__pydantic_extra__ or {})
+
+    def kinds(self) -> dict[str, PropertyKind]:
+        """Return the kinds of the properties of the further heads, by name; custom heads must be known."""
+        heads = self.properties.items()
+        return {name: options.kind for name, options in heads if isinstance(options, PropertyHeadOptions)}
 
 
 Blocks = Annotated[
@@ -225,6 +267,12 @@ class SpecFields(Options):
         return hash(self.content_hash)
 
     @property
+    def reads(self) -> frozenset[Quantity]:
+        """Whichever of the total charge and spin of structures the model reads."""
+        options = self.atom_embedding
+        return options.reads if isinstance(options, AtomEmbeddingOptions) else frozenset()
+
+    @property
     def read_out(self) -> Options:
         """The earlier name of `readout`."""
         return self.readout
@@ -271,7 +319,10 @@ class SpecFields(Options):
             del content["neighbors"]["tie_tolerance"]
         if self.neighbors.ties != "smooth":
             del content["neighbors"]["fade_width"]
-        if isinstance(self.atom_embedding, ElementEmbeddingOptions):
+        if isinstance(self.atom_embedding, AtomEmbeddingOptions):  # earlier versions read neither charge nor spin
+            unread = [name for name in QUANTITIES if name not in self.reads]
+            content["atom_embedding"] = {k: v for k, v in content["atom_embedding"].items() if k not in unread}
+        if content["atom_embedding"] == {"type": "element"}:
             del content["atom_embedding"]  # earlier versions without this field had the same hash
         if self.edge_embedding == "radial":
             del content["edge_embedding"]
@@ -282,6 +333,8 @@ class SpecFields(Options):
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
                 content["interactions"][name] = self._hashed(name, options, content["interactions"][name])
+        if self.heads.stress is None:
+            del content["heads"]["stress"]  # earlier versions had no such head
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

@@ -176,7 +176,8 @@ def _number(value: float, dtype: torch.dtype) -> str:
 
 
 def _by_tensors(structures: Structures) -> str:
-    fields = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
+    fields: tuple[str, ...] = ("positions", "numbers", "structure", "cells", "periodic", "tags", "fixed")
+    fields += tuple(name for name in ("charge", "spin") if getattr(structures, name) is not None)
     lines = [f"    {name}={_tensor(getattr(structures, name))},\n" for name in fields]
     return f"Structures(\n{''.join(lines)})"
 

@@ -226,4 +226,8 @@ def with_units(metrics: Mapping[str, float]) -> dict[str, str]:
 
 def shown_errors(row: Mapping[str, float]) -> dict[str, str]:
     """Format the errors of a row of the log with units, by short names."""
-    return {short: form.format(row[name]) for name, (short, form) in _SHOWN.items() if name in row}
+    shown = {short: form.format(row[name]) for name, (short, form) in _SHOWN.items() if name in row}
+    properties = {name: value for name, value in row.items() if name.endswith("_mae")}  # the others end with a unit
+    return shown | {
+        f"{name.removesuffix('_mae').replace('_', ' ')} MAE": f"{value:.4g}" for name, value in properties.items()
+    }

@@ -1,4 +1,4 @@
-"""Losses of energies, forces and stresses, which are exact if several processes share a batch."""
+"""Losses of energies, forces, stresses and further properties, which are exact if several processes share a batch."""
 
 from __future__ import annotations
 
@@ -144,6 +144,16 @@ class StressTerm(Term):
 
 
 @final
+class PropertyTerm(Term):
+    """Errors of a property in its unit, all components of each structure or atom."""
+
+    def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "rows components"]:
+        label = _known(batch.properties.get(self.name), self.name)
+        error = _known(prediction.properties.get(self.name), f"predicted {self.name}") - label
+        return error.reshape(len(error), -1) if len(error) else error.new_zeros(0, 1)
+
+
+@final
 class Loss:
     """Σ_terms weight · mean, where each mean covers all atoms or structures of all processes.
 
@@ -210,8 +220,12 @@ def _known(value: Tensor | None, what: str) -> Tensor:
     return value
 
 
-Metric = Literal["loss", "energy_mae", "forces_mae", "stress_mae"]
-"""A result of validation: the loss, or a mean absolute error (per atom for energies)."""
+Metric = str
+"""A result of validation: loss, or a mean absolute error: energy_mae (per atom), forces_mae, stress_mae, or that of a
+property, such as dipole_mae."""
+
+METRICS = ("loss", "energy_mae", "forces_mae", "stress_mae")
+"""The results of validation of all models."""
 
 
 @torch.no_grad()
@@ -257,7 +271,10 @@ def named_errors(errors: Loss, means: Iterable[float]) -> dict[str, float]:
 
 
 def in_log_units(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Convert errors of energies per atom, forces and stresses to meV, meV/Å and meV/Å³, with units in their names."""
+    """Convert errors of energies per atom, forces and stresses to meV, meV/Å and meV/Å³, with units in their names.
+
+    Errors of further properties stay in the unit of their labels.
+    """
     return {LOG_NAMES.get(name, name): value * (1000 if name in LOG_NAMES else 1) for name, value in metrics.items()}
 
 

@@ -9,19 +9,42 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, PrivateAttr, WithJsonSchema, field_validator, model_validator
+from pydantic import (
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gemnet_blocks.aggregation.method import AngularMethod
-from gemnet_blocks.data.options import DataOptions
+from gemnet_blocks.data.frame import LABELS
+from gemnet_blocks.data.opening import unknown_labels
+from gemnet_blocks.data.options import DataOptions, KeyOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.spec.build import Execution, current_spelling
+from gemnet_blocks.spec.catalog import did_you_mean, near
 from gemnet_blocks.spec.document import Document, Route
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.distributed import Device
-from gemnet_blocks.training.losses import AtomChoice, EnergyTerm, ForcesTerm, Loss, Measure, Metric, StressTerm, Term
-from gemnet_blocks.training.optimizer import AnySchedule, Cosine, OptimizerOptions
+from gemnet_blocks.training.losses import (
+    METRICS,
+    AtomChoice,
+    EnergyTerm,
+    ForcesTerm,
+    Loss,
+    Measure,
+    Metric,
+    PropertyTerm,
+    StressTerm,
+    Term,
+)
+from gemnet_blocks.training.optimizer import AnySchedule, Cosine, OptimizerOptions, Plateau
 from gemnet_blocks.training.references import ReferencesOptions
 from gemnet_blocks.util.precision import MatrixProducts
 
@@ -73,13 +96,31 @@ class StressLossOptions(Options):
     """The error beyond which the Huber function is linear, in units of `references.scale`."""
 
 
+class PropertyLossOptions(Options):
+    """The loss of a property besides energy, forces and stress."""
+
+    type: Literal["mae", "l2mae", "mse", "rmse", "huber"] = "mae"
+    """The function that is averaged: |x| of components, norms of the errors of vectors or tensors (l2mae), x² of
+    components, or the Huber function of components; rmse is the root of the mean of x²."""
+    weight: Weight = 1.0
+    """The weight of the mean in the loss."""
+    delta: Delta = 1.0
+    """The error beyond which the Huber function is linear, in standard deviations of the training labels."""
+
+
 class LossOptions(Options):
-    """The sum of weight · mean over energies, forces and stresses.
+    """The sum of weight · mean over energies, forces, stresses and further properties.
 
     Errors are first divided by `references.scale` in eV: if forces have an RMS of 2 eV/Å, an energy error of 0.1 eV per
     atom counts as 0.05, and so does a force error of 0.1 eV/Å. Losses and gradients are thus of order one for any
     material, and weights have the same meaning.
+
+    A further entry such as `dipole: {type: mse, weight: 1}` is the loss of the head of that name. Its errors are
+    divided by the standard deviation of the training labels.
     """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, PropertyLossOptions | None]
 
     energy: EnergyLossOptions | None = None
     """The loss of energies; null: energies are not trained."""
@@ -90,12 +131,27 @@ class LossOptions(Options):
 
     @model_validator(mode="after")
     def _some_term(self) -> LossOptions:
-        if self.energy is None and self.forces is None and self.stress is None:
-            raise ValueError("needs at least one of energy, forces and stress")
+        if not self.compared():
+            raise ValueError("needs at least one of energy, forces, stress and further heads of the model")
         return self
 
-    def loss(self, unit: float) -> Loss:
-        """Make the loss, with errors in this unit in eV."""
+    @property
+    def properties(self) -> dict[str, PropertyLossOptions]:
+        """The losses of further properties by name, in the order of their names."""
+        given = self.__pydantic_extra__ or {}
+        return {name: options for name, options in sorted(given.items()) if options is not None}
+
+    def compared(self) -> list[str]:
+        """List the names of all labels that are compared with predictions."""
+        return [name for name in LABELS if getattr(self, name) is not None] + list(self.properties)
+
+    def loss(self, unit: float, scales: Mapping[str, float] | None = None) -> Loss:
+        """Make the loss.
+
+        Args:
+            unit: the unit of errors of energies, forces and stresses, in eV.
+            scales: the unit of errors of each further property; those that are missing have the unit 1.
+        """
 
         def measure(options: EnergyLossOptions | ForcesLossOptions | StressLossOptions) -> Measure:
             return Measure(options.type, unit, options.delta)
@@ -108,10 +164,15 @@ class LossOptions(Options):
             terms.append(ForcesTerm(measure(forces), forces.weight, forces.atoms))
         if stress is not None:
             terms.append(StressTerm(measure(stress), stress.weight, stress.per))
+        for name, options in self.properties.items():
+            one = Measure(options.type, (scales or {}).get(name, 1.0), options.delta)
+            terms.append(PropertyTerm(name, one, options.weight))
         return Loss(terms)
 
     def errors(self, labels: frozenset[str]) -> Loss:
         """Make the mean absolute errors in eV per atom, eV/Å and eV/Å³ of all labels, for logs.
+
+        Errors of further properties are in their unit.
 
         Forces are those of the atoms that the loss counts; stresses are included if the loss compares them.
         """
@@ -120,6 +181,7 @@ class LossOptions(Options):
         known: dict[str, Term] = {"energy": EnergyTerm(plain), "forces": ForcesTerm(plain, atoms=atoms)}
         if self.stress is not None:
             known["stress"] = StressTerm(plain)
+        known |= {name: PropertyTerm(name, plain) for name in sorted(labels.difference(LABELS))}
         return Loss([term for name, term in known.items() if name in labels])
 
 
@@ -298,6 +360,59 @@ class TrainingConfig(Options):
     """The budget and procedure of training."""
     output: str | None = None
     """The folder of all results; must be given here or to `train`."""
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> TrainingConfig:
+        problems = [
+            InitErrorDetails(
+                type=PydanticCustomError("name", "{problem}", {"problem": problem}),
+                loc=tuple(int(key) if key.isdecimal() else key for key in place.split(".")),
+                input=None,
+            )
+            for place, problem in self.unknown_names().items()
+        ]
+        if problems:
+            raise ValidationError.from_exception_data("name", problems)
+        return self
+
+    def unknown_names(self) -> dict[str, str]:
+        """Find labels, losses and metrics of properties that the model does not predict.
+
+        Returns:
+            The problem with each of them, by its place in the config.
+        """
+        heads = self.model.heads.properties
+        problems = {f"data.{place}": problem for place, problem in unknown_labels(self.data, heads).items()}
+        problems |= {
+            f"loss.{name}": f"unknown field{did_you_mean(name, [*LABELS, *heads])}"
+            for name in self.loss.properties
+            if name not in heads
+        }
+        known = [*METRICS, *(f"{name}_mae" for name in heads)]
+        listed = " or ".join((", ".join(map(repr, known[:-1])), repr(known[-1])))
+        for place, metric in self.watched().items():
+            if metric not in known:
+                problems[place] = f"must be {listed}, got {metric!r}{near(metric, known)}"
+        return problems
+
+    def for_model(self, model: Spec) -> TrainingConfig:
+        """Copy the config for another model, without labels, keys and losses of properties that only this one has."""
+        missing = self.model.heads.properties.keys() - model.heads.properties.keys()
+        labels = tuple(name for name in self.data.labels if name not in missing)
+        keys = KeyOptions(**{name: key for name, key in self.data.keys if name not in missing})
+        loss = self.loss.model_copy()
+        loss.__pydantic_extra__ = {name: one for name, one in self.loss if name in loss.properties.keys() - missing}
+        data = self.data.model_copy(update={"labels": labels, "keys": keys})
+        return self.model_copy(update={"model": model, "data": data, "loss": loss})
+
+    def watched(self) -> dict[str, Metric]:
+        """Return the validation metrics that training depends on, by the option that names them."""
+        found = {}
+        if self.training.stop_early is not None:
+            found["training.stop_early.metric"] = self.training.stop_early.metric
+        if isinstance(self.schedule, Plateau):
+            found["schedule.metric"] = self.schedule.metric
+        return found
 
     _folder: Path = PrivateAttr(default_factory=Path)
     _origin: _Origin = PrivateAttr(default_factory=_Origin)

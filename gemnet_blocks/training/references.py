@@ -16,8 +16,8 @@ from torch import Tensor
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
-from gemnet_blocks.potential.references import References, by_number
-from gemnet_blocks.structures import AtomChoice, EnergyMeaning
+from gemnet_blocks.potential.references import Normalization, References, by_number
+from gemnet_blocks.structures import AtomChoice, EnergyMeaning, PropertyKind
 from gemnet_blocks.util.elements import Element, element_number
 
 PerElement = Literal["least_squares", "none"] | dict[Element, float]
@@ -76,6 +76,7 @@ def fit_references(
     atoms: AtomChoice = "all",
     unseen: float | None = None,
     mean: float = 0.0,
+    properties: Mapping[str, PropertyKind] | None = None,
 ) -> References:
     """Fit atomic reference energies and energy scale in one pass over a training set.
 
@@ -93,13 +94,15 @@ def fit_references(
         atoms: the atoms whose forces count for `force_rms`.
         unseen: the energy of all other elements in eV; None: they are unknown.
         mean: an energy in eV per structure, independent of its number of atoms.
+        properties: the kinds of further properties, whose mean and standard deviation are computed: of extensive ones
+            the mean per atom, and of vectors and tensors only the root mean square of the components.
 
     Raises:
         SpecError: an element of the dataset is not in the mapping, a key is not an element, the dataset is empty, or it
             has no labels to fit to.
         ValueError: the scale is not positive, or the mean is not finite.
     """
-    seen = _Totals(mean)
+    seen = _Totals(mean, properties={name: _Values(kind) for name, kind in (properties or {}).items()})
     for index in range(len(dataset)):
         seen.add(dataset[index], atoms)
     if not seen.elements:
@@ -107,7 +110,37 @@ def fit_references(
     energies = _choose(per_element, seen)
     if unseen is not None:
         energies = {number: energies.get(number, unseen) for number in range(1, len(chemical_symbols))}
-    return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning, mean)
+    found = {name: values.normalization() for name, values in seen.properties.items() if values.count}
+    return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning, mean, found)
+
+
+@dataclass(slots=True)
+class _Values:
+    """Sums over the labels of a property; n is the number of atoms of a structure if the property is extensive, else 1.
+
+    The labels are normalized by their mean m = Σ p n/Σ n² (least squares) and the root mean square of p - m n.
+    """
+
+    kind: PropertyKind
+    count: int = 0
+    sum: float = 0.0
+    square: float = 0.0
+    units: float = 0.0
+
+    def add(self, item: LabelledStructures, values: Tensor) -> None:
+        values = values.double().reshape(len(values), -1)
+        n = item.structures.atom_counts.double() if self.kind.extensive else values.new_ones(len(values))
+        self.count += values.numel()
+        self.sum += float((values.sum(dim=1) * n).sum())
+        self.square += float(values.square().sum())
+        self.units += float(n.square().sum())
+
+    def normalization(self) -> Normalization:
+        mean = self.sum / self.units if self.kind.shape == "scalar" and self.units else 0.0
+        variance = (self.square - mean * self.sum) / self.count
+        # equal labels have only rounding errors, which are not a scale
+        varies = variance > 1e-18 * max(self.square / self.count, 1e-300)
+        return Normalization(math.sqrt(variance) if varies else 1.0, mean)
 
 
 @dataclass(slots=True)
@@ -135,6 +168,7 @@ class _Totals:
     force_squares: float = 0.0
     force_components: int = 0
     fixed_components: int = 0
+    properties: dict[str, _Values] = field(default_factory=dict)
 
     def add(self, item: LabelledStructures, atoms: AtomChoice) -> None:
         structures = item.structures
@@ -144,6 +178,9 @@ class _Totals:
             self.force_squares += float(forces.double().square().sum())
             self.force_components += forces.numel()
             self.fixed_components += item.forces.numel() - forces.numel()
+        for name, values in self.properties.items():
+            if name in item.properties:
+                values.add(item, item.properties[name])
         if item.energy is not None:
             for index, energy in enumerate(item.energy.tolist()):
                 composition = _composition(structures.numbers[structures.structure == index])

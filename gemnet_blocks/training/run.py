@@ -112,7 +112,8 @@ class Run:
         results = Results(
             folder, config, potential.references, data.report, data.digest, processes.world, frames, source
         )
-        loss = config.loss.loss(potential.references.scale)
+        scales = {name: one.scale for name, one in potential.references.properties.items()}
+        loss = config.loss.loss(potential.references.scale, scales)
         errors = config.loss.errors(compared_labels(config, data))
         module = PotentialModule(potential, config, loss, errors)
         validation = None

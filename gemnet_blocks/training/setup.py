@@ -8,6 +8,7 @@ import torch
 from ase.data import chemical_symbols
 from torch import Tensor, nn
 
+from gemnet_blocks.data.frame import LABELS
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.layers.scaling import ScaleFactor
@@ -21,10 +22,8 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.data_stream import BatchLoader
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.initial_weights import weights_by_name
-from gemnet_blocks.training.losses import Metric
-from gemnet_blocks.training.optimizer import Plateau
 from gemnet_blocks.training.options import TrainingConfig
-from gemnet_blocks.training.references import fit_references
+from gemnet_blocks.training.references import ReferencesOptions, fit_references
 
 
 def check_config(config: TrainingConfig) -> None:
@@ -46,16 +45,20 @@ def check_config(config: TrainingConfig) -> None:
         problems.append(
             "loss.stress: the model ignores periodicity: set model.neighbors.periodic, or remove loss.stress"
         )
+    heads = config.model.heads.properties
+    if not loss.compared():
+        problems.append("loss: the model predicts nothing that it compares: add a loss, or the head that it needs")
+    problems += [f"{place}: {problem}" for place, problem in config.unknown_names().items()]
     known = ", ".join(config.data.labels)
-    for label in ("energy", "forces", "stress"):
-        if getattr(loss, label) is not None and label not in config.data.labels:
+    for label in dict.fromkeys((*LABELS, *heads)):
+        if label in loss.compared() and label not in config.data.labels:
             problems.append(f"loss.{label}: data.labels has only {known}: add {label} to it, or remove the loss")
         problems += [
             f"{place}: data.labels has only {known}: add {label} to it"
-            for place, metric in _watched(config).items()
+            for place, metric in config.watched().items()
             if metric == f"{label}_mae" and label not in config.data.labels
         ]
-    for place, metric in _watched(config).items():
+    for place, metric in config.watched().items():
         if metric == "stress_mae" and loss.stress is None:
             problems.append(
                 f"{place}: stresses are validated only if loss.stress is given: add it, or name another metric"
@@ -64,17 +67,6 @@ def check_config(config: TrainingConfig) -> None:
             problems.append(f"{place}: the model has no forces: name another metric")
     if problems:
         raise SpecError("\n".join(problems))
-
-
-def _watched(config: TrainingConfig) -> dict[str, Metric]:
-    """The validation metrics that training depends on, by the option that names them."""
-    early, schedule = config.training.stop_early, config.schedule
-    watched: dict[str, Metric] = {}
-    if early is not None:
-        watched["training.stop_early.metric"] = early.metric
-    if isinstance(schedule, Plateau):
-        watched["schedule.metric"] = schedule.metric
-    return watched
 
 
 def check_machine(config: TrainingConfig) -> None:
@@ -121,14 +113,14 @@ def check_data(config: TrainingConfig, data: DataSplits) -> None:
             problems.append(f"data: the {part} set is empty")
         problems += [
             f"loss.{label}: the {part} set has no {label} labels: remove loss.{label}, or name other files"
-            for label in ("energy", "forces", "stress")
-            if getattr(config.loss, label) is not None and label not in dataset.labels
+            for label in config.loss.compared()
+            if label not in dataset.labels
         ]
     if data.validation is not None:
         measured = {"loss", *(f"{label}_mae" for label in compared_labels(config, data))}
         problems += [
             f"{place}: {metric} needs labels that the training or validation set lacks: name another metric"
-            for place, metric in _watched(config).items()
+            for place, metric in config.watched().items()
             if metric not in measured
         ]
     else:
@@ -183,8 +175,17 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
             model = build(config.model, execution=execution, seed=seed)
     if references is None:
         options = config.references
+        if data.train.labels.isdisjoint(("energy", "forces")) and options == ReferencesOptions():
+            options = ReferencesOptions(per_element="none", scale=1.0)  # nothing to fit them to
         references = fit_references(
-            data.train, data.meaning, options.per_element, options.scale, options.atoms, options.unseen, options.mean
+            data.train,
+            data.meaning,
+            options.per_element,
+            options.scale,
+            options.atoms,
+            options.unseen,
+            options.mean,
+            config.model.heads.kinds(),
         )
     check_elements(data, references)
     dtype = torch.float64 if config.training.precision == "64" else torch.float32

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +92,24 @@ def fixed_atoms(frame: Any) -> npt.NDArray[np.bool_]:
         if wholly or isinstance(constraint, FixAtoms):
             fixed[constraint.index] = True
     return fixed
+
+
+def set_results(atoms: Any, results: Mapping[str, Any], of_atoms: Collection[str] = ()) -> None:
+    """Store results so that files contain them.
+
+    Args:
+        atoms: the atoms, which are changed.
+        results: values by name. Those with names of ASE become results of a calculator, the others entries of `arrays`
+            or `info`.
+        of_atoms: the names of the results with a value per atom.
+    """
+    from ase.calculators.calculator import all_properties
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    known = {name: value for name, value in results.items() if name in all_properties}
+    atoms.calc = SinglePointCalculator(atoms, **known)
+    for name in results.keys() - known.keys():
+        if name in of_atoms:
+            atoms.arrays[name] = results[name]
+        else:
+            atoms.info[name] = results[name]

@@ -1,4 +1,4 @@
-"""Detection of total charges and spins of structures, which models do not read, for errors and warnings."""
+"""Reading of total charges and spins of structures, and errors and warnings for models that do not read them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from gemnet_blocks.errors import StructureError, first_few
 
 Quantity = Literal["charge", "spin"]
-"""A quantity of structures that models do not read."""
+"""A quantity of structures that only some models read."""
 
 QUANTITIES: tuple[Quantity, ...] = get_args(Quantity)
 
@@ -87,6 +87,47 @@ def unread(info: Mapping[str, Any], ignore: Collection[str] = (), initial_charge
     return found
 
 
+NOT_AN_INTEGER = -(2**31)
+"""The value of a charge or spin that is not an integer, which models that read it refuse."""
+
+
+def state_of(info: Mapping[str, Any]) -> dict[Quantity, int]:
+    """Read the total charge and the spin multiplicity 2S + 1 of a structure, as far as they are given.
+
+    A value named `spin` is a multiplicity, as in OMol25, and 0 stands for a singlet; numbers of unpaired electrons are
+    converted. Names of one quantity must agree.
+
+    Args:
+        info: values of the structure by name, in any spelling such as `charge`, `total_charge` or `multiplicity`.
+
+    Returns:
+        Integers by quantity; `NOT_AN_INTEGER` for values that are not integers or contradict each other.
+    """
+    found: dict[Quantity, set[int]] = {}
+    for key, value in info.items():
+        meaning = _meaning(key) if isinstance(key, str) else None
+        single = None if meaning is None else _single(value)
+        if meaning is None or single is None:
+            continue
+        quantity, neutral = meaning
+        number = _number(single)
+        whole = round(number) if math.isfinite(number) and abs(number - round(number)) < _ROUNDING else NOT_AN_INTEGER
+        if quantity == "spin" and whole != NOT_AN_INTEGER:
+            whole = whole + 1 if neutral == {0.0} else max(whole, 1) if neutral == {0.0, 1.0} and whole >= 0 else whole
+        found.setdefault(quantity, set()).add(whole)
+    return {name: values.pop() if len(values) == 1 else NOT_AN_INTEGER for name, values in found.items()}
+
+
+def states_of(many: Sequence[Mapping[str, Any]]) -> dict[Quantity, list[int] | None]:
+    """Read the charges and multiplicities of several structures; None for a quantity that none of them has."""
+    states = [state_of(info) for info in many]
+    neutral: Mapping[Quantity, int] = {"charge": 0, "spin": 1}
+    return {
+        name: [state.get(name, neutral[name]) for state in states] if any(name in state for state in states) else None
+        for name in QUANTITIES
+    }
+
+
 def unread_of_atoms(atoms: Any, ignore: Collection[str] = ()) -> list[Unread]:
     """Find the charge and spin of ASE atoms; see `unread`."""
     return unread(atoms.info, ignore, atoms.arrays.get("initial_charges"))
@@ -105,6 +146,20 @@ def unread_of_batch(batch: Any, count: int, kind: str, ignore: Collection[str] =
     Returns:
         Charges and spins by the place of the structure, such as `structure 2`.
     """
+    found = {}
+    for index, info in enumerate(_states_in_batch(batch, count)):
+        if several := unread(info, ignore):
+            found[f"{kind} {index}"] = several
+    return found
+
+
+def states_of_batch(batch: Any, count: int) -> dict[Quantity, list[int] | None]:
+    """Read the charges and multiplicities of the structures of a batch; see `states_of` and `unread_of_batch`."""
+    return states_of(_states_in_batch(batch, count))
+
+
+def _states_in_batch(batch: Any, count: int) -> list[dict[str, Any]]:
+    """The values of each structure of a batch that stand for a total charge or spin."""
     keys = getattr(batch, "keys", ())  # `dir` does not list the values of PyTorch Geometric's batches
     names = {*(keys() if callable(keys) else keys), *([] if isinstance(batch, Mapping) else dir(batch))}
     values: dict[str, Sequence[Any]] = {}
@@ -112,11 +167,7 @@ def unread_of_batch(batch: Any, count: int, kind: str, ignore: Collection[str] =
         entries = _per_structure(batch[name] if isinstance(batch, Mapping) else getattr(batch, name), count)
         if entries is not None:
             values[name] = entries
-    found = {}
-    for index in range(count if values else 0):
-        if several := unread({name: entries[index] for name, entries in values.items()}, ignore):
-            found[f"{kind} {index}"] = several
-    return found
+    return [{name: entries[index] for name, entries in values.items()} for index in range(count)]
 
 
 def refused(found: Mapping[str, Sequence[Unread]], count: int) -> UnreadError:

@@ -70,7 +70,7 @@ def _without_primary(study: StudyDocument, learner: Learner, task: Task, data: D
 
 
 def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:
-    """Return the training config of a variant.
+    """Return the training config of a variant, without labels and losses of heads that the variant removes.
 
     Args:
         one: the variant.
@@ -90,7 +90,7 @@ def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, ste
             "log": log.model_copy(update=quiet),
         }
     )
-    return config.model_copy(update={"model": one.spec, "training": training, "output": None})
+    return config.model_copy(update={"training": training, "output": None}).for_model(one.spec)
 
 
 def with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:

@@ -17,6 +17,9 @@ from numpy.testing import assert_allclose
 
 from gemnet_blocks.data.batching import BudgetSampler, loader
 from gemnet_blocks.errors import StructureError
+from gemnet_blocks.potential import load_potential
+from gemnet_blocks.spec.files import shipped_folder
+from gemnet_blocks.training import load_config, train
 
 lmdb = pytest.importorskip("lmdb")
 
@@ -183,7 +186,7 @@ def test_files_that_run_code_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (pickle.dumps({"pos": torch.zeros(2, 3)}), "expected a frame of S2EF with atomic_numbers"),
+        (pickle.dumps({"pos": torch.zeros(2, 3)}), "expected a frame of Open Catalyst with atomic_numbers"),
         (pickle.dumps([1, 2]), "expected a data object of Open Catalyst, found list"),
         (b"x but not zlib", "cannot be decompressed"),
         (pickle.dumps({**values(0), "force": torch.zeros(2, 3)}), "forces: expected the shape 3 × 3, found 2 × 3"),
@@ -222,3 +225,25 @@ def test_half_a_file_is_refused(part: float, tmp_path: Path) -> None:
     (tmp_path / "half.lmdb").write_bytes(content[: int(part * len(content))])
     with pytest.raises(StructureError, match=r"half.lmdb: (has \d+ of its \d+ bytes|is not an LMDB)"):
         opened(tmp_path, train=["half.lmdb"])
+
+
+def test_relaxed_energies_of_is2re(tmp_path: Path) -> None:
+    changes = {"y": None, "force": None, "y_init": -1.0, "y_relaxed": -2.5, "pos_relaxed": torch.zeros(3, 3)}
+    write(tmp_path / "a.lmdb", pickled(count=1, **changes))
+    item = opened(tmp_path, train=["a.lmdb"], labels=["energy"], keys={"energy": "y_relaxed"}).train[0]
+    assert item.energy.tolist() == [-2.5]  # type: ignore[union-attr]
+    assert item.forces is None
+
+
+def test_the_shipped_config_of_is2re_trains_at_toy_size(tmp_path: Path) -> None:
+    for part in ("train", "val_id", "val_ood_both"):
+        folder = tmp_path / "is2re" / "all" / part
+        folder.mkdir(parents=True)
+        write(folder / "data.lmdb", pickled(count=2, y_relaxed=-2.5))
+    toy: dict[str, Any] = {f"model.sizes.{name}": 8 for name in ("atom", "edge", "circular", "spherical")}
+    toy |= {f"model.bases.{name}.count": 3 for name in ("radial", "circular", "spherical")}
+    toy |= {"model.blocks.count": 1, "data.workers": 0, "data.leakage": "ignore", "training.epochs": 1}
+    shipped = load_config(shipped_folder() / "training" / "gemnet-oc-is2re.yaml", toy)
+    potential = load_potential(train(shipped.in_folder(tmp_path), tmp_path / "run"))
+    assert potential.references.offset == pytest.approx(-1.5259, abs=1e-4)
+    assert potential.model.forces is None

@@ -66,6 +66,13 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "readout": {"type": "atoms"},
         "heads.forces": None,
     },
+    "charge and spin": {"atom_embedding": {"type": "element", "charge": True, "spin": True}},
+    "further heads": {
+        "heads.forces.type": "gradient",
+        "heads.charges": {"type": "property", "per": "atom"},
+        "heads.polarizability": {"type": "property", "shape": "tensor", "reads": "edges"},
+        "heads.dipole": {"type": "dipole"},
+    },
 }
 
 

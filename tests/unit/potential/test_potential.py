@@ -22,12 +22,18 @@ FRAMES = [molecule(5), small_cell(), slab(), Atoms("H", positions=[[0, 0, 0]])]
 
 def assert_identical(one: Prediction, other: Prediction) -> None:
     """Bit for bit the same, types included."""
-    for field in fields(Prediction):
-        ours, theirs = getattr(one, field.name), getattr(other, field.name)
-        assert (ours is None) == (theirs is None)
-        if ours is not None:
-            assert ours.dtype == theirs.dtype
-            assert torch.equal(ours, theirs), field.name
+    ours, theirs = values_of(one), values_of(other)
+    assert ours.keys() == theirs.keys()
+    for name, value in ours.items():
+        assert value.dtype == theirs[name].dtype
+        assert torch.equal(value, theirs[name]), name
+
+
+def values_of(prediction: Prediction) -> dict[str, torch.Tensor]:
+    """All tensors of a prediction by name."""
+    values = {field.name: getattr(prediction, field.name) for field in fields(Prediction)}
+    values |= values.pop("properties")
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def expected_references(frames: list[Atoms], references: References) -> list[float]:
@@ -92,13 +98,13 @@ def test_everything_is_differentiable_in_training_and_nothing_otherwise() -> Non
     potential, structures = smooth_potential(), Structures.from_ase(crystals()[:2])
     prediction = potential(structures, stress=True)
     weights = [weight for weight in potential.parameters() if weight.requires_grad]
-    for field in fields(Prediction):
-        value = getattr(prediction, field.name)
+    assert values_of(prediction).keys() == {"energy", "forces", "stress", "atom_energies"}
+    for name, value in values_of(prediction).items():
         found = torch.autograd.grad(value.square().sum(), weights, retain_graph=True, allow_unused=True)
-        assert sum(float(gradient.abs().sum()) for gradient in found if gradient is not None) > 0, field.name
+        assert sum(float(gradient.abs().sum()) for gradient in found if gradient is not None) > 0, name
     with torch.no_grad():
         prediction = potential(structures, stress=True)
-    assert not any(getattr(prediction, field.name).requires_grad for field in fields(Prediction))
+    assert not any(value.requires_grad for value in values_of(prediction).values())
 
 
 # -- neighbors that are given -----------------------------------------------------------------------------------------

@@ -75,7 +75,12 @@ DIFFERENT: dict[str, Any] = {
     "elements": 84,
     "sizes": [{"atom": 7}, {"edge": 7}, {"radial": 7}, {"circular": 7}, {"spherical": 7}],
     "activation": "siqu",
-    "atom_embedding": {"type": "periodic_table"},
+    "atom_embedding": [
+        {"type": "periodic_table"},
+        {"charge": True},
+        {"spin": True},
+        {"type": "periodic_table", "charge": True},
+    ],
     "neighbors": [
         {"ties": "inclusive"},
         {"ties": "inclusive", "tie_tolerance": 0.5},
@@ -139,6 +144,10 @@ DIFFERENT: dict[str, Any] = {
         {"forces": {"coupled": True}},
         {"forces": {"type": "gradient"}},
         {"forces": {"type": "gradient", "dynamic_scaling": True}},
+        {"forces": {"type": "gradient"}, "stress": {"type": "stress"}},
+        {"charges": {"type": "property", "per": "atom"}},
+        {"charges": {"type": "property"}},
+        {"dipole": {"type": "dipole"}},
     ],
 }
 """For every field of the small spec a value that makes another model."""
@@ -179,8 +188,8 @@ def test_equal_selections_with_strict_ties() -> None:
 
 def test_every_field_is_tried() -> None:
     tried = {path for changes in CASES for path in leaves(changes)}
-    # symmetrize has one value in all edge sets but main; new bases are tried as mappings
-    untried = {"bases.angular_radial", *(f"interactions.{name}.bases" for name in NAMES)}
+    # symmetrize has one value in all edge sets but main; new bases and stresses are tried as mappings
+    untried = {"bases.angular_radial", "heads.stress", *(f"interactions.{name}.bases" for name in NAMES)}
     untried |= {*(f"graphs.{name}.symmetrize" for name in ("atom", "atom_edge", "quad"))}
     # of a single block there is one selection
     untried |= {f"interactions.{name}.blocks" for name in small_spec().interactions}

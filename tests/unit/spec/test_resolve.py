@@ -368,4 +368,4 @@ def test_specs_that_the_library_ships_are_found_by_name(tmp_path: Path, monkeypa
 def test_shipped_specs_are_listed() -> None:
     assert {path.stem for path in PAPER_CONFIGS} <= set(list_specs())
     assert list_specs("bridge/[01]*") == ["bridge/0-gemnet-dt", "bridge/1-read-out"]
-    assert list_specs("studies/*") == list_specs("nothing") == []
+    assert list_specs("studies/*") == list_specs("training/*") == list_specs("nothing") == []
