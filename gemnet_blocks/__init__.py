@@ -1,5 +1,6 @@
-"""GemNet-OC and GemNet-T as independent layers that a declarative spec combines."""
+"""GemNet-OC, GemNet-Q and GemNet-T as independent layers that a declarative spec combines."""
 
+from gemnet_blocks.published.gemnet_2021 import GemNet2021
 from gemnet_blocks.published.gemnet_oc import (
     GemNetOC,
     GemNetOCBackbone,
@@ -16,6 +17,7 @@ find_moved_modules()
 __version__ = LIBRARY_VERSION
 
 __all__ = [
+    "GemNet2021",
     "GemNetOC",
     "GemNetOCBackbone",
     "GemNetOCEnergyAndGradForceHead",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from jaxtyping import config as shape_checking
@@ -23,6 +25,14 @@ from gemnet_blocks.structures import Structures  # noqa: E402
 
 # tensors in tests are so small that threads would only wait for each other
 torch.set_num_threads(1)
+
+
+def pytest_collection_finish() -> None:
+    """Hide the imported modules from the garbage collector, which statsmodels runs in every correction of p-values."""
+    with suppress(ImportError):
+        import statsmodels.stats.multitest  # noqa: F401
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -15,7 +15,7 @@ from sphinx.util.docutils import SphinxDirective
 
 from gemnet_blocks.spec import load_spec, published
 from gemnet_blocks.spec.document import shown
-from gemnet_blocks.spec.published import gemnet_t
+from gemnet_blocks.spec.published import gemnet_2021, gemnet_t
 
 OTHER_VALUES: Mapping[str, Any] = {
     "rbf": {"name": "spherical_bessel"},
@@ -39,6 +39,14 @@ MEANINGFUL_WITH: Mapping[str, Mapping[str, Any]] = {
     "scale_backprop_forces": {"direct_forces": False},
 }
 """Values of other arguments that an argument needs to have an effect."""
+
+
+MODELS: Mapping[str, tuple[str, Any]] = {
+    "GemNet-OC": ("gemnet-oc.yaml", published),
+    "GemNet-T": ("gemnet-t.yaml", gemnet_t),
+    "GemNet-Q": ("gemnet-dq.yaml", gemnet_2021),
+}
+"""The spec of each model, and the module with its arguments."""
 
 
 def changed(arguments: Mapping[str, Any], name: str) -> list[str]:
@@ -70,9 +78,8 @@ class PublishedArguments(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Return the table."""
         model = self.arguments[0]
-        source = {"GemNet-OC": "gemnet-oc.yaml", "GemNet-T": "gemnet-t.yaml"}[model]
+        source, module = MODELS[model]
         root = self.env.srcdir.parent
-        module: Any = published if model == "GemNet-OC" else gemnet_t
         spec = load_spec(root / "paper_configs" / source)
         arguments = {**module.DEFAULTS, **published.to_published(spec)}
         rows = []

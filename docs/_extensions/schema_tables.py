@@ -26,9 +26,10 @@ from pydantic.fields import FieldInfo
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
+from gemnet_blocks.interactions.bases import OptionsOf
 from gemnet_blocks.spec.catalog import BUILT_IN
 from gemnet_blocks.spec.document import shown
-from gemnet_blocks.spec.part import PartOf
+from gemnet_blocks.spec.part import PartOf, part_of
 
 FIRST = "0.1.0"
 """The version of all fields that `since.yaml` does not list."""
@@ -72,8 +73,8 @@ class Formats:
     def words(self, annotation: Any, metadata: tuple[Any, ...], path: str) -> Iterator[nodes.Node]:
         """Describe a type."""
         for entry in metadata:
-            if isinstance(entry, PartOf):
-                yield from self._parts(entry.kind)
+            if isinstance(entry, PartOf | OptionsOf):
+                yield from self._parts(entry.kind if isinstance(entry, PartOf) else part_of(entry.base).kind)
                 return
         origin = get_origin(annotation)
         if origin is Annotated:
@@ -189,7 +190,9 @@ class Schema(SphinxDirective):
         unit = unit_of(info.description or "")
         if unit:
             facts.append(nodes.Text(f" · unit {unit}"))
-        facts.append(nodes.Text(f" · since {self.since.get(f'{owner.__name__}.{name}', FIRST)}"))
+        # the class may inherit the field
+        versions = (self.since.get(f"{one.__name__}.{name}") for one in owner.__mro__)
+        facts.append(nodes.Text(f" · since {next(filter(None, versions), FIRST)}"))
         target = f"{section}-{nodes.make_id(name)}"
         term = nodes.term("", "", nodes.literal("", name, classes=["field-name"]), ids=[target])
         body = nodes.definition("", nodes.paragraph("", "", *facts, classes=["field-facts"]))

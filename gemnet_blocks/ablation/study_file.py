@@ -18,6 +18,7 @@ from gemnet_blocks.spec.document import Document, Problem, Route, absent, check_
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.files import is_shipped, near_file
 from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.versions import in_current_version, with_current_names
 from gemnet_blocks.training import config_file as reading
 from gemnet_blocks.training.options import TrainingConfig
 
@@ -183,7 +184,7 @@ def read_study(
 
 def _with_extended(path: Path, below: Sequence[Path]) -> Document:
     """Read a file and merge it into the file that it extends; `below` lists the files that extend it."""
-    document = read_document(path, "a study")
+    document = in_current_version(read_document(path, "a study"))
     check_kind(document, path, "a study")
     if "extends" not in document.data:
         return document
@@ -231,10 +232,10 @@ def _with_current_names(study: Document) -> Document:
     """Convert base and patches to nested keys with current names, so that changes match existing entries."""
     data = dict(study.data)
     if isinstance(base := data.get("base"), Mapping):
-        data["base"] = resolve.with_current_names(Document(dict(base))).data
+        data["base"] = with_current_names(Document(dict(base))).data
     if isinstance(variants := data.get("variants"), Mapping):
         nested = {name: resolve.as_document(patch) for name, patch in variants.items() if isinstance(patch, Mapping)}
-        current = {name: resolve.with_current_names(one).data for name, one in nested.items() if not one.problems}
+        current = {name: with_current_names(one).data for name, one in nested.items() if not one.problems}
         data["variants"] = {**variants, **current}
     return replace(study, data=data)
 
@@ -349,4 +350,4 @@ def _patch(document: Document, name: str) -> Document:
             for length in range(len(parts) + 1):
                 places.setdefault(parts[:length], place)
             places[parts] = place
-    return resolve.with_current_names(Document(nested.data, places, nested.problems))
+    return with_current_names(Document(nested.data, places, nested.problems))

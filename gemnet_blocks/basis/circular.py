@@ -30,6 +30,8 @@ class CircularBasis(SinglePrecisionModule, ABC):
     """The class of the options that `from_options` takes."""
 
     count: int
+    degrees: tuple[int, ...] | None = None
+    """The degree of each function; None if the functions do not have a degree."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -80,6 +82,10 @@ class Legendre(CircularBasis):
     """
 
     Options: ClassVar[type[LegendreOptions]] = LegendreOptions
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.degrees = tuple(range(self.count))
 
     @classmethod
     @override

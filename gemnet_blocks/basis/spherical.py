@@ -61,6 +61,8 @@ class SphericalBasis(SinglePrecisionModule, ABC):
 
     count: int
     size: int
+    degrees: tuple[int, ...] | None = None
+    """The degree of each function in φ; None if the functions do not have a degree."""
 
     def __init__(self, count: int) -> None:
         super().__init__()
@@ -131,6 +133,7 @@ class LegendreOuter(SphericalBasis):
     def __init__(self, count: int) -> None:
         super().__init__(count)
         self.circular = Legendre(self.count)
+        self.degrees = tuple(degree for degree in range(self.count) for _ in range(self.count))
         self.register_buffer("_of_multiples", _harmonics_of_multiples(self.count), persistent=False)
 
     @classmethod
@@ -234,6 +237,10 @@ class RealHarmonics(SphericalBasis):
     """
 
     Options: ClassVar[type[RealHarmonicsOptions]] = RealHarmonicsOptions
+
+    def __init__(self, count: int) -> None:
+        super().__init__(count)
+        self.degrees = tuple(degree for degree in range(self.count) for _ in range(2 * degree + 1))
 
     @classmethod
     @override

@@ -61,6 +61,24 @@ def spherical_bessel(n: int, cutoff: sympy.Expr, x: sympy.Expr) -> sympy.Expr:
     return sympy.sqrt(2 / sympy.sympify(cutoff) ** 3) * frequency * sympy.sinc(frequency * x)
 
 
+def fourier_bessel(degree: int, zero: sympy.Expr, cutoff: sympy.Expr, x: sympy.Expr) -> sympy.Expr:
+    r"""Define the spherical Bessel function of degree l with the zero z at the cutoff c in Å, normalized in the ball.
+
+    $$\sqrt{2/c^3}\,j_l(z x)/|j_{l+1}(z)|, \qquad j_l(y) = \sqrt{\pi/2y}\,J_{l+1/2}(y)$$
+
+    Args:
+        degree: l ≥ 0.
+        zero: a positive zero of $j_l$.
+        cutoff: c in Å.
+        x: the scaled distance, not 0.
+    """
+
+    def bessel(order: int, y: sympy.Expr) -> sympy.Expr:
+        return sympy.sqrt(sympy.pi / (2 * y)) * sympy.besselj(order + sympy.Rational(1, 2), y)
+
+    return sympy.sqrt(2 / sympy.sympify(cutoff) ** 3) * bessel(degree, zero * x) / sympy.Abs(bessel(degree + 1, zero))
+
+
 def bernstein(k: int, count: int, gamma: sympy.Expr, x: sympy.Expr) -> sympy.Expr:
     r"""Define Bernstein polynomial k = 0, …, N - 1 of N = `count` polynomials with the decay rate γ, see `softplus`.
 

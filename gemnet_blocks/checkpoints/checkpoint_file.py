@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.checkpoints.fairchem_keys import scale_names, shared_suffixes, unused_prefixes
+from gemnet_blocks.checkpoints.fairchem_keys import GEMNET_2021, scale_names, shared_suffixes, unused_prefixes
 from gemnet_blocks.errors import StateError, first_few
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.util.file_kinds import mistaken
@@ -119,6 +119,8 @@ def checkpoint_of(content: Any, name: str = "the checkpoint") -> Checkpoint:
             f"{name}: expected a published checkpoint, found one of a training run of gemnet_blocks: use the model "
             "file best.safetensors or last.safetensors in the output folder of the run"
         )
+    if "state_dict" not in content and isinstance(content.get("model"), Mapping):
+        content = {"state_dict" if key == "model" else key: value for key, value in content.items()}
     sections: Section = content if "state_dict" in content else {"state_dict": content}
     for section in ("normalizers", "elementrefs", "ema", "scale_dict"):
         if sections.get(section) is not None and not isinstance(sections[section], Mapping):
@@ -221,12 +223,14 @@ def read_scale_file(source: str | PathLike[str] | Mapping[str, Any]) -> dict[str
 def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, Any]) -> None:
     """Set the scale factors of a model from a scale file or dictionary of the published implementation.
 
-    Factors that the model does not have are ignored with a warning.
+    Factors that the model does not have are ignored with a warning. For GemNet-Q and GemNet-T of 2021, which share one
+    file, they are ignored without one, and missing factors become 1.
 
     Raises:
         StateError: the file cannot be read, or a factor of the model is missing; the model is not changed.
     """
     suffixes = shared_suffixes(module)
+    for_several_models = GEMNET_2021 in suffixes
     places = [
         (scale, scale_names(f"{key}.factor", suffixes))
         for key, scale in module.named_modules()
@@ -237,17 +241,19 @@ def load_scales(module: nn.Module, source: str | PathLike[str] | Mapping[str, An
     factors = {name: found[key] for key, name in without_wrappers(found, known).items()}
     # one of the names of a factor suffices
     missing = [names[0] for _, names in places if names and not any(name in factors for name in names)]
-    if missing:
+    if missing and not for_several_models:
         raise StateError(f"the scale file lacks {len(missing)} factors of the model: {', '.join(missing)}")
     unused = unused_prefixes(module)
     unexpected = [name for name in factors if name not in known and not name.startswith(unused)]
-    if unexpected:
+    if unexpected and not for_several_models:
         warnings.warn(
             f"ignored {len(unexpected)} scale factors that the model does not have: {', '.join(unexpected)}",
             stacklevel=2,
         )
     with torch.no_grad():
         for scale, names in places:
+            if for_several_models:
+                scale.factor.fill_(1)
             for name in names[::-1]:
                 if name in factors:
                     scale.factor.fill_(factors[name])

@@ -23,6 +23,7 @@ from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.document import read_document
 from gemnet_blocks.spec.published import from_published
+from gemnet_blocks.spec.published.gemnet_2021 import is_gemnet_2021
 from gemnet_blocks.structures import StoredMeaning
 from gemnet_blocks.util.weights import ordinary_tensors
 
@@ -166,7 +167,8 @@ def convert_checkpoint(
         raise SpecError(
             "the checkpoint does not contain a configuration: pass the model's keyword arguments (--kwargs model.yml)"
         )
-    spec = from_published(model_arguments(given))
+    given = model_arguments(given)
+    spec = from_published(given)
     with without_initial_values(), torch.device("cpu"):
         model = build(spec, seed=0)
     state = _with_scales(checkpoint)
@@ -192,7 +194,8 @@ def convert_checkpoint(
     notes += _unfitted(model)
     if ema:
         notes.append("weights: moving averages")
-    record = {"converted_from": "fairchem checkpoint", "moving_average": ema, **checkpoint.progress}
+    origin = "gemnet_pytorch" if is_gemnet_2021(given) else "fairchem"
+    record = {"converted_from": f"{origin} checkpoint", "moving_average": ema, **checkpoint.progress}
     potential = Potential(model, spec, normalized.references, record).eval()
     return Conversion(potential, keys, checkpoint.ignored, tuple(notes))
 
@@ -207,7 +210,7 @@ def read_arguments(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Extract the keyword arguments of GemNet-OC or GemNet-T from the configuration of a training run.
+    """Extract the keyword arguments of a published model from the configuration of a training run.
 
     The configuration has one of the forms `model: {name: gemnet_oc, …}`, `model: gemnet_oc` with
     `model_attributes: {…}`, or a model of a `backbone` and `heads`. Keyword arguments alone are returned unchanged.
@@ -229,9 +232,11 @@ def model_arguments(config: Mapping[str, Any]) -> dict[str, Any]:
             for key in ("num_global_out_layers", "output_init"):
                 if key in _mapping(head, "model.heads"):
                     arguments[key] = head[key]
-    if name is not None and not re.sub(r"[-_]", "", str(name).lower()).startswith(("gemnetoc", "gemnett")):
+    known = re.sub(r"[-_]", "", str(name).lower()).startswith(("gemnetoc", "gemnett"))
+    if name is not None and not known and not is_gemnet_2021(arguments):
         raise SpecError(
-            f"expected a configuration of GemNet-OC (gemnet_oc) or GemNet-T (gemnet_t), found the model {name!r}"
+            f"expected a configuration of GemNet-OC (gemnet_oc), GemNet-T (gemnet_t), or GemNet-Q or GemNet-T of 2021 "
+            f"(with triplets_only), found the model {name!r}"
         )
     return arguments
 

@@ -1,4 +1,4 @@
-"""Loading and saving of weights under the names of published checkpoints of GemNet-OC and GemNet-T."""
+"""Loading and saving of weights under the names of published checkpoints."""
 
 from __future__ import annotations
 
@@ -9,8 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gemnet_blocks.checkpoints.fairchem_keys import GEMNET_T, published_names, shared_suffixes, unused_prefixes
+from gemnet_blocks.checkpoints.fairchem_keys import (
+    GEMNET_2021,
+    GEMNET_T,
+    published_names,
+    shared_suffixes,
+    unused_prefixes,
+)
 from gemnet_blocks.errors import StateError
+from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction, SharedQuadrupletGeometry
 from gemnet_blocks.interactions.triplet import TripletInteraction
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.util.weights import no_key_fits, unwrapped, without_wrappers
@@ -53,10 +60,23 @@ class LoadReport:
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """The layout of a published weight: our weight reshaped to `shape`, then permuted by `axes`."""
+    """The layout of a published weight: our weight reshaped to `shape`, permuted by `axes`, reshaped to `stored`.
+
+    Attributes:
+        shape: the shape before the permutation.
+        axes: the permutation.
+        stored: the published shape; None for the permuted one.
+        alternating: whether entries of odd index along our last axis have the opposite sign.
+    """
 
     shape: tuple[int, ...]
     axes: tuple[int, ...]
+    stored: tuple[int, ...] | None = None
+    alternating: bool = False
+
+    @property
+    def permuted(self) -> tuple[int, ...]:
+        return tuple(self.shape[axis] for axis in self.axes)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,14 +89,21 @@ class _Place:
 
     @property
     def stored_shape(self) -> tuple[int, ...]:
-        return tuple(self.layout.shape[axis] for axis in self.layout.axes)
+        return self.layout.permuted if self.layout.stored is None else self.layout.stored
 
     def read(self, stored: Tensor) -> Tensor:
-        axes = [self.layout.axes.index(axis) for axis in range(stored.ndim)]
-        return stored.permute(axes).reshape(self.tensor.shape)
+        axes = [self.layout.axes.index(axis) for axis in range(len(self.layout.axes))]
+        return self._with_signs(stored.reshape(self.layout.permuted).permute(axes).reshape(self.tensor.shape))
 
     def stored(self) -> Tensor:
-        return self.tensor.detach().clone().reshape(self.layout.shape).permute(self.layout.axes).contiguous()
+        signed = self._with_signs(self.tensor.detach().clone())
+        return signed.reshape(self.layout.shape).permute(self.layout.axes).contiguous().reshape(self.stored_shape)
+
+    def _with_signs(self, weight: Tensor) -> Tensor:
+        if not self.layout.alternating:
+            return weight
+        odd = torch.arange(weight.shape[-1], device=weight.device) % 2 == 1
+        return torch.where(odd, -weight, weight)
 
 
 def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], strict: bool = True) -> LoadReport:
@@ -86,9 +113,9 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
     are removed from the keys so that most keys fit. The model is not changed if the state does not fit.
 
     Args:
-        module: a model built from a spec, a `GemNetOC`, `GemNetT` or one of their heads. Interactions and edge sets
-            must have their usual names.
-        state_dict: weights by key.
+        module: a model built from a spec, a `GemNetOC`, `GemNetT`, `GemNet2021` or one of their heads. Interactions and
+            edge sets must have their usual names.
+        state_dict: weights by key, alone or under the key `model`, as in training checkpoints of GemNet of 2021.
         strict: raise an error for missing and unexpected keys; otherwise report them and load the other keys. Arrays
             of the wrong shape always raise an error.
 
@@ -99,6 +126,8 @@ def load_fairchem_state(module: nn.Module, state_dict: Mapping[str, Tensor], str
         StateError: keys are missing, unexpected or of the wrong shape, or occur twice with different prefixes; the
             message lists them. Also if none of the keys is known, even if `strict` is False.
     """
+    if isinstance(state_dict.get("model"), Mapping):
+        state_dict = state_dict["model"]  # type: ignore[assignment]
     places = _places(module)
     by_name = {name: place for place in places for name in place.names}
     state = unwrapped(state_dict, by_name)
@@ -139,6 +168,8 @@ def fairchem_state(module: nn.Module) -> dict[str, Tensor]:
         StateError: the model has weights that published models do not have.
     """
     state = {name: place.stored() for place in _places(module) for name in place.names}
+    if GEMNET_2021 in shared_suffixes(module):  # factors that are not fitted are 0 here and 1 there
+        state |= {name: value + (value == 0) for name, value in state.items() if name.endswith(".scale_factor")}
     # published models also store a basis that they never use; its values do not matter
     unused = {
         name.replace("radial_basis.", prefix, 1): value.clone()
@@ -187,14 +218,19 @@ def _places(module: nn.Module) -> list[_Place]:
 
 def _layouts(module: nn.Module, gemnet_t: bool) -> dict[int, _Layout]:
     """Return the layouts of weights whose published layout differs from ours, by the identity of the tensor."""
-    layouts = {}
+    layouts: dict[int, _Layout] = {}
     for part in module.modules():
         if isinstance(part, RadialAngularProjection):
             radial, size, angular = part.weight.shape
             # GemNet-OC stores (n, l, k) but reads the array as (n, k, l); GemNet-T stores (l, n, k)
             published = _Layout((radial, angular, size), (0, 1, 2))
-            layouts[id(part.weight)] = _Layout((radial, size, angular), (2, 0, 1)) if gemnet_t else published
-        elif isinstance(part, TripletInteraction) and gemnet_t:
+            layouts.setdefault(id(part.weight), _Layout((radial, size, angular), (2, 0, 1)) if gemnet_t else published)
+        elif isinstance(part, SharedQuadrupletGeometry) and gemnet_t:
+            radial, size, angular = shape = part.circular_projection.weight.shape
+            # A matrix in GemNet-Q, with columns (l, n). Its angle φ_abd is π minus ours, and P_l(-z) = (-1)^l P_l(z).
+            stored = (size, angular * radial)
+            layouts[id(part.circular_projection.weight)] = _Layout(shape, (1, 2, 0), stored, alternating=True)
+        elif isinstance(part, TripletInteraction | QuadrupletInteraction) and gemnet_t:
             weight, features = part.contraction.linear.weight, part.message.down.linear.out_features
             # ours: (out, k × f); GemNet-T's: (f, k, out)
             layouts[id(weight)] = _Layout((weight.shape[0], weight.shape[1] // features, features), (2, 1, 0))

@@ -1,4 +1,4 @@
-"""Names of weights in published checkpoints of GemNet-OC and GemNet-T.
+"""Names of weights in published checkpoints of GemNet-OC, GemNet-T, and the GemNet-Q and GemNet-T of 2021.
 
 Each rule translates names of ours, for example `blocks.0.update.radial.weight` to
 `int_blocks.0.atom_update.dense_rbf.linear.weight`. Several rules match a name if published models store the weight
@@ -8,10 +8,11 @@ under several names.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from torch import nn
 
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis
 from gemnet_blocks.model.readout import SummedOutputBlock
 
 Rule = tuple[str, str]
@@ -149,15 +150,32 @@ _RESIDUAL = {".first.": ".dense_mlp.0.", ".second.": ".dense_mlp.1."}
 GEMNET_T = "gemnet_t"
 """The suffix that selects the names of GemNet-T, which has triplet interactions only."""
 _GEMNET_T = {"_tint": "3", "mlp_cbf.bilinear.linear.": "mlp_cbf.", ".seq_energy_pre.": ".seq_energy."}
+GEMNET_2021 = "gemnet_2021"
+"""The suffix that selects the names of GemNet-Q, -dQ, -T and -dT of 2021, together with `GEMNET_T`."""
+_GEMNET_2021 = {
+    **_GEMNET_T,
+    "_qint": "4",
+    "mlp_sbf.bilinear.linear.": "mlp_sbf.",
+    "mlp_cbf4.weight": "mlp_cbf4.linear.weight",
+    "radial_basis.rbf.": "rbf_basis.",
+    "scale_rbf_F": "scale_rbf",
+}
+_NOT_IN_GEMNET_2021 = re.compile(
+    r".*interactions\.(?!triplet\.|quadruplet\.).*|.*\.(atom_layers|edge_radial)\..*|geometry\..*\.scale\.factor"
+)
 _NOT_IN_GEMNET_T = re.compile(r".*interactions\.(?!triplet\.).*|.*\.atom_layers\..*|geometry\..*\.scale\.factor")
+_LINEAR = ".linear.weight"
 _OLDER_SCALES = [
     (re.compile(pattern), name)
     for pattern, name in (
         (r"int_blocks\.(\d+)\.trip_interaction\.scale_rbf", "TripInteraction_{}_had_rbf"),
         (r"int_blocks\.(\d+)\.trip_interaction\.scale_cbf_sum", "TripInteraction_{}_sum_cbf"),
+        (r"int_blocks\.(\d+)\.quad_interaction\.scale_rbf", "QuadInteraction_{}_had_rbf"),
+        (r"int_blocks\.(\d+)\.quad_interaction\.scale_cbf", "QuadInteraction_{}_had_cbf"),
+        (r"int_blocks\.(\d+)\.quad_interaction\.scale_sbf_sum", "QuadInteraction_{}_sum_sbf"),
         (r"int_blocks\.(\d+)\.atom_update\.scale_sum", "AtomUpdate_{}_sum"),
         (r"out_blocks\.(\d+)\.scale_sum", "OutBlock_{}_sum"),
-        (r"out_blocks\.(\d+)\.scale_rbf_F", "OutBlock_{}_had"),
+        (r"out_blocks\.(\d+)\.scale_rbf(_F)?", "OutBlock_{}_had"),
     )
 ]
 
@@ -165,9 +183,13 @@ _OLDER_SCALES = [
 def published_names(key: str, suffixes: Collection[str]) -> list[str]:
     """Translate a state-dict key to all its published names; the list is empty if there are none."""
     key, names = _without_prefixes(key), []
-    if GEMNET_T in suffixes and _NOT_IN_GEMNET_T.fullmatch(key):
-        return []
-    replaced = {**_RESIDUAL, **(_GEMNET_T if GEMNET_T in suffixes else {})}
+    other_names: Mapping[str, str] = {}
+    if GEMNET_T in suffixes:
+        of_2021 = GEMNET_2021 in suffixes
+        if (_NOT_IN_GEMNET_2021 if of_2021 else _NOT_IN_GEMNET_T).fullmatch(key):
+            return []
+        other_names = _GEMNET_2021 if of_2021 else _GEMNET_T
+    replaced = {**_RESIDUAL, **other_names}
     for pattern, replacement in _RULES:
         match = pattern.fullmatch(key)
         if match and _belongs(match.expand(replacement), suffixes):
@@ -175,6 +197,8 @@ def published_names(key: str, suffixes: Collection[str]) -> list[str]:
             for ours, theirs in replaced.items():
                 published = published.replace(ours, theirs)
             names.append(published)
+            if GEMNET_2021 in suffixes and published.endswith(_LINEAR):  # stored twice
+                names.append(f"{published.removesuffix(_LINEAR)}.weight")
     return names
 
 
@@ -189,14 +213,21 @@ def scale_names(key: str, suffixes: Collection[str]) -> list[str]:
 
 
 def shared_suffixes(module: nn.Module) -> set[str]:
-    """Return the suffixes in the published names of shared bases, one per interaction, and `GEMNET_T` for GemNet-T."""
+    """Return the suffixes in the published names of shared bases, one per interaction, and those of other models.
+
+    `GEMNET_T` is among them for summed readouts, and with it `GEMNET_2021` if radial functions depend on the degree.
+    """
     keys = {_without_prefixes(key) for key in module.state_dict()}
     found = {
         suffix
         for name, suffix in _PROJECTIONS.items()
         if any(key.startswith(f"geometry.interactions.{name}.") for key in keys)
     }
-    return found | {GEMNET_T} if any(isinstance(part, SummedOutputBlock) for part in module.modules()) else found
+    if any(isinstance(part, SummedOutputBlock) for part in module.modules()):
+        found.add(GEMNET_T)
+        if any(isinstance(part, DegreeRadialBasis) for part in module.modules()):
+            found.add(GEMNET_2021)
+    return found
 
 
 def unused_prefixes(module: nn.Module) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from gemnet_blocks.data.frame import LABELS, Charged, FrameSource, LabelRules
 from gemnet_blocks.data.leakage import DatasetSummary, Duplicates, check_periodicity, find_duplicates, summarize
 from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.data.readers import AseSource, NpzSource
+from gemnet_blocks.data.subsets import counted, described, filtered
 from gemnet_blocks.data.xyz_source import FORMATS as XYZ_FORMATS
 from gemnet_blocks.data.xyz_source import XyzSource
 from gemnet_blocks.errors import SpecError, StructureError, first_few, told
@@ -214,6 +215,13 @@ def open_data(
         )
         if files is not None
     }
+    found = {part: len(dataset) for part, dataset in opened.items()}
+    opened = {part: filtered(dataset, options, part) for part, dataset in opened.items()}
+    lines = [
+        f"{part}: {len(dataset)} of {found[part]} structures pass {described(options)}"
+        for part, dataset in opened.items()
+        if described(options)
+    ]
     if options.split is not None:
         whole, parts = opened["train"], options.split.split(opened["train"])
         for name in ("train", "validation", "test"):
@@ -222,10 +230,11 @@ def open_data(
                 opened[name] = Subset(whole, indices)
     if len(opened["train"]) == 0:
         raise StructureError("data.split: no structure is left to train on")
+    opened["train"] = counted(opened["train"], options)
     summaries = {part: summarize(dataset, _checked_indices(dataset, options)) for part, dataset in opened.items()}
     if options.periodicity == "same":
         check_periodicity(summaries.values())
-    lines = [f"{part}: {summary.line()}" for part, summary in summaries.items()]
+    lines += [f"{part}: {summary.line()}" for part, summary in summaries.items()]
     lines += _without_leaks(opened, summaries, options)
     return DataSplits(
         train=opened["train"],

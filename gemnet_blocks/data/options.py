@@ -15,6 +15,7 @@ from gemnet_blocks.data.units import StressOptions, UnitsField
 from gemnet_blocks.options import Options
 from gemnet_blocks.structures import EnergyMeaning
 from gemnet_blocks.util.charges import Quantity
+from gemnet_blocks.util.elements import Element
 
 Files = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 """Paths of files, or of folders of databases, relative to the config file; or patterns such as runs/*.xyz, whose files
@@ -110,6 +111,14 @@ class DataOptions(Options):
     than 0, a spin other than 0 or a multiplicity other than 1. The value of `spin` and `total_spin` is a multiplicity,
     as in OMol25. Names such as `charge`, `total_charge`, `netCharge`, `spin` and `spin_multiplicity` are recognized.
     Charges of atoms are not total charges; ASE's initial charges cause a warning if they do not add up to zero."""
+    elements: Annotated[tuple[Element, ...], Field(strict=False, min_length=1)] | None = None
+    """Keep only structures of these elements, such as [Cu, O], in all parts; null: all. They need not have all of
+    them."""
+    atoms_at_most: Annotated[int, Field(ge=1)] | None = None
+    """Keep only structures with at most this number of atoms, in all parts; null: all."""
+    count: Annotated[int, Field(ge=1)] | None = None
+    """The number of training structures, drawn at random with the seed of the split from those that the other filters
+    and the split leave; a larger count keeps those of a smaller one. null: all."""
     split: SplitOptions | None = None
     """The division of `files` into training, validation and test set; null: all are training data."""
     leakage: Literal["warn", "error", "drop", "ignore"] = "warn"

@@ -231,7 +231,7 @@ class GraphBuilder(nn.Module):
             pairs.target,
             structures.atom_count,
             max_neighbors,
-            _reach(name, self.rules),
+            reach_of(name, self.rules),
             self.fade_width,
             kept.weight,
         )
@@ -251,15 +251,15 @@ class GraphBuilder(nn.Module):
             candidates=edge_index(candidates.pairs, structures) if own else None,
             kept=kept.origin if own else None,
             max_neighbors=rule.max_neighbors or 0,
-            reach=_reach(name, self.rules),
+            reach=reach_of(name, self.rules),
             width=self.fade_width,
         )
 
 
-def _reach(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
+def reach_of(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
     """Return the smallest cutoff of a set and all sets that it is within, in Å."""
     rule = rules[name]
-    return rule.cutoff if rule.within is None else min(rule.cutoff, _reach(rule.within, rules))
+    return rule.cutoff if rule.within is None else min(rule.cutoff, reach_of(rule.within, rules))
 
 
 def _both_directions(symmetric: SymmetricPairs) -> BothDirections:

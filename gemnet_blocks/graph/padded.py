@@ -17,8 +17,9 @@ from torch import Tensor
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
+from gemnet_blocks.graph.quadruplets import triplets_around_source
 from gemnet_blocks.graph.ragged import grouped_by_size, padded
-from gemnet_blocks.graph.triplets import Triplets, triplets_around_source
+from gemnet_blocks.graph.triplets import Triplets
 
 
 @final

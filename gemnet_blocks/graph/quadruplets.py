@@ -10,7 +10,7 @@ from torch import Tensor
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
 from gemnet_blocks.graph.ragged import Join, Segments, join, row_pointers, segments
-from gemnet_blocks.graph.triplets import Triplets, triplets, triplets_around_source
+from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -42,6 +42,17 @@ class Quadruplets:
     def outer(self) -> Int[Tensor, " quadruplets"]:
         """The index of the edge c→a of each quadruplet, ascending."""
         return self.around_target.outer[self.target_triplet]
+
+
+def triplets_around_source(edges: EdgeIndex, middle: EdgeIndex) -> Triplets:
+    """List all edges d→b with d ≠ a for each middle edge b→a."""
+    pairs = join(edges.first[middle.source], edges.degree[middle.source])
+    same_atom = edges.source[pairs.item] == middle.target[pairs.row]
+    # the image of a relative to b is opposite to the image of b relative to a
+    same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
+    keep = ~(same_atom & same_image)
+    kept = pairs.row[keep]
+    return Triplets(kept, pairs.item[keep], segments(kept, middle.count))
 
 
 def quadruplets(edges: EdgeIndex, middle: EdgeIndex) -> Quadruplets:

@@ -1,4 +1,4 @@
-"""Triplets: two edges into the same atom, or one edge after another."""
+"""Triplets: two edges into the same atom."""
 
 from __future__ import annotations
 
@@ -44,14 +44,3 @@ def triplets(outer: EdgeIndex, inner: EdgeIndex) -> Triplets:
     keep = ~(same_atom & same_image)
     kept = pairs.row[keep]
     return Triplets(kept, pairs.item[keep], segments(kept, outer.count))
-
-
-def triplets_around_source(edges: EdgeIndex, middle: EdgeIndex) -> Triplets:
-    """List all edges d→b with d ≠ a for each middle edge b→a."""
-    pairs = join(edges.first[middle.source], edges.degree[middle.source])
-    same_atom = edges.source[pairs.item] == middle.target[pairs.row]
-    # the image of a relative to b is opposite to the image of b relative to a
-    same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
-    keep = ~(same_atom & same_image)
-    kept = pairs.row[keep]
-    return Triplets(kept, pairs.item[keep], segments(kept, middle.count))

@@ -17,29 +17,24 @@ from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
     Embeddings,
-    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
+    MessageOptions,
 )
 from gemnet_blocks.interactions.message import Contraction
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.radial_bases import RadialValues
-from gemnet_blocks.options import Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
-class AtomAtomOptions(GraphInteractionOptions):
+class AtomAtomOptions(MessageOptions):
     """Options of the atom–atom interaction, in which atoms b send to their neighbors a."""
 
     type: Literal["atom_atom"] = "atom_atom"
     """The kind of interaction."""
     graph: str = "atom"
     """The edge set of the edges b→a."""
-    down: Size
-    """Features of the messages that are summed over neighbors, such as 64."""
-    up: Size
-    """Features after the contraction with the basis, such as 64."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,6 +99,7 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
         up_size: features after the contraction.
         radial_size: features of projected radial functions.
         activation: the activation of the dense layers.
+        scaled: False for a scale factor of one that is not fitted.
     """
 
     Options = AtomAtomOptions
@@ -112,11 +108,18 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
     in_steps = True
 
     def __init__(
-        self, atom_size: int, down_size: int, up_size: int, radial_size: int, activation: Activation = "silu"
+        self,
+        atom_size: int,
+        down_size: int,
+        up_size: int,
+        radial_size: int,
+        activation: Activation = "silu",
+        *,
+        scaled: bool = True,
     ) -> None:
         super().__init__()
         self.down = Dense(atom_size, down_size, activation)
-        self.contraction = Contraction(radial_size, down_size, up_size)
+        self.contraction = Contraction(radial_size, down_size, up_size, scaled)
         self.up = Dense(up_size, atom_size, activation)
 
     @classmethod
@@ -128,7 +131,7 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
     @override
     def from_options(cls, options: AtomAtomOptions, context: BuildContext) -> AtomAtomInteraction:
         sizes = context.sizes
-        return cls(sizes.atom, options.down, options.up, sizes.radial, context.activation)
+        return cls(sizes.atom, options.down, options.up, sizes.radial, context.activation, scaled=options.scale_factor)
 
     @override
     def forward(self, embeddings: Embeddings, geometry: AtomAtomGeometry) -> Float[Tensor, "atoms atom_size"]:

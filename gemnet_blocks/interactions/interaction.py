@@ -17,13 +17,16 @@ from gemnet_blocks.aggregation.method import AngularPlan, Method
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.geometry.angles import CollinearRule
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.topology import Topology
+from gemnet_blocks.interactions.bases import InteractionBases
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.options import Options, Size
 from gemnet_blocks.structures import Structures
 
@@ -69,12 +72,19 @@ class BuildContext(ABC):
     radial_count: int
     """The number of functions of the radial basis of distances alone."""
     angular_radial_count: int
-    """The number of functions of the radial basis that is multiplied by circular and spherical functions."""
+    """The number of functions, for each degree if they depend on it, of the radial basis that is multiplied by circular
+    and spherical functions."""
+    degree_count: int | None = None
+    """The number of degrees of that basis; None if it does not depend on the degree."""
     collinear: CollinearRule
     """The dihedral angle of collinear atoms."""
     sums: Sums
     angular: AngularPlan
     """How the sums over triplets and quadruplets are computed."""
+
+    @abstractmethod
+    def reaches_beyond_main(self, edge_set: str) -> bool:
+        """Return whether an edge set may have longer edges than `main`, whose edges carry the embeddings."""
 
     @abstractmethod
     def circular_basis(self) -> CircularBasis | ScaledBasis:
@@ -93,6 +103,43 @@ class BuildContext(ABC):
     @abstractmethod
     def spherical_count(self) -> int:
         """The number of functions of the spherical basis."""
+
+    @property
+    def circular_degrees(self) -> tuple[int, ...] | None:
+        """The degree of each circular function; None if the functions do not have a degree."""
+        return None
+
+    @property
+    def spherical_degrees(self) -> tuple[int, ...] | None:
+        """The degree of each spherical function; None if the functions do not have a degree."""
+        return None
+
+    def circular_projection(self) -> RadialAngularProjection:
+        """Make the projection of radial × circular functions.
+
+        Raises:
+            SpecError: the radial basis depends on the degree, and the circular functions do not have one.
+        """
+        return self._projection("circular", self.circular_count, self.circular_degrees)
+
+    def spherical_projection(self) -> RadialAngularProjection:
+        """Make the projection of radial × spherical functions.
+
+        Raises:
+            SpecError: the radial basis depends on the degree, and the spherical functions do not have one.
+        """
+        return self._projection("spherical", self.spherical_count, self.spherical_degrees)
+
+    def _projection(self, kind: str, count: int, degrees: tuple[int, ...] | None) -> RadialAngularProjection:
+        size = getattr(self.sizes, kind)
+        if self.degree_count is None:
+            return RadialAngularProjection(self.angular_radial_count, count, size)
+        if degrees is None:
+            raise SpecError(
+                f"bases.angular_radial depends on the degree of the function beside it, and the functions of "
+                f"bases.{kind} do not have a degree: choose another type for one of them"
+            )
+        return RadialAngularProjection(self.angular_radial_count, count, size, degrees, self.degree_count)
 
 
 def _check_blocks(value: Any) -> Any:
@@ -115,6 +162,8 @@ class InteractionOptions(Options):
     blocks: BlockSelection = "all"
     """The blocks that the interaction takes part in: all, first, last, or a list of block numbers from 0, such as
     [0, 2]."""
+    bases: InteractionBases | None = None
+    """Bases of this interaction alone, such as `{radial: {type: gaussian, count: 8}}`, in place of those in `bases`."""
 
     def block_numbers(self, count: int) -> list[int]:
         """List the numbers of the blocks that the interaction takes part in, of `count` blocks."""
@@ -135,6 +184,24 @@ class GraphInteractionOptions(InteractionOptions):
     @override
     def edge_sets(self) -> dict[str, str]:
         return {"graph": self.graph}
+
+
+class MessageOptions(GraphInteractionOptions):
+    """Base class of the options of the built-in interactions."""
+
+    down: Size
+    """Features of the messages that are summed over neighbors, triplets or quadruplets, such as 64."""
+    up: Size
+    """Features after the contraction with the basis, such as 64."""
+    scale_factor: bool = True
+    """Whether the interaction has fitted scale factors; false: factors of one, which are not fitted."""
+
+
+class EdgeMessageOptions(MessageOptions):
+    """Base class of the options of built-in interactions that write edges."""
+
+    symmetric: bool = True
+    """Whether the message to edge c→a also depends on the sum of the opposite edge a→c; false: on its own sum alone."""
 
 
 class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
@@ -184,7 +251,7 @@ class Interaction(nn.Module, ABC, Generic[GeometryValue]):
 
     Options: ClassVar[type[InteractionOptions]]
     writes: ClassVar[Literal["edges", "atoms"]]
-    reads: ClassVar[str]
+    reads: str
     in_steps: ClassVar[bool] = False
 
     @classmethod

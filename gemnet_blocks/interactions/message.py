@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gemnet_blocks.aggregation.angular_sum import AngularSum
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import Dense, linear
-from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.layers.scaling import scale_factor
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
@@ -24,13 +24,16 @@ class Message(nn.Module):
         radial_size: features of the projected radial functions rad.
         down_size: features of the message.
         activation: the activation of the dense layers.
+        scaled: False for a scale of one that is not fitted.
     """
 
-    def __init__(self, in_size: int, radial_size: int, down_size: int, activation: Activation = "silu") -> None:
+    def __init__(
+        self, in_size: int, radial_size: int, down_size: int, activation: Activation = "silu", scaled: bool = True
+    ) -> None:
         super().__init__()
         self.dense = Dense(in_size, in_size, activation)
         self.radial = linear(radial_size, in_size)
-        self.scale = ScaleFactor()
+        self.scale = scale_factor(scaled)
         self.down = Dense(in_size, down_size, activation)
         self.evaluation: Evaluation = STORED
 
@@ -65,12 +68,13 @@ class Contraction(nn.Module):
         basis_size: embeddings k of the basis.
         down_size: features f that were summed.
         up_size: features out.
+        scaled: False for a scale of one that is not fitted.
     """
 
-    def __init__(self, basis_size: int, down_size: int, up_size: int) -> None:
+    def __init__(self, basis_size: int, down_size: int, up_size: int, scaled: bool = True) -> None:
         super().__init__()
         self.linear = linear(basis_size * down_size, up_size)
-        self.scale = ScaleFactor()
+        self.scale = scale_factor(scaled)
 
     def forward(
         self, angular_sum: AngularSum, values: Float[Tensor, "inputs down_size"]
@@ -87,16 +91,19 @@ class SymmetricUp(nn.Module):
         in_size: features in.
         edge_size: features of edge embeddings.
         activation: the activation of the dense layers.
+        symmetric: False for Dense₁(x) alone.
     """
 
-    def __init__(self, in_size: int, edge_size: int, activation: Activation = "silu") -> None:
+    def __init__(self, in_size: int, edge_size: int, activation: Activation = "silu", symmetric: bool = True) -> None:
         super().__init__()
         self.same = Dense(in_size, edge_size, activation)
-        self.opposite = Dense(in_size, edge_size, activation)
+        self.opposite = Dense(in_size, edge_size, activation) if symmetric else None
         self.evaluation: Evaluation = STORED
 
     def forward(
         self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
     ) -> Float[Tensor, "edges edge_size"]:
         by_rows = self.evaluation.by_rows
+        if self.opposite is None:
+            return by_rows(self.same, x)
         return (by_rows(self.same, x) + by_rows(self.opposite, x).index_select(0, reverse)) * math.sqrt(0.5)

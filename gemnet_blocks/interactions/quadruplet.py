@@ -26,32 +26,28 @@ from gemnet_blocks.graph.ragged import by_segment
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
+    EdgeMessageOptions,
     Embeddings,
-    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
-from gemnet_blocks.layers.scaling import ScaleFactor
-from gemnet_blocks.options import Size
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
+from gemnet_blocks.layers.scaling import scale_factor
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
-class QuadrupletOptions(GraphInteractionOptions):
+class QuadrupletOptions(EdgeMessageOptions):
     """Options of the quadruplet interaction, in which edges d→b send to edges c→a through middle edges b→a."""
 
     type: Literal["quadruplet"] = "quadruplet"
     """The kind of interaction."""
     graph: str = "quad"
     """The edge set of the middle edges b→a."""
-    down: Size
-    """Features of the messages that are summed over quadruplets, such as 32."""
-    up: Size
-    """Features after the contraction with the basis, such as 32."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,8 +162,9 @@ class SharedQuadrupletGeometry(InteractionGeometry[QuadrupletGeometry]):
         assert isinstance(self.spherical, SphericalBasis)
         series = self.spherical.azimuthal_series()
         assert series is not None
+        projection = self.spherical_projection.matrix
         functions = QuadrupletFunctions(
-            main.direction, middle.direction, radial, self.spherical_projection.weight, series, self.collinear
+            main.direction, middle.direction, radial.flatten(1), projection, series, self.collinear
         )
         slices = chains.in_slices(self.evaluation.atoms_at_once(self.plan.atoms_at_most))
         return QuadrupletSumPerAtom(slices, functions, self.sums, self.evaluation)
@@ -202,6 +199,8 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
         circular_size: features of projected radial × circular functions.
         spherical_size: features of projected radial × spherical functions.
         activation: the activation of the dense layers.
+        scaled: False for scale factors of one that are not fitted.
+        symmetric: False for the message Dense₁(z).
     """
 
     Options = QuadrupletOptions
@@ -218,26 +217,28 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
         circular_size: int,
         spherical_size: int,
         activation: Activation = "silu",
+        *,
+        scaled: bool = True,
+        symmetric: bool = True,
     ) -> None:
         super().__init__()
-        self.message = Message(edge_size, radial_size, down_size, activation)
+        self.message = Message(edge_size, radial_size, down_size, activation, scaled)
         self.circular = linear(circular_size, down_size)
-        self.circular_scale = ScaleFactor()
-        self.contraction = Contraction(spherical_size, down_size, up_size)
-        self.up = SymmetricUp(up_size, edge_size, activation)
+        self.circular_scale = scale_factor(scaled)
+        self.contraction = Contraction(spherical_size, down_size, up_size, scaled)
+        self.up = SymmetricUp(up_size, edge_size, activation, symmetric)
         self.evaluation: Evaluation = STORED
 
     @classmethod
     @override
     def shared_geometry(cls, options: QuadrupletOptions, context: BuildContext) -> SharedQuadrupletGeometry:
-        sizes, radial_count = context.sizes, context.angular_radial_count
         return SharedQuadrupletGeometry(
             graph=options.graph,
-            radial=linear(context.radial_count, sizes.radial),
+            radial=linear(context.radial_count, context.sizes.radial),
             circular=context.circular_basis(),
-            circular_projection=RadialAngularProjection(radial_count, context.circular_count, sizes.circular),
+            circular_projection=context.circular_projection(),
             spherical=context.spherical_basis(),
-            spherical_projection=RadialAngularProjection(radial_count, context.spherical_count, sizes.spherical),
+            spherical_projection=context.spherical_projection(),
             collinear=context.collinear,
             sums=context.sums,
             plan=context.angular,
@@ -255,6 +256,8 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
             sizes.circular,
             sizes.spherical,
             context.activation,
+            scaled=options.scale_factor,
+            symmetric=options.symmetric,
         )
 
     @override

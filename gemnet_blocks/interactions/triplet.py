@@ -18,58 +18,60 @@ from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.geometry.angles import triplet_cosines
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.builder import MAIN
+from gemnet_blocks.graph.common_edges import CommonEdgeRequest
 from gemnet_blocks.graph.index_sets import AtomGroupRequest, IndexRequest, TripletRequest
 from gemnet_blocks.graph.padded import AtomGroups
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.interactions.interaction import (
     BuildContext,
+    EdgeMessageOptions,
     Embeddings,
-    GraphInteractionOptions,
     Interaction,
     InteractionGeometry,
-    InteractionOptions,
+    MessageOptions,
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
+from gemnet_blocks.interactions.senders import Senders, SendingEdges, common_with_main, senders_of, sending_edges
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import Dense, linear
-from gemnet_blocks.layers.projection import RadialAngularProjection, ScaledBasis
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
-from gemnet_blocks.options import Size
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
-class TripletOptions(InteractionOptions):
+class TripletOptions(EdgeMessageOptions):
     """Options of the triplet interaction, in which edges b→a send to edges c→a."""
 
     type: Literal["triplet"] = "triplet"
     """The kind of interaction."""
-    down: Size
-    """Features of the messages that are summed over triplets, such as 64."""
-    up: Size
-    """Features after the contraction with the basis, such as 64."""
+    graph: str = MAIN
+    """The edge set of the edges b→a."""
 
 
-class AtomEdgeOptions(GraphInteractionOptions):
+class AtomEdgeOptions(EdgeMessageOptions):
     """Options of the atom–edge interaction, in which atoms b send to edges c→a."""
 
     type: Literal["atom_edge"] = "atom_edge"
     """The kind of interaction."""
     graph: str = "atom_edge"
     """The edge set of the edges b→a."""
-    down: Size
-    """Features of the messages that are summed over triplets, such as 64."""
-    up: Size
-    """Features after the contraction with the basis, such as 64."""
 
 
-class EdgeAtomOptions(AtomEdgeOptions):
+class EdgeAtomOptions(MessageOptions):
     """Options of the edge–atom interaction, in which edges b→a send to atoms a."""
 
-    type: Literal["edge_atom"] = "edge_atom"  # type: ignore[assignment]
+    type: Literal["edge_atom"] = "edge_atom"
     """The kind of interaction."""
     graph: str = "atom_edge"
     """The edge set of the edges c→a."""
+    senders: str = MAIN
+    """The edge set of the edges b→a."""
+
+    @override
+    def edge_sets(self) -> dict[str, str]:
+        return {"graph": self.graph, "senders": self.senders}
 
 
 @final
@@ -113,14 +115,12 @@ class TripletSum(nn.Module):
     def forward(self, graphs: Graphs, radial: RadialValues) -> AngularSum:
         """Prepare the sum on these graphs, for all blocks."""
         outer, inner = graphs.edge_sets[self.request.outer], graphs.edge_sets[self.request.inner]
-        functions = radial.angular[self.request.outer]
+        functions = radial.angular[self.request.outer].flatten(1)
         indices = graphs.indices[self.requests[0]]
         if isinstance(indices, AtomGroups):
             slices = indices.in_slices(self.evaluation.atoms_at_once(self.plan.atoms_at_most))
-            weights = TripletFunctions(
-                outer.direction, inner.direction, functions, self.circular, self.projection.weight
-            )
-            return TripletSumPerAtom(slices, weights, self.over, self.sums.products, self.evaluation)
+            terms = TripletFunctions(outer.direction, inner.direction, functions, self.circular, self.projection.matrix)
+            return TripletSumPerAtom(slices, terms, self.over, self.sums.products, self.evaluation)
         assert isinstance(indices, Triplets)
         circular = self.circular(triplet_cosines(outer.direction, inner.direction, indices)).to(functions.dtype)
         listed = WeightedSum(circular, indices.inner, indices.by_outer, self.sums.products, self.evaluation)
@@ -135,13 +135,13 @@ class TripletGeometry:
 
     Attributes:
         radial: projected radial functions of the edges b→a.
-        source: the atom b of each edge b→a.
+        sending: the edges b→a.
         angular_sum: the sum X, from messages of the edges b→a to the edges c→a or the atoms a.
         reverse: the opposite of each main edge.
     """
 
     radial: Float[Tensor, "inner_edges radial_size"]
-    source: Int[Tensor, " inner_edges"]
+    sending: SendingEdges
     angular_sum: AngularSum
     reverse: Int[Tensor, " edges"]
 
@@ -154,27 +154,27 @@ class SharedTripletGeometry(InteractionGeometry[TripletGeometry]):
         triplet_sum: the sum over triplets.
         radial_count: the number of radial functions.
         radial_size: features of their projections.
+        common: the request for those edges b→a that are main edges, if only these send.
     """
 
-    def __init__(self, triplet_sum: TripletSum, radial_count: int, radial_size: int) -> None:
+    def __init__(
+        self, triplet_sum: TripletSum, radial_count: int, radial_size: int, common: CommonEdgeRequest | None = None
+    ) -> None:
         super().__init__()
         self.radial = linear(radial_count, radial_size)
-        self.triplet_sum = triplet_sum
+        self.triplet_sum, self.common = triplet_sum, common
         outer, inner = triplet_sum.request.outer, triplet_sum.request.inner
         self.inner = inner
         self.edge_sets = tuple(name for name in (outer, inner) if name != MAIN)
-        self.requests = triplet_sum.requests
+        self.requests = triplet_sum.requests if common is None else (*triplet_sum.requests, common)
         self.plan, self.method = triplet_sum.plan, triplet_sum.method
         self.radial_on, self.angular_radial_on = (inner,), (outer,)
 
     @override
     def forward(self, graphs: Graphs, radial: RadialValues) -> TripletGeometry:
-        return TripletGeometry(
-            self.radial(radial.radial[self.inner]),
-            graphs.edge_sets[self.inner].source,
-            self.triplet_sum(graphs, radial),
-            graphs.main.reverse,
-        )
+        sending = sending_edges(graphs, self.inner, radial.radial[self.inner], self.common)
+        projected, angular_sum = self.radial(sending.functions), self.triplet_sum(graphs, radial)
+        return TripletGeometry(projected, sending, angular_sum, graphs.main.reverse)
 
     @override
     def gathered(self, topology: Topology) -> Int[Tensor, " terms"]:
@@ -198,13 +198,12 @@ class TripletMessages(Interaction[TripletGeometry]):
         radial_size: features of projected radial functions.
         circular_size: features of projected radial × circular functions.
         activation: the activation of the dense layers.
+        scaled: False for scale factors of one that are not fitted.
+        symmetric: False for messages Dense₁(y) to edges.
+        senders: the embeddings of the edges b→a; None for those of the main edges.
     """
 
     sends: ClassVar[Over]
-    outer: ClassVar[str | None] = MAIN
-    """The edge set of the edges c→a; None: the option `graph`."""
-    inner: ClassVar[str | None] = MAIN
-    """The edge set of the edges b→a; None: the option `graph`."""
     in_steps = True
 
     def __init__(
@@ -216,21 +215,27 @@ class TripletMessages(Interaction[TripletGeometry]):
         radial_size: int,
         circular_size: int,
         activation: Activation = "silu",
+        *,
+        scaled: bool = True,
+        symmetric: bool = True,
+        senders: Senders | None = None,
     ) -> None:
         super().__init__()
-        self.message = Message(sender_size, radial_size, down_size, activation)
-        self.contraction = Contraction(circular_size, down_size, up_size)
-        up = SymmetricUp if self.writes == "edges" else Dense
+        self.message = Message(sender_size, radial_size, down_size, activation, scaled)
+        self.contraction = Contraction(circular_size, down_size, up_size, scaled)
+        up = partial(SymmetricUp, symmetric=symmetric) if self.writes == "edges" else Dense
         self.up: SymmetricUp | Dense = up(up_size, receiver_size, activation)
+        self.senders = senders
+        self.reads = self.reads if senders is None else self.reads.replace("edges", senders.reads)
 
     @classmethod
     @override
     def shared_geometry(cls, options: Any, context: BuildContext) -> SharedTripletGeometry:
-        counts = context.angular_radial_count, context.circular_count, context.sizes.circular
-        request = TripletRequest(cls.outer or options.graph, cls.inner or options.graph)
-        circular, projection = context.circular_basis(), RadialAngularProjection(*counts)
-        triplet_sum = TripletSum(request, circular, projection, context.sums, cls.writes, context.angular)
-        return SharedTripletGeometry(triplet_sum, context.radial_count, context.sizes.radial)
+        circular, projection = context.circular_basis(), context.circular_projection()
+        ends = cls.ends(options)
+        triplet_sum = TripletSum(ends, circular, projection, context.sums, cls.writes, context.angular)
+        common = common_with_main(ends.inner, context) if cls.sends == "edges" else None
+        return SharedTripletGeometry(triplet_sum, context.radial_count, context.sizes.radial, common)
 
     @classmethod
     @override
@@ -238,7 +243,27 @@ class TripletMessages(Interaction[TripletGeometry]):
         sizes = context.sizes
         of_end = {"edges": sizes.edge, "atoms": sizes.atom}
         ends = of_end[cls.sends], of_end[cls.writes]
-        return cls(*ends, options.down, options.up, sizes.radial, sizes.circular, context.activation)
+        return cls(
+            *(*ends, options.down, options.up, sizes.radial, sizes.circular),
+            context.activation,
+            scaled=options.scale_factor,
+            symmetric=isinstance(options, EdgeMessageOptions) and options.symmetric,
+            senders=senders_of(cls.ends(options).inner, context) if cls.sends == "edges" else None,
+        )
+
+    @staticmethod
+    def ends(options: TripletOptions | AtomEdgeOptions | EdgeAtomOptions) -> TripletRequest:
+        """Return the edge sets of the edges c→a and b→a."""
+        if isinstance(options, EdgeAtomOptions):
+            return TripletRequest(options.graph, options.senders)
+        return TripletRequest(MAIN, options.graph)
+
+    @override
+    def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "rows size"]:
+        sent = getattr(embeddings, self.sends) if self.senders is None else self.senders(embeddings, geometry.sending)
+        x = self.message(sent, geometry.radial, geometry.sending.source if self.sends == "atoms" else None)
+        y = self.contraction(geometry.angular_sum, x)
+        return self.up(y, geometry.reverse) if isinstance(self.up, SymmetricUp) else self.up(y)
 
 
 @final
@@ -252,13 +277,6 @@ class TripletInteraction(TripletMessages):
     sends = "edges"
     writes = "edges"
     reads = "edges, triplets"
-    up: SymmetricUp
-
-    @override
-    def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
-        x = self.message(embeddings.edges, geometry.radial)
-        y = self.contraction(geometry.angular_sum, x)
-        return self.up(y, geometry.reverse)
 
 
 @final
@@ -270,16 +288,8 @@ class AtomEdgeInteraction(TripletMessages):
 
     Options = AtomEdgeOptions
     sends = "atoms"
-    inner = None
     writes = "edges"
     reads = "atoms, mixed triplets"
-    up: SymmetricUp
-
-    @override
-    def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "edges edge_size"]:
-        x = self.message(embeddings.atoms, geometry.radial, geometry.source)
-        y = self.contraction(geometry.angular_sum, x)
-        return self.up(y, geometry.reverse)
 
 
 @final
@@ -291,13 +301,5 @@ class EdgeAtomInteraction(TripletMessages):
 
     Options = EdgeAtomOptions
     sends = "edges"
-    outer = None
     writes = "atoms"
     reads = "edges, mixed triplets"
-    up: Dense
-
-    @override
-    def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "atoms atom_size"]:
-        x = self.message(embeddings.edges, geometry.radial)
-        y = self.contraction(geometry.angular_sum, x)
-        return self.up(y)

@@ -2,11 +2,13 @@
 
 from gemnet_blocks.layers.activations import Activation, ScaledSiLU, SiQU, activation_module
 from gemnet_blocks.layers.dense import Dense, Residual, linear, residuals
+from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.scaling import ScaleFactor
 
 __all__ = [
     "Activation",
     "Dense",
+    "RadialAngularProjection",
     "Residual",
     "ScaleFactor",
     "ScaledSiLU",

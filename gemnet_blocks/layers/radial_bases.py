@@ -15,9 +15,24 @@ from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
 
+@dataclass(frozen=True, slots=True)
+class RadialNames:
+    """The radial bases that one interaction uses, by edge set.
+
+    Attributes:
+        radial: the name of the basis of distances alone.
+        angular: the name of the basis that is multiplied by circular and spherical functions.
+    """
+
+    radial: Mapping[str, str]
+    angular: Mapping[str, str]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class RadialValues:
     """Values of the radial bases on the edges of each edge set, before any projection.
+
+    Bases that depend on the degree of angular functions have values of shape (edges, degrees, functions).
 
     Attributes:
         radial: by edge set, the basis that interactions use by itself.
@@ -25,7 +40,14 @@ class RadialValues:
     """
 
     radial: Mapping[str, Float[Tensor, "edges functions"]]
-    angular: Mapping[str, Float[Tensor, "edges functions"]]
+    angular: Mapping[str, Float[Tensor, "edges *functions"]]
+
+    def named(self, names: RadialNames) -> RadialValues:
+        """Return the values of the bases with these names, by edge set."""
+        return RadialValues(
+            {edge_set: self.radial[name] for edge_set, name in names.radial.items()},
+            {edge_set: self.angular[name] for edge_set, name in names.angular.items()},
+        )
 
     def to(self, dtype: torch.dtype) -> RadialValues:
         """Convert the values to the floating-point type of the layers that use them."""
@@ -37,11 +59,13 @@ class RadialValues:
 
 @final
 class RadialBases(nn.Module):
-    """Radial bases of a model, one per edge set and use.
+    """Radial bases of a model, one per edge set and use, and further ones of single interactions.
+
+    Shared bases are named after their edge sets; the name of a further one ends with `-` and the name of its edge set.
 
     Args:
-        radial: by edge set, the bases that interactions use by themselves.
-        angular: by edge set, the bases that are multiplied by circular and spherical functions.
+        radial: by name, the bases that interactions use by themselves.
+        angular: by name, the bases that are multiplied by circular and spherical functions.
 
     Attributes:
         evaluation: stores the values for the backward pass, or recomputes them in it.
@@ -55,12 +79,29 @@ class RadialBases(nn.Module):
 
     def forward(self, graphs: Graphs) -> RadialValues:
         """Evaluate every basis on the distances of its edge set and multiply by the weights of the edges."""
-        return RadialValues(
-            {name: self.evaluation(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.radial.items()},
-            {name: self.evaluation(_of_edges, basis, graphs.edge_sets[name]) for name, basis in self.angular.items()},
-        )
+
+        def of(bases: nn.ModuleDict) -> dict[str, Tensor]:
+            sets = {name: graphs.edge_sets[edge_set_of(name)] for name in bases}
+            return {name: self.evaluation(_of_edges, basis, sets[name]) for name, basis in bases.items()}
+
+        return RadialValues(of(self.radial), of(self.angular))
 
 
-def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges functions"]:
+def own_name(interaction: str, edge_set: str) -> str:
+    """Name the radial basis of one interaction on an edge set."""
+    return f"{interaction}-{edge_set}"
+
+
+def edge_set_of(name: str) -> str:
+    """Return the edge set of a radial basis."""
+    return name.rpartition("-")[2]
+
+
+def owner_of(name: str) -> str:
+    """Return the interaction whose own radial basis this is; empty for a shared one."""
+    return name.rpartition("-")[0]
+
+
+def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges *functions"]:
     values: Tensor = basis(edges.distance)
-    return values if edges.weight is None else values * edges.weight[:, None]
+    return values if edges.weight is None else values * edges.weight.view(-1, *[1] * (values.ndim - 1))

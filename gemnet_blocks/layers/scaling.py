@@ -94,3 +94,24 @@ class ScaleFactor(nn.Module):
     def _is_observed(self) -> bool:
         """True if fitting or a hook reads the product, which must then be computed explicitly."""
         return self._observe is not None or bool(self._forward_hooks or self._forward_pre_hooks)
+
+
+@final
+class Unscaled(nn.Module):
+    """The identity in place of a scale factor, without a parameter; it has the methods of `ScaleFactor`."""
+
+    def forward(
+        self, x: Float[Tensor, "*shape"], reference: Float[Tensor, "*other_shape"] | None = None
+    ) -> Float[Tensor, "*shape"]:
+        return x
+
+    def of_product(
+        self, x: Float[Tensor, "rows features"], layer: nn.Linear, weights: Float[Tensor, "rows in"]
+    ) -> Float[Tensor, "rows features"]:
+        """Compute `x * layer(weights)`."""
+        return x * layer(weights)
+
+
+def scale_factor(fitted: bool) -> ScaleFactor | Unscaled:
+    """Make a scale factor that can be fitted, or the identity."""
+    return ScaleFactor() if fitted else Unscaled()

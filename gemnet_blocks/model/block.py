@@ -71,8 +71,17 @@ class AtomUpdate(nn.Module):
         atom_count: int,
     ) -> Float[Tensor, "atoms atom_size"]:
         """Compute the update of each atom."""
-        summed = self.sums.by_index(edges * self.radial(radial), target, atom_count)
-        return self.layers(self.scale(summed, edges))
+        return self.of_product(edges * self.radial(radial), edges, target, atom_count)
+
+    def of_product(
+        self,
+        product: Float[Tensor, "edges edge_size"],
+        edges: Float[Tensor, "edges edge_size"],
+        target: Int[Tensor, " edges"],
+        atom_count: int,
+    ) -> Float[Tensor, "atoms atom_size"]:
+        """Compute the update of each atom from the products m_ca ⊙ lin(rad_ca) of edge embeddings m."""
+        return self.layers(self.scale(self.sums.by_index(product, target, atom_count), edges))
 
 
 class BlockLayers(Options):

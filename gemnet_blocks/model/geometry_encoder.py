@@ -15,7 +15,7 @@ from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import InteractionGeometry
 from gemnet_blocks.layers.dense import linear
-from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues
+from gemnet_blocks.layers.radial_bases import RadialBases, RadialNames, RadialValues
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.precision import at_least_single
 
@@ -48,6 +48,7 @@ class GeometryEncoder(nn.Module):
         radial_count: the number of radial functions of the main edges.
         radial_size: features of their projections.
         interactions: the shared geometry of each interaction, by name.
+        own: the radial bases of interactions that do not use the shared ones alone, by the name of the interaction.
     """
 
     def __init__(
@@ -56,9 +57,10 @@ class GeometryEncoder(nn.Module):
         radial_count: int,
         radial_size: int,
         interactions: Mapping[str, InteractionGeometry[Any]],
+        own: Mapping[str, RadialNames] | None = None,
     ) -> None:
         super().__init__()
-        self.bases = bases
+        self.bases, self.own = bases, own or {}
         self.update_radial = linear(radial_count, radial_size)
         self.output_radial = linear(radial_count, radial_size)
         self.interactions = nn.ModuleDict(dict(interactions))
@@ -83,6 +85,8 @@ class GeometryEncoder(nn.Module):
         )
 
     def _shared(self, name: str, graphs: Graphs, radial: RadialValues) -> Any:
+        if name in self.own:
+            radial = radial.named(self.own[name])
         try:
             return self.interactions[name](graphs, radial)
         except KeyError as error:

@@ -17,10 +17,10 @@ from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.index_sets import IndexRequest, QuadrupletRequest
 from gemnet_blocks.graph.padded import chains
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
-from gemnet_blocks.graph.quadruplets import Quadruplets, of_different_atoms
+from gemnet_blocks.graph.quadruplets import Quadruplets, of_different_atoms, triplets_around_source
 from gemnet_blocks.graph.ragged import Join, row_pointers, segments
 from gemnet_blocks.graph.topology import Topology
-from gemnet_blocks.graph.triplets import triplets, triplets_around_source
+from gemnet_blocks.graph.triplets import triplets
 from gemnet_blocks.model.ledger import DispatchRecorder, MemoryLedger, tensors_in
 from gemnet_blocks.structures import Structures
 

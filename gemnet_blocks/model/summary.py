@@ -10,6 +10,7 @@ from torch import nn
 
 from gemnet_blocks.graph.builder import EdgeSetOptions, GraphBuilder
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
+from gemnet_blocks.layers.radial_bases import edge_set_of, owner_of
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import DirectForces
@@ -73,8 +74,9 @@ def layers(model: GemNet) -> list[Layer]:
     rows = [*_graph_rows(backbone.graphs)]
     for use, bases in (("", geometry.bases.radial), (", next to angles", geometry.bases.angular)):
         for name, basis in bases.items():
-            kind = type(getattr(basis, "basis", basis)).__name__
-            rows.append(_row("bases", f"radial, {name}{use}", kind, [basis], "distances", "radial functions"))
+            kind, owner = type(getattr(basis, "basis", basis)).__name__, owner_of(name)
+            edge_set = f"{edge_set_of(name)} in {owner}" if owner else name
+            rows.append(_row("bases", f"radial, {edge_set}{use}", kind, [basis], "distances", "radial functions"))
     for name, projection in (("update", geometry.update_radial), ("output", geometry.output_radial)):
         rows.append(_row("shared projections", name, "Linear", [projection], "radial functions", f"{name} basis"))
     for name, shared in geometry.interactions.items():

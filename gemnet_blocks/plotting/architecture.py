@@ -12,6 +12,7 @@ from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
+from gemnet_blocks.layers.radial_bases import edge_set_of, owner_of
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import DirectForces
@@ -21,6 +22,7 @@ from gemnet_blocks.options import Options
 from gemnet_blocks.plotting.canvas import clean
 from gemnet_blocks.spec.build import build_shapes
 from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.schema import BasisOptions, unset_fields
 
 Section = Literal["input", "edge sets", "bases", "shared projections", "embeddings", "block", "readout", "heads"]
 """Sections of the drawing from top to bottom."""
@@ -137,42 +139,64 @@ def _of(edge_sets: Sequence[str]) -> str:
 
 
 def basis_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
-    """Yield the bases in use."""
-    bases, made = spec.bases, model.backbone.geometry.bases
-    envelope = f"times a {kind_of(bases.envelope)} envelope"
-    if text := options_text(bases.envelope):
-        envelope += f" ({text})"
-    scaled = ("with a fitted scale factor",) if bases.scale else ()
-    next_to_angles = bases.angular_radial if bases.angular_radial is not None else bases.radial
-    for wire, key, title, options, sets in (
-        (RADIAL, "radial", "radial", bases.radial, made.radial),
-        (ANGULAR, "angular_radial", "radial × angles", next_to_angles, made.angular),
+    """Yield the bases in use: for each function the shared one, then those of single interactions."""
+    made = model.backbone.geometry.bases
+    scaled = ("with a fitted scale factor",) if spec.bases.scale else ()
+    for wire, field, title, modules in (
+        (RADIAL, "radial", "radial", made.radial),
+        (ANGULAR, "angular_radial", "radial × angles", made.angular),
     ):
-        if len(sets):
+        for owner in sorted(dict.fromkeys(map(owner_of, modules))):
+            bases = _bases(spec, owner)
+            options = bases.radial if wire == RADIAL else bases.next_to_angles
+            envelope = f"times a {kind_of(bases.envelope)} envelope"
+            if text := options_text(bases.envelope):
+                envelope += f" ({text})"
+            sets = {edge_set_of(name): module for name, module in modules.items() if owner_of(name) == owner}
             yield Node(
-                f"bases.{key}",
+                _basis_key(field, owner),
                 "bases",
-                f"{title}: {kind_of(options)}",
+                f"{_owned(title, owner)}: {kind_of(options)}",
                 (options_text(options), _of(list(sets)), envelope, *scaled),
                 tuple(map(wire_of, sets)),
-                (wire,),
-                parameter_count(sets),
+                (_owned(wire, owner),),
+                sum(map(parameter_count, sets.values())),
             )
-    shared = list(_shared(model).values())
     for wire, circular in ((CIRCULAR, True), (SPHERICAL, False)):
-        readers = [part for part in shared if _angular_bases(part)[0 if circular else 1]]
-        angle_options = bases.circular if circular else bases.spherical
-        if readers and angle_options is not None:
-            sets_read = dict.fromkeys(name for part in readers for name in _requested(part, spec))
-            angles = "angles between edges" if circular else "angles and dihedral angles between edges"
-            yield Node(
-                f"bases.{wire}",
-                "bases",
-                f"{wire}: {kind_of(angle_options)}",
-                (options_text(angle_options), f"{angles} {_of(list(sets_read))}", *scaled),
-                tuple(map(wire_of, sets_read)),
-                (wire,),
-            )
+        readers: dict[str, list[InteractionGeometry[Any]]] = {}
+        for name, part in _shared(model).items():
+            if _angular_bases(part)[0 if circular else 1]:
+                readers.setdefault(_owner(spec, name, wire), []).append(part)
+        for owner in sorted(readers):
+            angle_options = getattr(_bases(spec, owner), wire)
+            if angle_options is not None:
+                sets_read = dict.fromkeys(name for part in readers[owner] for name in _requested(part, spec))
+                angles = "angles between edges" if circular else "angles and dihedral angles between edges"
+                yield Node(
+                    _basis_key(wire, owner),
+                    "bases",
+                    f"{_owned(wire, owner)}: {kind_of(angle_options)}",
+                    (options_text(angle_options), f"{angles} {_of(list(sets_read))}", *scaled),
+                    tuple(map(wire_of, sets_read)),
+                    (_owned(wire, owner),),
+                )
+
+
+def _bases(spec: Spec, owner: str) -> BasisOptions:
+    return spec.bases_of(owner) if owner else spec.bases
+
+
+def _owner(spec: Spec, interaction: str, field: str) -> str:
+    """Return the interaction if it has its own circular or spherical basis, otherwise nothing."""
+    return "" if getattr(spec.bases_of(interaction), field) == getattr(spec.bases, field) else interaction
+
+
+def _owned(text: str, owner: str) -> str:
+    return f"{text} of {clean(owner)}" if owner else text
+
+
+def _basis_key(field: str, owner: str) -> str:
+    return f"interactions.{owner}.bases.{field}" if owner else f"bases.{field}"
 
 
 def kind_of(options: Any) -> str:
@@ -208,12 +232,17 @@ def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
         yield Node(f"projections.{name}", "shared projections", name, details, *wires, parameter_count(layer))
     for name, shared in _shared(model).items():
         circular, spherical = _angular_bases(shared)
-        bases = {
-            RADIAL: bool(shared.radial_on),
-            ANGULAR: bool(shared.angular_radial_on),
-            CIRCULAR: circular,
-            SPHERICAL: spherical,
-        }
+        own = geometry.own.get(name)
+        radial = dict.fromkeys(shared.radial_on) if own is None else own.radial.values()
+        angular = dict.fromkeys(shared.angular_radial_on) if own is None else own.angular.values()
+        bases = dict.fromkeys(
+            (
+                *(_owned(RADIAL, owner_of(basis)) for basis in radial),
+                *(_owned(ANGULAR, owner_of(basis)) for basis in angular),
+                *([_owned(CIRCULAR, _owner(spec, name, CIRCULAR))] if circular else []),
+                *([_owned(SPHERICAL, _owner(spec, name, SPHERICAL))] if spherical else []),
+            )
+        )
         sets = dict.fromkeys((*shared.edge_sets, *_requested(shared, spec)))
         sets |= dict.fromkeys((*shared.radial_on, *shared.angular_radial_on))
         details = tuple(
@@ -229,7 +258,7 @@ def projection_nodes(spec: Spec, model: GemNet) -> Iterator[Node]:
             "shared projections",
             clean(name),
             details,
-            (*map(wire_of, sets), *(wire for wire, read in bases.items() if read)),
+            (*map(wire_of, sets), *bases),
             (f"projection of interaction {name}",),
             parameter_count(shared),
         )
@@ -279,8 +308,8 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
         first, options = modules[0], spec.interactions[name]
         assert isinstance(first, Interaction)
         read = [part.strip() for part in str(first.reads).split(",")]
-        everywhere = getattr(options, "blocks", "all") == "all"
-        text = options_text(options, ("type", "blocks") if everywhere else ("type",))
+        off = [f"{field} false" for field in ("scale_factor", "symmetric") if getattr(options, field, True) is False]
+        text = ", ".join(filter(None, (options_text(options, ("type", *unset_fields(options))), *off)))
         details = (text, f"reads {clean(first.reads)}; writes {first.writes}")
         yield Node(
             f"interactions.{name}",

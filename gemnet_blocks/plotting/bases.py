@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.envelopes import Envelope
+from gemnet_blocks.basis.fourier_bessel import degree_count
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import RealHarmonics, SphericalBasis
 from gemnet_blocks.errors import SpecError
@@ -19,8 +21,11 @@ from gemnet_blocks.geometry.angles import Azimuth
 from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.options import Options
 from gemnet_blocks.plotting.picture import FigurePicture, new_figure, plain, tidy
+from gemnet_blocks.spec.bases import depends_on_degree
 from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, RADIAL, SPHERICAL, Catalog
+from gemnet_blocks.spec.part import BASES
 from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.schema import BasisOptions
 
 ROWS = 7
 """Maximum number of rows of maps."""
@@ -98,6 +103,9 @@ POINTS = 601
 CURVES = 16
 """Maximum number of curves per basis."""
 
+DRAWN = ("envelope", "radial", "angular_radial", "circular", "spherical")
+"""The fields of bases in the order of their panels."""
+
 
 def draw_envelope(envelope: Envelope) -> FigurePicture:
     """Draw an envelope u and its first and second derivatives as functions of distance/cutoff.
@@ -144,7 +152,7 @@ def _alone(draw: Callable[[Any, Any, str], None], layer: torch.nn.Module, height
 def draw_bases(
     spec: Spec, *, edge_set: str = MAIN, extra: Mapping[str, type] | None = None, allow_imports: bool = False
 ) -> FigurePicture:
-    """Draw the envelope and all bases of a spec.
+    """Draw the envelope and all bases of a spec, and the own bases of its interactions.
 
     Args:
         spec: the architecture.
@@ -159,32 +167,69 @@ def draw_bases(
     """
     if edge_set not in spec.graphs:
         raise SpecError(f"unknown edge set {edge_set!r}; known: {', '.join(spec.graphs)}")
-    catalog, bases = spec.catalog.plus(extra, allow_imports), spec.bases
-    cutoff = spec.graphs[edge_set].cutoff
-    envelope = _made(catalog, ENVELOPE, bases.envelope, "envelope")
-    circular = _made(catalog, CIRCULAR, bases.circular, "circular")
-    spherical = None if bases.spherical is None else _made(catalog, SPHERICAL, bases.spherical, "spherical")
-    radials = {"radial": bases.radial}
-    if bases.angular_radial is not None and bases.angular_radial != bases.radial:
-        radials["angular_radial"] = bases.angular_radial
-    heights = [2.9, *(3.0 for _ in radials), 3.0, *([_map_height(spherical)] if spherical is not None else [])]
+    catalog, cutoff = spec.catalog.plus(extra, allow_imports), spec.graphs[edge_set].cutoff
+    shared = spec.bases
+    fields = [field for field in DRAWN if getattr(shared, field) is not None]
+    if shared.angular_radial == shared.radial:
+        fields.remove("angular_radial")
+    panels = _panels(shared, fields, catalog, cutoff, f"edges of {edge_set}")
+    for name in spec.interactions:
+        bases = spec.bases_of(name)
+        own = [field for field in DRAWN if getattr(bases, field) != getattr(shared, field)]
+        panels += _panels(bases, own, catalog, cutoff, f"edges of {edge_set}", f"interactions.{name}.")
+    heights = [panel.height for panel in panels]
     figure = new_figure(WIDTH, sum(heights))
-    panels = iter(figure.subfigures(len(heights), 1, height_ratios=heights, squeeze=False)[:, 0])
-    _envelope(next(panels), envelope, f"envelope: {_type(bases.envelope)}")
-    for field, options in radials.items():
-        basis = _made(catalog, RADIAL, options, field, cutoff, envelope)
-        _radial(next(panels), basis, f"{field.replace('_', ' ')}: {_type(options)}, edges of {edge_set}")
-    _circular(next(panels), circular, f"circular: {_type(bases.circular)}")
-    if spherical is not None:
-        draw_maps(next(panels), spherical, f"spherical: {_type(bases.spherical)}")
+    places = figure.subfigures(len(panels), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for place, panel in zip(places, panels, strict=True):
+        panel.draw(place, panel.basis, panel.title)
     return FigurePicture(figure)
+
+
+@dataclass(frozen=True, slots=True)
+class _Panel:
+    """A drawing of one basis."""
+
+    draw: Callable[[Any, Any, str], None]
+    basis: Any
+    title: str
+    height: float
+
+
+def _panels(
+    bases: BasisOptions, fields: Sequence[str], catalog: Catalog, cutoff: float, edges: str, owner: str = ""
+) -> list[_Panel]:
+    """Make the bases with these fields; `owner` is the path of the interaction whose bases they are."""
+    panels = []
+    envelope = _made(catalog, ENVELOPE, bases.envelope, f"{owner}bases.envelope")
+    of = f" of {owner.split('.')[1]}" if owner else ""
+    for field in fields:
+        options, kind, place = getattr(bases, field), BASES[field], f"{owner}bases.{field}"
+        title = f"{field.replace('_', ' ')}{of}: {_type(options)}"
+        if kind == RADIAL:
+            of_degree = [_degree_count(bases, catalog, owner)] if depends_on_degree(options, catalog) else []
+            basis = _made(catalog, kind, options, place, cutoff, envelope, *of_degree)
+            panels.append(_Panel(_radial, basis, f"{title}, {edges}", 3.0))
+        elif kind == ENVELOPE:
+            panels.append(_Panel(_envelope, envelope, title, 2.9))
+        elif kind == CIRCULAR:
+            panels.append(_Panel(_circular, _made(catalog, kind, options, place), title, 3.0))
+        else:
+            basis = _made(catalog, kind, options, place)
+            panels.append(_Panel(draw_maps, basis, title, _map_height(basis)))
+    return panels
+
+
+def _degree_count(bases: BasisOptions, catalog: Catalog, owner: str) -> int:
+    circular = _made(catalog, CIRCULAR, bases.circular, f"{owner}bases.circular")
+    spherical = bases.spherical and _made(catalog, SPHERICAL, bases.spherical, f"{owner}bases.spherical")
+    return degree_count(circular, spherical)
 
 
 def _type(options: Any) -> str:
     return str(options.type)
 
 
-def _made(catalog: Catalog, kind: str, options: Options, field: str, *arguments: Any) -> Any:
+def _made(catalog: Catalog, kind: str, options: Options, place: str, *arguments: Any) -> Any:
     name = _type(options)
     try:
         part = catalog.find(kind, name)
@@ -195,7 +240,7 @@ def _made(catalog: Catalog, kind: str, options: Options, field: str, *arguments:
         with torch.device("cpu"):
             return part.from_options(known, *arguments)
     except ValueError as error:
-        raise SpecError(f"bases.{field}: {error}") from error
+        raise SpecError(f"{place}: {error}") from error
 
 
 def _map_height(basis: SphericalBasis) -> float:
@@ -235,7 +280,7 @@ def _radial(figure: Any, basis: RadialBasis, title: str) -> None:
     distance = torch.linspace(0, basis.cutoff, POINTS, dtype=torch.float64, device="cpu")
     with torch.no_grad():
         basis = deepcopy(basis).double()
-        values = basis(distance)
+        values = basis(distance).flatten(1)  # functions of all degrees
         envelope = basis.envelope(distance / basis.cutoff)
     axes = figure.subplots()
     shown = _curves(axes, _array(distance), _array(values))

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar, get_args
 
-from ase.data import atomic_names, atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import positive_number
 from gemnet_blocks.structures import EnergyMeaning, StoredMeaning
+from gemnet_blocks.util.elements import element_number
 
 _MEANINGS = (*get_args(EnergyMeaning), "unknown")
 
@@ -136,21 +136,3 @@ def by_number(energies: Mapping[Any, Any]) -> dict[int, float]:
             )
         found[number] = float(energy)
     return found
-
-
-def element_number(key: object) -> int:
-    """The atomic number of an element that is given by its symbol or its atomic number, also as text.
-
-    Raises:
-        ValueError: the element is unknown; suggests elements of similar symbols.
-    """
-    text = str(key)
-    number = int(text) if text.isdecimal() and len(text) < 9 else atomic_numbers.get(text, 0)
-    if number not in range(1, len(chemical_symbols)) or isinstance(key, bool):
-        word = text.strip().capitalize()
-        named = [symbol for symbol, name in zip(chemical_symbols, atomic_names, strict=True) if word in (symbol, name)]
-        near = named or difflib.get_close_matches(word, chemical_symbols[1:], cutoff=0.5)
-        hint = f"; did you mean {' or '.join(near)}?" if near and word else ""
-        known = f"the symbol of an element, such as Cu, or an atomic number from 1 to {len(chemical_symbols) - 1}"
-        raise ValueError(f"expected {known}, got {key!r}{hint}")
-    return number

@@ -1,1 +1,1 @@
-"""GemNet-OC and GemNet-T with the interfaces of the published implementations."""
+"""GemNet-OC, GemNet-T, and GemNet-Q with the interfaces of the published implementations."""

@@ -1,4 +1,4 @@
-"""Base of the classes with the published interfaces of GemNet-OC and GemNet-T."""
+"""Base of the classes with the published interfaces of GemNet models."""
 
 from __future__ import annotations
 

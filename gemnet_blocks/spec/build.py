@@ -13,17 +13,18 @@ from torch import nn
 from gemnet_blocks.aggregation.method import AngularMethod, AngularPlan
 from gemnet_blocks.aggregation.scatter import Sums, SumsName
 from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis, degree_count
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.errors import SpecError, is_out_of_memory
 from gemnet_blocks.geometry.angles import collinear_rule
-from gemnet_blocks.graph.builder import MAIN, GraphBuilder
+from gemnet_blocks.graph.builder import MAIN, GraphBuilder, reach_of
 from gemnet_blocks.graph.neighbor_list import neighbor_search
 from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
-from gemnet_blocks.layers.projection import ScaledBasis
-from gemnet_blocks.layers.radial_bases import RadialBases
+from gemnet_blocks.layers.radial_bases import RadialBases, edge_set_of
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.layers.state_embedding import StateEmbedding
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.estimate import estimate
@@ -33,6 +34,7 @@ from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy,
 from gemnet_blocks.model.property_heads import HeadContext
 from gemnet_blocks.model.readout import ReadoutContext
 from gemnet_blocks.options import Options, byte_count, plain, whole_number
+from gemnet_blocks.spec.bases import RadialPlan, depends_on_degree, own_names, place_of, radial_plan
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
     CIRCULAR,
@@ -46,6 +48,7 @@ from gemnet_blocks.spec.catalog import (
     did_you_mean,
 )
 from gemnet_blocks.spec.resolve import Spec, check_known, validate
+from gemnet_blocks.spec.schema import BasisOptions
 from gemnet_blocks.util.precision import MatrixProducts, products
 from gemnet_blocks.util.weights import ordinary_tensors
 
@@ -194,14 +197,21 @@ class _Context(BuildContext):
     """The build context of one interaction."""
 
     def __init__(self, builder: _Builder, name: str) -> None:
-        self._builder = builder
+        self._builder, self._name = builder, name
         self.angular = builder.execution.plan(name)
         self.sizes = builder.spec.sizes
         self.activation = builder.spec.activation
         self.collinear = collinear_rule(builder.spec.bases.collinear)
         self.sums = builder.sums
-        self.radial_count = builder.radial_count
-        self.angular_radial_count = builder.radial_basis(1.0, angular=True).count
+        self.radial_count = builder.radial_basis(1.0, angular=False, interaction=name).count
+        angular_radial = builder.radial_basis(1.0, angular=True, interaction=name)
+        self.angular_radial_count = angular_radial.count
+        if isinstance(angular_radial, DegreeRadialBasis):
+            self.degree_count = angular_radial.degree_count
+
+    def reaches_beyond_main(self, edge_set: str) -> bool:
+        rules = self._builder.spec.graphs
+        return reach_of(edge_set, rules) > reach_of(MAIN, rules)
 
     def circular_basis(self) -> CircularBasis | ScaledBasis:
         return self._builder.scaled(self._circular())
@@ -217,14 +227,22 @@ class _Context(BuildContext):
     def spherical_count(self) -> int:
         return self._spherical().size
 
+    @property
+    def circular_degrees(self) -> tuple[int, ...] | None:
+        return self._circular().degrees
+
+    @property
+    def spherical_degrees(self) -> tuple[int, ...] | None:
+        return self._spherical().degrees
+
     def _circular(self) -> CircularBasis:
-        return self._builder.part(CIRCULAR, self._builder.spec.bases.circular, "bases.circular")
+        return self._builder.circular(self._name)
 
     def _spherical(self) -> SphericalBasis:
-        options = self._builder.spec.bases.spherical
-        if options is None:
+        found = self._builder.spherical(self._name)
+        if found is None:
             raise SpecError("needs bases.spherical, which is missing")
-        return self._builder.part(SPHERICAL, options, "bases.spherical")
+        return found
 
 
 class _Builder:
@@ -301,21 +319,38 @@ class _Builder:
         )
 
     def geometry(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GeometryEncoder:
-        radial_on = dict.fromkeys((MAIN, *(name for part in shared.values() for name in part.radial_on)))
-        angular_on = dict.fromkeys(name for part in shared.values() for name in part.angular_radial_on)
+        radial, angular = (radial_plan(self.spec, shared, angular) for angular in (False, True))
         cutoffs = {name: rule.cutoff for name, rule in self.spec.graphs.items()}
-        bases = RadialBases(
-            {name: self.scaled(self.radial_basis(cutoffs[name], angular=False)) for name in radial_on},
-            {name: self.scaled(self.radial_basis(cutoffs[name], angular=True)) for name in angular_on},
-        )
-        return GeometryEncoder(bases, self.radial_count, self.spec.sizes.radial, shared)
 
-    def radial_basis(self, cutoff: float, angular: bool) -> RadialBasis:
-        bases = self.spec.bases
+        def built(plan: RadialPlan, angular: bool) -> dict[str, nn.Module]:
+            return {
+                name: self.scaled(self.radial_basis(cutoffs[edge_set_of(name)], angular, interaction))
+                for name, interaction in plan.owner.items()
+            }
+
+        bases = RadialBases(built(radial, angular=False), built(angular, angular=True))
+        sizes = self.radial_count, self.spec.sizes.radial
+        return GeometryEncoder(bases, *sizes, shared, own_names(radial, angular))
+
+    def radial_basis(self, cutoff: float, angular: bool, interaction: str | None = None) -> RadialBasis:
+        bases = self.bases(interaction)
         field = "angular_radial" if angular and bases.angular_radial is not None else "radial"
-        options = getattr(bases, field)
-        envelope = self.part(ENVELOPE, bases.envelope, "bases.envelope")
-        return self.part(RADIAL, options, f"bases.{field}", cutoff, envelope)
+        options, of_degree = getattr(bases, field), list[int]()
+        envelope = self.part(ENVELOPE, bases.envelope, place_of(self.spec, interaction, "envelope"))
+        if depends_on_degree(options, self.catalog):
+            of_degree.append(degree_count(self.circular(interaction), self.spherical(interaction)))
+        return self.part(RADIAL, options, place_of(self.spec, interaction, field), cutoff, envelope, *of_degree)
+
+    def circular(self, interaction: str | None = None) -> CircularBasis:
+        return self.part(CIRCULAR, self.bases(interaction).circular, place_of(self.spec, interaction, "circular"))
+
+    def spherical(self, interaction: str | None = None) -> SphericalBasis | None:
+        options = self.bases(interaction).spherical
+        place = place_of(self.spec, interaction, "spherical")
+        return None if options is None else self.part(SPHERICAL, options, place)
+
+    def bases(self, interaction: str | None) -> BasisOptions:
+        return self.spec.bases if interaction is None else self.spec.bases_of(interaction)
 
     def scaled(self, basis: nn.Module) -> Any:
         return ScaledBasis(basis) if self.spec.bases.scale else basis

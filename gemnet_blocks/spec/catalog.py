@@ -13,13 +13,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
-from gemnet_blocks.basis import circular, envelopes, radial, spherical
+from gemnet_blocks.basis import circular, envelopes, fourier_bessel, radial, spherical
 from gemnet_blocks.errors import SpecError, told
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction
 from gemnet_blocks.interactions.interaction import Interaction, InteractionOptions
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
 from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.model.product_readout import SummedProductReadout
 from gemnet_blocks.model.property_heads import Dipole, Property, PropertyHead, PropertyHeadOptions
 from gemnet_blocks.model.readout import ConcatenatedReadout, Readout, SummedReadout
 from gemnet_blocks.options import Options
@@ -59,6 +60,7 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian": radial.Gaussian,
         "spherical_bessel": radial.SphericalBessel,
         "bernstein": radial.Bernstein,
+        "fourier_bessel": fourier_bessel.FourierBessel,
     },
     ENVELOPE: {"polynomial": envelopes.Polynomial, "exponential": envelopes.Exponential},
     CIRCULAR: {"legendre": circular.Legendre, "gaussian": circular.Gaussian},
@@ -67,7 +69,11 @@ BUILT_IN: Mapping[str, Mapping[str, Any]] = {
         "gaussian_outer": spherical.GaussianOuter,
         "real_harmonics": spherical.RealHarmonics,
     },
-    READOUT: {"concatenated": ConcatenatedReadout, "summed": SummedReadout},
+    READOUT: {
+        "concatenated": ConcatenatedReadout,
+        "summed": SummedReadout,
+        "summed_product": SummedProductReadout,
+    },
     HEAD: {"property": Property, "dipole": Dipole},
 }
 

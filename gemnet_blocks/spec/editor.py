@@ -6,7 +6,8 @@ from typing import Any
 
 from gemnet_blocks.spec.catalog import INTERACTION
 from gemnet_blocks.spec.part import built_in_schemas
-from gemnet_blocks.spec.resolve import RENAMED, Spec
+from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.versions import RENAMED, VERSION_SCHEMA
 
 
 def json_schema() -> dict[str, Any]:
@@ -43,6 +44,7 @@ def _complete(address: str) -> dict[str, Any]:
         earlier = {"description": f"The earlier name of `{new}`.", "deprecated": True}
         schema["properties"][old] = {**schema["properties"][new], **earlier}
         schema["required"].remove(new)
+    schema["properties"]["version"] = VERSION_SCHEMA
     interactions = schema["properties"]["interactions"]
     schema["$defs"]["interaction"] = interactions["additionalProperties"]
 

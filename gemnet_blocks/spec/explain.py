@@ -10,29 +10,23 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.interactions.interaction import MessageOptions
 from gemnet_blocks.spec.catalog import (
     ATOM_EMBEDDING,
-    CIRCULAR,
-    ENVELOPE,
     HEAD,
     INTERACTION,
-    RADIAL,
     READOUT,
-    SPHERICAL,
     Catalog,
     did_you_mean,
     near,
     options_class,
 )
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
+from gemnet_blocks.spec.part import BASES
 from gemnet_blocks.spec.schema import HeadOptions, SpecFields
 
 KIND_AT: Mapping[Route, str] = {
-    ("bases", "radial"): RADIAL,
-    ("bases", "angular_radial"): RADIAL,
-    ("bases", "envelope"): ENVELOPE,
-    ("bases", "circular"): CIRCULAR,
-    ("bases", "spherical"): SPHERICAL,
+    **{("bases", field): kind for field, kind in BASES.items()},
     ("atom_embedding",): ATOM_EMBEDDING,
     ("readout",): READOUT,
 }
@@ -63,9 +57,12 @@ WORDS: Mapping[str, str] = {
 
 def kind_at(route: Route) -> str | None:
     """Return the kind of the part at a route; None if the entry is not a part."""
-    if len(route) == 2 and route[0] == "interactions":
-        return INTERACTION
-    return HEAD if is_property_head(route) else KIND_AT.get(route)
+    if is_property_head(route):
+        return HEAD
+    if route[:1] != ("interactions",):
+        return KIND_AT.get(route)
+    # an interaction, or a basis of it
+    return INTERACTION if len(route) == 2 else KIND_AT.get(route[2:])
 
 
 def is_property_head(route: Route) -> bool:
@@ -208,6 +205,12 @@ def _unknown_field(route: Route, document: Document, options: OptionsTree) -> st
         return "is not a field: in a file, write nested mappings instead of dotted paths"
     if route == ("extends",):
         return "is not a field of a spec: only files can extend files"
+    if len(route) == 3 and route[0] == "interactions":
+        built_in = any(issubclass(one, MessageOptions) for one in options.at(route[:-1], document.data))
+        if route[2] in BASES:
+            return f"is not a field of an interaction: write bases.{route[2]}"
+        if route[2] == "symmetric" and built_in:
+            return "has no meaning for messages to atoms, which have no opposite edge: remove it"
     # an entry of a list may lack a field that its alternative has, such as the `count` of blocks
     known = [name for name in options.fields(route[:-1], document.data) if name != route[-1]]
     return f"unknown field{did_you_mean(route[-1], known)}"

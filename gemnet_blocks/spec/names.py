@@ -7,12 +7,13 @@ from typing import Any
 
 from torch import nn
 
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.graph.builder import MAIN
 from gemnet_blocks.interactions.interaction import InteractionOptions
 from gemnet_blocks.interactions.quadruplet import QuadrupletOptions
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.catalog import INTERACTION, Catalog, did_you_mean, options_class
+from gemnet_blocks.spec.catalog import INTERACTION, RADIAL, Catalog, did_you_mean, options_class
 from gemnet_blocks.spec.document import Document, Problem, Route
 from gemnet_blocks.spec.explain import is_property_head
 
@@ -35,13 +36,27 @@ def problems_with_names(document: Document, catalog: Catalog) -> Iterator[Proble
         circle = _circle(name, graphs)
         if circle and name == min(circle):
             yield Problem(("graphs", name, "within"), f"edge sets are within each other: {' → '.join(circle)}")
+    yield from _radial_of_a_degree((), document.data, catalog)
     for name, entry in interactions.items():
         options = unchecked_options(name, _mapping(entry), catalog)
+        yield from _radial_of_a_degree(("interactions", name), _mapping(entry), catalog)
         for field, edge_set in named_edge_sets(options).items():
             yield from _missing(("interactions", name, field), edge_set, document)
         yield from _missing_blocks(name, options, document)
-        if isinstance(options, QuadrupletOptions) and _mapping(document.data.get("bases")).get("spherical") is None:
+        bases = (_mapping(section.get("bases")) for section in (document.data, _mapping(entry)))
+        if isinstance(options, QuadrupletOptions) and all(one.get("spherical") is None for one in bases):
             yield Problem(("interactions", name), "needs bases.spherical, which is missing")
+
+
+def _radial_of_a_degree(owner: Route, section: Mapping[str, Any], catalog: Catalog) -> Iterator[Problem]:
+    """Refuse a basis of distances alone whose functions depend on the degree of a function of angles."""
+    radial = _mapping(_mapping(section.get("bases")).get("radial")).get("type")
+    if issubclass(_found(RADIAL, radial, catalog) or object, DegreeRadialBasis):
+        yield Problem(
+            (*owner, "bases", "radial"),
+            f"the functions of {radial!r} depend on the degree of an angular function, and distances alone have none: "
+            "name it in bases.angular_radial and choose another bases.radial",
+        )
 
 
 def _missing(route: Route, edge_set: Any, document: Document) -> Iterator[Problem]:
@@ -79,15 +94,19 @@ def _circle(name: str, graphs: Mapping[str, Any]) -> list[str]:
 
 def unchecked_options(name: str, entry: Mapping[str, Any], catalog: Catalog) -> Options | None:
     """Create the options of an interaction without validation; None if its class is unknown."""
-    kind = entry.get("type", name)
-    try:
-        part = catalog.find(INTERACTION, kind) if isinstance(kind, str) else None
-    except SpecError:
-        part = None
+    part = _found(INTERACTION, entry.get("type", name), catalog)
     if part is None:
         return None
     options = options_class(part)
     return options.model_construct(**{field: value for field, value in entry.items() if field in options.model_fields})
+
+
+def _found(kind: str, name: Any, catalog: Catalog) -> Any | None:
+    """Find the class of a part; None if it is unknown or cannot be imported."""
+    try:
+        return catalog.find(kind, name) if isinstance(name, str) else None
+    except SpecError:
+        return None
 
 
 def named_edge_sets(options: Options | None) -> dict[str, str]:

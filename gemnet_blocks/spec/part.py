@@ -12,9 +12,30 @@ from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.interactions.bases import PART_OF, InteractionBases
 from gemnet_blocks.options import Options
-from gemnet_blocks.spec.catalog import BUILT_IN, HEAD, INTERACTION, Catalog, options_class
+from gemnet_blocks.spec.catalog import (
+    BASE_CLASSES,
+    BUILT_IN,
+    CIRCULAR,
+    ENVELOPE,
+    HEAD,
+    INTERACTION,
+    RADIAL,
+    SPHERICAL,
+    Catalog,
+    options_class,
+)
 from gemnet_blocks.spec.document import shown
+
+BASES: Mapping[str, str] = {
+    "radial": RADIAL,
+    "angular_radial": RADIAL,
+    "envelope": ENVELOPE,
+    "circular": CIRCULAR,
+    "spherical": SPHERICAL,
+}
+"""The kinds of bases by field, of the section `bases` and of single interactions."""
 
 
 class Unresolved(Options):
@@ -58,7 +79,8 @@ class PartOf:
         except SpecError as error:
             _refuse(("type",), str(error), name)
         if part is not None:
-            return options_class(part).model_validate(dict(value), context=info.context)
+            context = {**(info.context or {}), "catalog": catalog, PART_OF: part_of}
+            return options_class(part).model_validate(dict(value), context=context)
         similar = difflib.get_close_matches(name, catalog.names(self.kind), n=1, cutoff=0.85)
         if similar or any(name in parts for parts in BUILT_IN.values()):
             _refuse(("type",), catalog.unknown(self.kind, name), name)
@@ -70,9 +92,12 @@ class PartOf:
         )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        built_in = built_in_schemas(self.kind).values()
-        named = [one | {"required": ["type", *one.get("required", [])]} for one in built_in]
-        return {"anyOf": [*named, _custom_schema(self.kind)]}
+        return _schema(self.kind)
+
+
+def part_of(base: type) -> PartOf:
+    """Return the annotation of parts with this base class."""
+    return PartOf(next(kind for kind, one in BASE_CLASSES.items() if one is base))
 
 
 def built_in_schemas(kind: str) -> dict[str, dict[str, Any]]:
@@ -81,7 +106,29 @@ def built_in_schemas(kind: str) -> dict[str, dict[str, Any]]:
     for name, part in BUILT_IN[kind].items():
         schemas[name] = options_class(part).model_json_schema() | {"title": name}
         schemas[name]["properties"]["type"] = {"const": name, "description": f"The kind of {kind}."}
+        if kind == INTERACTION:
+            del schemas[name]["$defs"]  # of the bases
+            schemas[name]["properties"]["bases"] = _bases_schema(schemas[name]["properties"]["bases"]["description"])
     return schemas
+
+
+def _bases_schema(description: str) -> dict[str, Any]:
+    """Return the JSON Schema of the bases of one interaction."""
+    fields = {
+        field: {
+            "anyOf": [_schema(kind), {"type": "null"}],
+            "description": InteractionBases.model_fields[field].description,
+        }
+        for field, kind in BASES.items()
+    }
+    given = {"type": "object", "properties": fields, "additionalProperties": False}
+    return {"anyOf": [given, {"type": "null"}], "description": description}
+
+
+def _schema(kind: str) -> dict[str, Any]:
+    """Return the JSON Schema of a part of one kind."""
+    named = [one | {"required": ["type", *one.get("required", [])]} for one in built_in_schemas(kind).values()]
+    return {"anyOf": [*named, _custom_schema(kind)]}
 
 
 def _custom_schema(kind: str) -> dict[str, Any]:

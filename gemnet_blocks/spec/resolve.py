@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
@@ -12,8 +11,10 @@ from typing import TYPE_CHECKING, Any, final
 from pydantic import BaseModel, ValidationError
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.interactions.bases import InteractionBases
+from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.options import plain
-from gemnet_blocks.spec.catalog import HEAD, INTERACTION, Catalog, did_you_mean, search_beside
+from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -30,6 +31,7 @@ from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
+from gemnet_blocks.spec.versions import in_current_version, with_current_names
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -37,8 +39,6 @@ if TYPE_CHECKING:
 REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",), ("heads",))
 """Sections from which null removes an entry, except the fixed fields of `heads`."""
 NOTHING = Document({})
-RENAMED: Mapping[str, str] = {"read_out": "readout"}
-"""Current names of sections by their earlier names, which are still read."""
 PATCH = "patch"
 """The place of changes that are not from a file."""
 
@@ -63,7 +63,7 @@ class Spec(SpecFields):
             SpecError: lists every problem.
         """
         catalog = Catalog().plus(extra, allow_imports)
-        return validate(merge(NOTHING, parse_document(text, "spec"), catalog), catalog)
+        return validate(merge(NOTHING, in_current_version(parse_document(text, "spec")), catalog), catalog)
 
     def patch(self, changes: Mapping[str, Any] | None = None, **more: Any) -> Spec:
         """Return a changed copy: `spec.patch({"interactions.quadruplet": None, "sizes": {"edge": 256}})`.
@@ -152,13 +152,19 @@ def check_known(spec: Spec, catalog: Catalog) -> None:
     Raises:
         SpecError: lists every part of an unknown class.
     """
-    document, problems = spec.document(), []
-    parts = [(route, kind, attrgetter(".".join(route))(spec)) for route, kind in KIND_AT.items()]
-    parts += [(("interactions", name), INTERACTION, options) for name, options in spec.interactions.items()]
-    parts += [(("heads", name), HEAD, options) for name, options in spec.heads.properties.items()]
-    for route, kind, options in parts:
-        if isinstance(options, Unresolved):
-            problems.append(Problem((*route, "type"), catalog.unknown(kind, options.type)))
+    document = spec.document()
+    parts: dict[Route, Any] = {route: attrgetter(".".join(route))(spec) for route in KIND_AT}
+    for name, interaction in spec.interactions.items():
+        parts["interactions", name] = interaction
+        own = getattr(interaction, "bases", None)
+        given = own.given() if isinstance(own, InteractionBases) else {}
+        parts |= {("interactions", name, "bases", field): basis for field, basis in given.items()}
+    parts |= {("heads", name): options for name, options in spec.heads.properties.items()}
+    problems = [
+        Problem((*route, "type"), catalog.unknown(str(kind_at(route)), options.type))
+        for route, options in parts.items()
+        if isinstance(options, Unresolved)
+    ]
     if problems:
         raise SpecError("\n".join(map(document.located, problems)))
 
@@ -173,25 +179,6 @@ def merge(base: Document, changes: Document, catalog: Catalog) -> Document:
     problems = [*base.problems, *changes.problems]
     data = _merge(base.data, changes.data, (), catalog, problems)
     return Document(data, merged_places(base, changes), tuple(problems))
-
-
-def with_current_names(spec: Document) -> Document:
-    """Rename the sections that a spec calls by their earlier names; both names of one section are a problem."""
-    for old, new in RENAMED.items():
-        if old in spec.data and new in spec.data:
-            problem = Problem((old,), f"is the earlier name of {new!r}, which is given too: remove one")
-            spec = replace(spec, problems=(*spec.problems, problem))
-        elif old in spec.data:
-            spec = Document(
-                {new if key == old else key: value for key, value in spec.data.items()},
-                {_renamed(route, old, new): place for route, place in spec.places.items()},
-                tuple(replace(one, route=_renamed(one.route, old, new)) for one in spec.problems),
-            )
-    return spec
-
-
-def _renamed(route: Route, old: str, new: str) -> Route:
-    return (new, *route[1:]) if route[:1] == (old,) else route
 
 
 def _merge(
@@ -254,13 +241,18 @@ def _shared_fields(old: Mapping[str, Any], new_type: Any, route: Route, catalog:
     old_type = old.get("type", route[-1] if kind and route[0] == "interactions" else None)
     if new_type == old_type or not isinstance(new_type, str):
         return old
-    options = part_options(catalog, kind, new_type) if kind else None
-    return {name: value for name, value in old.items() if options is not None and name in options.model_fields}
+    before, options = (part_options(catalog, kind, name) if kind else None for name in (old_type, new_type))
+    if options is None:
+        return {}
+    fields = set(options.model_fields)
+    if any(one is not None and issubclass(one, TripletOptions) for one in (before, options)):
+        fields.discard("graph")  # by default triplets read the main edges, and all others an edge set of their own
+    return {name: value for name, value in old.items() if name in fields}
 
 
 def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Document:
     """Read a file and merge it into the files that it extends; `below` lists the files that extend it."""
-    document = read_document(path)
+    document = in_current_version(read_document(path))
     check_kind(document, path, "a spec")
     data = dict(document.data)
     base = data.pop("extends", None)

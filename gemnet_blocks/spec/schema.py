@@ -13,8 +13,9 @@ from typing_extensions import Self
 from gemnet_blocks.geometry.angles import RightAngleOptions, SmoothCollinearOptions
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.graph.max_neighbors import CapRule
-from gemnet_blocks.interactions.interaction import InteractionOptions, Sizes
-from gemnet_blocks.interactions.triplet import TripletOptions
+from gemnet_blocks.interactions.bases import InteractionBases
+from gemnet_blocks.interactions.interaction import EdgeMessageOptions, InteractionOptions, MessageOptions, Sizes
+from gemnet_blocks.interactions.triplet import EdgeAtomOptions, TripletOptions
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import AtomEmbeddingOptions, ElementEmbeddingOptions
 from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
@@ -35,6 +36,7 @@ from gemnet_blocks.spec.catalog import (
 )
 from gemnet_blocks.spec.document import Document, Route, dump
 from gemnet_blocks.spec.part import PartOf
+from gemnet_blocks.spec.versions import VERSION
 from gemnet_blocks.structures import PropertyKind
 from gemnet_blocks.util.charges import QUANTITIES, Quantity
 
@@ -76,6 +78,15 @@ class BasisOptions(Options):
     """Handling of dihedral angles of collinear atoms, which are undefined."""
     scale: bool = False
     """Whether each basis has a fitted scale factor."""
+
+    @property
+    def next_to_angles(self) -> Options:
+        """The radial basis that is multiplied by functions of angles."""
+        return self.radial if self.angular_radial is None else self.angular_radial
+
+    def resolved(self) -> dict[str, Any]:
+        """Return the options as plain data, in which the radial basis next to angles is always given."""
+        return {**self.model_dump(mode="json"), "angular_radial": self.next_to_angles.model_dump(mode="json")}
 
 
 class HeadOptions(Options):
@@ -227,6 +238,11 @@ class SpecFields(Options):
         """The built-in and custom parts with which the spec was read."""
         return self._catalog
 
+    def bases_of(self, interaction: str) -> BasisOptions:
+        """Return the bases of an interaction: its own ones, and the shared ones for the rest."""
+        own = getattr(self.interactions[interaction], "bases", None)
+        return self.bases.model_copy(update=own.given()) if isinstance(own, InteractionBases) else self.bases
+
     def document(self) -> Document:
         """Return the spec as plain data with the place of each entry."""
         return Document(self.to_dict(), self._places)
@@ -243,7 +259,7 @@ class SpecFields(Options):
 
     def to_yaml(self) -> str:
         """Convert the spec to a YAML document, which `from_yaml` reads."""
-        return dump(self.to_dict())
+        return dump({"version": VERSION, **self.to_dict()})
 
     @property
     def content_hash(self) -> str:
@@ -254,7 +270,7 @@ class SpecFields(Options):
         """
         content = self.to_dict()
         content["graphs"] = self._selections()
-        content["bases"]["angular_radial"] = content["bases"]["angular_radial"] or content["bases"]["radial"]
+        content["bases"] = self.bases.resolved()
         if self.neighbors.ties in ("strict", "smooth"):
             del content["neighbors"]["tie_tolerance"]
         if self.neighbors.ties != "smooth":
@@ -265,13 +281,9 @@ class SpecFields(Options):
         if content["atom_embedding"] == {"type": "element"}:
             del content["atom_embedding"]  # earlier versions without this field had the same hash
         content["blocks"] = self._blocks_content()
-        count = len(self.block_layers)
         for name, options in self.interactions.items():
             if isinstance(options, InteractionOptions):
-                entry, numbers = content["interactions"][name], options.block_numbers(count)
-                del entry["blocks"]
-                if numbers != list(range(count)):  # earlier versions had no selections of blocks
-                    entry["blocks"] = numbers
+                content["interactions"][name] = self._hashed(name, options, content["interactions"][name])
         if self.heads.stress is None:
             del content["heads"]["stress"]  # earlier versions had no such head
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
@@ -293,6 +305,20 @@ class SpecFields(Options):
         same = all(block == each[0] for block in each)
         return {"count": len(each), **each[0]} if same else {"each": each}
 
+    def _hashed(self, name: str, options: InteractionOptions, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the options of an interaction as they enter the hash."""
+        count, shared = len(self.block_layers), self.bases.resolved()
+        numbers = options.block_numbers(count)
+        own = {field: basis for field, basis in self.bases_of(name).resolved().items() if basis != shared[field]}
+        left_out = {
+            "blocks",
+            *unset_fields(options),
+            *(["bases"] if isinstance(options.bases, InteractionBases) else []),
+        }
+        kept = {field: value for field, value in entry.items() if field not in left_out}
+        selected = {} if numbers == list(range(count)) else {"blocks": numbers}
+        return kept | selected | ({"bases": own} if own else {})
+
     def graphs_in_use(self) -> set[str]:
         """Return the edge sets that interactions read, and those that these are within.
 
@@ -304,7 +330,7 @@ class SpecFields(Options):
         read = {MAIN}
         for options in self.interactions.values():
             named = options.edge_sets() if isinstance(options, InteractionOptions) else {}
-            if not named and not isinstance(options, TripletOptions):
+            if not named:
                 return set(self.graphs)
             read.update(named.values())
         return read
@@ -331,6 +357,29 @@ class SpecFields(Options):
             }
             for name, chain in chains.items()
         }
+
+
+_LATER_FIELDS: tuple[tuple[type[InteractionOptions], str], ...] = (
+    (InteractionOptions, "blocks"),
+    (InteractionOptions, "bases"),
+    (TripletOptions, "graph"),
+    (EdgeAtomOptions, "senders"),
+    (MessageOptions, "scale_factor"),
+    (EdgeMessageOptions, "symmetric"),
+)
+"""Fields of interactions that earlier versions did not have."""
+
+
+def unset_fields(options: Options) -> set[str]:
+    """Return the fields of an interaction that earlier versions did not have and that have their defaults.
+
+    Hashes and drawings leave them out, as before these fields existed.
+    """
+    return {
+        field
+        for kind, field in _LATER_FIELDS
+        if isinstance(options, kind) and getattr(options, field) == kind.model_fields[field].default
+    }
 
 
 def _with_parents(name: str, graphs: Mapping[str, EdgeSetOptions]) -> list[str]:

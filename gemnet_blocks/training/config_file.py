@@ -24,6 +24,7 @@ from gemnet_blocks.spec.editor import json_schema as spec_schema
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.files import existing_spec
 from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.versions import VERSION_SCHEMA, in_current_version
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
 
 if TYPE_CHECKING:
@@ -90,11 +91,13 @@ def json_schema() -> dict[str, Any]:
     described = schema["properties"]["model"].get("description", "")
     assert schema["properties"]["model"].get("title") == MODEL_SCHEMA
     schema["properties"]["model"] = {"description": described, "anyOf": [path, inline]}
+    schema["properties"]["version"] = VERSION_SCHEMA
     schema["$defs"] = {**schema.get("$defs", {}), **model["$defs"]}
     return {"$schema": model["$schema"], **schema, "title": "GemNet training"}
 
 
 def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path, catalog: Catalog) -> TrainingConfig:
+    document = in_current_version(document)
     changes = resolve.as_document(patches or {})
     problems: list[str] = []
     model = None

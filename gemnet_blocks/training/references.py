@@ -10,22 +10,17 @@ from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from ase.data import chemical_symbols
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import Options
-from gemnet_blocks.potential.references import Normalization, References, by_number, element_number
+from gemnet_blocks.potential.references import Normalization, References, by_number
 from gemnet_blocks.structures import AtomChoice, EnergyMeaning, PropertyKind
+from gemnet_blocks.util.elements import Element, element_number
 
-
-def _element(key: str | int) -> str | int:
-    element_number(key)
-    return key
-
-
-PerElement = Literal["least_squares", "none"] | dict[Annotated[str | int, AfterValidator(_element)], float]
+PerElement = Literal["least_squares", "none"] | dict[Element, float]
 """How atomic reference energies are found, or their values in eV."""
 
 

@@ -24,6 +24,7 @@ from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.document import dump
+from gemnet_blocks.spec.versions import VERSION
 from gemnet_blocks.training.callback import TrainingCallback
 from gemnet_blocks.training.checkpoints import (
     CHANGEABLE,
@@ -126,7 +127,7 @@ class Run:
             if saved is None:
                 set_aside(folder)
             with replacing(folder / CONFIG) as temporary:
-                text = HEADING + dump(config.moved_to(folder).to_dict())
+                text = HEADING + dump({"version": VERSION, **config.moved_to(folder).to_dict()})
                 temporary.write_text(text, encoding="utf-8")
         return cls(module, callback, loader, stream, trainer, folder / FILE if saved else None)
 

@@ -18,7 +18,8 @@ from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.training.initial_weights import weights_by_name
 
 STUDIES = Path(__file__).parents[2] / "paper_configs" / "studies"
-BRIDGES = ("from-gemnet-dt", "from-gemnet-t")
+BRIDGES = {"from-gemnet-dt": "bridge", "from-gemnet-t": "bridge", "from-gemnet-q": "bridge-q"}
+"""Studies that follow the specs of a folder."""
 NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem not in ("common", *BRIDGES))
 QUICK = ("angular-basis", "factorised", "interactions")
 """Studies that also run at toy size in `make test`; the others take longer and run in `make test-slow`."""
@@ -146,5 +147,5 @@ def test_the_bridges_go_through_the_specs_of_their_folder(name: str) -> None:
     assert forces is not None
     assert [candidate.spec.content_hash for candidate in found] == [
         load_spec(path).patch({"heads.forces": forces.model_dump()}).content_hash
-        for path in sorted((STUDIES.parent / "bridge").glob("*.yaml"))
+        for path in sorted((STUDIES.parent / BRIDGES[name]).glob("*.yaml"))
     ]

@@ -37,15 +37,33 @@ BRIDGE = {
 }
 """From GemNet-dT to GemNet-OC: the files in their order, and the one place that each changes."""
 STEPS = list(BRIDGE)
+BRIDGE_Q = {
+    "00-gemnet-q": "",
+    "01-radial-functions": "bases.angular_radial",
+    "02-gaussians": "bases.radial",
+    "03-outer-product": "bases.spherical",
+    "04-readout": "readout",
+    "05-update-projection": "blocks.update_projection",
+    "06-atom-residuals": "blocks.atom",
+    "07-atom-edge": "interactions.atom_edge",
+    "08-edge-atom": "interactions.edge_atom",
+    "09-atom-atom": "interactions.atom_atom",
+    "10-periodicity": "neighbors.periodic",
+    "11-neighbors": "graphs",
+}
+"""From GemNet-Q to GemNet-OC."""
+STEPS_Q = list(BRIDGE_Q)
 
 
-@pytest.mark.parametrize("name", [*NAMES, *(f"bridge/{step}" for step in STEPS)])
+@pytest.mark.parametrize("name", [*NAMES, *(f"bridge/{step}" for step in STEPS), "bridge-q/03-outer-product"])
 def test_every_spec_runs_and_trains_at_toy_size(name: str):
     model = build(load_spec(CONFIGS / f"{name}.yaml", TOY), seed=0)
     prediction = model(Structures.from_ase(platinum_slab(2, 2)))
     assert prediction.energy.shape == (1,)
-    assert prediction.forces is not None
-    (prediction.energy.sum() + prediction.forces.square().sum()).backward()
+    loss = prediction.energy.sum()
+    if load_spec(CONFIGS / f"{name}.yaml").heads.forces is not None:
+        loss = loss + prediction.forces.square().sum()
+    loss.backward()
     gradients = [parameter.grad for parameter in model.parameters() if parameter.requires_grad]
     assert all(gradient is not None and gradient.isfinite().all() for gradient in gradients)
 
@@ -59,6 +77,12 @@ def test_every_spec_runs_and_trains_at_toy_size(name: str):
         ("no-quadruplets", 37_236_266),
         ("gemnet-dt", 31_671_825),
         ("gemnet-t", 24_296_973),
+        ("gemnet-oc-l-e", 55_913_040),
+        ("gp-gemnet-xl", 292_939_552),
+        ("gemnet-q", 2_158_499),
+        ("gemnet-dq", 2_568_744),
+        ("gemnet-2021-t", 1_892_311),
+        ("gemnet-2021-dt", 2_302_556),
     ],
 )
 def test_parameter_counts(name: str, count: int):
@@ -84,6 +108,50 @@ def test_values_of_the_published_table():
     odac = load_spec(CONFIGS / "gemnet-oc-odac.yaml")
     assert {rule.cutoff for rule in odac.graphs.values()} == {8.0}
     assert (odac.elements, odac.graphs["quad"].tags) == (100, None)
+    energies = load_spec(CONFIGS / "gemnet-oc-odac-is2re.yaml")
+    assert {rule.cutoff for rule in energies.graphs.values()} == {12.0}
+    assert (energies.elements, energies.heads.forces) == (100, None)
+    oxides = to_published(load_spec(CONFIGS / "gemnet-dt-oc22-is2re.yaml"))
+    assert {name: oxides[name] for name in ("num_radial", "num_blocks", "emb_size_rbf", "emb_size_atom")} == {
+        "num_radial": 64,
+        "num_blocks": 5,
+        "emb_size_rbf": 64,
+        "emb_size_atom": 256,
+    }
+    assert (oxides["cutoff"], oxides["max_neighbors"], oxides["regress_forces"]) == (12.0, 50, False)
+    assert not to_published(load_spec(CONFIGS / "gemnet-oc-oc22-degenerate.yaml"))["enforce_max_neighbors_strictly"]
+    wide = to_published(load_spec(CONFIGS / "gp-gemnet-xl.yaml"))
+    assert (wide["emb_size_edge"], wide["emb_size_trip"], wide["emb_size_bil_trip"]) == (1536, 384, 192)
+
+
+# -- the bridge from GemNet-Q to GemNet-OC ----------------------------------------------------------------------------
+
+
+def bridge_q(step: str) -> Spec:
+    return load_spec(CONFIGS / "bridge-q" / f"{step}.yaml")
+
+
+def test_the_bridge_of_quadruplets_has_no_other_files():
+    assert sorted(path.stem for path in (CONFIGS / "bridge-q").glob("*")) == STEPS_Q
+
+
+@pytest.mark.parametrize(("before", "step"), list(pairwise(STEPS_Q)))
+def test_each_step_from_gemnet_q_changes_one_place(before: str, step: str):
+    one, other = bridge_q(before), bridge_q(step)
+    assert without(one.to_dict(), BRIDGE_Q[step]) == without(other.to_dict(), BRIDGE_Q[step])
+    assert one.content_hash != other.content_hash
+    assert Spec.from_yaml(other.to_yaml()).content_hash == other.content_hash
+
+
+def test_the_ends_of_the_bridge_from_gemnet_q():
+    """GemNet-OC in all but sizes and numbers of layers, which stay those of GemNet-Q."""
+    start, end = bridge_q(STEPS_Q[0]), bridge_q(STEPS_Q[-1])
+    direct = {"heads.forces": {"type": "direct"}}
+    assert start.content_hash == load_spec(CONFIGS / "gemnet-q.yaml").content_hash
+    assert start.patch(direct).content_hash == load_spec(CONFIGS / "gemnet-dq.yaml").content_hash
+    layers = {"blocks": {"before_skip": 1, "after_skip": 1, "update": 2}, "readout.layers": 2}
+    sizes = {"sizes": start.sizes, "elements": 93, **layers}
+    assert load_spec(CONFIGS / "gemnet-oc.yaml", sizes).content_hash == end.patch(direct).content_hash
 
 
 # -- the bridge from GemNet-dT to GemNet-OC ---------------------------------------------------------------------------

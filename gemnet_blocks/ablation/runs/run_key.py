@@ -110,6 +110,8 @@ value does not enter the key."""
 _FILES = ("files", "train", "validation", "test")
 _FREE = ("workers", "cache", "ignore")
 """Fields of the data that do not change results."""
+_FILTERS = ("elements", "atoms_at_most", "count")
+"""Fields of the data that were added later, with null for no filter."""
 _CHUNK = 1 << 20
 
 
@@ -141,6 +143,7 @@ def run_key(
     if config is not None:
         rest = config.to_dict()
         data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, *_FREE)}
+        data = {name: value for name, value in data.items() if name not in _FILTERS or value is not None}
         unused = ("log", "checkpoint", "start_from")
         training = {key: value for key, value in rest.pop("training").items() if key not in unused}
         if source := Source.of(config):  # the keys of runs without initial weights stay the same

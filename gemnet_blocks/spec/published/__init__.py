@@ -1,4 +1,4 @@
-"""Conversion between specs and the keyword arguments of the published GemNet-OC and GemNet-T."""
+"""Conversion between specs and the keyword arguments of the published GemNet models."""
 
 from gemnet_blocks.spec.published.arguments import DEFAULTS, REQUIRED, check_names, output_initialization
 from gemnet_blocks.spec.published.limits import cutoffs, neighbor_cap, neighbor_caps

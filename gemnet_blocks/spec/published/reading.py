@@ -9,8 +9,8 @@ from typing import Any
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.options import plain
 from gemnet_blocks.spec.catalog import Catalog
-from gemnet_blocks.spec.document import Document
-from gemnet_blocks.spec.published import gemnet_t
+from gemnet_blocks.spec.document import Document, Route
+from gemnet_blocks.spec.published import gemnet_2021, gemnet_t
 from gemnet_blocks.spec.published.arguments import (
     ACTIVATION_NAMES,
     CIRCULAR_NAMES,
@@ -32,21 +32,24 @@ def from_published(arguments: Mapping[str, Any]) -> Spec:
     """Translate published keyword arguments to a spec that follows all rules of the published models.
 
     Args:
-        arguments: the keyword arguments of GemNet-OC, or of GemNet-T, recognized by `emb_size_bil_trip`. Arguments
-            that do not affect the architecture (`use_pbc_single`, `otf_graph`, `scale_file`) are ignored, deprecated
-            ones with a warning.
+        arguments: the keyword arguments of GemNet-OC; of GemNet-T of Open Catalyst, recognized by `emb_size_bil_trip`;
+            or of GemNet-Q or GemNet-T of 2021, recognized by `triplets_only`. Arguments that do not affect the
+            architecture (`use_pbc_single`, `otf_graph`, `scale_file`) are ignored, deprecated ones with a warning.
 
     Raises:
         SpecError: an argument is missing, unknown or invalid.
     """
     arguments = {name: plain(value) for name, value in arguments.items()}
-    if gemnet_t.is_gemnet_t(arguments):
+    routes: Mapping[str, Route] = ROUTES
+    if gemnet_2021.is_gemnet_2021(arguments):
+        data, names, routes = gemnet_2021.data(gemnet_2021.complete(arguments)), {}, gemnet_2021.ROUTES
+    elif gemnet_t.is_gemnet_t(arguments):
         given = _complete(arguments, gemnet_t.REQUIRED, gemnet_t.DEFAULTS, "GemNet-T")
         data = gemnet_t.with_summed_readout(_data({**DEFAULTS, **gemnet_t.as_gemnet_oc(given)}))
         names = {theirs: ours for ours, theirs in gemnet_t.NAMES.items()}
     else:
         data, names = _data(_complete(arguments, REQUIRED, DEFAULTS, "GemNet-OC")), {}
-    places = {route: f"argument {names.get(name, name)}" for name, route in ROUTES.items()}
+    places = {route: f"argument {names.get(name, name)}" for name, route in routes.items()}
     return validate(Document(data, {(): "published arguments", **places}), Catalog())
 
 
@@ -185,4 +188,6 @@ def _part(argument: str, value: Any, names: Mapping[str, str]) -> dict[str, Any]
     if isinstance(fields.get("exponent"), float) and fields["exponent"].is_integer():
         fields["exponent"] = int(fields["exponent"])
     name = value["name"].lower()
+    if name == "fourier_bessel":
+        raise SpecError(f"{argument}['name']={name!r} is a basis of specs, and of GemNet-Q and GemNet-T of 2021, only")
     return {"type": translated(f"{argument}['name']", name, names) if names else name, **fields}

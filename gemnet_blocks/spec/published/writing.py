@@ -8,19 +8,39 @@ from typing import Any
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.model.heads import DirectForcesOptions, GradientForcesOptions
+from gemnet_blocks.model.product_readout import SummedProductOptions
 from gemnet_blocks.model.readout import SummedOptions
-from gemnet_blocks.spec.published import gemnet_t
+from gemnet_blocks.spec.published import gemnet_2021, gemnet_t
 from gemnet_blocks.spec.published.arguments import CIRCULAR_NAMES, FIELD_NAMES, PUBLISHED_DEFAULTS, SPHERICAL_NAMES
 from gemnet_blocks.spec.published.reading import from_published
 from gemnet_blocks.spec.resolve import Spec
 
 
 def to_published(spec: Spec) -> dict[str, Any]:
-    """Translate a spec to published keyword arguments: those of GemNet-T for summed readouts, else of GemNet-OC.
+    """Translate a spec to published keyword arguments, of the model that has its readout.
+
+    For `summed_product`, they are those of GemNet-Q or GemNet-T of 2021; for `summed`, of GemNet-T of Open Catalyst;
+    otherwise, of GemNet-OC.
 
     Raises:
         SpecError: the published models do not have a feature of the spec.
     """
+    of_2021 = isinstance(spec.readout, SummedProductOptions)
+    arguments = gemnet_2021.of_spec(spec) if of_2021 else _arguments(spec)
+    again = from_published(arguments)
+    if "quadruplet" not in spec.interactions:  # no layer reads dihedral angles
+        unread: dict[str, Any] = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
+        if isinstance(spec.readout, SummedOptions):
+            unread["sizes.spherical"] = 1
+        again, spec = (one.patch(unread) for one in (again, spec))
+    if again.content_hash != spec.content_hash:
+        differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))
+        raise SpecError(f"published arguments cannot describe this spec, because they do not include {differences}")
+    return arguments
+
+
+def _arguments(spec: Spec) -> dict[str, Any]:
+    """Translate a spec to arguments of GemNet-OC or of GemNet-T, without a check that they describe all of it."""
     interactions = {name: options.model_dump() for name, options in spec.interactions.items()}
     triplet = interactions.get("triplet", {})
     # the sizes of an absent interaction have no effect
@@ -97,18 +117,7 @@ def to_published(spec: Spec) -> dict[str, Any]:
         arguments["qint_tags"] = tags and list(tags)
     except KeyError as error:
         raise SpecError(f"published arguments cannot describe this spec, which has no {error.args[0]!r}") from error
-    if summed:
-        arguments = gemnet_t.from_gemnet_oc(arguments)
-    again = from_published(arguments)
-    if "quadruplet" not in interactions:  # no layer reads dihedral angles
-        unread: dict[str, Any] = {"bases.spherical": None, "bases.collinear": {"type": "right_angle"}}
-        if summed:
-            unread["sizes.spherical"] = 1
-        again, spec = (one.patch(unread) for one in (again, spec))
-    if again.content_hash != spec.content_hash:
-        differences = ", ".join(_differences(again.to_dict(), spec.to_dict(), ()))
-        raise SpecError(f"published arguments cannot describe this spec, because they do not include {differences}")
-    return arguments
+    return gemnet_t.from_gemnet_oc(arguments) if summed else arguments
 
 
 def _published_part(part: Mapping[str, Any], names: Mapping[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from gemnet_blocks.basis.circular import CircularBasis
+from gemnet_blocks.basis.fourier_bessel import DegreeRadialBasis
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.geometry.angles import Azimuth
@@ -268,10 +269,11 @@ for a function with a triple zero at the cutoff and about 1 for one with a doubl
 def assert_radial_basis(basis: RadialBasis) -> tuple[str, ...]:
     """Assert every property that models require of a radial basis.
 
-    The result has the shape (*shape, count) and the type of the distances, and is elementwise; values are zero from the
-    cutoff on, where first and second derivatives vanish; values and two derivatives are finite at all distances,
-    including 0; values and first derivatives do not jump; derivatives agree with finite differences; all trained
-    parameters have gradients; float32 agrees with float64; the basis can be pickled and deep-copied.
+    The result has the shape (*shape, count), or (*shape, degrees, count) if the functions depend on the degree, and the
+    type of the distances, and is elementwise; values are zero from the cutoff on, where first and second derivatives
+    vanish; values and two derivatives are finite at all distances, including 0; values and first derivatives do not
+    jump; derivatives agree with finite differences; all trained parameters have gradients; float32 agrees with float64;
+    the basis can be pickled and deep-copied.
 
     Args:
         basis: the basis, which is not modified.
@@ -288,8 +290,8 @@ def assert_radial_basis(basis: RadialBasis) -> tuple[str, ...]:
     interior = torch.tensor([0.06, 0.13, 0.31, 0.44, 0.57, 0.72, 0.86, 1.2], dtype=torch.float64)
     functions = Functions(
         module=basis,
-        call=_at_distances,
-        count=basis.count,
+        call=_of_all_degrees if isinstance(basis, DegreeRadialBasis) else _at_distances,
+        count=basis.count * (basis.degree_count if isinstance(basis, DegreeRadialBasis) else 1),
         variables=("distance",),
         points=(cutoff * torch.cat([scaled, torch.tensor(ends, dtype=torch.float64)]),),
         interior=(cutoff * interior,),
@@ -380,6 +382,13 @@ def _at_distances(module: nn.Module, variables: tuple[Tensor, ...]) -> Tensor:
     return result
 
 
+def _of_all_degrees(module: nn.Module, variables: tuple[Tensor, ...]) -> Tensor:
+    result: Tensor = module(*variables)
+    if result.ndim != variables[0].ndim + 2:
+        raise AssertionError(f"expected a result of shape (*shape, degrees, count), found {tuple(result.shape)}")
+    return result.flatten(-2)
+
+
 _at_cosines = _at_distances
 
 
@@ -415,7 +424,7 @@ def _assert_ends(functions: Functions, cutoff: float) -> None:
         )
     distances = torch.cat([cutoff * torch.tensor([1 - NEAR], dtype=torch.float64), functions.interior[0]])
     for order, name in ((1, "first"), (2, "second")):
-        derivatives = column_derivatives(module, distances, order).abs()
+        derivatives = column_derivatives(lambda d: functions.call(module, (d,)), distances, order).abs()
         largest = derivatives.amax()
         if float(derivatives[0].max()) > VANISHING * float(largest):
             raise AssertionError(

@@ -47,7 +47,6 @@ from gemnet_blocks.testing.oracles.embeddings import (
     atom_update,
     block,
     direct_forces,
-    edge_embedding,
     energy,
     output_block,
     output_network,
@@ -82,6 +81,7 @@ from gemnet_blocks.testing.oracles.interactions import (
 from gemnet_blocks.testing.oracles.layers import (
     contract,
     dense,
+    edge_embedding,
     linear_of_flattened,
     message,
     project,

@@ -7,15 +7,17 @@ have a definition here, is called itself.
 from __future__ import annotations
 
 import math
+from functools import cache
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
+from numpy import polynomial
 from torch import Tensor, nn
 
-from gemnet_blocks.basis import circular, envelopes, radial, spherical
+from gemnet_blocks.basis import circular, envelopes, fourier_bessel, radial, spherical
 from gemnet_blocks.geometry.angles import Azimuth, CollinearRule, RightAngle, SmoothCollinear
-from gemnet_blocks.layers.projection import ScaledBasis
+from gemnet_blocks.layers.scaled_basis import ScaledBasis
 from gemnet_blocks.testing.oracles.layers import scaled
 
 Scalar = Float[Tensor, ""]
@@ -107,6 +109,27 @@ def bernstein(x: Scalar, count: int, gamma_raw: Scalar) -> Functions:
     return torch.stack([math.comb(n, k) * decayed**k * (1 - decayed) ** (n - k) for k in range(count)])
 
 
+def fourier_bessel_functions(x: Scalar, basis: fourier_bessel.FourierBessel) -> Float[Tensor, "degrees count"]:
+    """Evaluate √(2/cutoff³)·j_l(z_ln x)/|j_{l+1}(z_ln)| by j_l(y) = ½ ∫ P_l(t) cos(y t - lπ/2) dt over [-1, 1]."""
+    zeros = _bessel_zeros(basis.degree_count, basis.count)
+    if basis.zeros == "float32":
+        zeros = zeros.float().double()
+    rows = [_bessel(degree, z * x.double()) / _bessel(degree + 1, z).abs() for degree, z in enumerate(zeros)]
+    return (math.sqrt(2 / basis.cutoff**3) * torch.stack(rows)).to(x.dtype)
+
+
+@cache
+def _bessel_zeros(degree_count: int, count: int) -> Float[Tensor, "degrees count"]:
+    zeros = [radial.spherical_bessel_zeros(degree, count) for degree in range(degree_count)]
+    return torch.stack([torch.as_tensor(of_degree) for of_degree in zeros])
+
+
+def _bessel(degree: int, y: Float[Tensor, " points"]) -> Float[Tensor, " points"]:
+    nodes, weights = (torch.as_tensor(one) for one in polynomial.legendre.leggauss(96))
+    integrand = legendre_derivative(degree, 0, nodes) * torch.cos(y[:, None] * nodes - degree * math.pi / 2)
+    return integrand @ weights / 2
+
+
 def envelope(module: envelopes.Envelope, x: Scalar) -> Scalar:
     """Evaluate the envelope of a basis at x = d/cutoff."""
     if isinstance(module, envelopes.Polynomial):
@@ -116,7 +139,7 @@ def envelope(module: envelopes.Envelope, x: Scalar) -> Scalar:
     return module(x)
 
 
-def radial_functions(basis: nn.Module, distance: Scalar) -> Functions:
+def radial_functions(basis: nn.Module, distance: Scalar) -> Float[Tensor, "*degrees functions"]:
     """Evaluate a radial basis with its envelope and scale factor at one distance in Å."""
     if isinstance(basis, ScaledBasis):
         return scaled(basis.scale, radial_functions(basis.basis, distance))
@@ -129,6 +152,8 @@ def radial_functions(basis: nn.Module, distance: Scalar) -> Functions:
         functions = spherical_bessel(x, basis.frequencies, basis.cutoff)
     elif isinstance(basis, radial.Bernstein):
         functions = bernstein(x, basis.count, basis.gamma_raw)
+    elif isinstance(basis, fourier_bessel.FourierBessel):
+        functions = fourier_bessel_functions(x, basis)
     else:
         functions = basis.raw(x)
     return envelope(basis.envelope, x) * functions

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction
-from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding, ElementEmbedding, PeriodicTableEmbedding
+from gemnet_blocks.layers.embeddings import AtomEmbedding, ElementEmbedding, PeriodicTableEmbedding
 from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.model.block import AtomUpdate, Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
+from gemnet_blocks.model.product_readout import ProductOutputBlock, SummedProductReadout
 from gemnet_blocks.model.readout import (
     ConcatenatedOutputBlock,
     ConcatenatedReadout,
@@ -28,7 +29,7 @@ from gemnet_blocks.model.readout import (
 )
 from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
 from gemnet_blocks.testing.oracles.interactions import interaction
-from gemnet_blocks.testing.oracles.layers import dense, scaled, stacked, summed, through
+from gemnet_blocks.testing.oracles.layers import dense, edge_embedding, scaled, stacked, summed, through
 
 
 def atom_update(
@@ -46,7 +47,7 @@ def output_block(
 ) -> Output:
     """Compute x_a by `atom_update`, then layers((x_a + h_a)/√2) if present, and x_ca = scale · (layers(m) ⊙ lin(rad)).
 
-    Summed output blocks return lin(x_a) and lin(x_ca).
+    Summed output blocks return lin(x_a) and lin(x_ca); those with one product, x_ca = layers(scale · (m ⊙ lin(rad))).
 
     Raises:
         TypeError: the output block is not built in.
@@ -57,6 +58,9 @@ def output_block(
         if found.edges is None or module.edges is None:
             return Output(atoms, None)
         return Output(atoms, found.edges @ module.edges.linear.weight.T)
+    if isinstance(module, ProductOutputBlock):
+        product = scaled(module.edge_scale, embeddings.edges * (radial @ module.update.radial.weight.T))
+        return Output(atom_update(module.update, embeddings.edges, radial, edges), through(module.edge_layers, product))
     if not isinstance(module, ConcatenatedOutputBlock):
         raise TypeError(f"oracles do not define the output block {type(module).__name__}")
     x = atom_update(module.update, embeddings.edges, radial, edges)
@@ -81,7 +85,7 @@ def read_out(module: nn.Module, outputs: Sequence[Output]) -> Contributions:
     Raises:
         TypeError: the readout is not built in.
     """
-    if isinstance(module, SummedReadout):
+    if isinstance(module, SummedReadout | SummedProductReadout):
         total = outputs[0]
         for one in outputs[1:]:
             edges = None if total.edges is None or one.edges is None else total.edges + one.edges
@@ -142,17 +146,6 @@ def periodic_place(number: int) -> tuple[int, int]:
     return row, column
 
 
-def edge_embedding(
-    module: EdgeEmbedding,
-    atoms: Float[Tensor, "atoms atom_size"],
-    x: Float[Tensor, "edges edge_in_size"],
-    edges: EdgeSet,
-) -> Float[Tensor, "edges edge_size"]:
-    """Compute m_st = Dense([h_s, h_t, x_st])."""
-    rows = [torch.cat([atoms[st.source], atoms[st.target], x[i]]) for i, st in enumerate(edges_of(edges))]
-    return dense(module.dense, stacked(rows, x.new_zeros(0, 2 * atoms.shape[1] + x.shape[1])))
-
-
 def block(
     module: Block, geometry: GeometryEncoder, embeddings: Embeddings, graphs: Graphs, radial: RadialValues
 ) -> Embeddings:
@@ -165,7 +158,8 @@ def block(
     h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
     to_edges, to_atoms = [dense(module.dense, m)], [h]
     for name, part in module.interactions.items():
-        written = interaction(part, geometry.interactions[name], embeddings, graphs, radial)
+        read = radial.named(geometry.own[name]) if name in geometry.own else radial
+        written = interaction(part, geometry.interactions[name], embeddings, graphs, read)
         assert isinstance(part, Interaction)
         (to_edges if part.writes == "edges" else to_atoms).append(written)
     x = torch.stack(to_edges).sum(dim=0) / math.sqrt(len(to_edges))

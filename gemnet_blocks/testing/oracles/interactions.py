@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.atom_atom import AtomAtomInteraction, SharedAtomAtomGeometry
 from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.interactions.message import SymmetricUp
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction, SharedQuadrupletGeometry
+from gemnet_blocks.interactions.senders import EmbeddedSenders
 from gemnet_blocks.interactions.triplet import (
     AtomEdgeInteraction,
     EdgeAtomInteraction,
@@ -21,16 +23,19 @@ from gemnet_blocks.interactions.triplet import (
     TripletInteraction,
     TripletSum,
 )
+from gemnet_blocks.layers.dense import Dense
 from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.testing.oracles.bases import angles, circular_functions, spherical_functions
 from gemnet_blocks.testing.oracles.graphs import edges_of, quadruplets, triplets
 from gemnet_blocks.testing.oracles.layers import (
     contract,
     dense,
+    edge_embedding,
     linear_of_flattened,
     message,
     project,
     scaled,
+    stacked,
     summed,
     to_both_directions,
 )
@@ -61,8 +66,7 @@ def triplet(
     x = Dense_down(scale · (Dense(m) ⊙ lin(rad))), S[c→a, l] = Σ_b cir_l(φ_cab) x_ba,
     z = scale · lin(flatten Σ_l B[c→a, k, l] S[c→a, l]), result = (Dense₁(z) + Dense₂(z)[reverse])/√2.
     """
-    x = message(block.message, dense(block.message.dense, embeddings.edges), _linear(shared.radial, radial, "main"))
-    return _triplet_message(block, shared, x, graphs, radial)
+    return _triplet_message(block, shared, _sent(block, shared, embeddings, graphs, radial), graphs, radial)
 
 
 def atom_edge(
@@ -78,6 +82,34 @@ def atom_edge(
     return _triplet_message(block, shared, x, graphs, radial)
 
 
+def _sent(
+    block: TripletInteraction | EdgeAtomInteraction,
+    shared: SharedTripletGeometry,
+    embeddings: Embeddings,
+    graphs: Graphs,
+    radial: RadialValues,
+) -> Float[Tensor, "inner_edges down"]:
+    """Compute the message x_ba of every edge b→a of the edge set that sends.
+
+    The edges have the embeddings m of the main edges; or Dense([h_b, h_a, rad]) if they reach farther. Edges that are
+    not main edges then send nothing, and the others fade out with the main edges.
+    """
+    inner, main = graphs.edge_sets[shared.inner], graphs.main.edges
+    functions, m = radial.radial[shared.inner], embeddings.edges
+    if isinstance(block.senders, EmbeddedSenders):
+        m = edge_embedding(block.senders.embedding, embeddings.atoms, functions, inner)
+    elif shared.inner != "main":
+        place = {edge: index for index, edge in enumerate(edges_of(main))}
+        weights = m.new_ones(len(m)) if main.weight is None else main.weight
+        found = [place.get(edge) for edge in edges_of(inner)]
+        m = stacked([m.new_zeros(m.shape[1]) if index is None else m[index] for index in found], m[:0])
+        functions = stacked(
+            [row * 0 if index is None else row * weights[index] for row, index in zip(functions, found, strict=True)],
+            functions[:0],
+        )
+    return message(block.message, dense(block.message.dense, m), functions @ shared.radial.weight.T)
+
+
 def _triplet_message(
     block: TripletInteraction | AtomEdgeInteraction,
     shared: SharedTripletGeometry,
@@ -87,6 +119,7 @@ def _triplet_message(
 ) -> Float[Tensor, "edges edge_size"]:
     sums = sum_over_triplets(shared.triplet_sum, graphs, x)
     z = contract(block.contraction, project(shared.triplet_sum.projection, radial.angular["main"]), sums)
+    assert isinstance(block.up, SymmetricUp)
     return to_both_directions(block.up, z, edges_of(graphs.main.edges))
 
 
@@ -101,12 +134,13 @@ def edge_atom(
 
     With x of `triplet`, z_a = scale · lin(flatten Σ_{c→a} Σ_l B[c→a, k, l] Σ_b cir_l(φ_cab) x_ba), result = Dense(z_a).
     """
-    x = message(block.message, dense(block.message.dense, embeddings.edges), _linear(shared.radial, radial, "main"))
+    x = _sent(block, shared, embeddings, graphs, radial)
     sums = sum_over_triplets(shared.triplet_sum, graphs, x)
     outer = shared.triplet_sum.request.outer
     projection = project(shared.triplet_sum.projection, radial.angular[outer])
     zeros = x.new_zeros(len(embeddings.atoms), projection.shape[1], x.shape[1])
     terms = ((ca.target, projection[i] @ sums[i]) for i, ca in enumerate(edges_of(graphs.edge_sets[outer])))
+    assert isinstance(block.up, Dense)
     return dense(block.up, linear_of_flattened(block.contraction, summed(terms, zeros)))
 
 

@@ -9,12 +9,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.activations import ScaledSiLU, SiQU
 from gemnet_blocks.layers.dense import Dense, Residual
+from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.projection import RadialAngularProjection
-from gemnet_blocks.layers.scaling import ScaleFactor
-from gemnet_blocks.testing.oracles.graphs import Edge, reverse
+from gemnet_blocks.layers.scaling import ScaleFactor, Unscaled
+from gemnet_blocks.testing.oracles.graphs import Edge, edges_of, reverse
 
 
 def dense(layer: Dense, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*rows out"]:
@@ -36,16 +38,19 @@ def through(layers: nn.Module, x: Float[Tensor, "*rows in"]) -> Float[Tensor, "*
     return x
 
 
-def scaled(scale: ScaleFactor, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def scaled(scale: ScaleFactor | Unscaled, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     """Multiply x by the scale factor if it is fitted."""
-    return x * scale.factor if scale.fitted else x
+    return x * scale.factor if isinstance(scale, ScaleFactor) and scale.fitted else x
 
 
 def project(
-    projection: RadialAngularProjection, radial: Float[Tensor, "edges radial"]
+    projection: RadialAngularProjection, radial: Float[Tensor, "edges *radial"]
 ) -> Float[Tensor, "edges size angular"]:
-    """Compute B[e, k, l] = Σ_n rad[e, n] W[n, k, l]."""
-    return torch.einsum("en,nkl->ekl", radial, projection.weight)
+    """Compute B[e, k, l] = Σ_n rad[e, n] W[n, k, l], with rad[e, degree(l), n] if they depend on the degree."""
+    if projection.reads is None:
+        return torch.einsum("en,nkl->ekl", radial, projection.weight)
+    degrees = projection.reads.long().argmax(dim=0)
+    return torch.einsum("eln,nkl->ekl", radial[:, degrees], projection.weight)
 
 
 def message(
@@ -68,10 +73,23 @@ def linear_of_flattened(module: Contraction, x: Float[Tensor, "rows size down"])
     return scaled(module.scale, torch.stack(columns, dim=1) @ module.linear.weight.T)
 
 
+def edge_embedding(
+    module: EdgeEmbedding,
+    atoms: Float[Tensor, "atoms atom_size"],
+    x: Float[Tensor, "edges edge_in_size"],
+    edges: EdgeSet,
+) -> Float[Tensor, "edges edge_size"]:
+    """Compute m_st = Dense([h_s, h_t, x_st])."""
+    rows = [torch.cat([atoms[st.source], atoms[st.target], x[i]]) for i, st in enumerate(edges_of(edges))]
+    return dense(module.dense, stacked(rows, x.new_zeros(0, 2 * atoms.shape[1] + x.shape[1])))
+
+
 def to_both_directions(
     module: SymmetricUp, x: Float[Tensor, "edges in"], edges: Sequence[Edge]
 ) -> Float[Tensor, "edges out"]:
-    """Compute (Dense₁(x) + Dense₂(x)[reverse])/√2."""
+    """Compute (Dense₁(x) + Dense₂(x)[reverse])/√2, or Dense₁(x) without a Dense₂."""
+    if module.opposite is None:
+        return dense(module.same, x)
     return (dense(module.same, x) + dense(module.opposite, x)[reverse(edges)]) / math.sqrt(2)
 
 

@@ -13,7 +13,7 @@ from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.graph.builder import MAIN, GraphBuilder
 from gemnet_blocks.interactions.interaction import Embeddings
-from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues
+from gemnet_blocks.layers.radial_bases import RadialBases, RadialValues, edge_set_of
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.gemnet import Backbone, GemNet
 from gemnet_blocks.model.heads import DirectForces
@@ -25,13 +25,12 @@ from gemnet_blocks.testing.oracles.embeddings import (
     atom_embedding,
     block,
     direct_forces,
-    edge_embedding,
     energy,
     output_block,
     read_out,
 )
 from gemnet_blocks.testing.oracles.graphs import reverse
-from gemnet_blocks.testing.oracles.layers import stacked
+from gemnet_blocks.testing.oracles.layers import edge_embedding, stacked
 
 
 def model(gemnet: GemNet, structures: Structures) -> Prediction:
@@ -95,8 +94,8 @@ def graphs_of(selected: Mapping[str, Sequence[WeightedEdge]], structures: Struct
 def radial_values(bases: RadialBases, sets: Mapping[str, EdgeSet]) -> RadialValues:
     """Evaluate the radial functions of every edge, times the weight of the edge if it has one."""
 
-    def values(name: str, basis: nn.Module) -> Float[Tensor, "edges functions"]:
-        edges = sets[name]
+    def values(name: str, basis: nn.Module) -> Float[Tensor, "edges *functions"]:
+        edges = sets[edge_set_of(name)]
         rows = [radial_functions(basis, distance) for distance in edges.distance]
         if edges.weight is not None:
             rows = [weight * row for weight, row in zip(edges.weight, rows, strict=True)]

@@ -10,9 +10,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from gemnet_blocks.interactions.interaction import InteractionOptions
 from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.spec import Spec
+from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION, options_class
 
 SMALL = """
 elements: 83
@@ -158,20 +158,27 @@ def _graphs(base: Spec, max_cutoff: float) -> Values:
     return values
 
 
-def _bases() -> Values:
+def _functions() -> Values:
+    """Draw bases, of a spec or of one interaction."""
     radial = (
         _mapping("gaussian", count=_FUNCTIONS, trainable=st.booleans())
         | _mapping("spherical_bessel", count=_FUNCTIONS)
         | _mapping("bernstein", count=_FUNCTIONS, gamma_raw=st.floats(-1, 2))
     )
     return {
-        "bases.radial": radial,
-        "bases.angular_radial": st.none() | radial,
-        "bases.envelope": _mapping("polynomial", exponent=st.integers(1, 8)) | _mapping("exponential"),
-        "bases.circular": _mapping("legendre", count=_FUNCTIONS) | _mapping("gaussian", count=_FUNCTIONS),
-        "bases.spherical": st.one_of(
+        "radial": radial,
+        "angular_radial": st.none() | radial,  # not those of a degree, which need angular functions with one
+        "envelope": _mapping("polynomial", exponent=st.integers(1, 8)) | _mapping("exponential"),
+        "circular": _mapping("legendre", count=_FUNCTIONS) | _mapping("gaussian", count=_FUNCTIONS),
+        "spherical": st.one_of(
             *(_mapping(name, count=_FUNCTIONS) for name in ("legendre_outer", "gaussian_outer", "real_harmonics"))
         ),
+    }
+
+
+def _bases() -> Values:
+    return {
+        **{f"bases.{field}": functions for field, functions in _functions().items()},
         "bases.scale": st.booleans(),
         "bases.collinear": _mapping("smooth", width=st.floats(0.01, 0.5)) | _mapping("right_angle"),
     }
@@ -181,25 +188,36 @@ def _readouts() -> Patches:
     initialization = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
     counts = {name: _COUNTS for name in ("layers", "after_atom", "network")}
     summed = {"layers": _COUNTS, "projection": st.sampled_from(("if_needed", "always"))}
-    return _mapping("concatenated", **counts, initialization=initialization) | _mapping(
-        "summed", **summed, initialization=initialization
+    return st.one_of(
+        _mapping("concatenated", **counts, initialization=initialization),
+        *(_mapping(kind, **summed, initialization=initialization) for kind in ("summed", "summed_product")),
     )
 
 
 def _interactions(base: Spec) -> Values:
     """Draw interactions to remove or change, and one to add."""
     names = st.sampled_from(sorted(base.graphs))
-    values: Values = {}
-    for name, options in base.interactions.items():
-        fields = {"down": _SIZES, "up": _SIZES, "graph": names, "blocks": _SELECTIONS}
-        known = kind_of(options) in _INTERACTIONS and isinstance(options, InteractionOptions)
-        changed = {field: fields[field] for field in fields if known and field in type(options).model_fields}
-        values[f"interactions.{name}"] = st.none() | st.fixed_dictionaries({}, optional=changed)
-    kinds = _INTERACTIONS if base.bases.spherical is not None else tuple(set(_INTERACTIONS) - {"quadruplet"})
-    again = [
-        _mapping(kind, down=_SIZES, up=_SIZES, blocks=_SELECTIONS, **({} if kind == "triplet" else {"graph": names}))
-        for kind in sorted(kinds)
-    ]
+    fields = {
+        "down": _SIZES,
+        "up": _SIZES,
+        "graph": names,
+        "senders": names,
+        "blocks": _SELECTIONS,
+        "bases": st.none() | st.fixed_dictionaries({}, optional=_functions()),
+        "symmetric": st.booleans(),
+        "scale_factor": st.booleans(),
+    }
+
+    def of_kind(kind: str) -> Values:
+        known = options_class(BUILT_IN[INTERACTION][kind]).model_fields if kind in _INTERACTIONS else {}
+        return {field: drawn for field, drawn in fields.items() if field in known}
+
+    values: Values = {
+        f"interactions.{name}": st.none() | st.fixed_dictionaries({}, optional=of_kind(kind_of(options)))
+        for name, options in base.interactions.items()
+    }
+    kinds = set(_INTERACTIONS) - ({"quadruplet"} if base.bases.spherical is None else set())
+    again = [_mapping(kind, **of_kind(kind)) for kind in sorted(kinds)]
     return values | {"interactions.again": st.one_of(*again)}
 
 
@@ -351,8 +369,9 @@ def _in_names(spec: Spec) -> Iterator[Mistake]:
         if entry is not None:
             yield Mistake((section, "my-own"), entry.model_dump(mode="json"))
     for name, options in spec.interactions.items():
-        if "graph" in type(options).model_fields:
-            yield Mistake(("interactions", name, "graph"), "nowhere")
+        for field in ("graph", "senders"):
+            if field in type(options).model_fields:
+                yield Mistake(("interactions", name, field), "nowhere")
         yield from (Mistake(("interactions", name, field), removes=True) for field in ("down", "up"))
-        if kind_of(options) == "quadruplet":
+        if kind_of(options) == "quadruplet" and spec.bases_of(name).spherical == spec.bases.spherical:
             yield Mistake(("bases", "spherical"), blamed=("interactions", name))

@@ -60,6 +60,8 @@ def test_values_equal_the_definition(cls, count):
     computed = cls(count)(cos_polar, turned(azimuth)).numpy()
     points = {PHI: exact_polar_angles(cos_polar.tolist()), THETA: azimuth.numpy()}
     for k, definition in enumerate(definitions(cls, count)):
+        if count == 8 and k % 7:
+            continue  # every function in 40 digits takes a minute; the last one is among these
         expected = symbolic.evaluate(definition, points)
         np.testing.assert_allclose(computed[:, k], expected, rtol=0, atol=1e-12, err_msg=f"function {k}")
 

@@ -8,7 +8,7 @@ from helpers import GRADIENT_FORCES, KINDS, assert_same_function, molecule, smal
 from torch import Tensor, nn
 
 from gemnet_blocks.graph.index_sets import TripletRequest
-from gemnet_blocks.layers.scaling import ScaleFactor
+from gemnet_blocks.layers.scaling import ScaleFactor, scale_factor
 from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.structures import Structures
@@ -208,3 +208,12 @@ def test_gathered_rows_count_once_per_term_of_the_sum() -> None:
 def test_other_rows_are_one_error() -> None:
     with pytest.raises(ValueError, match="rows must be one of distinct, gathered, got 'all'"):
         fit_scales(Toy(), batches(), rows="all")  # type: ignore[arg-type]
+
+
+def test_without_a_scale_factor_nothing_is_fitted_and_nothing_changes() -> None:
+    identity, factor = scale_factor(fitted=False), scale_factor(fitted=True)
+    assert isinstance(factor, ScaleFactor)
+    assert list(identity.state_dict()) == []
+    x, layer, weights = torch.randn(3, 2), torch.nn.Linear(4, 2, bias=False), torch.randn(3, 4)
+    assert torch.equal(identity(x, x), x)
+    torch.testing.assert_close(identity.of_product(x, layer, weights), factor.of_product(x, layer, weights))

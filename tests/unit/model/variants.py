@@ -26,6 +26,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "atom_embedding": {"type": "periodic_table"},
     },
     "scaled bases": {"bases.scale": True},
+    "functions of the degree": {
+        "bases.angular_radial": {"type": "fourier_bessel", "count": 4},
+        "readout": {"type": "summed_product", "layers": 1},
+    },
     "summed readout": {"readout": {"type": "summed", "layers": 1}},
     "charge and spin": {"atom_embedding": {"type": "element", "charge": True, "spin": True}},
     "further heads": {
@@ -33,6 +37,19 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "heads.charges": {"type": "property", "per": "atom"},
         "heads.polarizability": {"type": "property", "shape": "tensor", "reads": "edges"},
         "heads.dipole": {"type": "dipole"},
+    },
+    "own bases": {
+        "graphs.near": {"cutoff": 4.0, "within": "main"},
+        "interactions.near": {"type": "triplet", "graph": "near", "down": 8, "up": 8, "scale_factor": False},
+        "interactions.near.bases": {"radial": {"type": "spherical_bessel", "count": 4}},
+        "interactions.quadruplet": {"symmetric": False, "bases": {"spherical": {"type": "legendre_outer", "count": 3}}},
+    },
+    "senders of other sets": {
+        "neighbors.ties": "smooth",
+        "graphs.main.cutoff": 5.0,
+        "graphs.far": {"cutoff": 6.0, "max_neighbors": 8},
+        "interactions.far": {"type": "triplet", "graph": "far", "down": 8, "up": 8},
+        "interactions.edge_atom.senders": "quad",
     },
 }
 

@@ -99,6 +99,35 @@ def test_what_interactions_read_and_write():
     assert found["heads.forces"].reads == ("energy", "structures")
 
 
+def test_bases_and_senders_of_single_interactions():
+    changes = {
+        "graphs": {"near": {"cutoff": 3.0, "within": "main"}, "far": {"cutoff": 7.0}},
+        "interactions.triplet": {"bases": {"radial": {"type": "spherical_bessel", "count": 6}}, "symmetric": False},
+        "interactions.near": {"type": "triplet", "graph": "near", "down": 8, "up": 8, "scale_factor": False},
+        "interactions.near.bases": {"circular": {"type": "gaussian", "count": 5}},
+        "interactions.far": {"type": "triplet", "graph": "far", "down": 8, "up": 8},
+    }
+    found = nodes(SYMMETRIC.patch(changes))
+    own = found["interactions.triplet.bases.radial"]
+    assert (own.title, own.reads, own.writes) == (
+        "radial of triplet: spherical_bessel",
+        ("edges of main",),
+        ("radial of triplet",),
+    )
+    assert {"radial of triplet", "angular radial of triplet", "circular"} <= set(
+        found["projections of interactions.triplet"].reads
+    )
+    assert {"radial", "angular radial", "circular of near"} <= set(found["projections of interactions.near"].reads)
+    assert found["interactions.near.bases.circular"].title == "circular of near: gaussian"
+    assert "symmetric false" in found["interactions.triplet"].details[0]
+    assert "scale_factor false" in found["interactions.near"].details[0]
+    assert found["interactions.far"].reads[1:] == ("atoms",)
+    assert found["interactions.near"].reads[1:] == ("edges",)
+    drawn = draw_architecture(SYMMETRIC.patch(changes), SYMMETRIC)
+    assert "radial of triplet" in drawn.svg
+    assert any("interactions.triplet.bases" in change for change in drawn.changes)
+
+
 def test_direct_and_no_forces():
     direct = nodes(SYMMETRIC.patch({"heads.forces": {"type": "direct"}}))
     assert direct["heads.forces"].reads == ("numbers", "edges of main")

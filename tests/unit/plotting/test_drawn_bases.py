@@ -76,6 +76,8 @@ def test_harmonics_are_in_the_order_of_m():
         {"bases.spherical.type": "real_harmonics", "bases.circular.type": "gaussian"},
         {"bases.angular_radial": {"type": "spherical_bessel", "count": 3}, "bases.envelope": {"type": "exponential"}},
         {"bases.spherical.count": 9},
+        {"interactions.triplet.bases": {"radial": {"type": "bernstein", "count": 4}}},
+        {"interactions.quadruplet.bases": {"envelope": {"type": "exponential"}, "spherical": None}},
     ],
     ids=str,
 )
@@ -85,7 +87,14 @@ def test_bases_of_specs(changes):
     titles = " ".join(
         [axes.get_title() for axes in picture.figure.axes] + [panel.get_suptitle() for panel in picture.figure.subfigs]
     )
-    for options in (spec.bases.radial, spec.bases.circular, spec.bases.envelope, spec.bases.spherical):
+    own = [part.bases for part in spec.interactions.values() if part.bases is not None]
+    for options in [
+        spec.bases.radial,
+        spec.bases.circular,
+        spec.bases.envelope,
+        spec.bases.spherical,
+        *(one for part in own for one in part.given().values()),
+    ]:
         assert options is None or options.type in titles
 
 

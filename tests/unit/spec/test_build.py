@@ -73,6 +73,7 @@ RUNNING: dict[str, dict[str, Any]] = {
     "mean energy": {"heads.energy.reduce": "mean"},
     "scaled bases": {"bases.scale": True},
     "two radial bases": {"bases.angular_radial": {"type": "bernstein", "count": 3}},
+    "functions of the degree": {"bases.angular_radial": {"type": "fourier_bessel", "count": 3}},
     "other bases": {
         "bases.radial.type": "spherical_bessel",
         "bases.circular.type": "gaussian",

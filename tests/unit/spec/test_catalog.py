@@ -171,7 +171,7 @@ def test_unknown_names() -> None:
         "unknown radial basis 'gausian' (for a custom class, write `type: module:Class` and allow imports, "
         "or pass extra={'gausian': ...}); did you mean 'gaussian'?"
     )
-    assert catalog.unknown(RADIAL, "xyz").endswith("; known: gaussian, spherical_bessel, bernstein")
+    assert catalog.unknown(RADIAL, "xyz").endswith("; known: gaussian, spherical_bessel, bernstein, fourier_bessel")
     assert catalog.unknown(RADIAL, "legendre") == (
         "'legendre' is of the kind circular basis, not radial basis; known: gaussian, spherical_bessel, bernstein"
     )

@@ -35,6 +35,10 @@ def test_it_names_the_architecture() -> None:
         {"neighbors.fade_width": 0.1},  # nor this
         {"bases.radial": {"trainable": False}, "bases.angular_radial": None},
         {"atom_embedding": {"type": "element"}},
+        {"interactions.triplet": {"graph": "main", "symmetric": True, "scale_factor": True, "bases": {}}},
+        {"interactions.triplet.bases.radial": {"type": "gaussian", "count": 5}},
+        {"interactions.quadruplet.bases": {"angular_radial": {"type": "gaussian", "count": 5}, "envelope": None}},
+        {"interactions.edge_atom.senders": "main"},
     ],
 )
 def test_equal_for_the_same_model(changes: dict[str, Any]) -> None:
@@ -99,7 +103,13 @@ DIFFERENT: dict[str, Any] = {
     "interactions": [
         *({name: None} for name in NAMES),
         *({name: {field: 3}} for name in NAMES for field in ("down", "up")),
+        {"triplet": {"graph": "quad"}},
         *({name: {"graph": "main"}} for name in NAMES[1:]),
+        {"edge_atom": {"senders": "quad"}},
+        *({name: {"scale_factor": False}} for name in NAMES),
+        *({name: {"symmetric": False}} for name in NAMES[:3]),
+        *({name: {"bases": {"radial": {"type": "gaussian", "count": 6}}}} for name in NAMES),
+        {"triplet": {"bases": {"circular": {"type": "legendre", "count": 4}}}},
         *({name: {"type": "quadruplet" if name == "triplet" else "triplet"}} for name in NAMES),
         {"again": {"type": "triplet", "down": 4, "up": 4}},
     ],
@@ -158,12 +168,9 @@ def test_equal_selections_with_strict_ties() -> None:
 
 def test_every_field_is_tried() -> None:
     tried = {path for changes in CASES for path in leaves(changes)}
-    # symmetrize has one value in all edge sets but main; a radial basis for angles and stresses are tried as mappings
-    untried = {
-        "bases.angular_radial",
-        "heads.stress",
-        *(f"graphs.{name}.symmetrize" for name in ("atom", "atom_edge", "quad")),
-    }
+    # symmetrize has one value in all edge sets but main; new bases and stresses are tried as mappings
+    untried = {"bases.angular_radial", "heads.stress", *(f"interactions.{name}.bases" for name in NAMES)}
+    untried |= {*(f"graphs.{name}.symmetrize" for name in ("atom", "atom_edge", "quad"))}
     # of a single block there is one selection
     untried |= {f"interactions.{name}.blocks" for name in small_spec().interactions}
     assert {path for path in leaves(small_spec().to_dict()) if path not in tried} == untried

@@ -70,6 +70,8 @@ def test_whole_specs() -> None:
     assert errors(small_spec().to_dict()) == []
     own = {"interactions.mine": {"gate": 3}, "bases.radial": {"type": "my_lab:Basis"}, "heads.forces": None}
     assert errors(small_spec(own).to_dict()) == []
+    bases = {"interactions.triplet.bases": {"radial": {"type": "gaussian", "count": 3}}}
+    assert errors(small_spec(bases).to_dict()) == []
     assert errors({"elements": 3}) == ["$"] * 7
     assert errors(small_spec().to_dict() | {"size": 3}) == ["$"]
 
@@ -86,6 +88,9 @@ def test_whole_specs() -> None:
         "interactions: {triplet: {type: my_lab:Block, gate: 3}}",
         "interactions: {mine: {gate: 3}}",
         "bases: {radial: {count: 3}}",
+        "interactions: {near: {type: triplet, graph: near, bases: {radial: {count: 3}, circular: null}}}",
+        "interactions: {triplet: {bases: null, symmetric: false, scale_factor: false}}",
+        "interactions: {edge_atom: {senders: near, bases: {radial: {type: mine, width: 3}}}}",
         "bases: {radial: {type: mine, width: 3}}",
         "bases: {spherical: null, angular_radial: null}",
         "heads: {forces: null}",
@@ -110,6 +115,8 @@ def test_differences(text: str) -> None:
         ("graphs: {main: {cutoff: 0}}", "$.graphs.main"),
         ("bases: {radial: {type: gaussian, cnt: 3}}", "$.bases.radial"),
         ("bases: {radial: {cnt: 3}}", "$.bases.radial"),
+        ("interactions: {triplet: {bases: {radiall: {count: 3}}}}", "$.interactions.triplet"),
+        ("interactions: {edge_atom: {symmetric: false}}", "$.interactions.edge_atom"),
         ("heads: {forces: {type: dirct}}", "$.heads.forces"),
     ],
 )

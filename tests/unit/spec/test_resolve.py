@@ -10,6 +10,7 @@ from small_specs import NAMES, PAPER_CONFIGS, SMALL, error_of, small_spec, write
 from test_catalog import Step
 
 from gemnet_blocks.basis.radial import SphericalBesselOptions
+from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.model.heads import GradientForcesOptions
 from gemnet_blocks.spec import Spec, build, list_specs, load_spec, parse_assignment
 
@@ -187,7 +188,7 @@ def test_a_new_type_keeps_shared_fields(tmp_path: Path) -> None:
     spec = load_spec(path)
     assert spec.bases.radial == SphericalBesselOptions(count=5)
     assert spec.bases.envelope.model_dump() == {"type": "exponential"}
-    assert spec.interactions["quadruplet"].model_dump() == {"type": "triplet", "blocks": "all", "down": 4, "up": 4}
+    assert spec.interactions["quadruplet"] == TripletOptions(down=4, up=4)
     assert spec.heads.forces == GradientForcesOptions(dynamic_scaling=True)
 
 

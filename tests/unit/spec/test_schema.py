@@ -82,7 +82,8 @@ def test_yaml_round_trip() -> None:
         {"graphs.quad.tags": (1, 2), "bases.envelope": ExponentialOptions(), "neighbors.ties": "inclusive"}
     )
     assert Spec.from_yaml(spec.to_yaml()) == spec
-    assert spec.to_yaml().splitlines()[:5] == [
+    assert spec.to_yaml().splitlines()[:6] == [
+        "version: 2",
         "elements: 83",
         "sizes: {atom: 6, edge: 8, radial: 3, circular: 3, spherical: 4}",
         "activation: silu",
