@@ -7,7 +7,8 @@ from torch import Tensor
 
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.layers.irreps import StreamPlace
-from gemnet_blocks.model.gemnet import BackboneOutput, GemNet
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.readout import BackboneOutput
 from gemnet_blocks.model.streams import InitialStream
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing.assertions.comparison import Tolerance, as_tolerance, position_of_largest
