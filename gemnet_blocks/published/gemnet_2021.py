@@ -7,9 +7,6 @@ from __future__ import annotations
 
 from typing import Any, final
 
-from torch import Tensor
-from typing_extensions import override
-
 from gemnet_blocks.checkpoints.checkpoint_file import load_scales
 from gemnet_blocks.options import plain
 from gemnet_blocks.published.published_class import PublishedClass, geometry_part
@@ -37,8 +34,8 @@ class GemNet2021(PublishedClass):
     `GemNetT` is the later GemNet-T of Open Catalyst, whose bases, readout of forces and weights differ.
 
     `forward` takes `Structures`, or any batch object with the attributes `pos, atomic_numbers, batch, natoms`, and
-    ignores periodicity. It returns `{"energy": (S, 1), "forces": (N, 3)}`, or forces (N, 1, 3) if they are direct, in
-    the units of the training data, for S structures with N atoms. The axis of length 1 is that of the targets.
+    ignores periodicity. It returns `{"energy": (S,), "forces": (N, 3)}` in the units of the training data, for S
+    structures with N atoms. The code of 2021 had an axis of targets too, of length 1.
 
     Args:
         num_spherical: number of degrees of spherical functions, L; typically 7.
@@ -133,14 +130,3 @@ class GemNet2021(PublishedClass):
         self.model = build(self.spec)
         if scale_file is not None:
             load_scales(self, scale_file)
-
-    @override
-    def forward(self, data: Any) -> dict[str, Tensor]:
-        """Predict energies (S, 1) and forces (N, 3), or (N, 1, 3) if direct, as a dictionary.
-
-        Raises:
-            StructureError: a structure cannot be computed.
-        """
-        found = super().forward(data)
-        forces = found["forces"][:, None] if self.direct_forces else found["forces"]
-        return {"energy": found["energy"][:, None], "forces": forces}
