@@ -75,17 +75,23 @@ class GeometryEncoder(nn.Module):
         self.update_radial = linear(radial_count, radial_size) if update else None
         self.output_radial = linear(radial_count, radial_size) if output else None
         self.interactions = nn.ModuleDict(dict(interactions))
-        self.register_buffer("no_values", torch.empty(0), persistent=False)
+        if not update and not output:  # a module without weights has no type otherwise
+            self.register_buffer("no_values", torch.empty(0), persistent=False)
 
     @property
     def dtype(self) -> torch.dtype:
         """The floating-point type of the layers that use the geometry."""
-        return self.no_values.dtype
+        return self._any_weight.dtype
 
     @property
     def device(self) -> torch.device:
         """The device of the layers."""
-        return self.no_values.device
+        return self._any_weight.device
+
+    @property
+    def _any_weight(self) -> Tensor:
+        projection = self.update_radial or self.output_radial
+        return self.no_values if projection is None else projection.weight
 
     def forward(self, structures: Structures, topology: Topology) -> Geometry:
         """Evaluate all bases and projections.
