@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, final
 
 import torch
@@ -16,11 +17,16 @@ from gemnet_blocks.interactions.interaction import Sizes
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.dense import linear
 from gemnet_blocks.layers.initialization import OutputInitialization
+from gemnet_blocks.layers.irreps import Stream
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.block import stack
 from gemnet_blocks.model.readout import BackboneOutput, LastLinear
+from gemnet_blocks.model.stream_values import StreamValues
 from gemnet_blocks.options import Count, Options
 from gemnet_blocks.structures import PropertyKind, PropertyOwner, PropertyShape, Structures
+
+EMBEDDINGS = ("atoms", "edges")
+"""What heads read besides feature streams."""
 
 
 class PropertyHeadOptions(Options):
@@ -47,11 +53,13 @@ class HeadContext:
         sizes: widths of the embeddings.
         activation: the activation of all layers.
         sums: how sums are computed.
+        streams: the feature streams by name.
     """
 
     sizes: Sizes
     activation: Activation
     sums: Sums
+    streams: Mapping[str, Stream] = field(default_factory=dict)
 
 
 class PropertyHead(nn.Module, ABC):
@@ -93,10 +101,11 @@ class PropertyHead(nn.Module, ABC):
 class LearnedHeadOptions(PropertyHeadOptions):
     """Base class of the options of the built-in heads, which consist of networks on the final embeddings."""
 
-    reads: Literal["atoms", "edges"] = "atoms"
-    """The embeddings after the last block from which numbers of edges are computed; scalars of atoms too."""
+    reads: str = "atoms"
+    """The embeddings after the last block that are read: atoms or edges; or the name of a feature stream on atoms, such
+    as vectors, from which a `property` is computed without sums over edges."""
     layers: Count = 2
-    """Residual layers of each network."""
+    """Residual layers of each network on embeddings of atoms or edges."""
     initialization: OutputInitialization = "he_orthogonal"
     """Initial weights of the last layers."""
 
@@ -132,6 +141,18 @@ class DipoleOptions(LearnedHeadOptions):
     """Dipoles are vectors."""
     atomic: bool = True
     """Whether dipoles of atoms are added to the dipole of their charges."""
+
+
+def _stream(name: str, context: HeadContext) -> Stream:
+    """Find the stream that a head reads.
+
+    Raises:
+        ValueError: it does not exist.
+    """
+    if name not in context.streams:
+        known = ", ".join((*EMBEDDINGS, *context.streams))
+        raise ValueError(f"reads: unknown stream {name!r}; known: {known}")
+    return context.streams[name]
 
 
 @final
@@ -191,8 +212,8 @@ class Property(PropertyHead):
         vector: p_a = Σ_{c→a} f_ca u_ca
         tensor: p_a = t_a·1 + Σ_{c→a} f_ca u_ca u_caᵀ
 
-    with t_a = Σ_{c→a} t_ca if the head reads edges. The value of a structure is the sum or mean over its atoms, and 0
-    without atoms.
+    with t_a = Σ_{c→a} t_ca if the head reads edges. If it reads a feature stream, see `StreamValues`. The value of a
+    structure is the sum or mean over its atoms, and 0 without atoms.
 
     Args:
         options: what is predicted, and from which embeddings.
@@ -206,11 +227,24 @@ class Property(PropertyHead):
         self.reduce = options.reduce
         self.sums = context.sums
         self.isotropic: AtomNumbers | EdgeNumbers | None = None
+        self.directed: EdgeNumbers | None = None
+        self.of_stream: StreamValues | None = None
+        self.reads = options.reads
+        if options.reads not in EMBEDDINGS:
+            self.of_stream = StreamValues(
+                _stream(options.reads, context),
+                options.shape,
+                context.sizes.atom,
+                context.activation,
+                options.initialization,
+            )
+            return
         if options.shape != "vector":
             numbers = EdgeNumbers if options.reads == "edges" else AtomNumbers
             self.isotropic = numbers(options, context)
-        self.directed = EdgeNumbers(options, context) if options.shape != "scalar" else None
-        self.reads = options.reads if options.shape == "scalar" else f"{options.reads}, directions"
+        if options.shape != "scalar":
+            self.directed = EdgeNumbers(options, context)
+            self.reads = f"{options.reads}, directions"
 
     @classmethod
     def from_options(cls, options: PropertyOptions, context: HeadContext) -> Property:
@@ -224,6 +258,8 @@ class Property(PropertyHead):
         return total if self.reduce == "sum" else total / _atom_counts(structures, total)
 
     def _of_atoms(self, features: BackboneOutput) -> Float[Tensor, "atoms *shape"]:
+        if self.of_stream is not None:
+            return self.of_stream(features)
         u, values = features.main.edges.direction, []
         if self.directed is not None:
             f = self.directed(features)
@@ -257,6 +293,11 @@ class Dipole(PropertyHead):
     def __init__(self, options: DipoleOptions, context: HeadContext) -> None:
         super().__init__(options.kind)
         self.sums = context.sums
+        if options.reads not in EMBEDDINGS:
+            raise ValueError(
+                f"reads: a dipole is computed from embeddings of atoms or edges, not from {options.reads!r}: "
+                "write {type: property, shape: vector, reads: ...}"
+            )
         self.charges = AtomNumbers(options, context)
         self.directed = EdgeNumbers(options, context) if options.atomic else None
 

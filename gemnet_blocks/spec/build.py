@@ -307,7 +307,7 @@ class _Builder:
             head = DirectForces(forces.coupled, self.sums)
         elif forces is not None:
             head = GradientForces(forces.dynamic_scaling, spec.heads.stress is not None)
-        head_context = HeadContext(sizes, activation, self.sums)
+        head_context = HeadContext(sizes, activation, self.sums, self.streams)
         heads = {
             name: self.part(HEAD, options, f"heads.{name}", head_context)
             for name, options in spec.heads.properties.items()
