@@ -23,6 +23,7 @@ from gemnet_blocks.spec.catalog import (
     INTERACTION,
     RADIAL,
     SPHERICAL,
+    STREAM_UPDATE,
     Catalog,
     options_class,
 )
@@ -36,6 +37,9 @@ BASES: Mapping[str, str] = {
     "spherical": SPHERICAL,
 }
 """The kinds of bases by field, of the section `bases` and of single interactions."""
+
+LATER_KINDS = (STREAM_UPDATE, HEAD)
+"""Kinds whose names earlier specs may have given to custom parts of another kind."""
 
 
 class Unresolved(Options):
@@ -82,7 +86,7 @@ class PartOf:
             context = {**(info.context or {}), "catalog": catalog, PART_OF: part_of}
             return options_class(part).model_validate(dict(value), context=context)
         similar = difflib.get_close_matches(name, catalog.names(self.kind), n=1, cutoff=0.85)
-        if similar or any(name in parts for parts in BUILT_IN.values()):
+        if similar or any(name in parts for kind, parts in BUILT_IN.items() if kind not in LATER_KINDS):
             _refuse(("type",), catalog.unknown(self.kind, name), name)
         return Unresolved.model_validate(dict(value))
 

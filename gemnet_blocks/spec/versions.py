@@ -35,16 +35,18 @@ def in_current_version(document: Document) -> Document:
     if type(version) is not int or not 1 <= version <= VERSION:
         reason = f"expected a version from 1 to {VERSION}, got {shown(version)}: upgrade gemnet_blocks, or correct it"
         raise SpecError(document.located(Problem(("version",), reason)))
-    for route, place in document.places.items():
-        old = route[-1].partition(".")[0] if route else ""
-        if old in RENAMED and _is_section(route):
-            warnings.warn(f"{place}: {old} is the earlier name of {RENAMED[old]}, which is read here", stacklevel=3)
+    for old, new in RENAMED.items():
+        found = [place for route, place in document.places.items() if _is_section(route, old)]
+        if found:
+            more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+            warnings.warn(f"{found[0]}{more}: {old} is the earlier name of {new}, and is read as such", stacklevel=3)
     return replace(document, data={key: value for key, value in document.data.items() if key != "version"})
 
 
-def _is_section(route: Route) -> bool:
-    """Return whether a route can be that of a section of a spec: of a file, a training config or a study."""
-    return route[:-1] in ((), ("model",), ("base",)) or (len(route) == 3 and route[0] == "variants")
+def _is_section(route: Route, name: str) -> bool:
+    """Return whether a route is that of a section of a spec in a spec file, a training config or a study."""
+    named = bool(route) and route[-1].partition(".")[0] == name
+    return named and (route[:-1] in ((), ("model",), ("base",)) or (len(route) == 3 and route[0] == "variants"))
 
 
 def with_current_names(spec: Document) -> Document:

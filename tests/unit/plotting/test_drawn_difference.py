@@ -35,7 +35,8 @@ def test_removed():
     assert "interactions.triplet" not in found.marks
     (change,) = found.changes
     assert change.path == "interactions.quadruplet"
-    assert change.old == "{type: quadruplet, blocks: all, graph: quad, down: 16, up: 16}"
+    fields = "graph: quad, down: 16, up: 16, scale_factor: true, symmetric: true"
+    assert change.old == f"{{type: quadruplet, blocks: all, {fields}}}"
     assert change.new == "–"
     svg = draw_architecture(BASE.patch({"interactions.quadruplet": None}), BASE).svg
     assert ">removed<" in svg  # not only by colour

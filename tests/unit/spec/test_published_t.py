@@ -69,7 +69,7 @@ def test_the_paper_configs(name: str, direct: bool) -> None:
 def test_the_architecture() -> None:
     spec = from_published({**SMALL, "emb_size_trip": 4, "emb_size_bil_trip": 5, "max_neighbors": 7, "cutoff": 5.0})
     (triplet,) = spec.interactions.values()
-    assert triplet.model_dump() == {"type": "triplet", "blocks": "all", "down": 4, "up": 5}
+    assert triplet.model_dump(exclude_defaults=True) == {"down": 4, "up": 5}
     (main,) = spec.graphs.values()
     assert (main.cutoff, main.max_neighbors, main.symmetrize, main.within) == (5.0, 7, "lower_index", None)
     assert spec.neighbors.ties == "strict"

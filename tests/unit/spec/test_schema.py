@@ -156,8 +156,8 @@ def test_from_yaml_extends_nothing() -> None:
         ({"graphs.quad.cut_off": 3}, ["graphs.quad.cut_off: unknown field; did you mean 'cutoff'?"]),
         ({"bases.radial.cout": 3}, ["bases.radial.cout: unknown field; did you mean 'count'?"]),
         (
-            {"interactions.triplet.graph": "main"},
-            ["interactions.triplet.graph: unknown field; known: type, blocks, down, up"],
+            {"interactions.triplet.grph": "main"},
+            ["interactions.triplet.grph: unknown field; did you mean 'graph'?"],
         ),
         ({"interactions.triplet_far.type": "triplet"}, ["interactions.triplet_far.down: is missing"]),
         # parts
