@@ -566,16 +566,8 @@ class StrainedStructures:
 def strained(structures: Structures) -> StrainedStructures:
     """Apply a strain of zero, with respect to which energies can be differentiated.
 
-    Raises:
-        StructureError: a structure is not periodic in all three directions, so that its volume is undefined.
+    The structures must be periodic in all three directions, so that their volumes are defined.
     """
-    open_ones = (~structures.periodic.all(dim=-1)).nonzero()[:, 0]
-    if len(open_ones):
-        raise StructureError(
-            "has no stress, as it is not periodic in all three directions and its volume is undefined: set its "
-            "periodicity (pbc) and cell, or do not request stresses",
-            structure=int(open_ones[0]),
-        )
     cells = structures.cells
     strain = torch.zeros_like(cells).requires_grad_()
     symmetric = (strain + strain.transpose(1, 2)) / 2

@@ -198,12 +198,14 @@ class GraphBuilder(nn.Module):
             symmetric = symmetrize(pairs[MAIN], self.rules[MAIN].symmetrize or "union")
             pairs[MAIN], fades = symmetric.pairs, selected[MAIN].fading is not None
         edges = {name: edge_index(pairs[name], structures) for name in self.measured}
+        partly_open = (~structures.periodic.all(dim=-1)).nonzero()[:1, 0].tolist()
         return Topology(
             edges=edges,
             reverse=None if symmetric is None else symmetric.reverse,
             indices={request: request.suited(dtype).build(edges) for request in self.requests},
             fading={name: one.fading for name, one in selected.items() if one.fading is not None},
             both_directions=_both_directions(symmetric) if symmetric is not None and fades else None,
+            without_volume=next(iter(partly_open), None),
         )
 
     def _keep(self, name: str, within: Selection, structures: Structures) -> Selection:

@@ -62,6 +62,7 @@ class Topology:
         indices: the index sets, such as triplets and quadruplets, by request.
         fading: the recipes for the weights of fading neighbors by edge set, parents first; empty if none fade out.
         both_directions: the map from selected pairs to main edges, if neighbors fade out.
+        without_volume: the first structure that is not periodic in all three directions; None if all are.
     """
 
     edges: Mapping[str, EdgeIndex]
@@ -69,6 +70,7 @@ class Topology:
     indices: Mapping[IndexRequest, IndexSet]
     fading: Mapping[str, Fading]
     both_directions: BothDirections | None
+    without_volume: int | None = None
 
     def counts(self) -> dict[str, int]:
         """Count the edges of each edge set and the members of each index set, for tables."""

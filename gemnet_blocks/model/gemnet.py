@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.graph.builder import GraphBuilder
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.topology import Topology
@@ -268,9 +268,6 @@ class GemNet(WeightedModule):
         check_structures(structures)
         if self.compiled:
             check_not_in_forward_mode()
-        if stress is None:
-            wanted = isinstance(self.forces, GradientForces) and self.forces.stress
-            stress = wanted and bool(structures.periodic.all())
         if stress:
             self.check_stress()
         memory_budget = byte_count("predictions", "memory_budget", memory_budget)
@@ -281,6 +278,15 @@ class GemNet(WeightedModule):
         short = self._exceeds(memory_budget, structures, topology)
         if not isinstance(topology, Topology):
             topology = self.topology(structures, topology)
+        if stress is None:
+            wanted = isinstance(self.forces, GradientForces) and self.forces.stress
+            stress = wanted and topology.without_volume is None
+        elif stress and topology.without_volume is not None:
+            raise StructureError(
+                "has no stress, as it is not periodic in all three directions and its volume is undefined: set its "
+                "periodicity (pbc) and cell, or do not request stresses",
+                structure=topology.without_volume,
+            )
         backbone = evaluated_by(RECOMPUTED, self.backbone) if short else self.backbone
         if isinstance(self.forces, GradientForces):
             return self._with_gradient_forces(backbone, structures, topology, self.forces, stress)
