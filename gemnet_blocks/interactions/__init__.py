@@ -1,4 +1,4 @@
-"""Interactions: messages to edges or atoms in every block of a model.
+"""Interactions: messages to edges, atoms or feature streams in every block of a model.
 
 Each of them can be evaluated alone, on structures of your choice and random embeddings:
 
@@ -17,7 +17,9 @@ from gemnet_blocks.interactions.interaction import (
     InteractionOptions,
     Sizes,
 )
+from gemnet_blocks.interactions.painn import PaiNNInteraction
 from gemnet_blocks.interactions.quadruplet import QuadrupletInteraction
+from gemnet_blocks.interactions.tensor_product import TensorProductInteraction
 from gemnet_blocks.interactions.triplet import AtomEdgeInteraction, EdgeAtomInteraction, TripletInteraction
 
 __all__ = [
@@ -29,7 +31,9 @@ __all__ = [
     "Interaction",
     "InteractionGeometry",
     "InteractionOptions",
+    "PaiNNInteraction",
     "QuadrupletInteraction",
     "Sizes",
+    "TensorProductInteraction",
     "TripletInteraction",
 ]
