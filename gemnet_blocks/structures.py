@@ -608,6 +608,20 @@ AtomChoice = Literal["all", "free"]
 """All atoms, or only those that relaxations may move."""
 
 
+def joined_states(name: Quantity, parts: Sequence[Structures]) -> Tensor | None:
+    """Join charges or spins; structures without them are neutral or singlets."""
+    values = [getattr(part, name) for part in parts]
+    if all(value is None for value in values):
+        return None
+    like = parts[0].structure
+    return torch.cat(
+        [
+            like.new_full((len(part),), NEUTRAL[name]) if value is None else value
+            for part, value in zip(parts, values, strict=True)
+        ]
+    )
+
+
 def to_ase(structures: Structures) -> list[Atoms]:
     """Convert structures to ASE atoms with their tags and `FixAtoms` constraints; the inverse of `from_ase`."""
     from ase import Atoms

@@ -17,7 +17,7 @@ from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.verlet_list import VerletList
 from gemnet_blocks.potential.model_file import floating_type, load_potential
 from gemnet_blocks.potential.potential import Potential
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.structures import Prediction, PropertyKind, StoredMeaning, Structures
 from gemnet_blocks.util.ase_io import with_tag
 from gemnet_blocks.util.charges import QUANTITIES, described, state_of, unread_of_atoms

@@ -105,7 +105,7 @@ def build_model(
 
 def execution_of(assignments: list[str] | None) -> Any:
     """Parse the execution that assignments such as `angular=explicit` describe."""
-    from gemnet_blocks.spec.build import Execution
+    from gemnet_blocks.spec.execution import Execution
     from gemnet_blocks.spec.resolve import parse_assignment
     from gemnet_blocks.util.allocator import return_freed_memory
 

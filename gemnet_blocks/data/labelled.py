@@ -12,8 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.pairs import Pairs
-from gemnet_blocks.structures import NEUTRAL, Structures
-from gemnet_blocks.util.charges import Quantity
+from gemnet_blocks.structures import Structures, joined_states
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,8 +86,8 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
             for name in ("positions", "numbers", "cells", "periodic", "tags", "fixed")
         },
         structure=torch.cat([part.structure + offset for part, offset in zip(parts, structure_offsets, strict=True)]),
-        charge=_joined_states("charge", parts),
-        spin=_joined_states("spin", parts),
+        charge=joined_states("charge", parts),
+        spin=joined_states("spin", parts),
     )
     return LabelledStructures(
         structures=joined,
@@ -102,20 +101,6 @@ def collate(items: Sequence[LabelledStructures]) -> LabelledStructures:
             for name in items[0].properties
             if all(name in item.properties for item in items)
         },
-    )
-
-
-def _joined_states(name: Quantity, parts: Sequence[Structures]) -> Tensor | None:
-    """Join charges or spins; structures without them are neutral or singlets."""
-    values = [getattr(part, name) for part in parts]
-    if all(value is None for value in values):
-        return None
-    like = parts[0].structure
-    return torch.cat(
-        [
-            like.new_full((len(part),), NEUTRAL[name]) if value is None else value
-            for part, value in zip(parts, values, strict=True)
-        ]
     )
 
 

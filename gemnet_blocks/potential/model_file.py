@@ -17,9 +17,10 @@ from gemnet_blocks.errors import SpecError, StateError, first_few
 from gemnet_blocks.layers.initialization import without_initial_values
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.potential.references import References
-from gemnet_blocks.spec.build import Execution, build, build_shapes
+from gemnet_blocks.spec.build import build, build_shapes
 from gemnet_blocks.spec.catalog import Catalog, search_beside
 from gemnet_blocks.spec.document import Document, absent
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.spec.resolve import validate
 from gemnet_blocks.util.file_kinds import MODEL_FORMAT, MODELS_OF_RUNS, mistaken, models_of_run
 from gemnet_blocks.util.files import checksum, replacing

@@ -23,8 +23,9 @@ from gemnet_blocks.layers.irreps import irreps
 from gemnet_blocks.model.block import Block
 from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.options import positive_number
-from gemnet_blocks.spec.build import Execution, build
+from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.spec.names import named_edge_sets, unchecked_options
 from gemnet_blocks.spec.resolve import Spec, load_spec
 from gemnet_blocks.structures import Structures, as_structures

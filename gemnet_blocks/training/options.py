@@ -27,9 +27,9 @@ from gemnet_blocks.data.options import DataOptions, KeyOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
 from gemnet_blocks.options import Options, Size
-from gemnet_blocks.spec.build import Execution, current_spelling
 from gemnet_blocks.spec.catalog import did_you_mean, near
 from gemnet_blocks.spec.document import Document, Route
+from gemnet_blocks.spec.execution import Execution, current_spelling
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.distributed import Device
 from gemnet_blocks.training.losses import (
@@ -250,7 +250,7 @@ class LogOptions(Options):
 
 
 class ExecutionOptions(Options):
-    """The computation of the model; see `gemnet_blocks.spec.build.Execution`."""
+    """The computation of the model; see `gemnet_blocks.spec.Execution`."""
 
     search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
     """The neighbor search."""

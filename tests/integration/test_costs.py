@@ -17,7 +17,7 @@ from gemnet_blocks.graph.quadruplets import Quadruplets
 from gemnet_blocks.graph.triplets import Triplets
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.structures import Structures
 
 CAPS = {

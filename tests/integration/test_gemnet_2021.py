@@ -22,7 +22,7 @@ from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.spec import build
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.testing import oracles
 
 ARGUMENTS: dict[str, Any] = {
@@ -96,7 +96,7 @@ def test_batches_and_periodic_structures() -> None:
     water = molecule("H2O", cell=[3, 3, 3], pbc=True)
     assert_close(model(Structures.from_ase(water))["energy"], model(Structures.from_ase(molecule("H2O")))["energy"])
     assert model(Structures.from_ase(Atoms("H")))["energy"].abs().max() == 0
-    assert model(Structures.from_ase([]))["energy"].shape == (0, 1)
+    assert model(Structures.from_ase([]))["energy"].shape == (0,)
 
 
 def test_constructor_arguments() -> None:

@@ -18,7 +18,7 @@ from gemnet_blocks.model.profiler import profile
 from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.model.summary import layers, parameter_count
 from gemnet_blocks.spec import Spec, build
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing.assertions import assert_forces_are_gradient, assert_symmetry
 from gemnet_blocks.testing.symmetries import Rotation

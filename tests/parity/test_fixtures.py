@@ -29,7 +29,7 @@ from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
 from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.published.dictionaries import graph_dictionary, index_dictionary
 from gemnet_blocks.spec import build
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.spec.published import from_published
 
 FOLDER = Path(__file__).parent / "fixtures"

@@ -14,7 +14,7 @@ from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build, load_spec
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 
 CONFIGS = Path(__file__).parents[2] / "paper_configs"
 INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")

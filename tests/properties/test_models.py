@@ -25,7 +25,7 @@ from properties.models import (
 from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Spec, build
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing import strategies as some

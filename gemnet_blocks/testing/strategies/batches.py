@@ -10,7 +10,7 @@ from dataclasses import fields
 import torch
 from hypothesis import strategies as st
 
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import NEUTRAL, Structures, joined_states
 from gemnet_blocks.testing.strategies.degenerate import degenerate_structures
 from gemnet_blocks.testing.strategies.generic import ELEMENTS, generic_structures
 from gemnet_blocks.testing.symmetries import (
@@ -32,11 +32,12 @@ def concatenate(many: Sequence[Structures]) -> Structures:
     columns = {
         field.name: torch.cat([getattr(one, field.name) for one in many])
         for field in fields(Structures)
-        if field.name != "structure"
+        if field.name not in ("structure", *NEUTRAL)
     }
+    states = {name: joined_states(name, many) for name in NEUTRAL}
     counts = torch.cat([one.atom_counts for one in many])
     index = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    return Structures(structure=index, **columns)
+    return Structures(structure=index, **columns, **states)
 
 
 def structures(

@@ -321,7 +321,8 @@ def _in_mapping(route: Route, value: dict[str, Any]) -> Iterator[Mistake]:
     if route not in (("graphs",), ("interactions",)):
         yield Mistake((*route, "colour"), 3)
     if route:
-        yield Mistake(route, [1, 2])
+        # blocks may be a list, whose first entry is wrong
+        yield Mistake(route, [1, 2], blamed=("blocks", "0") if route == ("blocks",) else None)
         yield Mistake(route, "text")
         yield Mistake(route, True)
 

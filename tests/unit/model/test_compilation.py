@@ -14,7 +14,7 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.model.gemnet import outermost
 from gemnet_blocks.model.summary import execution
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 
 SPEC = Path(__file__).parents[3] / "paper_configs" / "triplets-only.yaml"
 PATCH = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2}
@@ -29,7 +29,7 @@ import torch
 from ase.build import bulk, molecule
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 
 spec = load_spec({path!r}, {patch!r})
 structures = Structures.from_ase([molecule("CH3CH2OH"), bulk("Cu", cubic=True)])

@@ -18,7 +18,7 @@ from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.ledger import BACKWARD, ENERGY_GRADIENT, REST, MemoryLedger, Step
 from gemnet_blocks.model.profiler import profile
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 
 CONFIGS = Path(__file__).parents[3] / "paper_configs"
 SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 1, "bases.radial.count": 8}

@@ -6,7 +6,7 @@ import pytest
 
 from gemnet_blocks.model.summary import execution, layers, parameter_count
 from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 
 CONFIGS = Path(__file__).parents[3] / "paper_configs"
 SMALL = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2}

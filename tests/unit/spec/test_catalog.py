@@ -173,7 +173,8 @@ def test_unknown_names() -> None:
     )
     assert catalog.unknown(RADIAL, "xyz").endswith("; known: gaussian, spherical_bessel, bernstein, fourier_bessel")
     assert catalog.unknown(RADIAL, "legendre") == (
-        "'legendre' is of the kind circular basis, not radial basis; known: gaussian, spherical_bessel, bernstein"
+        "'legendre' is of the kind circular basis, not radial basis; known: gaussian, spherical_bessel, bernstein, "
+        "fourier_bessel"
     )
     assert catalog.unknown(RADIAL, "my_lab:Basis") == (
         "my_lab:Basis would import code from the module my_lab: if you trust the author of this file, allow it with "

@@ -13,7 +13,7 @@ from torch import Tensor
 from gemnet_blocks import Structures
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import build
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.util.precision import BFloat16Products, MatrixProducts, PlainProducts
 
 

@@ -14,7 +14,7 @@ from gemnet_blocks.interactions.triplet import TripletInteraction
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.ledger import DispatchRecorder, MemoryLedger
 from gemnet_blocks.spec import build
-from gemnet_blocks.spec.build import Execution
+from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.recompute import RECOMPUTED, STORED, evaluated_by, fixed
 
