@@ -34,10 +34,11 @@ def concatenate(many: Sequence[Structures]) -> Structures:
         for field in fields(Structures)
         if field.name not in ("structure", *NEUTRAL)
     }
-    states = {name: joined_states(name, many) for name in NEUTRAL}
     counts = torch.cat([one.atom_counts for one in many])
     index = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    return Structures(structure=index, **columns, **states)
+    return Structures(
+        structure=index, charge=joined_states("charge", many), spin=joined_states("spin", many), **columns
+    )
 
 
 def structures(
