@@ -95,9 +95,11 @@ def test_a_mean_is_right_if_claimed() -> None:
 def test_wrong_predictions(change, name: str, atoms: int) -> None:
     with pytest.raises(CounterExample) as caught:
         assert_model(Changed(change), structures=FEW, examples=20)
-    assert caught.value.property == name
+    # a model that depends on the cell also depends on the order of its vectors, whichever the search finds first
+    also = {"symmetry under the order of lattice vectors"} if change is by_cell else set()
+    assert caught.value.property in {name, *also}
     assert caught.value.example["structures"].atom_count <= atoms
-    assert str(caught.value).startswith(f"{name}: violated\n")
+    assert str(caught.value).startswith(f"{caught.value.property}: violated\n")
     assert "structures = Structures.from_ase([" in str(caught.value)
     if change is not by_chance:
         with pytest.raises(AssertionError, match=r"the tolerance is|not finite"):
