@@ -1,11 +1,13 @@
 """Base class of documented options, and checks of the same arguments in Python."""
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Annotated, Any, SupportsFloat, SupportsIndex
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationInfo, model_validator
+from pydantic_core import CoreSchema, core_schema
 from torch import Tensor
 
 Count = Annotated[int, Field(ge=0)]
@@ -46,6 +48,25 @@ class Options(BaseModel):
     @classmethod
     def _plain_values(cls, data: Any) -> Any:
         return {key: plain(value) for key, value in data.items()} if isinstance(data, Mapping) else data
+
+
+class OptionsAnnotation(ABC):
+    """Base class of annotations of a field with options whose class depends on the value."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def validate(self, value: Any, info: ValidationInfo) -> Options:
+        """Validate a value of the field."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.with_info_plain_validator_function(
+            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump)
+        )
+
+
+def _dump(options: Options) -> dict[str, Any]:
+    return options.model_dump(mode="json")
 
 
 def whole_number(owner: str, name: str, value: SupportsIndex, least: int, most: int | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal, final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -42,6 +43,18 @@ class Sums:
 
             return scatter(values, index, dim=0, dim_size=count, reduce="sum")
         return values.new_zeros(count, *values.shape[1:]).index_add(0, index, values)
+
+    def mean_by_index(
+        self, values: Float[Tensor, " items *features"], index: Int[Tensor, " items"], count: int
+    ) -> Float[Tensor, " count *features"]:
+        """Average the rows with equal indices; zero where there are none."""
+        counts = self.counts(index, count).view(-1, *(1 for _ in values.shape[1:]))
+        return self.by_index(values, index, count) / counts
+
+    @staticmethod
+    def counts(index: Int[Tensor, " items"], count: int) -> Int[Tensor, " count"]:
+        """Count the rows with each index, at least 1, for division by them."""
+        return index.new_zeros(count).index_add(0, index, torch.ones_like(index)).clamp(min=1)
 
 
 def _check_torch_scatter() -> None:

@@ -5,22 +5,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationInfo
+from pydantic import GetJsonSchemaHandler, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema
+from typing_extensions import override
 
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.envelopes import Envelope
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
-from gemnet_blocks.options import Options
+from gemnet_blocks.options import Options, OptionsAnnotation
 
 PART_OF = "part_of"
 """The key of the validation context with the function that returns the validator of the options of a base class."""
 
 
 @dataclass(frozen=True, slots=True)
-class OptionsOf:
+class OptionsOf(OptionsAnnotation):
     """Annotation of a field with the options of a basis, which may be a mapping in specs.
 
     A spec validates the mapping by its catalog of parts, which this layer does not know; it is passed in the validation
@@ -32,6 +33,7 @@ class OptionsOf:
 
     base: type
 
+    @override
     def validate(self, value: Any, info: ValidationInfo) -> Options:
         """Validate the options, by the catalog of the spec if there is one."""
         part_of = (info.context or {}).get(PART_OF)
@@ -42,17 +44,8 @@ class OptionsOf:
             raise ValueError(f"expected the options of a {self.base.__name__}, got {value!r}")
         return value
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(
-            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump)
-        )
-
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return {"type": "object"}  # specs list the options of all bases
-
-
-def _dump(options: Options) -> dict[str, Any]:
-    return options.model_dump(mode="json")
 
 
 class InteractionBases(Options):

@@ -256,6 +256,11 @@ class InteractionGeometry(nn.Module, ABC, Generic[GeometryValue]):
         return None
 
 
+def inputs_in(reads: str) -> list[str]:
+    """List the inputs that the text `reads` of an interaction or head names."""
+    return [part.strip() for part in reads.split(",")]
+
+
 class Interaction(nn.Module, ABC, Generic[GeometryValue]):
     """Base class of interactions: messages to feature streams in every block, from embeddings and shared geometry.
 

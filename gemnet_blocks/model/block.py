@@ -19,7 +19,7 @@ from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry
-from gemnet_blocks.model.streams import Combination, StreamLayer, added
+from gemnet_blocks.model.streams import Combination, StreamLayer, combined
 from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -184,8 +184,7 @@ class Block(nn.Module):
             self._add_messages(messages, embeddings, geometry, to_edges=True)
             x = skip(x, *messages.pop("edges", ()))
         self._add_messages(messages, embeddings, geometry, to_edges=False)
-        to_atoms = messages.pop("atoms", [])
-        h = skip(h, *to_atoms) if self.combine == "skip" else added(h, to_atoms)
+        h = combined(h, messages.pop("atoms", []), self.combine)
         if self.dense is not None:
             m = by_rows(self._skipped, m, x)
         h = self.atom_layers(h)

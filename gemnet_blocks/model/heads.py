@@ -68,8 +68,8 @@ class Energy(nn.Module):
         self, atoms: Float[Tensor, " atoms"], structure: Int[Tensor, " atoms"], count: int
     ) -> Float[Tensor, " structures"]:
         """Compute the energies of `count` structures, in eV if the model was trained on eV."""
-        energy = self.sums.by_index(atoms, structure, count)
-        return energy if self.reduce == "sum" else energy / self._atom_counts(atoms, structure, count)
+        summed = self.sums.by_index if self.reduce == "sum" else self.sums.mean_by_index
+        return summed(atoms, structure, count)
 
     def shares(
         self, atoms: Float[Tensor, " atoms"], structure: Int[Tensor, " atoms"], count: int
@@ -77,10 +77,7 @@ class Energy(nn.Module):
         """Compute the contribution of each atom; the contributions add up to the energy of the structure."""
         if self.reduce == "sum":
             return atoms
-        return atoms / self._atom_counts(atoms, structure, count).index_select(0, structure)
-
-    def _atom_counts(self, atoms: Tensor, structure: Tensor, count: int) -> Tensor:
-        return self.sums.by_index(torch.ones_like(atoms), structure, count).clamp(min=1)
+        return atoms / self.sums.counts(structure, count).index_select(0, structure)
 
 
 @final

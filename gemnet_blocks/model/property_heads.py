@@ -254,8 +254,8 @@ class Property(PropertyHead):
         values = self._of_atoms(features)
         if self.kind.per == "atom":
             return values
-        total = self.sums.by_index(values, structures.structure, len(structures))
-        return total if self.reduce == "sum" else total / _atom_counts(structures, total)
+        summed = self.sums.by_index if self.reduce == "sum" else self.sums.mean_by_index
+        return summed(values, structures.structure, len(structures))
 
     def _of_atoms(self, features: BackboneOutput) -> Float[Tensor, "atoms *shape"]:
         if self.of_stream is not None:
@@ -309,8 +309,7 @@ class Dipole(PropertyHead):
         index, count = structures.structure, len(structures)
         q = self.charges(features)
         positions = structures.positions
-        center = self.sums.by_index(positions, index, count)
-        center = center / _atom_counts(structures, center)
+        center = self.sums.mean_by_index(positions, index, count)
         values = q[:, None] * (positions - center.index_select(0, index)).to(q.dtype)
         if self.directed is not None:
             u = features.main.edges.direction
@@ -322,8 +321,3 @@ def _to_atoms(values: Float[Tensor, "edges *shape"], features: BackboneOutput, s
     """Add the values of the edges into each atom."""
     edges = features.main.edges
     return sums.by_index(values, edges.target, edges.atom_count)
-
-
-def _atom_counts(structures: Structures, like: Float[Tensor, "structures *shape"]) -> Tensor:
-    """Count the atoms of each structure, at least 1, with the axes of another tensor."""
-    return structures.atom_counts.clamp(min=1).view(-1, *(1 for _ in like.shape[1:]))

@@ -22,9 +22,9 @@ Combination = Literal["add", "skip"]
 """add: x + Σ messages; skip: (x + Σ messages)/√n with n terms, which keeps the variance of independent terms."""
 
 
-def added(x: Tensor, messages: Sequence[Tensor]) -> Tensor:
-    """Add messages to features."""
-    return reduce(add, messages, x)
+def combined(x: Tensor, messages: Sequence[Tensor], combine: Combination) -> Tensor:
+    """Combine features with messages."""
+    return skip(x, *messages) if combine == "skip" else reduce(add, messages, x)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,9 +46,7 @@ class ScalarsOf:
     def mean(self, x: Float[Tensor, "atoms features"], geometry: Geometry) -> Float[Tensor, "structures features"]:
         """Compute the mean over the atoms of each structure; zero for structures without atoms."""
         assert geometry.structure is not None
-        total = self.sums.by_index(x, geometry.structure, geometry.structure_count)
-        atoms = self.sums.by_index(x.new_ones(len(x)), geometry.structure, geometry.structure_count)
-        return total / atoms.clamp(min=1)[:, None]
+        return self.sums.mean_by_index(x, geometry.structure, geometry.structure_count)
 
 
 @final
@@ -104,6 +102,6 @@ class StreamLayer(nn.Module):
         """Update the stream; `embeddings` are those after the block."""
         if self.stream.on == "structures":
             messages = [self.scalars.mean(message, geometry) for message in messages]
-        total = skip(x, *messages) if self.combine == "skip" else added(x, messages)
+        total = combined(x, messages, self.combine)
         found: Tensor = self.update(total, self.scalars.rows(self.stream, embeddings, geometry))
         return found

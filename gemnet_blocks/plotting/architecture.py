@@ -11,7 +11,7 @@ from torch import nn
 from gemnet_blocks.basis.circular import CircularBasis
 from gemnet_blocks.basis.spherical import SphericalBasis
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
-from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry
+from gemnet_blocks.interactions.interaction import Interaction, InteractionGeometry, inputs_in
 from gemnet_blocks.layers.radial_bases import edge_set_of, owner_of
 from gemnet_blocks.layers.stream_updates import NoUpdateOptions
 from gemnet_blocks.model.block import Block
@@ -327,7 +327,7 @@ def _block(spec: Spec, blocks: list[Block]) -> Iterator[Node]:
         modules = [block.interactions[name] for block in blocks if name in block.interactions]
         first, options = modules[0], spec.interactions[name]
         assert isinstance(first, Interaction)
-        read = [part.strip() for part in str(first.reads).split(",")]
+        read = inputs_in(first.reads)
         off = [f"{field} false" for field in ("scale_factor", "symmetric") if getattr(options, field, True) is False]
         text = ", ".join(filter(None, (options_text(options, ("type", *unset_fields(options))), *off)))
         details = (text, f"reads {clean(first.reads)}; writes {clean(', '.join(first.receivers))}")
@@ -412,7 +412,7 @@ def _heads(spec: Spec, model: GemNet) -> Iterator[Node]:
         head = model.heads[name]
         assert isinstance(head, PropertyHead)
         text = f"{head.kind.shape} per {head.kind.per}"
-        read = [part.strip() for part in head.reads.split(",")]
+        read = inputs_in(head.reads)
         reads = (
             *(wire for wire in (ATOMS, EDGES) if wire in read),
             *((wire_of(MAIN),) if "directions" in read else ()),

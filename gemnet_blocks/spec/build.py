@@ -19,7 +19,13 @@ from gemnet_blocks.errors import SpecError, is_out_of_memory
 from gemnet_blocks.geometry.angles import collinear_rule
 from gemnet_blocks.graph.builder import MAIN, GraphBuilder, reach_of
 from gemnet_blocks.graph.neighbor_list import neighbor_search
-from gemnet_blocks.interactions.interaction import BuildContext, Interaction, InteractionGeometry, InteractionOptions
+from gemnet_blocks.interactions.interaction import (
+    BuildContext,
+    Interaction,
+    InteractionGeometry,
+    InteractionOptions,
+    inputs_in,
+)
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.initialization import with_single_precision_draws, without_initial_values
 from gemnet_blocks.layers.irreps import Stream
@@ -358,7 +364,7 @@ class _Builder:
         known, written = ["atoms", *["edges"] * self.edges, *self.streams], set[str]()
         for name, interaction in (item for block in blocks for item in block.interactions.items()):
             assert isinstance(interaction, Interaction)
-            read = [part.strip() for part in getattr(interaction, "reads", "").split(",")]
+            read = inputs_in(getattr(interaction, "reads", ""))
             if not self.edges and "edges" in (*interaction.receivers, *read):
                 raise SpecError(
                     f"interactions.{name}: it needs edge embeddings, which edge_embedding: null removes: remove the "

@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
-from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler, GetJsonSchemaHandler, ValidationError, ValidationInfo
+from pydantic import BaseModel, ConfigDict, GetJsonSchemaHandler, ValidationError, ValidationInfo
 from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+from typing_extensions import override
 
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.interactions.bases import PART_OF, InteractionBases
-from gemnet_blocks.options import Options
+from gemnet_blocks.options import Options, OptionsAnnotation
 from gemnet_blocks.spec.catalog import (
     BASE_CLASSES,
     BUILT_IN,
@@ -52,7 +53,7 @@ class Unresolved(Options):
 
 
 @dataclass(frozen=True, slots=True)
-class PartOf:
+class PartOf(OptionsAnnotation):
     """Annotation of a field whose mapping is validated as the options of the class that `type` names.
 
     Attributes:
@@ -61,6 +62,7 @@ class PartOf:
 
     kind: str
 
+    @override
     def validate(self, value: Any, info: ValidationInfo) -> Options:
         """Validate the options of the part.
 
@@ -89,11 +91,6 @@ class PartOf:
         if similar or any(name in parts for kind, parts in BUILT_IN.items() if kind not in LATER_KINDS):
             _refuse(("type",), catalog.unknown(self.kind, name), name)
         return Unresolved.model_validate(dict(value))
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return core_schema.with_info_plain_validator_function(
-            self.validate, serialization=core_schema.plain_serializer_function_ser_schema(_dump)
-        )
 
     def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
         return _schema(self.kind)
@@ -147,7 +144,3 @@ def _custom_schema(kind: str) -> dict[str, Any]:
 def _refuse(route: tuple[str, ...], message: str, value: Any) -> NoReturn:
     problem = PydanticCustomError("part", "{message}", {"message": message})
     raise ValidationError.from_exception_data("part", [InitErrorDetails(type=problem, loc=route, input=value)])
-
-
-def _dump(options: Options) -> dict[str, Any]:
-    return options.model_dump(mode="json")

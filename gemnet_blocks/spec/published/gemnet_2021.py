@@ -13,7 +13,8 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.model.heads import DirectForcesOptions
 from gemnet_blocks.spec.document import Route
 from gemnet_blocks.spec.published.arguments import ACTIVATION_NAMES, output_initialization, translated
-from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.published.arguments import ROUTES as SHARED_ROUTES
+from gemnet_blocks.spec.resolve import Spec, as_document
 
 REQUIRED = (
     "num_spherical",
@@ -48,21 +49,9 @@ DEFAULTS: Mapping[str, Any] = {
 """Optional arguments of the architecture with their published default values."""
 
 ROUTES: Mapping[str, Route] = {
-    "emb_size_atom": ("sizes", "atom"),
-    "emb_size_edge": ("sizes", "edge"),
-    "emb_size_rbf": ("sizes", "radial"),
-    "emb_size_cbf": ("sizes", "circular"),
-    "emb_size_sbf": ("sizes", "spherical"),
-    "cutoff": ("graphs", "main", "cutoff"),
+    **{name: route for name, route in SHARED_ROUTES.items() if name in (*REQUIRED, *DEFAULTS)},
     "int_cutoff": ("graphs", "quad", "cutoff"),
-    "num_radial": ("bases", "radial", "count"),
     "envelope_exponent": ("bases", "envelope", "exponent"),
-    "num_spherical": ("bases", "circular", "count"),
-    "num_blocks": ("blocks", "count"),
-    "num_before_skip": ("blocks", "before_skip"),
-    "num_after_skip": ("blocks", "after_skip"),
-    "num_concat": ("blocks", "concatenation"),
-    "num_atom": ("blocks", "update"),
     "emb_size_trip": ("interactions", "triplet", "down"),
     "emb_size_bil_trip": ("interactions", "triplet", "up"),
     "emb_size_quad": ("interactions", "quadruplet", "down"),
@@ -101,61 +90,36 @@ def complete(arguments: Mapping[str, Any]) -> dict[str, Any]:
 
 def data(given: Mapping[str, Any]) -> dict[str, Any]:
     """Translate complete arguments to the plain data of a spec; models without quadruplets ignore their arguments."""
-    quadruplets = not given["triplets_only"]
-    count, functions = {"count": given["num_spherical"]}, {"count": given["num_radial"]}
     initialization = output_initialization(given["output_init"])
     no_activation = given["activation"] is None
-    return {
+    fields = {
         "elements": ELEMENTS,
-        "sizes": {
-            "atom": given["emb_size_atom"],
-            "edge": given["emb_size_edge"],
-            "radial": given["emb_size_rbf"],
-            "circular": given["emb_size_cbf"],
-            "spherical": given["emb_size_sbf" if quadruplets else "emb_size_cbf"],
-        },
         "activation": "identity" if no_activation else translated("activation", given["activation"], ACTIVATION_NAMES),
         "neighbors": {"ties": "strict", "periodic": False},
-        "graphs": {
-            "main": {"cutoff": given["cutoff"], "symmetrize": "union"},
-            **({"quad": {"cutoff": given["int_cutoff"]}} if quadruplets else {}),
-        },
-        "bases": {
-            "radial": {"type": "spherical_bessel", **functions},
-            "angular_radial": {"type": "fourier_bessel", "zeros": "float32", **functions},
-            "envelope": {"type": "polynomial", "exponent": given["envelope_exponent"]},
-            "circular": {"type": "legendre", **count},
-            "spherical": {"type": "real_harmonics", **count},
-            "collinear": {"type": "right_angle"},
-        },
-        "blocks": {
-            "count": given["num_blocks"],
-            "before_skip": given["num_before_skip"],
-            "after_skip": given["num_after_skip"],
-            "concatenation": given["num_concat"],
-            "update": given["num_atom"],
-            "update_projection": "always",
-        },
-        "interactions": {
-            "triplet": {"down": given["emb_size_trip"], "up": given["emb_size_bil_trip"]},
-            **(
-                {"quadruplet": {"down": given["emb_size_quad"], "up": given["emb_size_bil_quad"]}}
-                if quadruplets
-                else {}
-            ),
-        },
-        "readout": {
-            "type": "summed_product",
-            "layers": given["num_atom"],
-            "initialization": initialization,
-        },
-        "heads": {
-            "energy": {"reduce": "sum" if given["extensive"] else "mean"},
-            "forces": {"type": "direct", "coupled": given["forces_coupled"]}
-            if given["direct_forces"]
-            else {"type": "gradient"},
-        },
+        "graphs.main.symmetrize": "union",
+        "bases.radial.type": "spherical_bessel",
+        "bases.angular_radial": {"type": "fourier_bessel", "zeros": "float32", "count": given["num_radial"]},
+        "bases.envelope.type": "polynomial",
+        "bases.circular.type": "legendre",
+        "bases.spherical": {"type": "real_harmonics", "count": given["num_spherical"]},
+        "bases.collinear.type": "right_angle",
+        "blocks.update_projection": "always",
+        "readout": {"type": "summed_product", "layers": given["num_atom"], "initialization": initialization},
+        "heads.energy.reduce": "sum" if given["extensive"] else "mean",
+        "heads.forces": {"type": "direct", "coupled": given["forces_coupled"]}
+        if given["direct_forces"]
+        else {"type": "gradient"},
     }
+    routes = ROUTES if not given["triplets_only"] else _without_quadruplets()
+    values = {".".join(route): given[name] for name, route in routes.items()}
+    if given["triplets_only"]:  # a width that no layer reads
+        values["sizes.spherical"] = given["emb_size_cbf"]
+    return as_document(fields | values).data
+
+
+def _without_quadruplets() -> dict[str, Route]:
+    unread = ("int_cutoff", "emb_size_quad", "emb_size_bil_quad")
+    return {name: route for name, route in ROUTES.items() if name not in unread}
 
 
 def of_spec(spec: Spec) -> dict[str, Any]:
@@ -167,9 +131,9 @@ def of_spec(spec: Spec) -> dict[str, Any]:
     document, forces = spec.to_dict(), spec.heads.forces
     quadruplets = "quadruplet" in spec.interactions
     routes = dict(ROUTES)
-    if not quadruplets:  # widths and a cutoff without effect
-        routes |= {"emb_size_quad": routes["emb_size_trip"], "emb_size_bil_quad": routes["emb_size_bil_trip"]}
-        del routes["int_cutoff"]
+    if not quadruplets:  # widths without effect
+        widths = {"emb_size_quad": ROUTES["emb_size_trip"], "emb_size_bil_quad": ROUTES["emb_size_bil_trip"]}
+        routes = _without_quadruplets() | widths
     arguments: dict[str, Any] = dict(DEFAULTS)
     for name, route in routes.items():
         value: Any = document
