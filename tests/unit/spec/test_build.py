@@ -131,7 +131,8 @@ def test_normalizers_follow_from_the_present_parts(
         seen.append(len(terms))
         return terms[0]
 
-    monkeypatch.setattr("gemnet_blocks.model.block.skip", skip)
+    for module in ("block", "streams"):
+        monkeypatch.setattr(f"gemnet_blocks.model.{module}.skip", skip)
     build(small_spec(changes))(structures())
     assert seen[:2] == [edge_terms, atom_terms]
 
