@@ -62,7 +62,8 @@ class TrainingCallback(Callback):
         self._log: TrainingLog | None = None
         self._display = Display()
         self._open = ExitStack()
-        self._started = time.monotonic()
+        self._clock = time.process_time if self.config.training.clock == "processor" else time.monotonic
+        self._started = self._clock()
         self._seconds_before = self._saved_at = self.state.seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -79,7 +80,7 @@ class TrainingCallback(Callback):
             self.signal, module.stop_requested = number, True
 
         self._open.enter_context(stop_signals(request_stop))
-        self._started = time.monotonic()
+        self._started = self._clock()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         reductions = self._plateau.reductions if self._plateau is not None else 0
@@ -143,7 +144,7 @@ class TrainingCallback(Callback):
         self._saved_at = self.state.seconds
 
     def _seconds(self) -> float:
-        return self._seconds_before + time.monotonic() - self._started
+        return self._seconds_before + self._clock() - self._started
 
     def _advance(self, report: StepReport) -> None:
         self.state.step += 1

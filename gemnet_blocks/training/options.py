@@ -282,6 +282,10 @@ class TrainingOptions(Options):
     """The number of passes over the training set."""
     minutes: Positive | None = None
     """The minutes of training and validation, including those before an interruption."""
+    clock: Literal["wall", "processor"] = "wall"
+    """The clock that measures these minutes. wall: the elapsed time. processor: the processor time of the training
+    process, all threads together; on machines with other load it compares models more fairly, but not on GPUs, whose
+    work it does not contain."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Seed of the initial weights and of the order of structures."""
     initial_weights: Literal["in_order", "by_name"] = "in_order"

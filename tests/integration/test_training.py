@@ -149,8 +149,11 @@ def test_epochs_are_a_budget(tmp_path: Path) -> None:
     assert len(log) == 12  # 24 structures, 4 at a time
 
 
-def test_minutes_are_a_budget(tmp_path: Path) -> None:
-    training = {**BRIEF, "steps": None, "minutes": 0.01, "validate_every": {"steps": 1000}}
+@pytest.mark.parametrize("clock", ["wall", "processor"])
+def test_minutes_are_a_budget(tmp_path: Path, clock: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = {"wall": "process_time", "processor": "monotonic"}[clock]
+    monkeypatch.setattr(f"time.{other}", lambda: 0.0)
+    training = {**BRIEF, "steps": None, "minutes": 0.01, "clock": clock, "validate_every": {"steps": 1000}}
     train(config(tmp_path, training=training), tmp_path / "run")
     state = read_checkpoint(tmp_path / "run" / "checkpoint.ckpt")["gemnet_blocks"]["state"]
     assert 0.6 <= state["seconds"] < 5

@@ -103,6 +103,7 @@ _LATER: Mapping[tuple[str, str], Any] = {
     ("references", "mean"): 0.0,
     ("scales", "rows"): "distinct",
     ("schedule", "metric"): "loss",
+    ("training", "clock"): "wall",
 }
 """Fields of a training config that were added later, with the value that equals the earlier behavior: a field with this
 value does not enter the key."""
@@ -142,6 +143,9 @@ def run_key(
         content["parts"] = parts
     if config is not None:
         rest = config.to_dict()
+        for (section, field), before in _LATER.items():
+            if (rest[section] or {}).get(field) == before:
+                del rest[section][field]
         data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, *_FREE)}
         data = {name: value for name, value in data.items() if name not in _FILTERS or value is not None}
         unused = ("log", "checkpoint", "start_from")
@@ -149,9 +153,6 @@ def run_key(
         if source := Source.of(config):  # the keys of runs without initial weights stay the same
             training["start_from"] = source.sha256
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
-        for (section, field), before in _LATER.items():
-            if (rest[section] or {}).get(field) == before:
-                del rest[section][field]
         content |= {"data": data, "training": {**rest, "training": training}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     text = text.replace('"factorized"', '"factorised"')  # the spelling in the keys of earlier versions
