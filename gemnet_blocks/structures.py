@@ -327,11 +327,13 @@ class PropertyKind:
         per: whether each structure or each atom has a value.
         shape: a scalar, a vector (3) or a tensor (3, 3).
         extensive: whether the value of a structure grows with its number of atoms.
+        molecular: whether it is defined for molecules only, such as a dipole moment from charges.
     """
 
     per: PropertyOwner = "structure"
     shape: PropertyShape = "scalar"
     extensive: bool = False
+    molecular: bool = False
 
     @property
     def size(self) -> tuple[int, ...]:

@@ -142,6 +142,10 @@ class DipoleOptions(LearnedHeadOptions):
     atomic: bool = True
     """Whether dipoles of atoms are added to the dipole of their charges."""
 
+    @property
+    def kind(self) -> PropertyKind:
+        return PropertyKind(self.per, self.shape, molecular=True)
+
 
 def _stream(name: str, context: HeadContext) -> Stream:
     """Find the stream that a head reads.

@@ -26,11 +26,12 @@ def predict(model: Model, structures: Structures) -> Prediction:
         ValueError: the model returns something else, or tensors of the wrong shape or type.
     """
     name = getattr(model, "__name__", type(model).__name__)
-    energy, forces = _parts(model(structures), name)
+    returned = model(structures)
+    energy, forces = _parts(returned, name)
     _check(energy, "energy", (len(structures),), name)
     if forces is not None:
         _check(forces, "forces", (structures.atom_count, 3), name)
-    return Prediction(energy, forces)
+    return returned if isinstance(returned, Prediction) else Prediction(energy, forces)
 
 
 @final

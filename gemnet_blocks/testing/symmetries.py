@@ -21,7 +21,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gemnet_blocks.layers.equivariant import default_type
-from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.structures import Prediction, PropertyKind, Structures
 
 
 class Symmetry(ABC):
@@ -69,9 +69,48 @@ class Symmetry(ABC):
             f"{type(self).__name__} does not define expected_features, which checks of streams need"
         )
 
+    def expected_property(
+        self, values: Float[Tensor, "rows *shape"], kind: PropertyKind, structures: Structures
+    ) -> Float[Tensor, "other_rows *shape"]:
+        """Return the expected values of a property for `apply(structures)`.
 
-class _Invariance(Symmetry):
-    """A symmetry under which energies, forces and features do not change."""
+        Args:
+            values: the values for `structures`, a row for each structure or atom.
+            kind: the owner and the shape of a value, such as a vector of each structure.
+            structures: the structures X before the transformation.
+
+        Raises:
+            NotImplementedError: a custom symmetry does not define this method.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not define expected_property, which checks of further heads need"
+        )
+
+
+_ENERGY, _FORCES = PropertyKind("structure", "scalar", extensive=True), PropertyKind("atom", "vector")
+_STRESS, _ATOM_ENERGY = PropertyKind("structure", "tensor"), PropertyKind("atom", "scalar")
+
+
+class _OfProperties(Symmetry):
+    """A symmetry that treats energies, forces and stresses like all other properties of their kinds."""
+
+    __slots__ = ()
+
+    @override
+    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
+        def of(values: Tensor | None, kind: PropertyKind) -> Tensor | None:
+            return None if values is None else self.expected_property(values, kind, structures)
+
+        return Prediction(
+            energy=self.expected_property(prediction.energy, _ENERGY, structures),
+            forces=of(prediction.forces, _FORCES),
+            stress=of(prediction.stress, _STRESS),
+            atom_energies=of(prediction.atom_energies, _ATOM_ENERGY),
+        )
+
+
+class _Invariance(_OfProperties):
+    """A symmetry under which energies, forces, features and properties do not change."""
 
     __slots__ = ()
 
@@ -80,8 +119,8 @@ class _Invariance(Symmetry):
         return features
 
     @override
-    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        return prediction
+    def expected_property(self, values: Tensor, kind: PropertyKind, structures: Structures) -> Tensor:
+        return values
 
 
 Triple = tuple[int, int, int]
@@ -170,7 +209,7 @@ class Reordering(_Invariance):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Supercell(Symmetry):
+class Supercell(_OfProperties):
     r"""Description of the same crystals by larger cells that contain several images of each atom.
 
     $$E\big(\{r_a + s C\}_s,\, M C\big) = \det M \cdot E(r, C), \qquad F_{s, a} = F_a, \qquad
@@ -213,10 +252,17 @@ class Supercell(Symmetry):
 
     @override
     def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        energy, forces = prediction.energy, prediction.forces
-        if self.extensive:
-            energy = energy * self.image_counts(structures).to(energy.dtype)
-        return Prediction(energy, None if forces is None else forces[self._images(structures)[:, 0]])
+        found = super(Supercell, self).expected(prediction, structures)
+        return found if self.extensive else replace(found, energy=prediction.energy)
+
+    @override
+    def expected_property(self, values: Tensor, kind: PropertyKind, structures: Structures) -> Tensor:
+        if kind.per == "atom":
+            return values[self._images(structures)[:, 0]]
+        if not kind.extensive:
+            return values
+        counts = self.image_counts(structures).to(values.dtype)
+        return values * counts.reshape(-1, *(1,) * (values.dim() - 1))
 
     @override
     def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
@@ -251,7 +297,7 @@ def _translations(shifts: Int[Tensor, "atoms 3"], structures: Structures) -> Flo
 
 @final
 @dataclass(frozen=True, slots=True)
-class Permutation(Symmetry):
+class Permutation(_OfProperties):
     r"""Permutation of the atoms of each structure.
 
     $$E(r_{\pi(0)}, r_{\pi(1)}, \dots) = E(r_0, r_1, \dots), \qquad F_i(r_{\pi(0)}, \dots) = F_{\pi(i)}(r_0, \dots).$$
@@ -273,9 +319,9 @@ class Permutation(Symmetry):
         return _atoms(structures, self._checked(structures))
 
     @override
-    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        order, forces = self._checked(structures), prediction.forces
-        return replace(prediction, forces=None if forces is None else forces[order])
+    def expected_property(self, values: Tensor, kind: PropertyKind, structures: Structures) -> Tensor:
+        order = self._checked(structures)
+        return values[order] if kind.per == "atom" else values
 
     @override
     def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
@@ -298,7 +344,7 @@ class Permutation(Symmetry):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Alone(Symmetry):
+class Alone(_OfProperties):
     r"""Removal of all other structures of a batch, on which predictions must not depend.
 
     $$E(\{X_s\}) = E_s(X_0, X_1, \dots), \qquad F(\{X_s\}) = F_s(X_0, X_1, \dots).$$
@@ -320,12 +366,9 @@ class Alone(Symmetry):
         return structures[self._checked(structures)]
 
     @override
-    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        index, forces = self._checked(structures), prediction.forces
-        return Prediction(
-            energy=prediction.energy[index : index + 1],
-            forces=None if forces is None else forces[structures.structure == index],
-        )
+    def expected_property(self, values: Tensor, kind: PropertyKind, structures: Structures) -> Tensor:
+        index = self._checked(structures)
+        return values[structures.structure == index] if kind.per == "atom" else values[index : index + 1]
 
     @override
     def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:
@@ -339,7 +382,7 @@ class Alone(Symmetry):
 
 @final
 @dataclass(frozen=True, slots=True)
-class Rotation(Symmetry):
+class Rotation(_OfProperties):
     r"""Rotation about the origin, optionally combined with an inversion.
 
     $$E(r R^\top, C R^\top) = E(r, C), \qquad F(r R^\top, C R^\top) = F(r, C)\, R^\top, \qquad
@@ -380,9 +423,11 @@ class Rotation(Symmetry):
         return replace(structures, positions=self._rotated(structures.positions), cells=self._rotated(structures.cells))
 
     @override
-    def expected(self, prediction: Prediction, structures: Structures) -> Prediction:
-        forces = prediction.forces
-        return replace(prediction, forces=None if forces is None else self._rotated(forces))
+    def expected_property(self, values: Tensor, kind: PropertyKind, structures: Structures) -> Tensor:
+        if kind.shape == "scalar":
+            return values
+        rotated = self._rotated(values)
+        return rotated if kind.shape == "vector" else self._rotated(rotated.mT).mT
 
     @override
     def expected_features(self, features: Tensor, irreps: str, structures: Structures) -> Tensor:

@@ -15,6 +15,7 @@ Quantity = Literal[
     "symmetry of energies",
     "symmetry of forces",
     "symmetry of streams",
+    "symmetry of properties",
     "jumps of energies",
     "jumps of forces",
     "finite differences",
@@ -53,6 +54,8 @@ TOLERANCES: Mapping[Quantity, Mapping[torch.dtype, Tolerance]] = {
     "symmetry of forces": {torch.float64: Tolerance(1e-8, 1e-9), torch.float32: Tolerance(2e-3, 2e-4)},
     # The same roundings; directions of atoms that are close to each other are the least exact.
     "symmetry of streams": {torch.float64: Tolerance(1e-8, 1e-9), torch.float32: Tolerance(2e-3, 2e-4)},
+    # The same for sums of charges times positions and of such directions.
+    "symmetry of properties": {torch.float64: Tolerance(1e-8, 1e-9), torch.float32: Tolerance(2e-3, 2e-4)},
     # Two points 10⁻¹⁰ Å apart: roundings, and bends with slopes up to 10³ energies per Å; the mean change of the
     # neighboring intervals is subtracted.
     "jumps of energies": {torch.float64: Tolerance(1e-7, 1e-10), torch.float32: Tolerance(1e-5, 1e-5)},

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.structures import Prediction, PropertyKind, Structures
 from gemnet_blocks.testing.assertions.comparison import (
     Quantity,
     Tolerance,
@@ -27,6 +28,9 @@ def assert_symmetry(
     model: Model, structures: Structures, symmetry: Symmetry, tolerance: Tolerance | float | None = None
 ) -> None:
     """Assert that a model is equivariant under a symmetry: f(g x) = g f(x).
+
+    Energies and forces are compared, stresses if the model predicts them, and the properties of the further heads of a
+    `GemNet`. Properties that are defined for molecules only are compared if the batch is not periodic.
 
     Args:
         model: a model that predicts energies of structures.
@@ -45,6 +49,13 @@ def assert_symmetry(
     _compare("energy of structure", actual.energy, expected.energy, symmetry, tolerance, "symmetry of energies")
     if actual.forces is not None and expected.forces is not None:
         _compare("force on atom", actual.forces, expected.forces, symmetry, tolerance, "symmetry of forces")
+    if actual.stress is not None and expected.stress is not None:
+        _compare("stress of structure", actual.stress, expected.stress, symmetry, tolerance, "symmetry of forces")
+    for name, kind in property_kinds(model).items():
+        if not (kind.molecular and bool(structures.periodic.any())):
+            values = symmetry.expected_property(prediction.properties[name], kind, structures)
+            what = f"{name} of {kind.per}"
+            _compare(what, actual.properties[name], values, symmetry, tolerance, "symmetry of properties")
 
 
 def assert_finite(model: Model, structures: Structures) -> None:
@@ -88,10 +99,17 @@ def energy_spread(model: Model, structures: Structures, symmetries: Iterable[Sym
     return (table.amax(dim=0) - table.amin(dim=0)) / torch.where(size == 0, torch.ones_like(size), size)
 
 
+def property_kinds(model: Model) -> Mapping[str, PropertyKind]:
+    """Return the kinds of the properties that the further heads of a model predict, by name."""
+    return model.property_kinds if isinstance(model, GemNet) else {}
+
+
 def finite_prediction(model: Model, structures: Structures, whose: str = "") -> Prediction:
     """Return the prediction of a model after checking that it is finite, as `assert_finite` does."""
     prediction = predict(model, structures)
-    for what, values in (("energy of structure", prediction.energy), ("force on atom", prediction.forces)):
+    properties = {f"{name} of row": values for name, values in prediction.properties.items()}
+    predicted = {"energy of structure": prediction.energy, "force on atom": prediction.forces, **properties}
+    for what, values in predicted.items():
         broken = torch.zeros(0) if values is None else ~values.detach().isfinite()
         if values is not None and bool(broken.any()):
             index = int(broken.reshape(len(values), -1).any(dim=1).nonzero()[0])

@@ -21,7 +21,7 @@ HEADS = {
 def test_kinds_follow_from_the_options() -> None:
     assert small_spec(HEADS).heads.kinds() == {
         "charges": PropertyKind("atom", "scalar"),
-        "dipole": PropertyKind("structure", "vector"),
+        "dipole": PropertyKind("structure", "vector", molecular=True),
         "gap": PropertyKind("structure", "scalar"),
     }
     assert small_spec({"heads.volume": {"type": "property"}}).heads.kinds()["volume"].extensive

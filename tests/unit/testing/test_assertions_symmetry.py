@@ -20,9 +20,14 @@ from assertion_models import (
     undefined,
 )
 from helpers import molecule, small_cell, small_model
+from torch import Tensor
 
+from gemnet_blocks.model.property_heads import PropertyHead
+from gemnet_blocks.model.readout import BackboneOutput
+from gemnet_blocks.spec import build
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing.assertions import assert_symmetry, energy_spread
+from gemnet_blocks.testing.strategies.specs import small_spec
 from gemnet_blocks.testing.symmetries import (
     Alone,
     CellChange,
@@ -137,3 +142,49 @@ def test_spread() -> None:
     assert spread.tolist() == [0.5]
     with pytest.raises(ValueError, match=r"Alone\(index=0\) must keep the number of structures, but changes 4 to 1"):
         energy_spread(PairPotential(), BATCH, [Alone(0)])
+
+
+HEADS = {
+    "gap": {"type": "property", "reduce": "mean"},
+    "volume": {"type": "property"},
+    "charges": {"type": "property", "per": "atom"},
+    "dipole": {"type": "dipole"},
+    "pull": {"type": "property", "per": "atom", "shape": "vector"},
+    "polarizability": {"type": "property", "shape": "tensor"},
+}
+
+
+@pytest.mark.parametrize("symmetry", ALL, ids=repr)
+def test_further_heads(symmetry: Symmetry) -> None:
+    model = build(small_spec().patch({f"heads.{name}": options for name, options in HEADS.items()}), seed=0).double()
+    assert_symmetry(model, BATCH, symmetry)
+    if not isinstance(symmetry, Permutation):  # whose order belongs to that batch
+        assert_symmetry(model, Structures.from_ase([molecule(5), molecule(3), Atoms("H")]), symmetry)
+
+
+@pytest.mark.parametrize(
+    ("head", "symmetry"),
+    [
+        ("gap", Alone(2)),
+        ("volume", Supercell((2, 1, 1))),
+        ("charges", ORDER),
+        ("dipole", TURN),
+        ("pull", Rotation(0.3, 1.1, -2.0, reflect=True)),
+        ("polarizability", TURN),
+    ],
+)
+def test_wrong_heads(head: str, symmetry: Symmetry, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build(small_spec().patch({f"heads.{head}": HEADS[head]}), seed=0).double()
+    part = model.heads[head]
+    right = type(part).forward
+
+    def wrong(self: PropertyHead, features: BackboneOutput, structures: Structures) -> Tensor:
+        values = right(self, features, structures)
+        number = torch.arange(values.numel(), dtype=values.dtype).reshape(values.shape)
+        return torch.where(structures.periodic.any(), 1.0, number) if head == "volume" else number
+
+    monkeypatch.setattr(type(part), "forward", wrong)
+    batch = Structures.from_ase([molecule(5), molecule(3), Atoms("H")])
+    batch = BATCH if head in ("volume", "charges") else batch
+    with pytest.raises(AssertionError, match=rf"changes the {head} of (structure|atom) \d"):
+        assert_symmetry(model, batch, symmetry)
