@@ -96,3 +96,8 @@ def model_of(spec: Spec, dtype: torch.dtype = torch.float64, plan: AngularMethod
             if isinstance(module, ScaleFactor):
                 nn.init.uniform_(module.factor, 0.5, 1.5)
     return model.to(dtype)
+
+
+def moderate(spec: Spec) -> Spec:
+    """The spec without the activation x²σ(x), which layer after layer makes large numbers larger, up to infinity."""
+    return spec.patch(activation="silu") if spec.activation == "siqu" else spec

@@ -18,15 +18,17 @@ from properties.models import (
     TIGHT_CAPS,
     alone,
     model_of,
+    moderate,
     published_spec,
     symmetric_spec,
 )
+from torch import Tensor
 
 from gemnet_blocks.aggregation.method import AngularMethod
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.spec import Spec, build
+from gemnet_blocks.spec import build
 from gemnet_blocks.spec.execution import Execution
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing import strategies as some
 from gemnet_blocks.testing.assertions import (
@@ -35,9 +37,11 @@ from gemnet_blocks.testing.assertions import (
     assert_forces_are_gradient,
     assert_momentum_balance,
     assert_precision,
+    assert_stream_symmetry,
     assert_symmetry,
     assert_torque_balance,
 )
+from gemnet_blocks.testing.assertions.streams import has_streams
 from gemnet_blocks.testing.symmetries import Alone
 
 GENERIC = some.generic_structures(max_atoms=12, cutoff=5.0)
@@ -48,11 +52,6 @@ TINY = batches(some.generic_structures(max_atoms=4, cutoff=2.5) | some.shells(ma
 
 def symmetric(plan: AngularMethod = "auto", **changes: Any) -> GemNet:
     return model_of(symmetric_spec(**changes), plan=plan)
-
-
-def moderate(spec: Spec) -> Spec:
-    """The spec without the activation x²σ(x), which layer after layer makes large numbers larger, up to infinity."""
-    return spec.patch(activation="silu") if spec.activation == "siqu" else spec
 
 
 # -- symmetries -------------------------------------------------------------------------------------------------------
@@ -130,6 +129,36 @@ def test_published_rules_with_factors(structures: Structures, data: Any) -> None
 def test_models_of_any_spec_turn_with_generic_structures(structures: Structures, data: Any) -> None:
     spec = moderate(data.draw(some.specs()))
     assert_symmetry(build(spec, seed=0).double(), structures, data.draw(some.rotations() | some.translations()))
+
+
+@holds_for(batches(some.generic_structures(max_atoms=6, cutoff=4.0), quick=3), quick=10)
+def test_further_parts_turn_with_generic_structures(structures: Structures, data: Any) -> None:
+    model = build(moderate(data.draw(some.further_specs())), seed=0).double()
+    symmetry = data.draw(some.rotations() | some.translations())
+    assert_symmetry(model, structures, symmetry)
+    if has_streams(model):
+        assert_stream_symmetry(model, structures, symmetry)
+
+
+@holds_for(TINY, quick=8)
+def test_further_parts_with_every_kind_of_sum(structures: Structures, data: Any) -> None:
+    spec = moderate(data.draw(some.further_specs()))
+    spec = spec.patch({"bases.collinear": {"type": "smooth", "width": 0.1}})  # a right angle has no factors
+    found = []
+    for plan in ("auto", "explicit"):
+        model = build(spec, seed=0, execution=Execution(angular=plan)).double()
+        prediction = model(structures)
+        loss = sum(value.square().sum() for value in tensors_of(prediction))
+        weights = [one for one in model.parameters() if one.requires_grad]
+        gradients = torch.autograd.grad(loss, weights, allow_unused=True, materialize_grads=True)
+        found.append([*tensors_of(prediction), *gradients])
+    for fast, slow in zip(*found, strict=True):
+        assert_close(fast, slow, 1e-8)
+
+
+def tensors_of(prediction: Prediction) -> list[Tensor]:
+    values = (prediction.energy, prediction.forces, prediction.stress, *prediction.properties.values())
+    return [value for value in values if value is not None]
 
 
 # -- forces -----------------------------------------------------------------------------------------------------------

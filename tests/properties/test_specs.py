@@ -6,12 +6,17 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from ase.build import molecule as ase_molecule
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from properties.models import moderate
 
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model.summary import layers, parameter_count
+from gemnet_blocks.plotting import draw_architecture
 from gemnet_blocks.spec import Spec, build
 from gemnet_blocks.spec.document import dump
+from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import strategies as some
 
 BASE = some.small_spec()
@@ -60,6 +65,24 @@ def test_equal_hashes_mean_equal_models(first: dict[str, Any], second: dict[str,
         for spec in (one, other)
     ]
     assert (one.content_hash != other.content_hash) or used[0] == used[1]
+
+
+@settings(max_examples=6, deadline=None, derandomize=True)
+@given(some.further_specs())
+def test_further_parts_are_read_drawn_estimated_and_trained(spec: Spec) -> None:
+    again = Spec.from_yaml(spec.to_yaml())
+    assert again == spec.patch({})
+    assert again.content_hash == spec.content_hash
+    assert b"<svg" in draw_architecture(spec).content("svg")
+    model, structures = build(moderate(spec), seed=0), Structures.from_ase(ase_molecule("CH3OH"))
+    assert sum(layer.parameters for layer in layers(model)) == parameter_count(model)
+    assert model.estimate(structures, "train").peak_bytes > 0
+    prediction = model(structures)
+    values = (prediction.energy, prediction.forces, prediction.stress, *prediction.properties.values())
+    torch.stack([value.square().mean() for value in values if value is not None]).sum().backward()
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-6)
+    optimizer.step()
+    assert model(structures).energy.isfinite().all()
 
 
 anything = st.recursive(

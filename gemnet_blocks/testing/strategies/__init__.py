@@ -32,6 +32,7 @@ from gemnet_blocks.testing.strategies.degenerate import (
     shells,
     tiny_cells,
 )
+from gemnet_blocks.testing.strategies.further_specs import further_specs
 from gemnet_blocks.testing.strategies.generic import (
     ELEMENTS,
     Margins,
@@ -59,6 +60,7 @@ __all__ = [
     "crystals",
     "degenerate_structures",
     "empty",
+    "further_specs",
     "generic_structures",
     "is_generic",
     "isolated",
