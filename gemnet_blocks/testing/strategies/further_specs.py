@@ -55,8 +55,12 @@ def _streams(draw: st.DrawFn, graphs: list[str], required: bool) -> dict[str, An
     """Draw interactions that write streams, at least one if required, and declarations of their streams."""
     names = draw(st.sets(st.sampled_from(("vectors", "tensors")), min_size=int(required)))
     changes: dict[str, Any] = {}
-    shared = {"graph": st.sampled_from(graphs), "blocks": _BLOCKS}
-    declared = {"combine": _COMBINATIONS, "update": st.sampled_from(("none", "gated"))}
+    options: dict[str, st.SearchStrategy[Any]]
+    shared: dict[str, st.SearchStrategy[Any]] = {"graph": st.sampled_from(graphs), "blocks": _BLOCKS}
+    declared: dict[str, st.SearchStrategy[Any]] = {
+        "combine": _COMBINATIONS,
+        "update": st.sampled_from(("none", "gated")),
+    }
     if "vectors" in names:
         options = {"type": st.just("painn"), "writes": st.just("vectors"), **shared}
         changes["interactions.vectors"] = draw(st.fixed_dictionaries(options, optional={"size": _SMALL}))
@@ -64,7 +68,8 @@ def _streams(draw: st.DrawFn, graphs: list[str], required: bool) -> dict[str, An
             changes["streams.vectors"] = _declared(draw(st.fixed_dictionaries(declared)), f"{draw(_SMALL)}x1o")
     if "tensors" in names:
         degree = draw(st.integers(1, 2))
-        options = {"type": st.just("tensor_product"), "writes": st.just("tensors"), "degree": st.just(degree)}
+        fixed = {"type": "tensor_product", "writes": "tensors", "degree": degree}
+        options = {name: st.just(value) for name, value in fixed.items()}
         options |= {"radial": _SMALL, "radial_layers": _COUNTS, **shared}
         changes["interactions.tensors"] = draw(st.fixed_dictionaries(options, optional={"size": _SMALL}))
         if "size" not in changes["interactions.tensors"] and draw(st.booleans()):
