@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import sys
+import tempfile
 import warnings
 from collections.abc import Collection
 from contextlib import nullcontext
@@ -12,13 +16,18 @@ from typing import Annotated, Any
 
 import typer
 
-from gemnet_blocks.cli.tables import console
+from gemnet_blocks.cli.completion import spec_names
+from gemnet_blocks.cli.console import console
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.util.ase_io import with_tag
-from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
+from gemnet_blocks.util.shipped import shipped_file
 
 SpecPath = Annotated[
-    Path, typer.Argument(help="A spec file, or the name of a spec that the library ships.", show_default=False)
+    Path,
+    typer.Argument(
+        help="A spec file, the name of a shipped spec such as gemnet-oc, or - for standard input.",
+        show_default=False,
+        autocompletion=spec_names,
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -44,9 +53,14 @@ AllowImports = Annotated[
 StructuresPath = Annotated[
     Path,
     typer.Argument(
-        help="Structures in any format of training data, or a pattern such as 'runs/*.xyz'.", show_default=False
+        help="Structures in any format of training data, a pattern such as 'runs/*.xyz', or - for extended XYZ from "
+        "standard input.",
+        show_default=False,
     ),
 ]
+STANDARD_INPUT = Path("-")
+"""The path that stands for standard input."""
+
 Index = Annotated[str, typer.Option(help="Frames of the file: a number or a slice, such as -1 or 0:10.")]
 
 
@@ -125,9 +139,27 @@ def execution_of(assignments: list[str] | None) -> Any:
 def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:
     """Read frames of a file or pattern, and set the default tag, if given, on atoms without tags."""
     from gemnet_blocks.data.opening import read_atoms
+    from gemnet_blocks.util.ase_io import with_tag
 
-    frames = read_atoms(structures, index)
+    frames = read_atoms(as_file(structures), index)
     return frames if default_tag is None else [with_tag(frame, default_tag) for frame in frames]
+
+
+def is_config(data: Path) -> bool:
+    """Return whether an argument names a training config and not structures."""
+    shipped = not data.exists() and shipped_file(data.as_posix()) is not None
+    return data.suffix in (".yaml", ".yml") or shipped
+
+
+def as_file(path: Path) -> Path:
+    """Return the path of structures; those from standard input (`-`) are written to a temporary file."""
+    if path != STANDARD_INPUT:
+        return path
+    folder = Path(tempfile.mkdtemp(prefix="gemnet-blocks-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = folder / "standard-input.extxyz"
+    file.write_bytes(sys.stdin.buffer.read())
+    return file
 
 
 def one_file(structure: Path) -> Path:
@@ -147,6 +179,7 @@ def one_file(structure: Path) -> Path:
 def batch_of(structures: Path, index: str, default_tag: int | None) -> Any:
     """Read frames of a file as one batch."""
     from gemnet_blocks.structures import Structures
+    from gemnet_blocks.util.charges import QUANTITIES
 
     # charges, which models do not read, do not affect the cost
     return Structures.from_ase(frames_of(structures, index, default_tag), ignore=QUANTITIES)
@@ -163,6 +196,7 @@ def warn_of_frames(frames: list[Any], structures: Path, index: str, reads: Colle
     """
     from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
     from gemnet_blocks.structures import Structures
+    from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 
     def place(number: int) -> str:
         return f"{structures}, frame {number}{'' if index == ':' else f' of those at index {index}'}"

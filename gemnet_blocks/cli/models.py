@@ -26,8 +26,7 @@ from gemnet_blocks.cli.arguments import (
     load_weights,
     warn_of_frames,
 )
-from gemnet_blocks.cli.tables import console, predictions, print_costs, print_summary, print_written
-from gemnet_blocks.util.ase_io import output_format, write_frames
+from gemnet_blocks.cli.console import console, print_written
 
 
 def summary(
@@ -37,6 +36,8 @@ def summary(
     allow_imports: AllowImports = False,
 ) -> None:
     """Print the layers of a model: their parameters, and the data that they read and write."""
+    from gemnet_blocks.cli.tables import print_summary
+
     print_summary(build_model(spec, assignments, execution, seed=0, initial_values=False, allow_imports=allow_imports))
 
 
@@ -56,6 +57,9 @@ def predict(
     allow_imports: AllowImports = False,
 ) -> None:
     """Predict energies and forces, with counts of edges, triplets and quadruplets and seconds per part."""
+    from gemnet_blocks.cli.tables import predictions
+    from gemnet_blocks.util.ase_io import output_format, write_frames
+
     if output is not None:
         check_writable(output)
     frames = frames_of(structures, index, default_tag)
@@ -86,6 +90,8 @@ def estimate(
     allow_imports: AllowImports = False,
 ) -> None:
     """Estimate operations and memory of each part, without a prediction, for the structures as one batch."""
+    from gemnet_blocks.cli.tables import print_costs
+
     batch = batch_of(structures, index, default_tag)
     model = build_model(spec, assignments, execution, seed=0, initial_values=False, allow_imports=allow_imports)
     found = model.estimate(batch, task.value)
@@ -109,6 +115,7 @@ def profile(
     allow_imports: AllowImports = False,
 ) -> None:
     """Measure seconds, operations and memory of each part, for the structures as one batch."""
+    from gemnet_blocks.cli.tables import print_costs
     from gemnet_blocks.model.profiler import profile as measure
     from gemnet_blocks.plotting.picture import format_of, plot_profile, require_matplotlib
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from gemnet_blocks.calculator.ase import values_of_properties
 from gemnet_blocks.calculator.relaxation import RelaxationStep
+from gemnet_blocks.cli.console import console
 from gemnet_blocks.model.costs import Estimate
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.profiler import PartProfile, Profile, timed_prediction
@@ -22,23 +22,12 @@ from gemnet_blocks.model.summary import execution, layers
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.ase_io import set_results
 from gemnet_blocks.util.charges import QUANTITIES
-from gemnet_blocks.util.console import plain_console
 from gemnet_blocks.util.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from gemnet_blocks.ablation.results import StudyResults
-
-
-console = plain_console()
-if not console.is_terminal:
-    console = plain_console(width=150)  # files and pipes have no width
-
-
-def print_written(*paths: Path) -> None:
-    """Print the written files on one line."""
-    console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
 
 
 def print_differences(results: StudyResults) -> None:

@@ -19,7 +19,6 @@ from gemnet_blocks.spec.document import (
     Document,
     Problem,
     Route,
-    absent,
     check_kind,
     parse_document,
     parse_value,
@@ -27,7 +26,7 @@ from gemnet_blocks.spec.document import (
     shown,
 )
 from gemnet_blocks.spec.explain import KIND_AT, is_property_head, kind_at, part_options, problems_of, spec_options
-from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
+from gemnet_blocks.spec.files import check_found, existing_document, find_document
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
@@ -93,7 +92,8 @@ def load_spec(
     the fields that the new type also has. Reading a spec runs no code unless imports are allowed.
 
     Args:
-        path: a YAML file, or the name of a spec that the library ships, such as `gemnet-oc`; see `list_specs`.
+        path: a YAML file; the name of a spec that the library ships, such as `gemnet-oc`, if there is no file of this
+            name (see `list_specs`); or `-`, standard input.
         patches: further changes by dotted path, as in `Spec.patch`.
         extra: custom parts by the name that `type` gives them; `build` can also receive them later.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, also from modules in the folder
@@ -103,12 +103,11 @@ def load_spec(
         SpecError: lists every problem with file, line and path, and suggests corrections.
     """
     catalog = Catalog().plus(extra, allow_imports)
-    path = find_spec(path)
-    if not path.exists():
-        raise SpecError(f"{path}: {absent(path)}{near_file(path)}")
+    found = find_document(path)
+    check_found(found, path, "a spec")
     if allow_imports:
-        search_beside(path)
-    document = read_with_bases(path, catalog, ())
+        search_beside(found)
+    document = read_with_bases(found, catalog, ())
     if patches:
         document = merge(document, as_document(patches), catalog)
     return validate(document, catalog)
@@ -263,7 +262,7 @@ def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Docu
     where = f"{document.place(('extends',))}: extends"
     if not isinstance(base, str):
         raise SpecError(f"{where}: must be the path of one spec file")
-    base_path, chain = existing_spec(base, path.parent, where), [*below, path.resolve()]
+    base_path, chain = existing_document(base, path.parent, where), [*below, path.resolve()]
     if base_path.resolve() in chain:
         circle = [*chain[chain.index(base_path.resolve()) :], base_path]
         raise SpecError(f"{where}: files extend each other: {' → '.join(link.name for link in circle)}")
