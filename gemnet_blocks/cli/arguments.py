@@ -12,7 +12,7 @@ from contextlib import nullcontext
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -20,6 +20,11 @@ from gemnet_blocks.cli.completion import spec_names
 from gemnet_blocks.cli.console import console
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.util.shipped import shipped_file
+
+if TYPE_CHECKING:
+    from gemnet_blocks.data.dataset import LabelledDataset
+    from gemnet_blocks.model.gemnet import GemNet
+    from gemnet_blocks.structures import EnergyMeaning
 
 SpecPath = Annotated[
     Path,
@@ -62,6 +67,35 @@ STANDARD_INPUT = Path("-")
 """The path that stands for standard input."""
 
 Index = Annotated[str, typer.Option(help="Frames of the file: a number or a slice, such as -1 or 0:10.")]
+
+
+class Split(str, Enum):
+    """A part of the data of a training config."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+def part_of_config(
+    path: Path, split: Split, allow_imports: bool, model: GemNet
+) -> tuple[LabelledDataset, EnergyMeaning]:
+    """A part of the data of a training config, with labels that a model predicts, and the reference of its energies.
+
+    Raises:
+        SpecError: the config is wrong, or its data do not have this part.
+    """
+    from gemnet_blocks.data.opening import open_data
+    from gemnet_blocks.training.config_file import load_config
+
+    config = load_config(path, allow_imports=allow_imports)
+    with config.naming_places():
+        kinds = {**config.model.heads.kinds(), **model.property_kinds}
+        splits = open_data(config.data, config.folder, charged="warn", properties=kinds, reads=model.reads)
+    chosen: LabelledDataset | None = getattr(splits, split.value)
+    if chosen is None:
+        raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
+    return chosen, splits.meaning
 
 
 class TaskName(str, Enum):
@@ -136,12 +170,19 @@ def execution_of(assignments: list[str] | None) -> Any:
     return execution
 
 
-def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:
+def frames_of(
+    structures: Path, index: str, default_tag: int | None, format: str | None = None, length: str = "Å"
+) -> list[Any]:
     """Read frames of a file or pattern, and set the default tag, if given, on atoms without tags."""
     from gemnet_blocks.data.opening import read_atoms
+    from gemnet_blocks.data.units import length_unit
     from gemnet_blocks.util.ase_io import with_tag
 
-    frames = read_atoms(as_file(structures), index)
+    try:
+        unit = length_unit(length)
+    except ValueError as error:
+        raise SpecError(f"--length: {error}") from None
+    frames = read_atoms(as_file(structures), index, format, unit)
     return frames if default_tag is None else [with_tag(frame, default_tag) for frame in frames]
 
 
@@ -155,10 +196,13 @@ def as_file(path: Path) -> Path:
     """Return the path of structures; those from standard input (`-`) are written to a temporary file."""
     if path != STANDARD_INPUT:
         return path
+    content = sys.stdin.buffer.read()
+    if not content.strip():
+        raise StructureError("standard input is empty: expected structures as extended XYZ")
     folder = Path(tempfile.mkdtemp(prefix="gemnet-blocks-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     file = folder / "standard-input.extxyz"
-    file.write_bytes(sys.stdin.buffer.read())
+    file.write_bytes(content)
     return file
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gemnet_blocks.cli.arguments import AllowImports, as_file, is_config
+from gemnet_blocks.cli.arguments import AllowImports, Split, as_file, is_config, part_of_config
 from gemnet_blocks.cli.completion import config_names
 from gemnet_blocks.cli.console import announce, console, print_written
 from gemnet_blocks.errors import SpecError
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from gemnet_blocks.data.trained_frames import Overlap
     from gemnet_blocks.potential.potential import Potential
     from gemnet_blocks.spec.document import Problem
-
-
-class Split(str, Enum):
-    """A part of the data of a training config."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
 
 
 class Meaning(str, Enum):
@@ -127,7 +119,7 @@ def evaluate(
     if is_config(data):
         if given := described.given():
             raise SpecError(f"{data}: {given} is only for files of structures: change `data` of the training config")
-        dataset, meaning = _of_config(data, split or Split.test, allow_imports, potential)
+        dataset, meaning = part_of_config(data, split or Split.test, allow_imports, potential.model)
         # a part that the user names is evaluated even if the model was trained on it
         allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
@@ -187,22 +179,6 @@ def _print_overlap(overlap: Overlap | None) -> None:
     )
     fine = overlap is not None and overlap.complete and not overlap.first
     console.print(text, style=None if fine else "yellow", highlight=False)
-
-
-def _of_config(path: Path, split: Split, allow_imports: bool, potential: Potential) -> tuple[LabelledDataset, str]:
-    """A part of the data of a training config, and the reference of its energies."""
-    from gemnet_blocks.data.opening import open_data
-    from gemnet_blocks.training.config_file import load_config
-
-    config = load_config(path, allow_imports=allow_imports)
-    with config.naming_places():
-        kinds = {**config.model.heads.kinds(), **potential.property_kinds}
-        reads = potential.model.reads
-        splits = open_data(config.data, config.folder, charged="warn", properties=kinds, reads=reads)
-    chosen: LabelledDataset | None = getattr(splits, split.value)
-    if chosen is None:
-        raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
-    return chosen, splits.meaning
 
 
 @dataclass(frozen=True, slots=True)

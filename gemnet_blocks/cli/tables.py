@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
+from ase.stress import full_3x3_to_voigt_6_stress
 from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
 from rich.live import Live
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from gemnet_blocks.ablation.results import StudyResults
+    from gemnet_blocks.potential.potential import Potential
 
 
 def print_differences(results: StudyResults) -> None:
@@ -128,8 +130,13 @@ class Predictions:
             console.print(table)
 
 
-def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
+def predictions(model: GemNet, frames: list[Atoms], predict: GemNet | Potential | None = None) -> Predictions:
     """Predict frames one after another.
+
+    Args:
+        model: the model.
+        frames: the structures.
+        predict: the potential that contains the model; None: the model itself.
 
     Raises:
         StructureError: a frame cannot be computed; names it before anything is computed.
@@ -142,7 +149,7 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
     counts: dict[str, list[int]] = {}
     predicted = []
     for number, frame in enumerate(frames):
-        timed = timed_prediction(model, Structures.from_ase(frame, ignore=QUANTITIES))
+        timed = timed_prediction(model, Structures.from_ase(frame, ignore=QUANTITIES), predict)
         for part, spent in timed.seconds.items():
             seconds[part] = seconds.get(part, 0.0) + spent
         for name, count in timed.counts.items():
@@ -154,9 +161,11 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
             norms = [f"{float(norm.mean()):.4f}", f"{float(norm.max()):.4f}"]
         results.add_row(str(number), frame.get_chemical_formula(), str(len(frame)), f"{energy:.6f}", *norms)
         frame = frame.copy()
-        kinds = model.property_kinds
+        kinds, stress = model.property_kinds, timed.prediction.stress
         values = {"energy": energy, **values_of_properties(timed.prediction, kinds)}
         values |= {} if forces is None else {"forces": forces.double().cpu().numpy()}
+        if stress is not None:
+            values["stress"] = full_3x3_to_voigt_6_stress(stress[0].double().cpu().numpy())
         set_results(frame, values, [name for name, kind in kinds.items() if kind.per == "atom"])
         predicted.append(frame)
     total = {**seconds, "total": sum(seconds.values())}

@@ -98,8 +98,8 @@ def read_document(path: Path, wanted: str = "a spec") -> Document:
         wide = error.object.startswith((b"\xff\xfe", b"\xfe\xff"))  # text in UTF-16
         if path.suffix == ".safetensors" or (b"\0" in error.object[:1024] and not wide):
             raise SpecError(
-                f"{path}: expected a YAML file, but this is a binary file; `gemnet-blocks evaluate` and `relax` take "
-                "model files, and `convert` takes checkpoints"
+                f"{path}: expected a YAML file, but this is a binary file; `gemnet-blocks evaluate`, `relax` and "
+                "`predict` take model files, and `convert` takes checkpoints"
             ) from None
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
         raise SpecError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8") from None
