@@ -80,7 +80,7 @@ def _ablate(base: Path, folder: Path) -> None:
         import lightning  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError:
-        console.print("This needs more packages: pip install 'gemnet_blocks[train,plot]'")
+        console.print("This needs more packages: pip install 'gemnet_blocks[notebook]'")
         return
     from gemnet_blocks.ablation import Study
     from gemnet_blocks.examples import write_emt_slabs
@@ -126,3 +126,12 @@ def _frames(path: Path | None) -> list[Any]:
     if not all(frame.has("tags") for frame in frames):
         console.print(f"{path}: no tags; all atoms count as adsorbates (tag 2), with quadruplets around them")
     return [with_tag(frame, 2) for frame in frames]
+
+
+def __getattr__(name: str) -> Any:
+    """Find the slab, which earlier notebooks import from here, without importing it for every command."""
+    if name == "platinum_slab":
+        from gemnet_blocks.examples import platinum_slab
+
+        return platinum_slab
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
