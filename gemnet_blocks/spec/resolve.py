@@ -15,6 +15,7 @@ from gemnet_blocks.interactions.bases import InteractionBases
 from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.options import plain
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
+from gemnet_blocks.spec.difference import SpecDifference, compare
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
@@ -31,6 +32,7 @@ from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
 from gemnet_blocks.spec.versions import in_current_version, with_current_names
+from gemnet_blocks.util.html import upper_layer
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -76,6 +78,24 @@ class Spec(SpecFields):
         document = with_current_names(as_document({**(changes or {}), **more}))
         changed = validate(merge(Document(self.to_dict()), document, self.catalog), self.catalog)
         return changed.placed(merged_places(self.document(), document))
+
+    def diff(self, other: Spec) -> SpecDifference:
+        """List the fields in which another spec differs from this one; a notebook shows a table and a drawing.
+
+        >>> from gemnet_blocks.spec import load_spec
+        >>> load_spec("gemnet-oc").diff(load_spec("gradient-forces"))
+        heads.forces.type: direct → gradient
+        heads.forces.coupled: false → –
+        """
+        return SpecDifference(self, other, tuple(compare(self, other)))
+
+    def __repr__(self) -> str:
+        return f"Spec({', '.join(self.interactions) or 'no interactions'}; {self.content_hash[:12]})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)
 
 
 def load_spec(
