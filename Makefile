@@ -17,6 +17,7 @@
 #   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
 #   make docs                      the documentation site, into build/docs
 #   make links                     whether the site's links to other sites lead somewhere; needs a network
+#   make schemas                   write the JSON Schemas beside the shipped specs, for editors
 #   make format                    let the formatter rewrite the code
 #   make clean                     remove the environment and all caches
 
@@ -39,7 +40,7 @@ REFERENCE ?=
 # Tests start many Python processes: each compiles all of its modules again unless the compiled ones may be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks docs links lint format clean
+.PHONY: demo test check test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks docs links schemas lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
@@ -90,6 +91,9 @@ docs: $(VENV)/.installed-dev
 
 links: docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -b linkcheck -d build/docs-doctrees docs build/links
+
+schemas: $(VENV)/.installed-dev
+	for kind in spec training study; do $(BIN)/gemnet-blocks schema $$kind > paper_configs/$$kind.schema.json; done
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

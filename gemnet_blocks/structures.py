@@ -25,6 +25,7 @@ from gemnet_blocks.util.charges import (
     unread_of_batch,
 )
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
+from gemnet_blocks.util.html import upper_layer
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -88,6 +89,13 @@ class Structures:
 
     def __len__(self) -> int:
         return self.cells.shape[0]
+
+    def __repr__(self) -> str:
+        counts = f"{len(self)} structure{'' if len(self) == 1 else 's'}, {self.atom_count} atoms"
+        return f"Structures({counts}, {str(self.positions.dtype).removeprefix('torch.')}, {self.positions.device})"
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)
 
     @property
     def atom_count(self) -> int:
@@ -310,6 +318,14 @@ class Prediction:
     stress: Float[Tensor, "structures 3 3"] | None = None
     atom_energies: Float[Tensor, " atoms"] | None = None
     properties: Mapping[str, Float[Tensor, "rows *shape"]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        named = {"forces": self.forces, "stress": self.stress, **self.properties}
+        known = [f"{name} {tuple(value.shape)}" for name, value in named.items() if value is not None]
+        return f"Prediction({', '.join((f'energy {tuple(self.energy.shape)}', *known))})"
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)
 
 
 PropertyOwner = Literal["structure", "atom"]

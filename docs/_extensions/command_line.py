@@ -40,6 +40,8 @@ class Commands(SphinxDirective):
         listed = nodes.definition_list(classes=["fields"])
         listed += [self._parameter(one, hints) for one in command.params]
         section += listed
+        example = (command.epilog or "").rpartition("\n")[2]
+        section += [nodes.paragraph("", "Example:"), nodes.literal_block(example, example, language="text")]
         self.state.document.note_explicit_target(section)
         return section
 

@@ -9,9 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from gemnet_blocks.util.files import replacing
+from gemnet_blocks.util.html import upper_layer
 
 if TYPE_CHECKING:
     from os import PathLike
+
+    from pandas import DataFrame
 
 RESULTS_FORMAT = 1
 """Version of the files that `StudyResults.save` writes."""
@@ -142,6 +145,27 @@ class StudyResults:
     budget: str = ""
     data: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        return f"StudyResults({len(self.variants)} variants, {len(self.done())} of {len(self.runs)} runs done)"
+
+    def _repr_html_(self) -> str:
+        return upper_layer("ablation.report.notebook").html(self)
+
+    def table(self, metric: str | None = None) -> DataFrame:
+        """Tabulate the comparison of every variant with the base as a pandas data frame.
+
+        The columns are the verdict, the means of base and variant over the pairs, the mean difference, the 95 %
+        interval of it (`low`, `high`), the relative difference, p-values before and after Holm's correction, and the
+        numbers of complete and planned pairs.
+
+        Args:
+            metric: name of the metric; None: the primary metric, which alone has a verdict in reports.
+
+        Raises:
+            ImportError: pandas or statsmodels is not installed.
+        """
+        return upper_layer("ablation.report.notebook").table(self, metric)
 
     def variant(self, name: str) -> Variant:
         """Return the variant with a name.

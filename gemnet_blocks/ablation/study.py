@@ -21,7 +21,8 @@ from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog
-from gemnet_blocks.spec.document import Document, Problem, Route
+from gemnet_blocks.spec.document import STANDARD_INPUT, Document, Problem, Route
+from gemnet_blocks.spec.files import folder_of
 from gemnet_blocks.spec.resolve import Spec, validate
 from gemnet_blocks.training.setup import check_machine
 from gemnet_blocks.util.files import read_json, write_json
@@ -114,11 +115,12 @@ class Study:
         """Read a study file.
 
         Args:
-            path: a YAML file; paths in it are relative to it.
+            path: a YAML file, to which paths in it are relative; or the name of a study that the library ships, such as
+                `studies/neighbors`, or `-`, standard input: then paths are relative to the current folder.
             changes: changes by dotted path, such as `{"seeds": 8}`.
             learner: does the runs; None: `TrainingLearner`, which trains, evaluates and measures the costs.
             folder: folder for all output; None: the field `output` of the file, or a folder beside the file with its
-                name.
+                name; for shipped studies, in the current folder.
             extra: custom components by the names that specs use as `type`; see `gemnet_blocks.spec.build`.
             allow_imports: whether the file may import types such as `my_lab.blocks:GatedTriplet`, also in worker
                 processes; only for files that you trust. Modules are also searched in the folder of the file and in
@@ -129,7 +131,8 @@ class Study:
         """
         path = Path(path)
         study = read_study(path, changes, Catalog().plus(extra, allow_imports))
-        study_folder = path.parent / (study.options.output or path.stem) if folder is None else Path(folder)
+        name = study.options.output or ("study" if path == STANDARD_INPUT else path.stem)
+        study_folder = folder_of(path) / name if folder is None else Path(folder)
         instance = cls.__new__(cls)
         instance._take(study, learner, study_folder)
         return instance

@@ -14,13 +14,14 @@ from gemnet_blocks.ablation.options import StudyOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
-from gemnet_blocks.spec.document import Document, Problem, Route, absent, check_kind, read_document, shown
+from gemnet_blocks.spec.document import Document, Problem, Route, check_kind, read_document, shown
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
-from gemnet_blocks.spec.files import is_shipped, near_file
+from gemnet_blocks.spec.files import check_found, existing_document, find_document, folder_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.spec.versions import in_current_version, with_current_names
 from gemnet_blocks.training import config_file as reading
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.util.shipped import shipped_file
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -158,8 +159,9 @@ def read_study(
     merged, other values are replaced. A budget replaces the whole budget, and null removes a variant.
 
     Args:
-        path: a YAML file. Paths of specs are relative to the file that contains them; paths of data are relative to
-            this file, even if they come from a file that it extends.
+        path: a YAML file; the name of a study that the library ships, such as `studies/neighbors`; or `-`, standard
+            input. Paths of specs are relative to the file that contains them; paths of data are relative to this file
+            (for names and standard input, to the current folder), even if they come from a file that it extends.
         patches: changes by dotted path, such as `{"seeds": 8, "training.optimizer.learning_rate": 1e-3}`.
         catalog: components that specs may name; None: those of the library. If it allows imports, modules are also
             searched in the folder of the file and in the current folder.
@@ -167,10 +169,11 @@ def read_study(
     Raises:
         SpecError: one error that lists every problem with file, line and path, and suggests corrections.
     """
-    path = Path(path)
+    found = find_document(path)
+    check_found(found, path, "a study")
     if catalog is not None and catalog.allow_imports:
-        search_beside(path)
-    document = _with_extended(path, ())
+        search_beside(found)
+    document = _with_extended(found, ())
     base = resolve.NOTHING
     if patches:
         changes = resolve.as_document(patches)
@@ -179,7 +182,7 @@ def read_study(
             data = {key: value for key, value in changes.data.items() if key != "base"}
             changes = Document(data, changes.places, changes.problems)
         document = _overlaid(document, changes)
-    return study_of(document, path.parent, base_changes=base, catalog=catalog)
+    return study_of(document, folder_of(Path(path)), base_changes=base, catalog=catalog)
 
 
 def _with_extended(path: Path, below: Sequence[Path]) -> Document:
@@ -193,22 +196,20 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
     where = f"{document.place(('extends',))}: extends"
     if not isinstance(extended, str):
         raise SpecError(f"{where}: must be the path of a study file, got {shown(extended)}")
-    other, chain = path.parent / extended, [*below, path.resolve()]
-    if not other.is_file():
-        missing = absent(other) if other.is_symlink() else "does not exist"
-        raise SpecError(f"{where}: {other} {missing}{near_file(other)}")
+    other, chain = existing_document(extended, path.parent, where, "a study"), [*below, path.resolve()]
     if other.resolve() in chain:
         raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
-    below_it = _moved(_with_extended(other, chain), Path(extended).parent)
+    relative = Path(extended) if (path.parent / extended).is_file() else other
+    below_it = _moved(_with_extended(other, chain), relative.parent)
     return _overlaid(below_it, Document(data, document.places, document.problems))
 
 
 def _moved(document: Document, folder: Path) -> Document:
     """Return a study with the path of its base relative to the parent of `folder`."""
     base = document.data.get("base")
-    if isinstance(base, str) and not is_shipped(base):
+    if isinstance(base, str) and shipped_file(base) is None:
         return replace(document, data={**document.data, "base": str(folder / base)})
-    if isinstance(base, Mapping) and isinstance(base.get("extends"), str) and not is_shipped(base["extends"]):
+    if isinstance(base, Mapping) and isinstance(base.get("extends"), str) and shipped_file(base["extends"]) is None:
         moved = {**base, "extends": str(folder / base["extends"])}
         return replace(document, data={**document.data, "base": moved})
     return document

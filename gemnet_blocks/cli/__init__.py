@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from typing import Any, NoReturn
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.text import Text
@@ -16,18 +17,51 @@ from gemnet_blocks.cli.draw import draw
 from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
+from gemnet_blocks.cli.specs import schema, specs
 from gemnet_blocks.cli.train import train
 from gemnet_blocks.errors import SpecError, StateError, StructureError, is_out_of_memory
 from gemnet_blocks.util.console import plain_console, replace_unencodable
+from gemnet_blocks.util.version import LIBRARY_VERSION
 
 app = typer.Typer(
     help="GemNet-OC as independent layers, combined by a declarative spec.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    add_completion=False,
 )
-for command in (summary, draw, predict, estimate, profile, train, evaluate, relax, convert, ablate, demo):
-    app.command()(command)
+EXAMPLES: Mapping[Callable[..., None], str] = {
+    specs: "specs 'bridge/*'",
+    summary: "summary gemnet-oc --set interactions.quadruplet=null",
+    draw: "draw gemnet-oc --against gemnet-dt --output difference.svg",
+    predict: "predict symmetric 'slabs/*.cif' --output predicted.xyz",
+    estimate: "estimate gemnet-oc slab.cif --default-tag 2 --task train",
+    profile: "profile symmetric slab.cif --plot profile.png",
+    train: "train train.yaml --set training.steps=1000",
+    evaluate: "evaluate runs/first test.xyz --units eV --energy total",
+    relax: "relax runs/first slab.cif --output relaxed.xyz",
+    convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
+    ablate: "ablate studies/neighbors --set seeds=8 --check",
+    demo: "demo --structures slab.cif",
+    schema: "schema training > training.schema.json",
+}
+"""All commands with an example of each, which its help shows at the end."""
+
+for command, example in EXAMPLES.items():
+    app.command(epilog=f"Example:\n\ngemnet-blocks {example}")(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"gemnet_blocks {LIBRARY_VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Take the options of the program itself."""
 
 
 def main() -> None:

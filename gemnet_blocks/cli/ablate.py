@@ -10,6 +10,8 @@ import typer
 from rich.text import Text
 
 from gemnet_blocks.cli.arguments import AllowImports
+from gemnet_blocks.cli.completion import study_names
+from gemnet_blocks.cli.console import announce, console, print_written
 
 
 class ExecutorChoice(str, Enum):
@@ -21,7 +23,14 @@ class ExecutorChoice(str, Enum):
 
 
 def ablate(
-    study: Annotated[Path, typer.Argument(help="A study file.", show_default=False)],
+    study: Annotated[
+        Path,
+        typer.Argument(
+            help="A study: a file, a shipped name such as studies/neighbors, or - for standard input.",
+            show_default=False,
+            autocompletion=study_names,
+        ),
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change the study: path=value, such as seeds=8. Repeatable."),
@@ -56,8 +65,9 @@ def ablate(
 
     The exit code is 1 if runs failed.
     """
+    announce(f"study {study}: {_doing(check, report_only)}")
     from gemnet_blocks.ablation import Study
-    from gemnet_blocks.cli.tables import console, print_differences, print_written
+    from gemnet_blocks.cli.tables import print_differences
     from gemnet_blocks.plotting.picture import require_matplotlib
     from gemnet_blocks.spec.resolve import parse_assignment
 
@@ -87,13 +97,18 @@ def ablate(
         raise typer.Exit(1)
 
 
+def _doing(check: bool, report_only: bool) -> str:
+    if check:
+        return "checking all variants without training"
+    return "reporting completed runs" if report_only else "checking all variants, then training them"
+
+
 def _list(ablation: object) -> None:
     """Print the variants of a study and their completed runs."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from gemnet_blocks.ablation import Study
-    from gemnet_blocks.cli.tables import console
     from gemnet_blocks.spec.document import shown
 
     assert isinstance(ablation, Study)

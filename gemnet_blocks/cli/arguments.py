@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import sys
+import tempfile
 import warnings
 from collections.abc import Collection
 from contextlib import nullcontext
 from dataclasses import fields
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gemnet_blocks.cli.tables import console
+from gemnet_blocks.cli.completion import spec_names
+from gemnet_blocks.cli.console import console
 from gemnet_blocks.errors import SpecError, StructureError
-from gemnet_blocks.util.ase_io import with_tag
-from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
+from gemnet_blocks.util.shipped import shipped_file
+
+if TYPE_CHECKING:
+    from gemnet_blocks.data.dataset import LabelledDataset
+    from gemnet_blocks.model.gemnet import GemNet
+    from gemnet_blocks.structures import EnergyMeaning
 
 SpecPath = Annotated[
-    Path, typer.Argument(help="A spec file, or the name of a spec that the library ships.", show_default=False)
+    Path,
+    typer.Argument(
+        help="A spec file, the name of a shipped spec such as gemnet-oc, or - for standard input.",
+        show_default=False,
+        autocompletion=spec_names,
+    ),
 ]
 Assignments = Annotated[
     list[str] | None,
@@ -44,10 +58,44 @@ AllowImports = Annotated[
 StructuresPath = Annotated[
     Path,
     typer.Argument(
-        help="Structures in any format of training data, or a pattern such as 'runs/*.xyz'.", show_default=False
+        help="Structures in any format of training data, a pattern such as 'runs/*.xyz', or - for extended XYZ from "
+        "standard input.",
+        show_default=False,
     ),
 ]
+STANDARD_INPUT = Path("-")
+"""The path that stands for standard input."""
+
 Index = Annotated[str, typer.Option(help="Frames of the file: a number or a slice, such as -1 or 0:10.")]
+
+
+class Split(str, Enum):
+    """A part of the data of a training config."""
+
+    train = "train"
+    validation = "validation"
+    test = "test"
+
+
+def part_of_config(
+    path: Path, split: Split, allow_imports: bool, model: GemNet
+) -> tuple[LabelledDataset, EnergyMeaning]:
+    """A part of the data of a training config, with labels that a model predicts, and the reference of its energies.
+
+    Raises:
+        SpecError: the config is wrong, or its data do not have this part.
+    """
+    from gemnet_blocks.data.opening import open_data
+    from gemnet_blocks.training.config_file import load_config
+
+    config = load_config(path, allow_imports=allow_imports)
+    with config.naming_places():
+        kinds = {**config.model.heads.kinds(), **model.property_kinds}
+        splits = open_data(config.data, config.folder, charged="warn", properties=kinds, reads=model.reads)
+    chosen: LabelledDataset | None = getattr(splits, split.value)
+    if chosen is None:
+        raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
+    return chosen, splits.meaning
 
 
 class TaskName(str, Enum):
@@ -122,12 +170,40 @@ def execution_of(assignments: list[str] | None) -> Any:
     return execution
 
 
-def frames_of(structures: Path, index: str, default_tag: int | None) -> list[Any]:
+def frames_of(
+    structures: Path, index: str, default_tag: int | None, format: str | None = None, length: str = "Å"
+) -> list[Any]:
     """Read frames of a file or pattern, and set the default tag, if given, on atoms without tags."""
     from gemnet_blocks.data.opening import read_atoms
+    from gemnet_blocks.data.units import length_unit
+    from gemnet_blocks.util.ase_io import with_tag
 
-    frames = read_atoms(structures, index)
+    try:
+        unit = length_unit(length)
+    except ValueError as error:
+        raise SpecError(f"--length: {error}") from None
+    frames = read_atoms(as_file(structures), index, format, unit)
     return frames if default_tag is None else [with_tag(frame, default_tag) for frame in frames]
+
+
+def is_config(data: Path) -> bool:
+    """Return whether an argument names a training config and not structures."""
+    shipped = not data.exists() and shipped_file(data.as_posix()) is not None
+    return data.suffix in (".yaml", ".yml") or shipped
+
+
+def as_file(path: Path) -> Path:
+    """Return the path of structures; those from standard input (`-`) are written to a temporary file."""
+    if path != STANDARD_INPUT:
+        return path
+    content = sys.stdin.buffer.read()
+    if not content.strip():
+        raise StructureError("standard input is empty: expected structures as extended XYZ")
+    folder = Path(tempfile.mkdtemp(prefix="gemnet-blocks-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    file = folder / "standard-input.extxyz"
+    file.write_bytes(content)
+    return file
 
 
 def one_file(structure: Path) -> Path:
@@ -147,6 +223,7 @@ def one_file(structure: Path) -> Path:
 def batch_of(structures: Path, index: str, default_tag: int | None) -> Any:
     """Read frames of a file as one batch."""
     from gemnet_blocks.structures import Structures
+    from gemnet_blocks.util.charges import QUANTITIES
 
     # charges, which models do not read, do not affect the cost
     return Structures.from_ase(frames_of(structures, index, default_tag), ignore=QUANTITIES)
@@ -163,6 +240,7 @@ def warn_of_frames(frames: list[Any], structures: Path, index: str, reads: Colle
     """
     from gemnet_blocks.graph.coinciding import coinciding_atoms, coinciding_message
     from gemnet_blocks.structures import Structures
+    from gemnet_blocks.util.charges import QUANTITIES, described, unread_of_atoms
 
     def place(number: int) -> str:
         return f"{structures}, frame {number}{'' if index == ':' else f' of those at index {index}'}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemnet_blocks.cli.arguments import check_writable
-from gemnet_blocks.cli.tables import console, print_written
+from gemnet_blocks.cli.console import console, print_written
 
 if TYPE_CHECKING:
     from gemnet_blocks.checkpoints.convert import Conversion

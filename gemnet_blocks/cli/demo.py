@@ -9,13 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from gemnet_blocks.cli.tables import console, predictions, print_summary
-from gemnet_blocks.data.opening import read_atoms
+from gemnet_blocks.cli.arguments import as_file
+from gemnet_blocks.cli.console import announce, console
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.examples import platinum_slab
-from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.spec.files import shipped_folder
-from gemnet_blocks.util.ase_io import with_tag
+from gemnet_blocks.util.shipped import shipped_folder
 
 CONFIGS = Path("paper_configs")
 BASE, VARIANT = "gemnet-oc.yaml", "no-quadruplets.yaml"
@@ -43,6 +40,10 @@ def demo(
     ] = None,
 ) -> None:
     """Build GemNet-OC and a variant without quadruplets from spec files, and run both."""
+    announce("GemNet-OC, a variant without quadruplets, and a small study of their difference")
+    from gemnet_blocks.cli.tables import predictions, print_summary
+    from gemnet_blocks.spec import build, load_spec
+
     specs = specs or _published()
     for name in (BASE, VARIANT):
         if not (specs / name).is_file():
@@ -79,10 +80,11 @@ def _ablate(base: Path, folder: Path) -> None:
         import lightning  # noqa: F401
         import matplotlib  # noqa: F401
     except ImportError:
-        console.print("This needs more packages: pip install 'gemnet_blocks[train,plot]'")
+        console.print("This needs more packages: pip install 'gemnet_blocks[notebook]'")
         return
     from gemnet_blocks.ablation import Study
     from gemnet_blocks.examples import write_emt_slabs
+    from gemnet_blocks.spec import load_spec
 
     folder.mkdir(exist_ok=True)
     slabs = write_emt_slabs(folder / "slabs.extxyz", 40)
@@ -110,13 +112,26 @@ def _ablate(base: Path, folder: Path) -> None:
 
 
 def _frames(path: Path | None) -> list[Any]:
+    from gemnet_blocks.data.opening import read_atoms
+    from gemnet_blocks.examples import platinum_slab
+    from gemnet_blocks.util.ase_io import with_tag
+
     if path is None:
         console.print("Structure: Pt(111) slab with methanol")
         return [platinum_slab()]
-    frames = read_atoms(path)
+    frames = read_atoms(as_file(path))
     if len(frames) > FRAMES:
         console.print(f"{path}: the first {FRAMES} of {len(frames)} structures")
     frames = frames[:FRAMES]
     if not all(frame.has("tags") for frame in frames):
         console.print(f"{path}: no tags; all atoms count as adsorbates (tag 2), with quadruplets around them")
     return [with_tag(frame, 2) for frame in frames]
+
+
+def __getattr__(name: str) -> Any:
+    """Find the slab, which earlier notebooks import from here, without importing it for every command."""
+    if name == "platinum_slab":
+        from gemnet_blocks.examples import platinum_slab
+
+        return platinum_slab
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

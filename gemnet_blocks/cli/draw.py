@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gemnet_blocks.cli.arguments import AllowImports, Assignments, DefaultTag, SpecPath, batch_of
-from gemnet_blocks.cli.tables import console, print_written
+from gemnet_blocks.cli.console import console, print_written
 from gemnet_blocks.errors import SpecError, StructureError
 
 if TYPE_CHECKING:

@@ -10,28 +10,17 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from gemnet_blocks.cli.arguments import AllowImports
-from gemnet_blocks.cli.tables import console, print_written
+from gemnet_blocks.cli.arguments import AllowImports, Split, as_file, is_config, part_of_config
+from gemnet_blocks.cli.completion import config_names
+from gemnet_blocks.cli.console import announce, console, print_written
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.spec.catalog import search_beside
-from gemnet_blocks.spec.document import Document, Problem
-from gemnet_blocks.spec.explain import OptionsTree, problems_of
-from gemnet_blocks.util.file_kinds import mistaken
-from gemnet_blocks.util.locks import only_writer_to_folder
 
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.data.options import DataOptions
     from gemnet_blocks.data.trained_frames import Overlap
     from gemnet_blocks.potential.potential import Potential
-
-
-class Split(str, Enum):
-    """A part of the data of a training config."""
-
-    train = "train"
-    validation = "validation"
-    test = "test"
+    from gemnet_blocks.spec.document import Problem
 
 
 class Meaning(str, Enum):
@@ -50,8 +39,10 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Argument(
-            help="A training config (.yaml), whose data are evaluated, or a file of structures with labels.",
+            help="A training config (a file or a shipped name), whose data are evaluated; or structures with labels: a "
+            "file, a pattern such as 'runs/*.xyz', or - for extended XYZ from standard input.",
             show_default=False,
+            autocompletion=config_names,
         ),
     ],
     split: Annotated[
@@ -100,11 +91,14 @@ def evaluate(
     allow_imports: AllowImports = False,
 ) -> None:
     """Compute errors of predicted energies, forces, stresses and further properties, as tables, files and a plot."""
+    announce(f"evaluating {model} on {data}: reading model and structures")
     from gemnet_blocks.data.batching import BatchOptions
     from gemnet_blocks.evaluation.evaluate import evaluate as run
     from gemnet_blocks.evaluation.report import parts_table, summary_table, write_report
     from gemnet_blocks.plotting.picture import require_matplotlib
     from gemnet_blocks.potential.model_file import load_potential
+    from gemnet_blocks.spec.catalog import search_beside
+    from gemnet_blocks.util.locks import only_writer_to_folder
 
     described = _Described(units, length, None if energy is None else energy.value, labels, key or [], stress or [])
     if group_pattern is not None and group is None:
@@ -122,16 +116,16 @@ def evaluate(
     potential = load_potential(model, device=device, allow_imports=allow_imports)
     allowed: bool | Literal["validation"] = allow_overlap
     overlap: Overlap | None = None
-    if data.suffix in (".yaml", ".yml"):
+    if is_config(data):
         if given := described.given():
             raise SpecError(f"{data}: {given} is only for files of structures: change `data` of the training config")
-        dataset, meaning = _of_config(data, split or Split.test, allow_imports, potential)
+        dataset, meaning = part_of_config(data, split or Split.test, allow_imports, potential.model)
         # a part that the user names is evaluated even if the model was trained on it
         allowed = allowed or split is Split.train or ("validation" if split is Split.validation else False)
     else:
         if split is not None:
             raise SpecError(f"{data}: --split is only for training configs: all structures of a file are evaluated")
-        dataset, meaning, overlap = _of_file(data, described, potential)
+        dataset, meaning, overlap = _of_file(as_file(data), described, potential)
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"expected {potential.meaning} energies, which {model} predicts, found {meaning} energies in {data}: they "
@@ -187,22 +181,6 @@ def _print_overlap(overlap: Overlap | None) -> None:
     console.print(text, style=None if fine else "yellow", highlight=False)
 
 
-def _of_config(path: Path, split: Split, allow_imports: bool, potential: Potential) -> tuple[LabelledDataset, str]:
-    """A part of the data of a training config, and the reference of its energies."""
-    from gemnet_blocks.data.opening import open_data
-    from gemnet_blocks.training.config_file import load_config
-
-    config = load_config(path, allow_imports=allow_imports)
-    with config.naming_places():
-        kinds = {**config.model.heads.kinds(), **potential.property_kinds}
-        reads = potential.model.reads
-        splits = open_data(config.data, config.folder, charged="warn", properties=kinds, reads=reads)
-    chosen: LabelledDataset | None = getattr(splits, split.value)
-    if chosen is None:
-        raise SpecError(f"{path}: data has no {split.value} part: choose another with --split")
-    return chosen, splits.meaning
-
-
 @dataclass(frozen=True, slots=True)
 class _Described:
     """The options that describe the numbers in a file of structures."""
@@ -227,6 +205,8 @@ class _Described:
         from pydantic import ValidationError
 
         from gemnet_blocks.data.options import DataOptions
+        from gemnet_blocks.spec.document import Document
+        from gemnet_blocks.spec.explain import OptionsTree, problems_of
         from gemnet_blocks.spec.resolve import parse_assignment
 
         if self.units is None or self.energy is None:
@@ -268,6 +248,8 @@ def _of_file(path: Path, described: _Described, potential: Potential) -> tuple[L
     from gemnet_blocks.data.leakage import summarize
     from gemnet_blocks.data.opening import open_files, unknown_labels
     from gemnet_blocks.data.trained_frames import OverlapCounter
+    from gemnet_blocks.spec.document import Problem
+    from gemnet_blocks.util.file_kinds import mistaken
 
     if other := mistaken(path, "a file of structures"):
         raise SpecError(f"{path}: expected a training config or structures, but this {other}")

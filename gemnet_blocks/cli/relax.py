@@ -10,8 +10,7 @@ import typer
 from rich.text import Text
 
 from gemnet_blocks.cli.arguments import AllowImports, DefaultTag, StructuresPath, check_writable, frames_of, one_file
-from gemnet_blocks.cli.tables import console, print_written
-from gemnet_blocks.util.locks import only_writer_of_file
+from gemnet_blocks.cli.console import console, print_written
 
 
 class OptimizerChoice(str, Enum):
@@ -67,6 +66,7 @@ def relax(
     from gemnet_blocks.cli.tables import StepsTable
     from gemnet_blocks.errors import SpecError, StructureError
     from gemnet_blocks.util.ase_io import output_format, write_frames
+    from gemnet_blocks.util.locks import only_writer_of_file
 
     structure = one_file(structure)
     output = Path(f"{structure.stem}-relaxed.xyz") if output is None else output

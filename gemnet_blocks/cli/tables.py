@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, final
 
+from ase.stress import full_3x3_to_voigt_6_stress
 from rich.box import SIMPLE_HEAD
 from rich.columns import Columns
 from rich.live import Live
@@ -15,6 +15,7 @@ from rich.text import Text
 
 from gemnet_blocks.calculator.ase import values_of_properties
 from gemnet_blocks.calculator.relaxation import RelaxationStep
+from gemnet_blocks.cli.console import console
 from gemnet_blocks.model.costs import Estimate
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.profiler import PartProfile, Profile, timed_prediction
@@ -22,23 +23,13 @@ from gemnet_blocks.model.summary import execution, layers
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.ase_io import set_results
 from gemnet_blocks.util.charges import QUANTITIES
-from gemnet_blocks.util.console import plain_console
 from gemnet_blocks.util.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
     from ase import Atoms
 
     from gemnet_blocks.ablation.results import StudyResults
-
-
-console = plain_console()
-if not console.is_terminal:
-    console = plain_console(width=150)  # files and pipes have no width
-
-
-def print_written(*paths: Path) -> None:
-    """Print the written files on one line."""
-    console.print(f"written: {', '.join(map(str, paths))}", soft_wrap=True, highlight=False)
+    from gemnet_blocks.potential.potential import Potential
 
 
 def print_differences(results: StudyResults) -> None:
@@ -139,8 +130,13 @@ class Predictions:
             console.print(table)
 
 
-def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
+def predictions(model: GemNet, frames: list[Atoms], predict: GemNet | Potential | None = None) -> Predictions:
     """Predict frames one after another.
+
+    Args:
+        model: the model.
+        frames: the structures.
+        predict: the potential that contains the model; None: the model itself.
 
     Raises:
         StructureError: a frame cannot be computed; names it before anything is computed.
@@ -153,7 +149,7 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
     counts: dict[str, list[int]] = {}
     predicted = []
     for number, frame in enumerate(frames):
-        timed = timed_prediction(model, Structures.from_ase(frame, ignore=QUANTITIES))
+        timed = timed_prediction(model, Structures.from_ase(frame, ignore=QUANTITIES), predict)
         for part, spent in timed.seconds.items():
             seconds[part] = seconds.get(part, 0.0) + spent
         for name, count in timed.counts.items():
@@ -165,9 +161,11 @@ def predictions(model: GemNet, frames: list[Atoms]) -> Predictions:
             norms = [f"{float(norm.mean()):.4f}", f"{float(norm.max()):.4f}"]
         results.add_row(str(number), frame.get_chemical_formula(), str(len(frame)), f"{energy:.6f}", *norms)
         frame = frame.copy()
-        kinds = model.property_kinds
+        kinds, stress = model.property_kinds, timed.prediction.stress
         values = {"energy": energy, **values_of_properties(timed.prediction, kinds)}
         values |= {} if forces is None else {"forces": forces.double().cpu().numpy()}
+        if stress is not None:
+            values["stress"] = full_3x3_to_voigt_6_stress(stress[0].double().cpu().numpy())
         set_results(frame, values, [name for name, kind in kinds.items() if kind.per == "atom"])
         predicted.append(frame)
     total = {**seconds, "total": sum(seconds.values())}

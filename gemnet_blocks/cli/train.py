@@ -10,10 +10,19 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from gemnet_blocks.cli.arguments import AllowImports
+from gemnet_blocks.cli.completion import config_names
+from gemnet_blocks.cli.console import announce, console, print_written
 
 
 def train(
-    config: Annotated[Path, typer.Argument(help="A training config.", show_default=False)],
+    config: Annotated[
+        Path,
+        typer.Argument(
+            help="A training config: a file, a shipped name such as training/gemnet-oc-is2re, or - for standard input.",
+            show_default=False,
+            autocompletion=config_names,
+        ),
+    ],
     assignments: Annotated[
         list[str] | None,
         typer.Option("--set", help="Change the config: path=value, such as training.steps=100. Repeatable."),
@@ -34,7 +43,7 @@ def train(
     allow_imports: AllowImports = False,
 ) -> None:
     """Train a potential. If interrupted, run the same command again to resume."""
-    from gemnet_blocks.cli.tables import console, print_written
+    announce(f"training {config}: reading the data, then fitting references and scale factors")
     from gemnet_blocks.spec.resolve import parse_assignment
     from gemnet_blocks.training import Interrupted, load_config
     from gemnet_blocks.training import train as run
@@ -42,8 +51,6 @@ def train(
     from gemnet_blocks.util.allocator import return_freed_memory
 
     first = Processes.of_environment().rank == 0
-    if first:
-        print(f"training {config}: reading the data, then fitting references and scale factors", flush=True)
     try:
         changes = dict(map(parse_assignment, assignments or []))
         loaded = load_config(config, changes, allow_imports=allow_imports)

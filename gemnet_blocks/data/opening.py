@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,8 @@ from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import EnergyMeaning, PropertyKind
 from gemnet_blocks.util.charges import Quantity
 from gemnet_blocks.util.file_kinds import mistaken
+
+T = TypeVar("T")
 
 DATABASES = (".lmdb", ".aselmdb", ".db")
 """Endings of the databases that a folder may contain."""
@@ -57,20 +59,43 @@ def open_sources(name: str, folder: Path, keys: Mapping[str, str], format: str |
     return [source for file, path in found.items() for source in _opened(path, file, keys, format)]
 
 
-def read_atoms(path: Path, index: str = ":") -> list[Any]:
-    """Read structures as ASE atoms from all formats of training data; lengths are assumed to be in Å.
+def read_atoms(path: Path, index: str = ":", format: str | None = None, length: float = 1.0) -> list[Any]:
+    """Read structures as ASE atoms from all formats of training data.
 
     Args:
         path: a file, a folder of databases, or a pattern of files.
         index: a frame number or a slice of all frames, such as -1 or 0:10.
+        format: ASE's name of the format; None: determined from the file's name and content.
+        length: the unit of length in Å.
 
     Raises:
         StructureError: a file cannot be read, or the index is out of range.
+        SpecError: ASE has no format of this name.
+    """
+    check_format(format, "format")
+    sources = open_sources(str(path), Path(), {}, format)
+    places = [(source, number) for source in sources for number in range(len(source))]
+    frames = [source.atoms(number) for source, number in chosen_frames(places, index, path)]
+    if length != 1.0:
+        for frame in frames:
+            frame.set_cell(frame.cell.array * length)
+            frame.positions *= length
+    return frames
+
+
+def chosen_frames(places: Sequence[T], index: str, path: Path) -> list[T]:
+    """Choose frames by an index.
+
+    Args:
+        places: all frames.
+        index: a frame number or a slice of all frames, such as -1 or 0:10.
+        path: the file, for errors.
+
+    Raises:
+        StructureError: the index is out of range, or not an index.
     """
     from ase.io import string2index
 
-    sources = open_sources(str(path), Path(), {})
-    places = [(source, number) for source in sources for number in range(len(source))]
     try:
         wanted: Any = string2index(index)
         numbers: int | range = range(len(places))[wanted]
@@ -83,7 +108,7 @@ def read_atoms(path: Path, index: str = ":") -> list[Any]:
     chosen = [places[number] for number in ([numbers] if isinstance(numbers, int) else numbers)]
     if not chosen:
         raise StructureError(f"{path}: there is no structure at index {index}: the file has only {len(places)}")
-    return [source.atoms(number) for source, number in chosen]
+    return chosen
 
 
 def _opened(path: Path, name: str, keys: Mapping[str, str], format: str | None) -> list[FrameSource]:
@@ -271,7 +296,7 @@ def open_files(
         StructureError: a file or frame cannot be used; names file and frame.
         SpecError: a label is neither energy, forces, stress nor a known property.
     """
-    _check_format(options.format)
+    check_format(options.format, "data.format")
     known = properties if properties is not None else {} if model is None else model.heads.kinds()
     if problems := unknown_labels(options, known):
         raise SpecError("\n".join(f"data.{place}: {problem}" for place, problem in problems.items()))
@@ -318,12 +343,17 @@ def unknown_labels(options: DataOptions, properties: Collection[str]) -> dict[st
     }
 
 
-def _check_format(format: str | None) -> None:
+def check_format(format: str | None, entry: str) -> None:
+    """Check the name of a format, which the config entry or option `entry` gives.
+
+    Raises:
+        SpecError: ASE has no format of this name.
+    """
     from ase.io.formats import ioformats
 
     if format is not None and format not in ioformats:
         raise SpecError(
-            f"data.format: expected ASE's name of a format, such as extxyz or vasp-out, got {format!r}"
+            f"{entry}: expected ASE's name of a format, such as extxyz or vasp-out, got {format!r}"
             f"{near(format, ioformats)}"
         )
 

@@ -19,6 +19,7 @@ from gemnet_blocks.graph.max_neighbors import CapRule, either, soft_weights
 from gemnet_blocks.graph.neighbor_list import NeighborSearch, SearchName, neighbor_search
 from gemnet_blocks.graph.topology import BothDirections, Topology
 from gemnet_blocks.structures import Structures, as_structures
+from gemnet_blocks.util.html import upper_layer
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -64,6 +65,13 @@ class Graphs:
     @property
     def _names(self) -> str:
         return ", ".join(self.edge_sets)
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{edges.count} edges of {name}" for name, edges in self.edge_sets.items())
+        return f"Graphs({self.structures.atom_count} atoms, {counts or 'no edge sets'})"
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)
 
 
 def build_graphs(

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from gemnet_blocks.util.html import upper_layer
+
 Task = Literal["energy", "predict", "train"]
 """energy: energies alone. predict: energies and forces; gradient forces need one backward pass. train: energies, forces
 and the gradient of a loss with respect to the weights, without the step of the optimizer."""
@@ -50,3 +52,9 @@ class Estimate:
     def flops(self) -> int:
         """Floating-point operations of all matrix products; a multiplication and an addition count as two."""
         return sum(part.flops for part in self.parts)
+
+    def __repr__(self) -> str:
+        return f"Estimate({self.task}: {self.flops / 1e9:,.3g} GFLOP, {self.peak_bytes / 1e6:,.3g} MB)"
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)

@@ -34,6 +34,7 @@ from gemnet_blocks.util.derivatives import (
     check_not_in_forward_mode,
     without_graph,
 )
+from gemnet_blocks.util.html import upper_layer
 from gemnet_blocks.util.precision import PLAIN, Products, at_least_single, multiply_with, without_autocast
 from gemnet_blocks.util.recompute import RECOMPUTED, STORED, Evaluation, evaluated_by, fixed
 from gemnet_blocks.util.weights import WeightedModule
@@ -296,6 +297,14 @@ class GemNet(WeightedModule):
         if self.forces is None or contributions.edges is None:
             return prediction
         return replace(prediction, forces=self.forces(contributions.edges, features.main))
+
+    def __repr__(self) -> str:
+        interactions = ", ".join(self.backbone.geometry.interactions) or "no interactions"
+        parameters = sum(parameter.numel() for parameter in self.parameters())
+        return f"GemNet({len(self.backbone.blocks)} blocks of {interactions}; {parameters:,} parameters)"
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)
 
     def check_stress(self) -> None:
         """Check that the model can compute stresses.

@@ -119,8 +119,15 @@ class Timer(Observer):
         return time.perf_counter()
 
 
-def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
+def timed_prediction(
+    model: GemNet, structures: Structures, predict: Callable[[Structures], Prediction] | None = None
+) -> TimedPrediction:
     """Predict without gradients of the weights, and measure the time of each part.
+
+    Args:
+        model: the model.
+        structures: one batch, on the device of the model.
+        predict: computes the prediction with the model, such as a potential; None: the model itself.
 
     Raises:
         StructureError: a structure cannot be computed.
@@ -135,7 +142,7 @@ def timed_prediction(model: GemNet, structures: Structures) -> TimedPrediction:
     try:
         with watch.watching(model), torch.no_grad():
             watch.restart()
-            prediction = model(structures)
+            prediction = (predict or model)(structures)
             watch.before_change()
     finally:
         handle.remove()

@@ -21,6 +21,7 @@ from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Prediction, PropertyKind, StoredMeaning, Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
+from gemnet_blocks.util.html import upper_layer
 from gemnet_blocks.util.weights import WeightedModule, ordinary_tensors
 
 
@@ -69,6 +70,12 @@ class Potential(WeightedModule):
             stored = torch.tensor(energies, dtype=torch.float64, device=self.device)
         # the file stores it with `references`
         self.register_buffer("reference_energies", stored, persistent=False)
+
+    def __repr__(self) -> str:
+        return f"Potential({self.meaning} energies in eV; {self.model!r})"
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)
 
     @property
     def meaning(self) -> StoredMeaning:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from gemnet_blocks.util.file_kinds import KINDS, kind_of_document, mistaken
 
 Route = tuple[str, ...]
 """The keys from the top of a document to an entry."""
+
+STANDARD_INPUT = Path("-")
+"""The path that stands for standard input, as in other commands."""
 
 _YAML = "tag:yaml.org,2002:"
 _NULL = ("", "~", "null", "Null", "NULL")
@@ -82,20 +86,20 @@ def read_document(path: Path, wanted: str = "a spec") -> Document:
     """Read a YAML file of plain data. It cannot run code; tags, aliases and merge keys are refused.
 
     Args:
-        path: the file.
+        path: the file; `-` is standard input.
         wanted: `a spec`, `a training config` or `a study`, for errors.
 
     Raises:
         SpecError: the file cannot be read or is not a YAML mapping; names the file and the line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = sys.stdin.buffer.read().decode() if path == STANDARD_INPUT else path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         wide = error.object.startswith((b"\xff\xfe", b"\xfe\xff"))  # text in UTF-16
         if path.suffix == ".safetensors" or (b"\0" in error.object[:1024] and not wide):
             raise SpecError(
-                f"{path}: expected a YAML file, but this is a binary file; `gemnet-blocks evaluate` and `relax` take "
-                "model files, and `convert` takes checkpoints"
+                f"{path}: expected a YAML file, but this is a binary file; `gemnet-blocks evaluate`, `relax` and "
+                "`predict` take model files, and `convert` takes checkpoints"
             ) from None
         line, byte = error.object[: error.start].count(b"\n") + 1, error.object[error.start]
         raise SpecError(f"{path}:{line}: byte 0x{byte:02x} is not UTF-8: save the file as UTF-8") from None
@@ -107,7 +111,7 @@ def read_document(path: Path, wanted: str = "a spec") -> Document:
         reason = absent(path) if error.errno == errno.ELOOP else f"cannot be read: {error.strerror or error}"
         raise SpecError(f"{path}: {reason}") from error
     try:
-        return parse_document(text, str(path), wanted)
+        return parse_document(text, "standard input" if path == STANDARD_INPUT else str(path), wanted)
     except SpecError:
         if text and (found := mistaken(path, "a YAML file")) is not None and path.suffix not in (".yaml", ".yml"):
             raise SpecError(f"{path}: expected {wanted}, but this {found}") from None
@@ -146,7 +150,7 @@ def check_kind(document: Document, path: Path, wanted: str) -> None:
     if not document.data.keys() & KINDS[wanted].keys:
         found = kind_of_document(document.data.keys())
         if found is not None:
-            raise SpecError(f"{path}: is {found}, not {wanted}: {KINDS[found].use}")
+            raise SpecError(f"{document.places.get((), path)}: is {found}, not {wanted}: {KINDS[found].use}")
 
 
 def parse_document(text: str, name: str, wanted: str = "a spec") -> Document:

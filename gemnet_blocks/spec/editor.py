@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from gemnet_blocks.spec.catalog import INTERACTION
@@ -105,3 +109,56 @@ def _optional(schema: Any) -> Any:
         # as a keyword, "required" holds a list; as the name of a property, a mapping
         if not (key == "required" and isinstance(value, list) and "not" not in schema["properties"].get("type", {}))
     }
+
+
+_MAPS = ("properties", "patternProperties", "$defs")
+"""Keywords whose values are schemas by name."""
+
+_DATA = ("const", "default", "enum", "examples", "required")
+"""Keywords whose values are not schemas."""
+
+_SHORT = 150
+"""Number of characters below which a repeated schema is written out."""
+
+
+def compact(schema: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a schema of the same meaning that contains repeated parts once, in its top-level `$defs`."""
+    counts: Counter[str] = Counter()
+    shared: dict[str, Any] = {}
+
+    def inside(value: Any, change: Callable[[Any], Any]) -> Any:
+        """Apply a function to the schemas directly inside of a schema or list."""
+        if isinstance(value, list):
+            return [change(entry) for entry in value]
+        return {
+            key: {name: change(entry) for name, entry in inner.items()}
+            if key in _MAPS
+            else inner
+            if key in _DATA
+            else change(inner)
+            for key, inner in value.items()
+        }
+
+    def count(value: Any) -> Any:
+        if isinstance(value, dict):
+            counts[text := _text(value)] += 1
+            if counts[text] > 1:
+                return value
+        return inside(value, count) if isinstance(value, (dict, list)) else value
+
+    def referenced(value: Any) -> Any:
+        if not isinstance(value, dict) or len(text := _text(value)) < _SHORT or counts[text] == 1:
+            return inside(value, referenced) if isinstance(value, (dict, list)) else value
+        name = hashlib.sha256(text.encode()).hexdigest()[:8]
+        if name not in shared:
+            shared[name] = {}  # keeps its place before the parts inside of it
+            shared[name] = inside(value, referenced)
+        return {"$ref": f"#/$defs/{name}"}
+
+    inside(schema, count)
+    shortened = inside(schema, referenced)
+    return {**shortened, "$defs": {**shortened.get("$defs", {}), **shared}}
+
+
+def _text(schema: Mapping[str, Any]) -> str:
+    return json.dumps(schema, sort_keys=True)

@@ -1,74 +1,93 @@
-"""Where spec files are: paths, and the names of the specs that the library ships."""
+"""Where specs, studies and training configs are: paths, and the names of the files that the library ships."""
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
+import difflib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.spec.catalog import near
-from gemnet_blocks.spec.document import absent
+from gemnet_blocks.spec.document import STANDARD_INPUT, absent
+from gemnet_blocks.util.shipped import ShippedKind, shipped_file, shipped_names
 
 if TYPE_CHECKING:
     from os import PathLike
 
-
-def shipped_folder() -> Path:
-    """The folder of the specs that the library ships: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[1]
-    installed = package / "paper_configs"
-    return installed if installed.is_dir() else package.parent / "paper_configs"
-
-
-_OTHER_FILES = ("studies/", "training/")
-"""Folders of shipped studies and training configs."""
+_YAML = (".yaml", ".yml")
 
 
 def list_specs(pattern: str = "*") -> list[str]:
     """List the names of the specs that the library ships, all of which `load_spec` and `extends` take.
 
     Args:
-        pattern: a wildcard pattern that the names match, such as `gemnet-*` or `bridge/*`.
+        pattern: a wildcard pattern that the names match, such as `gemnet-*`, `*dt*` or `bridge/*`.
     """
-    folder = shipped_folder()
-    names = (path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
-    return sorted(name for name in names if fnmatchcase(name, pattern) and not name.startswith(_OTHER_FILES))
+    return shipped_names("a spec", pattern)
 
 
-def is_shipped(name: str) -> bool:
-    """Whether the library ships a spec of this name."""
-    return name in list_specs()
+def find_document(path: str | PathLike[str], folder: Path = Path()) -> Path:
+    """The file at a path relative to a folder; if there is none, the file that the library ships under this name.
 
-
-def find_spec(path: str | PathLike[str], folder: Path = Path()) -> Path:
-    """The file at a path relative to a folder; if there is none, the spec that the library ships under this name."""
+    A file of exactly this name takes precedence over a shipped one; a directory of the name does not.
+    """
     file = folder / path
-    return shipped_folder() / f"{path}.yaml" if not file.is_file() and is_shipped(str(path)) else file
+    return file if file.is_file() else shipped_file(Path(path).as_posix()) or file
 
 
-def existing_spec(path: str, folder: Path, place: str) -> Path:
-    """Find the spec file that another file names.
+def folder_of(path: Path) -> Path:
+    """The folder that paths of data and results in a document are relative to: that of the file.
+
+    For a document that the library ships, or that is read from standard input, it is the current folder.
+    """
+    return path.parent if path.is_file() else Path()
+
+
+def check_found(found: Path, path: str | PathLike[str], kind: ShippedKind) -> None:
+    """Check that the file that `find_document` found for a path exists.
+
+    Raises:
+        SpecError: there is no such file; suggests a similar name.
+    """
+    if found != STANDARD_INPUT and not found.exists():
+        raise SpecError(f"{found}: {absent(found)}{_suggestion(found, Path(path), kind)}")
+
+
+def existing_document(path: str, folder: Path, place: str, kind: ShippedKind = "a spec") -> Path:
+    """Find the file that another file names.
 
     Args:
-        path: relative to `folder`, or the name of a spec that the library ships.
+        path: relative to `folder`, or the name of a file that the library ships.
         folder: the folder of the file that names it.
         place: the entry that names it, for the message.
+        kind: the kind of the file.
 
     Raises:
         SpecError: the file does not exist; suggests a similar name.
     """
-    found = find_spec(path, folder)
+    found = find_document(path, folder)
     if found.is_file():
         return found
     if found.is_dir():
         raise SpecError(f"{place}: {found} is a directory")
-    raise SpecError(f"{place}: {found} {absent(found) if found.is_symlink() else 'does not exist'}{near_file(found)}")
+    missing = absent(found) if found.is_symlink() else "does not exist"
+    raise SpecError(f"{place}: {found} {missing}{_suggestion(found, Path(path), kind)}")
 
 
-def near_file(path: Path) -> str:
-    """Suggest the file in the same folder, or the shipped spec, that a missing path may mean; nothing for links."""
-    if path.is_symlink():
+def _suggestion(missing: Path, path: Path, kind: ShippedKind) -> str:
+    """End an error with the file in the same folder or the shipped name that a missing path may mean."""
+    if missing.is_symlink():
         return ""
-    names = [file.name for file in path.parent.glob("*") if file.suffix in (".yaml", ".yml") and file != path]
-    return near(path.name, names if path.suffix else [*names, *list_specs()])
+    names = shipped_names(kind)
+    by_last_part = {name.rpartition("/")[2]: name for name in reversed(names)}
+    beside = [file.name for file in missing.parent.glob("*") if file.suffix in _YAML and file != missing]
+    known = {**by_last_part, **{name: name for name in names}, **{name: name for name in beside}}
+    if path.suffix in _YAML:  # a file, which may be that of a shipped spec
+        return _closest(path.name, {name: name for name in beside}) or _closest(path.stem, by_last_part, 1.0)
+    close = _closest(path.name, {name: name for name in beside}) or _closest(path.as_posix().lower(), known)
+    return f"{close or ';'} `gemnet-blocks specs` lists the names that the library ships"
+
+
+def _closest(name: str, known: Mapping[str, str], cutoff: float = 0.6) -> str:
+    found = difflib.get_close_matches(name, known, n=1, cutoff=cutoff)
+    return f"; did you mean {known[found[0]]!r}?" if found else ""

@@ -15,11 +15,11 @@ from gemnet_blocks.interactions.bases import InteractionBases
 from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.options import plain
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
+from gemnet_blocks.spec.difference import SpecDifference, compare
 from gemnet_blocks.spec.document import (
     Document,
     Problem,
     Route,
-    absent,
     check_kind,
     parse_document,
     parse_value,
@@ -27,11 +27,12 @@ from gemnet_blocks.spec.document import (
     shown,
 )
 from gemnet_blocks.spec.explain import KIND_AT, is_property_head, kind_at, part_options, problems_of, spec_options
-from gemnet_blocks.spec.files import existing_spec, find_spec, near_file
+from gemnet_blocks.spec.files import check_found, existing_document, find_document
 from gemnet_blocks.spec.names import problems_with_names
 from gemnet_blocks.spec.part import Unresolved
 from gemnet_blocks.spec.schema import SpecFields
 from gemnet_blocks.spec.versions import in_current_version, with_current_names
+from gemnet_blocks.util.html import upper_layer
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -78,6 +79,24 @@ class Spec(SpecFields):
         changed = validate(merge(Document(self.to_dict()), document, self.catalog), self.catalog)
         return changed.placed(merged_places(self.document(), document))
 
+    def diff(self, other: Spec) -> SpecDifference:
+        """List the fields in which another spec differs from this one; a notebook shows a table and a drawing.
+
+        >>> from gemnet_blocks.spec import load_spec
+        >>> load_spec("gemnet-oc").diff(load_spec("gradient-forces"))
+        heads.forces.type: direct → gradient
+        heads.forces.coupled: false → –
+        """
+        return SpecDifference(self, other, tuple(compare(self, other)))
+
+    def __repr__(self) -> str:
+        return f"Spec({', '.join(self.interactions) or 'no interactions'}; {self.content_hash[:12]})"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        return upper_layer("plotting.notebook").html(self)
+
 
 def load_spec(
     path: str | PathLike[str],
@@ -93,7 +112,8 @@ def load_spec(
     the fields that the new type also has. Reading a spec runs no code unless imports are allowed.
 
     Args:
-        path: a YAML file, or the name of a spec that the library ships, such as `gemnet-oc`; see `list_specs`.
+        path: a YAML file; the name of a spec that the library ships, such as `gemnet-oc`, if there is no file of this
+            name (see `list_specs`); or `-`, standard input.
         patches: further changes by dotted path, as in `Spec.patch`.
         extra: custom parts by the name that `type` gives them; `build` can also receive them later.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, also from modules in the folder
@@ -103,12 +123,11 @@ def load_spec(
         SpecError: lists every problem with file, line and path, and suggests corrections.
     """
     catalog = Catalog().plus(extra, allow_imports)
-    path = find_spec(path)
-    if not path.exists():
-        raise SpecError(f"{path}: {absent(path)}{near_file(path)}")
+    found = find_document(path)
+    check_found(found, path, "a spec")
     if allow_imports:
-        search_beside(path)
-    document = read_with_bases(path, catalog, ())
+        search_beside(found)
+    document = read_with_bases(found, catalog, ())
     if patches:
         document = merge(document, as_document(patches), catalog)
     return validate(document, catalog)
@@ -263,7 +282,7 @@ def read_with_bases(path: Path, catalog: Catalog, below: Sequence[Path]) -> Docu
     where = f"{document.place(('extends',))}: extends"
     if not isinstance(base, str):
         raise SpecError(f"{where}: must be the path of one spec file")
-    base_path, chain = existing_spec(base, path.parent, where), [*below, path.resolve()]
+    base_path, chain = existing_document(base, path.parent, where), [*below, path.resolve()]
     if base_path.resolve() in chain:
         circle = [*chain[chain.index(base_path.resolve()) :], base_path]
         raise SpecError(f"{where}: files extend each other: {' → '.join(link.name for link in circle)}")

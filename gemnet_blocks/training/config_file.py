@@ -22,7 +22,7 @@ from gemnet_blocks.spec.document import (
 )
 from gemnet_blocks.spec.editor import json_schema as spec_schema
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
-from gemnet_blocks.spec.files import existing_spec
+from gemnet_blocks.spec.files import check_found, existing_document, find_document, folder_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.spec.versions import VERSION_SCHEMA, in_current_version
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
@@ -44,7 +44,8 @@ def load_config(
     """Read a training config. Nothing in it can run code, unless imports are allowed.
 
     Args:
-        path: a YAML file; paths in it are relative to it.
+        path: a YAML file, to which paths in it are relative; or the name of a config that the library ships, such as
+            `training/gemnet-oc-is2re`, or `-`, standard input: then paths are relative to the current folder.
         patches: changes by dotted path, such as `{"training.steps": 100, "model.interactions.quadruplet": None}`.
         extra: custom components by the name that `type` gives them in the model.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, also from modules in the folder
@@ -53,12 +54,13 @@ def load_config(
     Raises:
         SpecError: one error that lists every problem with file, line, path and similar names.
     """
-    path = Path(path)
+    found = find_document(path)
+    check_found(found, path, "a training config")
     if allow_imports:
-        search_beside(path)
-    document = read_document(path, "a training config")
-    check_kind(document, path, "a training config")
-    return _read(document, patches, path.parent, Catalog().plus(extra, allow_imports))
+        search_beside(found)
+    document = read_document(found, "a training config")
+    check_kind(document, found, "a training config")
+    return _read(document, patches, folder_of(Path(path)), Catalog().plus(extra, allow_imports))
 
 
 def parse_config(
@@ -121,7 +123,7 @@ def spec_of(document: Document, changes: Document, catalog: Catalog, folder: Pat
     described = named if isinstance(named, str) else document.data.get("model")
     if isinstance(described, str):
         place = f"{document.place(('model',))}: model"
-        base = resolve.read_with_bases(existing_spec(described, folder, place), catalog, ())
+        base = resolve.read_with_bases(existing_document(described, folder, place), catalog, ())
     elif isinstance(described, Mapping) or described is None:
         base = _inline(section(document, "model"), catalog, folder)
     else:
@@ -141,7 +143,7 @@ def _inline(section: Document, catalog: Catalog, folder: Path) -> Document:
     place = f"{section.place(('extends',))}: model.extends"
     if not isinstance(extended, str):
         raise SpecError(f"{place}: must be the path of one spec file")
-    base = resolve.read_with_bases(existing_spec(extended, folder, place), catalog, ())
+    base = resolve.read_with_bases(existing_document(extended, folder, place), catalog, ())
     return resolve.merge(base, changes, catalog)
 
 

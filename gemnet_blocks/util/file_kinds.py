@@ -74,7 +74,7 @@ def _model_file(path: Path) -> tuple[str | None, str]:
             ours = (file.metadata() or {}).get("format") == MODEL_FORMAT
     except (OSError, SafetensorError):
         ours = False
-    return ("a model file" if ours else None), "`gemnet-blocks evaluate` and `relax` take it"
+    return ("a model file" if ours else None), "`gemnet-blocks evaluate`, `relax` and `predict` take it"
 
 
 def _checkpoint(path: Path) -> tuple[str | None, str]:

@@ -27,15 +27,16 @@ def written_pages() -> list[Path]:
     return [*sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("[!_g]*/*.md"))]
 
 
-def environment() -> dict[str, str]:
-    """Commands of this environment first; one thread, so that tests do not fight for cores."""
-    scripts = str(Path(sys.executable).parent)
-    return {**os.environ, "PATH": os.pathsep.join([scripts, os.environ["PATH"]]), "OMP_NUM_THREADS": "1"}
+def environment(scripts: Path = Path(sys.executable).parent) -> dict[str, str]:
+    """Commands of one environment first; one thread, so that tests do not fight for cores."""
+    path = os.pathsep.join([str(scripts), os.environ["PATH"]])
+    return {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def run(command: list[str], folder: Path) -> str:
+def run(command: list[str], folder: Path, variables: dict[str, str] | None = None) -> str:
     """What a command prints that must succeed."""
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=environment(), timeout=300)
+    variables = variables or environment()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, env=variables, timeout=600)
     assert done.returncode == 0, f"{shlex.join(command)}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
     return done.stdout
 

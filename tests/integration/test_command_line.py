@@ -2,6 +2,9 @@
 
 import json
 import re
+import shlex
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -9,13 +12,18 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+import typer
 from ase.build import bulk, molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from potentials import crystal, smooth_potential
 from typer.testing import CliRunner
 
 from gemnet_blocks import Structures, cli
 from gemnet_blocks.checkpoints import fairchem_state
-from gemnet_blocks.errors import SpecError
+from gemnet_blocks.cli.completion import config_names, spec_names, study_names
+from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.examples import platinum_slab
+from gemnet_blocks.potential import save_potential
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.util.locks import only_writer_of_file, only_writer_to_folder
 
@@ -23,8 +31,8 @@ CONFIGS = Path(__file__).parents[2] / "paper_configs"
 SMALL = ["--set", "sizes.atom=8", "--set", "sizes.edge=12", "--set", "blocks.count=1", "--set", "bases.radial.count=8"]
 
 
-def run(*arguments: object) -> str:
-    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments])
+def run(*arguments: object, standard_input: bytes = b"") -> str:
+    result = CliRunner().invoke(cli.app, [str(argument) for argument in arguments], input=standard_input)
     if result.exception is not None and not isinstance(result.exception, SystemExit):
         raise result.exception
     assert result.exit_code == 0, result.output
@@ -298,3 +306,124 @@ def test_evaluations_and_relaxations_into_results_that_another_process_writes_ar
         ):
             run("relax", *arguments, "--output", tmp_path / "relaxed.xyz", option, tmp_path / "out.xyz")
     assert not list(tmp_path.iterdir())
+
+
+COMMANDS = typer.main.get_command(cli.app).commands
+
+
+@pytest.mark.parametrize(("function", "example"), cli.EXAMPLES.items(), ids=lambda one: getattr(one, "__name__", ""))
+def test_help_ends_with_an_example_that_the_command_accepts(function, example: str):
+    name, *arguments = shlex.split(example.partition(" > ")[0])
+    assert name == function.__name__
+    output = CliRunner().invoke(cli.app, [name, "--help"], terminal_width=200).output
+    assert output.rstrip().endswith(f"gemnet-blocks {example}")
+    assert COMMANDS[name].make_context(name, arguments).params
+    for given in arguments:
+        if given.startswith("--"):
+            assert given in output
+
+
+def test_every_command_has_an_example():
+    assert {function.__name__ for function in cli.EXAMPLES} == set(COMMANDS)
+    assert {"--version", "--install-completion"} <= set(re.findall("--[a-z-]+", run("--help")))
+    assert re.fullmatch(r"gemnet_blocks \S+\n", run("--version"))
+
+
+def test_shipped_names_are_listed():
+    output = run("specs", "*dt*")
+    assert re.search(r"gemnet-dt +GemNet-dT, with direct forces", output)
+    assert "studies/from-gemnet-dt" in output
+    assert "gemnet-oc" not in run("specs", "*dt*", "--names").split()
+    assert run("specs", "no-quadruplets", "--show") == (CONFIGS / "no-quadruplets.yaml").read_text(encoding="utf-8")
+    with pytest.raises(SpecError, match=r"nothing: no shipped name matches this pattern: .*specs` lists all names"):
+        run("specs", "nothing")
+
+
+def test_schemas_are_printed():
+    assert json.loads(run("schema")) == json.loads((CONFIGS / "spec.schema.json").read_text(encoding="utf-8"))
+
+
+def test_shells_complete_names_and_files(tmp_path: Path, monkeypatch):
+    (tmp_path / "bridges").mkdir()
+    for name in ("bridge.yaml", "bridges/mine.yaml", "bridge.txt"):
+        (tmp_path / name).write_text("")
+    monkeypatch.chdir(tmp_path)
+    found = [name for name, _ in spec_names("bridge")]
+    assert found[0] == "bridge-q/00-gemnet-q"
+    assert found[-2:] == ["bridge.yaml", "bridges/mine.yaml"]
+    assert [name for name, _ in study_names("studies/ne")] == ["studies/neighbors"]
+    assert dict(config_names("training/gemnet-oc-is"))["training/gemnet-oc-is2re"].startswith("IS2RE")
+    words = {"COMP_WORDS": "gemnet-blocks summary gemnet-dt", "COMP_CWORD": "2"}
+    completed = python("import sys; from gemnet_blocks import cli; sys.argv = ['gemnet-blocks']; cli.main()", words)
+    assert completed.split() == ["gemnet-dt", "gemnet-dt-oc22-is2re"]
+
+
+def python(program: str, environment: dict[str, str] | None = None) -> str:
+    places = {"PYTHONPATH": str(Path(cli.__file__).parents[2]), "_GEMNET_BLOCKS_COMPLETE": "complete_bash"}
+    command, variables = [sys.executable, "-c", program], {**places, **(environment or {})}
+    return subprocess.run(command, env=variables, capture_output=True, text=True, check=True).stdout
+
+
+def test_commands_start_without_heavy_packages():
+    heavy = "{'torch', 'ase', 'numpy', 'pydantic', 'lightning', 'matplotlib'}"
+    assert python(f"import sys, gemnet_blocks.cli; print(*{heavy} & set(sys.modules))").split() == []
+
+
+def labelled_crystals(folder: Path) -> Path:
+    frames = []
+    for shift in (0.0, 0.1, 0.2, 0.3):
+        atoms = crystal()
+        atoms.positions[0] += shift
+        atoms.calc = SinglePointCalculator(atoms, energy=shift, forces=np.zeros((len(atoms), 3)))
+        frames.append(atoms)
+    ase.io.write(folder / "frames.extxyz", frames)
+    return folder / "frames.extxyz"
+
+
+def predicted(folder: Path, *arguments: object, standard_input: bytes = b"") -> list[float]:
+    """The energies that `predict` writes."""
+    run("predict", *arguments, "--output", folder / "out.xyz", standard_input=standard_input)
+    return [atoms.get_potential_energy() for atoms in ase.io.read(folder / "out.xyz", ":")]
+
+
+def test_predict_reads_trained_models_and_everything_that_train_reads(tmp_path: Path, monkeypatch):
+    potential = smooth_potential()
+    save_potential(potential, tmp_path / "best.safetensors")
+    path = labelled_crystals(tmp_path)
+    frames = ase.io.read(path, ":")
+    expected = [potential(Structures.from_ase(atoms)).energy.item() for atoms in frames]
+    assert predicted(tmp_path, tmp_path, path) == pytest.approx(expected, rel=1e-6)  # the folder of a run
+    monkeypatch.chdir(tmp_path)
+    found = predicted(tmp_path, "best.safetensors", "-", "--index", "1:3", standard_input=path.read_bytes())
+    assert found == pytest.approx(expected[1:3], rel=1e-6)
+    with pytest.raises(StructureError, match="standard input is empty"):
+        predicted(tmp_path, "best.safetensors", "-")
+    frames[1].set_cell(frames[1].cell.array / 10, scale_atoms=True)
+    ase.io.write("in_nm", frames[1], format="vasp")
+    found = predicted(tmp_path, "best.safetensors", "in_nm", "--format", "vasp", "--length", "nm")
+    assert found == pytest.approx(expected[1:2], rel=1e-6)
+    (tmp_path / "train.yaml").write_text(
+        "model: symmetric\nloss: {energy: {}, forces: {}}\ntraining: {steps: 1}\noutput: run\n"
+        "data: {files: [frames.extxyz], units: eV, energy: total, batch: {structures: 1},"
+        " split: {type: random, validation: 1, test: 2, seed: 0}}\n"
+    )
+    parts = [predicted(tmp_path, "best.safetensors", "train.yaml", "--split", name) for name in ("train", "validation")]
+    rest = predicted(tmp_path, "best.safetensors", "train.yaml")
+    assert sorted([*parts[0], *parts[1], *rest]) == pytest.approx(sorted(expected), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["m.safetensors", "a.xyz", "--set", "sizes.edge=8"], "m.safetensors: --set is only for specs"),
+        (["symmetric", "a.xyz", "--split", "test"], "a.xyz: --split is only for training configs"),
+        (["symmetric", "train.yaml", "--length", "nm"], "train.yaml: --format and --length are for structures"),
+        (["symmetric", "a.xyz", "--length", "mile"], "--length: "),
+        (["symmetric", "a.xyz", "--format", "extxy"], "format: expected ASE's name of a format"),
+    ],
+)
+def test_options_of_predict_that_do_not_apply(arguments: list[str], message: str, tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ase.io.write("a.xyz", molecule("CO"))
+    with pytest.raises(SpecError, match=re.escape(message)):
+        run("predict", *arguments)

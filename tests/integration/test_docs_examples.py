@@ -9,33 +9,51 @@ import re
 import shlex
 import shutil
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
 import yaml
-from documentation import DOCS, ROOT, blocks, blocks_in, commands, needs_what_builds_it, run, written_pages
+from documentation import DOCS, ROOT, blocks, blocks_in, commands, environment, needs_what_builds_it, run, written_pages
 
 pytestmark = needs_what_builds_it
 
 
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The variables of an environment with the installed wheel, and with the packages that it needs beside it."""
+    folder = tmp_path_factory.mktemp("installed")
+    run([sys.executable, "-m", "venv", "--without-pip", str(folder)], folder)
+    python = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    run([*pip, "install", "--no-deps", str(ROOT)], folder)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_paths()["purelib"], encoding="utf-8")
+    variables = {**environment(folder / "bin"), "JUPYTER_PATH": str(folder / "share" / "jupyter")}
+    variables.pop("PYTHONPATH", None)
+    found = run([str(python), "-c", "import gemnet_blocks; print(gemnet_blocks.__file__)"], folder, variables)
+    assert Path(found.strip()).is_relative_to(folder)
+    run([str(python), "-m", "ipykernel", "install", "--prefix", str(folder)], folder, variables)
+    return variables
+
+
 @pytest.mark.docs
-def test_start_in_an_empty_folder(tmp_path: Path) -> None:
+def test_start_in_an_empty_folder(tmp_path: Path, installed: dict[str, str]) -> None:
     """Files are saved under the names in their first lines; commands and examples are run in their order."""
-    shutil.copytree(ROOT / "paper_configs", tmp_path / "paper_configs")
     ran = []
     for language, content in blocks(DOCS / "start.md"):
         named = re.match(r"# (\S+\.(?:yaml|py))\n", content)
         if named:
             (tmp_path / named[1]).write_text(content, encoding="utf-8")
         elif language == "python":
-            run([sys.executable, "-c", content], tmp_path)
+            run(["python", "-c", content], tmp_path, installed)
             ran.append("python")
         elif language == "console":
             for command in commands(content):
                 if command.startswith("pip install"):
-                    install(command, tmp_path)
+                    assert_extras_exist(command, installed)
                 else:
-                    run(shlex.split(command), tmp_path)
+                    run(["sh", "-c", command], tmp_path, installed)
                 ran.append(command)
     assert len(ran) >= 10
     assert (tmp_path / "mine.svg").read_text(encoding="utf-8").startswith("<svg")
@@ -43,15 +61,20 @@ def test_start_in_an_empty_folder(tmp_path: Path) -> None:
     assert "inconclusive" in (tmp_path / "study" / "report" / "report.html").read_text(encoding="utf-8")
 
 
-def install(command: str, folder: Path) -> None:
-    """Build and install as the command says, but aside and without what the package needs; the extras must exist."""
-    target = folder / "installed"
-    run([sys.executable, "-m", *shlex.split(command), "--no-deps", "--target", str(target)], ROOT)
-    assert (target / "gemnet_blocks" / "paper_configs" / "gemnet-oc.yaml").exists()
-    (about,) = target.glob("gemnet_blocks-*.dist-info/METADATA")
-    known = re.findall(r"^Provides-Extra: (.+)$", about.read_text(encoding="utf-8"), re.MULTILINE)
+def assert_extras_exist(command: str, installed: dict[str, str]) -> None:
+    listing = "from importlib.metadata import metadata; print(*metadata('gemnet_blocks').get_all('Provides-Extra'))"
+    known = run(["python", "-c", listing], ROOT, installed).split()
     for extras in re.findall(r"\[([\w,]+)\]", command):
         assert set(extras.split(",")) <= set(known)
+
+
+@pytest.mark.docs
+@pytest.mark.parametrize("notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_notebooks_outside_of_a_checkout(notebook: Path, tmp_path: Path, installed: dict[str, str]) -> None:
+    """With the installed wheel alone, in an empty folder."""
+    shutil.copy(notebook, tmp_path)
+    execute = "import sys; from nbclient.cli import main; sys.exit(main())"
+    run(["python", "-c", execute, notebook.name, "--timeout=600"], tmp_path, installed)
 
 
 @pytest.mark.parametrize("source", sorted(DOCS.glob("how-to/*.md")), ids=lambda path: path.stem)
@@ -163,7 +186,6 @@ def write_frames(folder: Path, count: int) -> None:
         frame.calc = EMT()
         frame.get_forces()
     write(folder / "frames.extxyz", frames)
-    (folder / "paper_configs").symlink_to(ROOT / "paper_configs")
 
 
 def replaced(text: str, one: str, other: str) -> str:

@@ -12,7 +12,7 @@ from test_catalog import Step
 from gemnet_blocks.basis.radial import SphericalBesselOptions
 from gemnet_blocks.interactions.triplet import TripletOptions
 from gemnet_blocks.model.heads import GradientForcesOptions
-from gemnet_blocks.spec import Spec, build, list_specs, load_spec, parse_assignment
+from gemnet_blocks.spec import Spec, build, load_spec, parse_assignment
 
 
 def test_a_file_alone(tmp_path: Path) -> None:
@@ -352,20 +352,3 @@ def test_both_names_of_a_section_are_refused(tmp_path: Path) -> None:
     assert error_of(load_spec, path) == f"both.yaml:25: {message}"
     assert error_of(small_spec, {"read_out.layers": 2, "readout.network": 2}) == f"patch: {message}"
     assert error_of(load_spec, tmp_path / "small.yaml", {"read_out": None, "readout.network": 2}) == f"patch: {message}"
-
-
-def test_specs_that_the_library_ships_are_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    published = {path.stem: load_spec(path) for path in PAPER_CONFIGS if path.stem in ("gemnet-oc", "symmetric")}
-    assert load_spec("gemnet-oc") == published["gemnet-oc"]
-    path = write(tmp_path, extending="extends: symmetric\nsizes: {edge: 8}\n")
-    assert load_spec(path) == published["symmetric"].patch({"sizes.edge": 8})
-    (tmp_path / "symmetric").write_text(SMALL)  # a file of this name comes first
-    assert load_spec("symmetric") == small_spec()
-    assert error_of(load_spec, "gemnet-co") == "gemnet-co: there is no such file; did you mean 'gemnet-oc'?"
-
-
-def test_shipped_specs_are_listed() -> None:
-    assert {path.stem for path in PAPER_CONFIGS} <= set(list_specs())
-    assert list_specs("bridge/[01]*") == ["bridge/0-gemnet-dt", "bridge/1-read-out"]
-    assert list_specs("studies/*") == list_specs("training/*") == list_specs("nothing") == []

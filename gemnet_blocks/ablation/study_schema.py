@@ -1,0 +1,54 @@
+"""JSON Schema of study files, for completion and validation in editors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gemnet_blocks.ablation.options import StudyOptions
+from gemnet_blocks.ablation.study_file import GIVEN_BY_STUDY, TRAINED
+from gemnet_blocks.training.config_file import json_schema as training_schema
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of study files.
+
+    Files that extend another contain only the differences and may remove variants with null. Other files must be
+    complete, except for variants, which a file that others extend may lack.
+    """
+    config, study = training_schema(), StudyOptions.model_json_schema()
+    definitions = {**study.pop("$defs"), **config["$defs"]}
+    options, data = study["properties"], definitions["DataOptions"]
+    options["seeds"]["anyOf"] = [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]
+    options["match"]["anyOf"].append({"const": "parameters"})
+    for keyword in ("type", "items", "minItems"):
+        options["seeds"].pop(keyword, None)
+    patch = options["variants"]["additionalProperties"]
+    options["variants"]["additionalProperties"] = {"anyOf": [patch, {"type": "null"}]}
+    trained = definitions["TrainingOptions"]
+    inner = {name: field for name, field in trained["properties"].items() if name not in GIVEN_BY_STUDY}
+    sections = {name: config["properties"][name] for name in TRAINED}
+    sections["training"] = {**trained, "properties": inner, "required": []}
+    model = config["properties"]["model"]
+    path = {"type": "string", "description": "A study to change: a path relative to this file, or a shipped name."}
+    return {
+        "$schema": config["$schema"],
+        "title": "GemNet study",
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "extends": path,
+            "base": {**model, "description": "The base: a spec, its path, or the name of a shipped spec."},
+            **options,
+            "data": {key: value for key, value in data.items() if key != "required"},
+            "training": {
+                "type": "object",
+                "description": "Sections of a training config, equal for all variants.",
+                "properties": sections,
+                "additionalProperties": False,
+            },
+            "version": config["properties"]["version"],
+        },
+        "if": {"required": ["extends"]},
+        "else": {"required": ["base", "budget"], "properties": {"data": {"required": data["required"]}}},
+        "$defs": definitions,
+    }
