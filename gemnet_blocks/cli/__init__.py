@@ -13,6 +13,7 @@ from rich.text import Text
 from gemnet_blocks.cli.ablate import ablate
 from gemnet_blocks.cli.convert import convert
 from gemnet_blocks.cli.demo import demo
+from gemnet_blocks.cli.describe import describe
 from gemnet_blocks.cli.draw import draw
 from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
@@ -32,6 +33,7 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     specs: "specs 'bridge/*'",
     summary: "summary gemnet-oc --set interactions.quadruplet=null",
     draw: "draw gemnet-oc --against gemnet-dt --output difference.svg",
+    describe: "describe gemnet-oc --latex",
     predict: "predict symmetric 'slabs/*.cif' --output predicted.xyz",
     estimate: "estimate gemnet-oc slab.cif --default-tag 2 --task train",
     profile: "profile symmetric slab.cif --plot profile.png",

@@ -186,7 +186,7 @@ class TripletMessages(Interaction[TripletGeometry]):
     r"""Messages over triplets c→a←b; the three interactions differ in the senders and receivers alone.
 
     $$x_{ba} = \mathrm{Dense}_{down}(s_1\, \mathrm{Dense}(\text{sender}) ⊙ \mathrm{lin}(rad(d_{ba}))), \qquad
-    y = s_2\, \mathrm{lin}(\mathrm{flatten}\, X), \qquad X \text{ as in } TripletSum,$$
+    X_{kf} = \sum_{b,l} B_{kl}(d_{ca})\, cir_l(φ_{cab})\, x_{ba,f}, \; y = s_2\, \mathrm{lin}(\mathrm{flatten}\, X),$$
 
     with scale factors s. To edges, the message is (Dense₁(y) + Dense₂(y)[reverse])/√2; to atoms, Dense(y).
 

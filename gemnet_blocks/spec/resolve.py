@@ -37,6 +37,8 @@ from gemnet_blocks.util.html import upper_layer
 if TYPE_CHECKING:
     from os import PathLike
 
+    from gemnet_blocks.spec.description import Description
+
 REMOVABLE: tuple[Route, ...] = (("graphs",), ("interactions",), ("streams",), ("heads",))
 """Sections from which null removes an entry, except the fixed fields of `heads`."""
 NOTHING = Document({})
@@ -78,6 +80,18 @@ class Spec(SpecFields):
         document = with_current_names(as_document({**(changes or {}), **more}))
         changed = validate(merge(Document(self.to_dict()), document, self.catalog), self.catalog)
         return changed.placed(merged_places(self.document(), document))
+
+    def describe(self, parameters: int | None = None) -> Description:
+        """Describe the architecture for a paper: a paragraph, equations, sizes and citations.
+
+        `describe().latex()` and `.bibtex()` are for documents; a notebook shows the description itself.
+
+        Args:
+            parameters: the number of parameters, for the table of sizes; None to leave it out.
+        """
+        from gemnet_blocks.spec.description import describe  # sympy takes a second to import
+
+        return describe(self, parameters)
 
     def diff(self, other: Spec) -> SpecDifference:
         """List the fields in which another spec differs from this one; a notebook shows a table and a drawing.
