@@ -117,7 +117,7 @@ def holm(p_values: Sequence[float] | Array) -> Array:
     given = np.asarray(p_values, dtype=np.float64)
     if given.ndim != 1 or not np.all((given >= 0) & (given <= 1)):
         raise ValueError(f"p-values must be between 0 and 1, got {given.tolist()}")
-    if not len(given):
+    if len(given) < 2:
         return given
     try:
         from statsmodels.stats.multitest import multipletests
