@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 from jaxtyping import config as shape_checking
@@ -28,9 +27,7 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:
-    """Hide the imported modules from the garbage collector, which statsmodels runs in every correction of p-values."""
-    with suppress(ImportError):
-        import statsmodels.stats.multitest  # noqa: F401
+    """Hide everything that is imported from the garbage collector, which would visit it again and again."""
     gc.collect()
     gc.freeze()
 

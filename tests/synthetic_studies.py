@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import zlib
 from collections.abc import Sequence
 
@@ -13,6 +14,7 @@ BROKEN = "broken basis"
 CENTERS, WIDTH = np.linspace(0.8, 3.0, 12), 0.2
 
 
+@functools.cache
 def learned_error(name: str, seed: int, study: int) -> float:
     """The test error of a pair potential learned from 40 noisy values.
 

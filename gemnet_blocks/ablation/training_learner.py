@@ -95,7 +95,7 @@ class TrainingLearner(Learner):
 
     def check(self, task: Task, data: DataSplits | None) -> Sequence[str]:
         """Return the problems that `train` would report, and labels that the comparison needs."""
-        from gemnet_blocks.training.run import require_lightning
+        from gemnet_blocks.training.launch import require_lightning
 
         require_lightning()
         problems: list[str] = []

@@ -70,6 +70,8 @@ def he_orthogonal_(weight: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
 
     Gasteiger et al., NeurIPS 2021, arXiv 2106.08903, appendix on initialization.
     """
+    if weight.is_meta:  # without values; torch would spend milliseconds on the shapes of each operation
+        return weight
     if _left_out.get():
         return weight.zero_()
     nn.init.orthogonal_(weight)

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
 from scipy.stats import binom
 from synthetic_studies import BROKEN, learned_study, study_of
 
+from gemnet_blocks.ablation.report import statistics
 from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison
 from gemnet_blocks.ablation.report.tables import compare_study
 
 STUDIES = 200
 LEAST, MOST = binom.interval(0.95, STUDIES, LEVEL)
 """How many of so many studies may err at the level, by chance."""
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_intervals() -> Iterator[None]:
+    """Leave out the bootstrap intervals, which take most of the time of a comparison and decide no verdict."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(statistics, "bootstrap_interval", lambda differences: None)
+        yield
 
 
 @functools.cache

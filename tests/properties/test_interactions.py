@@ -59,7 +59,13 @@ def test_definition(interaction: str) -> None:
     holds_for(batches(tiny, quick=4), quick=15)(test_definition)()
 
 
-@pytest.mark.parametrize("interaction", INTERACTIONS)
+SLOW = ("atom_edge", "edge_atom")
+"""Interactions of the class of `triplet`, of which the quick tests assert all properties once."""
+
+
+@pytest.mark.parametrize(
+    "interaction", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in INTERACTIONS]
+)
 def test_every_interaction_is_one(interaction: str) -> None:
     assert_interaction(interaction_class(interaction), OPTIONS, examples=2, max_atoms=5)
 

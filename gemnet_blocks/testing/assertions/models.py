@@ -92,7 +92,6 @@ class Properties:
         for name, symmetries in kinds.items():
             # generic structures, because many features vanish in symmetric ones
             search(check, name, max(10, self.examples), structures=self.smooth_structures, symmetry=symmetries)
-            _try(check, name, self.special, symmetry=symmetries)
         return tuple(kinds)
 
     def check_streams(self) -> tuple[str, ...]:

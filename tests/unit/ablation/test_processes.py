@@ -62,15 +62,15 @@ def test_killed_drivers_are_taken_over_from(tmp_path: Path, whole: StudyResults)
 
 
 def test_killed_workers_are_started_again(tmp_path: Path) -> None:
-    study = synthetic_study(tmp_path, {"fewer": {"bases.circular.count": 2}}, 1, SyntheticLearner(die=2), retries=2)
+    study = synthetic_study(tmp_path, {"fewer": {"bases.circular.count": 2}}, 1, SyntheticLearner(die=1), retries=1)
     results = study.run("local", processes=2, progress=False)
     assert results.complete
-    assert [one.attempts for one in results.runs] == [3, 3]
+    assert [one.attempts for one in results.runs] == [2, 2]
     assert sorted(fits(tmp_path)) == ["base/0", "fewer/0"]
 
 
 def test_workers_that_are_killed_too_often_are_failures(tmp_path: Path) -> None:
-    study = synthetic_study(tmp_path, {"fewer": {"bases.circular.count": 2}}, 1, SyntheticLearner(die=2), retries=0)
+    study = synthetic_study(tmp_path, {"fewer": {"bases.circular.count": 2}}, 1, SyntheticLearner(die=1), retries=0)
     results = study.run("local", processes=2, progress=False)
     assert [one.status for one in results.runs] == ["failed", "failed"]
     assert "killed by signal 9" in str(results.runs[0].error)

@@ -193,10 +193,10 @@ def test_a_missing_section_is_an_error(tmp_path: Path) -> None:
 def test_the_schema_admits_what_can_be_read_and_refuses_what_cannot(tmp_path: Path) -> None:
     schema = json_schema()
     jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
     data = yaml.safe_load(TEXT)
     data["training"]["precision"] = "64"
-    jsonschema.validate(data, schema)
-    jsonschema.validate({**data, "model": "spec.yaml"}, schema)
+    validator.validate(data)
+    validator.validate({**data, "model": "spec.yaml"})
     for wrong in ({"loss": {"forces": {"wieght": 1}}}, {"model": {"extends": "a.yaml", "sizes": {"atmo": 1}}}):
-        with pytest.raises(jsonschema.ValidationError):
-            jsonschema.validate({**data, **wrong}, schema)
+        assert not validator.is_valid({**data, **wrong})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import pytest
 import torch
 from helpers import small_spec
@@ -16,6 +18,11 @@ SEED = 3
 
 def spec() -> Spec:
     return small_spec()
+
+
+@functools.cache
+def base_weights(seed: int = SEED) -> dict[str, torch.Tensor]:
+    return weights(spec(), seed)
 
 
 def weights(spec: Spec, seed: int = SEED) -> dict[str, torch.Tensor]:
@@ -35,7 +42,7 @@ PATCHES = [
 
 @pytest.mark.parametrize("patch", PATCHES, ids=str)
 def test_variants_share_all_weights_of_the_same_name_and_shape(patch):
-    base, other = weights(spec()), weights(spec().patch(patch))
+    base, other = base_weights(), weights(spec().patch(patch))
     shared = [name for name in base if name in other and base[name].shape == other[name].shape]
     assert len(shared) > 20
     differing = [name for name in shared if not torch.equal(base[name], other[name])]
@@ -52,7 +59,7 @@ def test_without_it_variants_share_few():
 
 
 def test_seeds_differ_in_every_weight_that_is_drawn():
-    first, second, again = weights(spec(), 0), weights(spec(), 1), weights(spec(), 0)
+    first, second, again = base_weights(SEED), weights(spec(), 1), weights(spec(), SEED)
     drawn = [name for name, value in build(spec(), seed=0).named_parameters() if value.numel() > 1 and value.std() > 0]
     assert len(drawn) > 20
     fixed = [name for name in drawn if torch.equal(first[name], second[name])]

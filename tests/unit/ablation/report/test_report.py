@@ -14,6 +14,7 @@ import pytest
 from markdown_it import MarkdownIt
 from synthetic_studies import failed_run, full_study, study_of
 
+from gemnet_blocks.ablation.report import figures
 from gemnet_blocks.ablation.report import formatting as drawing
 from gemnet_blocks.ablation.report.content import page, report_files, write_report
 from gemnet_blocks.ablation.report.figures import Point, curve_metric, draw_curves, front
@@ -84,6 +85,12 @@ def files(study) -> dict[str, str]:
     return dict(report_files(study))
 
 
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Empty figures, for tests of what reports say: most of the time of a report is that of its figures."""
+    monkeypatch.setattr(figures, "drawn", lambda draw, height: "<?xml?><svg></svg>")
+
+
 def column(table: Table, heading: str) -> list[str]:
     return [row[table.headings.index(heading)] for row in table.rows]
 
@@ -139,6 +146,7 @@ def test_the_page_needs_nothing_else(files):
         assert link[1:] in names
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_long_facts_have_a_row_of_their_own(study):
     def wide(data: str) -> int:
         elements = Elements(report_files(replace(study, data=data))["report.html"]).seen
@@ -253,6 +261,7 @@ def test_changes_and_controls():
     ]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_unfinished_runs_with_their_errors(study, files):
     extra = (
         RunResult("last", 9, "k", "missing"),
@@ -405,6 +414,7 @@ def test_any_number_of_variants(count):
     assert Elements(made["report.html"]).text.count(f"variant {count - 1}") >= 5
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_nothing_is_replaced_when_the_report_cannot_be_made(study, tmp_path, monkeypatch):
     write_report(study, tmp_path)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -423,6 +433,7 @@ def test_without_matplotlib_the_extra_is_named(study, monkeypatch):
         report_files(study)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_few_seeds_are_said_to_be_few():
     assert "0.0625" in report_files(full_study(seeds=5))["report.md"]
     told = report_files(full_study(NAMES, seeds=6))["report.md"]
