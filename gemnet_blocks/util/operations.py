@@ -19,8 +19,8 @@ COUNTED = "views and allocations of memory without values are left out"
 
 _ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
-_VIEWS = {"_reshape_alias", "_unsafe_view", "lift_fresh"}
-"""Views whose schema does not say so."""
+_WITHOUT_WORK = {"_reshape_alias", "_unsafe_view", "lift_fresh", "promote_types", "result_type"}
+"""Views whose schema does not say so, and operations on types."""
 
 _WAITING = {
     "_local_scalar_dense",
@@ -47,7 +47,7 @@ def computes(operation: Any) -> bool:
     name = operation.overloadpacket.__name__
     aliases = [returned.alias_info for returned in operation._schema.returns]
     is_view = any(alias is not None and not alias.is_write for alias in aliases)
-    return not (is_view or name in _VIEWS or name in _ALLOCATIONS)
+    return not (is_view or name in _WITHOUT_WORK or name in _ALLOCATIONS)
 
 
 def waits(operation: Any, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> bool:
