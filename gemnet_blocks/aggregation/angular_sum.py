@@ -71,7 +71,7 @@ class WeightedSum:
         self._weights = [_gather(padded, part).transpose(1, 2) for part in items]
         self._rows = [padded_index[part] for part in items]
         self._place = segments.place
-        self._empty = weights.new_zeros(1, weights.shape[1])
+        self._width = weights.shape[1]
 
     def __call__(self, values: Float[Tensor, "sources features"]) -> Float[Tensor, "segments weights features"]:
         """Sum the values."""
@@ -84,7 +84,7 @@ class WeightedSum:
             for weights, rows in zip(self._weights, self._rows, strict=True)
         ]
         # empty segments take the row of zeros behind all others
-        sums.append(self._empty[:, :, None] * values.new_ones(values.shape[1]))
+        sums.append((sums[0] if sums else values).new_zeros(1, self._width, values.shape[1]))
         return torch.cat(sums).index_select(0, self._place)
 
 

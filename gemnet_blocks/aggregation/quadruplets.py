@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -13,6 +14,7 @@ from typing_extensions import override
 from gemnet_blocks.aggregation.angular_sum import WeightedSum
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.aggregation.triplets import Functions, Part, SumInParts, Weights
+from gemnet_blocks.basis.closed import closed_functions
 from gemnet_blocks.basis.spherical import AzimuthalSeries
 from gemnet_blocks.geometry.angles import CollinearRule, dot
 from gemnet_blocks.graph.padded import AtomGroup, Chains
@@ -45,8 +47,8 @@ def _axis(like: Float[Tensor, "edges 3"], number: Tensor) -> Float[Tensor, "edge
 
 def harmonics(
     x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"], count: int, rule: CollinearRule, side: int
-) -> list[Float[Tensor, "*shape"]]:
-    r"""Evaluate cos 0ψ, sin 0ψ, cos 1ψ, sin 1ψ, … of atoms in the plane perpendicular to a middle edge.
+) -> Float[Tensor, "multiples 2 *shape"]:
+    r"""Evaluate (cos jψ, sin jψ) for j < count of atoms in the plane perpendicular to a middle edge.
 
     They are the real and imaginary parts of the powers of z, to which the rule for collinear atoms maps x + iy. A rule
     with a gate g, 0 for collinear atoms and 1 for others, sets θ = π/2 for collinear ones: z⁰ is g, and one more pair
@@ -63,18 +65,51 @@ def harmonics(
         side: -1 for c, 1 for d; sums contain the product of both.
     """
     plane = rule.in_plane(x, y)
-    one = torch.ones_like(x)
-    real, imaginary = (one if plane.gate is None else plane.gate), torch.zeros_like(x)
-    pairs = [real, imaginary]
+    powers = closed_functions(
+        partial(_powers, count), partial(_stacked_powers, count), _slopes_of_powers(count, x), plane.real, plane.imaginary
+    ).unflatten(0, (count, 2))
+    if plane.gate is None:
+        return powers
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    before, after = torch.stack([plane.gate, zero]), torch.stack([one, side * plane.gate])
+    return torch.cat([before[None], powers[1:], after[None]])
+
+
+def _powers(count: int, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]) -> Float[Tensor, "twice_count *shape"]:
+    """Compute the real and imaginary parts of z⁰, z¹, …, doubling the number of known powers at a time."""
+    powers = x.new_empty(count, 2, *x.shape)
+    powers[0, 0].fill_(1)
+    powers[0, 1].zero_()
+    if count > 1:
+        torch.stack([x, y], out=powers[1])
+    known = 2
+    while known < count:
+        real, imaginary = powers[known - 1].unbind(0)
+        factors, products = powers[1 : 1 + count - known][: known - 1], powers[known : 2 * known - 1]
+        torch.mul(factors, real, out=products)
+        products[:, 0].addcmul_(factors[:, 1], imaginary, value=-1)
+        products[:, 1].addcmul_(factors[:, 0], imaginary)
+        known += len(products)
+    return powers.flatten(0, 1)
+
+
+def _stacked_powers(
+    count: int, x: Float[Tensor, "*shape"], y: Float[Tensor, "*shape"]
+) -> Float[Tensor, "twice_count *shape"]:
+    powers = [torch.ones_like(x), torch.zeros_like(x)]
     for _ in range(1, count):
-        real, imaginary = (
-            real * plane.real - imaginary * plane.imaginary,
-            real * plane.imaginary + imaginary * plane.real,
-        )
-        pairs += [real, imaginary]
-    if plane.gate is not None:
-        pairs += [one, side * plane.gate]
-    return pairs
+        real, imaginary = powers[-2:]
+        powers += [real * x - imaginary * y, real * y + imaginary * x]
+    return torch.stack(powers)
+
+
+def _slopes_of_powers(count: int, like: Tensor) -> Float[Tensor, "2 twice_count twice_count"]:
+    """Write ∂z^j/∂x = j z^{j-1} and ∂z^j/∂y = i j z^{j-1} as linear combinations of real and imaginary parts."""
+    place = torch.arange(2 * count, device=like.device)
+    multiple, part = place // 2, place % 2
+    below = (multiple[:, None] - 1 == multiple) * multiple[:, None]
+    same, other = part[:, None] == part, part[:, None] != part
+    return torch.stack([below * same, below * other * (2 * part[:, None] - 1)]).to(like.dtype)
 
 
 def with_gate(coefficients: Float[Tensor, "multiples functions"]) -> Float[Tensor, "multiples_plus_1 functions"]:
@@ -281,7 +316,7 @@ def _at_source(
     triplets = chains.around_source
     u_db = direction.index_select(0, triplets.inner)
     _, e_1, e_2 = frame.index_select(0, triplets.outer).unbind(1)
-    return torch.stack(harmonics(dot(u_db, e_1), dot(u_db, e_2), count, rule, side=1), dim=1)
+    return harmonics(dot(u_db, e_1), dot(u_db, e_2), count, rule, side=1).flatten(0, 1).t()
 
 
 def _at_target(
@@ -292,8 +327,8 @@ def _at_target(
     in_frame = frame.view(atoms, 3 * middle, 3) @ u_ca.view(atoms, -1, 3).transpose(1, 2)
     cosine, x, y = in_frame.unflatten(1, (middle, 3)).unbind(2)
     polar = (series.polar(cosine) * group.pair.transpose(1, 2)[..., None]).transpose(2, 3).contiguous()
-    azimuthal = torch.stack(harmonics(x, y, series.count, rule, side=-1), dim=1)
-    return polar, azimuthal.unflatten(1, (-1, 2))
+    azimuthal = harmonics(x, y, series.count, rule, side=-1).permute(2, 0, 1, 3, 4).contiguous()
+    return polar, azimuthal
 
 
 def _of_closed(

@@ -66,7 +66,9 @@ class SumInParts(AngularSum):
         self, values: Float[Tensor, "inputs features"], linear: LinearMap
     ) -> Float[Tensor, "outputs out_features"]:
         rows = [sum_of(linear, *gathered) for sum_of, gathered in zip(self._sums, self.gather(values), strict=True)]
-        of_nothing = linear(values.new_zeros(1, self.row_size(values)))
+        if not rows:
+            rows.append(linear(values.new_zeros(0, self.row_size(values))))
+        of_nothing = rows[0].new_zeros(1, rows[0].shape[1])  # a linear map of zeros
         return torch.cat([*rows, of_nothing]).index_select(0, self._place)
 
     @abstractmethod

@@ -2,6 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Hashable
 from itertools import pairwise
 from typing import Any, ClassVar, Literal, final
 
@@ -108,8 +109,16 @@ class RadialBasis(SinglePrecisionModule, ABC):
         Args:
             distances: d ≥ 0 in Å.
         """
-        x = distances / self.cutoff
+        return self.of_scaled(distances / self.cutoff)
+
+    def of_scaled(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:
+        """Evaluate the basis at scaled distances x = d/cutoff."""
         return self.envelope(x)[..., None] * self.raw(x)
+
+    @property
+    def function_key(self) -> Hashable | None:
+        """A key that is equal for bases with the same functions of d/cutoff; None if other bases may differ."""
+        return None
 
     @override
     def extra_repr(self) -> str:
@@ -166,6 +175,12 @@ class Gaussian(RadialBasis):
     @override
     def from_options(cls, options: GaussianOptions, cutoff: float, envelope: Envelope | None = None) -> "Gaussian":
         return cls(cutoff, options.count, envelope, trainable=options.trainable)
+
+    @property
+    @override
+    def function_key(self) -> Hashable | None:
+        trained = isinstance(self.centers, nn.Parameter)
+        return None if trained else (type(self), self.count, self.centers.dtype, repr(self.envelope))
 
     @override
     def raw(self, scaled_distance: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape count"]:

@@ -258,6 +258,13 @@ def check_writable(path: Path) -> None:
         raise StructureError(f"{path}: cannot be written: give a file in a folder that exists")
 
 
+def check_trace(path: Path) -> None:
+    """Check, before anything is computed, that viewers of traces will know the file by its name."""
+    if not path.name.endswith((".json", ".json.gz")):
+        raise StructureError(f"{path}: expected a trace named *.json or *.json.gz, by which viewers know its format")
+    check_writable(path)
+
+
 def load_weights(model: Any, path: Path) -> None:
     """Load a published state dictionary, read without running code, and print a report of its keys."""
     from gemnet_blocks.checkpoints import load_fairchem_state

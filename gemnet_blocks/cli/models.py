@@ -22,6 +22,7 @@ from gemnet_blocks.cli.arguments import (
     Weights,
     batch_of,
     build_model,
+    check_trace,
     check_writable,
     execution_of,
     frames_of,
@@ -202,9 +203,13 @@ def profile(
     default_tag: DefaultTag = None,
     repeats: Annotated[int, typer.Option(min=1, help="Number of timed predictions, of which the fastest counts.")] = 3,
     plot: Annotated[Path | None, typer.Option(help="Draw seconds and memory as bars to this picture.")] = None,
+    trace: Annotated[
+        Path | None,
+        typer.Option(help="Write all operations of one run to this file, such as trace.json, for ui.perfetto.dev."),
+    ] = None,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Measure seconds, operations and memory of each part, for the structures as one batch."""
+    """Measure seconds, operations, waits for the device and memory of each part, for the structures as one batch."""
     from gemnet_blocks.cli.tables import print_costs
     from gemnet_blocks.model.profiler import profile as measure
     from gemnet_blocks.plotting.picture import format_of, plot_profile, require_matplotlib
@@ -212,12 +217,14 @@ def profile(
     if plot is not None:
         require_matplotlib()
         format_of(plot)
+    if trace is not None:
+        check_trace(trace)
     batch = batch_of(structures, index, default_tag)
-    measured = measure(
-        build_model(spec, assignments, execution, seed=0, allow_imports=allow_imports), batch, task.value, repeats
-    )
+    model = build_model(spec, assignments, execution, seed=0, allow_imports=allow_imports)
+    measured = measure(model, batch, task.value, repeats, trace)
     if plot is not None:
         plot_profile(measured, plot)
     print_costs(measured)
-    if plot is not None:
-        print_written(plot)
+    written = [path for path in (plot, trace) if path is not None]
+    if written:
+        print_written(*written)

@@ -16,13 +16,14 @@ from rich.text import Text
 from gemnet_blocks.calculator.ase import values_of_properties
 from gemnet_blocks.calculator.relaxation import RelaxationStep
 from gemnet_blocks.cli.console import console
-from gemnet_blocks.model.costs import Estimate
+from gemnet_blocks.model.costs import Estimate, PartCost
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.profiler import PartProfile, Profile, timed_prediction
 from gemnet_blocks.model.summary import execution, layers
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.ase_io import set_results
 from gemnet_blocks.util.charges import QUANTITIES
+from gemnet_blocks.util.operations import COUNTED
 from gemnet_blocks.util.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
@@ -81,24 +82,25 @@ def print_summary(model: GemNet) -> None:
 
 
 def print_costs(costs: Estimate | Profile) -> None:
-    """Print the cost of each part of a model: operations, memory and, if measured, seconds."""
-    measured = isinstance(costs, Profile)
+    """Print the cost of each part of a model: matrix products, memory and, if measured, seconds and operations."""
+    measured = costs if isinstance(costs, Profile) else None
     table = Table(box=SIMPLE_HEAD, header_style="bold")
     table.add_column("part")
-    seconds = ("seconds", "%") if measured else ()
+    seconds = ("seconds", "%", "operations", "waits") if measured else ()
     for column in (*seconds, "GFLOP", "MB in use", "MB at the peak"):
         table.add_column(column, justify="right")
 
-    def row(name: str, spent: float, flops: int, peak: int, held: int) -> None:
-        share = (f"{spent:.4f}", f"{100 * spent / max(total, 1e-9):.1f}") if measured else ()
-        table.add_row(name, *share, _number(flops / 1e9, 3), _number(peak / 1e6, 1), _number(held / 1e6, 1))
+    def row(name: str, of: PartCost | PartProfile | Estimate | Profile, held: int) -> None:
+        columns = [_number(of.flops / 1e9, 3), _number(of.peak_bytes / 1e6, 1), _number(held / 1e6, 1)]
+        if measured is not None and isinstance(of, PartProfile | Profile):
+            share = 100 * of.seconds / max(measured.seconds, 1e-9)
+            columns = [f"{of.seconds:.4f}", f"{share:.1f}", f"{of.operations:,}", f"{of.waits:,}", *columns]
+        table.add_row(name, *columns)
 
-    total = costs.seconds if isinstance(costs, Profile) else 0.0
     for part in costs.parts:
-        spent = part.seconds if isinstance(part, PartProfile) else 0.0
-        row(part.name, spent, part.flops, part.peak_bytes, part.held_bytes)
+        row(part.name, part, part.held_bytes)
     table.add_section()
-    row("total", total, costs.flops, costs.peak_bytes, costs.peak_bytes)
+    row("total", costs, costs.peak_bytes)
     counts = {name: f"{count:,}" for name, count in costs.counts.items()}
     console.print(Columns([_two_columns("in the batch", counts), table], padding=(0, 4)))
     console.print(
@@ -106,6 +108,12 @@ def print_costs(costs: Estimate | Profile) -> None:
         "weights; in use while a part is computed, and held by each part at the peak.",
         highlight=False,
     )
+    if measured is not None:
+        kernels = "" if measured.kernels is None else f"; {measured.kernels:,} kernels run on the GPU"
+        console.print(
+            f"operations: those of torch; {COUNTED}. waits: operations after which the host waits for a GPU{kernels}.",
+            highlight=False,
+        )
     if costs.task == "train":
         console.print(
             f"The state of an Adam optimizer needs another {2 * costs.weight_bytes / 1e6:,.1f} MB.", highlight=False

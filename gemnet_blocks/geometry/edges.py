@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from gemnet_blocks.graph.edge_index import EdgeIndex, edge_index
+from gemnet_blocks.graph.edge_index import EdgeIndex, JointEdges, edge_index
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.smooth_step import smooth_step
 from gemnet_blocks.structures import Structures
@@ -96,24 +96,37 @@ def measured(
             type and the type of the positions.
         weight: factors of all radial functions; None for 1.
     """
+    distance, direction = distances_and_directions(edges, structures, dtype)
+    return edge_set(edges, distance, direction, weight)
+
+
+def edge_set(
+    edges: EdgeIndex,
+    distance: Float[Tensor, " edges"],
+    direction: Float[Tensor, "edges 3"],
+    weight: Float[Tensor, " edges"] | None,
+) -> EdgeSet:
+    """Combine edges with their geometry."""
+    weight = None if weight is None else weight.to(distance.dtype)
+    return EdgeSet(edges.source, edges.target, edges.shift, distance, direction, edges.first, weight)
+
+
+def distances_and_directions(
+    edges: EdgeIndex | JointEdges, structures: Structures, dtype: torch.dtype
+) -> tuple[Float[Tensor, " edges"], Float[Tensor, "edges 3"]]:
+    """Compute distances and directions of edges, see `measured`."""
     vector = vectors(edges, structures, torch.promote_types(structures.positions.dtype, dtype))
     distance = safe_norm(vector)
     fading = smooth_step(distance / NEARLY_COINCIDENT)
     scale = fading / torch.where(distance > 0, distance, torch.ones_like(distance))
     # the result has the row-major layout of the zeros, which is faster than transposing the product
     direction = torch.addcmul(vector.new_zeros(vector.shape), vector, scale[:, None])
-    return EdgeSet(
-        source=edges.source,
-        target=edges.target,
-        shift=edges.shift,
-        distance=distance.to(dtype),
-        direction=direction.to(dtype),
-        first=edges.first,
-        weight=None if weight is None else weight.to(dtype),
-    )
+    return distance.to(dtype), direction.to(dtype)
 
 
-def vectors(edges: EdgeIndex, structures: Structures, dtype: torch.dtype) -> Float[Tensor, "edges 3"]:
+def vectors(
+    edges: EdgeIndex | JointEdges, structures: Structures, dtype: torch.dtype
+) -> Float[Tensor, "edges 3"]:
     """Compute r_t - r_s - shift·cell of each edge in Å as a differentiable function of positions and cells.
 
     In memory, each component is contiguous along the edges.

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges, measured, safe_norm, vectors
+from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges, distances_and_directions, edge_set, safe_norm, vectors
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
 from gemnet_blocks.graph.max_neighbors import CapRule, either, soft_weights
@@ -146,7 +146,12 @@ def measured_graphs(structures: Structures, topology: Topology, dtype: torch.dty
     if topology.both_directions is not None:
         assert topology.reverse is not None
         weights[MAIN] = _symmetrized(weights[MAIN], topology.both_directions, topology.reverse)
-    edge_sets = {name: measured(edges, structures, dtype, weights.get(name)) for name, edges in topology.edges.items()}
+    edge_sets: dict[str, EdgeSet] = {}
+    if topology.joint is not None:
+        counts = [edges.count for edges in topology.edges.values()]
+        distance, direction = distances_and_directions(topology.joint, structures, dtype)
+        parts = zip(topology.edges.items(), distance.split(counts), direction.split(counts), strict=True)
+        edge_sets = {name: edge_set(edges, *part, weights.get(name)) for (name, edges), *part in parts}
     symmetric = None if topology.reverse is None else SymmetricEdges(edge_sets[MAIN], topology.reverse)
     return Graphs(structures, symmetric, edge_sets, topology.indices)
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import reduce
+from operator import and_, or_
 from typing import Annotated
 
 import torch
@@ -12,12 +14,11 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from gemnet_blocks.graph.edge_index import edge_index
+from gemnet_blocks.graph.edge_index import edge_index, joint_edges
 from gemnet_blocks.graph.index_sets import IndexRequest
-from gemnet_blocks.graph.max_neighbors import CapRule, nearest_runs, soft_weights
+from gemnet_blocks.graph.max_neighbors import CapRule, soft_weights, within_cap
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
-from gemnet_blocks.graph.ragged import join
 from gemnet_blocks.graph.symmetrize import SymmetricPairs, Symmetrization, symmetrize
 from gemnet_blocks.graph.topology import BothDirections, Fading, Topology
 from gemnet_blocks.options import Options
@@ -68,6 +69,8 @@ class Selection:
         """Select pairs by a mask or by indices, in the given order."""
         if which.dtype == torch.bool:
             which = which.nonzero()[:, 0]
+            if len(which) == len(self.pairs):
+                return self
         return replace(
             self,
             pairs=self.pairs.select(which),
@@ -197,48 +200,58 @@ class GraphBuilder(nn.Module):
         if MAIN in pairs:
             symmetric = symmetrize(pairs[MAIN], self.rules[MAIN].symmetrize or "union")
             pairs[MAIN], fades = symmetric.pairs, selected[MAIN].fading is not None
-        edges = {name: edge_index(pairs[name], structures) for name in self.measured}
-        partly_open = (~structures.periodic.all(dim=-1)).nonzero()[:1, 0].tolist()
+        largest, without_volume = _read(pairs, structures)
+        joint, edges = joint_edges(pairs, structures, largest) if pairs else (None, {})
         return Topology(
             edges=edges,
             reverse=None if symmetric is None else symmetric.reverse,
             indices={request: request.suited(dtype).build(edges) for request in self.requests},
             fading={name: one.fading for name, one in selected.items() if one.fading is not None},
             both_directions=_both_directions(symmetric) if symmetric is not None and fades else None,
-            without_volume=next(iter(partly_open), None),
+            without_volume=without_volume,
+            joint=joint,
         )
 
     def _keep(self, name: str, within: Selection, structures: Structures) -> Selection:
         rule = self.rules[name]
-        fades = self.ties == "smooth" and (rule.max_neighbors is not None or within.weight is not None)
-        everything = torch.arange(len(within.pairs), device=within.pairs.source.device) if fades else None
+        if self.ties == "smooth" and (rule.max_neighbors is not None or within.weight is not None):
+            return self._keep_fading(name, within, structures)
+        pairs, reach = within.pairs, min(within.reach, rule.cutoff)
+        masks: list[Tensor] = []  # combined, so that the device is waited for once
+        if rule.cutoff < within.reach:
+            masks.append(pairs.distance <= rule.cutoff)
+        if rule.max_neighbors is not None and self.ties != "smooth":
+            # pairs beyond the cutoff come after all others and do not change which of these are the nearest
+            squared = self.ties == "inclusive_next" and rule.within is None
+            count = structures.atom_count
+            masks.append(within_cap(pairs, count, rule.max_neighbors, self.ties, self.tie_tolerance, squared))
+        if rule.tags is not None:
+            masks.append(_has_tag(pairs, rule.tags, structures))
+        kept = within.select(reduce(and_, masks)) if masks else within
+        return replace(kept, reach=reach, fading=None)
+
+    def _keep_fading(self, name: str, within: Selection, structures: Structures) -> Selection:
+        rule = self.rules[name]
+        everything = torch.arange(len(within.pairs), device=within.pairs.source.device)
         kept = candidates = replace(within, origin=everything, fading=None)
         if rule.cutoff < within.reach:
             kept = candidates = replace(kept.select(kept.pairs.distance <= rule.cutoff), reach=rule.cutoff)
         if rule.max_neighbors is not None:
-            kept = self._capped(kept, name, rule.max_neighbors, structures)
+            pairs = kept.pairs
+            weight = soft_weights(
+                pairs.distance,
+                pairs.target,
+                structures.atom_count,
+                rule.max_neighbors,
+                reach_of(name, self.rules),
+                self.fade_width,
+                kept.weight,
+            )
+            everything = torch.arange(len(pairs), device=pairs.source.device)
+            kept = replace(kept, weight=weight, origin=everything).select(weight > 0)
         if rule.tags is not None:
-            fits = torch.isin(structures.tags, torch.tensor(rule.tags, device=structures.tags.device))
-            kept = kept.select(fits.index_select(0, kept.pairs.source) | fits.index_select(0, kept.pairs.target))
-        return replace(kept, fading=self._fading(name, within, candidates, kept, structures)) if fades else kept
-
-    def _capped(self, kept: Selection, name: str, max_neighbors: int, structures: Structures) -> Selection:
-        pairs = kept.pairs
-        if self.ties != "smooth":
-            squared = self.ties == "inclusive_next" and self.rules[name].within is None
-            nearest = nearest_runs(pairs, structures.atom_count, max_neighbors, self.ties, self.tie_tolerance, squared)
-            return kept if nearest.complete else kept.select(join(nearest.start, nearest.length).item)
-        weight = soft_weights(
-            pairs.distance,
-            pairs.target,
-            structures.atom_count,
-            max_neighbors,
-            reach_of(name, self.rules),
-            self.fade_width,
-            kept.weight,
-        )
-        everything = torch.arange(len(pairs), device=pairs.source.device)
-        return replace(kept, weight=weight, origin=everything).select(weight > 0)
+            kept = kept.select(_has_tag(kept.pairs, rule.tags, structures))
+        return replace(kept, fading=self._fading(name, within, candidates, kept, structures))
 
     def _fading(
         self, name: str, within: Selection, candidates: Selection, kept: Selection, structures: Structures
@@ -258,10 +271,27 @@ class GraphBuilder(nn.Module):
         )
 
 
+def _has_tag(pairs: Pairs, tags: Sequence[int], structures: Structures) -> Bool[Tensor, " pairs"]:
+    """Select the pairs whose source or target atom has one of the tags."""
+    fits = reduce(or_, (structures.tags == tag for tag in tags), torch.zeros_like(structures.tags, dtype=torch.bool))
+    return fits.index_select(0, pairs.source) | fits.index_select(0, pairs.target)
+
+
 def reach_of(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
     """Return the smallest cutoff of a set and all sets that it is within, in Å."""
     rule = rules[name]
     return rule.cutoff if rule.within is None else min(rule.cutoff, reach_of(rule.within, rules))
+
+
+def _read(sets: Mapping[str, Pairs], structures: Structures) -> tuple[int, int | None]:
+    """Read the largest component of all shifts and the first structure that is not periodic in all directions."""
+    count, index = len(structures), torch.arange(len(structures) + 1, device=structures.periodic.device)
+    # the last entry stands for no structure
+    place = torch.where(structures.periodic.all(dim=-1), count, index[:-1])
+    first = torch.cat([place, index[-1:]]).min()
+    largest = [one.shift.abs().max() for one in sets.values() if len(one)]
+    *bounds, first_open = torch.stack([*largest, first]).tolist()
+    return max(bounds, default=0), first_open if first_open < count else None
 
 
 def _both_directions(symmetric: SymmetricPairs) -> BothDirections:

@@ -7,8 +7,10 @@ contiguous.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 
@@ -51,6 +53,21 @@ class EdgeIndex:
         return self.first.diff()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class JointEdges:
+    """The edges of all edge sets one after another, whose geometry is computed in the same operations.
+
+    Attributes:
+        source: indices of the source atoms.
+        target: indices of the target atoms.
+        translations: the distinct lattice translations of the source images.
+    """
+
+    source: Int[Tensor, " edges"]
+    target: Int[Tensor, " edges"]
+    translations: Translations
+
+
 def edge_index(pairs: Pairs, structures: Structures) -> EdgeIndex:
     """Construct the edges of `pairs` in the same order."""
     home = structures.structure.index_select(0, pairs.target)
@@ -61,3 +78,24 @@ def edge_index(pairs: Pairs, structures: Structures) -> EdgeIndex:
         first=row_pointers(pairs.target, structures.atom_count),
         translations=distinct_translations(pairs.shift, home, len(structures)),
     )
+
+
+def joint_edges(
+    sets: Mapping[str, Pairs], structures: Structures, largest: int | None = None
+) -> tuple[JointEdges, dict[str, EdgeIndex]]:
+    """Construct the edges of all sets, and of each of them as views of these.
+
+    Args:
+        sets: the pairs of at least one edge set, by name.
+        structures: the structures.
+        largest: an upper bound of the components of image shifts; None to read it from the device.
+    """
+    pairs, counts = list(sets.values()), [len(one) for one in sets.values()]
+    source, target = torch.cat([one.source for one in pairs]), torch.cat([one.target for one in pairs])
+    shift = torch.cat([one.shift.t() for one in pairs], dim=1).t()
+    home = structures.structure.index_select(0, target)
+    joint = JointEdges(source, target, distinct_translations(shift, home, len(structures), largest))
+    targets = target.split(counts)
+    first = [row_pointers(one, structures.atom_count) for one in targets]
+    parts = zip(source.split(counts), targets, shift.split(counts), first, joint.translations.split(counts), strict=True)
+    return joint, {name: EdgeIndex(*part) for name, part in zip(sets, parts, strict=True)}

@@ -50,58 +50,19 @@ def within_cap(
         tolerance: the largest difference of distances that count as equal, in Å.
         squared: True to apply the tolerance, in Å², to squared distances instead.
     """
-    nearest = nearest_runs(pairs, atom_count, max_neighbors, ties, tolerance, squared)
-    end = (nearest.start + nearest.length).index_select(0, pairs.target)
-    return torch.arange(len(pairs), device=end.device) < end
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Runs:
-    """Consecutive pairs of each target atom.
-
-    Attributes:
-        start: the first pair of each atom.
-        length: the number of pairs of each atom.
-        complete: True if these are all pairs.
-    """
-
-    start: Int[Tensor, " atoms"]
-    length: Int[Tensor, " atoms"]
-    complete: bool
-
-
-def nearest_runs(
-    pairs: Pairs,
-    atom_count: int,
-    max_neighbors: int,
-    ties: Ties = "strict",
-    tolerance: float = 0.01,
-    squared: bool = False,
-) -> Runs:
-    """Select the same pairs as `within_cap`, at a cost per atom instead of per pair."""
     first = row_pointers(pairs.target, atom_count)
     start, degree = first[:-1], first.diff()
-    longest = int(degree.max()) if atom_count else 0
+    if ties == "strict":
+        end = start + max_neighbors
+        return torch.arange(len(pairs), device=end.device) < end.index_select(0, pairs.target)
     # the rank of the neighbor that determines the largest distance
     last_rank = max_neighbors - 1 if ties == "inclusive" else max_neighbors
-    if longest <= last_rank or longest <= max_neighbors:
-        return Runs(start, degree, complete=True)
-    if ties == "strict" or last_rank < 0:
-        return Runs(start, degree.clamp(max=max_neighbors), complete=False)
-
-    def measure(pair: Tensor) -> Tensor:
-        distance = pairs.distance.index_select(0, pair.clamp(max=len(pairs) - 1))
-        return distance**2 if squared else distance
-
-    capped = degree > last_rank
-    limit = measure(start + last_rank) + tolerance
-    # bisection, because the distances of each atom ascend
-    low, high = torch.where(capped, start, first[1:]), first[1:]
-    for _ in range(longest.bit_length()):
-        middle = (low + high) // 2
-        inside = (low < high) & (measure(middle) <= limit)
-        low, high = torch.where(inside, middle + 1, low), torch.where(inside, high, middle)
-    return Runs(start, low - start, complete=False)
+    distance = pairs.distance**2 if squared else pairs.distance
+    if last_rank < 0 or not len(pairs):
+        return torch.zeros_like(distance, dtype=torch.bool)
+    limit = distance.index_select(0, (start + last_rank).clamp(max=len(pairs) - 1)) + tolerance
+    limit = torch.where(degree > last_rank, limit, torch.inf)
+    return distance <= limit.index_select(0, pairs.target)
 
 
 HALVINGS = 60

@@ -16,7 +16,7 @@ from typing_extensions import override
 from gemnet_blocks.graph.cell_list import cell_list_candidates, first_direction, nearby_images
 from gemnet_blocks.graph.pairs import Pairs as Pairs
 from gemnet_blocks.graph.pairs import translations
-from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap
+from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap_and_measure
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 from gemnet_blocks.util.weights import ordinary_tensors
@@ -53,9 +53,8 @@ class NeighborSearch(ABC):
         check_graphs_can_be_built(structures.positions, structures.cells)
         # no_grad does not stop forward-mode differentiation; detaching removes the tangents
         structures = replace(structures, positions=structures.positions.detach(), cells=structures.cells.detach())
-        atoms = wrap(structures)
+        atoms, size = wrap_and_measure(structures)
         # a margin, so that rounding errors of the backends lose no pair
-        size = max((float(t.abs().max()) for t in (structures.positions, atoms.cells) if t.numel()), default=0)
         candidates = self._candidates(atoms, cutoff * (1 + 1e-6) + 1e-6 + 1e-12 * size)
         return _select(structures, atoms.whole, candidates, cutoff)
 
@@ -84,12 +83,13 @@ class VesinSearch(NeighborSearch):
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
         from vesin import NeighborList
 
-        extent = torch.where(atoms.periodic, atoms.heights, atoms.highest - atoms.lowest)
-        if bool(((extent / cutoff).clamp(min=1).prod(dim=-1) > BOXES_AT_MOST).any()):
-            return cell_list_candidates(atoms, cutoff)
         device, count = atoms.positions.device, len(atoms.cells)
-        positions, cells, periodic = (t.cpu().numpy() for t in (atoms.positions, atoms.cells, atoms.periodic))
-        starts = torch.searchsorted(atoms.structure, torch.arange(count + 1, device=device)).tolist()
+        extent = torch.where(atoms.periodic, atoms.heights, atoms.highest - atoms.lowest).numpy(force=True)
+        if ((extent / cutoff).clip(min=1).prod(axis=-1) > BOXES_AT_MOST).any():
+            return cell_list_candidates(atoms, cutoff)
+        on_host = (t.numpy(force=True) for t in (atoms.positions, atoms.cells, atoms.periodic, atoms.structure))
+        positions, cells, periodic, home = on_host
+        starts = home.searchsorted(range(count + 1)).tolist()
         search = NeighborList(cutoff=cutoff, full_list=False)
         sources = [torch.zeros(0, dtype=torch.long, device="cpu")]
         targets, shifts = [sources[0]], [torch.zeros((3, 0), dtype=torch.long, device="cpu")]

@@ -18,7 +18,7 @@ from torch import Tensor
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
 from gemnet_blocks.graph.quadruplets import triplets_around_source
-from gemnet_blocks.graph.ragged import grouped_by_size, padded
+from gemnet_blocks.graph.ragged import ENTRIES_WORTH_A_GROUP, PaddedRows, PaddedTable, grouped_by_size, padded_rows
 from gemnet_blocks.graph.triplets import Triplets
 
 
@@ -89,27 +89,48 @@ def _sliced(tables: Iterable[Tensor], rows_at_most: int | None) -> list[Tensor]:
 
 def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
     """Group all atoms with outer edges c→a and inner edges b→a by their numbers of edges."""
-    outer_degree, inner_degree = outer.degree, inner.degree
-    atoms = ((outer_degree > 0) & (inner_degree > 0)).nonzero()[:, 0]
-    outer_shift, inner_shift = pack_shift(outer.shift), pack_shift(inner.shift)
-    first_row = torch.full_like(outer_degree, -1)  # of the outer edges into each atom; -1 outside of all groups
+    device, degrees = outer.first.device, torch.stack([outer.degree, inner.degree])
+    outer_degree, inner_degree = degrees
+    on_host = degrees.cpu().numpy()
+    atoms = (on_host > 0).all(axis=0).nonzero()[0]
+    grouped = grouped_by_size(*on_host[:, atoms], least_saving=ENTRIES_WORTH_A_GROUP)
+    outer_rows, inner_rows = padded_rows([atoms[group.numpy()] for group in grouped], list(on_host), device)
+    outer_table = outer_rows.padded(outer.first, outer_degree)
+    inner_table = inner_rows.padded(inner.first, inner_degree)
+    pairs = _pairs(outer_rows, inner_rows, _image(outer, outer_table), _image(inner, inner_table))
+    groups = map(AtomGroup, outer_rows.split(outer_table.items), inner_rows.split(inner_table.items), pairs)
     row_of_atom = torch.full_like(outer_degree, len(atoms))
-    groups: list[AtomGroup] = []
-    rows = atoms_before = 0
-    for group in grouped_by_size(outer_degree[atoms], inner_degree[atoms]):
-        members = atoms[group]
-        outer_edges, has_outer = padded(outer.first, outer_degree, members)
-        inner_edges, has_inner = padded(inner.first, inner_degree, members)
-        row_of_atom[members] = torch.arange(atoms_before, atoms_before + len(members), device=atoms.device)
-        first_row[members] = torch.arange(len(members), device=atoms.device) * outer_edges.shape[1] + rows
-        atoms_before += len(members)
-        rows += outer_edges.numel()
-        same = outer.source[outer_edges][:, :, None] == inner.source[inner_edges][:, None, :]
-        same &= outer_shift[outer_edges][:, :, None] == inner_shift[inner_edges][:, None, :]
-        groups.append(AtomGroup(outer_edges, inner_edges, has_outer[:, :, None] & has_inner[:, None, :] & ~same))
-    row = first_row.index_select(0, outer.target)
-    row_of_edge = torch.arange(outer.count, device=row.device) - outer.first.index_select(0, outer.target) + row
-    return AtomGroups(tuple(groups), torch.where(row >= 0, row_of_edge, rows), row_of_atom)
+    row_of_atom[outer_rows.order] = torch.arange(len(atoms), device=device)
+    rows = sum(outer_rows.sizes)
+    # edges into atoms outside of all groups get numbers that are too large
+    first_row = torch.full_like(outer_degree, rows + outer.count)
+    first_row[outer_rows.order] = outer_rows.start
+    offset = (first_row - outer.first[:-1]).index_select(0, outer.target)
+    row_of_edge = offset.add_(torch.arange(outer.count, device=device)).clamp_(max=rows)
+    return AtomGroups(tuple(groups), row_of_edge, row_of_atom)
+
+
+def _image(edges: EdgeIndex, table: PaddedTable) -> Int[Tensor, "3 entries"]:
+    """Return the source atom, its packed image shift and the presence of each entry of a padded table."""
+    sources = torch.stack([edges.source, pack_shift(edges.shift)]).index_select(1, table.items)
+    return torch.cat([sources, table.there[None]])
+
+
+def _pairs(
+    outer: PaddedRows, inner: PaddedRows, of_outer: Int[Tensor, "3 outer_entries"], of_inner: Tensor
+) -> list[Bool[Tensor, "atoms outer_width inner_width"]]:
+    """Select the pairs of existing edges with different source images in each group."""
+    pairs: list[Tensor] = []
+    shapes = zip(outer.counts, outer.widths, inner.widths, strict=True)
+    parts = zip(of_outer.split(outer.sizes, dim=1), of_inner.split(inner.sizes, dim=1), shapes, strict=True)
+    for one, other, (atoms, outer_width, inner_width) in parts:
+        if not atoms:
+            pairs.append(one.new_empty(0, 0, 0, dtype=torch.bool))
+            continue
+        one, other = one.view(3, atoms, outer_width, 1), other.view(3, atoms, 1, inner_width)
+        same_atom, same_image, _ = one == other
+        pairs.append((one[2] & other[2]).bool() > (same_atom & same_image))
+    return pairs
 
 
 @final
@@ -150,13 +171,14 @@ def chains(edges: EdgeIndex, middle: EdgeIndex) -> Chains:
     """Find all quadruplets with outer edges c→a and d→b of `edges` and middle edges b→a of `middle`."""
     around_source = triplets_around_source(edges, middle)
     around_target = atom_groups(edges, middle)
-    sources = torch.bincount(around_source.outer, minlength=middle.count)
     find = _Finder(edges, middle, around_source)
     closing = tuple(
         torch.where(group.pair, find(group.outer[:, :, None], group.inner[:, None, :]), -1)
+        if len(group.pair)
+        else torch.empty_like(group.pair, dtype=torch.long)
         for group in around_target.groups
     )
-    return Chains(around_source, around_target, closing, sources)
+    return Chains(around_source, around_target, closing, around_source.by_outer.first.diff())
 
 
 class _Finder:
@@ -165,23 +187,24 @@ class _Finder:
     def __init__(self, edges: EdgeIndex, middle: EdgeIndex, around_source: Triplets) -> None:
         self._source, self._middle_shift = edges.source, pack_shift(middle.shift)
         self._shift = pack_shift(edges.shift)
-        # The image of d relative to a is the sum of the image shifts of d→b and b→a. Shifts are numbered, so that
-        # middle edge, atom and shift fit into one integer.
+        # The image of d relative to a is the sum of the image shifts of d→b and b→a. Shifts are replaced by their
+        # ranks, so that middle edge, atom and shift fit into one integer.
         image_of_d = self._shift[around_source.inner] + self._middle_shift[around_source.outer]
-        self._shifts, number = torch.unique(image_of_d, return_inverse=True)
+        self._shifts = image_of_d.sort().values
         self._atom_count = edges.atom_count
-        keys = self._key(around_source.outer, edges.source[around_source.inner], number)
+        rank = torch.searchsorted(self._shifts, image_of_d)
+        keys = self._key(around_source.outer, edges.source[around_source.inner], rank)
         self._keys, self._triplet = keys.sort()
 
     def __call__(self, outer: Tensor, middle: Tensor) -> Tensor:
         if not len(self._keys):
             return outer.new_full(torch.broadcast_shapes(outer.shape, middle.shape), -1)
         shift = self._shift[outer]
-        number = torch.searchsorted(self._shifts, shift).clamp(max=len(self._shifts) - 1)
-        key = self._key(middle, self._source[outer], number)
+        rank = torch.searchsorted(self._shifts, shift).clamp(max=len(self._shifts) - 1)
+        key = self._key(middle, self._source[outer], rank)
         place = torch.searchsorted(self._keys, key).clamp(max=len(self._keys) - 1)
-        found = (self._keys[place] == key) & (self._shifts[number] == shift)
+        found = (self._keys[place] == key) & (self._shifts[rank] == shift)
         return torch.where(found, self._triplet[place], -1)
 
-    def _key(self, middle: Tensor, source: Tensor, number: Tensor) -> Tensor:
-        return (middle * self._atom_count + source) * max(len(self._shifts), 1) + number
+    def _key(self, middle: Tensor, source: Tensor, rank: Tensor) -> Tensor:
+        return (middle * self._atom_count + source) * max(len(self._shifts), 1) + rank

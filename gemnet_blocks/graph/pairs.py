@@ -41,9 +41,9 @@ class Pairs:
     def select(self, which: Bool[Tensor, " pairs"] | Int[Tensor, " chosen"]) -> Pairs:
         """Select pairs by a mask or by indices, in the given order."""
         if which.dtype == torch.bool:
-            if bool(which.all()):
-                return self
             which = which.nonzero()[:, 0]
+            if len(which) == len(self):
+                return self
         # index_select is several times as fast as indexing, and even faster along contiguous dimensions
         by_component = self.shift.stride(0) == 1
         return Pairs(
@@ -58,12 +58,13 @@ class Pairs:
         count = len(self)
         if count == 0:
             return torch.zeros_like(self.source)
+        last, longest = torch.stack([self.target.max().double(), self.distance.max()]).tolist()
         # Sort one integer per pair, which consists of the target, the distance rounded down, and the index of the pair.
-        index_bits, target_bits = (count - 1).bit_length(), int(self.target.max()).bit_length()
+        index_bits, target_bits = (count - 1).bit_length(), int(last).bit_length()
         distance_bits = min(62 - target_bits - index_bits, 50)
         if distance_bits < 8:
             return self._order_by_all_keys()
-        steps = (2**distance_bits - 1) / max(float(self.distance.max()), 1e-300)
+        steps = (2**distance_bits - 1) / max(longest, 1e-300)
         key = (self.distance * steps).long()
         key += self.target << distance_bits
         key <<= index_bits
@@ -73,9 +74,9 @@ class Pairs:
         # Pairs with equal keys are then sorted by the exact distance and by all other keys.
         key >>= index_bits
         equal = key[1:] == key[:-1]
-        if bool(equal.any()):
-            tied = torch.nn.functional.pad(equal, (0, 1)) | torch.nn.functional.pad(equal, (1, 0))
-            place = tied.nonzero()[:, 0]
+        tied = torch.nn.functional.pad(equal, (0, 1)) | torch.nn.functional.pad(equal, (1, 0))
+        place = tied.nonzero()[:, 0]
+        if len(place):
             members = order.index_select(0, place)
             order[place] = members.index_select(0, self.select(members)._order_by_all_keys())
         return order
@@ -113,9 +114,11 @@ def packed_keys(keys: list[Tensor]) -> list[Tensor]:
     """Combine integer sort keys, most significant first, into as few keys as possible, least significant first."""
     packed: list[Tensor] = []
     capacity = 0
-    for key in reversed(keys) if keys[0].numel() else ():
-        lowest, highest = key.aminmax()
-        span = int(highest - lowest) + 1
+    if not keys[0].numel():
+        return packed
+    limits = torch.stack([limit for key in keys for limit in key.aminmax()]).tolist()
+    for key, lowest, highest in zip(reversed(keys), limits[-2::-2], limits[::-2], strict=True):
+        span = highest - lowest + 1
         if packed and capacity * span < 2**62:
             packed[-1] = packed[-1] + (key - lowest) * capacity
             capacity *= span
@@ -150,6 +153,13 @@ class Translations:
     structure: Int[Tensor, " translations"]
     of_pair: Int[Tensor, " pairs"] | None
 
+    def split(self, counts: list[int]) -> list[Translations]:
+        """Divide the translations into those of consecutive pairs."""
+        if self.of_pair is None:
+            parts = zip(self.shift.split(counts, dim=1), self.structure.split(counts), strict=True)
+            return [Translations(shift, structure, None) for shift, structure in parts]
+        return [Translations(self.shift, self.structure, part) for part in self.of_pair.split(counts)]
+
     def in_cells(self, cells: Float[Tensor, "structures 3 3"]) -> Float[Tensor, "3 pairs"]:
         """Compute the components of n·A in Å of all pairs as differentiable functions of the cells A.
 
@@ -168,7 +178,7 @@ class Translations:
 
 
 def distinct_translations(
-    shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], structure_count: int
+    shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], structure_count: int, largest: int | None = None
 ) -> Translations:
     """Find the distinct lattice translations of pairs.
 
@@ -179,9 +189,11 @@ def distinct_translations(
         shift: n of each pair, in lattice vectors.
         home: the structure of each pair.
         structure_count: the number of structures.
+        largest: an upper bound of the components of shifts; None to read it from the device.
     """
     components = shift.t()
-    largest = max(abs(int(limit)) for limit in components.aminmax()) if len(shift) else 0
+    if largest is None:
+        largest = int(components.abs().max()) if len(shift) else 0
     width = 2 * largest + 1
     if _PAIRS_PER_ENTRY * structure_count * width**3 > len(shift):
         return Translations(components, home, None)
@@ -210,4 +222,5 @@ def pack_shift(shift: Int[Tensor, "*batch 3"]) -> Int[Tensor, "*batch"]:
 
     The integers of different shifts differ as long as no component exceeds 2²⁰ lattice vectors.
     """
-    return shift[..., 0] + (shift[..., 1] << SHIFT_BITS) + (shift[..., 2] << 2 * SHIFT_BITS)
+    x, y, z = shift.unbind(-1)
+    return torch.add(x, y, alpha=1 << SHIFT_BITS).add_(z, alpha=1 << 2 * SHIFT_BITS)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
-from gemnet_blocks.graph.ragged import Join, Segments, join, row_pointers, segments
+from gemnet_blocks.graph.ragged import ENTRIES_WORTH_A_GROUP, Join, Segments, join, row_pointers, segments
 from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
@@ -50,9 +50,9 @@ def triplets_around_source(edges: EdgeIndex, middle: EdgeIndex) -> Triplets:
     same_atom = edges.source[pairs.item] == middle.target[pairs.row]
     # the image of a relative to b is opposite to the image of b relative to a
     same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
-    keep = ~(same_atom & same_image)
-    kept = pairs.row[keep]
-    return Triplets(kept, pairs.item[keep], segments(kept, middle.count))
+    kept = (~(same_atom & same_image)).nonzero()[:, 0]
+    row, item = pairs.row.index_select(0, kept), pairs.item.index_select(0, kept)
+    return Triplets(row, item, segments(row, middle.count, ENTRIES_WORTH_A_GROUP))
 
 
 def quadruplets(edges: EdgeIndex, middle: EdgeIndex) -> Quadruplets:

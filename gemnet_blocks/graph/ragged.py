@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,35 +39,43 @@ topology does not depend on the structures. Some groups may be empty."""
 _WORTH_A_GROUP = 0.02
 """The fraction of all products that an additional group must save."""
 
+ENTRIES_WORTH_A_GROUP = 2**14
+"""The number of padded entries that an additional group of matrices must save. Each group starts operations of its own,
+which take as long as the products of some thousand entries on a CPU, and of a million on a GPU."""
+
 _CLASSES = 48
 """The number of size classes between which groups may be divided. The padding is then at most 5 % above its minimum."""
 
 
-def grouped_by_size(*sizes: Int[Tensor, " rows"]) -> list[Int[Tensor, " members"]]:
+def grouped_by_size(*sizes: NDArray[np.int64], least_saving: int = 0) -> list[Int[Tensor, " members"]]:
     """Divide rows into `GROUPS` groups of similar sizes, in which each row is padded to the largest size.
 
-    The division nearly minimizes Σ_groups (number of rows) · Π (largest sizes). It synchronizes with the device.
+    The division nearly minimizes Σ_groups (number of rows) · Π (largest sizes).
 
     Args:
-        sizes: the lengths of each row, one tensor for each padded dimension.
+        sizes: the lengths of each row, one tensor on the host for each padded dimension.
+        least_saving: the number of products that an additional group must save, besides a fraction of all products.
 
     Returns:
-        The rows of each group, ascending.
+        The rows of each group, ascending, on the host.
     """
-    code = sizes[0]
-    for size in sizes[1:]:
-        code = (code << 20) + size
-    codes, inverse, counts = torch.unique(code, return_inverse=True, return_counts=True)
-    widths = np.stack([(codes >> 20 * place & 0xFFFFF).cpu().numpy() for place in range(len(sizes))], axis=1)
+    table = np.stack([np.asarray(size) for size in sizes], axis=1)
+    code = table[:, 0]
+    for column in table.T[1:]:
+        code = (code << 20) + column
+    _, chosen, inverse, counts = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
+    widths = table[chosen]
     order = np.argsort(widths.prod(axis=1), kind="stable")
     group_of_code = np.empty(len(order), dtype=np.int64)
-    group_of_code[order] = _least_padding(widths[order], counts.cpu().numpy()[order])
-    group = torch.from_numpy(group_of_code).to(code.device)[inverse]
-    members = torch.bincount(group, minlength=GROUPS).tolist()
-    return list(group.argsort(stable=True).split(members))
+    group_of_code[order] = _least_padding(widths[order], counts[order], least_saving)
+    group = group_of_code[inverse.reshape(-1)]
+    members = np.bincount(group, minlength=GROUPS).tolist()
+    return list(torch.from_numpy(np.argsort(group, kind="stable")).split(members))
 
 
-def _least_padding(widths: NDArray[np.int64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _least_padding(
+    widths: NDArray[np.int64], counts: NDArray[np.int64], least_saving: int
+) -> NDArray[np.int64]:
     """Assign each size to a group by dynamic programming over the divisions of the sorted sizes."""
     edges = np.unique(np.linspace(0, len(counts), min(len(counts), _CLASSES) + 1).astype(np.int64))
     if len(edges) < 2:
@@ -78,7 +87,7 @@ def _least_padding(widths: NDArray[np.int64], counts: NDArray[np.int64]) -> NDAr
     cost = np.full((number, number), np.inf)
     for i in range(number):
         cost[i, i:] = rows[i:].cumsum() * np.maximum.accumulate(widest[i:]).prod(axis=1)
-    cost += _WORTH_A_GROUP * (rows * widest.prod(axis=1)).sum()
+    cost += max(_WORTH_A_GROUP * (rows * widest.prod(axis=1)).sum(), least_saving)
     best = cost[0].copy()  # the least cost of the classes up to j
     first = [np.zeros(number, dtype=np.int64)]  # the first class of the last group
     for _ in range(GROUPS - 1):
@@ -140,49 +149,112 @@ class Segments:
         return self.segment.shape[0]
 
 
-def segments(segment: Int[Tensor, " items"], count: int) -> Segments:
+def segments(segment: Int[Tensor, " items"], count: int, least_saving: int = 0) -> Segments:
     """Divide items into consecutive segments and group these by length.
 
     Args:
         segment: the segment of each item, ascending.
         count: the number of segments.
+        least_saving: the number of padded items that an additional bucket must save.
     """
     first = row_pointers(segment, count)
     length, item_count = first.diff(), segment.shape[0]
-    filled = (length > 0).nonzero()[:, 0]
+    on_host = length.cpu().numpy()
+    filled = on_host.nonzero()[0]
+    groups = [filled[group.numpy()] for group in grouped_by_size(on_host[filled], least_saving=least_saving)]
+    rows = padded_rows(groups, [on_host], first.device)[0]
+    table = rows.padded(first, length, item_count)
     place = torch.full_like(length, len(filled))
-    row_of_item = torch.zeros_like(segment)
-    buckets: list[Bucket] = []
-    placed = rows = 0
-    for group in grouped_by_size(length[filled]):
-        members = filled[group]
-        items, there = padded(first, length, members, item_count)
-        row_of_item[items[there]] = there.flatten().nonzero()[:, 0] + rows
-        rows += items.numel()
-        place[members] = torch.arange(placed, placed + len(members), device=first.device)
-        placed += len(members)
-        buckets.append(Bucket(members, items))
-    return Segments(segment, first, tuple(buckets), place, row_of_item)
+    place[rows.order] = torch.arange(len(filled), device=first.device)
+    row_of_segment = torch.zeros_like(length)
+    row_of_segment[rows.order] = rows.start
+    offset = row_of_segment - first[:-1]
+    row_of_item = offset.index_select(0, segment).add_(torch.arange(item_count, device=first.device))
+    members = rows.order.split(rows.counts)
+    buckets = tuple(map(Bucket, members, rows.split(table.items)))
+    return Segments(segment, first, buckets, place, row_of_item)
 
 
-def padded(
-    first: Int[Tensor, " all_rows_plus_1"],
-    length: Int[Tensor, " all_rows"],
-    rows: Int[Tensor, " rows"],
-    filler: int | None = None,
-) -> tuple[Int[Tensor, "rows width"], Bool[Tensor, "rows width"]]:
-    """Pad the item indices of some rows to the length of the longest one, and return them with the mask of items.
+@dataclass(frozen=True, slots=True, eq=False)
+class PaddedTable:
+    """The entries of the padded rows of all groups.
+
+    Attributes:
+        items: the items of each row; shorter rows are padded.
+        there: False for entries that pad a row.
+    """
+
+    items: Int[Tensor, " entries"]
+    there: Bool[Tensor, " entries"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PaddedRows:
+    """Rows of different lengths in the order of their groups, in which all rows are padded to the same width.
+
+    Attributes:
+        order: the rows.
+        start: the first entry of each of these rows in the padded table of all groups.
+        width: the width of each of these rows.
+        counts: the number of rows of each group.
+        widths: the width of each group; 0 for an empty group.
+    """
+
+    order: Int[Tensor, " rows"]
+    start: Int[Tensor, " rows"]
+    width: Int[Tensor, " rows"]
+    counts: list[int]
+    widths: list[int]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The number of entries of each group."""
+        return [count * width for count, width in zip(self.counts, self.widths, strict=True)]
+
+    def padded(
+        self, first: Int[Tensor, " all_rows_plus_1"], length: Int[Tensor, " all_rows"], filler: int | None = None
+    ) -> PaddedTable:
+        """List the items of the rows.
+
+        Args:
+            first: the first item of every row, in any order of the rows.
+            length: the number of items of every row.
+            filler: the index that shorter rows are padded with; None for their own first item.
+        """
+        entries = sum(self.sizes)
+        row = torch.repeat_interleave(self.width, output_size=entries)
+        start = first.index_select(0, self.order)
+        end = start + length.index_select(0, self.order)
+        start, end, before = torch.stack([start, end, start - self.start]).index_select(1, row).unbind()
+        item = before + torch.arange(entries, device=first.device)
+        there = item < end
+        return PaddedTable(torch.where(there, item, start if filler is None else filler), there)
+
+    def split(self, entries: Tensor) -> list[Tensor]:
+        """Divide a value for each entry into the tables of the groups."""
+        parts = entries.split(self.sizes)
+        shapes = zip(self.counts, self.widths, strict=True)
+        return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def padded_rows(
+    groups: Sequence[NDArray[np.int64]], lengths: Sequence[NDArray[np.int64]], device: torch.device
+) -> list[PaddedRows]:
+    """Arrange the rows of groups, once for each list of lengths, and bring them to a device in one transfer.
 
     Args:
-        first: the first item of every row.
-        length: the number of items of every row.
-        rows: the rows to pad.
-        filler: the index that shorter rows are padded with; None for their own first item.
+        groups: the rows of each group.
+        lengths: lists of the lengths of all rows.
+        device: the device of the result.
     """
-    start, length = first[rows, None], length[rows]
-    column = torch.arange(int(length.max()) if len(rows) else 0, device=first.device)
-    there = column < length[:, None]
-    return torch.where(there, start + column, start if filler is None else filler), there
+    counts = [len(group) for group in groups]
+    all_widths = [[int(length[group].max(initial=0)) for group in groups] for length in lengths]
+    columns = [np.concatenate(groups)]
+    for widths in all_widths:
+        width = np.repeat(widths, counts)
+        columns += [width.cumsum() - width, width]
+    order, *rest = torch.from_numpy(np.stack(columns)).to(device).unbind()
+    return [PaddedRows(order, *rest[2 * i : 2 * i + 2], counts, widths) for i, widths in enumerate(all_widths)]
 
 
 def by_segment(
@@ -198,6 +270,8 @@ def by_segment(
     padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
     products = [matrices.new_zeros(0, matrices.shape[1])]
     for bucket in of.buckets:
+        if not len(bucket.items):
+            continue
         chosen = padded.index_select(0, bucket.items.flatten()).unflatten(0, bucket.items.shape)
         products.append((chosen @ matrices.index_select(0, bucket.segments).transpose(1, 2)).flatten(0, 1))
     return torch.cat(products).index_select(0, of.row_of_item)

@@ -43,11 +43,13 @@ class SymmetricPairs:
 def symmetrize(pairs: Pairs, rule: Symmetrization) -> SymmetricPairs:
     """Keep the pairs selected by a rule, and add the reverse of each."""
     upwards = _towards_higher_index(pairs)
-    kept = torch.arange(len(pairs), device=pairs.source.device)
+    # a pair and its reverse are one link, which either of them can represent
     if rule == "lower_index":
         kept = upwards.nonzero()[:, 0]
-    # a pair and its reverse are one link, which either of them can represent
-    links, link_of = _links(pairs.select(kept), upwards.index_select(0, kept))
+        links = link_of = torch.arange(len(kept), device=kept.device)
+    else:
+        kept = torch.arange(len(pairs), device=pairs.source.device)
+        links, link_of = _links(pairs, upwards)
     origin = kept.index_select(0, links)
     both = pairs.select(origin).with_opposites()
     order = both.canonical_order()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from jaxtyping import Int
 from torch import Tensor
 
-from gemnet_blocks.graph.edge_index import EdgeIndex
+from gemnet_blocks.graph.edge_index import EdgeIndex, JointEdges
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
 
 
@@ -63,6 +63,7 @@ class Topology:
         fading: the recipes for the weights of fading neighbors by edge set, parents first; empty if none fade out.
         both_directions: the map from selected pairs to main edges, if neighbors fade out.
         without_volume: the first structure that is not periodic in all three directions; None if all are.
+        joint: the edges of all edge sets one after another, in their order in `edges`.
     """
 
     edges: Mapping[str, EdgeIndex]
@@ -71,6 +72,7 @@ class Topology:
     fading: Mapping[str, Fading]
     both_directions: BothDirections | None
     without_volume: int | None = None
+    joint: JointEdges | None = None
 
     def counts(self) -> dict[str, int]:
         """Count the edges of each edge set and the members of each index set, for tables."""

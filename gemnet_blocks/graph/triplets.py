@@ -41,6 +41,6 @@ def triplets(outer: EdgeIndex, inner: EdgeIndex) -> Triplets:
     pairs = join(inner.first[outer.target], inner.degree[outer.target])
     same_atom = outer.source[pairs.row] == inner.source[pairs.item]
     same_image = pack_shift(outer.shift)[pairs.row] == pack_shift(inner.shift)[pairs.item]
-    keep = ~(same_atom & same_image)
-    kept = pairs.row[keep]
-    return Triplets(kept, pairs.item[keep], segments(kept, outer.count))
+    kept = (~(same_atom & same_image)).nonzero()[:, 0]
+    row, item = pairs.row.index_select(0, kept), pairs.item.index_select(0, kept)
+    return Triplets(row, item, segments(row, outer.count))

@@ -76,6 +76,15 @@ def wrap(structures: Structures) -> WrappedAtoms:
         StructureError: positions or cells are not finite, or the lattice vectors of periodic directions are linearly
             dependent.
     """
+    return wrap_and_measure(structures)[0]
+
+
+def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, float]:
+    """Wrap atoms as `wrap`, and return the largest coordinate of positions and cells in Å, which is read with the check.
+
+    Raises:
+        StructureError: as `wrap`.
+    """
     positions, periodic = structures.positions.double(), structures.periodic
     cells = _completed(structures.cells.double(), periodic)
     first, second, third = cells.unbind(1)
@@ -84,7 +93,10 @@ def wrap(structures: Structures) -> WrappedAtoms:
     reciprocal = normals / volume[:, None, None]  # rows b_k with b_k · a_l = δ_kl
     relative_volume = volume.abs() / cells.norm(dim=-1).prod(-1)
     # the comparison is false for NaN; very flat cells pass the validation below
-    if not bool((relative_volume > 1e-5).all() & positions.isfinite().all() & structures.cells.isfinite().all()):
+    valid = (relative_volume > 1e-5).all() & positions.isfinite().all() & structures.cells.isfinite().all()
+    sizes = [values.abs().max().double() for values in (structures.positions, cells) if values.numel()]
+    is_valid, *largest = torch.stack([valid.double(), *sizes]).tolist()
+    if not is_valid:
         structures.validate()
         if not bool(reciprocal.isfinite().all()):
             raise StructureError("a structure has a cell too flat for a neighbor search: give it a larger volume")
@@ -94,7 +106,8 @@ def wrap(structures: Structures) -> WrappedAtoms:
     heights = 1 / reciprocal.norm(dim=-1)
     # t_k is computed from wrapped positions, because fractional coordinates far outside of the cell are less accurate
     depths = torch.einsum("nc,nkc->nk", wrapped, (reciprocal * heights[..., None])[of_atom])
-    return WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths)
+    atoms = WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths)
+    return atoms, max(largest, default=0.0)
 
 
 def _completed(cells: Tensor, periodic: Tensor) -> Tensor:

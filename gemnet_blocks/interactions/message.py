@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from typing import final
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.angular_sum import AngularSum
-from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.dense import Dense, linear
+from gemnet_blocks.layers.activations import Activation, gain_of, without_gain
+from gemnet_blocks.layers.dense import Dense, has_hooks, linear
 from gemnet_blocks.layers.scaling import scale_factor
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -103,7 +104,13 @@ class SymmetricUp(nn.Module):
     def forward(
         self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
     ) -> Float[Tensor, "edges edge_size"]:
-        by_rows = self.evaluation.by_rows
-        if self.opposite is None:
-            return by_rows(self.same, x)
-        return (by_rows(self.same, x) + by_rows(self.opposite, x).index_select(0, reverse)) * math.sqrt(0.5)
+        by_rows, same, opposite = self.evaluation.by_rows, self.same, self.opposite
+        if opposite is None:
+            return by_rows(same, x)
+        if has_hooks(same, opposite, same.linear, opposite.linear):
+            return (by_rows(same, x) + by_rows(opposite, x).index_select(0, reverse)) * math.sqrt(0.5)
+        # both layers read the same input: one product of matrices
+        weight, linear = torch.cat([same.linear.weight, opposite.linear.weight]), same.linear.products.linear
+        both = by_rows(lambda x: without_gain(same.activation, linear(x, weight)), x)
+        ahead, back = both.chunk(2, dim=1)
+        return (ahead + back.index_select(0, reverse)) * (math.sqrt(0.5) * gain_of(same.activation))

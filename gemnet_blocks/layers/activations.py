@@ -22,6 +22,19 @@ identity: x.
 SILU_GAIN = 1 / 0.6
 
 
+def without_gain(activation: nn.Module, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """Apply an activation without the constant factor `gain_of`, which a later operation multiplies by."""
+    if isinstance(activation, ScaledSiLU):
+        return scaled_silu(x, 1.0)
+    result: Tensor = activation(x)
+    return result
+
+
+def gain_of(activation: nn.Module) -> float:
+    """Return the constant factor of an activation that `without_gain` leaves out."""
+    return SILU_GAIN if isinstance(activation, ScaledSiLU) else 1.0
+
+
 def activation_module(activation: Activation) -> nn.Module:
     """Construct the module of an activation function."""
     if activation == "silu":

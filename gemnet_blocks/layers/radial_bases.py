@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.util.recompute import STORED, Evaluation
@@ -79,12 +80,47 @@ class RadialBases(nn.Module):
 
     def forward(self, graphs: Graphs) -> RadialValues:
         """Evaluate every basis on the distances of its edge set and multiply by the weights of the edges."""
+        shared = self._shared(graphs) if self.evaluation is STORED else {}
 
         def of(bases: nn.ModuleDict) -> dict[str, Tensor]:
-            sets = {name: graphs.edge_sets[edge_set_of(name)] for name in bases}
-            return {name: self.evaluation(_of_edges, basis, sets[name]) for name, basis in bases.items()}
+            values: dict[str, Tensor] = {}
+            for name, basis in bases.items():
+                edges = graphs.edge_sets[edge_set_of(name)]
+                found = shared.get(_key(name, basis))
+                values[name] = self.evaluation(_of_edges, basis, edges) if found is None else _weighted(found, edges)
+            return values
 
         return RadialValues(of(self.radial), of(self.angular))
+
+    def _shared(self, graphs: Graphs) -> dict[_Key | None, Float[Tensor, "edges functions"]]:
+        """Evaluate bases that are equal functions of d/cutoff in the same operations, without weights."""
+        bases: dict[_Key, RadialBasis] = {}
+        for name, basis in (*self.radial.items(), *self.angular.items()):
+            key = _key(name, basis)
+            if key is not None:
+                bases.setdefault(key, basis)
+        values: dict[_Key | None, Tensor] = {}
+        for functions in dict.fromkeys(key.functions for key in bases):
+            members = [key for key in bases if key.functions == functions]
+            scaled = [graphs.edge_sets[key.edge_set].distance / key.cutoff for key in members]
+            joint = bases[members[0]].of_scaled(torch.cat(scaled))
+            values |= dict(zip(members, joint.split([one.shape[0] for one in scaled]), strict=True))
+        return values
+
+
+class _Key(NamedTuple):
+    """The values of a basis, which other bases with the same key have too."""
+
+    edge_set: str
+    cutoff: float
+    functions: Hashable
+
+
+def _key(name: str, basis: nn.Module) -> _Key | None:
+    """Return the key of a basis; None if its values are its own."""
+    if not isinstance(basis, RadialBasis) or basis.function_key is None:
+        return None
+    return _Key(edge_set_of(name), basis.cutoff, basis.function_key)
 
 
 def own_name(interaction: str, edge_set: str) -> str:
@@ -104,4 +140,8 @@ def owner_of(name: str) -> str:
 
 def _of_edges(basis: nn.Module, edges: EdgeSet) -> Float[Tensor, "edges *functions"]:
     values: Tensor = basis(edges.distance)
+    return _weighted(values, edges)
+
+
+def _weighted(values: Float[Tensor, "edges *functions"], edges: EdgeSet) -> Float[Tensor, "edges *functions"]:
     return values if edges.weight is None else values * edges.weight.view(-1, *[1] * (values.ndim - 1))

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.layers.dense import Linear
+from gemnet_blocks.layers.dense import Linear, has_hooks
 
 
 @final
@@ -93,7 +93,7 @@ class ScaleFactor(nn.Module):
     @property
     def _is_observed(self) -> bool:
         """True if fitting or a hook reads the product, which must then be computed explicitly."""
-        return self._observe is not None or bool(self._forward_hooks or self._forward_pre_hooks)
+        return self._observe is not None or has_hooks(self)
 
 
 @final

@@ -1,9 +1,10 @@
-"""Record the memory and matrix products of every operation, by the part of the model that executes it."""
+"""Record the memory, matrix products and waits of every operation, by the part of the model that executes it."""
 
 from __future__ import annotations
 
 import weakref
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from copy import copy
@@ -20,6 +21,7 @@ from gemnet_blocks.model.costs import Task
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.structures import Prediction, Structures
+from gemnet_blocks.util.operations import computes, waits
 
 REST = "everything else"
 """Operations outside of all parts."""
@@ -69,6 +71,9 @@ class Observer(ABC):
     def before_change(self) -> None:
         """Handle a change of `part`, before it happens."""
 
+    def after_change(self) -> None:
+        """Handle a change of `part`, after it happened."""
+
     @contextmanager
     def inside(self, part: str) -> Iterator[None]:
         """Attribute operations to a part."""
@@ -96,10 +101,12 @@ class Observer(ABC):
     def _enter(self, part: str) -> None:
         self.before_change()
         self._within.append(part)
+        self.after_change()
 
     def _leave(self) -> None:
         self.before_change()
         self._within.pop()
+        self.after_change()
 
 
 @final
@@ -115,9 +122,11 @@ class _Hook:
 
 
 class MemoryLedger(Observer):
-    """A record of the memory of tensors and of matrix products.
+    """A record of operations, of the memory of tensors and of matrix products.
 
     Attributes:
+        operations: operations of torch by part, without views and allocations.
+        waits: operations by part after which the host waits for the device, see `gemnet_blocks.util.operations`.
         flops: floating-point operations of matrix products by part; a multiplication and an addition count as two.
         live: bytes of the tensors in memory, by the part that allocated them.
         peak: the peak memory in bytes.
@@ -127,6 +136,8 @@ class MemoryLedger(Observer):
 
     def __init__(self) -> None:
         super().__init__()
+        self.operations: Counter[str] = Counter()
+        self.waits: Counter[str] = Counter()
         self.flops: dict[str, int] = {}
         self.live: dict[str, int] = {}
         self.peak = 0
@@ -143,6 +154,10 @@ class MemoryLedger(Observer):
 
     def before_change(self) -> None:
         """Do nothing: tensors know their part."""
+
+    def waited(self) -> None:
+        """Record a wait for the device."""
+        self.waits[self.part] += 1
 
     def multiplied(self, count: int) -> None:
         """Record floating-point operations."""
@@ -186,6 +201,9 @@ class DispatchRecorder(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        self.ledger.operations[self.ledger.part] += computes(func)
+        if waits(func, args, kwargs):
+            self.ledger.waited()
         result = self.compute(func, args, kwargs)
         formula = flop_registry.get(func.overloadpacket)
         if formula is not None:

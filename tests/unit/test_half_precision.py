@@ -97,3 +97,24 @@ def test_weights_can_be_widened_again() -> None:
     found = model.double()(structures)
     assert found.energy.dtype == torch.float64
     torch.testing.assert_close(found.energy.float(), expected("gradient", "smooth", False)[0], rtol=0.02, atol=0.02)
+
+
+def odd_structures() -> Structures:
+    """An isolated atom, atoms beyond the cutoff of each other, atoms on a line, a large cell and two atoms at a place."""
+    far = Atoms("Cu2", positions=[(0, 0, 0), (0, 0, 40.0)])
+    line = Atoms("Cu3", positions=[(0, 0, 0), (0, 0, 2.0), (0, 0, 4.0)])
+    large = Atoms("CuO", positions=[(0, 0, 0), (999.0, 999.0, 999.0)], cell=[1000.0] * 3, pbc=True)
+    twice = Atoms("Cu3", positions=[(0, 0, 0), (0, 0, 0), (1.5, 0, 0)])
+    return Structures.from_ase([Atoms("Cu"), far, line, large, twice], dtype=torch.float32)
+
+
+@pytest.mark.parametrize("dtype", TOLERANCE, ids=str)
+@pytest.mark.parametrize("forces", ["direct", "gradient"])
+def test_autocast_of_odd_structures_is_finite_and_close(forces: str, dtype: torch.dtype) -> None:
+    model, structures = model_of(forces, "smooth", "auto"), odd_structures()
+    exact = computed(model, structures)
+    with torch.autocast("cpu", dtype):
+        found = computed(model, structures)
+    for value, reference in zip(found, exact, strict=True):
+        assert value.isfinite().all()
+        assert float((value - reference).detach().norm()) < TOLERANCE[dtype] * max(1, float(reference.detach().norm()))

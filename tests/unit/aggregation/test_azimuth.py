@@ -58,7 +58,7 @@ def on_both_sides(u_ca: Tensor, u_db: Tensor, u_ba: Tensor, rule: CollinearRule,
     _, first, second = frames(u_ba).unbind(1)
     one, other = math.cos(turn) * first + math.sin(turn) * second, math.cos(turn) * second - math.sin(turn) * first
     pairs = [
-        torch.stack(harmonics((u * one).sum(-1), (u * other).sum(-1), COUNT, rule, side), -1).unflatten(-1, (-1, 2))
+        harmonics((u * one).sum(-1), (u * other).sum(-1), COUNT, rule, side).movedim((0, 1), (-2, -1))
         for u, side in ((u_ca, -1), (u_db, 1))
     ]
     return (pairs[0] * pairs[1]).sum(-1)

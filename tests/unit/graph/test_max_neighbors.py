@@ -7,7 +7,7 @@ import pytest
 import torch
 from helpers import KINDS
 
-from gemnet_blocks.graph.max_neighbors import Ties, nearest_runs, within_cap
+from gemnet_blocks.graph.max_neighbors import Ties, within_cap
 from gemnet_blocks.graph.neighbor_list import Pairs, VesinSearch
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
@@ -87,12 +87,3 @@ def test_only_strict_caps_depend_on_the_order_of_the_atoms(ties: Ties, depends: 
         kept = pairs.select(within_cap(pairs, one.atom_count, 4, ties))
         chosen.append(set(zip(names[kept.source].tolist(), names[kept.target].tolist(), strict=True)))
     assert (chosen[0] != chosen[1]) == depends
-
-
-@pytest.mark.parametrize("ties", TIES)
-def test_runs_know_if_the_maximum_keeps_all_pairs(ties: Ties) -> None:
-    structures = grid()
-    pairs = VesinSearch()(structures, 2.2)
-    for cap in (3, 1000):
-        runs = nearest_runs(pairs, structures.atom_count, cap, ties)
-        assert runs.complete == (cap == 1000) == (int(runs.length.sum()) == len(pairs))
