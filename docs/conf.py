@@ -62,6 +62,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False  # those of Lightning and torch are written for other tools
 toc_object_entries = False  # thousands of entries would slow down the build
 python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False

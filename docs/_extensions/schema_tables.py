@@ -66,6 +66,8 @@ class Formats:
             return nodes.reference("", page, internal=True, refuri=f"{page}.html")
         if owner not in self.seen:
             name = f"{self.prefix}-{nodes.make_id(title)}"
+            if name in self.seen.values():  # a mapping or list of the same field
+                name = f"{name}-each"
             self.seen[owner] = name
             self.queue.append((title, owner, name))
         return nodes.reference("", f"{title} below", internal=True, refid=self.seen[owner])
@@ -201,7 +203,10 @@ class Schema(SphinxDirective):
 
     def _further(self, owner: type[BaseModel], title: str, formats: Formats) -> nodes.definition_list_item:
         """Describe the entries of any other name."""
-        annotation = get_args(get_type_hints(owner, include_extras=True)["__pydantic_extra__"])[1]
+        # annotations of pydantic's own attributes cannot be evaluated here
+        entries = {"entries": owner.__annotations__["__pydantic_extra__"]}
+        alone = type("Entries", (), {"__annotations__": entries, "__module__": owner.__module__})
+        annotation = get_args(get_type_hints(alone, include_extras=True)["entries"])[1]
         path = "*" if title == "the file" else f"{title}.*"
         facts = [*formats.words(annotation, (), path), nodes.Text(" · optional")]
         described = (owner.__doc__ or "").strip().split("\n\n")[-1]
