@@ -199,7 +199,8 @@ def _interactions(spec: SpecFields) -> Iterator[str]:
         widths = {field: getattr(options, field, None) for field in _WIDTHS}
         details = [f"{width} features {_WIDTHS[field]}" for field, width in widths.items() if width]
         sizes = f", with {' and '.join(details)}" if details else ""
-        reads = f" on the edge set {options.graph}" if getattr(options, "graph", None) else ""
+        graph = getattr(options, "graph", None)
+        reads = f" on the edge set {graph}" if graph else ""
         yield f"{_which_blocks(getattr(options, 'blocks', 'all'))} one {text}{named}{reads}{sizes}."
         yield from _own_bases(name, spec)
 
