@@ -162,7 +162,8 @@ class Study:
         Args:
             executor: `local` (processes of this machine), `here` (this process), `slurm`, or an `Executor`.
             processes: number of runs at once; None: chosen from the GPUs and cores of the machine.
-            progress: False to show nothing; None: a live table in terminals and notebooks, lines of text elsewhere.
+            progress: False to show nothing; None: a live table in terminals, a progress bar in notebooks, lines of text
+                elsewhere.
             cluster: parameters for Slurm, such as `{"slurm_partition": "gpu", "timeout_min": 600}`.
 
         Returns:

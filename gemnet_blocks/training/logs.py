@@ -15,6 +15,7 @@ from typing import Any, final
 from gemnet_blocks.training.losses import in_log_units
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.util.files import naming, replacing
+from gemnet_blocks.util.progress_bars import in_notebook, progress_bar
 from gemnet_blocks.util.progress_lines import ProgressLines, clock
 
 FILE = "log.csv"
@@ -186,13 +187,14 @@ class Display:
     @contextmanager
     def opened(cls, config: TrainingConfig, fraction: float) -> Iterator[Display]:
         """Open the display that a config requests, and close it at the end of the block."""
-        from tqdm import tqdm
-
         wanted = config.training.log.progress
+        notebook = in_notebook()
         shape = "{percentage:5.1f}% |{bar:20}| {elapsed}<{remaining} {postfix}"
-        quiet = not sys.stderr.isatty() if wanted is None else not wanted
-        lines = None if wanted is False else ProgressLines(every=60.0)
-        with tqdm(total=100.0, initial=100 * fraction, bar_format=shape, disable=quiet, mininterval=0.5) as bar:
+        quiet = not (notebook or sys.stderr.isatty()) if wanted is None else not wanted
+        # the bar of a notebook shows the errors of validations, too
+        lines = None if wanted is False or (notebook and not quiet) else ProgressLines(every=60.0)
+        options = {"initial": 100 * fraction, "bar_format": shape, "disable": quiet, "mininterval": 0.5}
+        with progress_bar(100.0, **options) as bar:
             yield cls(None if quiet else bar, lines)
 
     def show(self, fraction: float, step: int, row: Mapping[str, float], seconds: float) -> None:

@@ -245,7 +245,7 @@ class LogOptions(Options):
     tensorboard: bool = True
     """Whether TensorBoard's files are written in addition to log.csv."""
     progress: bool | None = None
-    """true shows a progress bar; false shows nothing; null shows the bar only in an interactive terminal. Unless false,
+    """true shows a progress bar; false shows nothing; null shows the bar only in terminals and notebooks. Unless false,
     log files get a line at each validation."""
 
 

@@ -22,10 +22,14 @@ from gemnet_blocks.ablation.runs.run_folder import LOG, Claim
 from gemnet_blocks.ablation.runs.worker import BUSY, FAILED
 from gemnet_blocks.training.logs import last_rows, shown_errors
 from gemnet_blocks.util.console import plain_console, replace_unencodable
+from gemnet_blocks.util.progress_bars import progress_bar
 from gemnet_blocks.util.progress_lines import clock
 
 MARKS: Mapping[str, str] = {"done": "✓", "failed": "✗", "running": "▶", "missing": "·"}
 COLORS: Mapping[str, str] = {"done": "green", "failed": "red", "running": "cyan", "missing": "dim"}
+
+SHAPE = "{desc}: {percentage:3.0f}% |{bar:30}| {elapsed}<{remaining} {postfix}"
+"""The progress bar of a study in a notebook."""
 
 PAUSE = 0.1
 """Seconds between two polls of active workers."""
@@ -69,14 +73,17 @@ class Progress:
         runs: all runs.
         title: title of the study.
         metric: the error that is shown for finished runs.
-        show: False to show nothing; None: a live table in terminals and notebooks, lines of text elsewhere.
+        show: False to show nothing; None: a live table in terminals, a progress bar in notebooks, lines of text
+            elsewhere.
     """
 
     def __init__(self, runs: Sequence[PlannedRun], title: str, metric: str, show: bool | None = None) -> None:
         self._runs, self._title, self._metric = runs, title, metric
         self._console = plain_console()
         self._silent = show is False
-        self._page = not self._silent and (self._console.is_terminal or self._console.is_jupyter)
+        notebook = self._console.is_jupyter
+        self._page = not self._silent and (self._console.is_terminal or notebook)
+        self._bar = progress_bar(len(runs), bar_format=SHAPE, desc=title) if self._page and notebook else None
         self._live: Any = None
         self._before: dict[str, str] = {}
         self._printed_steps = {run.name: _step(last_rows(run.folder.path)) for run in runs}
@@ -87,17 +94,19 @@ class Progress:
 
     def __enter__(self) -> Progress:
         replace_unencodable()
-        if self._page:
+        if self._page and self._bar is None:
             self._live = Live(console=self._console, refresh_per_second=4, transient=False)
             self._live.__enter__()
-        elif not self._silent:
+        elif not self._page and not self._silent:
             self._watcher.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._live is not None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self._live is not None:
             self._live.__exit__(kind, error, trace)
         elif not self._silent:
             self._ended.set()
@@ -130,7 +139,11 @@ class Progress:
         elif last or time.monotonic() - self._looked > 0.5:
             self._looked = time.monotonic()
             known = [_run_progress(run, states[run.name]) for run in self._runs]
-            self._live.update(self._table(known), refresh=True)
+            if self._bar is None:
+                self._live.update(self._table(known), refresh=True)
+            else:
+                self._bar.set_postfix_str(_counted(known), refresh=False)
+                self._bar.update(sum(one.fraction for one in known) - self._bar.n)
 
     def _lines(self, states: Mapping[str, RunResult]) -> None:
         if all(self._before.get(name, "missing") == state.status for name, state in states.items()):
@@ -156,9 +169,7 @@ class Progress:
         for name in dict.fromkeys(one.state.variant for one in known):
             cells = {one.state.seed: one for one in known if one.state.variant == name}
             table.add_row(name, *(_cell(cells[seed]) if seed in cells else "" for seed in seeds))
-        counts = {status: sum(one.state.status == status for one in known) for status in MARKS}
-        told = ", ".join(f"{count} {status}" for status, count in counts.items() if count)
-        return Group(table, Text(f"{told} of {len(known)} runs{self._remaining(known)}"))
+        return Group(table, Text(f"{_counted(known)} of {len(known)} runs{self._remaining(known)}"))
 
     def _remaining(self, known: Sequence[RunProgress]) -> str:
         done = sum(one.fraction for one in known)
@@ -169,6 +180,12 @@ class Progress:
         if rate <= 0 or not left:
             return ""
         return f"; about {clock(left / rate)} left"
+
+
+def _counted(known: Sequence[RunProgress]) -> str:
+    """Count the runs in each state: `2 done, 1 running`."""
+    counts = {status: sum(one.state.status == status for one in known) for status in MARKS}
+    return ", ".join(f"{count} {status}" for status, count in counts.items() if count)
 
 
 def _cell(one: RunProgress) -> Text:

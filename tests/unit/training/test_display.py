@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 
 from gemnet_blocks.training.logs import Display
@@ -36,6 +39,20 @@ def test_without_validation_lines_are_sparse(capsys: pytest.CaptureFixture[str],
         clock[0] = float(step)
         display.show(step / 200, step, TRAINED, float(step))
     assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == ["60", "120", "180"]
+
+
+def test_notebooks_get_a_bar_instead_of_lines(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log = SimpleNamespace(progress=None)
+    config: Any = SimpleNamespace(training=SimpleNamespace(log=log))
+    for notebook in (True, False):
+        monkeypatch.setattr("gemnet_blocks.training.logs.in_notebook", lambda here=notebook: here)
+        with Display.opened(config, 0.0) as display:
+            display.show(1.0, 10, {**TRAINED, **VALIDATED}, 1.0)
+        captured = capsys.readouterr()
+        assert ("100.0%" in captured.err) == notebook
+        assert ("validation E MAE" in captured.out) != notebook
 
 
 def test_terminals_get_no_lines(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from helpers import small_spec
+from rich.console import Console
 
 from gemnet_blocks.ablation.learner import Task
 from gemnet_blocks.ablation.results import RunResult
@@ -45,6 +46,19 @@ def test_each_validation_of_a_running_run_has_a_line(tmp_path: Path, capsys: pyt
         "base, seed 0: step 40, 0:01:04, loss 0.5, validation F MAE 30 meV/Å",
         "[1/1] base, seed 0: done (forces_mae 0.01)",
     ]
+
+
+def test_notebooks_show_one_bar(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "plain_console", lambda: Console(force_jupyter=True))
+    run = planned(tmp_path)
+    with Progress([run], "a study", "forces_mae") as progress:
+        progress.update(state(run, "done"), last=True)
+    captured = capsys.readouterr()
+    assert "a study: 100%" in captured.err
+    assert "1 done" in captured.err
+    assert captured.out == ""
 
 
 def test_a_run_that_begins_again_is_told_from_its_beginning(
