@@ -29,7 +29,7 @@ WHEELS ?= ../shared/wheels
 STRUCTURES ?=
 PYTEST_ARGS ?=
 # The unit tests of `make check`: of the parts that all others build on, and of specs.
-QUICK := $(addprefix tests/unit/,graph geometry aggregation layers spec test_structures.py)
+QUICK := $(addprefix tests/unit/,graph geometry layers spec test_structures.py)
 # The version of torch in `make test-lowest`, instead of the lowest.
 TORCH ?=
 LOWEST := build/lowest
@@ -40,7 +40,7 @@ REFERENCE ?=
 # Tests start many Python processes: each compiles all of its modules again unless the compiled ones may be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks docs links schemas lint format clean
+.PHONY: demo test check test-quick test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks docs links schemas lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
@@ -50,8 +50,12 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
 test: $(VENV)/.installed-dev lint
 	$(PYTEST) -m "not docs and not slow" $(PYTEST_ARGS)
 
-check: $(VENV)/.installed-dev lint
-	JAXTYPING_DISABLE=1 $(PYTEST) -m "not slow" $(QUICK)
+# The checker of types and the tests take about as long, each on one core.
+check: $(VENV)/.installed-dev
+	$(MAKE) --jobs=2 lint test-quick
+
+test-quick: $(VENV)/.installed-dev
+	JAXTYPING_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(QUICK)
 
 test-docs: $(VENV)/.installed-dev
 	$(PYTEST) -m docs --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) tests/integration notebooks

@@ -9,35 +9,62 @@ import ast
 import functools
 import re
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
+import jaxtyping
 from beartype import beartype
-from jaxtyping import AbstractArray
-from jaxtyping import config as shape_checking
+from jaxtyping import AbstractArray, jaxtyped
 from jaxtyping._import_hook import JaxtypingTransformer
 
-CALLS_PER_TEST = 1000
-"""How many calls one test checks; loops call the same functions so often that checks would take most of the time."""
+CALLS_PER_TEST = 2
+"""How many calls of each function one test checks; loops call the same function thousands of times."""
 
 
 class Checked:
-    """Counter of the calls checked since the current test began."""
+    """The test whose calls are checked, if any."""
 
-    calls = 0
+    test = 0
+    enabled = False
 
     @classmethod
     def begin(cls, enabled: bool) -> None:
-        """Start counting for a test, with checks enabled or disabled."""
-        cls.calls = 0
-        shape_checking.update("jaxtyping_disable", not enabled)
+        """Start another test, with checks enabled or disabled."""
+        cls.test += 1
+        cls.enabled = enabled
 
-    @classmethod
-    def count(cls) -> None:
-        """Count a call; disable checks once a test has had enough of them."""
-        cls.calls += 1
-        if cls.calls >= CALLS_PER_TEST:
-            shape_checking.update("jaxtyping_disable", True)
+
+def first_calls(function: Callable[..., Any], checked: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that takes the place of another, and checks its first calls in each test."""
+    test, calls = 0, 0
+
+    @functools.wraps(function)
+    def called(*args: Any, **kwargs: Any) -> Any:
+        nonlocal test, calls
+        if not Checked.enabled:
+            return function(*args, **kwargs)
+        if test != Checked.test:
+            test, calls = Checked.test, 0
+        calls += 1
+        return (checked if calls <= CALLS_PER_TEST else function)(*args, **kwargs)
+
+    return called
+
+
+def check_first_calls(*, typechecker: Any) -> Callable[[Any], Any]:
+    """Decorate functions and constructors of dataclasses as `jaxtyped` does, to check the first calls in each test."""
+
+    def decorate(decorated: Any) -> Any:
+        if not isinstance(decorated, type):
+            return first_calls(decorated, jaxtyped(decorated, typechecker=typechecker))
+        if "__init__" in vars(decorated) and is_dataclass(decorated):
+            initialize = decorated.__init__
+            jaxtyped(decorated, typechecker=typechecker)
+            decorated.__init__ = first_calls(initialize, decorated.__init__)
+        return decorated
+
+    return decorate
 
 
 SHAPE = re.compile(r"\b(Bool|Float|Int|Num|Shaped)\[")
@@ -48,8 +75,9 @@ def decorate_functions_with_shapes() -> None:
     """Make the import hook decorate only functions whose annotations hold a shape, and no nested function.
 
     A nested function would be decorated again whenever the outer one is called. That takes milliseconds, even while
-    checks are disabled.
+    checks are disabled. Each function checks its first calls in each test.
     """
+    jaxtyping.jaxtyped = check_first_calls
     decorate = JaxtypingTransformer.visit_FunctionDef
 
     def visit(self: JaxtypingTransformer, function: ast.FunctionDef) -> ast.FunctionDef:
@@ -72,14 +100,7 @@ def check_annotated_shapes(function: Callable[..., Any]) -> Callable[..., Any]:
     function.__annotations__ = {
         name: hint if is_shape(hint) else Any for name, hint in function.__annotations__.items()
     }
-    checked = beartype(function)
-
-    @functools.wraps(checked)
-    def counted(*args: Any, **kwargs: Any) -> Any:
-        Checked.count()
-        return checked(*args, **kwargs)
-
-    return counted
+    return beartype(function)
 
 
 def is_shape(hint: Any) -> bool:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,9 +52,12 @@ def test_it_is_json() -> None:
 
 def errors(document: Any) -> list[str]:
     """Paths of what a validator finds, by the draft."""
-    jsonschema = pytest.importorskip("jsonschema")
-    validator = jsonschema.Draft202012Validator(json_schema())
-    return [error.json_path for error in validator.iter_errors(document)]
+    return [error.json_path for error in validator().iter_errors(document)]
+
+
+@functools.cache
+def validator() -> Any:
+    return pytest.importorskip("jsonschema").Draft202012Validator(json_schema())
 
 
 def test_it_is_a_valid_schema() -> None:
