@@ -215,6 +215,7 @@ class _Trace:
     ) -> None:
         self._environment = ShapeEnv(duck_shape=False)  # equal sizes of the example may differ in other batches
         mode = FakeTensorMode(shape_env=self._environment, allow_non_fake_inputs=True)
+        mode.cache_enabled = False  # hardly any operation occurs twice with the same symbols
         inputs = [mode.from_tensor(_alone(weight), static_shapes=True) for weight in weights.values()]
         inputs += [mode.from_tensor(_alone(tensor), static_shapes=False) for tensor in tensors]
         replaceable = ({f"model.{name}": weight for name, weight in weights.items()}, *batch)

@@ -123,7 +123,7 @@ def _graph(tracing: Tracing, piece: Piece) -> TracedGraph:
     fakes = [node.meta["val"] for node in piece.inputs]
     environment = tracing.mode.shape_env
     assert environment is not None
-    sizes = [environment.create_symintnode(symbol, hint=int(environment.size_hint(symbol))) for symbol in piece.symbols]
+    sizes = [environment.create_symintnode(symbol, hint=environment.guarding_hint_or_throw(symbol)) for symbol in piece.symbols]
     with tracing.mode:
         tensors = [torch.empty(fake.shape, dtype=fake.dtype, device=fake.device) for fake in fakes]
     with torch.no_grad():
