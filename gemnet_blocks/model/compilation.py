@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any, final
 import torch
 from torch import SymInt, Tensor, nn
 from torch._dispatch.python import enable_python_dispatcher
-from torch._subclasses import FakeTensorMode
+from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.func import functional_call, functionalize
 from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -74,9 +74,14 @@ class Compilation:
         return Compilation, (self._compiler,)
 
     @property
-    def count(self) -> int:
+    def traced(self) -> int:
         """The number of traces, each of which serves all batches of a kind."""
         return sum(map(len, self._traces.values()))
+
+    @property
+    def generated(self) -> int:
+        """The number of functions and derivatives for which code was generated."""
+        return self._units.built
 
     def evaluated(self, model: GemNet, structures: Structures, topology: Topology, call: Call) -> Prediction | None:
         """Predict everything but gradient forces; None if the batch must be computed without compiled code.
@@ -87,7 +92,7 @@ class Compilation:
             topology: its topology.
             call: the derivatives that follow.
         """
-        if not self._applies(structures):
+        if _is_observed(model, structures) or not self._can_generate(structures.positions.device):
             return None
         count = structures.count
         if any(edges.count < LEAST_SIZE for edges in topology.edges.values()):
@@ -116,11 +121,9 @@ class Compilation:
         prediction: Prediction = with_tensors(fitting.outline, iter(outputs))
         return _unpadded(prediction, model.property_kinds, count) if count < LEAST_SIZE else prediction
 
-    def _applies(self, structures: Structures) -> bool:
-        if transforms_are_active() or _len_torch_dispatch_stack() or torch.compiler.is_compiling():
-            return False  # operations are being observed or transformed
+    def _can_generate(self, device: torch.device) -> bool:
         if self._possible is None:
-            reason = None if self._compiler is not inductor else _obstacle(structures.positions.device)
+            reason = None if self._compiler is not inductor else _obstacle(device)
             if reason is not None:
                 warnings.warn(f"compile: {reason}; the model is computed without compilation", stacklevel=2)
             self._possible = reason is None
@@ -133,6 +136,16 @@ class Compilation:
 
             line = f"compiled the model in {seconds:.1f} s; code is kept in {cache_dir()} for other processes"
             print(line, file=sys.stderr, flush=True)
+
+
+def _is_observed(model: GemNet, structures: Structures) -> bool:
+    """Return True if operations are transformed or traced, or modules observed by hooks, which see eager code alone."""
+    if transforms_are_active() or _len_torch_dispatch_stack() or isinstance(structures.positions, FakeTensor):
+        return True
+    inside = (module for part in model.children() for module in part.modules())
+    return any(
+        module._forward_hooks or module._forward_pre_hooks or getattr(module, "_observe", None) for module in inside
+    )
 
 
 def _obstacle(device: torch.device) -> str | None:

@@ -100,7 +100,9 @@ class Units:
             outputs: Sequence[Tensor] = self._found((key,), lambda: Code(_graph(tracing, piece)))(sizes, tensors)
             return outputs
         trained = any(one and weight for one, weight in zip(needed, is_weight, strict=True))
-        features = [tensor.is_floating_point() and not weight for tensor, weight in zip(tensors, is_weight, strict=True)]
+        features = [
+            tensor.is_floating_point() and not weight for tensor, weight in zip(tensors, is_weight, strict=True)
+        ]
         if call.twice:
             wanted = tuple(one or feature for one, feature in zip(needed, features, strict=True))
             twice = self._found((key, wanted, "twice"), lambda: _Twice(_graph(tracing, piece), features, wanted))
@@ -123,13 +125,14 @@ def _graph(tracing: Tracing, piece: Piece) -> TracedGraph:
     fakes = [node.meta["val"] for node in piece.inputs]
     environment = tracing.mode.shape_env
     assert environment is not None
-    sizes = [environment.create_symintnode(symbol, hint=environment.guarding_hint_or_throw(symbol)) for symbol in piece.symbols]
+    sizes = [
+        environment.create_symintnode(symbol, hint=environment.guarding_hint_or_throw(symbol))
+        for symbol in piece.symbols
+    ]
     with tracing.mode:
         tensors = [torch.empty(fake.shape, dtype=fake.dtype, device=fake.device) for fake in fakes]
     with torch.no_grad():
-        return traced(
-            lambda *inputs: piece(*inputs[len(sizes) :]), [*sizes, *tensors], tracing.mode, tracing.compiler
-        )
+        return traced(lambda *inputs: piece(*inputs[len(sizes) :]), [*sizes, *tensors], tracing.mode, tracing.compiler)
 
 
 @final
@@ -168,7 +171,9 @@ class _Twice:
         first = differentiated(graph, features)
         outputs = first.forward.outputs
         results = list(outputs[: first.output_count])
-        inputs = [node for node in first.forward.module.graph.find_nodes(op="placeholder") if not is_size(node.meta["val"])]
+        inputs = [
+            node for node in first.forward.module.graph.find_nodes(op="placeholder") if not is_size(node.meta["val"])
+        ]
         self.sources: list[Source] = []
         for i in first.saved:
             node = outputs[i] if i >= 0 else None
