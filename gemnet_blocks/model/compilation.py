@@ -9,7 +9,7 @@ readout with heads. Equal pieces share their code. Each piece is a function F of
     (x̄, s̄, ȳ̄) = C(x, s, ȳ, x̄̄)       for the derivatives of forces by weights,
     x̄ = D(x, s, ȳ, s̄)              for the gradient of a loss.
 
-B and D differ by s̄, the derivatives by the intermediate values that forces depend on, so that nothing is computed twice.
+B and D differ by s̄, the derivatives by the intermediate values that forces depend on. Nothing large is computed twice.
 """
 
 from __future__ import annotations
@@ -213,10 +213,10 @@ class _Trace:
         batch: structures and topology, as an example.
         tensors: the tensors of the batch.
         compiler: generates code.
-    """
 
-    outline: Prediction
-    """A prediction with arbitrary tensors."""
+    Attributes:
+        outline: a prediction without values.
+    """
 
     def __init__(
         self,
@@ -232,7 +232,7 @@ class _Trace:
         inputs = [mode.from_tensor(_alone(weight), static_shapes=True) for weight in weights.values()]
         inputs += [mode.from_tensor(_alone(tensor), static_shapes=False) for tensor in tensors]
         replaceable = ({f"model.{name}": weight for name, weight in weights.items()}, *batch)
-        evaluated = _Evaluated(model)
+        evaluated, predicted = _Evaluated(model), []
 
         def function(*traced: Tensor) -> list[Tensor]:
             replaced, structures, topology = with_tensors(replaceable, iter(traced))
@@ -241,15 +241,16 @@ class _Trace:
                     torch._check(size == equal[0])
             with marked(model.backbone.blocks, model.backbone.output_blocks[-1]):
                 prediction = functional_call(evaluated, replaced, (structures, topology))
-            results = list(tensors_in(prediction))
-            self.outline = with_tensors(prediction, iter([torch.empty(0)] * len(results)))
-            return results
+            predicted.append(prediction)
+            return list(tensors_in(prediction))
 
         with mode, torch.no_grad(), enable_python_dispatcher():
             module = make_fx(functionalize(function), _allow_non_fake_inputs=True)(*inputs)
         self.pieces = divided(module)
         self._inputs = module.graph.find_nodes(op="placeholder")
         self._outputs = list(module.graph.output_node().args[0])
+        examples = (torch.empty(_example_shape(node.meta["val"]), device="meta") for node in self._outputs)
+        self.outline = with_tensors(predicted[0], examples)
         self._constants = {node: getattr(module, str(node.target)) for node in module.graph.find_nodes(op="get_attr")}
         self._trained = frozenset(self._inputs[: len(weights)]) | frozenset(self._constants)
         self._tracing = Tracing(mode, compiler, self._trained)
@@ -300,6 +301,11 @@ class _Trace:
 def _alone(tensor: Tensor) -> Tensor:
     """Make a tensor of the same kind that shares no memory, so that its fake has symbols of its own."""
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=tensor.device)
+
+
+def _example_shape(tensor: Tensor) -> list[int]:
+    """The shape of a tensor for the example that was traced."""
+    return [size.node.hint if isinstance(size, SymInt) else size for size in tensor.shape]
 
 
 def _is_symbol(size: Any) -> bool:

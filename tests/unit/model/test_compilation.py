@@ -13,6 +13,7 @@ import torch
 from helpers import KINDS, ROOT, line, molecule, small_cell
 from test_devices import OnGpu
 from torch import Tensor
+from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
 
@@ -105,7 +106,7 @@ def on_gpu_too(module: GraphModule, mode: FakeTensorMode) -> Any:
     """Run operations one by one, after a check that they follow their inputs to a GPU."""
 
     def run(inputs: list[Any]) -> Sequence[Any]:
-        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        with FakeTensorMode(allow_non_fake_inputs=True), enable_python_dispatcher(), torch.no_grad():
             moved = [
                 torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="cuda") if isinstance(x, Tensor) else x
                 for x in inputs
