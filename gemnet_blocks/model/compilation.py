@@ -92,7 +92,7 @@ class Compilation:
             topology: its topology.
             call: the derivatives that follow.
         """
-        if _is_observed(model, structures) or not self._can_generate(structures.positions.device):
+        if _needs_eager_code(model, structures) or not self._can_generate(structures.positions.device):
             return None
         count = structures.count
         if any(edges.count < LEAST_SIZE for edges in topology.edges.values()):
@@ -105,15 +105,15 @@ class Compilation:
             return None
         weights = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         kinds = tuple((weight.dtype, weight.shape) for weight in weights.values())
-        autocast = torch.is_autocast_enabled(structures.positions.device.type)
-        key = (outline(batch), kinds, autocast)
+        key = (outline(batch), kinds)
         traces = self._traces.setdefault(key, [])
         fitting = next((trace for trace in traces if trace.fits(sizes)), None)
         before, started = self._units.built, time.perf_counter()
         if fitting is None:
             if len(traces) == MOST_TRACES:
                 return None
-            fitting = _Trace(model, weights, batch, tensors, self._compiler)
+            with torch.inference_mode(False):
+                fitting = _Trace(model, weights, batch, tensors, self._compiler)
             traces.append(fitting)
         outputs = fitting(self._units, call, [*weights.values(), *tensors], sizes)
         if self._units.built > before:
@@ -138,9 +138,12 @@ class Compilation:
             print(line, file=sys.stderr, flush=True)
 
 
-def _is_observed(model: GemNet, structures: Structures) -> bool:
-    """Return True if operations are transformed or traced, or modules observed by hooks, which see eager code alone."""
-    if transforms_are_active() or _len_torch_dispatch_stack() or isinstance(structures.positions, FakeTensor):
+def _needs_eager_code(model: GemNet, structures: Structures) -> bool:
+    """Return True under autocast, and if operations are transformed or traced or modules are observed by hooks."""
+    positions = structures.positions
+    if transforms_are_active() or _len_torch_dispatch_stack() or isinstance(positions, FakeTensor):
+        return True
+    if torch.is_autocast_enabled(positions.device.type):
         return True
     inside = (module for part in model.children() for module in part.modules())
     return any(

@@ -115,7 +115,8 @@ class Units:
 
     def _found(self, key: Hashable, build: Any) -> Any:
         if key not in self._units:
-            self._units[key] = build()
+            with torch.inference_mode(False):
+                self._units[key] = build()
             self.built += 1
         return self._units[key]
 
