@@ -36,7 +36,7 @@ from torch.utils._python_dispatch import _len_torch_dispatch_stack
 from gemnet_blocks.graph.merged import merged_tables
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.model.compiled_graph import Compiler, evaluated_size, inductor, size_code
-from gemnet_blocks.model.compiled_piece import Call, Tracing, Units
+from gemnet_blocks.model.compiled_piece import Call, NotCompilableError, Tracing, Units, building
 from gemnet_blocks.model.pieces import divided, marked
 from gemnet_blocks.structures import NEUTRAL, Prediction, PropertyKind, Structures
 from gemnet_blocks.util.derivatives import transforms_are_active
@@ -109,13 +109,17 @@ class Compilation:
         traces = self._traces.setdefault(key, [])
         fitting = next((trace for trace in traces if trace.fits(sizes)), None)
         before, started = self._units.built, time.perf_counter()
-        if fitting is None:
-            if len(traces) == MOST_TRACES:
-                return None
-            with torch.inference_mode(False):
-                fitting = _Trace(model, weights, batch, tensors, self._compiler)
-            traces.append(fitting)
-        outputs = fitting(self._units, call, [*weights.values(), *tensors], sizes)
+        if fitting is None and len(traces) == MOST_TRACES:
+            return None
+        try:
+            if fitting is None:
+                with building():
+                    fitting = _Trace(model, weights, batch, tensors, self._compiler)
+                traces.append(fitting)
+            outputs = fitting(self._units, call, [*weights.values(), *tensors], sizes)
+        except NotCompilableError as error:
+            self._go_on_without(str(error))
+            return None
         if self._units.built > before:
             self._report(time.perf_counter() - started)
         prediction: Prediction = with_tensors(fitting.outline, iter(outputs))
@@ -123,11 +127,15 @@ class Compilation:
 
     def _can_generate(self, device: torch.device) -> bool:
         if self._possible is None:
+            self._possible = True
             reason = None if self._compiler is not inductor else _obstacle(device)
             if reason is not None:
-                warnings.warn(f"compile: {reason}; the model is computed without compilation", stacklevel=2)
-            self._possible = reason is None
+                self._go_on_without(reason)
         return self._possible
+
+    def _go_on_without(self, reason: str) -> None:
+        warnings.warn(f"compile: {reason}; the model is computed without compilation", stacklevel=2)
+        self._possible = False
 
     def _report(self, seconds: float) -> None:
         self.seconds += seconds

@@ -69,6 +69,28 @@ class Tracing:
     weights: frozenset[Node]
 
 
+class NotCompilableError(Exception):
+    """No code can be generated for a model."""
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Trace operations or generate code inside, for later gradients even in inference mode.
+
+    Raises:
+        NotCompilableError: it failed.
+    """
+    try:
+        with torch.inference_mode(False):
+            yield
+    except Exception as error:  # operations of users' own parts may depend on values
+        message = str(error).strip() or "no message"
+        raise NotCompilableError(
+            f"expected operations that do not depend on values of tensors, found {type(error).__name__}: "
+            f"{message.splitlines()[0]}"
+        ) from error
+
+
 @final
 class Units:
     """The code of all pieces; equal pieces share it.
@@ -115,7 +137,7 @@ class Units:
 
     def _found(self, key: Hashable, build: Any) -> Any:
         if key not in self._units:
-            with torch.inference_mode(False):
+            with building():
                 self._units[key] = build()
             self.built += 1
         return self._units[key]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -161,6 +160,18 @@ def test_without_a_compiler_the_model_is_computed_all_the_same(monkeypatch: pyte
         found = model(structures)
     torch.testing.assert_close(found.energy, eager(structures).energy)
     assert torch.equal(model(structures).energy, found.energy)  # without a second warning
+
+
+def test_models_that_cannot_be_traced_are_computed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the size depends on values")
+
+    monkeypatch.setattr("gemnet_blocks.model.compilation.make_fx", fails)
+    compiled, eager = compiled_model(small_spec()), build(small_spec(), seed=0).double()
+    structures = next(batches())
+    with pytest.warns(UserWarning, match="found RuntimeError: the size depends on values"):
+        found = compiled(structures)
+    torch.testing.assert_close(found.energy, eager(structures).energy)
 
 
 def test_compilation_changes_neither_summary_nor_weights() -> None:
