@@ -98,6 +98,11 @@ class Structures:
         return upper_layer("plotting.notebook").html(self)
 
     @property
+    def count(self) -> int:
+        """The number of structures, which unlike `len` stays symbolic while a model is traced."""
+        return self.cells.shape[0]
+
+    @property
     def atom_count(self) -> int:
         """The total number of atoms."""
         return self.positions.shape[0]

@@ -64,9 +64,9 @@ class WeightedSum:
         # An item that pads a bucket has weight zero and takes the first row of the values.
         padded = torch.cat([weights, weights.new_zeros(1, weights.shape[1])])
         padded_index = torch.cat([index, index.new_zeros(1)])
-        buckets = [bucket.items for bucket in segments.buckets if len(bucket.items)]
+        buckets = [bucket.items for bucket in segments.buckets if bucket.items.shape[0]]
         # a slice has room for 32 features of each item
-        limits = [evaluation.rows_at_once(32 * items.shape[1]) or len(items) for items in buckets]
+        limits = [evaluation.rows_at_once(32 * items.shape[1]) or items.shape[0] for items in buckets]
         items = [part for rows, limit in zip(buckets, limits, strict=True) for part in rows.split(limit)]
         self._weights = [_gather(padded, part).transpose(1, 2) for part in items]
         self._rows = [padded_index[part] for part in items]

@@ -171,7 +171,7 @@ class QuadrupletSumPerAtom(SumInParts):
         at_source = _at_source(chains, functions.direction, frame, series.count, rule)
         self._to_middle = WeightedSum(
             at_source.to(functions.radial.dtype),
-            torch.arange(len(at_source), device=at_source.device),
+            torch.arange(at_source.shape[0], device=at_source.device),
             chains.around_source.by_outer,
             sums.products,
             evaluation,
@@ -180,7 +180,7 @@ class QuadrupletSumPerAtom(SumInParts):
         self._inner_sizes = [group.inner.numel() for group in groups.groups]
         self._closing = torch.cat([self._inner[:0], *(closing.flatten().clamp(min=0) for closing in chains.closing)])
         self._closing_sizes = [closing.numel() for closing in chains.closing]
-        if not len(at_source):  # without triplets d→b→a there is nothing to gather
+        if not at_source.shape[0]:  # without triplets d→b→a there is nothing to gather
             super().__init__([], torch.zeros_like(groups.row_of_edge))
             self._groups = ()
             return
@@ -293,11 +293,11 @@ class _Quadruplets(Part):
         # G V T - U y
         v, projected, u = weights
         t, closed = gathered
-        outer, features = len(projected) * self._shared.multiples // len(v), t.shape[2]
+        (atoms, outer), features = self._group.outer.shape, t.shape[2]
         products = self._shared.products
         s = products.product(v.transpose(1, 2), t)
         # (atoms · j, l · outer, f) → (atoms · outer, j · l, f)
-        s = s.view(len(projected) // outer, -1, outer, features).transpose(1, 2).reshape(len(projected), -1, features)
+        s = s.view(atoms, -1, outer, features).transpose(1, 2).reshape(atoms * outer, -1, features)
         return products.subtracted(products.product(projected, s), u, closed).flatten(1)
 
 

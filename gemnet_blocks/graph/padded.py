@@ -84,7 +84,8 @@ class AtomGroups:
 
 def _sliced(tables: Iterable[Tensor], rows_at_most: int | None) -> list[Tensor]:
     """Split tables into views of at most `rows_at_most` rows, without empty tables."""
-    return [part for table in tables if len(table) for part in table.split(rows_at_most or len(table))]
+    tables = [table for table in tables if table.shape[0]]
+    return tables if rows_at_most is None else [part for table in tables for part in table.split(rows_at_most)]
 
 
 def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:

@@ -39,7 +39,7 @@ class StateEmbedding(nn.Module):
 
     def forward(self, atoms: Float[Tensor, "atoms size"], structures: Structures) -> Float[Tensor, "atoms size"]:
         """Add the embeddings of the state of each structure to those of its atoms."""
-        index, count = structures.structure, len(structures)
+        index, count = structures.structure, structures.count
         if self.charges is not None:
             charge = structures.charge if structures.charge is not None else index.new_zeros(count)
             atoms = atoms + self._of_atoms(self.charges, charge + MAX_CHARGE, index)

@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
-from typing import Any, final
+from typing import final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.errors import SpecError, StructureError
+from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.builder import GraphBuilder
 from gemnet_blocks.graph.pairs import Neighbors, Pairs
 from gemnet_blocks.graph.topology import Topology
 from gemnet_blocks.interactions.interaction import Embeddings
-from gemnet_blocks.layers.dense import Dense, Residual
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding
 from gemnet_blocks.layers.state_embedding import StateEmbedding
 from gemnet_blocks.model.block import Block
+from gemnet_blocks.model.compilation import Compilation
+from gemnet_blocks.model.compiled_piece import Call
 from gemnet_blocks.model.costs import Estimate, Task
 from gemnet_blocks.model.geometry_encoder import Geometry, GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, Energy, GradientForces
@@ -41,31 +42,6 @@ from gemnet_blocks.util.weights import WeightedModule
 
 Estimator = Callable[["GemNet", Structures, Task], Estimate]
 """Estimates the cost of a model for structures, such as `gemnet_blocks.model.estimate.estimate`."""
-
-
-def compile_layers(model: nn.Module) -> None:
-    """Compile the residual layers, and the dense layers outside of them, at their first use.
-
-    Layers are compiled one by one. Their shapes are few, so that all layers of a kind share their code.
-
-    Raises:
-        SpecError: the model's forces are the gradient of its energy, which training differentiates twice.
-    """
-    if any(isinstance(module, GradientForces) for module in model.modules()):
-        raise SpecError(
-            "execution: compile needs a model with direct forces or without forces: compiled layers have no second "
-            "derivatives, with which gradient forces are trained. Remove it, or set heads.forces.type to direct"
-        )
-    for layer in outermost(model):
-        layer.compile(dynamic=True)
-
-
-def outermost(module: nn.Module) -> list[nn.Module]:
-    """Find the residual layers, and the dense layers outside of them."""
-    found: list[nn.Module] = []
-    for child in module.children():
-        found += [child] if isinstance(child, Residual | Dense) else outermost(child)
-    return found
 
 
 @final
@@ -160,12 +136,9 @@ class GemNet(WeightedModule):
         forces: the force head, from numbers per edge or from the gradient of the energy; None for no forces.
         memory_budget: the memory of a prediction in bytes, such as 8e9; None for no limit.
         products: how layers multiply matrices.
-        compiled: compile residual and dense layers, see `compile_layers`; also in copies of the model.
+        compiled: compile the model at its first use, see `gemnet_blocks.model.compilation`; also copies of the model.
         estimator: estimates the memory of a prediction, for comparison with memory budgets.
         heads: the heads of other properties, by name.
-
-    Raises:
-        SpecError: layers cannot be compiled for these forces.
     """
 
     def __init__(
@@ -189,11 +162,10 @@ class GemNet(WeightedModule):
         self.memory_budget = memory_budget
         self.products = products
         self.compiled = compiled
+        self.compilation = Compilation()
         self._estimator = estimator
         self._needed: dict[tuple[object, ...], _Needed] = {}
         multiply_with(self, products)
-        if compiled:
-            compile_layers(self)
 
     @property
     def backbone(self) -> Backbone:
@@ -214,12 +186,6 @@ class GemNet(WeightedModule):
     def property_kinds(self) -> dict[str, PropertyKind]:
         """The kinds of the properties that further heads predict, by name."""
         return {name: head.kind for name, head in self.heads.items() if isinstance(head, PropertyHead)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Compile layers of copied or unpickled models again, because copies do not contain compiled code."""
-        super().__setstate__(state)
-        if self.compiled:
-            compile_layers(self)
 
     def topology(self, structures: Structures, given: Pairs | Neighbors | None = None) -> Topology:
         """Build the topology of a batch: edges, triplets and all other indices of a prediction.
@@ -263,7 +229,7 @@ class GemNet(WeightedModule):
 
         Raises:
             StructureError: a structure cannot be computed, or has no volume to divide a stress by.
-            NotImplementedError: torch.func transforms the model, or compiled layers are differentiated in forward mode.
+            NotImplementedError: torch.func transforms the model, or a compiled model is differentiated in forward mode.
             ValueError: the model has no stresses, or the memory budget is not a number of bytes.
         """
         check_structures(structures)
@@ -291,12 +257,7 @@ class GemNet(WeightedModule):
         backbone = evaluated_by(RECOMPUTED, self.backbone) if short else self.backbone
         if isinstance(self.forces, GradientForces):
             return self._with_gradient_forces(backbone, structures, topology, self.forces, stress)
-        features = backbone(structures, topology)
-        contributions = self.readout(features.outputs)
-        prediction = self._without_forces(contributions, features, structures, backbone.evaluation)
-        if self.forces is None or contributions.edges is None:
-            return prediction
-        return replace(prediction, forces=self.forces(contributions.edges, features.main))
+        return self._evaluated(backbone, structures, topology, Call())
 
     def __repr__(self) -> str:
         interactions = ", ".join(self.backbone.geometry.interactions) or "no interactions"
@@ -324,11 +285,27 @@ class GemNet(WeightedModule):
                 "`neighbors.periodic: false` from the spec and retrain"
             )
 
+    def without_gradient_forces(self, backbone: Backbone, structures: Structures, topology: Topology) -> Prediction:
+        """Predict everything but gradient forces and stresses: operations without branches on values of tensors."""
+        features = backbone(structures, topology)
+        contributions = self.readout(features.outputs)
+        prediction = self._without_forces(contributions, features, structures, backbone.evaluation)
+        if not isinstance(self.forces, DirectForces) or contributions.edges is None:
+            return prediction
+        return replace(prediction, forces=self.forces(contributions.edges, features.main))
+
+    def _evaluated(self, backbone: Backbone, structures: Structures, topology: Topology, call: Call) -> Prediction:
+        """Predict everything but gradient forces, by compiled code if the model is compiled and the batch allows it."""
+        found = None
+        if self.compiled and backbone is self.backbone:
+            found = self.compilation.evaluated(self, structures, topology, call)
+        return self.without_gradient_forces(backbone, structures, topology) if found is None else found
+
     def _without_forces(
         self, contributions: Contributions, features: BackboneOutput, structures: Structures, evaluation: Evaluation
     ) -> Prediction:
         """Predict energies and the properties of further heads."""
-        arguments = (contributions.atoms, structures.structure, len(structures))
+        arguments = (contributions.atoms, structures.structure, structures.count)
         properties = {name: evaluation(head, features, structures) for name, head in self.heads.items()}
         return Prediction(
             self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments), properties=properties
@@ -378,13 +355,14 @@ class GemNet(WeightedModule):
             structures = differentiable(structures)
             deformed = strained(structures) if stress else None
             inputs = structures if deformed is None else deformed.structures
-            features = backbone(inputs, topology)
-            prediction = self._without_forces(self.readout(features.outputs), features, inputs, backbone.evaluation)
-            if deformed is None:
-                found = {"forces": head(prediction.energy, structures.positions, create_graph)}
-            else:
-                both = head.with_stress(prediction.energy, deformed, create_graph)
-                found = {"forces": both.forces, "stress": both.stress}
+            call = Call(twice=create_graph)
+            prediction = self._evaluated(backbone, inputs, topology, call)
+            with call.forces():
+                if deformed is None:
+                    found = {"forces": head(prediction.energy, structures.positions, create_graph)}
+                else:
+                    both = head.with_stress(prediction.energy, deformed, create_graph)
+                    found = {"forces": both.forces, "stress": both.stress}
             found = {name: value.to(prediction.energy.dtype) for name, value in found.items()}
         prediction = replace(prediction, **found)
         return prediction if create_graph else detached(prediction)

@@ -111,7 +111,7 @@ class GeometryEncoder(nn.Module):
             output_radial=main[:, :0] if self.output_radial is None else self.output_radial(main),
             interactions={name: self._shared(name, graphs, radial) for name in self.interactions},
             structure=structures.structure,
-            structure_count=len(structures),
+            structure_count=structures.count,
         )
 
     def _shared(self, name: str, graphs: Graphs, radial: RadialValues) -> Any:

@@ -259,7 +259,7 @@ class Property(PropertyHead):
         if self.kind.per == "atom":
             return values
         summed = self.sums.by_index if self.reduce == "sum" else self.sums.mean_by_index
-        return summed(values, structures.structure, len(structures))
+        return summed(values, structures.structure, structures.count)
 
     def _of_atoms(self, features: BackboneOutput) -> Float[Tensor, "atoms *shape"]:
         if self.of_stream is not None:
@@ -310,7 +310,7 @@ class Dipole(PropertyHead):
         return cls(options, context)
 
     def forward(self, features: BackboneOutput, structures: Structures) -> Float[Tensor, "structures 3"]:
-        index, count = structures.structure, len(structures)
+        index, count = structures.structure, structures.count
         q = self.charges(features)
         positions = structures.positions
         center = self.sums.mean_by_index(positions, index, count)

@@ -60,7 +60,7 @@ def execution(model: GemNet) -> dict[str, str]:
             chosen["atoms at once"] = "all" if limit is None else f"at most {limit}"
     chosen["products of matrices"] = model.products.name
     chosen["memory budget"] = "none" if model.memory_budget is None else f"{model.memory_budget / 1e6:,.0f} MB"
-    chosen["compiled layers"] = "residual and dense layers" if model.compiled else "none"
+    chosen["compiled layers"] = "all" if model.compiled else "none"
     return chosen
 
 

@@ -23,13 +23,14 @@ class Execution:
             factorized if the bases allow it. factorized: matrix products per atom, without lists of triplets. explicit:
             sums over listed triplets and quadruplets, for comparison.
         atoms_at_most: the number of atoms per step of factorized sums. Lower it to save memory; None for no limit.
+            Compiled models compute all atoms in one step.
         matmul: the precision of matrix products. float32: that of the weights. bfloat16: factors of single-precision
             products are rounded to 8 significant bits, also in derivatives, which changes forces by about 1 %; faster
             on GPUs and on CPUs with AMX or AVX512-BF16. Other models of the process are not affected.
         memory_budget: the memory of a prediction in bytes, such as 8e9. Larger predictions recompute intermediate
             results for chunks of atoms instead of storing them; None for no limit.
-        compile: whether to compile residual and dense layers with torch.compile, which needs a C++ compiler or Triton.
-            Not for models with gradient forces, as compiled code has no second derivatives.
+        compile: whether to compile the model at its first use, once for all batches, which needs a C++ compiler or, on
+            GPUs, Triton. Batches in which an edge set has fewer than two edges are computed without compiled code.
     """
 
     search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
@@ -63,7 +64,8 @@ class Execution:
     def plan(self, interaction: str) -> AngularPlan:
         """Return the method of the sums of one interaction."""
         method = self.angular.get(interaction, "auto") if isinstance(self.angular, Mapping) else self.angular
-        return AngularPlan(method, self.atoms_at_most)
+        # compiled code has a fixed number of steps
+        return AngularPlan(method, None if self.compile else self.atoms_at_most)
 
 
 def current_spelling(angular: Any) -> Any:

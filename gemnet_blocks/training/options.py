@@ -261,6 +261,8 @@ class ExecutionOptions(Options):
     memory_budget: Positive | None = None
     """Memory in bytes; a step that would need more recomputes intermediate results instead of storing them. null: no
     limit."""
+    compile: bool = False
+    """Compile the model in the first step, once for all batches; needs a C++ compiler or, on GPUs, Triton."""
 
     @field_validator("angular", mode="before")
     @classmethod
@@ -269,7 +271,13 @@ class ExecutionOptions(Options):
 
     def execution(self) -> Execution:
         """Return the `Execution` that `build` takes."""
-        return Execution(search=self.search, angular=self.angular, matmul=self.matmul, memory_budget=self.memory_budget)
+        return Execution(
+            search=self.search,
+            angular=self.angular,
+            matmul=self.matmul,
+            memory_budget=self.memory_budget,
+            compile=self.compile,
+        )
 
 
 class TrainingOptions(Options):

@@ -70,14 +70,14 @@ def check_gradient_forces_can_be_computed() -> None:
 
 
 def check_not_in_forward_mode() -> None:
-    """Check that compiled layers are not differentiated in forward mode.
+    """Check that a compiled model is not differentiated in forward mode.
 
     Raises:
         NotImplementedError: torch.autograd.forward_ad is active.
     """
     if in_forward_mode():
         raise NotImplementedError(
-            "compiled layers cannot be differentiated in forward mode (torch.autograd.forward_ad): build the model "
+            "compiled models cannot be differentiated in forward mode (torch.autograd.forward_ad): build the model "
             "without `compile`, or use torch.autograd.grad"
         )
 

@@ -150,6 +150,8 @@ def run_key(
         data = {name: value for name, value in data.items() if name not in _FILTERS or value is not None}
         unused = ("log", "checkpoint", "start_from")
         training = {key: value for key, value in rest.pop("training").items() if key not in unused}
+        if not training["execution"]["compile"]:  # an option that was added later
+            training["execution"] = {key: value for key, value in training["execution"].items() if key != "compile"}
         if source := Source.of(config):  # the keys of runs without initial weights stay the same
             training["start_from"] = source.sha256
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}

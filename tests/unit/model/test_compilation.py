@@ -1,73 +1,191 @@
-"""Compiled layers."""
+"""Compiled models, whose operations are run one by one here; the integration tests generate code."""
+
+from __future__ import annotations
 
 import copy
-import os
 import pickle
-import shutil
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import pytest
-
-from gemnet_blocks.errors import SpecError
-from gemnet_blocks.model.gemnet import outermost
-from gemnet_blocks.model.summary import execution
-from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.spec.execution import Execution
-
-SPEC = Path(__file__).parents[3] / "paper_configs" / "triplets-only.yaml"
-PATCH = {"sizes.atom": 8, "sizes.edge": 12, "blocks.count": 2}
-
-
-def small_spec():
-    return load_spec(SPEC, PATCH)
-
-
-SAME_RESULTS = """
 import torch
-from ase.build import bulk, molecule
-from gemnet_blocks.structures import Structures
-from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.spec.execution import Execution
+from helpers import KINDS, ROOT, line, molecule, small_cell
+from test_devices import OnGpu
+from torch import Tensor
+from torch._decomp import decomposition_table
+from torch._subclasses import FakeTensorMode
+from torch.fx import GraphModule
 
-spec = load_spec({path!r}, {patch!r})
-structures = Structures.from_ase([molecule("CH3CH2OH"), bulk("Cu", cubic=True)])
-results = []
-for execution in (Execution(), Execution(compile=True)):
-    model = build(spec, seed=0, execution=execution)
-    prediction = model(structures)
-    (prediction.energy.sum() + prediction.forces.square().sum()).backward()
-    gradients = [weight.grad for weight in model.backbone.blocks[0].parameters() if weight.grad is not None]
-    results.append([prediction.energy, prediction.forces, *gradients])
-torch.testing.assert_close(results[1], results[0], rtol=1e-4, atol=1e-5)
-"""
+from gemnet_blocks.model.compilation import Compilation
+from gemnet_blocks.model.compiled_graph import interpreted
+from gemnet_blocks.model.gemnet import GemNet
+from gemnet_blocks.model.summary import execution
+from gemnet_blocks.spec import Execution, Spec, build, load_spec
+from gemnet_blocks.structures import Prediction, Structures
 
-
-@pytest.mark.slow
-def test_compiled_layers_change_no_result():
-    if shutil.which("g++") is None:
-        pytest.skip("torch.compile needs a C++ compiler")
-    # in a process of its own: what checks the shapes in tests cannot be compiled
-    code = SAME_RESULTS.format(path=str(SPEC), patch=PATCH)
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "JAXTYPING_DISABLE": "1"}, timeout=300)
+FEW_LAYERS = {
+    "sizes.atom": 8,
+    "sizes.edge": 12,
+    "blocks": {"count": 1, "before_skip": 0, "after_skip": 0, "concatenation": 0, "update": 0},
+    "readout": {"layers": 0, "after_atom": 0, "network": 0},
+}
 
 
-def test_compilation_changes_neither_summary_nor_weights():
+def small_spec(**changes: Any) -> Spec:
+    return load_spec(ROOT / "paper_configs" / "triplets-only.yaml", {**FEW_LAYERS, **changes})
+
+
+def compiled_model(spec: Spec, compiler: Any = interpreted) -> GemNet:
+    model = build(spec, seed=0, execution=Execution(compile=True)).double()
+    model.compilation = Compilation(compiler)
+    return model
+
+
+def results(model: GemNet, structures: Structures, stress: bool | None = None) -> list[Tensor]:
+    """Energies, forces and stresses, and the gradients of a loss of them with respect to weights."""
+    model.zero_grad()
+    prediction: Prediction = model(structures, stress=stress)
+    found = [prediction.energy, prediction.forces, *([] if prediction.stress is None else [prediction.stress])]
+    sum(value.square().sum() for value in found).backward()
+    return [*(value.detach() for value in found), *(w.grad for w in model.parameters() if w.grad is not None)]
+
+
+def batches() -> Iterator[Structures]:
+    """Batches of different structures, of which the second has only one."""
+    yield Structures.from_ase([molecule(6), small_cell()])
+    yield Structures.from_ase(molecule(7, seed=1))
+    yield Structures.from_ase([small_cell(), molecule(5, seed=2), small_cell()])
+
+
+GRADIENT = {"heads.forces": {"type": "gradient"}}
+
+
+@pytest.fixture(scope="module")
+def trained() -> GemNet:
+    """A compiled model with gradient forces that has seen one batch."""
+    model = compiled_model(small_spec(**GRADIENT))
+    results(model, next(batches()))
+    return model
+
+
+def test_one_trace_trains_gradient_forces_on_all_batches(trained: GemNet) -> None:
+    eager = build(small_spec(**GRADIENT), seed=0).double()
+    generated = trained.compilation.generated
+    for structures in batches():
+        for found, expected in zip(results(trained, structures), results(eager, structures), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    crystals = Structures.from_ase([small_cell(), small_cell()])
+    stressed = results(trained, crystals, stress=True)
+    for found, expected in zip(stressed, results(eager, crystals, stress=True), strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert (trained.compilation.traced, trained.compilation.generated) == (1, generated)
+
+
+def test_third_derivatives_of_compiled_energies_raise_an_error(trained: GemNet) -> None:
+    prediction = trained(next(batches()))
+    weights = [weight for weight in trained.parameters() if weight.requires_grad]
+    gradients = torch.autograd.grad(
+        prediction.forces.square().sum(), weights, create_graph=True, materialize_grads=True
+    )
+    with pytest.raises(NotImplementedError, match="without `compile`"):
+        sum(gradient.sum() for gradient in gradients).backward()
+
+
+def test_energies_alone_have_gradients_of_weights(trained: GemNet) -> None:
+    eager = build(small_spec(**GRADIENT), seed=0).double()
+    gradients = []
+    for model in (trained, eager):
+        model.zero_grad()
+        model(next(batches())).energy.sum().backward()
+        gradients.append([w.grad for w in model.parameters() if w.grad is not None and w.grad.any()])
+    torch.testing.assert_close(*gradients, rtol=1e-10, atol=1e-12)
+
+
+class OnGpuWithoutKernels(OnGpu):
+    """Run operations on fake GPU tensors, for which one operation has no shape function but a decomposition."""
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target is torch.ops.aten._unsafe_masked_index_put_accumulate.default:
+            target = decomposition_table[target]
+        return super().call_function(target, args, kwargs)
+
+
+def on_gpu_too(module: GraphModule, mode: FakeTensorMode) -> Any:
+    """Run operations one by one, after a check that they follow their inputs to a GPU."""
+
+    def run(inputs: list[Any]) -> Sequence[Any]:
+        with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+            moved = [
+                torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="cuda") if isinstance(x, Tensor) else x
+                for x in inputs
+            ]
+            for result in OnGpuWithoutKernels(module).run(*moved):
+                assert not isinstance(result, Tensor) or result.device.type == "cuda"
+        found: Sequence[Any] = module(*inputs)
+        return found
+
+    return run
+
+
+def test_direct_forces_and_devices() -> None:
+    compiled, eager = compiled_model(small_spec(), on_gpu_too), build(small_spec(), seed=0).double()
+    for structures in batches():
+        for found, expected in zip(results(compiled, structures), results(eager, structures), strict=True):
+            torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    assert compiled.compilation.traced == 1
+
+
+@pytest.mark.parametrize("kind", ["no atoms", "one atom", "no edges", "no structures"])
+def test_batches_with_hardly_any_edges_are_not_compiled(kind: str) -> None:
+    compiled, eager = compiled_model(small_spec()), build(small_spec(), seed=0).double()
+    torch.testing.assert_close(compiled(KINDS[kind]()).energy, eager(KINDS[kind]()).energy)
+    assert compiled.compilation.traced == 0
+
+
+def test_observed_models_are_not_compiled() -> None:
+    compiled, seen = compiled_model(small_spec()), []
+    compiled.backbone.blocks[0].register_forward_hook(lambda *_: seen.append(True))
+    compiled(Structures.from_ase(line(0, 1, 2)))
+    assert seen
+    assert compiled.compilation.traced == 0
+
+
+def test_without_a_compiler_the_model_is_computed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("missing-compiler",))
+    model, eager = build(small_spec(), seed=0, execution=Execution(compile=True)), build(small_spec(), seed=0)
+    structures = next(batches())
+    with pytest.warns(UserWarning, match=r"expected a C\+\+ compiler"):
+        found = model(structures)
+    torch.testing.assert_close(found.energy, eager(structures).energy)
+    assert torch.equal(model(structures).energy, found.energy)  # without a second warning
+
+
+def test_models_that_cannot_be_traced_are_computed_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise RuntimeError("the size depends on values")
+
+    monkeypatch.setattr("gemnet_blocks.model.compilation.make_fx", fails)
+    compiled, eager = compiled_model(small_spec()), build(small_spec(), seed=0).double()
+    structures = next(batches())
+    with pytest.warns(UserWarning, match="found RuntimeError: the size depends on values"):
+        found = compiled(structures)
+    torch.testing.assert_close(found.energy, eager(structures).energy)
+
+
+def test_compilation_changes_neither_summary_nor_weights() -> None:
     compiled = build(small_spec(), seed=0, execution=Execution(compile=True))
-    assert execution(compiled)["compiled layers"] == "residual and dense layers"
+    assert execution(compiled)["compiled layers"] == "all"
     assert execution(build(small_spec()))["compiled layers"] == "none"
     assert compiled.state_dict().keys() == build(small_spec()).state_dict().keys()
 
 
-def test_compiled_models_are_copied_and_pickled():
-    compiled = build(small_spec(), seed=0, execution=Execution(compile=True))
-    for again in (copy.deepcopy(compiled), pickle.loads(pickle.dumps(compiled))):
-        assert execution(again)["compiled layers"] == "residual and dense layers"
-        assert all(layer._compiled_call_impl is not None for layer in outermost(again))
-
-
-def test_gradient_forces_are_not_compiled():
-    spec = small_spec().patch({"heads.forces": {"type": "gradient"}})
-    with pytest.raises(SpecError, match="second derivatives"):
-        build(spec, execution=Execution(compile=True))
+def test_copies_do_not_contain_compiled_code(trained: GemNet) -> None:
+    for again in (copy.deepcopy(trained), pickle.loads(pickle.dumps(trained))):
+        assert again.compiled
+        assert again.compilation.traced == 0
+    structures = replace(next(batches()), tags=next(batches()).tags)
+    torch.testing.assert_close(
+        trained(structures).energy, build(small_spec(**GRADIENT), seed=0).double()(structures).energy
+    )
