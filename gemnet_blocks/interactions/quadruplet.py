@@ -185,6 +185,7 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
 
     $$x_{db} = \mathrm{Dense}_{down}(s_1\, \mathrm{Dense}(m_{db}) ⊙ \mathrm{lin}(rad(d_{db}))), \qquad
     y_{dba} = s_2\, x_{db} ⊙ \mathrm{lin}\Big(\sum_l B^{cir}[b→a, :, l]\, cir_l(φ_{abd})\Big),$$
+
     $$X[c→a, k, f] = \sum_i B^{sph}[c→a, k, i] \sum_{b,d} sph_i(φ_{cab}, θ_{cabd})\, y_{dba}[f], \qquad
     z = s_3\, \mathrm{lin}(\mathrm{flatten}\, X),$$
 
