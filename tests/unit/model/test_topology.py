@@ -98,7 +98,7 @@ def test_a_topology_holds_integers_and_its_graphs_carry_gradients() -> None:
     torch.testing.assert_close(slope, torch.tensor([[0.0, 0, -2], [0, 0, 2]], dtype=slope.dtype))
 
 
-WAITS = 24
+WAITS = 26
 """The number of times that building a topology with all interactions waits for the device, for any number of structures
 and atoms."""
 
