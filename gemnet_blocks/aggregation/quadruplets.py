@@ -66,7 +66,11 @@ def harmonics(
     """
     plane = rule.in_plane(x, y)
     powers = closed_functions(
-        partial(_powers, count), partial(_stacked_powers, count), _slopes_of_powers(count, x), plane.real, plane.imaginary
+        partial(_powers, count),
+        partial(_stacked_powers, count),
+        _slopes_of_powers(count, x),
+        plane.real,
+        plane.imaginary,
     ).unflatten(0, (count, 2))
     if plane.gate is None:
         return powers

@@ -124,9 +124,7 @@ def distances_and_directions(
     return distance.to(dtype), direction.to(dtype)
 
 
-def vectors(
-    edges: EdgeIndex | JointEdges, structures: Structures, dtype: torch.dtype
-) -> Float[Tensor, "edges 3"]:
+def vectors(edges: EdgeIndex | JointEdges, structures: Structures, dtype: torch.dtype) -> Float[Tensor, "edges 3"]:
     """Compute r_t - r_s - shift·cell of each edge in Å as a differentiable function of positions and cells.
 
     In memory, each component is contiguous along the edges.

@@ -97,5 +97,7 @@ def joint_edges(
     joint = JointEdges(source, target, distinct_translations(shift, home, len(structures), largest))
     targets = target.split(counts)
     first = [row_pointers(one, structures.atom_count) for one in targets]
-    parts = zip(source.split(counts), targets, shift.split(counts), first, joint.translations.split(counts), strict=True)
+    parts = zip(
+        source.split(counts), targets, shift.split(counts), first, joint.translations.split(counts), strict=True
+    )
     return joint, {name: EdgeIndex(*part) for name, part in zip(sets, parts, strict=True)}

@@ -178,4 +178,6 @@ class AtomPairRequest(IndexRequest):
         edges = edge_sets[self.graph]
         pairs, of_edge = torch.unique(edges.target * edges.atom_count + edges.source, return_inverse=True)
         atom_count = max(edges.atom_count, 1)
-        return AtomPairs(pairs % atom_count, segments(pairs // atom_count, edges.atom_count, ENTRIES_WORTH_A_GROUP), of_edge)
+        return AtomPairs(
+            pairs % atom_count, segments(pairs // atom_count, edges.atom_count, ENTRIES_WORTH_A_GROUP), of_edge
+        )

@@ -73,9 +73,7 @@ def grouped_by_size(*sizes: NDArray[np.int64], least_saving: int = 0) -> list[In
     return list(torch.from_numpy(np.argsort(group, kind="stable")).split(members))
 
 
-def _least_padding(
-    widths: NDArray[np.int64], counts: NDArray[np.int64], least_saving: int
-) -> NDArray[np.int64]:
+def _least_padding(widths: NDArray[np.int64], counts: NDArray[np.int64], least_saving: int) -> NDArray[np.int64]:
     """Assign each size to a group by dynamic programming over the divisions of the sorted sizes."""
     edges = np.unique(np.linspace(0, len(counts), min(len(counts), _CLASSES) + 1).astype(np.int64))
     if len(edges) < 2:

@@ -80,7 +80,7 @@ def wrap(structures: Structures) -> WrappedAtoms:
 
 
 def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, float]:
-    """Wrap atoms as `wrap`, and return the largest coordinate of positions and cells in Å, which is read with the check.
+    """Wrap atoms as `wrap`, and return the largest coordinate of positions and cells in Å.
 
     Raises:
         StructureError: as `wrap`.

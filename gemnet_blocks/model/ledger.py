@@ -71,7 +71,7 @@ class Observer(ABC):
     def before_change(self) -> None:
         """Handle a change of `part`, before it happens."""
 
-    def after_change(self) -> None:
+    def after_change(self) -> None:  # noqa: B027 - most observers have nothing to do here
         """Handle a change of `part`, after it happened."""
 
     @contextmanager

@@ -100,7 +100,7 @@ def test_weights_can_be_widened_again() -> None:
 
 
 def odd_structures() -> Structures:
-    """An isolated atom, atoms beyond the cutoff of each other, atoms on a line, a large cell and two atoms at a place."""
+    """An isolated atom, atoms beyond the cutoff, atoms on a line, a large cell and two atoms at one place."""
     far = Atoms("Cu2", positions=[(0, 0, 0), (0, 0, 40.0)])
     line = Atoms("Cu3", positions=[(0, 0, 0), (0, 0, 2.0), (0, 0, 4.0)])
     large = Atoms("CuO", positions=[(0, 0, 0), (999.0, 999.0, 999.0)], cell=[1000.0] * 3, pbc=True)

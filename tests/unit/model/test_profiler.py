@@ -1,5 +1,7 @@
 """Seconds and counts of a prediction."""
 
+import gzip
+import json
 import sys
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import torch
 from gemnet_blocks import Structures
 from gemnet_blocks.examples import platinum_slab
 from gemnet_blocks.model.ledger import BACKWARD, ENERGY_GRADIENT, REST
-from gemnet_blocks.model.profiler import Profile, Timer, profile, timed_prediction
+from gemnet_blocks.model.profiler import Profile, Timer, profile, timed_prediction, write_trace
 from gemnet_blocks.plotting.picture import plot_profile
 from gemnet_blocks.spec import build, load_spec
 
@@ -55,6 +57,9 @@ def test_a_profile_has_a_row_per_part(task: str, last: str):
     assert measured.seconds == sum(part.seconds for part in measured.parts) > 0
     assert measured.peak_bytes == sum(part.held_bytes for part in measured.parts) > 0
     assert measured.flops > 0
+    assert measured.operations == sum(part.operations for part in measured.parts) > 0
+    assert {part.name for part in measured.parts if part.waits} == {"graphs"}
+    assert measured.kernels is None
     assert all(parameter.grad is None for parameter in model.parameters())
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
 
@@ -82,3 +87,15 @@ def test_recomputed_results_count_towards_their_layer(forces: str):
     with watch.watching(model):
         model(structures, memory_budget=0).energy.sum().backward()
     assert watch.part == REST
+
+
+@pytest.mark.parametrize("name", ["trace.json", "trace.json.gz"])
+def test_a_trace_has_a_range_for_each_part(name: str, tmp_path: Path):
+    model = build(load_spec(CONFIGS / "triplets-only.yaml", {**SMALL, "blocks.count": 1}), seed=0)
+    path = tmp_path / name
+    write_trace(path, model, Structures.from_ase(platinum_slab(1, 2)))
+    content = path.read_bytes()
+    events = json.loads(gzip.decompress(content) if name.endswith("gz") else content)["traceEvents"]
+    names = {event["name"] for event in events}
+    assert {"graphs", "interaction triplet", "heads", "aten::mm"} <= names
+    assert list(tmp_path.iterdir()) == [path]

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import torch
 from ase import Atoms
+from ase.build import fcc111
 from torch.utils._python_dispatch import TorchDispatchMode
 from variants import VARIANTS, crystals, model_of
 
 from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.util.operations import OperationCounter
 
 WAITING = {
     "_local_scalar_dense",
@@ -94,3 +96,18 @@ def test_a_topology_holds_integers_and_its_graphs_carry_gradients() -> None:
     distance = measured_graphs(structures, topology, torch.float64).main.edges.distance
     (slope,) = torch.autograd.grad(distance.sum(), structures.positions)
     torch.testing.assert_close(slope, torch.tensor([[0.0, 0, -2], [0, 0, 2]], dtype=slope.dtype))
+
+
+WAITS = 26
+"""The number of times that building a topology with all interactions waits for the device, for any number of structures
+and atoms."""
+
+
+@pytest.mark.parametrize("copies", [1, 4])
+def test_a_topology_waits_for_the_device_a_fixed_number_of_times(copies: int) -> None:
+    slab = fcc111("Pt", (2, 2, 2), vacuum=6.0, periodic=True)
+    slab.set_tags(1)
+    model, structures = model_of("lower index"), Structures.from_ase([slab] * copies)
+    with OperationCounter() as counter:
+        model.topology(structures)
+    assert counter.waits <= WAITS
