@@ -107,6 +107,7 @@ class OnGpuWithoutKernels(OnGpu):
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target is torch.ops.aten._unsafe_masked_index_put_accumulate.default:
             target = decomposition_table[target]
+            args = tuple(list(value) if isinstance(value, list) else value for value in args)
         return super().call_function(target, args, kwargs)
 
 
