@@ -54,7 +54,7 @@ def merged_tables(value: Value) -> Value:
         items = {one.name: merged_tables(getattr(value, one.name)) for one in fields(value)}
         if any(items[name] is not getattr(value, name) for name in items):
             found = replace(value, **items)
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def _atom_groups(given: AtomGroups) -> AtomGroups:

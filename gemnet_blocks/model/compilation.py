@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import torch
 from torch import SymInt, Tensor, nn
+from torch._C import _len_torch_dispatch_stack
 from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.func import functional_call, functionalize
@@ -31,7 +32,6 @@ from torch.fx import Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.experimental.symbolic_shapes import SYMPY_INTERP, ShapeEnv
 from torch.nn.functional import pad
-from torch.utils._python_dispatch import _len_torch_dispatch_stack
 
 from gemnet_blocks.graph.merged import merged_tables
 from gemnet_blocks.graph.topology import Topology
@@ -243,29 +243,32 @@ class _Trace:
         inputs = [mode.from_tensor(_alone(weight), static_shapes=True) for weight in weights.values()]
         inputs += [mode.from_tensor(_alone(tensor), static_shapes=False) for tensor in tensors]
         replaceable = ({f"model.{name}": weight for name, weight in weights.items()}, *batch)
-        evaluated, predicted = _Evaluated(model), []
+        evaluated = _Evaluated(model)
+        predicted: list[Prediction] = []
 
         def function(*traced: Tensor) -> list[Tensor]:
             replaced, structures, topology = with_tensors(replaceable, iter(traced))
             for equal in equal_sizes((structures, topology)):
                 for size in equal:
                     torch._check(size == equal[0])
-            with marked(model.backbone.blocks, model.backbone.output_blocks[-1]):
+            with marked(list(model.backbone.blocks), model.backbone.output_blocks[-1]):
                 prediction = functional_call(evaluated, replaced, (structures, topology))
             predicted.append(prediction)
             return list(tensors_in(prediction))
 
         with mode, torch.no_grad(), enable_python_dispatcher():
             module = make_fx(functionalize(function), _allow_non_fake_inputs=True)(*inputs)
+        self._constants = {node: getattr(module, str(node.target)) for node in module.graph.find_nodes(op="get_attr")}
+        for node, constant in self._constants.items():
+            node.meta["val"] = mode.from_tensor(constant, static_shapes=True)
         self.pieces = divided(module)
         self._inputs = module.graph.find_nodes(op="placeholder")
-        self._outputs = list(module.graph.output_node().args[0])
+        self._outputs: list[Node] = list(module.graph.output_node().args[0])  # type: ignore[arg-type]
         examples = (torch.empty(_example_shape(node.meta["val"]), device="meta") for node in self._outputs)
         self.outline = with_tensors(predicted[0], examples)
-        self._constants = {node: getattr(module, str(node.target)) for node in module.graph.find_nodes(op="get_attr")}
         self._trained = frozenset(self._inputs[: len(weights)]) | frozenset(self._constants)
         self._tracing = Tracing(mode, compiler, self._trained)
-        self._sizes = [size for tensor in inputs[len(weights) :] for size in tensor.shape]
+        self._sizes: list[Any] = [size for tensor in inputs[len(weights) :] for size in tensor.shape]
         self._symbols = {str(size.node.expr): i for i, size in reversed([*enumerate(self._sizes)]) if _is_symbol(size)}
         self._conditions = [(i, size_code(size)) for i, size in enumerate(self._sizes)]
         self._guards: tuple[int, CodeType | None] = (-1, None)

@@ -165,14 +165,15 @@ def inductor(module: GraphModule, mode: FakeTensorMode) -> Callable[[list[Any]],
 
     inputs = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")]
     output = module.graph.output_node()
-    output.meta["user_visible_output_idxs"] = range(len(output.args[0]))  # the strides that other graphs expect
+    # all outputs keep their strides, which other graphs expect
+    output.meta["user_visible_output_idxs"] = range(len(output.args[0]))  # type: ignore[arg-type]
     with (
         config.patch(compile_threads=1, fx_graph_cache=True),
         V.set_fake_mode(mode),
         tracing(TracingContext(mode)),
         torch.no_grad(),
     ):
-        code: Callable[[list[Any]], Sequence[Any]] = compile_fx_inner(module, inputs)  # type: ignore[assignment]
+        code: Callable[[list[Any]], Sequence[Any]] = compile_fx_inner(module, inputs)
     return code
 
 

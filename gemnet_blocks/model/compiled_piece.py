@@ -116,10 +116,10 @@ class Units:
             tensors: the inputs, contiguous in memory.
         """
         is_weight = [node in tracing.weights for node in piece.inputs]
+        key: Hashable = (id(tracing.mode), piece.key, tuple(is_weight))
         needed = [torch.is_grad_enabled() and tensor.requires_grad for tensor in tensors]
-        key = (id(tracing.mode), piece.key)
         if not any(needed):
-            outputs: Sequence[Tensor] = self._found((key,), lambda: Code(_graph(tracing, piece)))(sizes, tensors)
+            outputs: Sequence[Tensor] = self._found(key, lambda: Code(_graph(tracing, piece)))(sizes, tensors)
             return outputs
         trained = any(one and weight for one, weight in zip(needed, is_weight, strict=True))
         features = [
@@ -128,11 +128,11 @@ class Units:
         if call.twice:
             wanted = tuple(one or feature for one, feature in zip(needed, features, strict=True))
             twice = self._found((key, wanted, "twice"), lambda: _Twice(_graph(tracing, piece), features, wanted))
-            return _Forward.apply(twice, sizes, call, *tensors)[: len(piece.outputs)]  # type: ignore[no-untyped-call]
+            return _Forward.apply(twice, sizes, call, *tensors)[: len(piece.outputs)]
         # without gradients of weights, all blocks share their code, although the first one has constant features
         wanted = tuple(needed if trained else features)
         once = self._found((key, wanted), lambda: _Pair(differentiated(_graph(tracing, piece), wanted)))
-        found: Sequence[Tensor] = _Once.apply(once, sizes, *tensors)  # type: ignore[no-untyped-call]
+        found: Sequence[Tensor] = _Once.apply(once, sizes, *tensors)
         return found
 
     def _found(self, key: Hashable, build: Any) -> Any:

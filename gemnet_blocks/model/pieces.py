@@ -30,7 +30,7 @@ def marked(starts: Sequence[torch.nn.Module], last: torch.nn.Module) -> Iterator
         nonlocal number
         mode = get_proxy_mode()
         assert mode is not None
-        for node in reversed(mode.tracer.graph.nodes):  # type: ignore[attr-defined]
+        for node in reversed(mode.tracer.graph.nodes):
             if PIECE in node.meta:
                 break
             node.meta[PIECE] = number

@@ -12,7 +12,6 @@ import torch
 from helpers import KINDS, ROOT, line, molecule, small_cell
 from test_devices import OnGpu
 from torch import Tensor
-from torch._decomp import decomposition_table
 from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule
 
@@ -68,6 +67,7 @@ def trained() -> GemNet:
     return model
 
 
+@pytest.mark.slow
 def test_one_trace_trains_gradient_forces_on_all_batches(trained: GemNet) -> None:
     eager = build(small_spec(**GRADIENT), seed=0).double()
     generated = trained.compilation.generated
@@ -81,6 +81,7 @@ def test_one_trace_trains_gradient_forces_on_all_batches(trained: GemNet) -> Non
     assert (trained.compilation.traced, trained.compilation.generated) == (1, generated)
 
 
+@pytest.mark.slow
 def test_third_derivatives_of_compiled_energies_raise_an_error(trained: GemNet) -> None:
     prediction = trained(next(batches()))
     weights = [weight for weight in trained.parameters() if weight.requires_grad]
@@ -91,6 +92,7 @@ def test_third_derivatives_of_compiled_energies_raise_an_error(trained: GemNet) 
         sum(gradient.sum() for gradient in gradients).backward()
 
 
+@pytest.mark.slow
 def test_energies_alone_have_gradients_of_weights(trained: GemNet) -> None:
     eager = build(small_spec(**GRADIENT), seed=0).double()
     gradients = []
@@ -102,11 +104,13 @@ def test_energies_alone_have_gradients_of_weights(trained: GemNet) -> None:
 
 
 class OnGpuWithoutKernels(OnGpu):
-    """Run operations on fake GPU tensors, for which one operation has no shape function but a decomposition."""
+    """Run operations on fake GPU tensors; the result of one that lacks a shape function is like its first argument."""
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if target is torch.ops.aten._unsafe_masked_index_put_accumulate.default:
-            target = decomposition_table[target]
+            total, mask, indices, values = args
+            assert {tensor.device.type for tensor in (total, mask, *indices, values)} == {"cuda"}
+            return torch.empty_like(total)
         return super().call_function(target, args, kwargs)
 
 
@@ -127,12 +131,15 @@ def on_gpu_too(module: GraphModule, mode: FakeTensorMode) -> Any:
     return run
 
 
-def test_direct_forces_and_devices() -> None:
+def test_one_trace_trains_direct_forces_on_all_batches_and_devices() -> None:
     compiled, eager = compiled_model(small_spec(), on_gpu_too), build(small_spec(), seed=0).double()
+    generated = []
     for structures in batches():
         for found, expected in zip(results(compiled, structures), results(eager, structures), strict=True):
             torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+        generated.append(compiled.compilation.generated)
     assert compiled.compilation.traced == 1
+    assert generated[0] == generated[-1] > 0  # later batches compile nothing
 
 
 @pytest.mark.parametrize("kind", ["no atoms", "one atom", "no edges", "no structures"])
@@ -181,11 +188,9 @@ def test_compilation_changes_neither_summary_nor_weights() -> None:
     assert compiled.state_dict().keys() == build(small_spec()).state_dict().keys()
 
 
-def test_copies_do_not_contain_compiled_code(trained: GemNet) -> None:
-    for again in (copy.deepcopy(trained), pickle.loads(pickle.dumps(trained))):
+def test_copies_do_not_contain_compiled_code() -> None:
+    model = compiled_model(small_spec())
+    model.compilation._traces["code"] = [object()]  # type: ignore[list-item]
+    for again in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         assert again.compiled
         assert again.compilation.traced == 0
-    structures = replace(next(batches()), tags=next(batches()).tags)
-    torch.testing.assert_close(
-        trained(structures).energy, build(small_spec(**GRADIENT), seed=0).double()(structures).energy
-    )

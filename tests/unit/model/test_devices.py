@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -19,36 +18,7 @@ from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.spec.catalog import BUILT_IN
 from gemnet_blocks.structures import Structures
-
-
-def tensors_in(value: Any) -> Iterator[Tensor]:
-    """All tensors of nested dataclasses, mappings and tuples."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, tuple):
-        for item in value:
-            yield from tensors_in(item)
-    elif is_dataclass(value):
-        for field in fields(value):
-            yield from tensors_in(getattr(value, field.name))
-
-
-def with_tensors(value: Any, tensors: Iterator[Tensor]) -> Any:
-    """The same nested value with other tensors, in the order of `tensors_in`."""
-    if isinstance(value, Tensor):
-        return next(tensors)
-    if isinstance(value, Mapping):
-        return {name: with_tensors(item, tensors) for name, item in value.items()}
-    if isinstance(value, tuple):
-        return tuple(with_tensors(item, tensors) for item in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        return replace(
-            value, **{field.name: with_tensors(getattr(value, field.name), tensors) for field in fields(value)}
-        )
-    return value
+from gemnet_blocks.util.nested import tensors_in, with_tensors
 
 
 def traced(model: GemNet, structures: Structures) -> tuple[GraphModule, list[Tensor]]:
