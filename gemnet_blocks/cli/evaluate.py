@@ -243,7 +243,9 @@ def _named(problem: Problem) -> str:
     return f"--{option}{inside}: {problem.message}"
 
 
-def _of_file(path: Path, described: _Described, potential: Potential) -> tuple[LabelledDataset, str, Overlap | None]:
+def _of_file(
+    path: Path, described: _Described, potential: Potential
+) -> tuple[LabelledDataset, EnergyMeaning, Overlap | None]:
     """The structures of a file, the reference of their energies, and their overlap with the training of a model."""
     from gemnet_blocks.data.leakage import summarize
     from gemnet_blocks.data.opening import open_files, unknown_labels

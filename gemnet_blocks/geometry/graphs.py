@@ -151,7 +151,7 @@ def measured_graphs(structures: Structures, topology: Topology, dtype: torch.dty
         counts = [edges.count for edges in topology.edges.values()]
         distance, direction = distances_and_directions(topology.joint, structures, dtype)
         parts = zip(topology.edges.items(), distance.split(counts), direction.split(counts), strict=True)
-        edge_sets = {name: edge_set(edges, *part, weights.get(name)) for (name, edges), *part in parts}
+        edge_sets = {name: edge_set(edges, d, u, weights.get(name)) for (name, edges), d, u in parts}
     symmetric = None if topology.reverse is None else SymmetricEdges(edge_sets[MAIN], topology.reverse)
     return Graphs(structures, symmetric, edge_sets, topology.indices)
 

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -93,7 +94,7 @@ def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
     device, degrees = outer.first.device, torch.stack([outer.degree, inner.degree])
     outer_degree, inner_degree = degrees
     on_host = degrees.cpu().numpy()
-    atoms = (on_host > 0).all(axis=0).nonzero()[0]
+    atoms = np.flatnonzero((on_host > 0).all(axis=0))
     grouped = grouped_by_size(*on_host[:, atoms], least_saving=ENTRIES_WORTH_A_GROUP)
     outer_rows, inner_rows = padded_rows([atoms[group.numpy()] for group in grouped], list(on_host), device)
     outer_table = outer_rows.padded(outer.first, outer_degree)

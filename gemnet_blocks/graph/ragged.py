@@ -252,7 +252,8 @@ def padded_rows(
         width = np.repeat(widths, counts)
         columns += [width.cumsum() - width, width]
     order, *rest = torch.from_numpy(np.stack(columns)).to(device).unbind()
-    return [PaddedRows(order, *rest[2 * i : 2 * i + 2], counts, widths) for i, widths in enumerate(all_widths)]
+    starts_and_widths = zip(rest[::2], rest[1::2], all_widths, strict=True)
+    return [PaddedRows(order, start, width, counts, widths) for start, width, widths in starts_and_widths]
 
 
 def by_segment(

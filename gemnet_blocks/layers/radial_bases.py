@@ -97,7 +97,7 @@ class RadialBases(nn.Module):
         bases: dict[_Key, RadialBasis] = {}
         for name, basis in (*self.radial.items(), *self.angular.items()):
             key = _key(name, basis)
-            if key is not None:
+            if key is not None and isinstance(basis, RadialBasis):
                 bases.setdefault(key, basis)
         values: dict[_Key | None, Tensor] = {}
         for functions in dict.fromkeys(key.functions for key in bases):
