@@ -24,7 +24,6 @@ from gemnet_blocks.util.shipped import shipped_file
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.model.gemnet import GemNet
-    from gemnet_blocks.structures import EnergyMeaning
 
 SpecPath = Annotated[
     Path,
@@ -77,9 +76,7 @@ class Split(str, Enum):
     test = "test"
 
 
-def part_of_config(
-    path: Path, split: Split, allow_imports: bool, model: GemNet
-) -> tuple[LabelledDataset, EnergyMeaning]:
+def part_of_config(path: Path, split: Split, allow_imports: bool, model: GemNet) -> tuple[LabelledDataset, str]:
     """A part of the data of a training config, with labels that a model predicts, and the reference of its energies.
 
     Raises:
