@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+from contextlib import suppress
 from pathlib import Path
 
 from jaxtyping import config as shape_checking
@@ -27,7 +28,9 @@ torch.set_num_threads(1)
 
 
 def pytest_collection_finish() -> None:
-    """Hide everything that is imported from the garbage collector, which would visit it again and again."""
+    """Hide the imported modules from the garbage collector, which statsmodels runs in every correction of p-values."""
+    with suppress(ImportError):
+        import statsmodels.stats.multitest  # noqa: F401
     gc.collect()
     gc.freeze()
 

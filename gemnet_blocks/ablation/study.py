@@ -222,7 +222,7 @@ class Study:
 
         Raises:
             SpecError: one error with every problem.
-            ImportError: matplotlib is not installed.
+            ImportError: matplotlib or statsmodels is not installed.
         """
         return write_report(self.results(), self.folder / "report" if folder is None else Path(folder))
 

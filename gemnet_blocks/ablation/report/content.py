@@ -117,7 +117,7 @@ def page(results: StudyResults) -> Page:
     """Compose the report of a study.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or statsmodels is not installed.
     """
     compared = compare_study(results)
     sections = (
@@ -278,7 +278,7 @@ def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
         The path of the HTML page, which is self-contained.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or statsmodels is not installed.
         OSError: the folder cannot be written.
     """
     target = Path(folder)
@@ -294,7 +294,7 @@ def report_files(results: StudyResults) -> Mapping[str, str]:
     """Compose the text of all files of a report, by name, with the HTML page last.
 
     Raises:
-        ImportError: matplotlib is not installed.
+        ImportError: matplotlib or statsmodels is not installed.
     """
     report = page(results)
     pictures = [block for section in report.sections for block in section.blocks if isinstance(block, Picture)]

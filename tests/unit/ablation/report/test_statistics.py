@@ -89,14 +89,6 @@ def test_holm_by_hand():
     assert holm([]).tolist() == []
 
 
-def test_holm_multiplies_by_the_number_of_values_that_are_not_smaller():
-    random = np.random.default_rng(0)
-    for count in range(1, 9):
-        given = np.round(random.uniform(0, 0.4, count), 1)  # some are equal
-        expected = [min(1, max(one * np.sum(given >= one) for one in given if one <= value)) for value in given]
-        assert holm(given).tolist() == pytest.approx(expected)
-
-
 @pytest.mark.parametrize("bad", [[-0.1], [1.1], [np.nan]])
 def test_what_is_no_p_value_is_refused(bad):
     with pytest.raises(ValueError, match="between 0 and 1"):
