@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gemnet_blocks.data.trained_frames import Overlap
     from gemnet_blocks.potential.potential import Potential
     from gemnet_blocks.spec.document import Problem
+    from gemnet_blocks.structures import EnergyMeaning
 
 
 class Meaning(str, Enum):

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, record_function
 from torch.profiler import profile as traced
 from typing_extensions import override
@@ -273,7 +272,7 @@ def write_trace(path: Path, model: GemNet, structures: Structures, task: Task = 
 def _kernels(model: GemNet, structures: Structures, task: Task) -> int:
     """Count the kernels of one run on the GPU."""
     events = _traced(model, structures, task, Timer(torch.device("cpu"))).events()
-    return sum(event.device_type == DeviceType.CUDA for event in events)
+    return sum(event.device_type.name == "CUDA" for event in events)
 
 
 def _traced(model: GemNet, structures: Structures, task: Task, observer: Observer) -> Any:
