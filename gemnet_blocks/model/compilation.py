@@ -17,10 +17,11 @@ from __future__ import annotations
 import sys
 import time
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from types import CodeType
-from typing import TYPE_CHECKING, Any, final
+from typing import Any, final
 
 import torch
 from torch import SymInt, Tensor, nn
@@ -42,14 +43,29 @@ from gemnet_blocks.structures import NEUTRAL, Prediction, PropertyKind, Structur
 from gemnet_blocks.util.derivatives import transforms_are_active
 from gemnet_blocks.util.nested import equal_sizes, outline, tensors_in, with_tensors
 
-if TYPE_CHECKING:
-    from gemnet_blocks.model.gemnet import GemNet
-
 MOST_TRACES = 2
 """The largest number of traces for topologies with the same tensors. Batches that fit none of them are not compiled."""
 
 LEAST_SIZE = 2
 """The smallest size that code with symbolic sizes is correct for."""
+
+
+class Compilable(nn.Module, ABC):
+    """Base class of models that are compiled: a backbone, and a function of structures and their topology."""
+
+    @property
+    @abstractmethod
+    def backbone(self) -> Any:
+        """The backbone, with blocks and output blocks."""
+
+    @property
+    @abstractmethod
+    def property_kinds(self) -> dict[str, PropertyKind]:
+        """The kinds of the properties that further heads predict, by name."""
+
+    @abstractmethod
+    def without_gradient_forces(self, backbone: Any, structures: Structures, topology: Topology) -> Prediction:
+        """Predict everything but gradient forces."""
 
 
 @final
@@ -83,7 +99,7 @@ class Compilation:
         """The number of functions and derivatives for which code was generated."""
         return self._units.built
 
-    def evaluated(self, model: GemNet, structures: Structures, topology: Topology, call: Call) -> Prediction | None:
+    def evaluated(self, model: Compilable, structures: Structures, topology: Topology, call: Call) -> Prediction | None:
         """Predict everything but gradient forces; None if the batch must be computed without compiled code.
 
         Args:
@@ -146,7 +162,7 @@ class Compilation:
             print(line, file=sys.stderr, flush=True)
 
 
-def _needs_eager_code(model: GemNet, structures: Structures) -> bool:
+def _needs_eager_code(model: Compilable, structures: Structures) -> bool:
     """Return True under autocast, and if operations are transformed or traced or modules are observed by hooks."""
     positions = structures.positions
     if transforms_are_active() or _len_torch_dispatch_stack() or isinstance(positions, FakeTensor):
@@ -206,7 +222,7 @@ def _unpadded(prediction: Prediction, kinds: Mapping[str, PropertyKind], count: 
 class _Evaluated(nn.Module):
     """The part of a model that is traced."""
 
-    def __init__(self, model: GemNet) -> None:
+    def __init__(self, model: Compilable) -> None:
         super().__init__()
         self.model = model
 
@@ -231,7 +247,7 @@ class _Trace:
 
     def __init__(
         self,
-        model: GemNet,
+        model: Compilable,
         weights: Mapping[str, Tensor],
         batch: tuple[Structures, Topology],
         tensors: Sequence[Tensor],

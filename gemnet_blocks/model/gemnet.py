@@ -19,7 +19,7 @@ from gemnet_blocks.interactions.interaction import Embeddings
 from gemnet_blocks.layers.embeddings import AtomEmbedding, EdgeEmbedding
 from gemnet_blocks.layers.state_embedding import StateEmbedding
 from gemnet_blocks.model.block import Block
-from gemnet_blocks.model.compilation import Compilation
+from gemnet_blocks.model.compilation import Compilable, Compilation
 from gemnet_blocks.model.compiled_piece import Call
 from gemnet_blocks.model.costs import Estimate, Task
 from gemnet_blocks.model.geometry_encoder import Geometry, GeometryEncoder
@@ -126,7 +126,7 @@ NEIGHBORS_WITHIN = 0.05
 
 
 @final
-class GemNet(WeightedModule):
+class GemNet(WeightedModule, Compilable):
     """A model of energies, forces and other properties, built by `gemnet_blocks.spec.build`.
 
     Args:
