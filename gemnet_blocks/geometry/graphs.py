@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import torch
@@ -12,7 +12,15 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.geometry.edges import EdgeSet, SymmetricEdges, distances_and_directions, edge_set, safe_norm, vectors
+from gemnet_blocks.geometry.edges import (
+    EdgeSet,
+    SymmetricEdges,
+    distances_and_directions,
+    edge_set,
+    measured,
+    safe_norm,
+    vectors,
+)
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions, GraphBuilder
 from gemnet_blocks.graph.index_sets import IndexRequest, IndexSet
 from gemnet_blocks.graph.max_neighbors import CapRule, either, soft_weights
@@ -131,7 +139,8 @@ def build_graphs(
         periodic=periodic,
     )
     structures = as_structures(structures)
-    return measured_graphs(structures, builder(structures, dtype), dtype)
+    # without joint operations, since their results may be differentiated one after another
+    return measured_graphs(structures, replace(builder(structures, dtype), joint=None), dtype)
 
 
 def measured_graphs(structures: Structures, topology: Topology, dtype: torch.dtype) -> Graphs:
@@ -146,8 +155,10 @@ def measured_graphs(structures: Structures, topology: Topology, dtype: torch.dty
     if topology.both_directions is not None:
         assert topology.reverse is not None
         weights[MAIN] = _symmetrized(weights[MAIN], topology.both_directions, topology.reverse)
-    edge_sets: dict[str, EdgeSet] = {}
-    if topology.joint is not None:
+    if topology.joint is None:
+        sets = topology.edges.items()
+        edge_sets = {name: measured(edges, structures, dtype, weights.get(name)) for name, edges in sets}
+    else:
         counts = [edges.count for edges in topology.edges.values()]
         distance, direction = distances_and_directions(topology.joint, structures, dtype)
         parts = zip(topology.edges.items(), distance.split(counts), direction.split(counts), strict=True)

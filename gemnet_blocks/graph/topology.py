@@ -63,7 +63,8 @@ class Topology:
         fading: the recipes for the weights of fading neighbors by edge set, parents first; empty if none fade out.
         both_directions: the map from selected pairs to main edges, if neighbors fade out.
         without_volume: the first structure that is not periodic in all three directions; None if all are.
-        joint: the edges of all edge sets one after another, in their order in `edges`.
+        joint: the edges of all edge sets one after another, in their order in `edges`, for joint operations; None: edge
+            sets are measured one by one.
     """
 
     edges: Mapping[str, EdgeIndex]

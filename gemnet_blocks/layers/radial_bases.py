@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from gemnet_blocks.basis.radial import RadialBasis
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.geometry.graphs import Graphs
-from gemnet_blocks.util.recompute import STORED, Evaluation
+from gemnet_blocks.util.recompute import STORED, Evaluation, Stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class RadialBases(nn.Module):
 
     def forward(self, graphs: Graphs) -> RadialValues:
         """Evaluate every basis on the distances of its edge set and multiply by the weights of the edges."""
-        shared = self._shared(graphs) if self.evaluation is STORED else {}
+        shared = self._shared(graphs) if isinstance(self.evaluation, Stored) else {}
 
         def of(bases: nn.ModuleDict) -> dict[str, Tensor]:
             values: dict[str, Tensor] = {}
