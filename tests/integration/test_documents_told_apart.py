@@ -131,7 +131,7 @@ CALLS = {
     "evaluate model.safetensors run": "expected a training config or structures, .* is the folder of a training run",
     "relax train.yaml frames.xyz": "train.yaml: expected a model file, but this is a training config",
     "relax model.safetensors study.yaml": "study.yaml: expected structures, but this is a study",
-    "predict frames.xyz base.yaml": "base.yaml: expected structures, but this is a spec",
+    "predict frames.xyz base.yaml": "frames.xyz: expected a spec, but this is a file of structures",
     "predict base.yaml frames.xyz --weights model.safetensors": "expected a published checkpoint, .* is a model file",
     "estimate base.yaml run/checkpoint.ckpt": "expected structures, but this is the checkpoint of a training run",
     "convert model.safetensors out": "model.safetensors: expected a published checkpoint, but this is a model file",
@@ -147,7 +147,7 @@ CALLS = {
     "train list.yaml": "must be a mapping of fields, such as `model:`",
     "summary loop.yaml": "loop.yaml: is a link to loop.yaml, which leads back to this link: link to the file itself$",
     "train loop.yaml": "loop.yaml: is a link to loop.yaml, which leads back",
-    "predict base.yaml loop.yaml": "loop.yaml: is a symbolic link to loop.yaml, which leads back",
+    "predict base.yaml loop.yaml": "loop.yaml: is a link to loop.yaml, which leads back",
     "evaluate loop.yaml train.yaml": "loop.yaml: is a link to loop.yaml, which leads back",
 }
 """Commands with a file of the wrong kind, and their errors."""
