@@ -15,7 +15,7 @@ from typing_extensions import override
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.padded import AtomGroups, Chains, atom_groups, chains
 from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
-from gemnet_blocks.graph.ragged import ENTRIES_WORTH_A_GROUP, Segments, segments
+from gemnet_blocks.graph.ragged import Segments, segments, worth_a_group
 from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
@@ -178,6 +178,5 @@ class AtomPairRequest(IndexRequest):
         edges = edge_sets[self.graph]
         pairs, of_edge = torch.unique(edges.target * edges.atom_count + edges.source, return_inverse=True)
         atom_count = max(edges.atom_count, 1)
-        return AtomPairs(
-            pairs % atom_count, segments(pairs // atom_count, edges.atom_count, ENTRIES_WORTH_A_GROUP), of_edge
-        )
+        least_saving = worth_a_group(pairs.device)
+        return AtomPairs(pairs % atom_count, segments(pairs // atom_count, edges.atom_count, least_saving), of_edge)

@@ -19,7 +19,7 @@ from torch import Tensor
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
 from gemnet_blocks.graph.quadruplets import triplets_around_source
-from gemnet_blocks.graph.ragged import ENTRIES_WORTH_A_GROUP, PaddedRows, PaddedTable, grouped_by_size, padded_rows
+from gemnet_blocks.graph.ragged import PaddedRows, PaddedTable, grouped_by_size, padded_rows, worth_a_group
 from gemnet_blocks.graph.triplets import Triplets
 
 
@@ -95,7 +95,7 @@ def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
     outer_degree, inner_degree = degrees
     on_host = degrees.cpu().numpy()
     atoms = np.flatnonzero((on_host > 0).all(axis=0))
-    grouped = grouped_by_size(*on_host[:, atoms], least_saving=ENTRIES_WORTH_A_GROUP)
+    grouped = grouped_by_size(*on_host[:, atoms], least_saving=worth_a_group(device))
     outer_rows, inner_rows = padded_rows([atoms[group.numpy()] for group in grouped], list(on_host), device)
     outer_table = outer_rows.padded(outer.first, outer_degree)
     inner_table = inner_rows.padded(inner.first, inner_degree)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
-from gemnet_blocks.graph.ragged import ENTRIES_WORTH_A_GROUP, Join, Segments, join, row_pointers, segments
+from gemnet_blocks.graph.ragged import Join, Segments, join, row_pointers, segments, worth_a_group
 from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
@@ -52,7 +52,7 @@ def triplets_around_source(edges: EdgeIndex, middle: EdgeIndex) -> Triplets:
     same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
     kept = (~(same_atom & same_image)).nonzero()[:, 0]
     row, item = pairs.row.index_select(0, kept), pairs.item.index_select(0, kept)
-    return Triplets(row, item, segments(row, middle.count, ENTRIES_WORTH_A_GROUP))
+    return Triplets(row, item, segments(row, middle.count, worth_a_group(row.device)))
 
 
 def quadruplets(edges: EdgeIndex, middle: EdgeIndex) -> Quadruplets:

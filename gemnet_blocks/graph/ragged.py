@@ -39,9 +39,9 @@ topology does not depend on the structures. Some groups may be empty."""
 _WORTH_A_GROUP = 0.02
 """The fraction of all products that an additional group must save."""
 
-ENTRIES_WORTH_A_GROUP = 2**14
-"""The number of padded entries that an additional group of matrices must save. Each group starts operations of its own,
-which take as long as the products of some thousand entries on a CPU, and of a million on a GPU."""
+ENTRIES_WORTH_A_LAUNCH = 2**14
+"""The number of padded entries that one more group of matrices must save on GPUs, where each group launches kernels
+of its own. On CPUs, the products of these entries take longer than the further operations."""
 
 _CLASSES = 48
 """The number of size classes between which groups may be divided. The padding is then at most 5 % above its minimum."""
@@ -145,6 +145,11 @@ class Segments:
     def item_count(self) -> int:
         """The number of items."""
         return self.segment.shape[0]
+
+
+def worth_a_group(device: torch.device) -> int:
+    """Return the number of padded entries that an additional group of matrices must save on a device."""
+    return 0 if device.type == "cpu" else ENTRIES_WORTH_A_LAUNCH
 
 
 def segments(segment: Int[Tensor, " items"], count: int, least_saving: int = 0) -> Segments:

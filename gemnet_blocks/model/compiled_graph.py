@@ -11,7 +11,6 @@ from typing import Any, final
 import torch
 from torch import SymInt, Tensor
 from torch._dispatch.python import enable_python_dispatcher
-from torch._functorch.partitioners import min_cut_rematerialization_partition
 from torch._subclasses import FakeTensorMode
 from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.proxy_tensor import make_fx
@@ -103,6 +102,9 @@ def differentiated(graph: TracedGraph, wanted: Sequence[bool]) -> Differentiable
         graph: the graph, all of whose outputs are tensors.
         wanted: for each input that is a tensor, whether its gradient is wanted.
     """
+    # imported here because it imports torch._dynamo, which takes longer than the rest of the library
+    from torch._functorch.partitioners import min_cut_rematerialization_partition
+
     inputs, outputs = graph.inputs, [node.meta["val"] for node in graph.outputs]
     of_tensor = iter(wanted)
     wanted = [not is_size(value) and next(of_tensor) for value in inputs]
