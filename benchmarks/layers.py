@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.interactions.message import Message
-from gemnet_blocks.layers.dense import Dense, residuals
+from gemnet_blocks.layers.dense import Dense
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
+from gemnet_blocks.layers.residual import residuals
 from gemnet_blocks.model.block import AtomUpdate
 
 RADIAL = 16

@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.angular_sum import AngularSum
-from gemnet_blocks.layers.activations import Activation, gain_of, without_gain
-from gemnet_blocks.layers.dense import Dense, has_hooks, linear
+from gemnet_blocks.layers.activations import Activation, gain_of, has_hooks, without_gain
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.scaling import scale_factor
 from gemnet_blocks.util.recompute import STORED, Evaluation
 

@@ -1,8 +1,9 @@
 """Layers that interactions and blocks consist of: dense and residual layers, activation functions, scale factors."""
 
 from gemnet_blocks.layers.activations import Activation, ScaledSiLU, SiQU, activation_module
-from gemnet_blocks.layers.dense import Dense, Residual, linear, residuals
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.layers.residual import Residual, residuals
 from gemnet_blocks.layers.scaling import ScaleFactor
 
 __all__ = [

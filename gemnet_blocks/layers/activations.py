@@ -139,3 +139,8 @@ def _curvature(u: Tensor, v: Tensor, x: Tensor, scale: float) -> Tensor:
     # 2 + x - 2xσ = 2(1 + ½(x - 2xσ)), in the memory of σ
     y.addcmul_(y, torch.addcmul(x, x, sigmoid, value=-2, out=sigmoid), value=0.5)
     return y.mul_(2 * scale)
+
+
+def has_hooks(*modules: nn.Module) -> bool:
+    """Return True if a hook reads the input or output of one of the modules, which must then be called."""
+    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)

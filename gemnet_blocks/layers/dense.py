@@ -1,16 +1,15 @@
-"""Linear, dense and residual layers."""
+"""Linear and dense layers, and skip connections."""
 
 from __future__ import annotations
 
 import math
 from typing import final
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from typing_extensions import override
 
-from gemnet_blocks.layers.activations import Activation, activation_module, gain_of, without_gain
+from gemnet_blocks.layers.activations import Activation, activation_module
 from gemnet_blocks.layers.initialization import he_orthogonal_
 from gemnet_blocks.util.precision import PLAIN, Products
 
@@ -60,41 +59,6 @@ class Dense(nn.Module):
 
     def forward(self, x: Float[Tensor, "*batch in"]) -> Float[Tensor, "*batch out"]:
         return self.activation(self.linear(x))
-
-
-@final
-class Residual(nn.Module):
-    """Residual layer of two dense layers: (x + Dense(Dense(x)))/√2.
-
-    The factor 1/√2 keeps the variance of the features. Gasteiger et al., NeurIPS 2021, arXiv 2106.08903.
-
-    Args:
-        size: the number of features.
-        activation: the name of the activation function.
-    """
-
-    def __init__(self, size: int, activation: Activation = "silu") -> None:
-        super().__init__()
-        self.first = Dense(size, size, activation)
-        self.second = Dense(size, size, activation)
-
-    def forward(self, x: Float[Tensor, "*batch size"]) -> Float[Tensor, "*batch size"]:
-        inner, second = self.first(x), self.second
-        if has_hooks(second):
-            return skip(x, second(inner))
-        # the gain of the last activation is a factor of the addition, which costs no operation of its own
-        y = without_gain(second.activation, second.linear(inner))
-        return torch.add(x, y, alpha=gain_of(second.activation)).mul_(math.sqrt(0.5))
-
-
-def has_hooks(*modules: nn.Module) -> bool:
-    """Return True if a hook reads the input or output of one of the modules, which must then be called."""
-    return any(module._forward_hooks or module._forward_pre_hooks for module in modules)
-
-
-def residuals(count: int, size: int, activation: Activation = "silu") -> nn.Sequential:
-    """Construct a sequence of `count` residual layers."""
-    return nn.Sequential(*(Residual(size, activation) for _ in range(count)))
 
 
 def skip(*terms: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:

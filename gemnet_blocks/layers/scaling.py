@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from gemnet_blocks.layers.dense import Linear, has_hooks
+from gemnet_blocks.layers.activations import has_hooks
+from gemnet_blocks.layers.dense import Linear
 
 
 @final

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.dense import residuals
 from gemnet_blocks.layers.equivariant import EquivariantLinear, Gate
 from gemnet_blocks.layers.irreps import Stream
+from gemnet_blocks.layers.residual import residuals
 from gemnet_blocks.options import Options, Size
 
 

@@ -15,8 +15,9 @@ from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.interactions.interaction import Embeddings, Interaction, Sizes
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
+from gemnet_blocks.layers.dense import Dense, linear, skip
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
+from gemnet_blocks.layers.residual import residuals
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.model.streams import Combination, StreamLayer, combined

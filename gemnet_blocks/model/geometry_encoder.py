@@ -54,7 +54,7 @@ class GeometryEncoder(nn.Module):
         radial_size: features of their projections.
         interactions: the shared geometry of each interaction, by name.
         update: project radial functions for atom updates.
-        output: project radial functions for output blocks.
+        output: project radial functions for output blocks and further heads.
         own: the radial bases of interactions that do not use the shared ones alone, by the name of the interaction.
     """
 

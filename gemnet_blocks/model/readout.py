@@ -17,8 +17,9 @@ from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.edges import SymmetricEdges
 from gemnet_blocks.interactions.interaction import Embeddings, Sizes
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.dense import Dense, linear, residuals, skip
+from gemnet_blocks.layers.dense import Dense, linear, skip
 from gemnet_blocks.layers.initialization import OutputInitialization, initialize_output_
+from gemnet_blocks.layers.residual import residuals
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.block import AtomUpdate, Projection, stack
 from gemnet_blocks.model.geometry_encoder import Geometry

@@ -304,7 +304,8 @@ class _Builder:
 
         bases = RadialBases(built(radial, angular=False), built(angular, angular=True))
         sizes = self.radial_count, self.spec.sizes.radial
-        output = self.find(READOUT, self.spec.readout).reads_edges
+        # further heads may read edges although the readout does not
+        output = self.find(READOUT, self.spec.readout).reads_edges or bool(self.spec.heads.properties)
         return GeometryEncoder(bases, *sizes, shared, own_names(radial, angular), self.edges, output)
 
     def radial_basis(self, cutoff: float, angular: bool, interaction: str | None = None) -> RadialBasis:

@@ -113,7 +113,7 @@ def _family(spec: SpecFields) -> Iterator[str]:
     yield embedded + (f" and edges have embeddings of {spec.sizes.edge}." if spec.edge_embedding else ".")
     for state in sorted(spec.reads):
         yield f"The total {state} of each structure is embedded and added to its atoms."
-    for name, stream in spec.streams.items():
+    for name, stream in spec.all_streams().items():
         yield f"The stream {name} holds features with irreps {stream.irreps} on {stream.on} [geiger2022]."
 
 
@@ -367,7 +367,7 @@ def _sizes(spec: SpecFields, parameters: int | None) -> dict[str, str]:
     rows = {"blocks": str(_block_count(spec)), "atom embedding": str(spec.sizes.atom)}
     if spec.edge_embedding:
         rows["edge embedding"] = str(spec.sizes.edge)
-    rows |= {f"stream {name}": stream.irreps for name, stream in spec.streams.items()}
+    rows |= {f"stream {name}": stream.irreps for name, stream in spec.all_streams().items()}
     for name, options in spec.interactions.items():
         values = options.model_dump(include={*_WIDTHS, "size", "degree"}, exclude_none=True)
         if values:

@@ -100,6 +100,7 @@ class Spec(SpecFields):
         >>> load_spec("gemnet-oc").diff(load_spec("gradient-forces"))
         heads.forces.type: direct → gradient
         heads.forces.coupled: false → –
+        heads.forces.dynamic_scaling: – → false
         """
         return SpecDifference(self, other, tuple(compare(self, other)))
 

@@ -25,7 +25,7 @@ MOVED: Mapping[str, tuple[str, ...]] = {
     "blocks.atom_edge": ("interactions.triplet",),
     "blocks.atom_embedding": ("layers.embeddings",),
     "blocks.block": ("model.block",),
-    "blocks.dense": ("layers.dense",),
+    "blocks.dense": ("layers.dense", "layers.residual"),
     "blocks.edge_atom": ("interactions.triplet",),
     "blocks.edge_embedding": ("layers.embeddings",),
     "blocks.interaction": ("interactions.interaction",),

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from gemnet_blocks.geometry.edges import EdgeSet
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.activations import ScaledSiLU, SiQU
-from gemnet_blocks.layers.dense import Dense, Residual
+from gemnet_blocks.layers.dense import Dense
 from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.projection import RadialAngularProjection
+from gemnet_blocks.layers.residual import Residual
 from gemnet_blocks.layers.scaling import ScaleFactor, Unscaled
 from gemnet_blocks.testing.oracles.graphs import Edge, edges_of, reverse
 

@@ -18,8 +18,8 @@ from numpy.testing import assert_allclose
 from gemnet_blocks.data.batching import BudgetSampler, loader
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.potential import load_potential
-from gemnet_blocks.spec.files import shipped_folder
 from gemnet_blocks.training import load_config, train
+from gemnet_blocks.util.shipped import shipped_folder
 
 lmdb = pytest.importorskip("lmdb")
 

@@ -9,7 +9,8 @@ import torch
 from helpers import assert_same_function
 
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.dense import Dense, Residual, linear, residuals, skip
+from gemnet_blocks.layers.dense import Dense, linear, skip
+from gemnet_blocks.layers.residual import Residual, residuals
 from gemnet_blocks.testing import oracles
 
 ACTIVATIONS: list[Activation] = ["silu", "siqu", "identity"]

@@ -10,7 +10,7 @@ from torch import Tensor
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.interactions.interaction import Sizes
-from gemnet_blocks.layers.dense import residuals
+from gemnet_blocks.layers.residual import residuals
 from gemnet_blocks.model.block import AtomUpdate
 from gemnet_blocks.model.geometry_encoder import Geometry
 from gemnet_blocks.model.readout import (

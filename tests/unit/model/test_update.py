@@ -6,7 +6,8 @@ from helpers import KINDS, assert_same_function, graphs_of, set_random_scales
 from torch import Tensor
 
 from gemnet_blocks.aggregation.scatter import Sums
-from gemnet_blocks.layers.dense import Dense, Residual
+from gemnet_blocks.layers.dense import Dense
+from gemnet_blocks.layers.residual import Residual
 from gemnet_blocks.model.block import AtomUpdate, stack
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
