@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import reduce
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any, final
@@ -12,6 +13,7 @@ from typing import Any, final
 from gemnet_blocks.ablation.runs.jobs import imported
 from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec.document import Route
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.starting import Source
@@ -99,11 +101,15 @@ def _text(value: Any) -> str:
 FORMAT = 1
 """Version of the computation and of the files of a run; results of other versions are not reused."""
 
-_LATER: Mapping[tuple[str, str], Any] = {
+_LATER: Mapping[Route, Any] = {
+    ("data", "elements"): None,
+    ("data", "atoms_at_most"): None,
+    ("data", "count"): None,
     ("references", "mean"): 0.0,
     ("scales", "rows"): "distinct",
     ("schedule", "metric"): "loss",
     ("training", "clock"): "wall",
+    ("training", "execution", "compile"): False,
 }
 """Fields of a training config that were added later, with the value that equals the earlier behavior: a field with this
 value does not enter the key."""
@@ -111,8 +117,6 @@ value does not enter the key."""
 _FILES = ("files", "train", "validation", "test")
 _FREE = ("workers", "cache", "ignore")
 """Fields of the data that do not change results."""
-_FILTERS = ("elements", "atoms_at_most", "count")
-"""Fields of the data that were added later, with null for no filter."""
 _CHUNK = 1 << 20
 
 
@@ -143,15 +147,13 @@ def run_key(
         content["parts"] = parts
     if config is not None:
         rest = config.to_dict()
-        for (section, field), before in _LATER.items():
-            if (rest[section] or {}).get(field) == before:
-                del rest[section][field]
+        for (*sections, field), before in _LATER.items():
+            section = reduce(lambda inner, name: inner[name] or {}, sections, rest)
+            if field in section and section[field] == before:
+                del section[field]
         data = {name: value for name, value in rest.pop("data").items() if name not in (*_FILES, *_FREE)}
-        data = {name: value for name, value in data.items() if name not in _FILTERS or value is not None}
         unused = ("log", "checkpoint", "start_from")
         training = {key: value for key, value in rest.pop("training").items() if key not in unused}
-        if not training["execution"]["compile"]:  # an option that was added later
-            training["execution"] = {key: value for key, value in training["execution"].items() if key != "compile"}
         if source := Source.of(config):  # the keys of runs without initial weights stay the same
             training["start_from"] = source.sha256
         rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
