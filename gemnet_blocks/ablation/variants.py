@@ -12,8 +12,10 @@ from gemnet_blocks.ablation.options import BASE, MatchOptions
 from gemnet_blocks.ablation.results import Difference, Variant
 from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.build import build_shapes
+from gemnet_blocks.spec.difference import MISSING, differing
 from gemnet_blocks.spec.document import Document, Problem, Route, shown
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.resolve import Spec
@@ -21,8 +23,6 @@ from gemnet_blocks.training.options import ExecutionOptions
 
 EXECUTION = "execution"
 """The section of a patch that changes how a model is computed and not the architecture."""
-
-_ABSENT = object()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,21 +85,17 @@ def count_parameters(spec: Spec, execution: ExecutionOptions | None = None) -> i
     """
     try:
         model = build_shapes(spec, execution=None if execution is None else execution.execution())
-        return sum(parameter.numel() for parameter in model.parameters())
+        return parameter_count(model)
     except Exception as error:  # a custom component may raise anything
         reason = str(error) if isinstance(error, (SpecError, ImportError)) else f"{type(error).__name__}: {error}"
         raise SpecError(f"cannot be built: {reason}") from error
 
 
-def differences(base: Mapping[str, Any], other: Mapping[str, Any], route: Route = ()) -> Iterator[Difference]:
+def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[Difference]:
     """Yield the differences between nested mappings; an entry that only one of them contains is one difference."""
-    for key in dict.fromkeys((*base, *other)):
-        before, after = base.get(key, _ABSENT), other.get(key, _ABSENT)
-        here = (*route, str(key))
-        if isinstance(before, Mapping) and isinstance(after, Mapping):
-            yield from differences(before, after, here)
-        elif before != after:
-            yield Difference(".".join(here), None if before is _ABSENT else before, None if after is _ABSENT else after)
+    for one in differing(base, other):
+        before, after = (None if value is MISSING else value for value in (one.old, one.new))
+        yield Difference(one.path, before, after)
 
 
 def _patched(study: StudyDocument, name: str, document: Document, base_execution: ExecutionOptions) -> Candidate:
@@ -155,7 +151,7 @@ def _idle(patch: Mapping[str, Any], before: Any, after: Any, route: Route) -> It
         here = (*route, str(key))
         old, new = _at(before, key), _at(after, key)
         # a new component may repeat options of the old one, and a type may be repeated for clarity
-        fresh = isinstance(value, Mapping) and (old is _ABSENT or _at(old, "type") != _at(new, "type"))
+        fresh = isinstance(value, Mapping) and (old is MISSING or _at(old, "type") != _at(new, "type"))
         if isinstance(value, Mapping) and not fresh:
             yield from _idle(value, old, new, here)
         elif old == new and not (key == "type" and len(patch) > 1):
@@ -163,7 +159,7 @@ def _idle(patch: Mapping[str, Any], before: Any, after: Any, route: Route) -> It
 
 
 def _at(data: Any, key: str) -> Any:
-    return data.get(key, _ABSENT) if isinstance(data, Mapping) else _ABSENT
+    return data.get(key, MISSING) if isinstance(data, Mapping) else MISSING
 
 
 def _equal(found: list[Candidate]) -> list[str]:

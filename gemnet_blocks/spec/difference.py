@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gemnet_blocks.spec.document import Route
 from gemnet_blocks.spec.schema import SpecFields
 from gemnet_blocks.util.html import upper_layer
 
@@ -58,30 +59,45 @@ class SpecDifference:
         return upper_layer("plotting.notebook").html(self)
 
 
+MISSING = object()
+"""The value of an entry that only the other mapping contains."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differing:
+    """An entry in which two nested mappings differ.
+
+    Attributes:
+        path: dotted path of the entry.
+        old: its value in the first mapping, or `MISSING`.
+        new: its value in the second mapping, or `MISSING`.
+    """
+
+    path: str
+    old: Any
+    new: Any
+
+
+def differing(old: Mapping[str, Any], new: Mapping[str, Any], route: Route = ()) -> Iterator[Differing]:
+    """Yield the differences between nested mappings; an entry that only one of them contains is one difference."""
+    for key in dict.fromkeys((*old, *new)):
+        before, after = old.get(key, MISSING), new.get(key, MISSING)
+        here = (*route, str(key))
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            yield from differing(before, after, here)
+        elif before != after:
+            yield Differing(".".join(here), before, after)
+
+
 def compare(old: SpecFields, new: SpecFields) -> list[Change]:
     """List the fields in which two specs differ, in the order of the specs; a whole section counts as one change."""
-    return list(_compared(old.to_dict(), new.to_dict(), ""))
-
-
-def _compared(old: Any, new: Any, path: str) -> list[Change]:
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found = []
-        for key in dict.fromkeys((*old, *new)):
-            inner = f"{path}.{key}" if path else str(key)
-            if key in old and key in new:
-                found += _compared(old[key], new[key], inner)
-            else:
-                found.append(Change(inner, _shown(old, key), _shown(new, key)))
-        return found
-    return [] if old == new else [Change(path, _flow(old), _flow(new))]
-
-
-def _shown(fields: Mapping[str, Any], key: str) -> str:
-    return _flow(fields[key]) if key in fields else ABSENT
+    return [Change(one.path, _flow(one.old), _flow(one.new)) for one in differing(old.to_dict(), new.to_dict())]
 
 
 def _flow(value: Any) -> str:
     """Format a value on one line as in a spec file, without fields that are null."""
+    if value is MISSING:
+        return ABSENT
     if value is None:
         return "null"
     if isinstance(value, bool):
