@@ -6,8 +6,8 @@ groups of `grouped_by_size` are therefore merged into `TABLES` tables.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from itertools import chain, combinations, pairwise
 from math import prod
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from torch.nn.functional import pad
 from gemnet_blocks.graph.padded import AtomGroup, AtomGroups, Chains
 from gemnet_blocks.graph.pairs import Translations
 from gemnet_blocks.graph.ragged import Bucket, Segments
+from gemnet_blocks.util.nested import mapped
 
 TABLES = 2
 """The number of tables that groups are merged into. With more, less is padded, but the compiled code is larger."""
@@ -48,12 +49,8 @@ def merged_tables(value: Value) -> Value:
     elif isinstance(value, Translations):
         if value.of_pair is None:  # so that topologies of all structures have the same tensors
             found = replace(value, of_pair=torch.arange(value.shift.shape[1], device=value.shift.device))
-    elif isinstance(value, Mapping):
-        found = {name: merged_tables(item) for name, item in value.items()}
-    elif is_dataclass(value) and not isinstance(value, type):
-        items = {one.name: merged_tables(getattr(value, one.name)) for one in fields(value)}
-        if any(items[name] is not getattr(value, name) for name in items):
-            found = replace(value, **items)
+    elif not isinstance(value, tuple):
+        found = mapped(value, merged_tables)
     return found
 
 
