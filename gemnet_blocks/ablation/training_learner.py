@@ -21,6 +21,7 @@ from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.evaluation.evaluate import evaluate
 from gemnet_blocks.layers.initialization import without_initial_values
 from gemnet_blocks.model.costs import Estimate
+from gemnet_blocks.model.summary import parameter_count
 from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import build
@@ -182,7 +183,7 @@ def measured(
         "inference time": lambda: _times(potential, sample, learner.repeats),
         "symmetry error": lambda: symmetry_error(potential, sample, learner.rotations),
     }
-    costs = {"parameters": float(sum(one.numel() for one in potential.model.parameters()))}
+    costs = {"parameters": float(parameter_count(potential.model))}
     problems = []
     for name, measure in measurements.items():
         try:

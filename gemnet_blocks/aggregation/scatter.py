@@ -47,7 +47,7 @@ class Sums:
     def mean_by_index(
         self, values: Float[Tensor, " items *features"], index: Int[Tensor, " items"], count: int
     ) -> Float[Tensor, " count *features"]:
-        """Average the rows with equal indices; zero where there are none."""
+        """Average the rows with equal indices; zero if there are none."""
         counts = self.counts(index, count).view(-1, *(1 for _ in values.shape[1:]))
         return self.by_index(values, index, count) / counts
 

@@ -24,6 +24,7 @@ from gemnet_blocks.util.shipped import shipped_file
 if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.model.gemnet import GemNet
+    from gemnet_blocks.spec import Spec
 
 SpecPath = Annotated[
     Path,
@@ -139,13 +140,19 @@ def build_model(
         allow_imports: whether the spec may name components by import path.
     """
     from gemnet_blocks.layers.initialization import without_initial_values
-    from gemnet_blocks.spec import build, load_spec
-    from gemnet_blocks.spec.resolve import parse_assignment
+    from gemnet_blocks.spec import build
 
-    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
-    chosen = execution_of(execution)
+    loaded, chosen = spec_of(spec, assignments, allow_imports), execution_of(execution)
     with nullcontext() if initial_values else without_initial_values():
         return build(loaded, seed=seed, execution=chosen).eval()
+
+
+def spec_of(path: Path, assignments: list[str] | None, allow_imports: bool) -> Spec:
+    """Read a spec with the changes that assignments such as `sizes.edge=64` describe."""
+    from gemnet_blocks.spec import load_spec
+    from gemnet_blocks.spec.resolve import parse_assignment
+
+    return load_spec(path, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
 
 
 def execution_of(assignments: list[str] | None) -> Any:

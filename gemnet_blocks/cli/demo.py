@@ -42,6 +42,7 @@ def demo(
     """Build GemNet-OC and a variant without quadruplets from spec files, and run both."""
     announce("GemNet-OC, a variant without quadruplets, and a small study of their difference")
     from gemnet_blocks.cli.tables import predictions, print_summary
+    from gemnet_blocks.model.summary import parameter_count
     from gemnet_blocks.spec import build, load_spec
 
     specs = specs or _published()
@@ -60,8 +61,9 @@ def demo(
         else:
             console.print("The whole file:")
             console.print((specs / name).read_text(encoding="utf-8").strip(), style="cyan", highlight=False)
-        count = sum(parameter.numel() for parameter in model.parameters())
-        console.print(f"{count:,} parameters, built in {seconds:.1f} s, architecture {spec.content_hash[:12]}")
+        console.print(
+            f"{parameter_count(model):,} parameters, built in {seconds:.1f} s, architecture {spec.content_hash[:12]}"
+        )
         predictions(model, frames).print()
     console.print("Initial weights (seed 0): these energies and forces are meaningless.", style="yellow")
     if structures is None:

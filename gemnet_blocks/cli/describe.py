@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from gemnet_blocks.cli.arguments import AllowImports, Assignments, SpecPath
+from gemnet_blocks.cli.arguments import AllowImports, Assignments, SpecPath, spec_of
 from gemnet_blocks.errors import SpecError
 
 
@@ -20,13 +20,11 @@ def describe(
     allow_imports: AllowImports = False,
 ) -> None:
     """Describe a spec for a paper: a paragraph, the equations of its bases and interactions, sizes and citations."""
-    from gemnet_blocks.spec import load_spec
+    from gemnet_blocks.model.summary import parameter_count
     from gemnet_blocks.spec.build import build_shapes
-    from gemnet_blocks.spec.resolve import parse_assignment
 
     if latex and bibtex:
         raise SpecError("--latex and --bibtex print different files: give one of them")
-    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
-    parameters = sum(parameter.numel() for parameter in build_shapes(loaded).parameters())
-    found = loaded.describe(parameters)
+    loaded = spec_of(spec, assignments, allow_imports)
+    found = loaded.describe(parameter_count(build_shapes(loaded)))
     typer.echo(found.bibtex() if bibtex else found.latex() if latex else found.markdown(), nl=False)

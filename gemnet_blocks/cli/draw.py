@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gemnet_blocks.cli.arguments import AllowImports, Assignments, DefaultTag, SpecPath, batch_of
+from gemnet_blocks.cli.arguments import AllowImports, Assignments, DefaultTag, SpecPath, batch_of, spec_of
 from gemnet_blocks.cli.console import console, print_written
 from gemnet_blocks.errors import SpecError, StructureError
 
@@ -57,8 +57,6 @@ def draw(
 ) -> None:
     """Draw the architecture of a spec, its changes of another spec, its bases, or its edge sets on a structure."""
     from gemnet_blocks.plotting.picture import format_of
-    from gemnet_blocks.spec import load_spec
-    from gemnet_blocks.spec.resolve import parse_assignment
 
     wanted = format_of(output)
     _check_combination(what, against, structures, atom)
@@ -66,7 +64,7 @@ def draw(
         from gemnet_blocks.plotting.picture import require_matplotlib
 
         require_matplotlib()
-    loaded = load_spec(spec, dict(map(parse_assignment, assignments or [])), allow_imports=allow_imports)
+    loaded = spec_of(spec, assignments, allow_imports)
     if what is Subject.architecture:
         picture = _architecture(loaded, spec, against, allow_imports)
     else:

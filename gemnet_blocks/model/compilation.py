@@ -36,6 +36,7 @@ from torch.nn.functional import pad
 
 from gemnet_blocks.graph.merged import merged_tables
 from gemnet_blocks.graph.topology import Topology
+from gemnet_blocks.layers.activations import has_hooks
 from gemnet_blocks.model.compiled_graph import Compiler, evaluated_size, inductor, size_code
 from gemnet_blocks.model.compiled_piece import Call, NotCompilableError, Tracing, Units, building
 from gemnet_blocks.model.pieces import divided, marked
@@ -170,9 +171,7 @@ def _needs_eager_code(model: Compilable, structures: Structures) -> bool:
     if torch.is_autocast_enabled(positions.device.type):
         return True
     inside = (module for part in model.children() for module in part.modules())
-    return any(
-        module._forward_hooks or module._forward_pre_hooks or getattr(module, "_observe", None) for module in inside
-    )
+    return any(has_hooks(module) or getattr(module, "_observe", None) for module in inside)
 
 
 def _obstacle(device: torch.device) -> str | None:

@@ -83,7 +83,7 @@ def building() -> Iterator[None]:
     try:
         with torch.inference_mode(False):
             yield
-    except Exception as error:  # operations of users' own parts may depend on values
+    except Exception as error:  # operations of custom components may depend on values
         message = str(error).strip() or "no message"
         raise NotCompilableError(
             f"expected operations that do not depend on values of tensors, found {type(error).__name__}: "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from functools import singledispatch
 from io import StringIO
 from typing import Any
@@ -16,7 +17,7 @@ from gemnet_blocks.errors import SpecError
 from gemnet_blocks.geometry.graphs import Graphs
 from gemnet_blocks.model.costs import Estimate
 from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.model.summary import execution, layers
+from gemnet_blocks.model.summary import Layer, execution, layers, parameter_count
 from gemnet_blocks.plotting.diagram import draw_architecture
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.difference import SpecDifference
@@ -58,21 +59,18 @@ def _(difference: SpecDifference) -> str:
 
 @html.register
 def _(model: GemNet) -> str:
-    rows = [
-        (row.part, row.name, row.kind, row.reads, row.writes, str(row.count), f"{row.parameters:,}")
-        for row in layers(model)
-    ]
-    parts: dict[str, list[tuple[str, ...]]] = {}
-    for part, *row in rows:
-        parts.setdefault(part, []).append(tuple(row))
-    counts = {part: sum(int(row[-1].replace(",", "")) for row in of_part) for part, of_part in parts.items()}
     headings = ("layer", "kind", "reads", "writes", "×", "parameters")
-    sections = [
-        collapsible(f"{part}: {counts[part]:,} parameters" if counts[part] else part, table(headings, of_part, words=4))
-        for part, of_part in parts.items()
-    ]
+    parts: defaultdict[str, list[Layer]] = defaultdict(list)
+    for layer in layers(model):
+        parts[layer.part].append(layer)
+    sections = []
+    for part, of_part in parts.items():
+        rows = [(one.name, one.kind, one.reads, one.writes, str(one.count), f"{one.parameters:,}") for one in of_part]
+        count = sum(one.parameters for one in of_part)
+        title = f"{part}: {count:,} parameters" if count else part
+        sections.append(collapsible(title, table(headings, rows, words=4)))
     computed = collapsible("computation", table(("", ""), list(execution(model).items()), words=2))
-    return block(f"GemNet with {sum(counts.values()):,} parameters", *sections, computed)
+    return block(f"GemNet with {parameter_count(model):,} parameters", *sections, computed)
 
 
 @html.register

@@ -13,7 +13,6 @@ import sympy
 from gemnet_blocks.basis import symbolic
 from gemnet_blocks.basis.radial import spherical_bessel_zeros
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
-from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.model.heads import GradientForcesOptions
 from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, INTERACTION, RADIAL, SPHERICAL
 from gemnet_blocks.spec.references import REFERENCES, Reference
@@ -103,7 +102,7 @@ def describe(spec: SpecFields, parameters: int | None = None) -> Description:
 
 
 def _family(spec: SpecFields) -> Iterator[str]:
-    count = _block_count(spec)
+    count = len(spec.block_layers)
     yield (
         f"The model is a graph network of the layers of GemNet-OC [gasteiger2022] with {_number(count, 'block')}."
         if spec.edge_embedding
@@ -248,11 +247,6 @@ def _over_angles(spec: SpecFields) -> bool:
     return _has(spec, "triplet", "quadruplet", "atom_edge", "edge_atom")
 
 
-def _block_count(spec: SpecFields) -> int:
-    blocks = spec.blocks
-    return blocks.count if isinstance(blocks, BlockOptions) else sum(one.repeat for one in blocks)
-
-
 def _number(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
@@ -364,7 +358,7 @@ def _escaped(text: str) -> str:
 
 
 def _sizes(spec: SpecFields, parameters: int | None) -> dict[str, str]:
-    rows = {"blocks": str(_block_count(spec)), "atom embedding": str(spec.sizes.atom)}
+    rows = {"blocks": str(len(spec.block_layers)), "atom embedding": str(spec.sizes.atom)}
     if spec.edge_embedding:
         rows["edge embedding"] = str(spec.sizes.edge)
     rows |= {f"stream {name}": stream.irreps for name, stream in spec.all_streams().items()}

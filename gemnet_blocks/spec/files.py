@@ -47,7 +47,7 @@ def check_found(found: Path, path: str | PathLike[str], kind: ShippedKind) -> No
     """Check that the file that `find_document` found for a path exists.
 
     Raises:
-        SpecError: there is no such file; suggests a similar name.
+        SpecError: the file is missing; the message suggests a similar name.
     """
     if found != STANDARD_INPUT and not found.exists():
         raise SpecError(f"{found}: {absent(found)}{_suggestion(found, Path(path), kind)}")

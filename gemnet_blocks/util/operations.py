@@ -20,7 +20,7 @@ COUNTED = "views and allocations of memory without values are left out"
 _ALLOCATIONS = {"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"}
 
 _WITHOUT_WORK = {"_reshape_alias", "_unsafe_view", "lift_fresh", "promote_types", "result_type"}
-"""Views whose schema does not say so, and operations on types."""
+"""Views that their schemas do not mark as views, and operations on types."""
 
 _WAITING = {
     "_local_scalar_dense",

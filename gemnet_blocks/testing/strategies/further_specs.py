@@ -8,12 +8,10 @@ from hypothesis import strategies as st
 
 from gemnet_blocks.model.block import BlockOptions
 from gemnet_blocks.spec import Spec
-from gemnet_blocks.testing.strategies.specs import small_spec, specs
+from gemnet_blocks.testing.strategies.specs import COUNTS, INITIALIZATIONS, SELECTIONS, small_spec, specs
 
-_SMALL, _COUNTS = st.integers(1, 3), st.integers(0, 2)
-_BLOCKS = st.sampled_from(("all", "first", "last"))
+_SMALL = st.integers(1, 3)
 _COMBINATIONS = st.sampled_from(("skip", "add"))
-_INITIALIZATIONS = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
 
 
 def further_specs(base: Spec | None = None, max_cutoff: float = 6.0, min_elements: int = 83) -> st.SearchStrategy[Spec]:
@@ -56,7 +54,7 @@ def _streams(draw: st.DrawFn, graphs: list[str], required: bool) -> dict[str, An
     names = draw(st.sets(st.sampled_from(("vectors", "tensors")), min_size=int(required)))
     changes: dict[str, Any] = {}
     options: dict[str, st.SearchStrategy[Any]]
-    shared: dict[str, st.SearchStrategy[Any]] = {"graph": st.sampled_from(graphs), "blocks": _BLOCKS}
+    shared: dict[str, st.SearchStrategy[Any]] = {"graph": st.sampled_from(graphs), "blocks": SELECTIONS}
     declared: dict[str, st.SearchStrategy[Any]] = {
         "combine": _COMBINATIONS,
         "update": st.sampled_from(("none", "gated")),
@@ -70,7 +68,7 @@ def _streams(draw: st.DrawFn, graphs: list[str], required: bool) -> dict[str, An
         degree = draw(st.integers(1, 2))
         fixed = {"type": "tensor_product", "writes": "tensors", "degree": degree}
         options = {name: st.just(value) for name, value in fixed.items()}
-        options |= {"radial": _SMALL, "radial_layers": _COUNTS, **shared}
+        options |= {"radial": _SMALL, "radial_layers": COUNTS, **shared}
         changes["interactions.tensors"] = draw(st.fixed_dictionaries(options, optional={"size": _SMALL}))
         if "size" not in changes["interactions.tensors"] and draw(st.booleans()):
             irreps = "+".join(("2x1o", "1x2e")[:degree])
@@ -87,7 +85,7 @@ def _without_edges(draw: st.DrawFn, spec: Spec) -> dict[str, Any]:
     """Draw the changes that remove the embeddings of edges and all that reads them."""
     none = {name: None for name in ("concatenation", "update")}
     layers = {"before_skip": 0, "after_skip": 0, "combine": draw(_COMBINATIONS), **none}
-    readout = {"layers": _COUNTS, "size": st.none() | _SMALL, "initialization": _INITIALIZATIONS}
+    readout = {"layers": COUNTS, "size": st.none() | _SMALL, "initialization": INITIALIZATIONS}
     return {
         "edge_embedding": None,
         **{f"interactions.{name}": None for name in spec.interactions},
@@ -100,7 +98,7 @@ def _without_edges(draw: st.DrawFn, spec: Spec) -> dict[str, Any]:
 @st.composite
 def _heads(draw: st.DrawFn, reads: st.SearchStrategy[str]) -> Any:
     """Draw a head of a property."""
-    options: dict[str, Any] = {"reads": draw(reads), "layers": draw(_COUNTS), "initialization": draw(_INITIALIZATIONS)}
+    options: dict[str, Any] = {"reads": draw(reads), "layers": draw(COUNTS), "initialization": draw(INITIALIZATIONS)}
     if options["reads"] != "vectors" and draw(st.sampled_from((False, False, True))):
         return {"type": "dipole", "atomic": draw(st.booleans()), **options}
     shapes = ("vector",) if options["reads"] == "vectors" else ("scalar", "vector", "tensor")

@@ -43,8 +43,13 @@ heads: {forces: {type: direct}}
 Values = dict[str, st.SearchStrategy[Any]]
 Patches = st.SearchStrategy[dict[str, Any]]
 
-_SIZES, _COUNTS, _FUNCTIONS = st.integers(1, 9), st.integers(0, 2), st.integers(2, 5)
-_SELECTIONS = st.sampled_from(("all", "first", "last"))
+COUNTS = st.integers(0, 2)
+"""Numbers of layers."""
+SELECTIONS = st.sampled_from(("all", "first", "last"))
+"""The blocks that an interaction takes part in."""
+INITIALIZATIONS = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
+"""Initial weights of the last layers."""
+_SIZES, _FUNCTIONS = st.integers(1, 9), st.integers(2, 5)
 _BLOCKS = ("count", "before_skip", "after_skip", "atom")
 _INTERACTIONS = ("triplet", "quadruplet", "atom_edge", "edge_atom", "atom_atom")
 
@@ -71,8 +76,8 @@ def spec_patches(base: Spec | None = None, max_cutoff: float = 6.0, min_elements
         **_graphs(base, max_cutoff),
         **_bases(),
         "atom_embedding": _mapping("element") | _mapping("periodic_table"),
-        **{f"blocks.{name}": _COUNTS for name in _BLOCKS},
-        **{f"blocks.{name}": st.none() | _COUNTS for name in ("concatenation", "update")},
+        **{f"blocks.{name}": COUNTS for name in _BLOCKS},
+        **{f"blocks.{name}": st.none() | COUNTS for name in ("concatenation", "update")},
         "blocks.update_projection": st.sampled_from(("if_needed", "always")),
         **_interactions(base),
         "readout": _readouts(),
@@ -136,7 +141,7 @@ def _differing(draw: st.DrawFn, blocks: BlockOptions) -> list[dict[str, Any]]:
     """Draw a list of as many blocks, the last of which may differ."""
     layers = blocks.model_dump(exclude={"count"})
     entries = [layers | {"repeat": blocks.count - 1}] if blocks.count > 1 else []
-    other = draw(st.fixed_dictionaries({"before_skip": _COUNTS, "update": st.none() | _COUNTS, "atom": _COUNTS}))
+    other = draw(st.fixed_dictionaries({"before_skip": COUNTS, "update": st.none() | COUNTS, "atom": COUNTS}))
     return [*entries, layers | other]
 
 
@@ -196,12 +201,11 @@ def _bases() -> Values:
 
 
 def _readouts() -> Patches:
-    initialization = st.sampled_from(("he_orthogonal", "zeros", "grid", "loggrid"))
-    counts = {name: _COUNTS for name in ("layers", "after_atom", "network")}
-    summed = {"layers": _COUNTS, "projection": st.sampled_from(("if_needed", "always"))}
+    counts = {name: COUNTS for name in ("layers", "after_atom", "network")}
+    summed = {"layers": COUNTS, "projection": st.sampled_from(("if_needed", "always"))}
     return st.one_of(
-        _mapping("concatenated", **counts, initialization=initialization),
-        *(_mapping(kind, **summed, initialization=initialization) for kind in ("summed", "summed_product")),
+        _mapping("concatenated", **counts, initialization=INITIALIZATIONS),
+        *(_mapping(kind, **summed, initialization=INITIALIZATIONS) for kind in ("summed", "summed_product")),
     )
 
 
@@ -213,7 +217,7 @@ def _interactions(base: Spec) -> Values:
         "up": _SIZES,
         "graph": names,
         "senders": names,
-        "blocks": _SELECTIONS,
+        "blocks": SELECTIONS,
         "bases": st.none() | st.fixed_dictionaries({}, optional=_functions()),
         "symmetric": st.booleans(),
         "scale_factor": st.booleans(),
