@@ -96,7 +96,7 @@ def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
     on_host = degrees.cpu().numpy()
     atoms = np.flatnonzero((on_host > 0).all(axis=0))
     grouped = grouped_by_size(*on_host[:, atoms], least_saving=worth_a_group(device))
-    outer_rows, inner_rows = padded_rows([atoms[group.numpy()] for group in grouped], list(on_host), device)
+    outer_rows, inner_rows = padded_rows([atoms[group] for group in grouped], list(on_host), device)
     outer_table = outer_rows.padded(outer.first, outer_degree)
     inner_table = inner_rows.padded(inner.first, inner_degree)
     pairs = _pairs(outer_rows, inner_rows, _image(outer, outer_table), _image(inner, inner_table))

@@ -47,19 +47,19 @@ _CLASSES = 48
 """The number of size classes between which groups may be divided. The padding is then at most 5 % above its minimum."""
 
 
-def grouped_by_size(*sizes: NDArray[np.int64], least_saving: int = 0) -> list[Int[Tensor, " members"]]:
+def grouped_by_size(*sizes: NDArray[np.int64], least_saving: int = 0) -> list[NDArray[np.int64]]:
     """Divide rows into `GROUPS` groups of similar sizes, in which each row is padded to the largest size.
 
     The division nearly minimizes Σ_groups (number of rows) · Π (largest sizes).
 
     Args:
-        sizes: the lengths of each row, one tensor on the host for each padded dimension.
+        sizes: the lengths of each row, one array for each padded dimension.
         least_saving: the number of products that an additional group must save, besides a fraction of all products.
 
     Returns:
-        The rows of each group, ascending, on the host.
+        The rows of each group, ascending.
     """
-    table = np.stack([np.asarray(size) for size in sizes], axis=1)
+    table = np.stack(sizes, axis=1)
     code = table[:, 0]
     for column in table.T[1:]:
         code = (code << 20) + column
@@ -69,8 +69,8 @@ def grouped_by_size(*sizes: NDArray[np.int64], least_saving: int = 0) -> list[In
     group_of_code = np.empty(len(order), dtype=np.int64)
     group_of_code[order] = _least_padding(widths[order], counts[order], least_saving)
     group = group_of_code[inverse.reshape(-1)]
-    members = np.bincount(group, minlength=GROUPS).tolist()
-    return list(torch.from_numpy(np.argsort(group, kind="stable")).split(members))
+    ends = np.bincount(group, minlength=GROUPS).cumsum()
+    return np.split(np.argsort(group, kind="stable"), ends[:-1])
 
 
 def _least_padding(widths: NDArray[np.int64], counts: NDArray[np.int64], least_saving: int) -> NDArray[np.int64]:
@@ -164,7 +164,7 @@ def segments(segment: Int[Tensor, " items"], count: int, least_saving: int = 0) 
     length, item_count = first.diff(), segment.shape[0]
     on_host = length.cpu().numpy()
     filled = on_host.nonzero()[0]
-    groups = [filled[group.numpy()] for group in grouped_by_size(on_host[filled], least_saving=least_saving)]
+    groups = [filled[group] for group in grouped_by_size(on_host[filled], least_saving=least_saving)]
     rows = padded_rows(groups, [on_host], first.device)[0]
     table = rows.padded(first, length, item_count)
     place = torch.full_like(length, len(filled))

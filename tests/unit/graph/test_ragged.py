@@ -95,7 +95,7 @@ def test_groups_have_nearly_the_least_padding(seed: int) -> None:
             )
             for end in range(len(sizes) + 1)
         }
-    groups = grouped_by_size(sizes)
+    groups = list(map(torch.from_numpy, grouped_by_size(sizes.numpy())))
     assert torch.cat(groups).sort().values.tolist() == list(range(len(sizes)))
     found = sum(padded_to(sizes[group]) for group in groups if len(group))
     assert found <= least[len(sizes)] + 0.02 * GROUPS * int(sizes.sum())
