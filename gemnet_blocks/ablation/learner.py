@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from gemnet_blocks.ablation.results import Parity
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import TrainingConfig
 
@@ -54,12 +55,18 @@ class Fit:
         curve: `step`, `seconds` and metrics of each validation.
         cost: costs by the names of `RunResult.cost`.
         environment: additions to the environment that is recorded for every run.
+        baseline: errors of a trivial prediction, by the names of `metrics`; see `RunResult.baseline`.
+        elements: errors of the forces by element; see `RunResult.elements`.
+        parity: labels and predictions; see `RunResult.parity`.
     """
 
     metrics: Mapping[str, float]
     curve: Sequence[Mapping[str, float]] = ()
     cost: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    elements: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    parity: Mapping[str, Parity] = field(default_factory=dict)
 
 
 class Learner(ABC):

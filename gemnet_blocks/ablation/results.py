@@ -67,6 +67,27 @@ class Variant:
 
 
 @dataclass(frozen=True, slots=True)
+class Parity:
+    """Labels and predictions of some structures or atoms of the evaluated set, the same for all runs of a study.
+
+    Attributes:
+        label: the labels.
+        predicted: the predictions.
+    """
+
+    label: tuple[float, ...]
+    predicted: tuple[float, ...]
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Parity:
+        """Restore a value from the plain data of `dataclasses.asdict`."""
+        values = {name: tuple(map(float, one)) for name, one in _known(cls, data).items()}
+        if len({len(one) for one in values.values()}) != 1:
+            raise ValueError("Parity: needs as many predictions as labels")
+        return cls(**values)
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """The result of one variant with one seed.
 
@@ -84,6 +105,11 @@ class RunResult:
             the interquartile range); `peak_memory_bytes` (of a training step, estimated); `edges` of the main graph,
             `triplets` and `quadruplets` (per structure); `symmetry_error` (eV/Å) and `symmetry_error_energy` (eV per
             atom) under rotations in float64. Costs that could not be measured are missing.
+        baseline: errors on the same set, by the names of `metrics`, of a potential that predicts zero forces and, for
+            each structure, the sum of its atomic reference energies plus the mean remaining energy per atom of the set.
+        elements: `atoms`, `forces_mae`, `forces_rmse` and `zero_forces_mae` of the atoms of each element, by symbol.
+        parity: labels and predictions of `forces` (components in eV/Å) and `energy` (per atom, relative to the atomic
+            reference energies, in eV), evenly spread over the evaluated set.
         environment: versions, processor, threads.
         attempts: number of times the run was started.
     """
@@ -98,6 +124,9 @@ class RunResult:
     cost: Mapping[str, float] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
+    baseline: Mapping[str, float] = field(default_factory=dict)
+    elements: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    parity: Mapping[str, Parity] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
@@ -117,6 +146,8 @@ class RunResult:
         values = _known(cls, data)
         if "curve" in values:
             values["curve"] = tuple(values["curve"])
+        if "parity" in values:
+            values["parity"] = {name: Parity.from_dict(one) for name, one in values["parity"].items()}
         return cls(**values)
 
 

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
+from gemnet_blocks.ablation.evaluated_set import EvaluatedSet, evaluated_set
 from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.options import METRICS
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import collate
 from gemnet_blocks.errors import SpecError, StateError, StructureError
-from gemnet_blocks.evaluation.evaluate import evaluate
+from gemnet_blocks.evaluation.evaluate import Evaluation, evaluate
 from gemnet_blocks.layers.initialization import without_initial_values
 from gemnet_blocks.model.costs import Estimate
 from gemnet_blocks.model.summary import parameter_count
@@ -79,19 +80,24 @@ class TrainingLearner(Learner):
         assert held_out is not None  # checked when the study was planned
         atoms = config.loss.forces.atoms if config.loss.forces is not None else "all"
         # the splits were compared when they were opened, as `data.leakage` says
-        found_errors = evaluate(potential, held_out, atoms=atoms, allow_overlap=True).errors
-        errors, properties = found_errors.to_dict(), found_errors.properties
+        evaluation = evaluate(potential, held_out, atoms=atoms, allow_overlap=True)
+        errors, properties = evaluation.errors.to_dict(), evaluation.errors.properties
         state = read_checkpoint(folder / FILE)[KEY]["state"]
         cost = {"steps": float(state["step"]), "training_seconds": float(state["seconds"])}
         found = measured(potential, config, data.train, held_out, self)
+        details, problems = _details(potential, held_out, evaluation)
         about = {"device": str(device), "evaluated_on": "test" if data.test is not None else "validation"}
+        if problems := (*found.problems, *problems):
+            about["not measured"] = "; ".join(problems)
+        validations = sorted((*state["validations"], *state.get("curve", ())), key=lambda one: one["step"])
         return Fit(
             metrics={name: errors[name] for name in (*METRICS, *properties) if errors[name] is not None},
-            curve=[
-                {NAMES.get(name, name): float(value) for name, value in one.items()} for one in state["validations"]
-            ],
+            curve=[{NAMES.get(name, name): float(value) for name, value in one.items()} for one in validations],
             cost={**cost, **found.costs},
-            environment={**about, "not measured": "; ".join(found.problems)} if found.problems else about,
+            environment=about,
+            baseline=details.baseline,
+            elements=details.elements,
+            parity=details.parity,
         )
 
     def check(self, task: Task, data: DataSplits | None) -> Sequence[str]:
@@ -134,6 +140,16 @@ class TrainingLearner(Learner):
         assert data is not None
         estimates = training_estimates(task.spec, task.training, data.train)
         return sum(one.flops for one in estimates) / len(estimates)
+
+
+def _details(
+    potential: Potential, held_out: LabelledDataset, evaluation: Evaluation
+) -> tuple[EvaluatedSet, Sequence[str]]:
+    """Return the details of an evaluation, and a problem if they cannot be found."""
+    try:
+        return evaluated_set(potential, held_out, evaluation), ()
+    except Exception as error:  # the trained model and its errors must not be lost
+        return EvaluatedSet(), (f"baseline and errors by element: {type(error).__name__}: {error}",)
 
 
 def _held_out(data: DataSplits) -> LabelledDataset | None:

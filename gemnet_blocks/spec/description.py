@@ -17,6 +17,7 @@ from gemnet_blocks.model.heads import GradientForcesOptions
 from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, INTERACTION, RADIAL, SPHERICAL
 from gemnet_blocks.spec.references import REFERENCES, Reference
 from gemnet_blocks.spec.schema import SpecFields
+from gemnet_blocks.util.latex import escaped
 
 X, Z, PHI, THETA = sympy.Symbol("x"), sympy.Symbol("z"), sympy.Symbol("varphi"), sympy.Symbol("theta")
 """The arguments of basis functions: x = d/cutoff, z = cos φ, and the angles φ and θ."""
@@ -69,10 +70,10 @@ class Description:
 
     def latex(self) -> str:
         """Return the description as LaTeX for a document with amsmath and booktabs."""
-        parts = [re.sub(r"\[(\w+)\]", r"\\cite{\1}", _escaped(" ".join(self.sentences)))]
+        parts = [re.sub(r"\[(\w+)\]", r"\\cite{\1}", escaped(" ".join(self.sentences)))]
         for one in self.equations:
             parts.append(f"% {one.name}\n\\begin{{gather*}}\n{one.latex}\n\\end{{gather*}}")
-        rows = [f"  {_escaped(name)} & {_escaped(value)} \\\\" for name, value in self.sizes.items()]
+        rows = [f"  {escaped(name)} & {escaped(value)} \\\\" for name, value in self.sizes.items()]
         head = "\\begin{tabular}{ll}\n  \\toprule\n  quantity & value \\\\\n  \\midrule"
         parts.append("\n".join([head, *rows, "  \\bottomrule\n\\end{tabular}"]))
         return "\n\n".join(parts) + "\n"
@@ -346,12 +347,6 @@ _SYMBOLS: Mapping[str, str] = {
 
 def _in_latex(text: str) -> str:
     return "".join(f"{_SYMBOLS[character]} " if character in _SYMBOLS else character for character in text)
-
-
-def _escaped(text: str) -> str:
-    """Escape the characters of plain text that LaTeX interprets."""
-    text = re.sub(r"[\\&%$#_{}]", lambda found: {"\\": r"\textbackslash{}"}.get(found[0], "\\" + found[0]), text)
-    return text.replace("Å", r"\AA{}").replace("φ", r"$\varphi$").replace("^", r"\^{}").replace("~", r"\~{}")
 
 
 # -- sizes ------------------------------------------------------------------------------------------------------------

@@ -94,11 +94,14 @@ class TrainingCallback(Callback):
     ) -> None:
         module, report = _ours(pl_module), _ours(pl_module).report
         assert report is not None
+        before = self.fraction
         self._advance(report)
         self.state.finished = self.fraction >= 1
         row = self._training_row(module, report)
         if self._validation is not None and self._due(self.config.training.validate_every, report.place):
             row |= self._validate(trainer, module)
+        elif self._validation is not None and self._on_curve(before):
+            self._add_to_curve(trainer, module)
         if row and self._log is not None:
             self._log.write(self.state.step, {"epoch": report.place.epochs_done, "seconds": self._seconds(), **row})
         self._display.show(self.fraction, self.state.step, row, self._seconds())
@@ -179,17 +182,8 @@ class TrainingCallback(Callback):
 
     def _validate(self, trainer: Trainer, module: PotentialModule) -> dict[str, float]:
         """Validate, save the best model, and check whether to stop."""
-        assert self._validation is not None
-        potential = self._potential(module)
-        metrics = validate(
-            lambda batch: module.predict(batch, potential),
-            self._validation(),
-            module.loss,
-            module.errors,
-            module.device,
-            trainer.world_size,
-        )
-        state = self.state
+        state, potential = self.state, self._potential(module)
+        metrics = self._validated(trainer, module, potential)
         state.validations.append({"step": state.step, "seconds": self._seconds(), **metrics})
         if metrics["loss"] < state.best_loss:
             state.best_loss, state.best_step = metrics["loss"], state.step
@@ -199,6 +193,29 @@ class TrainingCallback(Callback):
             self._plateau.observe(metrics[self.config.schedule.metric])
         state.finished |= self._stops_early(metrics)
         return {f"validation_{name}": value for name, value in in_log_units(metrics).items()}
+
+    def _validated(self, trainer: Trainer, module: PotentialModule, potential: Potential) -> dict[str, float]:
+        assert self._validation is not None
+        return validate(
+            lambda batch: module.predict(batch, potential),
+            self._validation(),
+            module.loss,
+            module.errors,
+            module.device,
+            trainer.world_size,
+        )
+
+    def _on_curve(self, before: float) -> bool:
+        """Tell whether a step has reached the next point of the learning curve from a fraction of the budget."""
+        points = self.config.training.log.curve_points
+        return int(points * self.fraction) > int(points * before)
+
+    def _add_to_curve(self, trainer: Trainer, module: PotentialModule) -> None:
+        """Validate without any effect on the run; the clock of the budget stands still meanwhile."""
+        seconds, began = self._seconds(), self._clock()
+        metrics = self._validated(trainer, module, self._potential(module))
+        self.state.curve.append({"step": self.state.step, "seconds": seconds, **metrics})
+        self._started += self._clock() - began
 
     def _potential(self, module: PotentialModule) -> Potential:
         """The potential that is validated and saved."""

@@ -26,7 +26,7 @@ from gemnet_blocks.data.opening import unknown_labels
 from gemnet_blocks.data.options import DataOptions, KeyOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
 from gemnet_blocks.model.scale_fitting import Rows
-from gemnet_blocks.options import Options, Size
+from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.spec.catalog import did_you_mean, near
 from gemnet_blocks.spec.document import Document, Route
 from gemnet_blocks.spec.execution import Execution, current_spelling
@@ -244,6 +244,9 @@ class LogOptions(Options):
     """The number of steps per row of the log."""
     tensorboard: bool = True
     """Whether TensorBoard's files are written in addition to log.csv."""
+    curve_points: Count = 0
+    """The number of further validations, spread evenly over the budget, for learning curves alone: they neither choose
+    the best model nor count as training time. Studies have 20 unless `validate_every` is given."""
     progress: bool | None = None
     """true shows a progress bar; false shows nothing; null shows the bar only in terminals and notebooks. Unless false,
     log files get a line at each validation."""

@@ -97,6 +97,7 @@ class RunState:
         stop_waited: the number of validations since the metric last improved.
         means: means since the last row of the log.
         validations: step, seconds and metrics of each validation.
+        curve: the same of each validation that is only a point of the learning curve.
     """
 
     step: int = 0
@@ -109,6 +110,7 @@ class RunState:
     stop_waited: int = 0
     means: Means = field(default_factory=Means)
     validations: list[dict[str, float]] = field(default_factory=list)
+    curve: list[dict[str, float]] = field(default_factory=list)
 
     def fraction(self, budget: TrainingOptions) -> float:
         """The used fraction of a budget, from 0 to 1; the same on all processes."""
@@ -128,7 +130,8 @@ class RunState:
     @classmethod
     def from_dict(cls, state: dict[str, Any]) -> RunState:
         """Read what `to_dict` wrote."""
-        known = {one.name: state[one.name] for one in fields(cls)}
+        # checkpoints of version 0.1 have no points of learning curves
+        known = {"curve": [], **{one.name: state[one.name] for one in fields(cls) if one.name in state}}
         return cls(**{**known, "place": StreamPosition(**state["place"]), "means": Means(**state["means"])})
 
 

@@ -99,7 +99,7 @@ def test_figures_are_as_wide_as_a_telephone_and_readable(browser, pages):
     browser.open(pages["few"], TELEPHONE)
 
     widths = browser.evaluate(LINES)
-    assert len(widths) == 3
+    assert len(widths) == 5
     # figures are drawn 4.4 inches of 96 pixels wide, with letters of 9 points
     assert all(12 * width / (4.4 * 96) > 9.5 for width in widths)
 

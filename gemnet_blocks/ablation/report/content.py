@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from gemnet_blocks.ablation.report.csv_files import differences_csv, runs_csv
-from gemnet_blocks.ablation.report.figures import curve_metric, draw_curves, draw_differences, draw_pareto
+from gemnet_blocks.ablation.report.caveats import caveats
+from gemnet_blocks.ablation.report.changes import change_in_words
+from gemnet_blocks.ablation.report.costs import cost, costs_table, median_cost, noise
+from gemnet_blocks.ablation.report.csv_files import (
+    curves_csv,
+    differences_csv,
+    elements_csv,
+    errors_csv,
+    parity_csv,
+    runs_csv,
+)
+from gemnet_blocks.ablation.report.equal_budgets import equal_budgets_table
+from gemnet_blocks.ablation.report.figures import (
+    curve_metric,
+    draw_curves,
+    draw_differences,
+    draw_elements,
+    draw_parity,
+)
 from gemnet_blocks.ablation.report.formatting import (
     clean,
     clean_lines,
@@ -19,6 +36,8 @@ from gemnet_blocks.ablation.report.formatting import (
     probability,
     quantity,
 )
+from gemnet_blocks.ablation.report.latex import to_latex
+from gemnet_blocks.ablation.report.outliers import outliers
 from gemnet_blocks.ablation.report.page import (
     FIGURES,
     Block,
@@ -26,6 +45,7 @@ from gemnet_blocks.ablation.report.page import (
     Facts,
     Finding,
     Findings,
+    Folded,
     Listing,
     Page,
     Paragraph,
@@ -35,18 +55,19 @@ from gemnet_blocks.ablation.report.page import (
     to_html,
     to_markdown,
 )
-from gemnet_blocks.ablation.report.statistics import LEVEL, MINIMUM_PAIRS, Comparison, pairs_needed, smallest_p_value
+from gemnet_blocks.ablation.report.pareto import draw_pareto, without_difference
+from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
     compare_study,
-    cost,
-    costs_table,
     differences_table,
     done_runs,
+    elements_table,
     environment_table,
+    errors_overview,
     errors_table,
-    median_cost,
     metrics_of,
+    numbered,
     ordered,
     planned_seeds,
     sorted_runs,
@@ -56,63 +77,6 @@ from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.util.files import replacing
 
 
-def caveats(results: StudyResults, compared: Sequence[Comparison]) -> Bullets:
-    """List the assumptions and limits of the conclusions, with the numbers of this study."""
-    seeds, count = len(planned_seeds(results)), len(compared)
-    shown = quantity(results.primary_metric)
-    items = [
-        f"“Worse” and “better” refer to {shown.label} alone: the difference was tested with the two-sided sign-flip "
-        f"test on the paired differences and corrected for {_variants(count)} with Holm's method. If no variant "
-        f"differed from the base, the chance of calling any of them different would be at most {100 * LEVEL:.0f} %.",
-        "“No difference shown” does not mean “no difference”: the interval shows which differences remain possible.",
-        _attainable(seeds, count),
-        "The intervals (BCa bootstrap) are too narrow for few seeds: 95 % intervals cover the true mean in about 87 % "
-        "of cases with 6 pairs and 91 % with 10. An interval that excludes zero is not a verdict.",
-        "Seeds vary the initial weights and the order of the data, equally for base and variants. They do not vary the "
-        "training and test sets: the report does not show how much the result depends on those.",
-        "All variants had the same training budget and options. A variant may do better with other options or with "
-        "longer training.",
-    ]
-    missing = [one for one in compared if one.missing]
-    if missing:
-        told = ", ".join(f"{clean(one.variant)}: {one.missing} of {one.planned}" for one in missing)
-        items.append(
-            f"Pairs are missing ({told}) because runs are unfinished or their errors are not finite. Only complete "
-            "pairs are compared. If a variant fails for the seeds with which it would do badly, the remaining pairs "
-            "flatter it."
-        )
-    items.append(
-        "Times were measured on the machine named below and include the load of other processes: compare them with "
-        "their spread in mind. Peak memory is estimated from the shapes of all tensors of one training step. FLOPs, "
-        "counts and memory do not depend on the machine."
-    )
-    return Bullets(tuple(items))
-
-
-def _attainable(seeds: int, count: int) -> str:
-    needed = pairs_needed(count)
-    least = min(1.0, max(count, 1) * smallest_p_value(seeds))
-    if seeds < MINIMUM_PAIRS:
-        return (
-            f"{seeds} seeds cannot show any difference, and no p-values are given: even if a variant is worse with all "
-            f"of 5 seeds, p = 2/2⁵ = 0.0625 > {LEVEL}. {_variants(count).capitalize()} would need {needed} seeds."
-        )
-    text = (
-        f"With {seeds} seeds, the smallest possible p-value is {number(smallest_p_value(seeds), 2)}, and after "
-        f"correction for {_variants(count)} {probability(least)}"
-    )
-    if least > LEVEL:
-        return f"{text}: no difference can be shown, however large. {needed} seeds are needed."
-    return (
-        f"{text}. For few seeds the test is conservative: it misses differences that do not appear with almost every "
-        "seed."
-    )
-
-
-def _variants(count: int) -> str:
-    return "1 variant" if count == 1 else f"{count} variants"
-
-
 def page(results: StudyResults) -> Page:
     """Compose the report of a study.
 
@@ -120,18 +84,38 @@ def page(results: StudyResults) -> Page:
         ImportError: matplotlib or statsmodels is not installed.
     """
     compared = compare_study(results)
+    metric = quantity(results.primary_metric).label
     sections = (
-        Section("Findings", (_facts(results), _findings(results, compared))),
-        Section("Changes", (changes_table(results),)),
-        Section("Differences", _differences(results, compared)),
-        Section("Errors of every run", tuple(errors_table(results, metric) for metric in metrics_of(results))),
-        Section("Costs", _costs(results)),
-        Section("Learning curves", _curves(results)),
+        Section("Findings", _overview(results, compared)),
+        Section("Changes", _changes(results), question="What does each variant change?"),
+        Section(
+            "Differences",
+            _differences(results),
+            question=f"Is the difference of the {metric} from the base larger than chance explains?",
+        ),
+        Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
+        Section("Costs", _costs(results), question="What does the accuracy cost?"),
+        Section("Learning curves", _curves(results), question="Would more training change the order?"),
         Section("How to read this", (caveats(results, compared),)),
         Section("Unfinished runs", _unfinished(results)),
         Section("Environment and settings", _environment(results), folded=True),
     )
     return Page(clean(results.title) or "Ablation study", sections)
+
+
+def _overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:
+    """Compose the first screen: the verdicts, the figure of the differences and what was compared."""
+    if not compared:
+        return (Paragraph("The study has only a base, and no variant to compare with it."), _facts(results))
+    findings = tuple(
+        Finding(one.verdict, clean(one.variant), _sentence(change_in_words(results, one.variant)), _told(results, one))
+        for one in compared
+    )
+    return (Findings(findings), *_differences_picture(results, compared), _facts(results))
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _facts(results: StudyResults) -> Facts:
@@ -141,8 +125,7 @@ def _facts(results: StudyResults) -> Facts:
     done = len({(run.variant, run.seed) for run in results.done()})
     failed = len(results.failed())
     items = [
-        ("base", clean(results.base_name)),
-        ("variants", str(len(names) - 1)),
+        ("compared", f"{len(names) - 1} variants with {clean(results.base_name)}"),
         ("seeds", f"{len(seeds)}: {clean(', '.join(map(str, seeds)), 60)}" if seeds else "0"),
         ("runs", f"{done} of {planned} done" + (f", {failed} failed" if failed else "")),
         ("judged by", quantity(results.primary_metric).heading),
@@ -152,10 +135,31 @@ def _facts(results: StudyResults) -> Facts:
     return Facts(tuple((name, value) for name, value in items if value))
 
 
-def _findings(results: StudyResults, compared: Sequence[Comparison]) -> Findings | Paragraph:
-    if not compared:
-        return Paragraph("The study has only a base, and no variant to compare with it.")
-    return Findings(tuple(Finding(one.verdict, clean(one.variant), _told(results, one)) for one in compared))
+def _differences_picture(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Picture, ...]:
+    shown = quantity(results.primary_metric)
+    svg = draw_differences(compared, shown)
+    if svg is None:
+        return ()
+    good, bad = ("right", "left") if shown.higher_is_better else ("left", "right")
+    caption = (
+        f"Differences from the base in {shown.heading}: {good} of the line is better, {bad} is worse. Dots: pairs; "
+        "bars: 95 % confidence intervals of the mean. ▲ worse, ▼ better, ● no difference shown, ◇ inconclusive."
+    )
+    return (Picture("differences", caption, svg),)
+
+
+def _changes(results: StudyResults) -> tuple[Block, ...]:
+    names = zip(numbered(results, 200), ordered(results), strict=True)
+    notes = {one.name: clean(one.note, 400) for one in results.variants}
+    rows: tuple[tuple[str, ...], ...] = tuple(
+        (index, shown, "" if name == results.base_name else change_in_words(results, name), notes.get(name, ""))
+        for (index, shown), name in names
+    )
+    headings: tuple[str, ...] = ("#", "variant", "change", "note")
+    if not any(note for *_, note in rows):
+        headings, rows = headings[:-1], tuple(row[:-1] for row in rows)
+    words = Table("Changes in words", headings, rows, words=len(headings))
+    return (words, Folded("Every changed field of the specs", (changes_table(results),)))
 
 
 def _told(results: StudyResults, one: Comparison) -> str:
@@ -180,38 +184,69 @@ def _told(results: StudyResults, one: Comparison) -> str:
 
 
 def _price(results: StudyResults, variant: str) -> str:
-    ratios = []
-    for name in ("inference_seconds", "parameters"):
-        own, base = (median_cost(done_runs(results, one), name) for one in (variant, results.base_name))
-        if own is not None and base:
-            ratios.append(f"{number(own / base, 2)}× the {cost(name).label}")
-    return f" {' and '.join(ratios)} of the base." if ratios else ""
+    """Compare the inference times of a variant and the base, unless they differ by no more than their noise."""
+    kind = cost("inference_seconds")
+    runs = [done_runs(results, one) for one in (variant, results.base_name)]
+    own, base = (median_cost(one, kind.name) for one in runs)
+    if own is None or not base:
+        return ""
+    if abs(own - base) <= max(noise(kind, one) for one in runs):
+        return f" The {kind.label} equals that of the base within its spread."
+    return f" {number(own / base, 2)}× the {kind.label} of the base."
 
 
-def _differences(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:
+def _differences(results: StudyResults) -> tuple[Block, ...]:
     primary, *others = metrics_of(results)
-    shown = quantity(primary)
-    good, bad = ("right", "left") if shown.higher_is_better else ("left", "right")
-    blocks: list[Block] = []
-    if not compared:
+    if len(ordered(results)) < 2:
         return (Paragraph("No variants."),)
-    svg = draw_differences(compared, shown)
-    if svg is not None:
-        caption = (
-            f"Differences from the base in {shown.heading}: {good} of the line is better, {bad} is worse. Dots: pairs; "
-            "bars: 95 % confidence intervals of the mean. ▲ worse, ▼ better, ● no difference shown, ◇ inconclusive."
-        )
-        blocks.append(Picture("differences", caption, svg))
-    blocks.append(differences_table(results, primary))
+    blocks: list[Block] = [differences_table(results, primary)]
     if others:
-        blocks.append(
-            Paragraph(
-                "Other metrics have no verdicts: their p-values are corrected for the number of variants, but not for "
-                "the number of metrics."
-            )
+        note = Paragraph(
+            "Other metrics have no verdicts: their p-values are corrected for the number of variants, but not for the "
+            "number of metrics."
         )
-        blocks.extend(differences_table(results, metric) for metric in others)
+        tables = (differences_table(results, metric) for metric in others)
+        blocks.append(Folded(f"Differences in {_counted(len(others), 'other metric')}", (note, *tables)))
     return tuple(blocks)
+
+
+def _errors(results: StudyResults) -> tuple[Block, ...]:
+    metrics = metrics_of(results)
+    blocks: list[Block] = [errors_overview(results)]
+    flagged = [text for metric in metrics[:1] for text in outliers(results, metric)]
+    if flagged:
+        blocks.append(Bullets(tuple(f"⚑ {text}" for text in flagged)))
+    runs = Folded("Errors of every run", tuple(errors_table(results, metric) for metric in metrics))
+    return (*blocks, runs, *_parity(results), *_elements(results))
+
+
+def _parity(results: StudyResults) -> tuple[Block, ...]:
+    svg = draw_parity(results)
+    if svg is None:
+        return (Paragraph("The runs recorded no predictions, so that there are no parity plots."),)
+    caption = (
+        "Predictions against labels, for each variant those of the seed with the median error. All panels show the "
+        "same structures, evenly spread over the evaluated set."
+    )
+    return (Picture("parity", caption, svg),)
+
+
+def _elements(results: StudyResults) -> tuple[Block, ...]:
+    table = elements_table(results)
+    if table is None:
+        return ()
+    svg = draw_elements(results)
+    if svg is None:
+        return (table,)
+    caption = (
+        "Relative difference of the force MAE from the base for the atoms of each element, in %: means over complete "
+        "pairs. The more intense the color, the larger the difference; positive is worse. These numbers have no tests."
+    )
+    return (Picture("elements", caption, svg), table)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _costs(results: StudyResults) -> tuple[Block, ...]:
@@ -219,24 +254,44 @@ def _costs(results: StudyResults) -> tuple[Block, ...]:
     svg = draw_pareto(results)
     if svg is not None:
         caption = (
-            "Accuracy against cost. Points are variants with the numbers of the tables; bars: standard deviation over "
-            "the seeds. Filled points on the line form the Pareto front: no other variant is at least as good in both "
-            "and better in one. The order of points with overlapping bars may be due to chance."
+            "Accuracy against cost. Points are variants with the numbers of the tables; bars: standard deviation of "
+            "the error over the seeds, and spread of the cost. Filled points on the line form the Pareto front: no "
+            "other variant is at least as good in both and better in one. Points with overlapping bars may differ "
+            "by chance."
         )
         blocks.append(Picture("pareto", caption, svg))
+    if equal := without_difference(results):
+        blocks.append(
+            Paragraph(f"Not drawn, because the costs differ by no more than their noise: {'; '.join(equal)}.")
+        )
     return (*blocks, costs_table(results))
+
+
+FEW_POINTS = 10
+"""Learning curves with fewer points hardly show whether training has converged."""
 
 
 def _curves(results: StudyResults) -> tuple[Block, ...]:
     svg = draw_curves(results)
-    if svg is None:
+    name = curve_metric(results)
+    if svg is None or name is None:
         return (Paragraph("No finished run has a learning curve."),)
-    metric = quantity(curve_metric(results) or "")
     caption = (
-        f"{metric.heading} on the validation set. Thin: seeds; thick: their median; dashed: the median of the base. "
-        "All panels have the same axes."
+        f"{quantity(name).heading} on the validation set. Thin: seeds; thick: their median; dashed: the median of the "
+        "base. All panels have the same axes."
     )
-    return (Picture("learning_curves", caption, svg),)
+    blocks: list[Block] = [Picture("learning_curves", caption, svg)]
+    points = min(len(run.curve) for run in results.done() if run.curve)
+    if points < FEW_POINTS:
+        blocks.append(
+            Paragraph(
+                f"⚠ Some curves have only {_counted(points, 'point')}, too few to show whether training has converged. "
+                "Studies validate 20 times unless `training.training.validate_every` or `log.curve_points` says "
+                "otherwise."
+            )
+        )
+    table = equal_budgets_table(results, name)
+    return (*blocks, table) if table is not None else tuple(blocks)
 
 
 def _unfinished(results: StudyResults) -> tuple[Block, ...]:
@@ -260,12 +315,22 @@ def _environment(results: StudyResults) -> tuple[Block, ...]:
     return tuple(blocks)
 
 
+def _paper_tables(results: StudyResults) -> Iterator[Table]:
+    """Yield the tables that a paper needs."""
+    yield errors_overview(results)
+    yield differences_table(results, results.primary_metric)
+    yield costs_table(results)
+    if (elements := elements_table(results)) is not None:
+        yield elements
+
+
 HTML, MARKDOWN, RUNS, DIFFERENCES = "report.html", "report.md", "runs.csv", "differences.csv"
+ERRORS, ELEMENTS, CURVES, PARITY, LATEX = "errors.csv", "elements.csv", "curves.csv", "parity.csv", "tables.tex"
 """The files of a report, beside the folder of figures."""
 
 
 def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
-    """Write the report of a study: one HTML page, Markdown with figures, and CSV files.
+    """Write the report of a study: one HTML page, Markdown with figures, CSV files, and tables in LaTeX.
 
     The report depends on the results alone. All files are composed before the first is written, each is replaced
     atomically, and other files in the folder are left alone.
@@ -297,11 +362,16 @@ def report_files(results: StudyResults) -> Mapping[str, str]:
         ImportError: matplotlib or statsmodels is not installed.
     """
     report = page(results)
-    pictures = [block for section in report.sections for block in section.blocks if isinstance(block, Picture)]
+    pictures = [picture for section in report.sections for picture in section.pictures]
     return {
         **{f"{FIGURES}/{one.name}.svg": on_paper(one.svg) for one in pictures},
         RUNS: runs_csv(results),
         DIFFERENCES: differences_csv(results),
+        ERRORS: errors_csv(results),
+        ELEMENTS: elements_csv(results),
+        CURVES: curves_csv(results),
+        PARITY: parity_csv(results),
+        LATEX: to_latex(_paper_tables(results)),
         MARKDOWN: to_markdown(report),
         HTML: to_html(report),
     }

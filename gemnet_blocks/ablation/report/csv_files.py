@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Iterable, Sequence
+from statistics import fmean, median, stdev
 
 from gemnet_blocks.ablation.report.formatting import clean, clean_lines
-from gemnet_blocks.ablation.report.tables import compare_study, metrics_of, sorted_runs
+from gemnet_blocks.ablation.report.tables import TRIVIAL, compare_study, metrics_of, ordered, sorted_runs
 from gemnet_blocks.ablation.results import StudyResults
 
 
@@ -50,6 +52,63 @@ def differences_csv(results: StudyResults) -> str:
             names = (safe(clean(metric)), safe(clean(one.variant)), len(one.seeds), one.planned)
             rows.append([*names, *known, one.higher, one.p_value, one.corrected, *judged])
     return _written(headings, rows)
+
+
+def errors_csv(results: StudyResults) -> str:
+    """Return CSV with one row for each metric and variant: number of seeds, mean, median, standard deviation, extremes.
+
+    Rows of the trivial prediction (zero forces, mean energy) have the name "trivial prediction" and no seeds.
+    """
+    headings = ("metric", "variant", "seeds", "mean", "median", "standard_deviation", "smallest", "largest")
+    rows: list[list[object]] = []
+    for metric in metrics_of(results):
+        trivial = [run.baseline[metric] for run in results.done() if metric in run.baseline]
+        if trivial:
+            rows.append([safe(clean(metric)), TRIVIAL, 0, fmean(trivial), median(trivial), None, None, None])
+        for name in ordered(results):
+            values = [value for value in results.values(name, metric).values() if math.isfinite(value)]
+            known = (fmean(values), median(values)) if values else (None, None)
+            spread = stdev(values) if len(values) > 1 else None
+            ends = (min(values), max(values)) if values else (None, None)
+            rows.append([safe(clean(metric)), safe(clean(name)), len(values), *known, spread, *ends])
+    return _written(headings, rows)
+
+
+def elements_csv(results: StudyResults) -> str:
+    """Return CSV with one row for each finished run and element: number of atoms and errors of the forces."""
+    headings = ("variant", "seed", "element", "atoms", "forces_mae", "forces_rmse", "zero_forces_mae")
+    rows = (
+        [safe(clean(run.variant)), run.seed, safe(clean(element)), *(errors.get(name) for name in headings[3:])]
+        for run in sorted_runs(results)
+        if run.status == "done"
+        for element, errors in sorted(run.elements.items())
+    )
+    return _written(headings, rows)
+
+
+def curves_csv(results: StudyResults) -> str:
+    """Return CSV with one row for each point of the learning curves of finished runs."""
+    runs = [run for run in sorted_runs(results) if run.status == "done"]
+    names = sorted({name for run in runs for point in run.curve for name in point} - {"step", "seconds"})
+    headings = ("step", "seconds", *names)
+    rows = (
+        [safe(clean(run.variant)), run.seed, *(point.get(name) for name in headings)]
+        for run in runs
+        for point in run.curve
+    )
+    return _written(["variant", "seed", *(safe(clean(name)) for name in headings)], rows)
+
+
+def parity_csv(results: StudyResults) -> str:
+    """Return CSV with one row for each label and prediction of every finished run, in eV and Å."""
+    rows = (
+        [safe(clean(run.variant)), run.seed, safe(clean(kind)), label, predicted]
+        for run in sorted_runs(results)
+        if run.status == "done"
+        for kind, one in sorted(run.parity.items())
+        for label, predicted in zip(one.label, one.predicted, strict=True)
+    )
+    return _written(("variant", "seed", "quantity", "label", "predicted"), rows)
 
 
 def safe(text: str) -> str:

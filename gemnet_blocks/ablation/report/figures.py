@@ -1,12 +1,10 @@
-"""The figures of a report: differences from the base, learning curves, and accuracy against cost."""
+"""The figures of a report: differences from the base, learning curves, parity plots and heat maps."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from statistics import fmean, median, stdev
+from statistics import median
 from typing import Any
 
 from gemnet_blocks.ablation.report.formatting import (
@@ -19,14 +17,23 @@ from gemnet_blocks.ablation.report.formatting import (
     UNSURE,
     WORSE,
     Quantity,
+    clean,
     drawn,
     number,
     quantity,
     wrapped,
 )
 from gemnet_blocks.ablation.report.statistics import Comparison, Verdict
-from gemnet_blocks.ablation.report.tables import Cost, cost, done_runs, median_cost, ordered
-from gemnet_blocks.ablation.results import RunResult, StudyResults
+from gemnet_blocks.ablation.report.tables import (
+    Curve,
+    curve_of,
+    done_runs,
+    element_errors,
+    elements_of,
+    ordered,
+    value_at,
+)
+from gemnet_blocks.ablation.results import Parity, RunResult, StudyResults
 
 _NAME_WIDTH = 46
 _PANEL_NAME_WIDTH = 23
@@ -38,8 +45,6 @@ _MARKS: Mapping[Verdict, tuple[str, str, str]] = {
     "inconclusive": ("D", UNSURE, PAPER),
 }
 """Marker, color and fill color of each verdict."""
-
-Curve = list[tuple[float, float]]
 
 
 def draw_differences(comparisons: Sequence[Comparison], shown: Quantity) -> str | None:
@@ -116,8 +121,7 @@ def draw_curves(results: StudyResults) -> str | None:
     if metric is None:
         return None
     shown = quantity(metric)
-    curves = {name: [_curve(run, shown) for run in done_runs(results, name)] for name in ordered(results)}
-    curves = {name: [one for one in found if one] for name, found in curves.items()}
+    curves = {name: curves_of(results, name, metric) for name in ordered(results)}
     values = [value for found in curves.values() for one in found for _, value in one]
     if not values:
         return None
@@ -160,7 +164,7 @@ def _share_axes(panels: Any, used: int, values: list[float]) -> None:
         axes.set_visible(False)
     if used > 1 and used % 2:  # the panel above an unused one shows the tick labels of its column
         panels[used - 2].tick_params(labelbottom=True)
-    if min(values) > 0 and max(values) > 5 * min(values):
+    if values and min(values) > 0 and max(values) > 5 * min(values):
         _log_scale(panels[0])
 
 
@@ -175,183 +179,123 @@ def _log_scale(axes: Any) -> None:
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
 
 
-def _curve(run: RunResult, shown: Quantity) -> Curve:
-    points = [(point.get("step"), point.get(shown.name)) for point in run.curve]
-    known = [
-        (float(step), float(value) * shown.factor) for step, value in points if step is not None and value is not None
-    ]
-    return sorted(point for point in known if all(map(math.isfinite, point)))
+def curves_of(results: StudyResults, name: str, metric: str, along: str = "step") -> list[Curve]:
+    """Return the learning curves of the finished runs of a variant in the display unit, without empty ones."""
+    factor = quantity(metric).factor
+    found = (curve_of(run, metric, along) for run in done_runs(results, name))
+    return [[(place, value * factor) for place, value in one] for one in found if one]
 
 
 def _medians(curves: list[Curve]) -> Curve:
-    """Compute the median over the seeds at the steps that at least half of them contain."""
-    steps: dict[float, list[float]] = {}
-    for one in curves:
-        for step, value in one:
-            steps.setdefault(step, []).append(value)
-    return [(step, median(found)) for step, found in sorted(steps.items()) if 2 * len(found) >= len(curves)]
+    """Compute the median over the seeds at the steps that at least half of them reach, interpolating between points."""
+    steps = sorted({step for one in curves for step, _ in one})
+    found = ([value for one in curves if (value := value_at(one, step)) is not None] for step in steps)
+    return [(step, median(one)) for step, one in zip(steps, found, strict=True) if 2 * len(one) >= len(curves)]
 
 
-PARETO_COSTS = ("inference_seconds", "matmul_flops_inference", "parameters", "training_seconds")
-"""The costs against which the primary metric is drawn."""
-
-_CLEARANCE = 8.0
-"""Distance from other elements, in points, beyond which a label is not moved further."""
-
-_OFFSETS = [
-    (reach * math.cos(step * math.pi / 8), reach * math.sin(step * math.pi / 8))
-    for reach in (9.0, 15.0, 22.0, 30.0, 40.0)
-    for step in range(16)
-]
-"""Candidate positions of a label relative to its data point, in points."""
-
-_TWO_COLUMNS = 8
-"""The largest number of variants for which two panels share a row."""
+def parity_run(results: StudyResults, name: str, kind: str) -> RunResult | None:
+    """Choose the run of a variant with the median error among those with labels and predictions of a kind."""
+    runs = [run for run in done_runs(results, name) if kind in run.parity and run.parity[kind].label]
+    metric = results.primary_metric
+    ranked = sorted(runs, key=lambda run: (run.metrics.get(metric, math.inf), run.seed))
+    return ranked[(len(ranked) - 1) // 2] if ranked else None
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """A variant in the plane of cost and error.
-
-    Attributes:
-        number: number of the variant; 0 for the base.
-        cost: median over the seeds.
-        error: mean over the seeds.
-        spread: standard deviation over the seeds; 0 for a single seed.
-    """
-
-    number: int
-    cost: float
-    error: float
-    spread: float
+def parity_kind(results: StudyResults) -> str | None:
+    """Choose what the parity plots show: `energy` if the primary metric is one of energies, otherwise `forces`."""
+    known = {kind for run in results.done() for kind in run.parity}
+    wanted = ("energy", "forces") if results.primary_metric.startswith("energy") else ("forces", "energy")
+    return next((kind for kind in wanted if kind in known), None)
 
 
-def points(results: StudyResults, name: str) -> list[Point]:
-    """Return a point for every variant with both the named cost and the primary metric."""
-    found = []
-    for index, variant in enumerate(ordered(results)):
-        errors = [value for value in results.values(variant).values() if math.isfinite(value)]
-        price = median_cost(done_runs(results, variant), name)
-        if errors and price is not None:
-            found.append(Point(index, price, fmean(errors), stdev(errors) if len(errors) > 1 else 0.0))
-    return found
-
-
-def front(found: Sequence[Point], higher_is_better: bool = False) -> list[Point]:
-    """Return the Pareto front, ordered by cost: the points that no other point dominates.
-
-    A point dominates another if it is at least as good in both cost and error, and better in one. Coinciding points are
-    all included.
-    """
-    sign = -1.0 if higher_is_better else 1.0
-
-    def dominates(one: Point, other: Point) -> bool:
-        better = one.cost < other.cost or sign * one.error < sign * other.error
-        return better and one.cost <= other.cost and sign * one.error <= sign * other.error
-
-    kept = [one for one in found if not any(dominates(other, one) for other in found)]
-    return sorted(kept, key=lambda one: (one.cost, one.number))
-
-
-def draw_pareto(results: StudyResults) -> str | None:
-    """Draw the primary metric against costs, with numbered variants and the Pareto front as a line.
-
-    Returns None if no variant has both the metric and a cost.
-    """
-    panels = [_scaled(cost(name), found) for name in PARETO_COSTS if (found := points(results, name))]
-    if not panels:
+def draw_parity(results: StudyResults) -> str | None:
+    """Draw predictions against labels, one panel for each variant; None if no run recorded them."""
+    kind = parity_kind(results)
+    if kind is None:
         return None
-    shown = quantity(results.primary_metric)
-    columns = min(2, len(panels)) if len(ordered(results)) <= _TWO_COLUMNS else 1
-    rows = math.ceil(len(panels) / columns)
+    runs = [parity_run(results, name, kind) for name in ordered(results)]
+    names = [wrapped(f"{index} {name}", _PANEL_NAME_WIDTH) for index, name in enumerate(ordered(results))]
+    unit, factor = ("eV/Å", 1.0) if kind == "forces" else ("meV", 1e3)
+    values = [factor * one for run in runs if run for part in _axes_of(run.parity[kind]) for one in part]
+    margin = 0.04 * (max(values) - min(values)) or 1.0
+    limits = (min(values) - margin, max(values) + margin)
+    rows = math.ceil(len(names) / 2)
 
     def draw(figure: Any) -> None:
-        grid = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
-        for axes, (heading, found) in zip(grid, panels, strict=False):
-            _draw_points(axes, found, shown)
-            axes.set_xlabel(heading)
-        for axes in grid[len(panels) :]:
-            axes.set_visible(False)
-        figure.supylabel(shown.heading, fontsize=9)
-        figure.canvas.draw()  # the layout fixes the positions in pixels
-        for axes, (_, found) in zip(grid, panels, strict=False):
-            _label(axes, found, shown)
+        panels = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes, name, run in zip(panels, names, runs, strict=False):
+            axes.set_title(name, fontsize=9, loc="left")
+            axes.plot(limits, limits, color=FAINT, linewidth=0.8, zorder=1)
+            if run is not None:
+                label, predicted = ([factor * one for one in part] for part in _axes_of(run.parity[kind]))
+                axes.plot(label, predicted, "o", color=ACCENT, markersize=2.2, alpha=0.5, markeredgewidth=0, zorder=2)
+        panels[0].set(xlim=limits, ylim=limits)
+        for axes in panels[: len(names)]:
+            axes.set_aspect("equal")
+        _share_axes(panels, len(names), [])
+        figure.supxlabel(f"label: {_PARITY[kind]} ({unit})", fontsize=9)
+        figure.supylabel(f"prediction ({unit})", fontsize=9)
 
-    return drawn(draw, 2.5 * rows + 0.2)
-
-
-def _scaled(kind: Cost, found: list[Point]) -> tuple[str, list[Point]]:
-    """Return the axis label with a suitable unit, and the points with costs in this unit."""
-    size, heading = kind.scale([one.cost for one in found])
-    return heading, [replace(one, cost=one.cost / size) for one in found]
+    return drawn(draw, 2.25 * rows + 0.3)
 
 
-def _draw_points(axes: Any, found: list[Point], shown: Quantity) -> None:
-    from matplotlib.cbook import pts_to_poststep
-
-    factor = shown.factor
-    best = front(found, shown.higher_is_better)
-    axes.grid()
-    stairs = pts_to_poststep([one.cost for one in best], [one.error * factor for one in best])
-    axes.plot(*stairs, color=ACCENT, linewidth=1.2, zorder=2)
-    for one in found:
-        color = ACCENT if one in best else UNSURE
-        center = one.error * factor
-        axes.plot(
-            [one.cost, one.cost],
-            [center - one.spread * factor, center + one.spread * factor],
-            color=color,
-            linewidth=1,
-            alpha=0.7,
-            zorder=3,
-        )
-        axes.plot(
-            [one.cost],
-            [center],
-            "s" if one.number == 0 else "o",
-            color=color,
-            markerfacecolor=ACCENT if one in best else PAPER,
-            markersize=6,
-            zorder=4,
-        )
-    axes.margins(0.14)
-    axes.locator_params(axis="x", nbins=4)
+def _axes_of(parity: Parity) -> tuple[Sequence[float], Sequence[float]]:
+    return parity.label, parity.predicted
 
 
-def _label(axes: Any, found: list[Point], shown: Quantity) -> None:
-    """Write the number of every point where it overlaps nothing, with a line to the point if it is far away."""
-    places = axes.transData.transform([(one.cost, one.error * shown.factor) for one in found])
-    taken = [tuple(place) for place in places] + _line_places(axes)
-    pixels = axes.figure.dpi / 72
-    for one, place in zip(found, places, strict=True):
-
-        def room(offset: tuple[float, float], place: Any = place) -> float:
-            here = (place[0] + offset[0] * pixels, place[1] + offset[1] * pixels)
-            # equal clearances let `max` take the nearest position
-            return round(min(_CLEARANCE, *(math.dist(here, other) / pixels for other in taken)), 3)
-
-        offset = max(_OFFSETS, key=room)
-        taken.append((place[0] + offset[0] * pixels, place[1] + offset[1] * pixels))
-        axes.annotate(
-            str(one.number),
-            (one.cost, one.error * shown.factor),
-            offset,
-            textcoords="offset points",
-            ha="center",
-            va="center",
-            fontsize=8,
-            color=INK,
-            arrowprops={"arrowstyle": "-", "color": UNSURE, "linewidth": 0.5, "shrinkA": 4, "shrinkB": 3},
-            zorder=5,
-        )
+_PARITY = {"forces": "force component", "energy": "energy per atom"}
 
 
-def _line_places(axes: Any) -> list[tuple[float, float]]:
-    """Return positions along all lines, a few pixels apart."""
-    found: list[tuple[float, float]] = []
-    for line in axes.lines:
-        corners = line.get_transform().transform(line.get_path().vertices)
-        for start, end in pairwise(corners):
-            count = int(math.dist(start, end) / 4) + 1
-            found += [tuple(start + (end - start) * step / count) for step in range(count + 1)]
-    return found
+def draw_heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[Sequence[float]], unit: str) -> str:
+    """Draw a table of signed numbers whose cells are colored by sign and size.
+
+    Args:
+        rows: names of the rows.
+        columns: names of the columns.
+        values: a number for each row and column; NaN for an empty cell.
+        unit: text of the axis below, which explains the numbers.
+    """
+    largest = max((abs(one) for row in values for one in row if math.isfinite(one)), default=0.0) or 1.0
+    names = [wrapped(name, _PANEL_NAME_WIDTH) for name in rows]
+
+    def draw(figure: Any) -> None:
+        from matplotlib.patches import Rectangle
+
+        axes = figure.add_subplot()
+        for y, row in enumerate(values):
+            for x, one in enumerate(row):
+                if not math.isfinite(one):
+                    continue
+                color = WORSE if one > 0 else BETTER
+                axes.add_patch(Rectangle((x, y), 1, 1, facecolor=color, alpha=0.55 * abs(one) / largest, linewidth=0))
+                axes.text(x + 0.5, y + 0.5, number(one, 2, signed=True), ha="center", va="center", fontsize=8)
+        axes.set(xlim=(0, len(columns)), ylim=(len(rows), 0))
+        axes.set_yticks([place + 0.5 for place in range(len(rows))], names, color=INK)
+        axes.set_xticks([place + 0.5 for place in range(len(columns))], columns, color=INK, rotation=30, ha="right")
+        axes.tick_params(length=0)
+        axes.spines[["left", "bottom"]].set_visible(False)
+        axes.set_xlabel(unit)
+
+    lines = sum(max(2, len(name.splitlines())) for name in names)
+    return drawn(draw, 0.16 * lines + 1.1)
+
+
+def draw_elements(results: StudyResults) -> str | None:
+    """Draw the relative differences of the force errors from the base by variant and element; None without any."""
+    elements, (base, *variants) = elements_of(results), ordered(results)
+    if not elements or not variants:
+        return None
+    own = element_errors(results, base)
+    rows = [
+        [_relative(element_errors(results, name).get(one, {}), own.get(one, {})) for one in elements]
+        for name in variants
+    ]
+    names = [f"{index} {name}" for index, name in enumerate(variants, 1)]
+    return draw_heat_map(names, [clean(one, 12) for one in elements], rows, "force MAE, variant − base (%)")
+
+
+def _relative(values: Mapping[int, float], base: Mapping[int, float]) -> float:
+    """Return the mean difference over complete pairs as a percentage of the mean of the base; NaN without pairs."""
+    pairs = [(value, base[seed]) for seed, value in values.items() if seed in base]
+    middle = sum(one for _, one in pairs)
+    return 100 * sum(value - one for value, one in pairs) / middle if middle else math.nan

@@ -6,8 +6,9 @@ All text in the values is plain; the template and the Markdown writer escape it.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
@@ -42,10 +43,18 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result for one variant: verdict, name of the variant, and the numbers as text."""
+    """The result for one variant.
+
+    Attributes:
+        verdict: the verdict.
+        name: name of the variant.
+        change: its changes in words.
+        text: the numbers.
+    """
 
     verdict: Verdict
     name: str
+    change: str
     text: str
 
 
@@ -115,17 +124,39 @@ class Listing:
     text: str
 
 
-Block = Paragraph | Bullets | Facts | Findings | Table | Picture | Listing
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """Blocks that are shown only when the reader opens them."""
+
+    kind: ClassVar[str] = "folded"
+    title: str
+    blocks: tuple[Block, ...]
+
+
+Block: TypeAlias = "Paragraph | Bullets | Facts | Findings | Table | Picture | Listing | Folded"
 """An element of a section."""
 
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of a report; a folded one is shown only when the reader opens it."""
+    """A section of a report.
+
+    Attributes:
+        title: the title.
+        blocks: the content.
+        folded: whether the section is shown only when the reader opens it.
+        question: the question that the section answers.
+    """
 
     title: str
     blocks: tuple[Block, ...]
     folded: bool = False
+    question: str = ""
+
+    @property
+    def pictures(self) -> Iterator[Picture]:
+        """The figures of the section."""
+        return (block for block in self.blocks if isinstance(block, Picture))
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +204,8 @@ def to_markdown(page: Page) -> str:
     """Render a report as Markdown, with pipe tables and with pictures as files in `FIGURES`."""
     parts = [f"# {escaped(page.title)}"]
     for section in page.sections:
-        parts += [f"## {escaped(section.title)}", *map(_markdown_block, section.blocks)]
+        question = [f"*{escaped(section.question)}*"] if section.question else []
+        parts += [f"## {escaped(section.title)}", *question, *map(_markdown_block, section.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -195,7 +227,9 @@ def _markdown_block(block: Block) -> str:
         case Facts(items):
             return "\n".join(f"- **{escaped(name)}:** {escaped(value)}" for name, value in items)
         case Findings(items):
-            return "\n".join(f"- **{escaped(one.name)}: {one.verdict}.** {escaped(one.text)}" for one in items)
+            return "\n".join(
+                f"- **{escaped(one.name)}: {one.verdict}.** {escaped(f'{one.change} {one.text}')}" for one in items
+            )
         case Table():
             return _markdown_table(block)
         case Picture(name, caption):
@@ -203,6 +237,8 @@ def _markdown_block(block: Block) -> str:
         case Listing(title, text):
             lines = "\n".join(f"    {line}" for line in text.splitlines())
             return f"{escaped(title)}:\n\n{lines}"
+        case Folded(_, blocks):
+            return "\n\n".join(map(_markdown_block, blocks))
 
 
 def _markdown_table(table: Table) -> str:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from statistics import fmean, median, stdev
 from typing import Any
 
 from gemnet_blocks.ablation.report.formatting import (
     NONE,
+    Quantity,
     clean,
-    number,
     percent,
     plain,
     probability,
     quantity,
-    scaled,
 )
 from gemnet_blocks.ablation.report.page import Table
-from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison, compare
+from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison, compare, far_off
 from gemnet_blocks.ablation.results import RunResult, StudyResults
+
+TRIVIAL = "trivial prediction"
+"""The name of the baseline in tables: zero forces and the mean energy."""
 
 
 def compare_study(results: StudyResults, metric: str | None = None) -> tuple[Comparison, ...]:
@@ -88,7 +89,7 @@ def changes_table(results: StudyResults) -> Table:
                 )
             )
     return Table(
-        "Fields of the specs",
+        "Changed fields of the specs",
         ("#", "variant", "field", "base has", "variant has", "note", "spec"),
         tuple(rows),
         words=7,
@@ -96,8 +97,48 @@ def changes_table(results: StudyResults) -> Table:
     )
 
 
+def errors_overview(results: StudyResults) -> Table:
+    """Tabulate all metrics of all variants, as mean ± standard deviation and median over the seeds, with a baseline."""
+    metrics = metrics_of(results)
+    names = ordered(results)
+    flagged = {(name, metric) for metric in metrics for name in names if far_off(results.values(name, metric))}
+    rows = [_baseline_row(results, metrics)] if any(run.baseline for run in results.done()) else []
+    for (index, label), name in zip(numbered(results), names, strict=True):
+        cells = [
+            _mean_and_median(quantity(metric), results.values(name, metric), (name, metric) in flagged)
+            for metric in metrics
+        ]
+        rows.append((index, label, *cells))
+    note = "Mean ± standard deviation over the seeds; in parentheses: the median."
+    if flagged:
+        note += " ⚑: a seed is far off; see below."
+    if any(run.baseline for run in results.done()):
+        note += (
+            " Trivial prediction: zero forces, and for every structure the atomic reference energies plus the mean "
+            "remaining energy per atom of the evaluated set. A useful model has much lower errors."
+        )
+    headings = ("#", "variant", *(quantity(metric).heading for metric in metrics))
+    return Table("Errors on the evaluated set", headings, tuple(rows), words=2, note=note)
+
+
+def _baseline_row(results: StudyResults, metrics: Sequence[str]) -> tuple[str, ...]:
+    cells = []
+    for metric in metrics:
+        values = [run.baseline[metric] for run in sorted_runs(results) if metric in run.baseline]
+        cells.append(quantity(metric).show(median(values)) if values else NONE)
+    return (NONE, TRIVIAL, *cells)
+
+
+def _mean_and_median(shown: Quantity, values: Mapping[int, float], flagged: bool) -> str:
+    finite = [value for value in values.values() if math.isfinite(value)]
+    if not finite:
+        return NONE
+    spread = f" ± {shown.show(stdev(finite), 2)}" if len(finite) > 1 else ""
+    return f"{shown.show(fmean(finite))}{spread} ({shown.show(median(finite))}){' ⚑' if flagged else ''}"
+
+
 def errors_table(results: StudyResults, metric: str) -> Table:
-    """Tabulate one metric for every variant and seed, with mean and standard deviation."""
+    """Tabulate one metric for every variant and seed, with mean, median and standard deviation."""
     shown = quantity(metric)
     seeds = planned_seeds(results)
     rows = []
@@ -105,17 +146,63 @@ def errors_table(results: StudyResults, metric: str) -> Table:
         values = results.values(name, metric)
         finite = [values[seed] for seed in seeds if math.isfinite(values.get(seed, math.nan))]
         states = {run.seed: run.status for run in results.runs_of(name)}
+        off = far_off(values)
         cells = [
-            shown.show(values[seed])
+            shown.show(values[seed]) + (" ⚑" if seed in off else "")
             if not math.isnan(values.get(seed, math.nan))
             else states.get(seed, "missing").replace("done", "not a number")
             for seed in seeds
         ]
-        mean = shown.show(fmean(finite)) if finite else NONE
+        mean, middle = (shown.show(one(finite)) if finite else NONE for one in (fmean, median))
         spread = shown.show(stdev(finite), 2) if len(finite) > 1 else NONE
-        rows.append((index, label, mean, spread, f"{len(finite)} of {len(seeds)}", *cells))
-    headings = ("#", "variant", "mean", "std. dev.", "seeds", *(f"seed {seed}" for seed in seeds))
+        rows.append((index, label, mean, middle, spread, f"{len(finite)} of {len(seeds)}", *cells))
+    headings = ("#", "variant", "mean", "median", "std. dev.", "seeds", *(f"seed {seed}" for seed in seeds))
     return Table(shown.heading, headings, tuple(rows), words=2)
+
+
+def elements_table(results: StudyResults) -> Table | None:
+    """Tabulate the mean errors of the forces on each element for every variant; None if no run recorded them."""
+    shown = quantity("forces_mae")
+    elements = elements_of(results)
+    if not elements:
+        return None
+    first = next(run for run in sorted_runs(results) if run.elements)
+    zero = [first.elements.get(one, {}).get("zero_forces_mae") for one in elements]
+    rows = [(NONE, TRIVIAL, *(NONE if value is None else shown.show(value) for value in zero))]
+    for (index, label), name in zip(numbered(results), ordered(results), strict=True):
+        found = element_errors(results, name)
+        rows.append((index, label, *(_mean(shown, found.get(one, {}).values()) for one in elements)))
+    atoms = [first.elements.get(one, {}).get("atoms", 0.0) for one in elements]
+    headings = (f"{clean(one, 12)} ({count:,.0f} atoms)" for one, count in zip(elements, atoms, strict=True))
+    return Table(
+        f"Errors by element: {shown.heading}",
+        ("#", "variant", *headings),
+        tuple(rows),
+        words=2,
+        note="Mean ± standard deviation over the seeds. Trivial prediction: zero forces.",
+    )
+
+
+def _mean(shown: Quantity, values: Iterable[float]) -> str:
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return NONE
+    return shown.show(fmean(finite), 3) + (f" ± {shown.show(stdev(finite), 2)}" if len(finite) > 1 else "")
+
+
+def elements_of(results: StudyResults) -> list[str]:
+    """Return the elements for which finished runs recorded errors, in alphabetical order."""
+    return sorted({one for run in results.done() for one, errors in run.elements.items() if "forces_mae" in errors})
+
+
+def element_errors(results: StudyResults, name: str) -> dict[str, dict[int, float]]:
+    """Return the errors of the forces on each element for a variant, by element and seed."""
+    found: dict[str, dict[int, float]] = {}
+    for run in done_runs(results, name):
+        for one, errors in run.elements.items():
+            if "forces_mae" in errors:
+                found.setdefault(one, {})[run.seed] = errors["forces_mae"]
+    return found
 
 
 def differences_table(results: StudyResults, metric: str) -> Table:
@@ -194,18 +281,6 @@ def unfinished_table(results: StudyResults) -> Table:
     )
 
 
-def median_cost(runs: Iterable[RunResult], name: str) -> float | None:
-    """Compute the median of a cost over runs; None if no run has it."""
-    values = finite(runs, name)
-    return median(values) if values else None
-
-
-def finite(runs: Iterable[RunResult], name: str) -> list[float]:
-    """Return the finite values of a cost over runs."""
-    values = (run.cost.get(name) for run in runs)
-    return [float(value) for value in values if value is not None and math.isfinite(value)]
-
-
 def done_runs(results: StudyResults, name: str) -> list[RunResult]:
     """Return the finished runs of a variant, ordered by seed."""
     return [run for run in results.runs_of(name) if run.status == "done"]
@@ -225,98 +300,30 @@ def _flat(data: Mapping[str, Any], start: str = "") -> Iterable[tuple[str, str]]
             yield f"{start}{key}", plain(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """A kind of cost and its display form.
+Curve = list[tuple[float, float]]
+"""Points of a learning curve: position and value, in the order of the positions."""
 
-    Attributes:
-        name: name in results.
-        label: name in words.
-        unit: unit in results: `s`, `B` or `FLOP`; empty for a count, which is shown in full; None: shown with an
-            exponent.
-        spread: `range` to show the smallest and largest value over the seeds, or the name of another cost that measures
-            the spread; empty: not shown.
+
+def curve_of(run: RunResult, metric: str, along: str = "step") -> Curve:
+    """Return the finite points of the learning curve of a run.
+
+    Args:
+        run: the run.
+        metric: name of the metric.
+        along: the positions: `step` or `seconds`.
     """
-
-    name: str
-    label: str
-    unit: str | None = ""
-    spread: str = ""
-
-    def scale(self, values: Sequence[float]) -> tuple[float, str]:
-        """Choose a common unit for values; return its size and the heading with the unit."""
-        if self.unit is None:
-            return 1.0, self.label
-        size, unit = scaled(max(map(abs, values), default=0.0), self.unit.replace("FLOP", ""))
-        return size, f"{self.label} ({unit})" if unit else self.label
-
-    def show(self, value: float) -> str:
-        """Format a value that is already divided by the size of the unit."""
-        if self.unit is None:
-            return f"{value:.1e}"
-        return f"{value:,.0f}" if value >= 100 else number(value, 3)
+    points = [(point.get(along), point.get(metric)) for point in run.curve]
+    known = [(float(place), float(value)) for place, value in points if place is not None and value is not None]
+    return sorted(point for point in known if all(map(math.isfinite, point)))
 
 
-COSTS = (
-    Cost("parameters", "parameters"),
-    Cost("matmul_flops_inference", "matmul FLOPs, inference", "FLOP"),
-    Cost("matmul_flops_training", "matmul FLOPs, training step", "FLOP"),
-    Cost("inference_seconds", "inference time", "s", spread="inference_spread"),
-    Cost("training_seconds", "training time", "s", spread="range"),
-    Cost("steps", "training steps", spread="range"),
-    Cost("peak_memory_bytes", "peak memory", "B", spread="range"),
-    Cost("edges", "edges"),
-    Cost("triplets", "triplets"),
-    Cost("quadruplets", "quadruplets"),
-    Cost("symmetry_error", "symmetry error", None, spread="range"),
-)
-"""All costs in the order of the table."""
-
-
-def cost(name: str) -> Cost:
-    """Return the kind of cost with a name."""
-    return next(one for one in COSTS if one.name == name)
-
-
-def costs_table(results: StudyResults) -> Table:
-    """Tabulate the costs of every variant: medians over the seeds and ratios to the base."""
-    runs = [done_runs(results, name) for name in ordered(results)]
-    columns = [_column(kind, runs) for kind in COSTS if any(finite(one, kind.name) for one in runs)]
-    rows = tuple(
-        (*label, *(column[place] for column in columns)) for place, label in enumerate(numbered(results), start=1)
-    )
-    return Table(
-        "Costs",
-        ("#", "variant", *(column[0] for column in columns)),
-        rows,
-        words=2,
-        note="Medians over the seeds. [a … b]: smallest and largest value over the seeds; ±: half the interquartile "
-        "range of the repetitions; ×: ratio to the base. FLOPs: matrix products only. Peak memory: of a training step, "
-        "estimated. Edges, triplets and quadruplets: per structure.",
-    )
-
-
-def _column(kind: Cost, runs: list[list[RunResult]]) -> list[str]:
-    """Return the heading and the cells of one cost for all variants."""
-    values = [value for one in runs for value in finite(one, kind.name)]
-    size, heading = kind.scale(values) if kind.unit else (1.0, kind.label)
-    base = median_cost(runs[0], kind.name)
-    cells = [_cell(kind, runs[0], size)]
-    for one in runs[1:]:
-        value = median_cost(one, kind.name)
-        times = f" ({number(value / base, 2)}×)" if value is not None and base and kind.unit is not None else ""
-        cells.append(_cell(kind, one, size) + times)
-    return [heading, *cells]
-
-
-def _cell(kind: Cost, runs: list[RunResult], size: float) -> str:
-    value = median_cost(runs, kind.name)
-    if value is None:
-        return NONE
-    text = kind.show(value / size)
-    if kind.spread == "range":
-        values = finite(runs, kind.name)
-        low, high = kind.show(min(values) / size), kind.show(max(values) / size)
-        return f"{text} [{low} … {high}]" if low != high else text
-    width = median_cost(runs, kind.spread) if kind.spread else None
-    return text if width is None else f"{text} ± {number(width / size, 2)}"
+def value_at(curve: Curve, place: float) -> float | None:
+    """Interpolate a learning curve linearly; None outside its points."""
+    if not curve or not curve[0][0] <= place <= curve[-1][0]:
+        return None
+    after = next(index for index, (there, _) in enumerate(curve) if there >= place)
+    end, value = curve[after]
+    if end == place:
+        return value
+    start, before = curve[after - 1]
+    return before + (value - before) * (place - start) / (end - start)

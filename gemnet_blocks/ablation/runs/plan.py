@@ -69,6 +69,10 @@ def _without_primary(study: StudyDocument, learner: Learner, task: Task, data: D
     ]
 
 
+CURVE_POINTS = 20
+"""The number of points of learning curves, unless the study sets it or the interval between validations."""
+
+
 def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:
     """Return the training config of a variant, without labels and losses of heads that the variant removes.
 
@@ -79,7 +83,12 @@ def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, ste
         steps: number of steps that a budget of FLOPs allows.
     """
     log = config.training.log
-    quiet = {"progress": False, "tensorboard": log.tensorboard and "tensorboard" in log.model_fields_set}
+    quiet: dict[str, Any] = {
+        "progress": False,
+        "tensorboard": log.tensorboard and "tensorboard" in log.model_fields_set,
+    }
+    if "curve_points" not in log.model_fields_set and "validate_every" not in config.training.model_fields_set:
+        quiet["curve_points"] = CURVE_POINTS
     training = config.training.model_copy(
         update={
             "steps": steps if budget.flops is not None else budget.steps,

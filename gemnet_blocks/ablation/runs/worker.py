@@ -94,6 +94,7 @@ def _run(run: RunFolder, learner_class: Any, catalog: Catalog) -> int:
         if bad:
             raise ValueError(f"metrics must be finite, got NaN or infinity for {', '.join(bad)}")
         found = {"metrics": metrics, "curve": tuple(fit.curve), "cost": fit.cost}
+        found |= {"baseline": fit.baseline, "elements": fit.elements, "parity": fit.parity}
         run.write(RunResult(**identity, **found, status="done", environment={**environment(), **dict(fit.environment)}))
     except (Interrupted, KeyboardInterrupt) as stopped:
         number = int(stopped.signal if isinstance(stopped, Interrupted) else signal.SIGINT)

@@ -6,6 +6,7 @@ import json
 import math
 import random
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -14,22 +15,28 @@ import pytest
 from markdown_it import MarkdownIt
 from synthetic_studies import failed_run, full_study, study_of
 
-from gemnet_blocks.ablation.report import figures
+from gemnet_blocks.ablation.report import figures, pareto
 from gemnet_blocks.ablation.report import formatting as drawing
+from gemnet_blocks.ablation.report.changes import change_in_words, in_words
 from gemnet_blocks.ablation.report.content import page, report_files, write_report
-from gemnet_blocks.ablation.report.figures import Point, curve_metric, draw_curves, front
+from gemnet_blocks.ablation.report.costs import costs_table
+from gemnet_blocks.ablation.report.equal_budgets import equal_budgets, equal_budgets_table
+from gemnet_blocks.ablation.report.figures import curve_metric, draw_curves
 from gemnet_blocks.ablation.report.formatting import clean, number, quantity, scaled
-from gemnet_blocks.ablation.report.page import Table
+from gemnet_blocks.ablation.report.outliers import outliers
+from gemnet_blocks.ablation.report.page import Table, to_markdown
+from gemnet_blocks.ablation.report.pareto import Point, front
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
     compare_study,
-    costs_table,
     differences_table,
+    elements_table,
     environment_table,
+    errors_overview,
     errors_table,
     unfinished_table,
 )
-from gemnet_blocks.ablation.results import Difference, RunResult, StudyResults, Variant
+from gemnet_blocks.ablation.results import Difference, Parity, RunResult, StudyResults, Variant
 
 NAMES = ("no quadruplets", "bessel basis", "no atom–atom interaction", "last")
 HOSTILE = (
@@ -88,7 +95,8 @@ def files(study) -> dict[str, str]:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Empty figures, for tests of what reports say: most of the time of a report is that of its figures."""
-    monkeypatch.setattr(figures, "drawn", lambda draw, height: "<?xml?><svg></svg>")
+    for module in (figures, pareto):
+        monkeypatch.setattr(module, "drawn", lambda draw, height: "<?xml?><svg></svg>")
 
 
 def column(table: Table, heading: str) -> list[str]:
@@ -104,8 +112,9 @@ def test_the_files_of_a_report(study, files, tmp_path):
     assert found.pop("notes.txt") == "mine"
     assert found == files
     assert set(found) == {
-        *("report.html", "report.md", "runs.csv", "differences.csv"),
-        *(f"figures/{name}.svg" for name in ("differences", "pareto", "learning_curves")),
+        *("report.html", "report.md", "tables.tex"),
+        *(f"{name}.csv" for name in ("runs", "differences", "errors", "elements", "curves", "parity")),
+        *(f"figures/{name}.svg" for name in ("differences", "parity", "elements", "pareto", "learning_curves")),
     }
 
 
@@ -158,7 +167,7 @@ def test_long_facts_have_a_row_of_their_own(study):
 def test_figures_take_the_pages_colors(files):
     drawings = files["report.html"].split("<svg")[1:]
 
-    assert len(drawings) == 3
+    assert len(drawings) == 5
     for one in drawings:
         body = one.split("</svg>")[0]
         assert "var(--ink)" in body
@@ -206,15 +215,23 @@ def test_other_metrics_have_no_verdict(study):
 def test_errors_of_every_run(study):
     table = errors_table(study, "forces_mae")
 
-    assert [len(row) for row in table.rows] == [5 + 8] * 5
-    assert table.rows[4][5:8] == ("failed",) * 3
-    assert float(table.rows[0][5]) == pytest.approx(1e3 * study.run("base", 0).metrics["forces_mae"], rel=1e-3)
+    assert [len(row) for row in table.rows] == [6 + 8] * 5
+    assert table.rows[4][6:9] == ("failed",) * 3
+    assert float(table.rows[0][6]) == pytest.approx(1e3 * study.run("base", 0).metrics["forces_mae"], rel=1e-3)
 
 
 def test_values_that_are_not_finite_are_said():
     study = study_of({"base": [1.0, math.nan, math.inf], "other": [2.0, 3.0, 4.0]})
 
-    assert errors_table(study, "forces_mae").rows[0][2:] == ("1,000", "–", "1 of 3", "1,000", "not a number", "∞")
+    assert errors_table(study, "forces_mae").rows[0][2:] == (
+        "1,000",
+        "1,000",
+        "–",
+        "1 of 3",
+        "1,000",
+        "not a number",
+        "∞",
+    )
     assert compare_study(study)[0].missing == 2
     assert "Pairs are missing (other: 2 of 3)" in report_files(study)["report.html"]
 
@@ -223,14 +240,19 @@ def test_costs_are_medians_with_multiples_of_the_base(study):
     table = costs_table(study)
 
     assert column(table, "parameters")[:2] == ["234,567", "220,493 (0.94×)"]
-    assert re.fullmatch(r"21\.\d ± 0\.40", column(table, "inference time (ms)")[0])
+    assert re.fullmatch(r"21\.\d ± 0\.40 \[2\d\.\d … 2\d\.\d\]", column(table, "inference time (ms)")[0])
     assert re.fullmatch(r"3\.\d\d \[3\.\d\d … 3\.\d\d\] \(0\.9\d×\)", column(table, "training time (min)")[1])
     assert "×" not in column(table, "symmetry error")[1]
 
 
 def test_what_was_not_measured_is_left_out():
     study = full_study()
-    bare = tuple(replace(run, cost={"edges": 3.0} if run.variant == "base" else {}, curve=()) for run in study.runs)
+    bare = tuple(
+        replace(
+            run, cost={"edges": 3.0} if run.variant == "base" else {}, curve=(), baseline={}, elements={}, parity={}
+        )
+        for run in study.runs
+    )
     made = page(replace(study, runs=bare))
 
     table = costs_table(replace(study, runs=bare))
@@ -291,6 +313,8 @@ def hostile_study() -> StudyResults:
             metrics={**run.metrics, evil: 1.0},
             environment={evil: evil, "more": {evil: [evil]}},
             curve=tuple({**point, evil: 1.0} for point in run.curve),
+            elements={evil: {"atoms": 1.0, "forces_mae": 1.0, "zero_forces_mae": 1.0}},
+            parity={name: Parity((0.0, 1.0), (0.0, 1.0)) for name in (evil, "forces")},
         )
         for run in study.runs
     ]
@@ -343,7 +367,24 @@ def test_hostile_text_is_only_text_in_markdown(hostile):
     rendered = MarkdownIt("commonmark", {"linkify": False}).enable("table").render(hostile["report.md"])
     elements = Elements(rendered)
 
-    allowed = {"h1", "h2", "p", "ul", "li", "strong", "table", "thead", "tbody", "tr", "th", "td", "img", "pre", "code"}
+    allowed = {
+        "h1",
+        "h2",
+        "p",
+        "ul",
+        "li",
+        "strong",
+        "em",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "img",
+        "pre",
+        "code",
+    }
     assert {tag for tag, _ in elements.seen} <= allowed
     images = [attributes["src"] for tag, attributes in elements.seen if tag == "img"]
     assert images
@@ -363,7 +404,7 @@ def test_markdown_tables_are_whole(files, hostile):
 
 
 def test_hostile_text_is_only_text_in_csv(hostile):
-    for name in ("runs.csv", "differences.csv"):
+    for name in (name for name in hostile if name.endswith(".csv")):
         header, *rows = csv.reader(io.StringIO(hostile[name]))
         assert {len(row) for row in rows} == {len(header)}
         words = [cell for row in (header, *rows) for cell in row if not is_number(cell)]
@@ -536,3 +577,164 @@ def test_text_on_one_line():
     assert clean("a\n b\t c\x1b") == "a b c\\u001b"
     assert clean("x" * 10, 4) == "xxx…"
     assert json.loads(f'"{clean(chr(0x202E))}"') == "\u202e"
+
+
+def test_changes_are_told_in_words():
+    def told(path: str, base: object, value: object) -> str:
+        return in_words([Difference(path, base, value)])
+
+    assert told("interactions.quadruplet", {"down": 32}, None) == "without quadruplet interaction"
+    assert told("interactions.near", None, {"type": "gated", "size": 4}) == (
+        "with near interaction: type gated, size 4"
+    )
+    assert told("graphs.main.cutoff", 12.0, 6.0) == "cutoff of the edge set main 6 Å instead of 12 Å"
+    assert told("graphs.main.max_neighbors", 30, None) == (
+        "without max neighbors of the edge set main (30 in the base)"
+    )
+    assert told("blocks.count", 4, 6) == "number of blocks 6 instead of 4"
+    assert told("bases.scale", False, True) == "with scale basis"
+    assert told("execution.angular", "auto", "explicit") == "angular in the computation explicit instead of auto"
+    other_type = [
+        Difference("bases.radial.type", "gaussian", "spherical_bessel"),
+        Difference("bases.radial.trainable", False, None),
+    ]
+    assert in_words(other_type) == "radial basis spherical bessel instead of gaussian"
+
+
+def test_parameters_are_compared_in_words():
+    study = full_study(("no quadruplets", "same"))
+    runs = [
+        replace(run, cost={**run.cost, "parameters": 234_567}) if run.variant == "same" else run for run in study.runs
+    ]
+    study = replace(study, runs=tuple(runs))
+
+    assert change_in_words(study, "no quadruplets") == (
+        "without quadruplet interaction: 23 k fewer parameters (−10.0 %)"
+    )
+    assert change_in_words(study, "same").endswith("as many parameters as the base")
+
+
+def test_a_seed_that_is_far_off_is_flagged_with_its_effect():
+    errors = {"base": [1.0, 1.1, 0.9, 1.05, 0.95, 1.0], "other": [1.1, 1.2, 1.0, 1.15, 1.05, 9.0]}
+    study = study_of(errors)
+    (told,) = outliers(study, "forces_mae")
+
+    assert told.startswith("other, seed 5: forces MAE 9,000 meV/Å, more than 100 times the spread")
+    assert told.endswith("The mean difference is +1,417 meV/Å with it and +100 meV/Å without it.")
+    assert errors_overview(study).rows[1][2] == "2,417 ± 3.2e+03 (1,125) ⚑"
+    assert [cell.endswith("⚑") for cell in errors_table(study, "forces_mae").rows[1][6:]] == [False] * 5 + [True]
+
+
+def test_a_seed_that_is_far_off_in_base_and_variant_leaves_the_difference_alone():
+    errors = {"base": [1.0, 1.1, 0.9, 1.05, 0.95, 9.0], "other": [1.1, 1.2, 1.0, 1.15, 1.05, 9.1]}
+    told = outliers(study_of(errors), "forces_mae")
+
+    assert len(told) == 2
+    assert told[1].endswith("The base is as far off with this seed, so that the difference is not.")
+
+
+def test_the_history_of_a_seed_that_is_far_off():
+    study = study_of({"base": [1.0, 1.1, 0.9, 1.05, 0.95, 9.0]})
+
+    def with_curves(ends: Sequence[int], last: float) -> StudyResults:
+        runs = [
+            replace(run, curve=[{"step": 1, "forces_mae": 2.0}, {"step": end, "forces_mae": value}])
+            for run, end, value in zip(study.runs, ends, [1.0] * 5 + [last], strict=True)
+        ]
+        return replace(study, runs=tuple(runs))
+
+    assert "rose again after step 1" in outliers(with_curves([100] * 6, 9.0), "forces_mae")[0]
+    assert (
+        "ended after 50 steps, that of the other seeds after 100"
+        in (outliers(with_curves([100] * 5 + [50], 1.0), "forces_mae")[0])
+    )
+
+
+def test_the_trivial_prediction_has_a_row_of_its_own(study):
+    overview, elements = errors_overview(study), elements_table(study)
+
+    assert overview.rows[0] == ("–", "trivial prediction", "60.00", "20.00", "–")
+    assert elements.headings == ("#", "variant", "Cu (60 atoms)", "O (12 atoms)")
+    assert elements.rows[0] == ("–", "trivial prediction", "50.00", "110.0")
+
+
+def test_accuracy_is_drawn_against_costs_that_differ_by_more_than_their_noise():
+    study = full_study(("same",))
+    rng = random.Random(0)
+
+    def with_time(name: str, spread: float) -> StudyResults:
+        times = {name: 1.01}
+        runs = [
+            replace(run, cost={"training_seconds": times.get(run.variant, 1.0) + spread * rng.uniform(-1, 1)})
+            for run in study.runs
+        ]
+        return replace(study, runs=tuple(runs))
+
+    assert pareto.draw_pareto(with_time("same", 0.1)) is None
+    assert pareto.without_difference(with_time("same", 0.1))[0].startswith("training time (variants differ by ")
+    assert pareto.draw_pareto(with_time("same", 0.0001)) is not None
+    assert "≈" in column(costs_table(with_time("same", 0.1)), "training time (s)")[1]
+
+
+def test_few_points_of_learning_curves_are_said(study):
+    few = [replace(run, curve=run.curve[-2:]) for run in study.runs]
+
+    assert "have only 2 points" in to_markdown(page(replace(study, runs=tuple(few))))
+    assert "have only" not in to_markdown(page(study))
+
+
+def test_errors_at_equal_budgets():
+    """A variant that is better at every step and takes twice the time per step is worse at equal time."""
+
+    def runs_of(name: str, seconds: float, error: float) -> list[RunResult]:
+        curve = tuple({"step": step, "seconds": seconds * step, "forces_mae": error / step} for step in (1, 2, 4))
+        cost = {"matmul_flops_training": 1e9 * seconds}
+        return [
+            RunResult(name, seed, "k", "done", metrics={"forces_mae": 1.0}, curve=curve, cost=cost) for seed in (0, 1)
+        ]
+
+    variants = (Variant("base"), Variant("slow"))
+    study = StudyResults("base", variants, (*runs_of("base", 1.0, 1.0), *runs_of("slow", 2.0, 0.8)), seeds=(0, 1))
+    found = {one.kind: one for one in equal_budgets(study, "forces_mae")}
+
+    assert {kind: one.amount for kind, one in found.items()} == {"steps": 4, "seconds": 4, "FLOPs": 4e9}
+    assert found["steps"].values["slow"][0] == pytest.approx(0.2)
+    assert found["seconds"].values["slow"][0] == pytest.approx(0.4)
+    assert found["FLOPs"].values["base"][1] == pytest.approx(0.25)
+    assert equal_budgets_table(study, "forces_mae").rows[1][2:] == (
+        "200.0 (−20.0 %)",
+        "400.0 (+60.0 %)",
+        "400.0 (+60.0 %)",
+    )
+
+
+def test_tables_for_papers(study, files):
+    text = files["tables.tex"]
+
+    assert text.count("\\toprule") == text.count("\\bottomrule") == 4
+    assert "no quadruplets & 50.73 $\\pm$ 0.97 (50.78)" in text
+    for line in text.splitlines():
+        if line.endswith("\\\\"):
+            assert not re.search(r"(?<!\\)[%#_~]|[−±×…Å]", line), line
+
+
+def test_hostile_text_is_only_text_in_latex(hostile):
+    for line in hostile["tables.tex"].splitlines():
+        bare = re.sub(r"\\(textbackslash|ldots|AA|infty|pm|times|ast|approx|leq|textmu)\b|\\[\\&%$#_{}~^]", "", line)
+        commands = set(re.findall(r"\\([A-Za-z]+)", bare))
+        assert commands <= {
+            *("begin", "end", "centering", "caption", "toprule", "midrule", "bottomrule", "usepackage")
+        }, line
+
+
+def test_the_numbers_of_figures_are_in_csv_files(study, files):
+    points, labels, elements, errors = (
+        list(csv.DictReader(io.StringIO(files[name])))
+        for name in ("curves.csv", "parity.csv", "elements.csv", "errors.csv")
+    )
+
+    assert len(points) == sum(len(run.curve) for run in study.runs)
+    assert float(labels[0]["label"]) == study.run("base", 0).parity["energy"].label[0]
+    assert elements[0]["element"] == "Cu"
+    assert (errors[0]["variant"], errors[0]["mean"]) == ("trivial prediction", "0.06")
+    assert float(errors[1]["median"]) == pytest.approx(0.04508, rel=1e-3)
