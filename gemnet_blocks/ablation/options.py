@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.spec.document import shown
@@ -84,9 +84,17 @@ class StudyOptions(Options):
 
     title: str = "Ablation study"
     """Title of the report."""
-    variants: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+    factors: dict[str, Any] | None = None
+    """The levels of each factor of a factorial study, whose variants are all combinations: `quadruplet: [on, off]`, an
+    interaction of the base with and without; `radial: [gaussian, spherical_bessel]`, the types of a basis or the values
+    at a dotted path; or changes of the base by the name of the level, `depth: {shallow: {}, deep: {blocks.count: 6}}`.
+    The first level is that of the base."""
+    resolution: Literal[3, 4, 5] | None = None
+    """Resolution of a fractional design for factors with two levels, which needs fewer variants: 3 confounds effects of
+    factors with synergies of pairs, 4 only synergies with each other, 5 neither. null: all combinations."""
+    variants: dict[str, dict[str, Any]]
     """The changes of each variant by its name, as a mapping or dotted paths of the base; the section `execution`
-    changes `training.training.execution`."""
+    changes `training.training.execution`. A factorial study adds its combinations to them."""
     seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)] = tuple(range(6))
     """The seeds of the runs of each variant: a list, or their number. Fewer than 6 do not support conclusions."""
     budget: BudgetOptions
@@ -104,7 +112,9 @@ class StudyOptions(Options):
 
     @field_validator("variants")
     @classmethod
-    def _names(cls, variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    def _names(cls, variants: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
+        if not variants and not info.data.get("factors"):
+            raise ValueError("must not be empty: give the changes of each variant, such as {deeper: {blocks.count: 6}}")
         for name in variants:
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"names must be printable text, got {name!r}")

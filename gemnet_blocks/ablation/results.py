@@ -49,6 +49,7 @@ class Variant:
         spec_hash: content hash of the whole spec.
         control_of: name of the variant whose parameter-matched control this is; None otherwise.
         note: remark for readers, such as how a control was scaled.
+        levels: the level of each factor, in factorial studies.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Variant:
     spec_hash: str = ""
     control_of: str | None = None
     note: str = ""
+    levels: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Variant:

@@ -265,8 +265,10 @@ def _study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Docume
         patches: changes by the name of each variant.
         given: the other fields; None for those that are not given.
     """
-    document = resolve.as_document({name: value for name, value in given.items() if value is not None})
+    document = resolve.as_document({name: one for name, one in given.items() if one is not None and name != "factors"})
     data, problems = dict(document.data), list(document.problems)
+    if given.get("factors") is not None:
+        data["factors"] = _plain_factors(given["factors"])
     places: dict[Route, str] = {}
     if isinstance(base, Mapping):
         mapping = resolve.as_document(base)
@@ -279,6 +281,20 @@ def _study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Docume
         {name: _patch_of_object(name, one, problems) for name, one in patches.items()} if named else patches
     )
     return Document(data, places, tuple(problems))
+
+
+def _plain_factors(factors: Any) -> Any:
+    """Convert factors to plain data, without splitting their names, which may be dotted paths."""
+    if not isinstance(factors, Mapping):
+        return factors
+
+    def plain(value: Any) -> Any:
+        return resolve.as_document({"value": value}).data["value"]
+
+    return {
+        name: {level: plain(patch) for level, patch in one.items()} if isinstance(one, Mapping) else plain(one)
+        for name, one in factors.items()
+    }
 
 
 def _patch_of_object(name: Any, patch: Any, problems: list[Problem]) -> Any:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from gemnet_blocks.ablation.options import StudyOptions
+from gemnet_blocks.ablation.factors import Cell, cells
+from gemnet_blocks.ablation.options import BASE, StudyOptions
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
@@ -121,6 +122,7 @@ class StudyDocument:
         patches: the changes of each variant, with the place of every entry.
         folder: the folder that paths are relative to.
         places: file and line of every entry.
+        levels: the level of each factor by the name of a variant, in factorial studies.
     """
 
     options: StudyOptions
@@ -129,6 +131,7 @@ class StudyDocument:
     patches: Mapping[str, Document]
     folder: Path
     places: Mapping[Route, str]
+    levels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def located(self, line: str, whose: str = "") -> str:
         """Add file and line to an error that begins with the path of an entry, such as `loss.forces: ...`.
@@ -263,6 +266,8 @@ def study_of(
     problems = [document.located(one) for one in (*document.problems, *document.impossible_numbers())]
     own = Document({key: value for key, value in document.data.items() if key in StudyOptions.model_fields})
     problems += [document.located(one) for one in _unknown(document)]
+    if own.data.get("factors"):
+        own = replace(own, data={"variants": {}, **own.data})
     options = None
     try:
         options = StudyOptions.model_validate(own.data)
@@ -281,12 +286,37 @@ def study_of(
             problems += str(error).splitlines()
     if base is not None and not problems:
         resolve.check_known(base, base.catalog)
+    combined: Mapping[str, Cell] = {}
+    if options is not None and base is not None and options.factors and not problems:
+        combined, found_problems = cells(options.factors, base, options.resolution)
+        problems += [document.located(_of_line(line)) for line in found_problems]
+        problems += [
+            document.located(Problem(("variants", name), "is also a combination of the factors: remove it"))
+            for name in options.variants
+            if name in combined
+        ]
     if problems or options is None or base is None:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     if read_config is not None:
         read_config = read_config.model_copy(update={"model": base}).in_folder(folder)
     patches = {name: _patch(document, name) for name in options.variants}
-    return StudyDocument(options, base, read_config, patches, folder, document.places)
+    place = document.place(("factors",))
+    patches |= {name: _combination(one, place) for name, one in combined.items() if name}
+    levels = {name or BASE: one.levels for name, one in combined.items()}
+    return StudyDocument(options, base, read_config, patches, folder, document.places, levels)
+
+
+def _of_line(line: str) -> Problem:
+    """Turn a line such as `factors.radial: ...` into a problem at this entry."""
+    route, _, message = line.partition(": ")
+    return Problem(tuple(route.split(".", 1)), message)
+
+
+def _combination(cell: Cell, place: str) -> Document:
+    """Return the changes of a combination of levels; errors in it have the place of the factors."""
+    nested = resolve.as_document(cell.patch)
+    places = {(): place, **dict.fromkeys(nested.places, place)} if place else {}
+    return with_current_names(Document(nested.data, places, nested.problems))
 
 
 def _trained(

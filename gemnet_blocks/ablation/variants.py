@@ -63,15 +63,20 @@ def candidates(study: StudyDocument) -> tuple[list[Candidate], list[str]]:
     found: list[Candidate] = []
     problems: list[str] = []
     try:
-        found.append(Candidate.checked(Variant(BASE), study.base, base_execution))
+        base = Variant(BASE, levels=study.levels.get(BASE, {}))
+        found.append(Candidate.checked(base, study.base, base_execution))
     except SpecError as error:
         problems += [f"base: {line}" for line in str(error).splitlines()]
+    told: set[str] = set()
     for name, patch in study.patches.items():
         document = _naming_variant(patch, name)
         try:
             found.append(_patched(study, name, document, base_execution))
         except SpecError as error:
-            problems.append(str(error))
+            lines = {line.replace(f"variants.{name}", ""): line for line in str(error).splitlines()}
+            # a mistake in a level of a factor concerns all combinations that contain it
+            problems += [line for bare, line in lines.items() if name not in study.levels or bare not in told]
+            told |= set(lines)
     if not study.options.allow_equal:
         problems += _equal(found)
     return found, problems
@@ -123,7 +128,8 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
         idle = [document.located(Problem((), "changes nothing: give a change, or set allow_equal for an A/A study"))]
     if idle:
         raise SpecError("\n".join(idle))
-    variant = Variant(name, patch=document.data, differences=tuple(differences(before, after)))
+    changed = tuple(differences(before, after))
+    variant = Variant(name, patch=document.data, differences=changed, levels=study.levels.get(name, {}))
     try:
         return Candidate.checked(variant, spec, execution)
     except SpecError as error:
@@ -230,6 +236,7 @@ def control(base: Candidate, one: Candidate, options: MatchOptions) -> Candidate
         patch={**one.variant.patch, path: width},
         differences=(*one.variant.differences, Difference(path, before, width)),
         control_of=one.variant.name,
+        levels={},
         note=f"{path} is {width} instead of {before}: {found:,} parameters; the base has {base.parameters:,}, "
         f"{one.variant.name!r} {one.parameters:,}.",
     )

@@ -68,6 +68,11 @@ def test_everything_is_measured(results: StudyResults) -> None:
         assert run.curve[-1]["forces_mae"] == pytest.approx(min(one["forces_mae"] for one in run.curve), rel=0.2)
         assert {"forces_mae", "energy_mae_per_atom", "forces_rmse"} <= set(run.metrics)
         assert run.environment["evaluated_on"] == "validation"
+        assert "not measured" not in run.environment
+        assert set(run.elements) == {"Cu"}
+        assert run.elements["Cu"]["forces_mae"] == pytest.approx(run.metrics["forces_mae"])
+        assert run.baseline.keys() >= {"forces_mae", "energy_mae_per_atom"}
+        assert len(run.parity["energy"].label) == 6
     base, without = results.run("base", 0), results.run("no triplets", 0)
     assert base is not None
     assert without is not None

@@ -141,6 +141,21 @@ def test_a_given_mean_and_scale_are_those_of_the_model_file(tmp_path: Path, forc
     torch.testing.assert_close(energies.forces, plain.forces * 2.887)
 
 
+def test_points_of_learning_curves_leave_a_run_as_it_is(tmp_path: Path) -> None:
+    changes = {"steps": 6, "validate_every": {"steps": 4}, "checkpoint": {"steps": None}}
+    for name, points in (("without", 0), ("with", 3)):
+        log = {"every": 1, "curve_points": points}
+        train(config(tmp_path, training={**changes, "log": log}), tmp_path / name)
+    assert rows(tmp_path / "with") == rows(tmp_path / "without")
+    states = [read_checkpoint(tmp_path / name / "checkpoint.ckpt") for name in ("with", "without")]
+    found, before = (one["gemnet_blocks"]["state"] for one in states)
+    assert [one["step"] for one in found["validations"]] == [one["step"] for one in before["validations"]] == [4, 6]
+    assert [one["step"] for one in found["curve"]] == [2]  # the others are validations of the run
+    assert found["curve"][0].keys() == found["validations"][0].keys()
+    for name, value in load_potential(tmp_path / "without" / "best.safetensors").state_dict().items():
+        assert torch.equal(load_potential(tmp_path / "with" / "best.safetensors").state_dict()[name], value), name
+
+
 def test_epochs_are_a_budget(tmp_path: Path) -> None:
     training = {**BRIEF, "steps": None, "epochs": 2, "validate_every": {"steps": None, "epochs": 1}}
     train(config(tmp_path, training=training), tmp_path / "run")

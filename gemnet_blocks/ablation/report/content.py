@@ -19,6 +19,7 @@ from gemnet_blocks.ablation.report.csv_files import (
     runs_csv,
 )
 from gemnet_blocks.ablation.report.equal_budgets import equal_budgets_table
+from gemnet_blocks.ablation.report.factor_section import QUESTION, factor_blocks
 from gemnet_blocks.ablation.report.figures import (
     curve_metric,
     draw_curves,
@@ -93,6 +94,7 @@ def page(results: StudyResults) -> Page:
             _differences(results),
             question=f"Is the difference of the {metric} from the base larger than chance explains?",
         ),
+        *_factors(results),
         Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
         Section("Costs", _costs(results), question="What does the accuracy cost?"),
         Section("Learning curves", _curves(results), question="Would more training change the order?"),
@@ -112,6 +114,11 @@ def _overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Bl
         for one in compared
     )
     return (Findings(findings), *_differences_picture(results, compared), _facts(results))
+
+
+def _factors(results: StudyResults) -> tuple[Section, ...]:
+    blocks = factor_blocks(results)
+    return (Section("Factors", blocks, question=QUESTION),) if blocks else ()
 
 
 def _sentence(text: str) -> str:
