@@ -103,6 +103,14 @@ class Learner(ABC):
         """Return the FLOPs in matrix products of one training step, for budgets of equal FLOPs."""
         raise NotImplementedError(f"{type(self).__name__} does not implement training_flops")
 
+    def training_seconds(self, task: Task, data: DataSplits | None) -> float:
+        """Return the measured seconds of one training step, for controls of equal time."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement training_seconds")
+
+    def training_memory(self, task: Task, data: DataSplits | None) -> float:
+        """Return the peak memory of one training step in bytes, for controls of equal memory."""
+        raise NotImplementedError(f"{type(self).__name__} does not implement training_memory")
+
     def settings(self) -> dict[str, Any]:
         """Return class and fields of the learner as plain data, which are part of the key of its runs."""
         values: dict[str, Any] = asdict(self) if is_dataclass(self) and not isinstance(self, type) else {}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -68,15 +68,59 @@ class BudgetOptions(Options):
         return f"equal matmul FLOPs: {self.flops:.3g}"
 
 
-class MatchOptions(Options):
-    """Parameter-matched controls, which separate the effect of an architecture from the effect of its size."""
+Matched = Literal["parameters", "flops", "seconds", "memory"]
+"""What controls have in common with the base."""
 
-    parameters: str = "sizes.edge"
-    """Dotted path of the width that is changed to match the number of parameters of the base; for a variant that
-    changes this width itself, `sizes.atom` is changed instead."""
-    tolerance: Annotated[float, Field(gt=0, lt=1)] = 0.02
-    """Largest relative difference of the numbers of parameters. A variant within the tolerance needs no control; if no
-    width reaches it, the study is rejected."""
+WIDTH = "sizes.edge"
+"""The width that is changed unless the study names another one."""
+
+
+class MatchOptions(Options):
+    """Controls of the size or cost of the base, which separate the effect of an architecture from that of its size. At
+    most one of parameters, flops, seconds and memory is given, as the dotted path of the width that is changed to match
+    it; for a variant that changes this width itself, `sizes.atom` is changed instead."""
+
+    parameters: str | None = None
+    """The width that matches the number of parameters. The default, with sizes.edge, if none of the four is given."""
+    flops: str | None = None
+    """The width that matches the matrix products of a training step, as estimated for the first batches."""
+    seconds: str | None = None
+    """The width that matches the time of a training step, measured on the first batch when the study is checked. Times
+    vary: use an idle machine, and see the stated deviation."""
+    memory: str | None = None
+    """The width that matches the peak memory of a training step, as estimated for the first batch."""
+    tolerance: Annotated[float, Field(gt=0, lt=1)] | None = None
+    """Largest relative difference from the base. A variant within the tolerance needs no control; if no width reaches
+    it, the study is rejected. null: 0.02, and 0.1 for seconds."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parameters_by_default(cls, data: Any) -> Any:
+        if isinstance(data, dict) and not any(data.get(name) for name in get_args(Matched)):
+            return {**data, "parameters": WIDTH}
+        return data
+
+    @model_validator(mode="after")
+    def _one(self) -> MatchOptions:
+        given = [name for name in get_args(Matched) if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"needs one of parameters, flops, seconds and memory, got {' and '.join(given)}")
+        return self
+
+    @property
+    def quantity(self) -> Matched:
+        """What is matched."""
+        return next(name for name in get_args(Matched) if getattr(self, name) is not None)
+
+    @property
+    def width(self) -> str:
+        """The dotted path of the width that is changed."""
+        return str(getattr(self, self.quantity))
+
+    @property
+    def largest_deviation(self) -> float:
+        """The tolerance, or that of the quantity if none is given."""
+        return self.tolerance or (0.1 if self.quantity == "seconds" else 0.02)
 
 
 class StudyOptions(Options):
@@ -100,7 +144,8 @@ class StudyOptions(Options):
     budget: BudgetOptions
     """The training budget of each variant."""
     match: MatchOptions | None = None
-    """`parameters` adds a control with as many parameters as the base for each variant of another size."""
+    """`parameters`, `flops`, `seconds` or `memory` adds a control with the same number of parameters, or the same cost
+    of a training step, as the base for each variant that differs in it."""
     primary: Metric = "forces_mae"
     """The error that verdicts are based on, such as forces_mae, energy_mae_per_atom, or dipole_mae of a head dipole."""
     allow_equal: bool = False
@@ -142,10 +187,11 @@ class StudyOptions(Options):
     @field_validator("match", mode="before")
     @classmethod
     def _match_by_name(cls, match: Any) -> Any:
-        if match == "parameters":
-            return {}
+        if match in get_args(Matched):
+            return {match: WIDTH}
         if isinstance(match, str):
-            raise ValueError(f"must be `parameters` or a mapping such as {{parameters: sizes.edge}}, got {match!r}")
+            known = ", ".join(get_args(Matched))
+            raise ValueError(f"must be one of {known}, or a mapping such as {{parameters: sizes.edge}}, got {match!r}")
         return match
 
 

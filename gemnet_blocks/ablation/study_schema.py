@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from gemnet_blocks.ablation.options import StudyOptions
+from gemnet_blocks.ablation.options import Matched, StudyOptions
 from gemnet_blocks.ablation.study_file import GIVEN_BY_STUDY, TRAINED
 from gemnet_blocks.training.config_file import json_schema as training_schema
 
@@ -19,7 +19,7 @@ def json_schema() -> dict[str, Any]:
     definitions = {**study.pop("$defs"), **config["$defs"]}
     options, data = study["properties"], definitions["DataOptions"]
     options["seeds"]["anyOf"] = [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]
-    options["match"]["anyOf"].append({"const": "parameters"})
+    options["match"]["anyOf"].append({"enum": list(get_args(Matched))})
     for keyword in ("type", "items", "minItems"):
         options["seeds"].pop(keyword, None)
     patch = options["variants"]["additionalProperties"]

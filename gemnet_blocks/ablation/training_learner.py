@@ -141,6 +141,32 @@ class TrainingLearner(Learner):
         estimates = training_estimates(task.spec, task.training, data.train)
         return sum(one.flops for one in estimates) / len(estimates)
 
+    def training_seconds(self, task: Task, data: DataSplits | None) -> float:
+        """Return the median time of the forward and backward passes of the first batch, after a warm-up."""
+        assert data is not None
+        config = task.training
+        device = Processes().device(config.training.device)
+        model = build(task.spec, execution=config.training.execution.execution(), seed=0).float().to(device)
+        (batch,) = first_batches(config, data.train, 1)
+        batch = batch.to(device, torch.float32)
+        seconds = []
+        for _ in range(self.repeats + 1):
+            start = time.perf_counter()
+            found = model(batch)
+            outputs = (found.energy, found.forces)
+            loss = sum(one.square().mean() for one in outputs if one is not None)
+            assert isinstance(loss, Tensor)
+            loss.backward()
+            float(loss.detach())  # waits for the device
+            seconds.append(time.perf_counter() - start)
+        return statistics.median(seconds[1:])
+
+    def training_memory(self, task: Task, data: DataSplits | None) -> float:
+        """Return the estimate for the first batch."""
+        assert data is not None
+        (one,) = training_estimates(task.spec, task.training, data.train, 1)
+        return float(one.peak_bytes + one.weight_bytes)
+
 
 def _details(
     potential: Potential, held_out: LabelledDataset, evaluation: Evaluation
@@ -246,11 +272,13 @@ def first_batches(config: TrainingConfig, train: LabelledDataset, count: int = B
     return BatchLoader(train, config, Processes()).first(count)
 
 
-def training_estimates(spec: Spec, config: TrainingConfig, train: LabelledDataset) -> list[Estimate]:
+def training_estimates(
+    spec: Spec, config: TrainingConfig, train: LabelledDataset, count: int = BATCHES
+) -> list[Estimate]:
     """Estimate the costs of the first training steps of a spec."""
     with without_initial_values():
         model = build(spec, execution=config.training.execution.execution(), seed=0).float()
-    return [model.estimate(one.to(dtype=torch.float32), "train") for one in first_batches(config, train)]
+    return [model.estimate(one.to(dtype=torch.float32), "train") for one in first_batches(config, train, count)]
 
 
 def inference_seconds(potential: Potential, structures: Structures, repeats: int) -> list[float]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from gemnet_blocks.ablation.options import BASE, MatchOptions
+from gemnet_blocks.ablation.options import BASE
 from gemnet_blocks.ablation.results import Difference, Variant
 from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.errors import SpecError
@@ -187,86 +187,3 @@ def _naming_variant(patch: Document, name: str) -> Document:
     whose = f"variants.{name}"
     places = {route: f"{place}: {whose}" for route, place in patch.places.items()}
     return Document(patch.data, {(): whose, **places}, patch.problems)
-
-
-LARGEST_WIDTH = 16_384
-"""The largest width that is tried."""
-
-INSTEAD = "sizes.atom"
-"""The width that is matched if a variant changes the chosen width itself."""
-
-
-def control(base: Candidate, one: Candidate, options: MatchOptions) -> Candidate | None:
-    """Build the parameter-matched control of a variant: one width is changed to match the base's number of parameters.
-
-    The number of parameters increases with every width, so the width is found by bisection.
-
-    Args:
-        base: the base.
-        one: the variant.
-        options: the width to change, and the tolerance.
-
-    Returns:
-        The control; None if the variant already has as many parameters as the base within the tolerance.
-
-    Raises:
-        SpecError: no width matches the number of parameters within the tolerance.
-    """
-    if _near(one.parameters, base.parameters, options.tolerance):
-        return None
-    changed = {difference.path for difference in one.variant.differences}
-    path = INSTEAD if options.parameters in changed else options.parameters
-    if path in changed:
-        raise SpecError(f"has no control: the variant changes both {options.parameters} and {INSTEAD}")
-    before = width_at(one.spec.to_dict(), path)
-
-    def parameters(width: int) -> int:
-        return count_parameters(one.spec.patch({path: width}), one.execution)
-
-    width = nearest_width(parameters, base.parameters)
-    found = parameters(width)
-    if not _near(found, base.parameters, options.tolerance):
-        raise SpecError(
-            f"has no control: the best match, {path} = {width}, has {found:,} parameters and the base "
-            f"{base.parameters:,}: raise match.tolerance above {options.tolerance:g}, or match another width"
-        )
-    variant = replace(
-        one.variant,
-        name=f"{one.variant.name} (matched)",
-        patch={**one.variant.patch, path: width},
-        differences=(*one.variant.differences, Difference(path, before, width)),
-        control_of=one.variant.name,
-        levels={},
-        note=f"{path} is {width} instead of {before}: {found:,} parameters; the base has {base.parameters:,}, "
-        f"{one.variant.name!r} {one.parameters:,}.",
-    )
-    return Candidate.checked(variant, one.spec.patch({path: width}), one.execution)
-
-
-def nearest_width(parameters: Callable[[int], int], wanted: int) -> int:
-    """Find the width whose number of parameters is nearest to the wanted one."""
-    low, high = 1, 2
-    while high < LARGEST_WIDTH and parameters(high) < wanted:
-        low, high = high, 2 * high
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if parameters(middle) < wanted else (low, middle)
-    return min((low, high), key=lambda width: abs(parameters(width) - wanted))
-
-
-def width_at(spec: Mapping[str, Any], path: str) -> int:
-    """Return the width at a dotted path of a spec.
-
-    Raises:
-        SpecError: the path does not lead to a width.
-    """
-    value: Any = spec
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise SpecError(f"has no control: match.parameters is {path}, which is not a width of the variant")
-    return value
-
-
-def _near(parameters: int, wanted: int, tolerance: float) -> bool:
-    return abs(parameters - wanted) <= tolerance * wanted

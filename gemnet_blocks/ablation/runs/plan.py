@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from gemnet_blocks.ablation.learner import Learner, Task
-from gemnet_blocks.ablation.options import BASE, BudgetOptions
+from gemnet_blocks.ablation.options import BASE
 from gemnet_blocks.ablation.results import Variant
+from gemnet_blocks.ablation.runs.configs import config_of, with_seed
+from gemnet_blocks.ablation.runs.matching import MATCHED, Sizes, with_controls
 from gemnet_blocks.ablation.runs.run_folder import RunFolder
 from gemnet_blocks.ablation.runs.run_key import Fingerprints, run_key
 from gemnet_blocks.ablation.study_file import StudyDocument
-from gemnet_blocks.ablation.variants import Candidate, candidates, control, width_at
+from gemnet_blocks.ablation.variants import Candidate, candidates
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError, StructureError
 from gemnet_blocks.training.data_stream import open_parts
@@ -69,44 +71,6 @@ def _without_primary(study: StudyDocument, learner: Learner, task: Task, data: D
     ]
 
 
-CURVE_POINTS = 20
-"""The number of points of learning curves, unless the study sets it or the interval between validations."""
-
-
-def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, steps: int | None) -> TrainingConfig:
-    """Return the training config of a variant, without labels and losses of heads that the variant removes.
-
-    Args:
-        one: the variant.
-        config: the training config of the study.
-        budget: the budget of each variant.
-        steps: number of steps that a budget of FLOPs allows.
-    """
-    log = config.training.log
-    quiet: dict[str, Any] = {
-        "progress": False,
-        "tensorboard": log.tensorboard and "tensorboard" in log.model_fields_set,
-    }
-    if "curve_points" not in log.model_fields_set and "validate_every" not in config.training.model_fields_set:
-        quiet["curve_points"] = CURVE_POINTS
-    training = config.training.model_copy(
-        update={
-            "steps": steps if budget.flops is not None else budget.steps,
-            "minutes": budget.minutes,
-            "epochs": None,
-            "initial_weights": "by_name",
-            "execution": one.execution,
-            "log": log.model_copy(update=quiet),
-        }
-    )
-    return config.model_copy(update={"training": training, "output": None}).for_model(one.spec)
-
-
-def with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:
-    """Return a copy of a training config with another seed."""
-    return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
-
-
 FINGERPRINTS = "fingerprints.json"
 """The file in the folder of a study that caches hashes of data files."""
 
@@ -157,22 +121,28 @@ def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bo
     """
     found, problems = candidates(study)
     problems += _without_training(study, learner)
-    controls, more = _controls(study, found)
+    data: DataSplits | None = None
+    match = study.options.match
+    unknown = match is not None and match.quantity != "parameters" and not (folder / MATCHED).exists()
+    needed = thorough or unknown or study.options.budget.flops is not None
+    of_data: list[str] = []
+    if study.config is not None and learner.needs_data and needed:
+        data, of_data = _opened(study.config)
+    files = {} if of_data or problems else data_files(study, learner, folder)
+    sizes = Sizes(study, learner, data, files, folder)
+    controls, more = ([*found], []) if problems or of_data else with_controls(study, found, sizes)
     problems += map(study.located, more)
     if study.config is not None and not problems:
         problems += map(study.located, _unpaired(study.config, controls))
-    data: DataSplits | None = None
     if thorough:
         problems += map(study.located, _unwritable(folder))
-    if study.config is not None and learner.needs_data and (thorough or study.options.budget.flops is not None):
-        data, more = _opened(study.config)
-        problems += map(study.located, more)
+    problems += map(study.located, of_data)
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
+    sizes.save()
     tasks, problems = first_tasks(study, learner, controls, data, thorough)
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
-    files = data_files(study, learner, folder)
     runs = []
     for seed in study.options.seeds:
         for one, task in zip(controls, tasks, strict=True):
@@ -197,36 +167,6 @@ def data_files(study: StudyDocument, learner: Learner, folder: Path) -> Mapping[
     if study.config is None or not learner.needs_data:
         return {}
     return Fingerprints(folder / FINGERPRINTS).of(study.config.data, study.folder)
-
-
-def _controls(study: StudyDocument, found: Sequence[Candidate]) -> tuple[list[Candidate], list[str]]:
-    """Return the variants with their controls, and problems with the controls."""
-    options = study.options.match
-    if options is None or not found or found[0].variant.name != BASE:
-        return list(found), []
-    try:
-        width_at(found[0].spec.to_dict(), options.parameters)
-    except SpecError:
-        return list(found), [
-            f"match.parameters: must be a width of the base, such as sizes.edge, got {options.parameters}"
-        ]
-    extended, problems = [found[0]], []
-    for one in found[1:]:
-        extended.append(one)
-        try:
-            matched = control(found[0], one, options)
-        except SpecError as error:
-            problems.append(f"variants.{one.variant.name}: {error}")
-            continue
-        if matched is not None:
-            extended.append(matched)
-    names = [one.variant.name for one in extended]
-    problems += [
-        f"variants.{name}: is also the name of a control: choose another name"
-        for name in {*names}
-        if names.count(name) > 1
-    ]
-    return extended, problems
 
 
 def _without_training(study: StudyDocument, learner: Learner) -> list[str]:
