@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ import torch
 from ablation_studies import OwnCircular, study_file
 from typer.testing import CliRunner
 
-from gemnet_blocks.ablation import Study, StudyResults
+from gemnet_blocks.ablation import Study, StudyResults, TrainingLearner
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.potential import Potential, References, load_potential, save_potential
 from gemnet_blocks.spec import build, load_spec
@@ -134,6 +135,16 @@ def test_equal_flops(folder: Path, tmp_path: Path) -> None:
         assert budget - each < each * (run.task.training.training.steps or 0) <= budget
     with pytest.raises(SpecError, match=r"study\.yaml:\d+: budget\.flops: a training step of 'base' takes"):
         Study.from_file(folder / "study.yaml", {"budget": {"steps": None, "flops": 1.0}}, folder=tmp_path).check()
+
+
+def test_costs_of_a_training_step_for_controls(folder: Path) -> None:
+    runs = Study.from_file(folder / "study.yaml").check().runs
+    task = runs[0].task
+    wider = replace(task, spec=task.spec.patch({"sizes.edge": 32}))
+    learner, data = TrainingLearner(repeats=1), open_parts(task.training)
+
+    assert learner.training_memory(task, data) < learner.training_memory(wider, data)
+    assert 0 < learner.training_seconds(task, data) < 60
 
 
 def test_equal_time(folder: Path, tmp_path: Path) -> None:

@@ -132,7 +132,9 @@ def test_study(tmp_path: Path) -> None:
     from gemnet_blocks.ablation.study_file import read_study
 
     write_frames(tmp_path, 15)
-    study, extension = blocks_in(DOCS / "how-to/study.md", "yaml")
+    study, factors, extension = blocks_in(DOCS / "how-to/study.md", "yaml")
+    (tmp_path / "factors.yaml").write_text(factors, encoding="utf-8")
+    assert len(read_study(tmp_path / "factors.yaml").patches) == 7
     path = tmp_path / "quadruplets.yaml"
     path.write_text(study, encoding="utf-8")
     assert Study.from_file(path).folder == tmp_path / "quadruplets"
