@@ -109,8 +109,8 @@ def design(counts: Mapping[str, int], resolution: int | None = None) -> list[tup
             "resolution for all combinations"
         ) from None
     if len(counts) == resolution:  # the half fraction, which fracfact_by_res does not find
-        *letters, _ = string.ascii_lowercase[: len(counts)]
-        signs = fracfact(" ".join([*letters, "".join(letters)]))
+        letters = string.ascii_lowercase[: len(counts) - 1]
+        signs = fracfact(" ".join([*letters, letters]))
     else:
         signs = fracfact_by_res(len(counts), resolution)
     # the products with the signs of one row form a design with the same resolution that contains the base

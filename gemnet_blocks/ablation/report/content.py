@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gemnet_blocks.ablation.report.caveats import caveats
 from gemnet_blocks.ablation.report.changes import change_in_words
-from gemnet_blocks.ablation.report.costs import cost, costs_table, median_cost, noise
+from gemnet_blocks.ablation.report.costs import costs_table
 from gemnet_blocks.ablation.report.csv_files import (
     curves_csv,
     differences_csv,
@@ -23,29 +22,23 @@ from gemnet_blocks.ablation.report.factor_section import QUESTION, factor_blocks
 from gemnet_blocks.ablation.report.figures import (
     curve_metric,
     draw_curves,
-    draw_differences,
     draw_elements,
     draw_parity,
 )
 from gemnet_blocks.ablation.report.formatting import (
     clean,
     clean_lines,
-    number,
     on_paper,
-    percent,
     plain,
-    probability,
     quantity,
 )
 from gemnet_blocks.ablation.report.latex import to_latex
 from gemnet_blocks.ablation.report.outliers import outliers
+from gemnet_blocks.ablation.report.overview import overview
 from gemnet_blocks.ablation.report.page import (
     FIGURES,
     Block,
     Bullets,
-    Facts,
-    Finding,
-    Findings,
     Folded,
     Listing,
     Page,
@@ -57,12 +50,10 @@ from gemnet_blocks.ablation.report.page import (
     to_markdown,
 )
 from gemnet_blocks.ablation.report.pareto import draw_pareto, without_difference
-from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
     compare_study,
     differences_table,
-    done_runs,
     elements_table,
     environment_table,
     errors_overview,
@@ -70,7 +61,6 @@ from gemnet_blocks.ablation.report.tables import (
     metrics_of,
     numbered,
     ordered,
-    planned_seeds,
     sorted_runs,
     unfinished_table,
 )
@@ -87,7 +77,7 @@ def page(results: StudyResults) -> Page:
     compared = compare_study(results)
     metric = quantity(results.primary_metric).label
     sections = (
-        Section("Findings", _overview(results, compared)),
+        Section("Findings", overview(results, compared)),
         Section("Changes", _changes(results), question="What does each variant change?"),
         Section(
             "Differences",
@@ -105,54 +95,9 @@ def page(results: StudyResults) -> Page:
     return Page(clean(results.title) or "Ablation study", sections)
 
 
-def _overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:
-    """Compose the first screen: the verdicts, the figure of the differences and what was compared."""
-    if not compared:
-        return (Paragraph("The study has only a base, and no variant to compare with it."), _facts(results))
-    findings = tuple(
-        Finding(one.verdict, clean(one.variant), _sentence(change_in_words(results, one.variant)), _told(results, one))
-        for one in compared
-    )
-    return (Findings(findings), *_differences_picture(results, compared), _facts(results))
-
-
 def _factors(results: StudyResults) -> tuple[Section, ...]:
     blocks = factor_blocks(results)
     return (Section("Factors", blocks, question=QUESTION),) if blocks else ()
-
-
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}."
-
-
-def _facts(results: StudyResults) -> Facts:
-    names = ordered(results)
-    seeds = planned_seeds(results)
-    planned = len(names) * len(seeds)
-    done = len({(run.variant, run.seed) for run in results.done()})
-    failed = len(results.failed())
-    items = [
-        ("compared", f"{len(names) - 1} variants with {clean(results.base_name)}"),
-        ("seeds", f"{len(seeds)}: {clean(', '.join(map(str, seeds)), 60)}" if seeds else "0"),
-        ("runs", f"{done} of {planned} done" + (f", {failed} failed" if failed else "")),
-        ("judged by", quantity(results.primary_metric).heading),
-        ("budget", clean(results.budget, 400)),
-        ("data", clean("; ".join(results.data.splitlines()), 800)),
-    ]
-    return Facts(tuple((name, value) for name, value in items if value))
-
-
-def _differences_picture(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Picture, ...]:
-    shown = quantity(results.primary_metric)
-    svg = draw_differences(compared, shown)
-    if svg is None:
-        return ()
-    good, bad = ("right", "left") if shown.higher_is_better else ("left", "right")
-    caption = (
-        f"Differences from the base in {shown.heading}: {good} of the line is better, {bad} is worse. Dots: pairs; "
-        "bars: 95 % confidence intervals of the mean. ▲ worse, ▼ better, ● no difference shown, ◇ inconclusive."
-    )
-    return (Picture("differences", caption, svg),)
 
 
 def _changes(results: StudyResults) -> tuple[Block, ...]:
@@ -167,39 +112,6 @@ def _changes(results: StudyResults) -> tuple[Block, ...]:
         headings, rows = headings[:-1], tuple(row[:-1] for row in rows)
     words = Table("Changes in words", headings, rows, words=len(headings))
     return (words, Folded("Every changed field of the specs", (changes_table(results),)))
-
-
-def _told(results: StudyResults, one: Comparison) -> str:
-    shown = quantity(results.primary_metric)
-    if not one.seeds:
-        return f"No seed has finished runs of both variant and base ({one.planned} pairs were planned)."
-    unit = f" {shown.unit}" if shown.unit else ""
-    ends = (one.interval.low, one.interval.high) if one.interval else (math.nan, math.nan)
-    difference, low, high = shown.show_differences([one.mean, *ends])
-    text = f"{shown.label} {shown.show(one.base_mean)} → {shown.show(one.variant_mean)}{unit}: "
-    text += f"{difference}{unit}, {percent(one.relative)}"
-    if one.interval is not None:
-        text += f" (95 % interval {low} to {high}{unit})"
-    if one.corrected is not None:
-        text += f"; p = {probability(one.corrected)}".replace("= <", "<") + " after correction"
-    text += f"; higher with {one.higher} of {len(one.seeds)} seeds."
-    if one.reason:
-        text += f" {one.reason[0].upper()}{one.reason[1:]}."
-    if one.missing:
-        text += f" {one.missing} of {one.planned} pairs are missing."
-    return text + _price(results, one.variant)
-
-
-def _price(results: StudyResults, variant: str) -> str:
-    """Compare the inference times of a variant and the base, unless they differ by no more than their noise."""
-    kind = cost("inference_seconds")
-    runs = [done_runs(results, one) for one in (variant, results.base_name)]
-    own, base = (median_cost(one, kind.name) for one in runs)
-    if own is None or not base:
-        return ""
-    if abs(own - base) <= max(noise(kind, one) for one in runs):
-        return f" The {kind.label} equals that of the base within its spread."
-    return f" {number(own / base, 2)}× the {kind.label} of the base."
 
 
 def _differences(results: StudyResults) -> tuple[Block, ...]:
