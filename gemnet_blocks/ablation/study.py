@@ -52,6 +52,7 @@ class Study:
         base: a spec, a mapping (which may contain `extends`), or the path of a spec.
         patches: the changes of each variant by its name: `{"no quadruplets": {"interactions.quadruplet": None}}`. The
             section `execution` changes how a model is computed: `{"explicit": {"execution.angular": "explicit"}}`.
+            Studies with factors need none: `Study(base, {}, factors={"quadruplet": ["on", "off"]}, ...)`.
         seeds: number of seeds, or a list of seeds. Fewer than 6 seeds do not support conclusions.
         data: the section `data` of a training config; paths are relative to the current folder.
         training: the sections loss, optimizer, schedule, references, scales and training of a training config, as

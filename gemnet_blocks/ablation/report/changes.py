@@ -17,9 +17,12 @@ _KINDS: Mapping[str, str] = {
     "sizes": "{} size",
     "heads": "{} head",
     "streams": "stream {}",
-    "execution": "{} in the computation",
+    "execution": "computation of {}",
 }
 """The words for an entry of a section of specs."""
+
+_PARTS = ("interactions", "graphs", "bases", "heads", "streams")
+"""The sections whose entries are parts with options of their own."""
 
 _COUNTS: Mapping[str, str] = {"blocks.count": "number of blocks"}
 _UNITS: Mapping[str, str] = {"cutoff": " Å"}
@@ -64,7 +67,12 @@ def in_words(differences: Sequence[Difference]) -> str:
 
 
 def _in_words(one: Difference) -> str:
-    thing = _thing(one.path)
+    section, _, name = one.path.partition(".")
+    values = (one.base, one.value)
+    if section in _PARTS and "." not in name and all(isinstance(value, int | float | str) for value in values):
+        thing = f"{_plain(name)} of the {section}"  # an option of the section, and not one of its parts
+    else:
+        thing = _thing(one.path)
     if isinstance(one.value, bool) and not isinstance(one.base, Mapping):
         return f"{'with' if one.value else 'without'} {thing}"
     if one.value is None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from statistics import fmean
 
 from gemnet_blocks.ablation.report.costs import Cost, cost
 from gemnet_blocks.ablation.report.factorial import Effect, Factorial, factorial
 from gemnet_blocks.ablation.report.figures import draw_heat_map
 from gemnet_blocks.ablation.report.formatting import NONE, Quantity, clean, number, percent, quantity
 from gemnet_blocks.ablation.report.page import Block, Bullets, Folded, Paragraph, Picture, Table
+from gemnet_blocks.ablation.report.statistics import bootstrap_interval
 from gemnet_blocks.ablation.results import StudyResults
 
 QUESTION = "What is each factor worth, alone and together with the others?"
@@ -83,7 +85,8 @@ def _worth(results: StudyResults, found: Factorial, shown: Quantity) -> Table:
     )
     note += (
         "Shares (Shapley values) distribute the difference between the combination in which all factors are changed "
-        "and the base; in parentheses: as a part of it. Shares of several levels are means over the levels."
+        "and the base; in parentheses: as a part of it, if its interval excludes zero. Shares of several levels are "
+        "means over the levels."
         if shares
         else "Shares need all combinations of the levels: remove `resolution`."
     )
@@ -104,8 +107,11 @@ def _with_interval(effect: Effect, shown: Quantity) -> str:
 
 
 def _part(share: Effect, shares: Sequence[Effect]) -> str:
-    whole = math.fsum(one.mean for one in shares)
-    return f" ({percent(share.mean / whole)})" if whole else ""
+    """Return a share as a part of the whole difference; nothing if the interval of the whole contains zero."""
+    whole = [math.fsum(one.by_seed[seed] for one in shares) for seed in share.by_seed]
+    ends = bootstrap_interval(whole)
+    certain = ends is not None and (ends.low > 0 or ends.high < 0)
+    return f" ({percent(share.mean / fmean(whole))})" if certain else ""
 
 
 def _cost_share(kind: Cost, shares: dict[str, Effect], factor: str) -> str:

@@ -147,8 +147,13 @@ def test_the_section_of_the_report() -> None:
 
     assert "## Factors" in text
     assert "| quadruplet off |" in text
-    assert "share of inference time" in text
     assert "![factors](figures/factors.svg)" in text
+    assert "share of inference time" in text
+    assert "−10.00 ms (+33.3 %)" in text
+    nothing = (
+        to_markdown(page(planted(lambda _: 0.0, noise=1.0))).split("Worth of the factors")[1].split("Means over")[0]
+    )
+    assert nothing.count(" %)") == 2 * len(NAMES), "the parts of both costs, and none of an error that does not differ"
 
 
 @pytest.mark.usefixtures("undrawn")

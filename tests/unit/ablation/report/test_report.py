@@ -593,8 +593,8 @@ def test_changes_are_told_in_words():
         "without max neighbors of the edge set main (30 in the base)"
     )
     assert told("blocks.count", 4, 6) == "number of blocks 6 instead of 4"
-    assert told("bases.scale", False, True) == "with scale basis"
-    assert told("execution.angular", "auto", "explicit") == "angular in the computation explicit instead of auto"
+    assert told("bases.scale", False, True) == "with scale of the bases"
+    assert told("execution.angular", "auto", "explicit") == "computation of angular explicit instead of auto"
     other_type = [
         Difference("bases.radial.type", "gaussian", "spherical_bessel"),
         Difference("bases.radial.trainable", False, None),
