@@ -19,9 +19,9 @@ def outliers(results: StudyResults, metric: str) -> list[str]:
     of_base = far_off(base)
     found = []
     for name in ordered(results):
-        values = results.values(name, metric)
+        values = {seed: value for seed, value in results.values(name, metric).items() if math.isfinite(value)}
         for seed, distance in far_off(values).items():
-            others = [value for other, value in values.items() if other != seed and math.isfinite(value)]
+            others = [value for other, value in values.items() if other != seed]
             unit = f" {shown.unit}" if shown.unit else ""
             told = (
                 f"{clean(name, 60)}, seed {seed}: {shown.label} {shown.show(values[seed])}{unit}, {_times(distance)} "
