@@ -159,7 +159,7 @@ class StudyOptions(Options):
     @classmethod
     def _names(cls, variants: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
         if not variants and not info.data.get("factors"):
-            raise ValueError("must not be empty: give the changes of each variant, such as {deeper: {blocks.count: 6}}")
+            raise ValueError("must have at least 1 of them, got {}: give the changes of a variant, or factors")
         for name in variants:
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"names must be printable text, got {name!r}")
