@@ -120,5 +120,5 @@ def test_without_the_package_fractions_say_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_a_study_without_variants_and_factors(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="variants: must have at least 1 of them, got {}: give"):
+    with pytest.raises(SpecError, match=r"variants: must have at least 1 of them, got \{\}: give"):
         synthetic_study(tmp_path, {})
