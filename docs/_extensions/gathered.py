@@ -1,10 +1,11 @@
-"""Generated pages: notebooks, recorded runs, and a reference page for each package."""
+"""Generated pages and figures: notebooks, recorded runs, and a reference page for each package."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from gallery import notebooks
+from landing import figures
 from python_pages import PACKAGE, python_pages
 from recorded import recorded
 from sphinx.application import Sphinx
@@ -14,7 +15,8 @@ from sphinx.config import Config
 def gather(app: Sphinx, config: Config) -> None:
     """Write new and changed pages to the folder `generated`."""
     root, target = Path(app.srcdir).parent, Path(app.srcdir) / "generated"
-    pages = {**dict(notebooks(root)), **dict(recorded(root)), **dict(python_pages(root / PACKAGE))}
+    pages: dict[str, str | bytes] = {**dict(notebooks(root)), **dict(figures(root)), **dict(recorded(root))}
+    pages.update(python_pages(root / PACKAGE))
     for path in target.rglob("*.*"):
         if path.is_file() and str(path.relative_to(target)) not in pages:
             path.unlink()

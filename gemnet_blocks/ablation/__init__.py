@@ -7,7 +7,9 @@
     >>> data = {"files": [str(path)], "units": "eV", "energy": "total", "split": split, "batch": {"structures": 4}}
     >>> training = {"loss": {"energy": {"weight": 0.1}, "forces": {}}}
     >>> change = {"no quadruplets": {"interactions.quadruplet": None}}
-    >>> study = Study("symmetric", change, seeds=6, data=data, training=training, budget={"steps": 1000}, folder="study")
+    >>> study = Study(
+    ...     "symmetric", change, seeds=6, data=data, training=training, budget={"steps": 1000}, folder="study"
+    ... )
     >>> len(study.check().runs)
     12
 
