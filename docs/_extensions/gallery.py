@@ -15,9 +15,9 @@ PICTURE = "thumbnail"
 
 HEAD = """# Notebooks
 
-In the order in which they build on each other. Building this site executes them; each takes about a minute or less on one
-core. The files are in the folder `notebooks` of the repository, and `pip install '.[notebook,testing]'` installs what they
-need.
+In the order in which they build on each other. Building this site executes them; each takes about a minute or less on
+one core. The files are in the folder `notebooks` of the repository, and `pip install '.[notebook,testing]'` installs
+what they need.
 
 """
 

@@ -58,12 +58,12 @@ HIDDEN = ("model_config", "model_post_init", "extra_repr")
 
 INDEX = """# Python
 
-Every page begins with an example and the names to import; the modules behind them follow for those who change the library.
-Types include the shapes of arrays.
+Every page begins with an example and the names to import; the modules behind them follow for those who change the
+library. Types include the shapes of arrays.
 """
 
-MODULES = """The modules of this package contain everything else, for readers of its code. Import the names above from the package,
-not from its modules.
+MODULES = """The modules of this package contain everything else, for readers of its code. Import the names above from the
+package, not from its modules.
 """
 
 
