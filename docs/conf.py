@@ -26,6 +26,7 @@ extensions = [
     "figures",
     "gathered",
     "mathml",
+    "plain_types",
     "published_arguments",
     "schema_tables",
 ]

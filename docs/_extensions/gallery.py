@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,15 +36,16 @@ def notebooks(root: Path) -> Iterator[tuple[str, str | bytes]]:
         ending, picture = thumbnail(notebook, name)
         yield f"notebooks/{name}.ipynb", content
         yield f"notebooks/pictures/{name}.{ending}", picture
-        cards.append(card(name, title(notebook), f"pictures/{name}.{ending}", text))
+        shape = "tall" if is_tall(picture) else "wide"
+        cards.append(card(name, title(notebook), f"pictures/{name}.{ending}", text, shape))
     tree = "\n".join(["```{toctree}", ":hidden:", "", *described, "```", ""])
     yield "notebooks/index.md", HEAD + "::::{container} gallery\n" + "\n".join(cards) + "::::\n\n" + tree
 
 
-def card(name: str, heading: str, picture: str, text: str) -> str:
+def card(name: str, heading: str, picture: str, text: str, shape: str) -> str:
     """Return the entry of a notebook: its picture, title and description."""
     return f"""
-:::{{container}} card
+:::{{container}} card {shape}
 [![{heading}]({picture})]({name}.ipynb)
 
 [**{heading}**]({name}.ipynb)
@@ -51,6 +53,16 @@ def card(name: str, heading: str, picture: str, text: str) -> str:
 {text}
 :::
 """
+
+
+def is_tall(picture: bytes) -> bool:
+    """Return whether a PNG or SVG image is taller than a card, which then shows its upper part."""
+    if picture.startswith(b"\x89PNG"):
+        width, height = (int.from_bytes(picture[start : start + 4], "big") for start in (16, 20))
+    else:
+        found = re.search(rb'viewBox="[\d.]+ [\d.]+ ([\d.]+) ([\d.]+)"', picture)
+        width, height = (float(found[1]), float(found[2])) if found else (1.0, 0.0)
+    return height > 0.8 * width
 
 
 def title(notebook: Mapping[str, Any]) -> str:
