@@ -62,8 +62,8 @@ Every page begins with an example and the names to import; the modules behind th
 library. Types include the shapes of arrays.
 """
 
-MODULES = """The modules of this package contain everything else, for readers of its code. Import the names above from the
-package, not from its modules.
+MODULES = """The modules of this package contain everything else, for readers of its code. Import the names above from
+the package, not from its modules.
 """
 
 
