@@ -16,6 +16,7 @@
 `study.run()` trains the runs that are missing, and `study.report()` writes the report.
 """
 
+from gemnet_blocks.ablation.bisection import Bisection, bisect
 from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.report.content import write_report
 from gemnet_blocks.ablation.results import Difference, RunResult, StudyResults, Variant
@@ -24,6 +25,7 @@ from gemnet_blocks.ablation.study import Study
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 
 __all__ = [
+    "Bisection",
     "Difference",
     "Executor",
     "Fit",
@@ -37,5 +39,6 @@ __all__ = [
     "Task",
     "TrainingLearner",
     "Variant",
+    "bisect",
     "write_report",
 ]

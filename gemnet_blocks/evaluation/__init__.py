@@ -1,4 +1,4 @@
-"""Evaluation of predictions against labels: metrics, tables and plots.
+"""Evaluation of predictions against labels: metrics, tables and plots, and calibration of ensembles.
 
 >>> from pathlib import Path
 >>> from gemnet_blocks.data import DataOptions, open_data
@@ -16,6 +16,7 @@
 2
 """
 
+from gemnet_blocks.evaluation.calibration import calibrate
 from gemnet_blocks.evaluation.evaluate import Evaluation, evaluate
 
-__all__ = ["Evaluation", "evaluate"]
+__all__ = ["Evaluation", "calibrate", "evaluate"]
