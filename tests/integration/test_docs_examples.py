@@ -185,9 +185,12 @@ def test_the_commands_of_the_tasks_run(tmp_path: Path) -> None:
     (study,) = (code for task in TASKS if (code := code_of(task, "yaml")))
     fewer = replaced(replaced(study, "seeds: 6", "seeds: 1"), "steps: 2000", "steps: 1")
     (tmp_path / "study.yaml").write_text(fewer, encoding="utf-8")
-    printed = [run(["sh", "-c", command], tmp_path) for task in TASKS for command in commands(code_of(task, "console"))]
+    printed = []
+    for command in (command for task in TASKS for command in commands(code_of(task, "console"))):
+        loose = " --fmax 1e6" if " relax " in command else ""  # weights are random
+        printed.append(run(["sh", "-c", command + loose], tmp_path))
     assert len(printed) == 7
-    assert "forces_mae" in printed[2]
+    assert printed[2].startswith("metric,variant")
     assert "energy" in (tmp_path / "predicted.extxyz").read_text(encoding="utf-8")
     assert (tmp_path / "relaxed.extxyz").exists()
 

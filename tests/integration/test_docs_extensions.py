@@ -108,7 +108,7 @@ def test_links_of_recorded_pages(tmp_path: Path) -> None:
     ],
 )
 def test_units_are_those_of_numbers(annotation: object, description: str, unit: str | None) -> None:
-    """A field that is no number has none, and neither has a field whose description names several."""
+    """Other fields, and fields whose description names several units, have no unit."""
     from schema_tables import unit_of
 
     assert unit_of(annotation, description) == unit
@@ -152,7 +152,7 @@ def test_names_to_import_precede_modules() -> None:
     resolve = page[page.index(".. automodule:: gemnet_blocks.spec.resolve") :]
     assert re.search(r":exclude-members: .*\bload_spec\b", resolve)
     assert "radial" not in re.findall(r"^- `(\w+)`", pages["api/basis.rst"], re.MULTILINE), (
-        "modules are no names to import"
+        "modules are not names to import"
     )
     assert pages["api/index.md"].index("Specs: read") < pages["api/index.md"].index("## Internal")
 

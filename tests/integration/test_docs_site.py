@@ -123,7 +123,7 @@ def test_no_machine_is_mentioned(site: Path) -> None:
 
 
 NOT_FOR_READERS = ("PydanticUndefined", "FieldInfo(", "annotation=NoneType", "object at 0x", "&lt;factory&gt;")
-"""Representations of Python objects that say nothing to readers."""
+"""Representations of Python objects, which readers cannot use."""
 
 
 def test_no_page_shows_representations_of_objects(site: Path) -> None:
@@ -134,7 +134,7 @@ def test_no_page_shows_representations_of_objects(site: Path) -> None:
 
 
 def test_text_has_no_unit(site: Path) -> None:
-    """The field `units` itself and other choices have words, of which no unit is the first."""
+    """Only numbers have a unit; choices, and fields whose description names several units, have none."""
     text = (site / "reference" / "training.html").read_text(encoding="utf-8")
     facts = re.findall(r'field-name[^>]*>(?:<[^>]+>)*(\w+)<.*?field-facts">(.*?)</p>', text, re.DOTALL)
     assert len(facts) > 50
