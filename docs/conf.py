@@ -26,6 +26,7 @@ extensions = [
     "figures",
     "gathered",
     "mathml",
+    "plain_types",
     "published_arguments",
     "schema_tables",
 ]
@@ -47,12 +48,12 @@ def _sources() -> str:
     return digest.hexdigest()[:16]
 
 
-# Pages are executed once per state of the library; notebooks include their outputs, and tests execute them.
+# Pages and notebooks are executed once per state of the library, so that no output on the site is stale.
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(ROOT / "build" / "docs-executed" / _sources())
-nb_execution_excludepatterns = ["generated/notebooks/*"]
 nb_execution_raise_on_error = True
-nb_execution_timeout = 300
+nb_execution_timeout = 600
+nb_ipywidgets_js: dict[str, dict[str, str]] = {}  # pages load nothing from other sites
 nb_merge_streams = True
 nb_render_markdown_format = "myst"  # renders tables in outputs
 nb_mime_priority_overrides = [("html", "image/svg+xml", 0)]

@@ -38,10 +38,15 @@ WORDS = {int: "integer", float: "number", bool: "true or false", str: "text", ty
 BOUNDS = {Ge: ("≥", "ge"), Gt: (">", "gt"), Le: ("≤", "le"), Lt: ("<", "lt")}
 
 
-def unit_of(description: str) -> str | None:
-    """Find the unit in a description."""
-    found = re.search(r"\bin (eV/Å³|eV/Å|eV|Å²|Å|bytes)(?!\w)", description)
-    return found[1] if found else None
+def unit_of(annotation: Any, description: str) -> str | None:
+    """Find the unit of a number in its description; None if the field is not a number or has several units."""
+    found = set(re.findall(r"\bin (eV/Å³|eV/Å|eV|Å²|Å|bytes)(?!\w)", description))
+    return found.pop() if len(found) == 1 and has_numbers(annotation) else None
+
+
+def has_numbers(annotation: Any) -> bool:
+    """Return whether a type contains numbers."""
+    return annotation in (int, float) or any(has_numbers(one) for one in get_args(annotation))
 
 
 def load(address: str) -> type[BaseModel]:
@@ -189,7 +194,7 @@ class Schema(SphinxDirective):
         path = name if title == "the file" else f"{title}.{name}"
         facts: list[nodes.Node] = [*formats.words(info.annotation, tuple(info.metadata), path)]
         facts += [nodes.Text(" · "), *self._default(info)]
-        unit = unit_of(info.description or "")
+        unit = unit_of(info.annotation, info.description or "")
         if unit:
             facts.append(nodes.Text(f" · unit {unit}"))
         # the class may inherit the field

@@ -1,4 +1,14 @@
-"""Weights and scale factors from files and from the published implementation."""
+"""Weights and scale factors from files and from the published implementation.
+
+    >>> from gemnet_blocks.checkpoints import fairchem_state, load_fairchem_state
+    >>> from gemnet_blocks.spec import build, load_spec
+    >>> spec = load_spec("gemnet-oc").patch({"sizes": {"atom": 8, "edge": 8}, "blocks.count": 1})
+    >>> published = fairchem_state(build(spec, seed=1))  # the weights under their published names
+    >>> load_fairchem_state(build(spec, seed=0), published).missing
+    ()
+
+`convert_checkpoint` converts a whole checkpoint, as `gemnet-blocks convert CHECKPOINT.pt OUT.safetensors` does.
+"""
 
 from gemnet_blocks.checkpoints.checkpoint_file import load_scales, read_scale_file
 from gemnet_blocks.checkpoints.convert import convert_checkpoint, model_arguments

@@ -100,6 +100,23 @@ class Backbone(nn.Module):
             structures: the batch.
             topology: the topology of the batch.
         """
+        geometry, embeddings = self._start(structures, topology)
+        outputs = [self.evaluation(self.output_blocks[0], embeddings, geometry)]
+        for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
+            embeddings = block(embeddings, geometry)
+            outputs.append(self.evaluation(output_block, embeddings, geometry))
+        return BackboneOutput(geometry.main, tuple(outputs), embeddings, geometry.output_radial)
+
+    def embeddings(self, structures: Structures, topology: Topology) -> tuple[Embeddings, ...]:
+        """Compute the embeddings before the first block and after each block, see `GemNet.embeddings`."""
+        geometry, embeddings = self._start(structures, topology)
+        found = [embeddings]
+        for block in self.blocks:
+            found.append(block(found[-1], geometry))
+        return tuple(found)
+
+    def _start(self, structures: Structures, topology: Topology) -> tuple[Geometry, Embeddings]:
+        """Compute the geometry, and the embeddings before the first block."""
         with without_autocast(structures.positions.device):
             geometry = self.geometry(structures, topology)
         h = self.atom_embedding(structures.numbers)
@@ -107,12 +124,7 @@ class Backbone(nn.Module):
             h = self.state_embedding(h, structures)
         embeddings = Embeddings(h, self._edges(h, geometry))
         streams = {name: initial(embeddings, geometry) for name, initial in self.streams.items()}
-        embeddings = replace(embeddings, streams=streams)
-        outputs = [self.evaluation(self.output_blocks[0], embeddings, geometry)]
-        for block, output_block in zip(self.blocks, self.output_blocks[1:], strict=True):
-            embeddings = block(embeddings, geometry)
-            outputs.append(self.evaluation(output_block, embeddings, geometry))
-        return BackboneOutput(geometry.main, tuple(outputs), embeddings, geometry.output_radial)
+        return geometry, replace(embeddings, streams=streams)
 
     def _edges(self, h: Float[Tensor, "atoms atom_size"], geometry: Geometry) -> Float[Tensor, "edges edge_size"]:
         edges = geometry.main.edges
@@ -331,6 +343,30 @@ class GemNet(WeightedModule, Compilable):
             # an estimate takes as long as a small prediction
             needed = self._needed[key] = _Needed(pairs, self.estimate(structures, task).peak_bytes)
         return needed.peak_bytes > memory_budget
+
+    def embeddings(self, structures: Structures, topology: Topology | None = None) -> tuple[Embeddings, ...]:
+        """Compute the embeddings of atoms, edges and feature streams in every layer.
+
+        The first entry has the embeddings before the first block, and entry n those after block n. All are
+        differentiable, and none of them is recomputed to save memory.
+
+        >>> from ase.build import molecule
+        >>> from gemnet_blocks import Structures
+        >>> from gemnet_blocks.spec import build, load_spec
+        >>> model = build(load_spec("symmetric"), seed=0)
+        >>> [one.atoms.shape for one in model.embeddings(Structures.from_ase(molecule("H2O")))][-1]
+        torch.Size([3, 64])
+
+        Args:
+            structures: the batch, on the device of the model.
+            topology: the topology of the batch, see `topology`; None: build it from a neighbor search.
+
+        Raises:
+            StructureError: a structure cannot be computed.
+        """
+        check_structures(structures)
+        topology = self.topology(structures) if topology is None else topology
+        return self.backbone.embeddings(structures, topology)
 
     def estimate(self, structures: Structures, task: Task = "predict") -> Estimate:
         """Estimate the operations and memory of each part; see `gemnet_blocks.model.estimate`.

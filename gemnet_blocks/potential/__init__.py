@@ -1,4 +1,13 @@
-"""Trained models with units and atomic reference energies, ensembles of them, and the files that hold them."""
+"""Trained models with units and atomic reference energies, ensembles of them, and the files that hold them.
+
+>>> from gemnet_blocks.potential import Potential, References, load_potential, save_potential
+>>> from gemnet_blocks.spec import build, load_spec
+>>> spec = load_spec("symmetric")
+>>> references = References(per_element={29: 0.0}, scale=1.0, meaning="total")
+>>> save_potential(Potential(build(spec, seed=0), spec, references), "untrained.safetensors")
+>>> load_potential("untrained.safetensors").model
+GemNet(2 blocks of triplet, quadruplet, atom_edge, edge_atom, atom_atom; 500,057 parameters)
+"""
 
 from gemnet_blocks.potential.calibration import Calibration
 from gemnet_blocks.potential.ensemble import Ensemble

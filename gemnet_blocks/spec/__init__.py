@@ -1,4 +1,12 @@
-"""Declarative specs of architectures: reading, patching, and building models."""
+"""Declarative specs of architectures: reading, patching, and building models.
+
+>>> from gemnet_blocks.spec import build, list_specs, load_spec
+>>> spec = load_spec("gemnet-oc").patch({"interactions.quadruplet": None, "sizes": {"atom": 32, "edge": 32}})
+>>> build(spec, seed=0)
+GemNet(4 blocks of triplet, atom_edge, edge_atom, atom_atom; 1,429,194 parameters)
+>>> list_specs("gemnet-dt*")
+['gemnet-dt', 'gemnet-dt-oc22-is2re']
+"""
 
 from gemnet_blocks.spec.build import build
 from gemnet_blocks.spec.editor import json_schema

@@ -149,6 +149,54 @@ def test_study(tmp_path: Path) -> None:
     assert "inconclusive" in (tmp_path / "quadruplets/report/report.html").read_text(encoding="utf-8")
 
 
+TASKS = (DOCS / "how-to/tasks.md").read_text(encoding="utf-8").split("\n## ")[1:]
+"""The sections of the page of ten tasks."""
+
+
+def code_of(task: str, kind: str = r"[^\n]*") -> str:
+    """All code of a task in its blocks of one kind."""
+    return "".join(re.findall(rf"^```{kind}\n(.*?)^```$", task, re.DOTALL | re.MULTILINE))
+
+
+def test_there_are_ten_tasks() -> None:
+    assert len(TASKS) == 10
+
+
+@pytest.mark.parametrize("task", TASKS, ids=lambda task: task.splitlines()[0])
+def test_a_task_states_its_lines_and_pages(task: str) -> None:
+    (stated,) = re.findall(r"^(\d+) lines?, (\d+) pages?: ((?:\[[^\]]+\]\([\w.-]+\)(?:, )?)+)\.", task, re.MULTILINE)
+    lines = [line for line in code_of(task).splitlines() if line and not line.startswith(("# ", "%%"))]
+    assert len(lines) == int(stated[0])
+    pages = re.findall(r"\(([\w.-]+)\)", stated[2])
+    assert len(pages) == int(stated[1])
+    assert all((DOCS / "how-to" / page).is_file() for page in pages)
+
+
+@pytest.mark.docs
+def test_the_commands_of_the_tasks_run(tmp_path: Path) -> None:
+    """In the order of the page; its cells are executed when the site is built."""
+    write_frames(tmp_path, 15)
+    shutil.copy(ROOT / "tests/parity/checkpoints/older.pt", tmp_path / "CHECKPOINT.pt")
+    hidden = code_of(
+        (DOCS / "how-to/tasks.md").read_text(encoding="utf-8").split("\n## ")[0], r"\{code-cell\} ipython3"
+    )
+    prepared = "\n".join(line for line in hidden.splitlines() if not line.startswith((":", "%", "os.chdir")))
+    run([sys.executable, "-c", prepared], tmp_path)
+    (written,) = re.findall(r"^%%writefile (\S+)\n(.*?)^```$", "\n".join(TASKS), re.DOTALL | re.MULTILINE)
+    (tmp_path / written[0]).write_text(written[1], encoding="utf-8")
+    (study,) = (code for task in TASKS if (code := code_of(task, "yaml")))
+    fewer = replaced(replaced(study, "seeds: 6", "seeds: 1"), "steps: 2000", "steps: 1")
+    (tmp_path / "study.yaml").write_text(fewer, encoding="utf-8")
+    printed = []
+    for command in (command for task in TASKS for command in commands(code_of(task, "console"))):
+        loose = " --fmax 1e6" if " relax " in command else ""  # weights are random
+        printed.append(run(["sh", "-c", command + loose], tmp_path))
+    assert len(printed) == 7
+    assert printed[2].startswith("metric,variant")
+    assert "energy" in (tmp_path / "predicted.extxyz").read_text(encoding="utf-8")
+    assert (tmp_path / "relaxed.extxyz").exists()
+
+
 @pytest.mark.docs
 def test_a_checkpoint_is_moved(tmp_path: Path) -> None:
     from ase.build import fcc111

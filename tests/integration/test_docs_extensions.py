@@ -95,3 +95,74 @@ def test_links_of_recorded_pages(tmp_path: Path) -> None:
         "[README.md](accuracy-how.md#how), ![errors](../../../benchmarks/accuracy/results/one.png), `notes`, `gone`, "
         "`results`, [paper](https://arxiv.org/abs/2204.02782)"
     )
+
+
+@pytest.mark.parametrize(
+    ("annotation", "description", "unit"),
+    [
+        (float, "Largest distance in Å, typically 5 to 12.", "Å"),
+        (float | None, "Memory in bytes; null: no limit.", "bytes"),
+        (dict[str, float], "A mapping such as `{Cu: -3.7}` gives them in eV.", "eV"),
+        (str, "The unit of energy, such as kcal/mol (then lengths are in Å).", None),
+        (float, "A number in eV, or the root mean square of forces (in eV/Å).", None),
+    ],
+)
+def test_units_are_those_of_numbers(annotation: object, description: str, unit: str | None) -> None:
+    """Other fields, and fields whose description names several units, have no unit."""
+    from schema_tables import unit_of
+
+    assert unit_of(annotation, description) == unit
+
+
+def test_the_gallery_has_all_notebooks_in_the_order_of_the_file() -> None:
+    import yaml
+    from gallery import notebooks
+
+    pages = dict(notebooks(DOCS.parent))
+    described = yaml.safe_load((DOCS / "notebooks.yaml").read_text(encoding="utf-8"))
+    assert set(described) == {path.stem for path in (DOCS.parent / "notebooks").glob("*.ipynb")}
+    index = str(pages["notebooks/index.md"])
+    places = [index.index(f"]({name}.ipynb)") for name in described]
+    assert places == sorted(places)
+    assert all(text in index for text in described.values())
+    for name in described:
+        assert f"notebooks/{name}.ipynb" in pages
+        assert any(len(pages.get(f"notebooks/pictures/{name}.{ending}", b"")) > 1000 for ending in ("png", "svg"))
+
+
+def test_a_notebook_without_a_picture_is_an_error() -> None:
+    from gallery import thumbnail
+
+    cell = {"metadata": {"tags": ["thumbnail"]}, "outputs": [{"data": {"text/plain": "text"}}]}
+    with pytest.raises(ValueError, match=r"mine.ipynb: tag a cell with 'thumbnail'"):
+        thumbnail({"cells": [cell]}, "mine")
+
+
+def test_names_to_import_precede_modules() -> None:
+    from python_pages import python_pages
+
+    pages = dict(python_pages(DOCS.parent / "gemnet_blocks"))
+    page = pages["api/spec.rst"]
+    first = page.index("- `load_spec`: Read a spec file")
+    assert (
+        first
+        < page.index(".. autofunction:: gemnet_blocks.spec.load_spec")
+        < page.index(".. automodule:: gemnet_blocks.spec.resolve")
+    )
+    resolve = page[page.index(".. automodule:: gemnet_blocks.spec.resolve") :]
+    assert re.search(r":exclude-members: .*\bload_spec\b", resolve)
+    assert "radial" not in re.findall(r"^- `(\w+)`", pages["api/basis.rst"], re.MULTILINE), (
+        "modules are not names to import"
+    )
+    assert pages["api/index.md"].index("Specs: read") < pages["api/index.md"].index("## Internal")
+
+
+def test_every_package_with_names_to_import_has_an_example() -> None:
+    import importlib
+
+    from python_pages import CONCEPTS
+
+    for package in (name for titles in CONCEPTS.values() for name in titles if name):
+        module = importlib.import_module(f"gemnet_blocks.{package}")
+        if hasattr(module, "__all__"):
+            assert ">>> " in (module.__doc__ or ""), package

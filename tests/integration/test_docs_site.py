@@ -122,6 +122,27 @@ def test_no_machine_is_mentioned(site: Path) -> None:
             assert word not in text, f"{path.relative_to(site)} mentions {word}"
 
 
+NOT_FOR_READERS = ("PydanticUndefined", "FieldInfo(", "annotation=NoneType", "object at 0x", "&lt;factory&gt;")
+"""Representations of Python objects, which readers cannot use."""
+
+
+def test_no_page_shows_representations_of_objects(site: Path) -> None:
+    for path in pages(site):
+        text = re.sub(r"<[^>]+>", "", path.read_text(encoding="utf-8"))
+        for word in NOT_FOR_READERS:
+            assert word not in text, f"{path.relative_to(site)} shows {word}"
+
+
+def test_text_has_no_unit(site: Path) -> None:
+    """Only numbers have a unit; choices, and fields whose description names several units, have none."""
+    text = (site / "reference" / "training.html").read_text(encoding="utf-8")
+    facts = re.findall(r'field-name[^>]*>(?:<[^>]+>)*(\w+)<.*?field-facts">(.*?)</p>', text, re.DOTALL)
+    assert len(facts) > 50
+    units = {(name, found[1]) for name, shown in facts if (found := re.search(r"unit ([^\s·]+)", shown))}
+    assert ("unseen", "eV") in units
+    assert not {"units", "scale", "per"} & {name for name, _ in units}
+
+
 def test_every_field_is_in_the_reference(site: Path) -> None:
     from gemnet_blocks.spec.catalog import BUILT_IN
     from gemnet_blocks.spec.resolve import Spec

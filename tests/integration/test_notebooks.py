@@ -46,7 +46,8 @@ def test_committed_outputs(path):
     notebook = read(path)
     counts = [cell.execution_count for cell in code_cells(notebook)]
     assert counts == list(range(1, len(counts) + 1)), "run the notebook from top to bottom and save it"
-    assert any(cell.outputs for cell in code_cells(notebook))
+    kinds = {kind for cell in code_cells(notebook) for output in cell.outputs for kind in output.get("data", {})}
+    assert kinds & {"image/png", "image/svg+xml"}, "a notebook answers its question by a figure"
     assert_presentable(notebook)
 
 

@@ -6,6 +6,13 @@ structures in float64.
 
 Notation of GemNet-OC (arXiv 2204.02782): c→a is the receiving edge, b→a another edge into a, d→b an edge into b, and u
 the unit vector from source to target.
+
+    >>> import torch
+    >>> from gemnet_blocks.basis import Legendre
+    >>> from gemnet_blocks.testing.oracles import legendre
+    >>> z = torch.tensor(0.3, dtype=torch.float64)
+    >>> torch.allclose(Legendre(count=4)(z), legendre(z, 4))
+    True
 """
 
 from gemnet_blocks.testing.oracles.bases import (

@@ -5,6 +5,12 @@ Structures are drawn in float64 from two families. Models are differentiable at 
 cutoff. `structures` draws from both.
 
 Importing this package makes hypothesis print structures and specs of falsifying examples as code.
+
+    >>> from hypothesis import given
+    >>> from gemnet_blocks.testing.strategies import generic_structures, rotations
+    >>> @given(generic_structures(max_atoms=8, cutoff=4.0), rotations())
+    ... def test_my_model(structures, rotation):
+    ...     assert_symmetry(my_model, structures, rotation)
 """
 
 from gemnet_blocks.testing.reproduce import register_printers

@@ -13,6 +13,7 @@ from ase import Atoms
 from ase.build import bulk
 from helpers import GRADIENT_FORCES, KINDS, SMOOTH, assert_close, molecule, slab, small_cell, small_model, small_spec
 from torch import Tensor
+from variants import crystals, model_of
 
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.graph.neighbor_list import VesinSearch
@@ -71,6 +72,36 @@ def test_one_output_block_before_the_blocks_and_one_behind_each() -> None:
             == len(model.backbone.output_blocks)
             == count + 1
         )
+
+
+@pytest.mark.parametrize("name", ["direct forces", "gradient forces", "streams", "streams of scalars"])
+def test_embeddings_of_every_layer_are_those_of_a_prediction(name: str) -> None:
+    """Hooks on the blocks of a prediction see the same; the backbone returns the last ones."""
+    model, structures = model_of(name), crystals()
+    seen: list[Embeddings] = []
+    hooks = [block.register_forward_hook(lambda *call: seen.append(call[-1])) for block in model.backbone.blocks]
+    model(structures)
+    for hook in hooks:
+        hook.remove()
+    layers = model.embeddings(structures)
+    assert len(layers) == 1 + len(model.backbone.blocks)
+    last = model.backbone(structures, model.topology(structures)).embeddings
+    for one, other in zip((*layers[1:], layers[-1]), (*seen, last), strict=True):
+        for stream in ("atoms", "edges", *other.streams):
+            assert_close(one[stream], other[stream], 0.0)
+    assert torch.equal(layers[0].atoms, model.backbone.atom_embedding(structures.numbers))
+
+
+def test_embeddings_are_differentiable_and_take_a_topology() -> None:
+    model = small_model(**GRADIENT_FORCES)
+    structures = differentiable(Structures.from_ase([molecule(5), Atoms()], dtype=torch.float64))
+    last = model.embeddings(structures, model.topology(structures))[-1]
+    (slope,) = torch.autograd.grad(last.atoms.square().sum(), structures.positions, create_graph=True)
+    assert slope.abs().max() > 0
+    (second,) = torch.autograd.grad(slope.square().sum(), structures.positions)
+    assert second.isfinite().all()
+    with pytest.raises(TypeError, match="expected Structures, got Atoms"):
+        model.embeddings(molecule(5))  # type: ignore[arg-type]
 
 
 def test_without_forces_there_are_none() -> None:
