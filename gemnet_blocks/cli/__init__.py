@@ -16,6 +16,7 @@ from gemnet_blocks.cli.demo import demo
 from gemnet_blocks.cli.describe import describe
 from gemnet_blocks.cli.draw import draw
 from gemnet_blocks.cli.evaluate import evaluate
+from gemnet_blocks.cli.export import export
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
 from gemnet_blocks.cli.specs import schema, specs
@@ -41,6 +42,7 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     evaluate: "evaluate runs/first test.xyz --units eV --energy total",
     relax: "relax runs/first slab.cif --output relaxed.xyz",
     convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
+    export: "export runs/first --output model.pt2",
     ablate: "ablate studies/neighbors --set seeds=8 --check",
     demo: "demo --structures slab.cif",
     schema: "schema training > training.schema.json",
