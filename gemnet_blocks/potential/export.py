@@ -41,7 +41,10 @@ _GHOSTS = 3
 They give every batch edges and triplets, and more than one atom and structure, since a size of 1 is special to tracers.
 """
 
-_INPUTS: Mapping[str, tuple[torch.dtype, tuple[int | str, ...]]] = {
+Kind = tuple[torch.dtype, tuple[int | str, ...]]
+"""The type of a tensor and its shape, with names for free sizes."""
+
+_KINDS: Mapping[str, Kind] = {
     "positions": (torch.float64, ("atoms", 3)),
     "numbers": (torch.int64, ("atoms",)),
     "cells": (torch.float64, ("structures", 3, 3)),
@@ -50,8 +53,6 @@ _INPUTS: Mapping[str, tuple[torch.dtype, tuple[int | str, ...]]] = {
     "i": (torch.int64, ("pairs",)),
     "j": (torch.int64, ("pairs",)),
     "shifts": (torch.int64, ("pairs", 3)),
-}
-_OPTIONAL: Mapping[str, tuple[torch.dtype, tuple[int | str, ...]]] = {
     "tags": (torch.int64, ("atoms",)),
     "charge": (torch.int64, ("structures",)),
     "spin": (torch.int64, ("structures",)),
@@ -66,25 +67,27 @@ class ProgramInputs:
     """The inputs of an exported program, in order.
 
     Attributes:
-        names: `positions` in Å, atomic `numbers`, `cells` with lattice vectors as rows, `periodic`, the ascending index
-            of each atom's `structure`, and all pairs of atoms within the cutoff, in both directions: from atom `i` to
-            the image of atom `j` at positions[j] + shifts @ cell. Then `tags`, `charge` and `spin`, if the model reads
-            them.
+        kinds: the types and shapes of `positions` in Å, atomic `numbers`, `cells` with lattice vectors as rows,
+            `periodic`, the ascending index of each atom's `structure`, and all pairs of atoms within the cutoff, in
+            both directions: from atom `i` to the image of atom `j` at positions[j] + shifts @ cell. Then `tags`,
+            `charge` and `spin`, if the model reads them.
     """
 
-    names: tuple[str, ...]
+    kinds: Mapping[str, Kind]
 
     @classmethod
     def of(cls, potential: Potential) -> ProgramInputs:
         """Return the inputs that a potential needs."""
-        graphs = potential.model.backbone.graphs
-        needed = {"tags"} if any(rule.tags is not None for rule in graphs.rules.values()) else set()
-        return cls((*_INPUTS, *(name for name in _OPTIONAL if name in needed | potential.model.reads)))
+        model = potential.model
+        unread = {*NEUTRAL} - model.reads
+        if all(rule.tags is None for rule in model.backbone.graphs.rules.values()):
+            unread |= {"tags"}
+        return cls({name: kind for name, kind in _KINDS.items() if name not in unread})
 
     @property
-    def kinds(self) -> dict[str, tuple[torch.dtype, tuple[int | str, ...]]]:
-        """The type and the shape of each input."""
-        return {name: (_INPUTS | _OPTIONAL)[name] for name in self.names}
+    def names(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return tuple(self.kinds)
 
     def examples(self, device: torch.device) -> tuple[Tensor, ...]:
         """Create tensors for tracing; only their types and numbers of axes count."""
