@@ -15,6 +15,7 @@ from gemnet_blocks.cli.convert import convert
 from gemnet_blocks.cli.demo import demo
 from gemnet_blocks.cli.describe import describe
 from gemnet_blocks.cli.draw import draw
+from gemnet_blocks.cli.ensemble import ensemble
 from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.export import export
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
@@ -40,6 +41,7 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     profile: "profile symmetric slab.cif --plot profile.png",
     train: "train train.yaml --set training.steps=1000",
     evaluate: "evaluate runs/first test.xyz --units eV --energy total",
+    ensemble: "ensemble study/runs/base/* --output ensemble.safetensors --calibrate train.yaml",
     relax: "relax runs/first slab.cif --output relaxed.xyz",
     convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
     export: "export runs/first --output model.pt2",
