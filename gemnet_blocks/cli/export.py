@@ -38,14 +38,14 @@ def export(
     """Write a trained model as a program that runs without this library, from atoms and their pairs of neighbors."""
     _check_format(format)
     check_writable(output)
-    from gemnet_blocks.potential.export import ProgramInputs, check_name, save_exported
+    from gemnet_blocks.potential.export import ProgramInputs, check_name, export_potential
     from gemnet_blocks.potential.model_file import load_potential
 
     check_name(output)
     potential = load_potential(
         model, dtype=None if dtype is None else dtype.value, device=device, allow_imports=allow_imports
     )
-    save_exported(potential, output, compile)
+    export_potential(potential, output, compile)
     console.print(f"inputs: {', '.join(ProgramInputs.of(potential).names)}; cutoff: {potential.cutoff:g} Å")
     print_written(output)
 

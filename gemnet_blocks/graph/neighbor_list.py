@@ -197,12 +197,14 @@ class AutomaticSearch(NeighborSearch):
     def __init__(self) -> None:
         self.on_cpu = VesinSearch()
         self.elsewhere = TorchSearch()
-        self.on_cuda: NeighborSearch = NvalchemiSearch() if _is_installed("nvalchemiops") else self.elsewhere
 
     @override
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
-        searches = {"cpu": self.on_cpu, "cuda": self.on_cuda}
-        return searches.get(atoms.positions.device.type, self.elsewhere)._candidates(atoms, cutoff)
+        device = atoms.positions.device.type
+        search: NeighborSearch = self.on_cpu if device == "cpu" else self.elsewhere
+        if device == "cuda" and _is_installed("nvalchemiops"):
+            search = NvalchemiSearch()  # made here, since importing its package takes time on CPUs too
+        return search._candidates(atoms, cutoff)
 
 
 SearchName = Literal["auto", "vesin", "torch", "torch_cluster", "nvalchemi"]

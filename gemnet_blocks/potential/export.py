@@ -239,7 +239,7 @@ class _Ghosts:
         return Pairs(source, target, shift, torch.zeros_like(source, dtype=torch.float64))
 
 
-def exported(potential: Potential) -> ExportedProgram:
+def exported_program(potential: Potential) -> ExportedProgram:
     """Trace a potential to a program, whose inputs are those of `ProgramInputs`.
 
     The program returns a dictionary: `energy` of each structure in eV (in float64), `atom_energies` in eV and, if the
@@ -315,7 +315,7 @@ def check_name(path: str | os.PathLike[str]) -> None:
         raise StateError(f"{path}: expected a name that ends with .pt2, by which torch recognizes programs: rename it")
 
 
-def save_exported(potential: Potential, path: str | os.PathLike[str], compiled: bool = False) -> None:
+def export_potential(potential: Potential, path: str | os.PathLike[str], compiled: bool = False) -> None:
     """Write a potential as a program that runs without this library; an existing file is replaced only on success.
 
     `torch.export.load(path).module()` runs its operations one by one. With `compiled`, the file also contains machine
@@ -334,7 +334,7 @@ def save_exported(potential: Potential, path: str | os.PathLike[str], compiled: 
     from torch.export.pt2_archive._package import package_pt2
 
     check_name(path)
-    program = exported(potential)
+    program = exported_program(potential)
     about = json.dumps(description(potential), ensure_ascii=False)
     code: dict[str, Any] = {}
     if compiled:

@@ -443,8 +443,8 @@ def test_export_refuses_what_it_cannot_write(tmp_path: Path, capsys, monkeypatch
 
 @pytest.mark.slow
 def test_export_writes_a_program(tmp_path: Path):
-    potential = smooth_potential(blocks__count=1, interactions={"triplet": {}})
-    save_potential(potential, tmp_path / "model.safetensors")
+    unused = {f"interactions__{name}": None for name in ("quadruplet", "atom_edge", "edge_atom", "atom_atom")}
+    save_potential(smooth_potential(blocks__count=1, **unused), tmp_path / "model.safetensors")
     output = run("export", tmp_path / "model.safetensors", "--output", tmp_path / "model.pt2", "--dtype", "float32")
     assert "inputs: positions, numbers, cells, periodic, structure, i, j, shifts; cutoff: 3.5 Å" in output
     assert len(torch.export.load(tmp_path / "model.pt2").module().graph.nodes) > 100

@@ -488,7 +488,7 @@ def test_automatic_choice(monkeypatch: pytest.MonkeyPatch) -> None:
         for device in ("cpu", "cuda", "xpu"):
             search._candidates(replace(atoms, positions=torch.empty(1, 3, dtype=torch.float64, device=device)), 3.0)
         monkeypatch.setattr(neighbor_list, "_is_installed", lambda package: False)
-        neighbor_search("auto")._candidates(replace(atoms, positions=torch.empty(1, 3, device="cuda")), 3.0)
+        search._candidates(replace(atoms, positions=torch.empty(1, 3, device="cuda")), 3.0)
     assert chosen == ["VesinSearch", "NvalchemiSearch", "TorchSearch", "TorchSearch"]
 
 
