@@ -11,6 +11,7 @@ import typer
 from rich.text import Text
 
 from gemnet_blocks.cli.ablate import ablate
+from gemnet_blocks.cli.bisect import bisect
 from gemnet_blocks.cli.convert import convert
 from gemnet_blocks.cli.demo import demo
 from gemnet_blocks.cli.describe import describe
@@ -46,6 +47,7 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
     export: "export runs/first --output model.pt2",
     ablate: "ablate studies/neighbors --set seeds=8 --check",
+    bisect: "bisect gemnet-oc gradient-forces --study quadruplets.yaml",
     demo: "demo --structures slab.cif",
     schema: "schema training > training.schema.json",
 }
