@@ -53,7 +53,7 @@ if kind == "compiled":
     program = torch._inductor.aoti_load_package(path)
 else:
     program = torch.export.load(path).module()
-torch.save([program(*arguments) for arguments in torch.load(inputs)], outputs)
+torch.save([dict(program(*arguments)) for arguments in torch.load(inputs)], outputs)
 assert "gemnet_blocks" not in sys.modules
 """
 """Runs a program on all inputs in a file."""
