@@ -79,7 +79,7 @@ class ProgramInputs:
     def of(cls, potential: Potential) -> ProgramInputs:
         """Return the inputs that a potential needs."""
         model = potential.model
-        unread: set[str] = {*NEUTRAL} - model.reads
+        unread: set[str] = {name for name in NEUTRAL if name not in model.reads}
         if all(rule.tags is None for rule in model.backbone.graphs.rules.values()):
             unread |= {"tags"}
         return cls({name: kind for name, kind in _KINDS.items() if name not in unread})
