@@ -15,6 +15,7 @@
 #   make mutations                 injects faults into the library and checks that the tests catch them
 #   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
 #   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
+#   make gpu                       check and measure on a CUDA device in less than 8 minutes; writes benchmarks/GPU.md
 #   make docs                      the documentation site, into build/docs
 #   make links                     whether the site's links to other sites lead somewhere; needs a network
 #   make schemas                   write the JSON Schemas beside the shipped specs, for editors
@@ -40,7 +41,7 @@ REFERENCE ?=
 # Tests start many Python processes: each compiles all of its modules again unless the compiled ones may be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-quick test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks docs links schemas lint format clean
+.PHONY: demo test check test-quick test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks gpu docs links schemas lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
@@ -88,6 +89,9 @@ symmetry: $(VENV)/.installed-dev
 benchmarks: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/compare.py $(if $(REFERENCE),--reference "$(REFERENCE)")
 	$(BIN)/python benchmarks/scaling.py
+
+gpu: $(VENV)/.installed-dev
+	$(BIN)/python benchmarks/gpu.py $(if $(REFERENCE),--reference "$(REFERENCE)")
 
 docs: $(VENV)/.installed-dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -W --keep-going -b html -d build/docs-doctrees docs build/docs

@@ -24,6 +24,8 @@ import torch
 # Optimizers import this module when they are created; the memory of training should not include it.
 import torch._dynamo
 from torch import Tensor, nn
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile
 
 STATUS = Path("/proc/self/status")
 
@@ -110,11 +112,35 @@ class Prediction(Task, Generic[Data]):
         return {"energy": energy.tolist(), "forces": forces.tolist()}
 
 
+def on_gpu() -> bool:
+    """Return True if this process computes on a CUDA device."""
+    return torch.cuda.is_available() and torch.cuda.is_initialized()
+
+
+def synchronize() -> None:
+    """Wait until the CUDA device has finished; do nothing on the CPU."""
+    if on_gpu():
+        torch.cuda.synchronize()
+
+
 def timed(function: Callable[[], object]) -> float:
-    """Return the seconds that a call takes."""
+    """Return the seconds that a call takes, including the work of a CUDA device."""
+    synchronize()
     start = time.perf_counter()
     function()
+    synchronize()
     return time.perf_counter() - start
+
+
+def launches(function: Callable[[], object]) -> int:
+    """Count the kernels that a call launches on a CUDA device; on the CPU, the operations of torch in it."""
+    kinds = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu() else [])]
+    with profile(activities=kinds) as found:
+        function()
+        synchronize()
+    if on_gpu():
+        return sum(event.device_type == DeviceType.CUDA for event in found.events())
+    return sum(event.cpu_parent is None for event in found.events())  # others are called by operations
 
 
 def serve(make: Callable[[dict[str, Any]], Task], package: str) -> None:
@@ -170,9 +196,14 @@ class Worker:
         if do == "reset_memory":
             with suppress(OSError):  # otherwise the peak covers the whole process
                 Path("/proc/self/clear_refs").write_text("5")
+            if on_gpu():
+                torch.cuda.reset_peak_memory_stats()
             return {}
+        if do == "launches":
+            return {"launches": launches(self.task.run)}
         if do == "memory":
-            return {"megabytes": (resident("VmHWM") - self.imported) / 1e6}
+            peak = torch.cuda.max_memory_allocated() if on_gpu() else resident("VmHWM") - self.imported
+            return {"megabytes": peak / 1e6}
         raise ValueError(f"unknown request {do!r}")
 
     def versions(self) -> dict[str, Any]:

@@ -96,7 +96,8 @@ def make(request: dict[str, Any]) -> Task:
     # positions are always rounded to single precision, because the reference computes in it
     structures = Structures.from_ase(ase.io.read(request["file"], index=":"), dtype=torch.float32)
     dtype = TYPES[request.get("dtype", "float32")]
-    model, structures = model.to(dtype), structures.to(dtype=dtype)
+    device = request.get("device", "cpu")
+    model, structures = model.to(device, dtype), structures.to(device, dtype)
 
     def predict(structures: Structures) -> tuple[Tensor, Tensor]:
         found = model(structures)

@@ -25,15 +25,17 @@ class Batches:
 
     Args:
         file: path of the file with the structures.
+        device: the device of the batches.
     """
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, device: str) -> None:
+        self.device = device
         convert = AtomsToGraphs(r_energy=False, r_forces=False, r_distances=False, r_edges=False).convert
         self.graphs = [convert(atoms) for atoms in ase.io.read(file, index=":")]
 
     def __call__(self) -> Any:
         """Create a new batch."""
-        return data_list_collater([graph.clone() for graph in self.graphs], otf_graph=True)
+        return data_list_collater([graph.clone() for graph in self.graphs], otf_graph=True).to(self.device)
 
 
 class GraphBuilding(Task):
@@ -61,10 +63,11 @@ class GraphBuilding(Task):
 def make(request: dict[str, Any]) -> Task:
     """Build the model, save its weights, and create the task."""
     torch.manual_seed(request["seed"])
-    model = GemNetOC(**request["arguments"])
+    device = request.get("device", "cpu")
+    model = GemNetOC(**request["arguments"]).to(device)
     if request.get("save"):
         torch.save(model.state_dict(), request["save"])
-    data = Batches(request["file"])
+    data = Batches(request["file"], device)
 
     def predict(batch: Any) -> tuple[Tensor, Tensor]:
         found = model(batch)

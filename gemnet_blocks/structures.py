@@ -110,7 +110,7 @@ class Structures:
     @property
     def atom_counts(self) -> Int[Tensor, " structures"]:
         """The number of atoms of each structure."""
-        return torch.zeros(len(self), dtype=torch.long, device=self.structure.device).index_add(
+        return torch.zeros(self.count, dtype=torch.long, device=self.structure.device).index_add(
             0, self.structure, torch.ones_like(self.structure)
         )
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from gemnet_blocks.graph.ragged import Segments
+from gemnet_blocks.util.derivatives import is_known_to_be_empty
 from gemnet_blocks.util.precision import PLAIN, Products
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -64,10 +65,14 @@ class WeightedSum:
         # An item that pads a bucket has weight zero and takes the first row of the values.
         padded = torch.cat([weights, weights.new_zeros(1, weights.shape[1])])
         padded_index = torch.cat([index, index.new_zeros(1)])
-        buckets = [bucket.items for bucket in segments.buckets if bucket.items.shape[0]]
+        buckets = [bucket.items for bucket in segments.buckets if not is_known_to_be_empty(bucket.items)]
         # a slice has room for 32 features of each item
-        limits = [evaluation.rows_at_once(32 * items.shape[1]) or items.shape[0] for items in buckets]
-        items = [part for rows, limit in zip(buckets, limits, strict=True) for part in rows.split(limit)]
+        limits = [evaluation.rows_at_once(32 * items.shape[1]) for items in buckets]
+        items = [
+            part
+            for rows, limit in zip(buckets, limits, strict=True)
+            for part in ((rows,) if limit is None else rows.split(limit))
+        ]
         self._weights = [_gather(padded, part).transpose(1, 2) for part in items]
         self._rows = [padded_index[part] for part in items]
         self._place = segments.place

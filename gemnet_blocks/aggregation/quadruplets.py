@@ -18,6 +18,7 @@ from gemnet_blocks.basis.closed import closed_functions
 from gemnet_blocks.basis.spherical import AzimuthalSeries
 from gemnet_blocks.geometry.angles import CollinearRule, dot
 from gemnet_blocks.graph.padded import AtomGroup, Chains
+from gemnet_blocks.util.derivatives import is_known_to_be_empty
 from gemnet_blocks.util.precision import Products
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -184,7 +185,7 @@ class QuadrupletSumPerAtom(SumInParts):
         self._inner_sizes = [group.inner.numel() for group in groups.groups]
         self._closing = torch.cat([self._inner[:0], *(closing.flatten().clamp(min=0) for closing in chains.closing)])
         self._closing_sizes = [closing.numel() for closing in chains.closing]
-        if not at_source.shape[0]:  # without triplets d→b→a there is nothing to gather
+        if is_known_to_be_empty(at_source):  # without triplets d→b→a there is nothing to gather
             super().__init__([], torch.zeros_like(groups.row_of_edge))
             self._groups = ()
             return

@@ -18,6 +18,7 @@ from gemnet_blocks.cli.describe import describe
 from gemnet_blocks.cli.draw import draw
 from gemnet_blocks.cli.ensemble import ensemble
 from gemnet_blocks.cli.evaluate import evaluate
+from gemnet_blocks.cli.export import export
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
 from gemnet_blocks.cli.specs import schema, specs
@@ -44,6 +45,7 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     ensemble: "ensemble study/runs/base/* --output ensemble.safetensors --calibrate train.yaml",
     relax: "relax runs/first slab.cif --output relaxed.xyz",
     convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
+    export: "export runs/first --output model.pt2",
     ablate: "ablate studies/neighbors --set seeds=8 --check",
     bisect: "bisect gemnet-oc gradient-forces --study quadruplets.yaml",
     demo: "demo --structures slab.cif",

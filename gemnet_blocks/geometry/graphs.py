@@ -196,7 +196,7 @@ def _symmetrized(
     weight: Float[Tensor, " pairs"], both: BothDirections, reverse: Tensor
 ) -> Float[Tensor, " main_edges"]:
     """Compute the weights of symmetrized edges from the weights of the pairs that were selected in one direction."""
-    one_way = weight.new_zeros(len(reverse)).index_copy(0, both.edge, weight.index_select(0, both.pair))
+    one_way = weight.new_zeros(reverse.shape[0]).index_copy(0, both.edge, weight.index_select(0, both.pair))
     return either(one_way, one_way.index_select(0, reverse))
 
 

@@ -24,7 +24,7 @@ from gemnet_blocks.graph.topology import BothDirections, Fading, Topology
 from gemnet_blocks.options import Options
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.charges import Quantity
-from gemnet_blocks.util.derivatives import check_graphs_can_be_built
+from gemnet_blocks.util.derivatives import check_graphs_can_be_built, is_traced
 
 MAIN = "main"
 """The name of the symmetrized edge set that carries edge embeddings."""
@@ -69,7 +69,7 @@ class Selection:
         """Select pairs by a mask or by indices, in the given order."""
         if which.dtype == torch.bool:
             which = which.nonzero()[:, 0]
-            if len(which) == len(self.pairs):
+            if not is_traced(which) and len(which) == len(self.pairs):
                 return self
         return replace(
             self,
@@ -232,7 +232,7 @@ class GraphBuilder(nn.Module):
 
     def _keep_fading(self, name: str, within: Selection, structures: Structures) -> Selection:
         rule = self.rules[name]
-        everything = torch.arange(len(within.pairs), device=within.pairs.source.device)
+        everything = _indices(within.pairs)
         kept = candidates = replace(within, origin=everything, fading=None)
         if rule.cutoff < within.reach:
             kept = candidates = replace(kept.select(kept.pairs.distance <= rule.cutoff), reach=rule.cutoff)
@@ -247,8 +247,7 @@ class GraphBuilder(nn.Module):
                 self.fade_width,
                 kept.weight,
             )
-            everything = torch.arange(len(pairs), device=pairs.source.device)
-            kept = replace(kept, weight=weight, origin=everything).select(weight > 0)
+            kept = replace(kept, weight=weight, origin=_indices(pairs)).select(weight > 0)
         if rule.tags is not None:
             kept = kept.select(_has_tag(kept.pairs, rule.tags, structures))
         return replace(kept, fading=self._fading(name, within, candidates, kept, structures))
@@ -271,6 +270,10 @@ class GraphBuilder(nn.Module):
         )
 
 
+def _indices(pairs: Pairs) -> Int[Tensor, " pairs"]:
+    return torch.arange(pairs.source.shape[0], device=pairs.source.device)
+
+
 def _has_tag(pairs: Pairs, tags: Sequence[int], structures: Structures) -> Bool[Tensor, " pairs"]:
     """Select the pairs whose source or target atom has one of the tags."""
     fits = reduce(or_, (structures.tags == tag for tag in tags), torch.zeros_like(structures.tags, dtype=torch.bool))
@@ -284,7 +287,12 @@ def reach_of(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
 
 
 def _read(sets: Mapping[str, Pairs], structures: Structures) -> tuple[int, int | None]:
-    """Read the largest component of all shifts and the first structure that is not periodic in all directions."""
+    """Read the largest component of all shifts and the first structure that is not periodic in all directions.
+
+    Neither is needed while operations are traced.
+    """
+    if is_traced(structures.periodic):
+        return 0, None
     count, index = len(structures), torch.arange(len(structures) + 1, device=structures.periodic.device)
     # the last entry stands for no structure
     place = torch.where(structures.periodic.all(dim=-1), count, index[:-1])

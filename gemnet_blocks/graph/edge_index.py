@@ -76,7 +76,7 @@ def edge_index(pairs: Pairs, structures: Structures) -> EdgeIndex:
         target=pairs.target,
         shift=pairs.shift,
         first=row_pointers(pairs.target, structures.atom_count),
-        translations=distinct_translations(pairs.shift, home, len(structures)),
+        translations=distinct_translations(pairs.shift, home, structures.count),
     )
 
 
@@ -90,11 +90,11 @@ def joint_edges(
         structures: the structures.
         largest: an upper bound of the components of image shifts; None to read it from the device.
     """
-    pairs, counts = list(sets.values()), [len(one) for one in sets.values()]
+    pairs, counts = list(sets.values()), [one.source.shape[0] for one in sets.values()]
     source, target = torch.cat([one.source for one in pairs]), torch.cat([one.target for one in pairs])
     shift = torch.cat([one.shift.t() for one in pairs], dim=1).t()
     home = structures.structure.index_select(0, target)
-    joint = JointEdges(source, target, distinct_translations(shift, home, len(structures), largest))
+    joint = JointEdges(source, target, distinct_translations(shift, home, structures.count, largest))
     targets = target.split(counts)
     first = [row_pointers(one, structures.atom_count) for one in targets]
     parts = zip(

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.ragged import row_pointers
@@ -53,13 +54,14 @@ def within_cap(
     start, degree = first[:-1], first.diff()
     if ties == "strict":
         end = start + max_neighbors
-        return torch.arange(len(pairs), device=end.device) < end.index_select(0, pairs.target)
+        return torch.arange(pairs.target.shape[0], device=end.device) < end.index_select(0, pairs.target)
     # the rank of the neighbor that determines the largest distance
     last_rank = max_neighbors - 1 if ties == "inclusive" else max_neighbors
     distance = pairs.distance**2 if squared else pairs.distance
-    if last_rank < 0 or not len(pairs):
+    if last_rank < 0:
         return torch.zeros_like(distance, dtype=torch.bool)
-    limit = distance.index_select(0, (start + last_rank).clamp(max=len(pairs) - 1)) + tolerance
+    # padded, as the last atoms may have fewer neighbors
+    limit = pad(distance, (0, 1)).index_select(0, (start + last_rank).clamp(max=distance.shape[0])) + tolerance
     limit = torch.where(degree > last_rank, limit, torch.inf)
     return distance <= limit.index_select(0, pairs.target)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -146,8 +147,52 @@ class TorchClusterSearch(NeighborSearch):
 
 
 @final
+class NvalchemiSearch(NeighborSearch):
+    """Cell list of the nvalchemi-toolkit-ops library, in kernels for GPUs that also run on CPUs.
+
+    All structures are searched in one call.
+
+    Raises:
+        ImportError: nvalchemi-toolkit-ops is not installed.
+    """
+
+    def __init__(self) -> None:
+        _nvalchemi_cell_list()
+
+    @override
+    def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
+        cell_list = _nvalchemi_cell_list()
+        positions, cells = _boxed(atoms, cutoff)
+        limit, structure = 128, atoms.structure.int()
+        while True:
+            sources, counts, shifts = cell_list(positions, cutoff, cells, atoms.periodic, structure, limit)
+            most = int(counts.max()) if len(counts) else 0
+            if most <= limit:
+                break
+            limit = most  # neighbors beyond the limit are counted, but not listed
+        listed = torch.arange(sources.shape[1], device=counts.device) < counts[:, None]
+        target, place = listed.nonzero().unbind(1)
+        source, shift = sources[target, place].long(), shifts[target, place].long()
+        direction = first_direction(shift)
+        one_way = (direction > 0) | ((direction == 0) & (source < target))
+        return Candidates(source[one_way], target[one_way], shift[one_way])
+
+
+def _boxed(atoms: WrappedAtoms, cutoff: float) -> tuple[Tensor, Tensor]:
+    """Return positions and cells such that all atoms are inside of their cells, whether periodic or not."""
+    lowest, extent = atoms.lowest, (atoms.highest - atoms.lowest).clamp(min=0) + cutoff
+    lowest = torch.where(atoms.periodic | lowest.isinf(), 0.0, lowest)  # infinite: a structure without atoms
+    cells = atoms.cells * torch.where(atoms.periodic, 1.0, extent)[..., None]
+    offset = torch.einsum("sk,skc->sc", lowest, atoms.cells)
+    return atoms.positions - offset.index_select(0, atoms.structure), cells
+
+
+@final
 class AutomaticSearch(NeighborSearch):
-    """Neighbor search by `VesinSearch` on the CPU and by `TorchSearch` on any other device."""
+    """Neighbor search by `VesinSearch` on the CPU and by `TorchSearch` on other devices.
+
+    On CUDA devices, `NvalchemiSearch` is used if its package is installed.
+    """
 
     def __init__(self) -> None:
         self.on_cpu = VesinSearch()
@@ -155,11 +200,14 @@ class AutomaticSearch(NeighborSearch):
 
     @override
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
-        search = self.on_cpu if atoms.positions.device.type == "cpu" else self.elsewhere
+        device = atoms.positions.device.type
+        search: NeighborSearch = self.on_cpu if device == "cpu" else self.elsewhere
+        if device == "cuda" and _is_installed("nvalchemiops"):
+            search = NvalchemiSearch()  # made here, since importing its package takes time on CPUs too
         return search._candidates(atoms, cutoff)
 
 
-SearchName = Literal["auto", "vesin", "torch", "torch_cluster"]
+SearchName = Literal["auto", "vesin", "torch", "torch_cluster", "nvalchemi"]
 """The name of a neighbor search."""
 
 
@@ -167,18 +215,20 @@ def neighbor_search(name: SearchName = "auto") -> NeighborSearch:
     """Construct a neighbor search. All searches give identical results.
 
     Args:
-        name: `vesin` (CPU), `torch` (any device), `torch_cluster` (needs the extra `pyg`), or `auto`, which uses vesin
-            on the CPU and torch on other devices.
+        name: `vesin` (CPU), `torch` (any device), `torch_cluster` (needs the extra `pyg`), `nvalchemi` (CUDA or CPU,
+            needs the extra `gpu`), or `auto`, which uses vesin on the CPU, nvalchemi on CUDA devices if it is
+            installed, and otherwise torch.
 
     Raises:
         ValueError: the name is unknown.
-        ImportError: `torch_cluster` is not installed.
+        ImportError: the package of the search is not installed.
     """
     searches: dict[str, Callable[[], NeighborSearch]] = {
         "auto": AutomaticSearch,
         "vesin": VesinSearch,
         "torch": TorchSearch,
         "torch_cluster": TorchClusterSearch,
+        "nvalchemi": NvalchemiSearch,
     }
     if name not in searches:
         raise ValueError(f"unknown neighbor search {name!r}: choose one of {', '.join(searches)}")
@@ -196,17 +246,35 @@ def _torch_cluster_radius() -> Callable[..., Any]:
     return radius
 
 
+def _is_installed(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
+def _nvalchemi_cell_list() -> Callable[..., Any]:
+    try:
+        import warp
+
+        warp.config.quiet = True  # it otherwise prints its version and devices
+        from nvalchemiops.torch.neighbors import batch_cell_list
+    except ImportError as error:
+        raise ImportError(
+            "the neighbor search nvalchemi needs the package nvalchemi-toolkit-ops: install it with "
+            "`pip install 'gemnet_blocks[gpu]'`, or choose the search torch or vesin"
+        ) from error
+    return batch_cell_list
+
+
 def _select(structures: Structures, whole: Tensor, candidates: Candidates, cutoff: float) -> Pairs:
     """Select the neighbors among the candidates and sort them in canonical order."""
     source, target = candidates.source, candidates.target
     taken_off = whole.t().contiguous()
     shift = taken_off.index_select(1, target).sub_(taken_off.index_select(1, source)).add_(candidates.shift.t()).t()
-    distance = _distance(structures, source, target, shift)
+    distance = distances(structures, source, target, shift)
     found = Pairs(source, target, shift, distance).select(distance <= cutoff).with_opposites()
     return found.select(found.canonical_order())
 
 
-def _distance(structures: Structures, source: Tensor, target: Tensor, shift: Tensor) -> Tensor:
+def distances(structures: Structures, source: Tensor, target: Tensor, shift: Tensor) -> Tensor:
     """Compute |r_t - r_s - n·A| in float64.
 
     The fixed order of the terms gives the same pair the same distance to the last bit with every backend. The distance

@@ -11,16 +11,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
-import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
 from gemnet_blocks.graph.quadruplets import triplets_around_source
-from gemnet_blocks.graph.ragged import PaddedRows, PaddedTable, grouped_by_size, padded_rows, worth_a_group
+from gemnet_blocks.graph.ragged import PaddedRows, PaddedTable, grouped_rows, worth_a_group
 from gemnet_blocks.graph.triplets import Triplets
+from gemnet_blocks.util.derivatives import is_traced
 
 
 @final
@@ -93,16 +94,14 @@ def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
     """Group all atoms with outer edges c→a and inner edges b→a by their numbers of edges."""
     device, degrees = outer.first.device, torch.stack([outer.degree, inner.degree])
     outer_degree, inner_degree = degrees
-    on_host = degrees.cpu().numpy()
-    atoms = np.flatnonzero((on_host > 0).all(axis=0))
-    grouped = grouped_by_size(*on_host[:, atoms], least_saving=worth_a_group(device))
-    outer_rows, inner_rows = padded_rows([atoms[group] for group in grouped], list(on_host), device)
+    outer_rows, inner_rows = grouped_rows(degrees, worth_a_group(device))
+    atom_count = outer_rows.order.shape[0]
     outer_table = outer_rows.padded(outer.first, outer_degree)
     inner_table = inner_rows.padded(inner.first, inner_degree)
     pairs = _pairs(outer_rows, inner_rows, _image(outer, outer_table), _image(inner, inner_table))
     groups = map(AtomGroup, outer_rows.split(outer_table.items), inner_rows.split(inner_table.items), pairs)
-    row_of_atom = torch.full_like(outer_degree, len(atoms))
-    row_of_atom[outer_rows.order] = torch.arange(len(atoms), device=device)
+    row_of_atom = torch.full_like(outer_degree, atom_count)
+    row_of_atom[outer_rows.order] = torch.arange(atom_count, device=device)
     rows = sum(outer_rows.sizes)
     # edges into atoms outside of all groups get numbers that are too large
     first_row = torch.full_like(outer_degree, rows + outer.count)
@@ -176,11 +175,15 @@ def chains(edges: EdgeIndex, middle: EdgeIndex) -> Chains:
     find = _Finder(edges, middle, around_source)
     closing = tuple(
         torch.where(group.pair, find(group.outer[:, :, None], group.inner[:, None, :]), -1)
-        if len(group.pair)
+        if is_traced(group.pair) or len(group.pair)
         else torch.empty_like(group.pair, dtype=torch.long)
         for group in around_target.groups
     )
     return Chains(around_source, around_target, closing, around_source.by_outer.first.diff())
+
+
+_LAST = 2**62
+"""A number behind all others in sorted lists, so that every search finds a place in them."""
 
 
 class _Finder:
@@ -192,21 +195,19 @@ class _Finder:
         # The image of d relative to a is the sum of the image shifts of d→b and b→a. Shifts are replaced by their
         # ranks, so that middle edge, atom and shift fit into one integer.
         image_of_d = self._shift[around_source.inner] + self._middle_shift[around_source.outer]
-        self._shifts = image_of_d.sort().values
+        self._shifts = pad(image_of_d.sort().values, (0, 1), value=_LAST)
         self._atom_count = edges.atom_count
         rank = torch.searchsorted(self._shifts, image_of_d)
-        keys = self._key(around_source.outer, edges.source[around_source.inner], rank)
-        self._keys, self._triplet = keys.sort()
+        keys, triplet = self._key(around_source.outer, edges.source[around_source.inner], rank).sort()
+        self._keys, self._triplet = pad(keys, (0, 1), value=_LAST), pad(triplet, (0, 1), value=-1)
 
     def __call__(self, outer: Tensor, middle: Tensor) -> Tensor:
-        if not len(self._keys):
-            return outer.new_full(torch.broadcast_shapes(outer.shape, middle.shape), -1)
         shift = self._shift[outer]
-        rank = torch.searchsorted(self._shifts, shift).clamp(max=len(self._shifts) - 1)
+        rank = torch.searchsorted(self._shifts, shift)
         key = self._key(middle, self._source[outer], rank)
-        place = torch.searchsorted(self._keys, key).clamp(max=len(self._keys) - 1)
+        place = torch.searchsorted(self._keys, key)
         found = (self._keys[place] == key) & (self._shifts[rank] == shift)
         return torch.where(found, self._triplet[place], -1)
 
     def _key(self, middle: Tensor, source: Tensor, rank: Tensor) -> Tensor:
-        return (middle * self._atom_count + source) * max(len(self._shifts), 1) + rank
+        return (middle * self._atom_count + source) * self._shifts.shape[0] + rank

@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from gemnet_blocks.util.derivatives import is_traced
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pairs:
@@ -42,7 +44,7 @@ class Pairs:
         """Select pairs by a mask or by indices, in the given order."""
         if which.dtype == torch.bool:
             which = which.nonzero()[:, 0]
-            if len(which) == len(self):
+            if not is_traced(which) and len(which) == len(self):
                 return self
         # index_select is several times as fast as indexing, and even faster along contiguous dimensions
         by_component = self.shift.stride(0) == 1
@@ -55,6 +57,8 @@ class Pairs:
 
     def canonical_order(self) -> Int[Tensor, " pairs"]:
         """Return the indices that sort pairs by target, distance, source and the components of the shift."""
+        if is_traced(self.source):
+            return self._order_by_all_keys()
         count = len(self)
         if count == 0:
             return torch.zeros_like(self.source)
@@ -82,7 +86,7 @@ class Pairs:
         return order
 
     def _order_by_all_keys(self) -> Int[Tensor, " pairs"]:
-        order = torch.arange(len(self), device=self.source.device)
+        order = torch.arange(self.source.shape[0], device=self.source.device)
         # The bits of nonnegative floating-point numbers, read as integers, have the same order, and integers are sorted
         # faster. Stable sorts from the least to the most significant key give the lexicographic order.
         for key in (*packed_keys([self.source, *self.shift.unbind(-1)]), self.distance.view(torch.int64), self.target):
@@ -111,7 +115,12 @@ class Neighbors:
 
 
 def packed_keys(keys: list[Tensor]) -> list[Tensor]:
-    """Combine integer sort keys, most significant first, into as few keys as possible, least significant first."""
+    """Combine integer sort keys, most significant first, into as few keys as possible, least significant first.
+
+    Keys whose values are hidden are only reversed.
+    """
+    if is_traced(keys[0]):
+        return keys[::-1]
     packed: list[Tensor] = []
     capacity = 0
     if not keys[0].numel():
@@ -192,6 +201,8 @@ def distinct_translations(
         largest: an upper bound of the components of shifts; None to read it from the device.
     """
     components = shift.t()
+    if is_traced(shift):
+        return Translations(components, home, None)
     if largest is None:
         largest = int(components.abs().max()) if len(shift) else 0
     width = 2 * largest + 1
@@ -211,7 +222,7 @@ def translations(
     shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], cells: Float[Tensor, "structures 3 3"]
 ) -> Float[Tensor, "3 pairs"]:
     """Compute the components of n·A in Å of each pair, see `Translations.in_cells`."""
-    return distinct_translations(shift, home, len(cells)).in_cells(cells)
+    return distinct_translations(shift, home, cells.shape[0]).in_cells(cells)
 
 
 SHIFT_BITS = 21

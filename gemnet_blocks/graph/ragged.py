@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
+
+from gemnet_blocks.util.derivatives import is_known_to_be_empty, is_traced
 
 
 def row_pointers(ascending: Int[Tensor, " items"], count: int) -> Int[Tensor, " count_plus_1"]:
@@ -27,9 +31,9 @@ class Join:
 
 def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"]) -> Join:
     """Combine each row r with the items `start[r]`, …, `start[r] + length[r] - 1`."""
-    row = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
+    row = torch.repeat_interleave(torch.arange(start.shape[0], device=start.device), length)
     offset = start - (length.cumsum(0) - length)
-    return Join(row, offset.index_select(0, row).add_(torch.arange(len(row), device=start.device)))
+    return Join(row, offset.index_select(0, row).add_(torch.arange(row.shape[0], device=start.device)))
 
 
 GROUPS = 6
@@ -162,13 +166,10 @@ def segments(segment: Int[Tensor, " items"], count: int, least_saving: int = 0) 
     """
     first = row_pointers(segment, count)
     length, item_count = first.diff(), segment.shape[0]
-    on_host = length.cpu().numpy()
-    filled = on_host.nonzero()[0]
-    groups = [filled[group] for group in grouped_by_size(on_host[filled], least_saving=least_saving)]
-    rows = padded_rows(groups, [on_host], first.device)[0]
+    (rows,) = grouped_rows(length[None], least_saving)
     table = rows.padded(first, length, item_count)
-    place = torch.full_like(length, len(filled))
-    place[rows.order] = torch.arange(len(filled), device=first.device)
+    place = torch.full_like(length, rows.order.shape[0])
+    place[rows.order] = torch.arange(rows.order.shape[0], device=first.device)
     row_of_segment = torch.zeros_like(length)
     row_of_segment[rows.order] = rows.start
     offset = row_of_segment - first[:-1]
@@ -226,7 +227,8 @@ class PaddedRows:
         """
         entries = sum(self.sizes)
         row = torch.repeat_interleave(self.width, output_size=entries)
-        start = first.index_select(0, self.order)
+        # lists of hidden length may be empty, and then the first item may be beyond all items
+        start = torch.minimum(first.index_select(0, self.order), first[-1] - 1)
         end = start + length.index_select(0, self.order)
         start, end, before = torch.stack([start, end, start - self.start]).index_select(1, row).unbind()
         item = before + torch.arange(entries, device=first.device)
@@ -238,6 +240,34 @@ class PaddedRows:
         parts = entries.split(self.sizes)
         shapes = zip(self.counts, self.widths, strict=True)
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+def grouped_rows(lengths: Int[Tensor, "lists rows"], least_saving: int) -> list[PaddedRows]:
+    """Arrange the rows that have items in all lists in groups of similar sizes, see `grouped_by_size`.
+
+    Args:
+        lengths: the number of items of every row in each list.
+        least_saving: the number of products that an additional group must save.
+
+    Returns:
+        The rows in the same order for each list. While operations are traced, all rows are one group.
+    """
+    if is_traced(lengths):
+        return _one_group(lengths)
+    on_host = lengths.cpu().numpy()
+    rows = np.flatnonzero((on_host > 0).all(axis=0))
+    groups = [rows[group] for group in grouped_by_size(*on_host[:, rows], least_saving=least_saving)]
+    return padded_rows(groups, list(on_host), lengths.device)
+
+
+def _one_group(lengths: Int[Tensor, "lists rows"]) -> list[PaddedRows]:
+    count, order = lengths.shape[1], torch.arange(lengths.shape[1], device=lengths.device)
+    found = []
+    for widest in pad(lengths, (0, 1), value=2).amax(dim=1).unbind():
+        width: Any = widest.item()
+        torch._check(width >= 2)  # sizes of 0 and 1 are special to tracers
+        found.append(PaddedRows(order, order * width, torch.full_like(order, width), [count], [width]))
+    return found
 
 
 def padded_rows(
@@ -274,7 +304,7 @@ def by_segment(
     padded = torch.cat([values, values.new_zeros(1, values.shape[1])])
     products = [matrices.new_zeros(0, matrices.shape[1])]
     for bucket in of.buckets:
-        if not len(bucket.items):
+        if is_known_to_be_empty(bucket.items):
             continue
         chosen = padded.index_select(0, bucket.items.flatten()).unflatten(0, bucket.items.shape)
         products.append((chosen @ matrices.index_select(0, bucket.segments).transpose(1, 2)).flatten(0, 1))

@@ -46,23 +46,24 @@ def symmetrize(pairs: Pairs, rule: Symmetrization) -> SymmetricPairs:
     # a pair and its reverse are one link, which either of them can represent
     if rule == "lower_index":
         kept = upwards.nonzero()[:, 0]
-        links = link_of = torch.arange(len(kept), device=kept.device)
+        links = link_of = torch.arange(kept.shape[0], device=kept.device)
     else:
-        kept = torch.arange(len(pairs), device=pairs.source.device)
+        kept = torch.arange(pairs.source.shape[0], device=pairs.source.device)
         links, link_of = _links(pairs, upwards)
     origin = kept.index_select(0, links)
     both = pairs.select(origin).with_opposites()
     order = both.canonical_order()
-    positions = torch.arange(len(order), device=order.device)
+    count = links.shape[0]  # symbolic while operations are traced
+    positions = torch.arange(order.shape[0], device=order.device)
     rank = torch.empty_like(order).scatter_(0, order, positions)
-    opposite = positions.roll(len(links))
+    opposite = torch.cat([positions[count:], positions[:count]])
     flipped = upwards.index_select(0, kept) != upwards.index_select(0, origin).index_select(0, link_of)
-    place = rank.index_select(0, link_of + flipped * len(links))
+    place = rank.index_select(0, link_of + flipped * count)
     return SymmetricPairs(
         pairs=both.select(order),
         reverse=rank[opposite[order]],
-        origin=origin[order % max(len(links), 1)],
-        flipped=order >= len(links),
+        origin=origin[order % torch.sym_max(count, 1)],
+        flipped=order >= count,
         place=torch.full_like(pairs.source, -1).index_copy_(0, kept, place),
     )
 
@@ -84,5 +85,5 @@ def _links(pairs: Pairs, upwards: Tensor) -> tuple[Int[Tensor, " links"], Int[Te
         unique, link_of = torch.unique(torch.stack(keys, dim=-1), return_inverse=True, dim=0)
     else:
         unique = link_of = lower
-    members = torch.arange(len(pairs), device=link_of.device)
-    return link_of.new_zeros(len(unique)).scatter_(0, link_of, members), link_of
+    members = torch.arange(link_of.shape[0], device=link_of.device)
+    return link_of.new_zeros(unique.shape[0]).scatter_(0, link_of, members), link_of

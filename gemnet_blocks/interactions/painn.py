@@ -144,7 +144,7 @@ class PaiNNInteraction(Interaction[DirectedEdges]):
     @override
     def forward(self, embeddings: Embeddings, geometry: DirectedEdges) -> dict[str, Tensor]:
         h, flat = embeddings.atoms, embeddings.streams[self.stream]
-        v = flat.view(len(flat), self.sizes[-1], 3)
+        v = flat.view(flat.shape[0], self.sizes[-1], 3)
         to_h, to_v = self._messages(h, v, geometry)
         of_h, of_v = self._update(h + to_h, v + to_v)
         return {"atoms": to_h + of_h, self.stream: (to_v + of_v).flatten(1)}

@@ -82,7 +82,7 @@ class MainSenders(Senders):
     def forward(self, embeddings: Embeddings, sending: SendingEdges) -> Float[Tensor, "inner_edges edge_size"]:
         m, common = embeddings.edges, sending.common
         assert common is not None
-        nothing = m.new_zeros(len(sending.source), m.shape[1])
+        nothing = m.new_zeros(sending.source.shape[0], m.shape[1])
         return nothing.index_copy(0, common.edge, m.index_select(0, common.other))
 
 

@@ -194,7 +194,7 @@ class Gate(nn.Module):
         self, x: Float[Tensor, "rows features"], scalars: Float[Tensor, "rows scalar_size"]
     ) -> Float[Tensor, "rows features"]:
         # squares, because lengths have no derivative at zero
-        squares = x.new_zeros(len(x), len(self.dimension)).index_add(1, self.irrep, x * x) / self.dimension
+        squares = x.new_zeros(x.shape[0], len(self.dimension)).index_add(1, self.irrep, x * x) / self.dimension
         gates = self.gates(self.dense(torch.cat([scalars, squares], dim=1))).sigmoid()
         return x * gates.index_select(1, self.irrep)
 

@@ -69,7 +69,7 @@ class InitialStream(nn.Module):
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Float[Tensor, "rows features"]:
         scalars = self.scalars.rows(self.stream, embeddings, geometry)
         if self.embedding is None:
-            return scalars.new_zeros(len(scalars), self.size)
+            return scalars.new_zeros(scalars.shape[0], self.size)
         found: Tensor = self.embedding(scalars)
         return found
 

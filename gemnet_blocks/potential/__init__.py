@@ -12,6 +12,7 @@ GemNet(2 blocks of triplet, quadruplet, atom_edge, edge_atom, atom_atom; 500,057
 from gemnet_blocks.potential.calibration import Calibration
 from gemnet_blocks.potential.ensemble import Ensemble
 from gemnet_blocks.potential.ensemble_file import load_ensemble, load_potential_or_ensemble, save_ensemble
+from gemnet_blocks.potential.export import export_potential
 from gemnet_blocks.potential.model_file import load_potential, save_potential
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.potential.references import References
@@ -21,6 +22,7 @@ __all__ = [
     "Ensemble",
     "Potential",
     "References",
+    "export_potential",
     "load_ensemble",
     "load_potential",
     "load_potential_or_ensemble",

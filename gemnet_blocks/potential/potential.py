@@ -9,7 +9,7 @@ from typing import Any, final
 
 import torch
 from ase.data import chemical_symbols
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from gemnet_blocks.data.trained_frames import TrainedFrames
@@ -130,6 +130,18 @@ class Potential(WeightedModule):
         predicted: Prediction = self.model(
             structures, None if given is None else Neighbors(given), memory_budget, stress
         )
+        return self.in_units(predicted, references, structures)
+
+    def in_units(
+        self, predicted: Prediction, references: Float[Tensor, " atoms"], structures: Structures
+    ) -> Prediction:
+        """Convert the prediction of the model to eV, eV/Å, eV/Å³ and the units of further properties.
+
+        Args:
+            predicted: the prediction of the model.
+            references: the reference energy of each atom in eV.
+            structures: the structures.
+        """
         scale = self.references.scale
         energy = predicted.energy.double() * scale + self._summed(references, structures)
         atoms = predicted.atom_energies
@@ -175,18 +187,21 @@ class Potential(WeightedModule):
         return self._summed(self._of_atoms(structures), structures)
 
     def _of_atoms(self, structures: Structures) -> Tensor:
-        numbers = structures.numbers
-        known = (numbers >= 0) & (numbers < len(self.reference_energies))
-        energies = self.reference_energies.index_select(0, numbers * known)
-        energies = torch.where(known, energies, torch.nan)
+        numbers, energies = structures.numbers, self.energies_of(structures.numbers)
         unknown = energies.isnan()
         if bool(unknown.any()):
             atom = int(unknown.nonzero()[0])
             self._refuse(int(numbers[atom]), int(structures.structure[atom]))
         return energies
 
+    def energies_of(self, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
+        """Return the reference energies of atomic numbers in eV; NaN for elements without one."""
+        known = (numbers >= 0) & (numbers < len(self.reference_energies))
+        energies = self.reference_energies.index_select(0, numbers * known)
+        return torch.where(known, energies, torch.nan)
+
     def _summed(self, energies: Tensor, structures: Structures) -> Tensor:
-        total = energies.new_zeros(len(structures)).index_add(0, structures.structure, energies)
+        total = energies.new_zeros(structures.count).index_add(0, structures.structure, energies)
         return total + self.references.offset
 
     def _shares(self, energies: Tensor, structures: Structures) -> Tensor:

@@ -17,7 +17,8 @@ class Execution:
     """Options of the computation that change neither weights nor results, except for the rounding of `matmul`.
 
     Attributes:
-        search: the neighbor search: auto (vesin on CPUs, torch on GPUs), vesin, torch or torch_cluster.
+        search: the neighbor search: auto (vesin on CPUs; on GPUs nvalchemi if it is installed, otherwise torch), vesin,
+            torch, torch_cluster or nvalchemi.
         sums: the implementation of sums over edges: torch, or torch_scatter if that package is installed.
         angular: the method of sums over triplets and quadruplets, for all interactions or by interaction. auto:
             factorized if the bases allow it. factorized: matrix products per atom, without lists of triplets. explicit:
@@ -33,7 +34,7 @@ class Execution:
             GPUs, Triton. Batches in which an edge set has fewer than two edges are computed without compiled code.
     """
 
-    search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
+    search: Literal["auto", "vesin", "torch", "torch_cluster", "nvalchemi"] = "auto"
     sums: SumsName = "torch"
     angular: AngularMethod | Mapping[str, AngularMethod] = "auto"
     atoms_at_most: int | None = 128
@@ -47,7 +48,7 @@ class Execution:
         object.__setattr__(self, "angular", current_spelling(self.angular))
         methods = self.angular.values() if isinstance(self.angular, Mapping) else (self.angular,)
         for field, values, allowed in (
-            ("search", (self.search,), ("auto", "vesin", "torch", "torch_cluster")),
+            ("search", (self.search,), ("auto", "vesin", "torch", "torch_cluster", "nvalchemi")),
             ("sums", (self.sums,), ("torch", "torch_scatter")),
             ("angular", methods, ("auto", "factorized", "explicit")),
             ("matmul", (self.matmul,), ("float32", "bfloat16")),

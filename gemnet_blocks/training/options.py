@@ -255,7 +255,7 @@ class LogOptions(Options):
 class ExecutionOptions(Options):
     """The computation of the model; see `gemnet_blocks.spec.Execution`."""
 
-    search: Literal["auto", "vesin", "torch", "torch_cluster"] = "auto"
+    search: Literal["auto", "vesin", "torch", "torch_cluster", "nvalchemi"] = "auto"
     """The neighbor search."""
     angular: AngularMethod | dict[str, AngularMethod] = "auto"
     """The method of sums over triplets and quadruplets, for all interactions or by interaction."""

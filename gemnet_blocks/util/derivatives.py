@@ -48,6 +48,18 @@ def _are_traced(*tensors: Tensor) -> bool:
     )
 
 
+def is_traced(tensor: Tensor) -> bool:
+    """Return True if operations on the tensor are traced, so that its values, and sizes that follow from them, are
+    hidden."""
+    return isinstance(tensor, FakeTensor)
+
+
+def is_known_to_be_empty(tensor: Tensor) -> bool:
+    """Return True for a tensor without rows; False while operations are traced for any number of rows."""
+    rows = tensor.shape[0]
+    return isinstance(rows, int) and rows == 0
+
+
 def _are_transformed(positions: Tensor, cells: Tensor) -> bool:
     """Return True if a transform of torch.func wraps positions, cells, or everything computed from them."""
     if not torch._C._are_functorch_transforms_active():

@@ -47,7 +47,15 @@ class Evaluation(ABC):
 
 @final
 class Stored(Evaluation):
-    """Store all intermediate results for the backward pass."""
+    """Store all intermediate results for the backward pass.
+
+    Args:
+        in_slices: compute a slice of atoms at a time if an interaction has a limit; False: always all atoms at once, so
+            that the number of steps does not depend on the structures.
+    """
+
+    def __init__(self, in_slices: bool = True) -> None:
+        self._in_slices = in_slices
 
     @override
     def __call__(self, function: Callable[..., Result], *arguments: Any) -> Result:
@@ -59,7 +67,7 @@ class Stored(Evaluation):
 
     @override
     def atoms_at_once(self, atoms_at_most: int | None) -> int | None:
-        return atoms_at_most
+        return atoms_at_most if self._in_slices else None
 
     @override
     def rows_at_once(self, width: int) -> int | None:
@@ -95,6 +103,7 @@ class Recomputed(Evaluation):
 
 
 STORED = Stored()
+WHOLE = Stored(in_slices=False)
 RECOMPUTED = Recomputed()
 
 

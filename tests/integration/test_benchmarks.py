@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import cases  # noqa: E402
 import compare  # noqa: E402
+import gpu  # noqa: E402
 import results  # noqa: E402
 import scaling  # noqa: E402
 import scaling_tables  # noqa: E402
 import worker  # noqa: E402
+import worker_gpu  # noqa: E402
 import worker_here  # noqa: E402
 from processes import Process, WorkerError  # noqa: E402
 
@@ -255,3 +258,66 @@ def test_scaling_tables_targets_and_plots(tmp_path: Path) -> None:
     assert "| 484 | default | 0.4840 | 1.00 | 500 |" in page
     scaling.plot(found, tmp_path / "scaling.png")
     assert (tmp_path / "scaling.png").stat().st_size > 1000
+
+
+# -- the script for GPUs ----------------------------------------------------------------------------------------------
+
+
+SECONDS = sum(section.seconds for section in gpu.SECTIONS)
+
+
+class GpuWorkerInThisProcess(InThisProcess):
+    """Replacement for the worker process of the script for GPUs."""
+
+    def __init__(self, interpreter: str, script: str) -> None:
+        assert (interpreter, script) == (sys.executable, gpu.HERE)
+        self.worker = worker.Worker(worker_gpu.make, "gemnet_blocks")
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> gpu.Settings:
+    monkeypatch.setattr(gpu, "Process", GpuWorkerInThisProcess)
+    monkeypatch.setattr(gpu, "LIMIT", 1e6)
+    monkeypatch.setattr(gpu, "SECTIONS", [replace(section, seconds=1e6) for section in gpu.SECTIONS])
+    return gpu.Settings("cpu", quick=True)
+
+
+def test_the_gpu_script_checks_and_measures_on_the_cpu(quick: gpu.Settings) -> None:
+    found = gpu.measured(quick, "Parity|Gradients|Batch")
+    assert list(found) == ["Parity", "Gradients", "Batch sizes"]
+    differences = {row["case"]: row["difference"] for row in (*found["Parity"], *found["Gradients"])}
+    assert differences.keys() >= {"backbone_and_heads", "energy", "forces", "stress", "gradients of weights"}
+    assert max(differences.values()) < 1e-9
+    for row in found["Batch sizes"]:
+        assert row["ms"] > 0
+        assert row["launches"] > 100
+    page = gpu.page({"setting": {"device": "cpu", "quick": True}, "sections": found})
+    assert "from a CPU" in page
+    assert "| gradients of weights | 0.0e+00 |" in page
+
+
+def test_the_gpu_script_records_failures_and_goes_on(quick: gpu.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(request: dict[str, Any]) -> worker.Task:
+        raise RuntimeError("CUDA error: an illegal | memory access")
+
+    monkeypatch.setattr(worker_gpu, "make", broken)
+    found = gpu.measured(quick, "Parity|Batch")
+    assert [row["error"] for rows in found.values() for row in rows] == [
+        "RuntimeError: CUDA error: an illegal | memory access"
+    ] * 3
+    assert "an illegal / memory access |" in gpu.page(
+        {"setting": {"device": "cuda", "quick": False}, "sections": found}
+    )
+
+
+def test_the_gpu_script_stops_at_the_time_limit(quick: gpu.Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "LIMIT", 0.0)
+    (row,) = gpu.measured(quick, "Parity")["Parity"]
+    assert row["error"] == "not measured: the time limit of the section is over"
+    assert SECONDS <= 480
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_gpu_script_needs_a_cuda_device() -> None:
+    with pytest.raises(SystemExit, match="no CUDA device was found"):
+        gpu.main([])

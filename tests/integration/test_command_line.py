@@ -427,3 +427,24 @@ def test_options_of_predict_that_do_not_apply(arguments: list[str], message: str
     ase.io.write("a.xyz", molecule("CO"))
     with pytest.raises(SpecError, match=re.escape(message)):
         run("predict", *arguments)
+
+
+def test_export_refuses_what_it_cannot_write(tmp_path: Path, capsys, monkeypatch):
+    for options, message in (
+        (["model.pt2", "--format", "metatomic"], "metatomic only reads TorchScript"),
+        (["model.pt2", "--format", "onnx"], "--format onnx: expected torch-export"),
+        (["model.pt"], "model.pt: expected a name that ends with .pt2"),
+    ):
+        arguments = ["export", tmp_path / "model.safetensors", "--output", *options]
+        found = error_of(*arguments, capsys=capsys, monkeypatch=monkeypatch)
+        assert message in found.replace("\n", ""), found
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_export_writes_a_program(tmp_path: Path):
+    unused = {f"interactions__{name}": None for name in ("quadruplet", "atom_edge", "edge_atom", "atom_atom")}
+    save_potential(smooth_potential(blocks__count=1, **unused), tmp_path / "model.safetensors")
+    output = run("export", tmp_path / "model.safetensors", "--output", tmp_path / "model.pt2", "--dtype", "float32")
+    assert "inputs: positions, numbers, cells, periodic, structure, i, j, shifts; cutoff: 3.5 Å" in output
+    assert len(torch.export.load(tmp_path / "model.pt2").module().graph.nodes) > 100

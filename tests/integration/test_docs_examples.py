@@ -15,6 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 from documentation import DOCS, ROOT, blocks, blocks_in, commands, environment, needs_what_builds_it, run, written_pages
+from potentials import smooth_potential
+
+from gemnet_blocks.potential import save_potential
 
 pytestmark = needs_what_builds_it
 
@@ -95,7 +98,7 @@ def test_commands_that_are_shown_exist(source: Path) -> None:
             assert {word for word in words if word.startswith("--")} <= options, command
 
 
-PAGES_WHOSE_PYTHON_RUNS = {"start", "training", "study", "spec"}
+PAGES_WHOSE_PYTHON_RUNS = {"start", "training", "study", "spec", "export"}
 """By the tests here; on all other pages, examples are cells, which are executed whenever the site is built."""
 
 
@@ -195,6 +198,18 @@ def test_the_commands_of_the_tasks_run(tmp_path: Path) -> None:
     assert printed[2].startswith("metric,variant")
     assert "energy" in (tmp_path / "predicted.extxyz").read_text(encoding="utf-8")
     assert (tmp_path / "relaxed.extxyz").exists()
+
+
+@pytest.mark.docs
+def test_export_of_a_program(tmp_path: Path) -> None:
+    """The first command, for a small model, and the example in Python."""
+    (tmp_path / "runs/first").mkdir(parents=True)
+    unused = {f"interactions__{name}": None for name in ("quadruplet", "atom_edge", "edge_atom", "atom_atom")}
+    save_potential(smooth_potential(blocks__count=1, **unused), tmp_path / "runs/first/best.safetensors")
+    (console,) = blocks_in(DOCS / "how-to/export.md", "console")
+    run(shlex.split(commands(console)[0]), tmp_path)
+    (example,) = blocks_in(DOCS / "how-to/export.md", "python")
+    assert "tensor([" in run([sys.executable, "-c", example], tmp_path)
 
 
 @pytest.mark.docs
