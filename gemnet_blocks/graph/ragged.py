@@ -25,9 +25,15 @@ class Join:
     item: Int[Tensor, " combinations"]
 
 
-def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"]) -> Join:
-    """Combine each row r with the items `start[r]`, …, `start[r] + length[r] - 1`."""
-    row = torch.repeat_interleave(torch.arange(len(start), device=start.device), length)
+def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"], total: int | None = None) -> Join:
+    """Combine each row r with the items `start[r]`, …, `start[r] + length[r] - 1`.
+
+    Args:
+        start: the first item of each row.
+        length: the number of items of each row.
+        total: the sum of these numbers; None to read it from the device.
+    """
+    row = torch.repeat_interleave(torch.arange(len(start), device=start.device), length, output_size=total)
     offset = start - (length.cumsum(0) - length)
     return Join(row, offset.index_select(0, row).add_(torch.arange(len(row), device=start.device)))
 
@@ -152,17 +158,20 @@ def worth_a_group(device: torch.device) -> int:
     return 0 if device.type == "cpu" else ENTRIES_WORTH_A_LAUNCH
 
 
-def segments(segment: Int[Tensor, " items"], count: int, least_saving: int = 0) -> Segments:
+def segments(
+    segment: Int[Tensor, " items"], count: int, least_saving: int = 0, lengths: NDArray[np.int64] | None = None
+) -> Segments:
     """Divide items into consecutive segments and group these by length.
 
     Args:
         segment: the segment of each item, ascending.
         count: the number of segments.
         least_saving: the number of padded items that an additional bucket must save.
+        lengths: the number of items of each segment; None to read them from the device.
     """
     first = row_pointers(segment, count)
     length, item_count = first.diff(), segment.shape[0]
-    on_host = length.cpu().numpy()
+    on_host = length.cpu().numpy() if lengths is None else lengths
     filled = on_host.nonzero()[0]
     groups = [filled[group] for group in grouped_by_size(on_host[filled], least_saving=least_saving)]
     rows = padded_rows(groups, [on_host], first.device)[0]

@@ -29,6 +29,8 @@ class WrappedAtoms:
         periodic: the periodicity of each structure along each lattice vector.
         heights: h_k in Å.
         depths: t_k in Å.
+        size: the largest coordinate of positions and cells in Å.
+        spread: the largest difference of the components of `whole` of two atoms.
     """
 
     positions: Float[Tensor, "atoms 3"]
@@ -38,6 +40,8 @@ class WrappedAtoms:
     periodic: Bool[Tensor, "structures 3"]
     heights: Float[Tensor, "structures 3"]
     depths: Float[Tensor, "atoms 3"]
+    size: float
+    spread: int
 
     @property
     def lowest(self) -> Float[Tensor, "structures 3"]:
@@ -62,11 +66,13 @@ class Candidates:
         source: the index of the wrapped atom whose image is at `positions[source] + shift @ cell`.
         target: the index of the wrapped atom at `positions[target]`.
         shift: the lattice translation of the source atom; 0 along vectors that are not periodic.
+        largest: an upper bound of the components of shifts; None to read it from the device.
     """
 
     source: Int[Tensor, " candidates"]
     target: Int[Tensor, " candidates"]
     shift: Int[Tensor, "candidates 3"]
+    largest: int | None = None
 
 
 def wrap(structures: Structures) -> WrappedAtoms:
@@ -76,15 +82,6 @@ def wrap(structures: Structures) -> WrappedAtoms:
         StructureError: positions or cells are not finite, or the lattice vectors of periodic directions are linearly
             dependent.
     """
-    return wrap_and_measure(structures)[0]
-
-
-def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, float]:
-    """Wrap atoms as `wrap`, and return the largest coordinate of positions and cells in Å.
-
-    Raises:
-        StructureError: as `wrap`.
-    """
     positions, periodic = structures.positions.double(), structures.periodic
     cells = _completed(structures.cells.double(), periodic)
     first, second, third = cells.unbind(1)
@@ -92,22 +89,24 @@ def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, float]:
     volume = (first * normals[:, 0]).sum(-1)
     reciprocal = normals / volume[:, None, None]  # rows b_k with b_k · a_l = δ_kl
     relative_volume = volume.abs() / cells.norm(dim=-1).prod(-1)
+    of_atom = structures.structure
+    whole = torch.einsum("nc,nkc->nk", positions, reciprocal[of_atom]).floor() * periodic[of_atom]
     # the comparison is false for NaN; very flat cells pass the validation below
     valid = (relative_volume > 1e-5).all() & positions.isfinite().all() & structures.cells.isfinite().all()
     sizes = [values.abs().max().double() for values in (structures.positions, cells) if values.numel()]
-    is_valid, *largest = torch.stack([valid.double(), *sizes]).tolist()
+    spread = [(whole.amax(dim=0) - whole.amin(dim=0)).max()] if len(whole) else []
+    is_valid, *measured = torch.stack([valid.double(), *spread, *sizes]).tolist()
     if not is_valid:
         structures.validate()
         if not bool(reciprocal.isfinite().all()):
             raise StructureError("a structure has a cell too flat for a neighbor search: give it a larger volume")
-    of_atom = structures.structure
-    whole = torch.einsum("nc,nkc->nk", positions, reciprocal[of_atom]).floor() * periodic[of_atom]
     wrapped = positions - torch.einsum("nk,nkc->nc", whole, cells[of_atom])
     heights = 1 / reciprocal.norm(dim=-1)
     # t_k is computed from wrapped positions, because fractional coordinates far outside of the cell are less accurate
     depths = torch.einsum("nc,nkc->nk", wrapped, (reciprocal * heights[..., None])[of_atom])
-    atoms = WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths)
-    return atoms, max(largest, default=0.0)
+    size = max(measured[len(spread) :], default=0.0)
+    most = int(measured[0]) if spread else 0
+    return WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths, size, most)
 
 
 def _completed(cells: Tensor, periodic: Tensor) -> Tensor:
