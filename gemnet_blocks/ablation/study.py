@@ -15,7 +15,7 @@ from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, Proces
 from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
-from gemnet_blocks.ablation.study_file import StudyDocument, read_study, study_of
+from gemnet_blocks.ablation.study_file import StudyDocument, read_study, read_study_of, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.data.options import DataOptions
 from gemnet_blocks.errors import SpecError
@@ -93,6 +93,32 @@ class Study:
             spec = validate(base.document(), base.catalog.plus(extra, allow_imports))
         self._take(study_of(document, Path(), spec, catalog=catalog), learner, Path(folder))
 
+    @classmethod
+    def of_architecture(
+        cls,
+        base: Spec,
+        path: str | PathLike[str],
+        changes: Mapping[str, Any] | None = None,
+        learner: Learner | None = None,
+        folder: str | PathLike[str] | None = None,
+    ) -> Study:
+        """Read data, training, budget and seeds from a study file, for another base and without variants.
+
+        Args:
+            base: the architecture of the base.
+            path: a study file or a name, as of `from_file`; it need not have a base and variants.
+            changes: changes by dotted path, such as `{"seeds": 8}`.
+            learner: does the runs; None: `TrainingLearner`.
+            folder: folder for all output; None: as of `from_file`.
+
+        Raises:
+            SpecError: one error with every problem that can be found without data.
+        """
+        study = read_study_of(path, base, changes)
+        instance = cls.__new__(cls)
+        instance._take(study, learner, _folder(Path(path), study) if folder is None else Path(folder))
+        return instance
+
     def _take(self, study: StudyDocument, learner: Learner | None, folder: Path) -> None:
         self._study = study
         if learner is not None and not isinstance(learner, Learner):
@@ -131,11 +157,39 @@ class Study:
         """
         path = Path(path)
         study = read_study(path, changes, Catalog().plus(extra, allow_imports))
-        name = study.options.output or ("study" if path == STANDARD_INPUT else path.stem)
-        study_folder = folder_of(path) / name if folder is None else Path(folder)
         instance = cls.__new__(cls)
-        instance._take(study, learner, study_folder)
+        instance._take(study, learner, _folder(path, study) if folder is None else Path(folder))
         return instance
+
+    @property
+    def document(self) -> StudyDocument:
+        """The validated study."""
+        return self._study
+
+    @property
+    def base(self) -> Spec:
+        """The architecture of the base."""
+        return self._study.base
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """The seeds of the runs of each variant."""
+        return self._study.options.seeds
+
+    def with_variants(self, patches: Mapping[str, Mapping[str, Any]]) -> Study:
+        """Return a study of other variants with the same base, data, training, budget, seeds, learner and folder.
+
+        Runs that both studies contain are trained once. The new study has no controls, and its variants may be equal.
+
+        Args:
+            patches: the changes of each variant by its name.
+
+        Raises:
+            SpecError: a name or a path is wrong.
+        """
+        other = type(self).__new__(type(self))
+        other._take(self._study.with_variants(patches), self._learner, self.folder)
+        return other
 
     def check(self) -> StudyPlan:
         """Check the study as far as possible without training, and list all runs.
@@ -255,6 +309,11 @@ class Study:
         trained = {name: value for name, value in rest.items() if name not in ("model", "data", "output")}
         data = {"data": rest["data"], "training": trained} if rest else {}
         return {**study.options.model_dump(mode="json"), "base": study.base.to_dict(), **data}
+
+
+def _folder(path: Path, study: StudyDocument) -> Path:
+    """Return the folder for all output of a study that was read from a file."""
+    return folder_of(path) / (study.options.output or ("study" if path == STANDARD_INPUT else path.stem))
 
 
 def _study_document(base: Any, patches: Any, given: Mapping[str, Any]) -> Document:

@@ -145,6 +145,22 @@ class StudyDocument:
         place = Document({}, self.places).place(route) if route[0] in _FIELDS else ""
         return ": ".join(part for part in (place, whose, line) if part)
 
+    def with_variants(self, patches: Mapping[str, Mapping[str, Any]]) -> StudyDocument:
+        """Return a study with other variants, which may be equal, and without controls.
+
+        Raises:
+            SpecError: a name or a path is wrong.
+        """
+        document = resolve.as_document({"variants": dict(patches)})
+        options = self.options.model_dump() | {"variants": {name: dict(one) for name, one in patches.items()}}
+        try:
+            checked = StudyOptions.model_validate(options | {"match": None, "allow_equal": True})
+        except ValidationError as error:
+            found = problems_of(error, document, OptionsTree(StudyOptions))
+            raise SpecError("\n".join(map(document.located, found))) from error
+        documents = {name: with_current_names(resolve.as_document(one)) for name, one in patches.items()}
+        return replace(self, options=checked, patches=documents)
+
 
 _FIELDS = ("base", "data", "training", *StudyOptions.model_fields)
 """The fields of a study."""
@@ -183,6 +199,25 @@ def read_study(
             changes = Document(data, changes.places, changes.problems)
         document = _overlaid(document, changes)
     return study_of(document, folder_of(Path(path)), base_changes=base, catalog=catalog)
+
+
+def read_study_of(path: str | PathLike[str], base: Spec, patches: Mapping[str, Any] | None = None) -> StudyDocument:
+    """Read data, training, budget and seeds from a study file, for other architectures than those of the file.
+
+    Args:
+        path: a YAML file or a name; see `read_study`. It need not have a base and variants.
+        base: the base of the study instead of that in the file.
+        patches: changes by dotted path.
+
+    Raises:
+        SpecError: one error that lists every problem with file, line and path.
+    """
+    found = find_document(path)
+    check_found(found, path, "a study")
+    document = _overlaid(_with_extended(found, ()), resolve.as_document(patches or {}))
+    rest = {key: value for key, value in document.data.items() if key not in ("base", "variants", "match")}
+    other = replace(document, data={**rest, "variants": {"other": {}}})
+    return study_of(other, folder_of(Path(path)), base)
 
 
 def _with_extended(path: Path, below: Sequence[Path]) -> Document:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -34,13 +35,14 @@ class LegendrePolynomials(SinglePrecisionModule):
         for degree in range(2, self.count):
             c.append((1 - degree) / degree * c[-2])
         self._factors = [(2 * degree - 1) / degree * c[degree - 1] / c[degree] for degree in range(2, self.count)]
-        degrees = torch.arange(self.count, dtype=torch.float64)
-        norms = ((2 * degrees + 1) / (4 * math.pi)).sqrt()
-        self.register_buffer("_norms", norms * torch.tensor(c[: self.count], dtype=torch.float64), persistent=False)
+        # in NumPy, since each operation of torch takes a hundred times as long on the meta device
+        degrees = np.arange(self.count, dtype=np.float64)
+        norms = np.sqrt((2 * degrees + 1) / (4 * math.pi))
+        self.register_buffer("_norms", torch.tensor(norms * c[: self.count]), persistent=False)
         # P'_l is the sum of (2k+1) P_k over k = l-1, l-3, …
-        contained = ((degrees[:, None] - degrees) % 2 == 1).double().tril()
+        contained = np.tril((degrees[:, None] - degrees) % 2 == 1)
         derivatives = contained * (2 * degrees + 1) * norms[:, None] / norms
-        self.register_buffer("_derivatives", derivatives[None], persistent=False)
+        self.register_buffer("_derivatives", torch.tensor(derivatives[None]), persistent=False)
 
     @override
     def forward(self, z: Float[Tensor, "*shape"]) -> Float[Tensor, "count *shape"]:

@@ -15,7 +15,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from gemnet_blocks.graph.coinciding import refuse_coinciding
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.verlet_list import VerletList
-from gemnet_blocks.potential.model_file import floating_type, load_potential
+from gemnet_blocks.potential.ensemble import Ensemble
+from gemnet_blocks.potential.ensemble_file import load_potential_or_ensemble
+from gemnet_blocks.potential.model_file import floating_type
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.structures import Prediction, PropertyKind, StoredMeaning, Structures
@@ -35,7 +37,8 @@ class GemNetCalculator(Calculator):
     charge or spin in `atoms.info` is ignored with a warning unless the model reads it.
 
     Args:
-        potential: a potential, or a file that `save_potential` wrote. The potential is not modified.
+        potential: a potential, an ensemble, or a file that `save_potential` or `save_ensemble` wrote; it is not
+            modified. The standard deviations and intervals of an ensemble are further properties in `results`.
         skin: skin of the Verlet list in Å, typically 0.3 to 1: the neighbor search extends this far beyond the cutoff
             and is repeated when an atom has moved by half of the skin; 0: search in every step. Results do not depend
             on it.
@@ -65,7 +68,7 @@ class GemNetCalculator(Calculator):
 
     def __init__(
         self,
-        potential: Potential | str | os.PathLike[str],
+        potential: Potential | Ensemble | str | os.PathLike[str],
         skin: float = 0.5,
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,
@@ -171,17 +174,17 @@ class GemNetCalculator(Calculator):
 
 
 def prepared_potential(
-    potential: Potential | str | os.PathLike[str],
+    potential: Potential | Ensemble | str | os.PathLike[str],
     dtype: torch.dtype | str | None,
     device: torch.device | str | None,
     execution: Execution | None = None,
     extra: Mapping[str, type] | None = None,
     allow_imports: bool = False,
-) -> Potential:
+) -> Potential | Ensemble:
     """Load a potential from a file, or copy a given one if its type or device must change."""
     dtype = floating_type(dtype)
-    if not isinstance(potential, Potential):
-        return load_potential(potential, execution, dtype, device, extra=extra, allow_imports=allow_imports)
+    if not isinstance(potential, (Potential, Ensemble)):
+        return load_potential_or_ensemble(potential, execution, dtype, device, extra=extra, allow_imports=allow_imports)
     if execution is not None:
         raise ValueError(
             "`execution` cannot change a model that is already built: pass it to build, or pass a file here"

@@ -15,6 +15,7 @@ from gemnet_blocks.graph.coinciding import coinciding_message, coinciding_pairs
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
 from gemnet_blocks.graph.pairs import Pairs
 from gemnet_blocks.graph.verlet_list import VerletList
+from gemnet_blocks.potential.ensemble import Ensemble
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.structures import UNKNOWN_TAG, Structures
 from gemnet_blocks.util.charges import described, states_of_batch, unread_of_batch
@@ -38,7 +39,8 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
     causes one warning.
 
     Args:
-        potential: a potential, or a file that `save_potential` wrote. The potential is not modified.
+        potential: a potential, an ensemble, or a file that `save_potential` or `save_ensemble` wrote; it is not
+            modified.
         skin: skin of the Verlet list in Å, typically 0.3 to 1: the neighbor search extends this far beyond the cutoff
             and is repeated when an atom of any system has moved by half of the skin; 0: search in every step. Results
             do not depend on it.
@@ -58,7 +60,7 @@ class GemNetTorchSimModel(ModelInterface):  # type: ignore[misc]  # TorchSim's t
 
     def __init__(
         self,
-        potential: Potential | str | os.PathLike[str],
+        potential: Potential | Ensemble | str | os.PathLike[str],
         skin: float = 0.5,
         dtype: torch.dtype | str | None = None,
         device: torch.device | str | None = None,

@@ -11,10 +11,12 @@ import typer
 from rich.text import Text
 
 from gemnet_blocks.cli.ablate import ablate
+from gemnet_blocks.cli.bisect import bisect
 from gemnet_blocks.cli.convert import convert
 from gemnet_blocks.cli.demo import demo
 from gemnet_blocks.cli.describe import describe
 from gemnet_blocks.cli.draw import draw
+from gemnet_blocks.cli.ensemble import ensemble
 from gemnet_blocks.cli.evaluate import evaluate
 from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
@@ -39,9 +41,11 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     profile: "profile symmetric slab.cif --plot profile.png",
     train: "train train.yaml --set training.steps=1000",
     evaluate: "evaluate runs/first test.xyz --units eV --energy total",
+    ensemble: "ensemble study/runs/base/* --output ensemble.safetensors --calibrate train.yaml",
     relax: "relax runs/first slab.cif --output relaxed.xyz",
     convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
     ablate: "ablate studies/neighbors --set seeds=8 --check",
+    bisect: "bisect gemnet-oc gradient-forces --study quadruplets.yaml",
     demo: "demo --structures slab.cif",
     schema: "schema training > training.schema.json",
 }

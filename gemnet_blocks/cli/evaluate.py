@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gemnet_blocks.data.dataset import LabelledDataset
     from gemnet_blocks.data.options import DataOptions
     from gemnet_blocks.data.trained_frames import Overlap
+    from gemnet_blocks.potential.ensemble import Ensemble
     from gemnet_blocks.potential.potential import Potential
     from gemnet_blocks.spec.document import Problem
     from gemnet_blocks.structures import EnergyMeaning
@@ -95,9 +96,9 @@ def evaluate(
     announce(f"evaluating {model} on {data}: reading model and structures")
     from gemnet_blocks.data.batching import BatchOptions
     from gemnet_blocks.evaluation.evaluate import evaluate as run
-    from gemnet_blocks.evaluation.report import parts_table, summary_table, write_report
+    from gemnet_blocks.evaluation.report import parts_table, summary_table, uncertainty_table, write_report
     from gemnet_blocks.plotting.picture import require_matplotlib
-    from gemnet_blocks.potential.model_file import load_potential
+    from gemnet_blocks.potential.ensemble_file import load_potential_or_ensemble
     from gemnet_blocks.spec.catalog import search_beside
     from gemnet_blocks.util.locks import only_writer_to_folder
 
@@ -114,7 +115,7 @@ def evaluate(
         context.with_resource(only_writer_to_folder(output, "--output"))
     if allow_imports:
         search_beside(data)  # custom components may be in the folder of a config
-    potential = load_potential(model, device=device, allow_imports=allow_imports)
+    potential = load_potential_or_ensemble(model, device=device, allow_imports=allow_imports)
     allowed: bool | Literal["validation"] = allow_overlap
     overlap: Overlap | None = None
     if is_config(data):
@@ -155,6 +156,8 @@ def evaluate(
     written = [] if output is None else write_report(evaluation, output, about, plot, atoms)
     _print_overlap(evaluation.overlap)
     console.print(summary_table(evaluation))
+    if (uncertainty := uncertainty_table(evaluation)) is not None:
+        console.print(uncertainty)
     console.print(parts_table(evaluation, "element"))
     if group is not None:
         console.print(parts_table(evaluation, "group"))
@@ -245,7 +248,7 @@ def _named(problem: Problem) -> str:
 
 
 def _of_file(
-    path: Path, described: _Described, potential: Potential
+    path: Path, described: _Described, potential: Potential | Ensemble
 ) -> tuple[LabelledDataset, EnergyMeaning, Overlap | None]:
     """The structures of a file, the reference of their energies, and their overlap with the training of a model."""
     from gemnet_blocks.data.leakage import summarize

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from gemnet_blocks.model.gemnet import GemNet
+    from gemnet_blocks.potential.ensemble import Ensemble
     from gemnet_blocks.potential.potential import Potential
 
 
@@ -131,7 +132,7 @@ def _predictor(
     weights: Path | None,
     seed: int,
     allow_imports: bool,
-) -> tuple[GemNet | Potential, GemNet]:
+) -> tuple[GemNet | Potential | Ensemble, GemNet]:
     """Build the model of a spec, or read a trained potential; also return the model of the potential.
 
     Raises:
@@ -146,12 +147,12 @@ def _predictor(
         else:
             load_weights(model, weights)
         return model, model
-    from gemnet_blocks.potential.model_file import load_potential
+    from gemnet_blocks.potential.ensemble_file import load_potential_or_ensemble
 
     if assignments or weights is not None:
         option = "--set" if assignments else "--weights"
         raise SpecError(f"{spec}: {option} is only for specs: a trained model has its own spec and weights")
-    potential = load_potential(spec, execution_of(execution), allow_imports=allow_imports).eval()
+    potential = load_potential_or_ensemble(spec, execution_of(execution), allow_imports=allow_imports).eval()
     console.print(f"energies: {potential.meaning}, in eV")
     return potential, potential.model
 

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from gemnet_blocks.ablation.results import StudyResults
+    from gemnet_blocks.potential.ensemble import Ensemble
     from gemnet_blocks.potential.potential import Potential
 
 
@@ -138,7 +139,9 @@ class Predictions:
             console.print(table)
 
 
-def predictions(model: GemNet, frames: list[Atoms], predict: GemNet | Potential | None = None) -> Predictions:
+def predictions(
+    model: GemNet, frames: list[Atoms], predict: GemNet | Potential | Ensemble | None = None
+) -> Predictions:
     """Predict frames one after another.
 
     Args:
@@ -169,7 +172,7 @@ def predictions(model: GemNet, frames: list[Atoms], predict: GemNet | Potential 
             norms = [f"{float(norm.mean()):.4f}", f"{float(norm.max()):.4f}"]
         results.add_row(str(number), frame.get_chemical_formula(), str(len(frame)), f"{energy:.6f}", *norms)
         frame = frame.copy()
-        kinds, stress = model.property_kinds, timed.prediction.stress
+        kinds, stress = (predict or model).property_kinds, timed.prediction.stress
         values = {"energy": energy, **values_of_properties(timed.prediction, kinds)}
         values |= {} if forces is None else {"forces": forces.double().cpu().numpy()}
         if stress is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,10 +19,12 @@ from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
 from gemnet_blocks.errors import StructureError
 from gemnet_blocks.evaluation.metrics import Errors, ErrorSums, residuals
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
+from gemnet_blocks.evaluation.uncertainty import DeviationCollector, Deviations, Uncertainty
 from gemnet_blocks.structures import AtomChoice, Prediction, PropertyKind, StoredMeaning
 from gemnet_blocks.util.progress_lines import ProgressLines
 
 if TYPE_CHECKING:
+    from gemnet_blocks.potential.ensemble import Ensemble
     from gemnet_blocks.potential.potential import Potential
 
 DEFAULT_BATCH = BatchOptions(atoms=512)
@@ -42,6 +44,8 @@ class Evaluation:
         predictions: the predictions.
         seconds: the duration of the predictions.
         overlap: counts of the structures that the potential was trained or validated on; None if it has no record.
+        deviations: errors of `energy` and `forces` beside the standard deviations that an ensemble predicts; empty for
+            single potentials.
     """
 
     meaning: StoredMeaning
@@ -52,9 +56,17 @@ class Evaluation:
     predictions: Predictions
     seconds: float
     overlap: Overlap | None = None
+    deviations: Mapping[str, Deviations] = field(default_factory=dict)
+
+    @property
+    def uncertainties(self) -> dict[str, Uncertainty]:
+        """How well the uncertainty that an ensemble predicts describes the errors of `energy` and `forces`."""
+        components = {"energy": 1, "forces": 3}
+        return {name: Uncertainty.of(found, components[name]) for name, found in self.deviations.items()}
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything except the predictions, as JSON can hold it."""
+        uncertainties = {name: one.to_dict() for name, one in self.uncertainties.items()}
         return {
             "energy_meaning": self.meaning,
             "units": {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å³"},
@@ -64,11 +76,12 @@ class Evaluation:
             "elements": {name: errors.to_dict() for name, errors in self.elements.items()},
             "seconds": self.seconds,
             "overlap": None if self.overlap is None else self.overlap.to_dict(),
+            **({"uncertainties": uncertainties} if uncertainties else {}),
         }
 
 
 def evaluate(
-    potential: Potential,
+    potential: Potential | Ensemble,
     dataset: LabelledDataset,
     batch: BatchOptions = DEFAULT_BATCH,
     groups: Sequence[str] | None = None,
@@ -85,7 +98,7 @@ def evaluate(
     (training or evaluation) is restored.
 
     Args:
-        potential: the potential.
+        potential: the potential, or an ensemble of potentials.
         dataset: structures with labels in eV and Å, and with energies of the potential's meaning. Missing labels have
             no errors.
         batch: the size of a batch, in structures or atoms.
@@ -142,7 +155,7 @@ class _Run:
 
     def __init__(
         self,
-        potential: Potential,
+        potential: Potential | Ensemble,
         dataset: LabelledDataset,
         groups: Sequence[str] | None,
         atoms: AtomChoice,
@@ -157,6 +170,7 @@ class _Run:
         self.group_sums = ErrorSums(len(self.group_rows), self.device, self.kinds)
         self.element_sums = ErrorSums(len(chemical_symbols), self.device)
         self.rows = Rows(keep_atoms, self.kinds)
+        self.deviations = DeviationCollector()
         self.seconds = 0.0
 
     def add(self, indices: Sequence[int], labelled: LabelledStructures) -> None:
@@ -177,6 +191,7 @@ class _Run:
             rows = [self.group_rows[self.groups[index]] for index in indices]
             self.group_sums.add(batch, torch.tensor(rows, device=self.device))
         self.rows.add(indices, labelled, prediction, batch)
+        self.deviations.add(torch.tensor(indices, device=self.device), prediction, batch)
 
     def _predict(self, indices: Sequence[int], labelled: LabelledStructures) -> Prediction:
         structures = labelled.structures
@@ -217,6 +232,7 @@ class _Run:
             elements={symbol: errors for symbol, errors in elements.items() if errors.atoms},
             predictions=self.rows.joined(meaning, self.groups, self.dataset.file),
             seconds=self.seconds,
+            deviations=self.deviations.joined(),
         )
 
 

@@ -257,6 +257,28 @@ def summary_table(evaluation: Evaluation) -> Table:
     return table
 
 
+def uncertainty_table(evaluation: Evaluation) -> Table | None:
+    """A table of the uncertainty that an ensemble predicts beside its errors; None for single potentials."""
+    if not evaluation.uncertainties:
+        return None
+    table = Table(box=SIMPLE_HEAD, title="uncertainty", title_justify="left", min_width=90)
+    for heading in (
+        "quantity",
+        "mean std",
+        "RMSE",
+        "unit",
+        "rank correlation\nof error and std",
+        "labels within\ninterval",
+    ):
+        table.add_column(heading, justify="left" if heading in ("quantity", "unit") else "right")
+    for name, one in evaluation.uncertainties.items():
+        rank = NONE if one.rank_correlation is None else f"{one.rank_correlation:.2f}"
+        coverage = NONE if one.coverage is None else f"{one.coverage:.1%}"
+        quantity, unit = ("energy per atom", "meV") if name == "energy" else ("force components", "meV/Å")
+        table.add_row(quantity, f"{1e3 * one.mean_std:.4g}", f"{1e3 * one.rmse:.4g}", unit, rank, coverage)
+    return table
+
+
 def parts_table(evaluation: Evaluation, part: Literal["group", "element"]) -> Table:
     """A table of the errors of each group or element."""
     parts = evaluation.groups if part == "group" else evaluation.elements

@@ -22,7 +22,7 @@ from gemnet_blocks.spec.catalog import Catalog, search_beside
 from gemnet_blocks.spec.document import Document, absent
 from gemnet_blocks.spec.execution import Execution
 from gemnet_blocks.spec.resolve import validate
-from gemnet_blocks.util.file_kinds import MODEL_FORMAT, MODELS_OF_RUNS, mistaken, models_of_run
+from gemnet_blocks.util.file_kinds import ENSEMBLE_FORMAT, MODEL_FORMAT, MODELS_OF_RUNS, mistaken, models_of_run
 from gemnet_blocks.util.files import checksum, replacing
 from gemnet_blocks.util.version import LIBRARY_VERSION
 from gemnet_blocks.util.weights import ordinary_tensors
@@ -47,11 +47,21 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
     Raises:
         StateError: the file cannot be written.
     """
+    write_model_file(weights_of(potential), {**HEADER, **texts_of(potential)}, path)
+
+
+HEADER: Mapping[str, str] = {
+    "format": MODEL_FORMAT,
+    "format_version": str(VERSION),
+    "library_version": LIBRARY_VERSION,
+}
+"""The metadata that all written model files have in common."""
+
+
+def texts_of(potential: Potential) -> dict[str, str]:
+    """Return everything but the weights of a potential as the metadata of its file."""
     references = potential.references
     texts = {
-        "format": MODEL_FORMAT,
-        "format_version": str(VERSION),
-        "library_version": LIBRARY_VERSION,
         "meaning": references.meaning,
         "spec": _json(potential.spec.to_dict()),
         "references": _json(references.to_dict()),
@@ -60,13 +70,25 @@ def save_potential(potential: Potential, path: str | os.PathLike[str]) -> None:
     }
     if potential.frames is not None:
         texts["frames"] = potential.frames.to_text()
-    weights = {name: value.detach().cpu().contiguous() for name, value in _named(potential.model).items()}
-    texts["checksum"] = checksum(weights, texts)
+    return texts
+
+
+def weights_of(potential: Potential) -> dict[str, Tensor]:
+    """Return the weights of a potential by name."""
+    return {name: value.detach().cpu().contiguous() for name, value in _named(potential.model).items()}
+
+
+def write_model_file(weights: Mapping[str, Tensor], texts: Mapping[str, str], path: str | os.PathLike[str]) -> None:
+    """Write weights and metadata with their checksum; an existing file is replaced only if writing succeeds.
+
+    Raises:
+        StateError: the file cannot be written.
+    """
     from safetensors.torch import save_file
 
     try:
         with replacing(path) as temporary:
-            save_file(weights, temporary, texts)
+            save_file(dict(weights), temporary, {**texts, "checksum": checksum(weights, texts)})
     except OSError as error:
         raise StateError(f"{path}: cannot be written: {error.strerror or error}") from error
     except Exception as error:  # safetensors has one exception for everything
@@ -114,7 +136,19 @@ def load_potential(
     """
     dtype = floating_type(dtype)
     path = model_path(path)
-    content = read_model_file(path)
+    return potential_of(read_model_file(path), path, execution, dtype, device, extra, allow_imports)
+
+
+def potential_of(
+    content: ModelFile,
+    path: str | os.PathLike[str],
+    execution: Execution | None = None,
+    dtype: torch.dtype | None = None,
+    device: torch.device | str | None = None,
+    extra: Mapping[str, type] | None = None,
+    allow_imports: bool = False,
+) -> Potential:
+    """Build the potential of a file that was read; for arguments and errors see `load_potential`."""
     if allow_imports:
         search_beside(Path(path))
     spec = validate(Document(content.documents["spec"], {(): f"{path}: spec"}), Catalog().plus(extra, allow_imports))
@@ -174,9 +208,21 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
     Raises:
         StateError: the file is missing, is not a model file, is damaged, or was written by a newer version.
     """
+    path = model_path(path)
+    texts, weights = read_checked(path)
+    if texts["format"] != MODEL_FORMAT:
+        raise StateError(f"{path}: expected a model, but this is an ensemble of models: read it with load_ensemble")
+    return content_of(texts, weights, path)
+
+
+def read_checked(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Read the metadata and the weights of a file with a model or an ensemble, and check that it is complete.
+
+    Raises:
+        StateError: the file is missing, is of another kind, is damaged, or was written by a newer version.
+    """
     from safetensors import safe_open
 
-    path = model_path(path)
     if path.is_dir():
         raise StateError(f"{path}: is a folder without {' and '.join(MODELS_OF_RUNS)}: name a model file")
     if not path.is_file():
@@ -194,6 +240,15 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
         raise StateError(f"{path}: expected a model file, but this {found}") from error
     if texts.pop("checksum", None) != checksum(weights, texts):
         raise StateError(f"{path}: is damaged, since its checksum does not match: copy or save the file again")
+    return texts, weights
+
+
+def content_of(texts: Mapping[str, str], weights: dict[str, Tensor], path: Path) -> ModelFile:
+    """Convert metadata and weights to the content of a model file.
+
+    Raises:
+        StateError: an entry is missing or damaged.
+    """
     try:
         frames = TrainedFrames.from_text(texts["frames"]) if "frames" in texts else None
     except (ValueError, RecursionError) as error:
@@ -202,7 +257,7 @@ def read_model_file(path: str | os.PathLike[str]) -> ModelFile:
 
 
 def _check_format(texts: Mapping[str, str], path: Path) -> None:
-    if texts.get("format") != MODEL_FORMAT:
+    if texts.get("format") not in (MODEL_FORMAT, ENSEMBLE_FORMAT):
         raise StateError(
             f"{path}: is a safetensors file, but not a model file: write one with save_potential, or convert a "
             "published checkpoint with `gemnet-blocks convert`"

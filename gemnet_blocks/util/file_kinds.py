@@ -12,6 +12,9 @@ import yaml
 MODEL_FORMAT = "gemnet_blocks potential"
 """The entry `format` in the metadata of model files."""
 
+ENSEMBLE_FORMAT = "gemnet_blocks ensemble"
+"""The entry `format` in the metadata of files that hold an ensemble of models."""
+
 MODELS_OF_RUNS = ("best.safetensors", "last.safetensors")
 """The model files in the folder of a training run, in order of preference."""
 
@@ -71,7 +74,7 @@ def _model_file(path: Path) -> tuple[str | None, str]:
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            ours = (file.metadata() or {}).get("format") == MODEL_FORMAT
+            ours = (file.metadata() or {}).get("format") in (MODEL_FORMAT, ENSEMBLE_FORMAT)
     except (OSError, SafetensorError):
         ours = False
     return ("a model file" if ours else None), "`gemnet-blocks evaluate`, `relax` and `predict` take it"
