@@ -247,11 +247,12 @@ class Structures:
         """
         self._check_shapes()
         count, index = len(self), self.structure
-        # numbers of structures that do not exist are reported below
-        known = index.clamp(0, max(count - 1, 0))
+        # atoms of structures that do not exist are reported below
+        known = torch.where((index >= 0) & (index < count), index, count)
+        per_structure = torch.zeros(count + 1, dtype=torch.long, device=self.cells.device)
 
         def structures_with(atoms: Tensor) -> Tensor:
-            return index.new_zeros(count).index_add(0, known, atoms.long()) > 0
+            return per_structure.index_add(0, known, atoms.long())[:count] > 0
 
         problems: list[tuple[Tensor, str]] = [
             (
