@@ -16,7 +16,7 @@ from typing_extensions import override
 from gemnet_blocks.graph.cell_list import cell_list_candidates, first_direction, nearby_images
 from gemnet_blocks.graph.pairs import Bounds, translations
 from gemnet_blocks.graph.pairs import Pairs as Pairs
-from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap
+from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap_and_measure
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
 from gemnet_blocks.util.weights import ordinary_tensors
@@ -53,10 +53,10 @@ class NeighborSearch(ABC):
         check_graphs_can_be_built(structures.positions, structures.cells)
         # no_grad does not stop forward-mode differentiation; detaching removes the tangents
         structures = replace(structures, positions=structures.positions.detach(), cells=structures.cells.detach())
-        atoms = wrap(structures)
+        atoms, extent = wrap_and_measure(structures)
         # a margin, so that rounding errors of the backends lose no pair
-        candidates = self._candidates(atoms, cutoff * (1 + 1e-6) + 1e-6 + 1e-12 * atoms.size)
-        return _select(structures, atoms, candidates, cutoff)
+        candidates = self._candidates(atoms, cutoff * (1 + 1e-6) + 1e-6 + 1e-12 * extent.size)
+        return _select(structures, atoms.whole, extent.spread, candidates, cutoff)
 
     @abstractmethod
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
@@ -197,12 +197,12 @@ def _torch_cluster_radius() -> Callable[..., Any]:
     return radius
 
 
-def _select(structures: Structures, atoms: WrappedAtoms, candidates: Candidates, cutoff: float) -> Pairs:
+def _select(structures: Structures, whole: Tensor, spread: int, candidates: Candidates, cutoff: float) -> Pairs:
     """Select the neighbors among the candidates and sort them in canonical order."""
     source, target = candidates.source, candidates.target
-    taken_off = atoms.whole.t().contiguous()
+    taken_off = whole.t().contiguous()
     shift = taken_off.index_select(1, target).sub_(taken_off.index_select(1, source)).add_(candidates.shift.t()).t()
-    largest = None if candidates.largest is None else candidates.largest + atoms.spread
+    largest = None if candidates.largest is None else candidates.largest + spread
     if largest is None:
         largest = int(shift.abs().max()) if len(shift) else 0
     distance = _distance(structures, source, target, shift, largest)

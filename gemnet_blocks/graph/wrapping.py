@@ -29,8 +29,6 @@ class WrappedAtoms:
         periodic: the periodicity of each structure along each lattice vector.
         heights: h_k in Å.
         depths: t_k in Å.
-        size: the largest coordinate of positions and cells in Å.
-        spread: the largest difference of the components of `whole` of two atoms.
     """
 
     positions: Float[Tensor, "atoms 3"]
@@ -40,8 +38,6 @@ class WrappedAtoms:
     periodic: Bool[Tensor, "structures 3"]
     heights: Float[Tensor, "structures 3"]
     depths: Float[Tensor, "atoms 3"]
-    size: float
-    spread: int
 
     @property
     def lowest(self) -> Float[Tensor, "structures 3"]:
@@ -54,6 +50,19 @@ class WrappedAtoms:
         """The largest t_k of the atoms of each structure in Å; -∞ without atoms."""
         index = self.structure[:, None].expand(-1, 3)
         return torch.full_like(self.heights, -torch.inf).scatter_reduce(0, index, self.depths, "amax")
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Numbers that are read from the device while atoms are wrapped.
+
+    Attributes:
+        size: the largest coordinate of positions and cells in Å.
+        spread: the largest difference of the components of `WrappedAtoms.whole` of two atoms.
+    """
+
+    size: float
+    spread: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +91,15 @@ def wrap(structures: Structures) -> WrappedAtoms:
         StructureError: positions or cells are not finite, or the lattice vectors of periodic directions are linearly
             dependent.
     """
+    return wrap_and_measure(structures)[0]
+
+
+def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, Extent]:
+    """Wrap atoms as `wrap`, and measure them.
+
+    Raises:
+        StructureError: as `wrap`.
+    """
     positions, periodic = structures.positions.double(), structures.periodic
     cells = _completed(structures.cells.double(), periodic)
     first, second, third = cells.unbind(1)
@@ -104,9 +122,8 @@ def wrap(structures: Structures) -> WrappedAtoms:
     heights = 1 / reciprocal.norm(dim=-1)
     # t_k is computed from wrapped positions, because fractional coordinates far outside of the cell are less accurate
     depths = torch.einsum("nc,nkc->nk", wrapped, (reciprocal * heights[..., None])[of_atom])
-    size = max(measured[len(spread) :], default=0.0)
-    most = int(measured[0]) if spread else 0
-    return WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths, size, most)
+    atoms = WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths)
+    return atoms, Extent(max(measured[len(spread) :], default=0.0), int(measured[0]) if spread else 0)
 
 
 def _completed(cells: Tensor, periodic: Tensor) -> Tensor:
