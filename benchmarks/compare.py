@@ -40,11 +40,14 @@ class Entrant:
         interpreter: Python interpreter that runs the worker.
         script: script of the worker.
         execution: options of `Execution`.
+        library: folder of the checkout whose library is measured; None for the installed one.
     """
 
-    def __init__(self, plan: str, interpreter: str, script: str, execution: Mapping[str, Any]) -> None:
+    def __init__(
+        self, plan: str, interpreter: str, script: str, execution: Mapping[str, Any], library: Path | None = None
+    ) -> None:
         self.plan, self.execution = plan, dict(execution)
-        self.process = Process(interpreter, script)
+        self.process = Process(interpreter, script, library=library)
         self.record: dict[str, Any] = {"plan": plan, "execution": self.execution, "seconds": []}
 
     def ask(self, do: str, **request: Any) -> dict[str, Any]:
@@ -90,7 +93,7 @@ def measure(
         versions = {"here": entrants[-1].ask("versions")}
         if both:
             versions[REFERENCE] = entrants[0].ask("versions")
-        _run(case, entrants, repeats)
+        run(case, entrants, repeats)
     finally:
         for entrant in entrants:
             entrant.close()
@@ -102,7 +105,8 @@ def measure(
     }
 
 
-def _run(case: Case, entrants: Sequence[Entrant], repeats: int) -> None:
+def run(case: Case, entrants: Sequence[Entrant], repeats: int) -> None:
+    """Let entrants take turns on a case, and record times, memory and differences from the first one."""
     limit = memory_limit()
     with tempfile.TemporaryDirectory() as folder:
         structures, weights = Path(folder) / "structures.extxyz", Path(folder) / "weights.pt"

@@ -29,12 +29,15 @@ class Process:
         interpreter: Python interpreter that runs the script.
         script: path of the script, relative to this folder.
         seconds: time limit for an answer.
+        library: folder of the checkout whose library the script imports; None for the installed one.
     """
 
-    def __init__(self, interpreter: str, script: str, seconds: float = 1800.0) -> None:
+    def __init__(self, interpreter: str, script: str, seconds: float = 1800.0, library: Path | None = None) -> None:
         self.seconds = seconds
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         environment = {name: value for name, value in os.environ.items() if name not in THREAD_VARIABLES}
+        if library is not None:
+            environment["PYTHONPATH"] = str(library)
         self.process = subprocess.Popen(
             [interpreter, str(FOLDER / script)],
             stdin=subprocess.PIPE,
