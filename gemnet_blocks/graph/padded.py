@@ -93,8 +93,9 @@ def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
     """Group all atoms with outer edges c→a and inner edges b→a by their numbers of edges."""
     device, degrees = outer.first.device, torch.stack([outer.degree, inner.degree])
     outer_degree, inner_degree = degrees
-    known = [getattr(one, "degree_on_host", None) for one in (outer, inner)]  # measured edges have none
-    on_host = degrees.cpu().numpy() if any(one is None for one in known) else np.stack(known)
+    read = [getattr(one, "degree_on_host", None) for one in (outer, inner)]  # measured edges have none
+    known = [degree for degree in read if degree is not None]
+    on_host = np.stack(known) if len(known) == len(read) else degrees.cpu().numpy()
     atoms = np.flatnonzero((on_host > 0).all(axis=0))
     grouped = grouped_by_size(*on_host[:, atoms], least_saving=worth_a_group(device))
     outer_rows, inner_rows = padded_rows([atoms[group] for group in grouped], list(on_host), device)
