@@ -204,7 +204,7 @@ class Structures:
         return Structures(**{**values, "structure": torch.zeros_like(values["structure"])})
 
     def _check_shapes(self) -> None:
-        """Check shapes and devices, and that the atoms of each structure follow one another."""
+        """Check shapes and devices."""
         for name, axes, needed in (("positions", 2, "(atoms, 3)"), ("cells", 3, "(structures, 3, 3)")):
             if getattr(self, name).ndim != axes:
                 raise StructureError(f"{name} has shape {tuple(getattr(self, name).shape)}, expected {needed}")
@@ -231,11 +231,6 @@ class Structures:
                     f"{name} is on the device {value.device}, but positions are on {device}: move all with "
                     "structures.to(device)"
                 )
-        index = self.structure
-        if atoms and bool((index.diff() < 0).any() | (index[0] < 0) | (index[-1] >= count)):
-            raise StructureError(
-                f"`structure` must ascend from 0 and stay below {count}: put the atoms of a structure one after another"
-            )
 
     def validate(
         self, element_count: int | None = None, needs_tags: bool = False, reads: Collection[Quantity] = ()
@@ -251,10 +246,13 @@ class Structures:
             StructureError: names the first invalid structure, the problem and its fix.
         """
         self._check_shapes()
-        per_structure = torch.zeros(len(self), dtype=torch.long, device=self.cells.device)
+        count, index = len(self), self.structure
+        # atoms of structures that do not exist are reported below
+        known = torch.where((index >= 0) & (index < count), index, count)
+        per_structure = torch.zeros(count + 1, dtype=torch.long, device=self.cells.device)
 
         def structures_with(atoms: Tensor) -> Tensor:
-            return per_structure.index_add(0, self.structure, atoms.long()) > 0
+            return per_structure.index_add(0, known, atoms.long())[:count] > 0
 
         problems: list[tuple[Tensor, str]] = [
             (
@@ -300,9 +298,15 @@ class Structures:
                 )
             )
         flags = torch.stack([flag for flag, _ in problems])
-        if bool(flags.any()):  # one synchronization with the device for all checks
-            which, index = (int(i) for i in flags.nonzero()[0])
-            raise StructureError(f"has {problems[which][1]}", structure=index)
+        disordered = torch.cat([index.diff() < 0, index[:1] < 0, index[-1:] >= count]).any()
+        if not bool(disordered | flags.any()):  # the device is waited for once
+            return
+        if bool(disordered):
+            raise StructureError(
+                f"`structure` must ascend from 0 and stay below {count}: put the atoms of a structure one after another"
+            )
+        which, first = (int(i) for i in flags.nonzero()[0])
+        raise StructureError(f"has {problems[which][1]}", structure=first)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -63,7 +63,7 @@ class LabelledStructures:
         pairs = self.pairs
         if pairs is not None:
             names = ("source", "target", "shift", "distance")
-            pairs = Pairs(**{name: change(getattr(pairs, name), name) for name in names})
+            pairs = Pairs(*(change(getattr(pairs, name), name) for name in names))
         properties = {name: change(value, name) for name, value in self.properties.items()}
         return replace(self, structures=structures, pairs=pairs, properties=properties, **changed)
 

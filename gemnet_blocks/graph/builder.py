@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from pydantic import Field
 from torch import Tensor, nn
 
-from gemnet_blocks.graph.edge_index import edge_index, joint_edges
+from gemnet_blocks.graph.edge_index import EdgeIndex, edge_index, joint_edges
 from gemnet_blocks.graph.index_sets import IndexRequest
 from gemnet_blocks.graph.max_neighbors import CapRule, soft_weights, within_cap
 from gemnet_blocks.graph.neighbor_list import NeighborSearch
@@ -183,15 +183,15 @@ class GraphBuilder(nn.Module):
         """Select the pairs of each edge set, before symmetrization."""
         if given is None:
             found = Selection(self.search(structures, self.reach), reach=self.reach)
-        elif isinstance(given, Neighbors):
-            found = Selection(given.pairs)  # their reach is unknown, so that every cutoff is applied
+        else:
+            pairs = given.pairs if isinstance(given, Neighbors) else given
+            # their reach is unknown, so that every cutoff is applied; their bounds are read once for all sets
+            found = Selection(replace(pairs, bounds=pairs.bounded()))
         selected: dict[str, Selection] = {}
-        for name, rule in self.rules.items():
-            if rule.within is not None:
-                selected[name] = self._keep(name, selected[rule.within], structures)
-            else:
-                selected[name] = Selection(given) if isinstance(given, Pairs) else self._keep(name, found, structures)
-        return selected
+        for depth, level in enumerate(_levels(self.rules)):
+            parents = {name: selected[rule.within] if rule.within else found for name, rule in level.items()}
+            selected |= parents if isinstance(given, Pairs) and not depth else self._keep(parents, structures)
+        return {name: selected[name] for name in self.rules}
 
     def topology(self, structures: Structures, selected: Mapping[str, Selection], dtype: torch.dtype) -> Topology:
         """Build the topology of selected pairs: symmetrize `main` and list the index sets."""
@@ -200,24 +200,40 @@ class GraphBuilder(nn.Module):
         if MAIN in pairs:
             symmetric = symmetrize(pairs[MAIN], self.rules[MAIN].symmetrize or "union")
             pairs[MAIN], fades = symmetric.pairs, selected[MAIN].fading is not None
-        largest, without_volume = _read(pairs, structures)
+        largest = max((one.bounded().shift for one in pairs.values()), default=0)
         joint, edges = joint_edges(pairs, structures, largest) if pairs else (None, {})
+        known, without_volume = _read(edges, structures)
         return Topology(
             edges=edges,
             reverse=None if symmetric is None else symmetric.reverse,
-            indices={request: request.suited(dtype).build(edges) for request in self.requests},
+            indices={request: request.suited(dtype).build(known) for request in self.requests},
             fading={name: one.fading for name, one in selected.items() if one.fading is not None},
             both_directions=_both_directions(symmetric) if symmetric is not None and fades else None,
             without_volume=without_volume,
             joint=joint,
         )
 
-    def _keep(self, name: str, within: Selection, structures: Structures) -> Selection:
-        rule = self.rules[name]
-        if self.ties == "smooth" and (rule.max_neighbors is not None or within.weight is not None):
-            return self._keep_fading(name, within, structures)
-        pairs, reach = within.pairs, min(within.reach, rule.cutoff)
-        masks: list[Tensor] = []  # combined, so that the device is waited for once
+    def _keep(self, parents: Mapping[str, Selection], structures: Structures) -> dict[str, Selection]:
+        """Select the pairs of several sets, given the pairs that each one is within; waits for the device once."""
+        fading = {
+            name: self._keep_fading(name, within, structures)
+            for name, within in parents.items()
+            if self.ties == "smooth" and (self.rules[name].max_neighbors is not None or within.weight is not None)
+        }
+        others = {name: within for name, within in parents.items() if name not in fading}
+        masks = {
+            name: mask for name, within in others.items() if (mask := self._mask(name, within, structures)) is not None
+        }
+        kept = {name: replace(within, fading=None) for name, within in others.items()}
+        for name, chosen in _chosen(masks).items():
+            within = kept[name] if chosen is None else kept[name].select(chosen)
+            kept[name] = replace(within, reach=min(within.reach, self.rules[name].cutoff))
+        return kept | fading
+
+    def _mask(self, name: str, within: Selection, structures: Structures) -> Bool[Tensor, " pairs"] | None:
+        """Select the pairs of a set among those that it is within; None for all of them."""
+        rule, pairs = self.rules[name], within.pairs
+        masks: list[Tensor] = []
         if rule.cutoff < within.reach:
             masks.append(pairs.distance <= rule.cutoff)
         if rule.max_neighbors is not None and self.ties != "smooth":
@@ -227,8 +243,7 @@ class GraphBuilder(nn.Module):
             masks.append(within_cap(pairs, count, rule.max_neighbors, self.ties, self.tie_tolerance, squared))
         if rule.tags is not None:
             masks.append(_has_tag(pairs, rule.tags, structures))
-        kept = within.select(reduce(and_, masks)) if masks else within
-        return replace(kept, reach=reach, fading=None)
+        return reduce(and_, masks) if masks else None
 
     def _keep_fading(self, name: str, within: Selection, structures: Structures) -> Selection:
         rule = self.rules[name]
@@ -286,20 +301,43 @@ def reach_of(name: str, rules: Mapping[str, EdgeSetOptions]) -> float:
     return rule.cutoff if rule.within is None else min(rule.cutoff, reach_of(rule.within, rules))
 
 
-def _read(sets: Mapping[str, Pairs], structures: Structures) -> tuple[int, int | None]:
-    """Read the largest component of all shifts and the first structure that is not periodic in all directions.
+def _chosen(masks: Mapping[str, Bool[Tensor, " pairs"]]) -> Mapping[str, Tensor | None]:
+    """Convert masks to indices, and those that keep all pairs to None; waits for the device once."""
+    if not masks or any(map(is_traced, masks.values())):
+        return masks
+    counts = torch.stack([mask.sum() for mask in masks.values()]).tolist()
+    return {
+        name: None if count == len(mask) else torch.nonzero_static(mask, size=count)[:, 0]
+        for (name, mask), count in zip(masks.items(), counts, strict=True)
+    }
 
-    Neither is needed while operations are traced.
+
+def _levels(rules: Mapping[str, EdgeSetOptions]) -> list[dict[str, EdgeSetOptions]]:
+    """Divide edge sets by the number of sets that they are within, those within none first."""
+    depth: dict[str, int] = {}
+    for name, rule in rules.items():
+        depth[name] = 0 if rule.within is None else depth[rule.within] + 1
+    deepest = max(depth.values(), default=-1)
+    return [{name: rules[name] for name in rules if depth[name] == level} for level in range(deepest + 1)]
+
+
+def _read(edges: Mapping[str, EdgeIndex], structures: Structures) -> tuple[dict[str, EdgeIndex], int | None]:
+    """Read the number of edges into each atom and the first structure that is not periodic in all directions.
+
+    Neither is read while operations are traced.
     """
     if is_traced(structures.periodic):
-        return 0, None
-    count, index = len(structures), torch.arange(len(structures) + 1, device=structures.periodic.device)
+        return dict(edges), None
+    count, atoms = len(structures), structures.atom_count
+    index = torch.arange(count + 1, device=structures.periodic.device)
     # the last entry stands for no structure
     place = torch.where(structures.periodic.all(dim=-1), count, index[:-1])
     first = torch.cat([place, index[-1:]]).min()
-    largest = [one.shift.abs().max() for one in sets.values() if len(one)]
-    *bounds, first_open = torch.stack([*largest, first]).tolist()
-    return max(bounds, default=0), first_open if first_open < count else None
+    on_host = torch.cat([first[None], *(one.degree for one in edges.values())]).cpu().numpy()
+    first_open, degrees = int(on_host[0]), on_host[1:].reshape(len(edges), atoms)
+    read = zip(edges, edges.values(), degrees, strict=True)
+    known = {name: replace(one, degree_on_host=degree) for name, one, degree in read}
+    return known, first_open if first_open < count else None
 
 
 def _both_directions(symmetric: SymmetricPairs) -> BothDirections:

@@ -6,6 +6,7 @@ Both process all structures of a batch at once.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -74,11 +75,10 @@ def cell_list_candidates(atoms: WrappedAtoms, cutoff: float) -> Candidates:
 
     sources, range_indices = [], []
     ends = ranges.length.cumsum(0)
-    total = int(ends[-1]) if len(ends) else 0
-    limits = _CANDIDATES_AT_ONCE * torch.arange(1, 1 + total // _CANDIDATES_AT_ONCE, device=ends.device)
-    inner = torch.searchsorted(ends, limits).tolist()
-    for begin, end in zip([0, *inner], [*inner, len(ends)], strict=True):
-        pairs = join(ranges.start[begin:end], ranges.length[begin:end])
+    total, largest = torch.stack([ends[-1], ranges.shift.abs().max()]).tolist() if len(ends) else (0, 0)
+    divisions = [(0, 0), *_divisions(ends, total), (len(ends), total)]
+    for (begin, before), (end, until) in pairwise(divisions):
+        pairs = join(ranges.start[begin:end], ranges.length[begin:end], until - before)
         squared = torch.zeros(len(pairs.row), dtype=torch.float64, device=order.device)
         for axis in range(3):  # one by one: sums over dimensions of length 3 are slow
             there = sorted_positions[axis].index_select(0, pairs.item)
@@ -88,7 +88,18 @@ def cell_list_candidates(atoms: WrappedAtoms, cutoff: float) -> Candidates:
         range_indices.append(pairs.row.index_select(0, near) + begin)
     chosen = torch.cat(range_indices)
     target, shift = ranges.target.index_select(0, chosen), ranges.shift.index_select(0, chosen)
-    return Candidates(torch.cat(sources), target, shift)
+    return Candidates(torch.cat(sources), target, shift, largest)
+
+
+def _divisions(ends: Tensor, total: int) -> list[list[int]]:
+    """Find ranges at which candidates are divided into parts of limited number, and the candidates before each one."""
+    if total < _CANDIDATES_AT_ONCE:
+        return []
+    limits = torch.arange(_CANDIDATES_AT_ONCE, total + 1, _CANDIDATES_AT_ONCE, device=ends.device)
+    inner = torch.searchsorted(ends, limits)
+    before = torch.nn.functional.pad(ends, (1, 0)).index_select(0, inner)
+    found: list[list[int]] = torch.stack([inner, before], dim=1).tolist()
+    return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -164,8 +175,8 @@ def _one_way(ranges: _Ranges, order: Tensor) -> _Ranges:
     behind = torch.empty_like(order).scatter_(0, order, torch.arange(1, 1 + len(order), device=order.device))
     start = torch.where(direction == 0, torch.maximum(ranges.start, behind[ranges.target]), ranges.start)
     length = torch.where(direction < 0, 0, ranges.start + ranges.length - start)
-    some = length > 0
-    return _Ranges(ranges.target[some], ranges.shift[some], start[some], length[some])
+    some = (length > 0).nonzero()[:, 0]
+    return _Ranges(*(one.index_select(0, some) for one in (ranges.target, ranges.shift, start, length)))
 
 
 def _counted(counts: Tensor) -> Join:
@@ -188,8 +199,8 @@ def _ranges(atoms: WrappedAtoms, grid: _Grid, sorted_number: Tensor) -> _Ranges:
     offset = torch.stack([columns.item // spans[home, 1], columns.item % spans[home, 1]], dim=-1)
     flat = grid.place[target, :2] + offset - grid.reach[home, :2]
     wraps = flat.div(grid.count[home, :2], rounding_mode="floor")
-    inside = ((wraps == 0) | periodic[home, :2]).all(-1)
-    target, flat, wraps = target[inside], flat[inside], wraps[inside]
+    inside = ((wraps == 0) | periodic[home, :2]).all(-1).nonzero()[:, 0]
+    target, flat, wraps = (one.index_select(0, inside) for one in (target, flat, wraps))
 
     # a range of bins along the third vector, split where it passes from one image of the cell to the next
     count, reach = grid.count[of_atom, 2], grid.reach[of_atom, 2]
@@ -209,6 +220,4 @@ def _ranges(atoms: WrappedAtoms, grid: _Grid, sorted_number: Tensor) -> _Ranges:
     column = torch.cat([flat - wraps * count[:, :2], torch.zeros_like(moved)[:, None]], dim=-1)
     number = grid.first[home] + _bin_number(column, count)
     start = torch.searchsorted(sorted_number, number + first)
-    length = torch.searchsorted(sorted_number, number + last, right=True) - start
-    occupied = length > 0
-    return _Ranges(target[occupied], shift[occupied], start[occupied], length[occupied])
+    return _Ranges(target, shift, start, torch.searchsorted(sorted_number, number + last, right=True) - start)

@@ -10,8 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gemnet_blocks.graph.pairs import Pairs, Translations, distinct_translations
@@ -29,6 +31,7 @@ class EdgeIndex:
         shift: the periodic image of the source atom, in lattice vectors.
         first: the edges into atom a have the indices from `first[a]` to `first[a + 1] - 1`.
         translations: the distinct lattice translations of the source images.
+        degree_on_host: the number of edges into each atom, if it was read from the device.
     """
 
     source: Int[Tensor, " edges"]
@@ -36,6 +39,7 @@ class EdgeIndex:
     shift: Int[Tensor, "edges 3"]
     first: Int[Tensor, " atoms_plus_1"]
     translations: Translations
+    degree_on_host: NDArray[np.int64] | None = None
 
     @property
     def count(self) -> int:

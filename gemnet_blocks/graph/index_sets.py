@@ -176,7 +176,12 @@ class AtomPairRequest(IndexRequest):
     @override
     def build(self, edge_sets: Mapping[str, EdgeIndex]) -> AtomPairs:
         edges = edge_sets[self.graph]
-        pairs, of_edge = torch.unique(edges.target * edges.atom_count + edges.source, return_inverse=True)
-        atom_count = max(edges.atom_count, 1)
-        least_saving = worth_a_group(pairs.device)
-        return AtomPairs(pairs % atom_count, segments(pairs // atom_count, edges.atom_count, least_saving), of_edge)
+        count, atom_count = edges.atom_count, max(edges.atom_count, 1)
+        key, order = (edges.target * count + edges.source).sort()
+        is_first = torch.cat([key[:1] >= 0, key[1:] != key[:-1]])
+        of_edge = torch.empty_like(order).scatter_(0, order, is_first.cumsum(0) - 1)
+        # the device is waited for once
+        lengths = key.new_zeros(count).index_add_(0, key // atom_count, is_first.long()).cpu().numpy()
+        pairs = key.index_select(0, torch.nonzero_static(is_first, size=int(lengths.sum()))[:, 0])
+        by_target = segments(pairs // atom_count, count, worth_a_group(key.device), lengths)
+        return AtomPairs(pairs % atom_count, by_target, of_edge)

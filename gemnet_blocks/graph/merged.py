@@ -47,11 +47,18 @@ def merged_tables(value: Value) -> Value:
     elif isinstance(value, Segments):
         found = _segments(value)
     elif isinstance(value, Translations):
-        if value.of_pair is None:  # so that topologies of all structures have the same tensors
-            found = replace(value, of_pair=torch.arange(value.shift.shape[1], device=value.shift.device))
+        found = _translations(value)
     elif not isinstance(value, tuple):
         found = mapped(value, merged_tables)
     return found
+
+
+def _translations(given: Translations) -> Translations:
+    """Give each pair the number of a translation, as in topologies of all structures, and append unused ones."""
+    count = given.shift.shape[1]
+    of_pair = torch.arange(count, device=given.shift.device) if given.of_pair is None else given.of_pair
+    missing = (0, max(LEAST - count, 0))
+    return Translations(pad(given.shift, missing), pad(given.structure, missing), of_pair)
 
 
 def _atom_groups(given: AtomGroups) -> AtomGroups:

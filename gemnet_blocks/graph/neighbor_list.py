@@ -15,8 +15,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from gemnet_blocks.graph.cell_list import cell_list_candidates, first_direction, nearby_images
+from gemnet_blocks.graph.pairs import Bounds, translations
 from gemnet_blocks.graph.pairs import Pairs as Pairs
-from gemnet_blocks.graph.pairs import translations
 from gemnet_blocks.graph.wrapping import Candidates, WrappedAtoms, wrap_and_measure
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.derivatives import check_graphs_can_be_built
@@ -54,10 +54,10 @@ class NeighborSearch(ABC):
         check_graphs_can_be_built(structures.positions, structures.cells)
         # no_grad does not stop forward-mode differentiation; detaching removes the tangents
         structures = replace(structures, positions=structures.positions.detach(), cells=structures.cells.detach())
-        atoms, size = wrap_and_measure(structures)
+        atoms, extent = wrap_and_measure(structures)
         # a margin, so that rounding errors of the backends lose no pair
-        candidates = self._candidates(atoms, cutoff * (1 + 1e-6) + 1e-6 + 1e-12 * size)
-        return _select(structures, atoms.whole, candidates, cutoff)
+        candidates = self._candidates(atoms, cutoff * (1 + 1e-6) + 1e-6 + 1e-12 * extent.size)
+        return _select(structures, atoms.whole, extent.spread, candidates, cutoff)
 
     @abstractmethod
     def _candidates(self, atoms: WrappedAtoms, cutoff: float) -> Candidates:
@@ -107,7 +107,8 @@ class VesinSearch(NeighborSearch):
                     torch.empty(shift.shape[::-1], dtype=torch.long, device="cpu").copy_(torch.from_numpy(shift).t())
                 )
         source, target, shift = torch.cat(sources), torch.cat(targets), torch.cat(shifts, dim=1)
-        return Candidates(source.to(device), target.to(device), shift.to(device).t())
+        largest = int(abs(shift.numpy()).max(initial=0))
+        return Candidates(source.to(device), target.to(device), shift.to(device).t(), largest)
 
 
 @final
@@ -264,24 +265,30 @@ def _nvalchemi_cell_list() -> Callable[..., Any]:
     return batch_cell_list
 
 
-def _select(structures: Structures, whole: Tensor, candidates: Candidates, cutoff: float) -> Pairs:
+def _select(structures: Structures, whole: Tensor, spread: int, candidates: Candidates, cutoff: float) -> Pairs:
     """Select the neighbors among the candidates and sort them in canonical order."""
     source, target = candidates.source, candidates.target
     taken_off = whole.t().contiguous()
     shift = taken_off.index_select(1, target).sub_(taken_off.index_select(1, source)).add_(candidates.shift.t()).t()
-    distance = distances(structures, source, target, shift)
-    found = Pairs(source, target, shift, distance).select(distance <= cutoff).with_opposites()
+    largest = None if candidates.largest is None else candidates.largest + spread
+    if largest is None:
+        largest = int(shift.abs().max()) if len(shift) else 0
+    distance = distances(structures, source, target, shift, largest)
+    bounds = Bounds(max(structures.atom_count - 1, 0), cutoff, largest)
+    found = Pairs(source, target, shift, distance, bounds).select(distance <= cutoff).with_opposites()
     return found.select(found.canonical_order())
 
 
-def distances(structures: Structures, source: Tensor, target: Tensor, shift: Tensor) -> Tensor:
+def distances(
+    structures: Structures, source: Tensor, target: Tensor, shift: Tensor, largest: int | None = None
+) -> Tensor:
     """Compute |r_t - r_s - n·A| in float64.
 
     The fixed order of the terms gives the same pair the same distance to the last bit with every backend. The distance
     of its reverse is also identical, because every term only changes its sign.
     """
     home = structures.structure.index_select(0, target)
-    offset = translations(shift, home, structures.cells.double())
+    offset = translations(shift, home, structures.cells.double(), largest)
     components = structures.positions.double().t().contiguous()
     difference = components.index_select(1, target).sub_(components.index_select(1, source)).sub_(offset)
     x, y, z = difference.square_()

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import final
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -94,7 +95,10 @@ def atom_groups(outer: EdgeIndex, inner: EdgeIndex) -> AtomGroups:
     """Group all atoms with outer edges c→a and inner edges b→a by their numbers of edges."""
     device, degrees = outer.first.device, torch.stack([outer.degree, inner.degree])
     outer_degree, inner_degree = degrees
-    outer_rows, inner_rows = grouped_rows(degrees, worth_a_group(device))
+    read = [getattr(one, "degree_on_host", None) for one in (outer, inner)]  # measured edges have none
+    known = [degree for degree in read if degree is not None]
+    on_host = np.stack(known) if len(known) == len(read) else None
+    outer_rows, inner_rows = grouped_rows(degrees, worth_a_group(device), on_host)
     atom_count = outer_rows.order.shape[0]
     outer_table = outer_rows.padded(outer.first, outer_degree)
     inner_table = inner_rows.padded(inner.first, inner_degree)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,6 +12,30 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from gemnet_blocks.util.derivatives import is_traced
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """Upper bounds of the values of pairs.
+
+    Attributes:
+        atom: the largest index of an atom.
+        distance: the largest distance in Å.
+        shift: the largest absolute component of a shift.
+    """
+
+    atom: int
+    distance: float
+    shift: int
+
+    @property
+    def of_atoms_and_shifts(self) -> list[tuple[int, int]]:
+        """The smallest and largest value of the index of an atom and of each component of a shift."""
+        return [(0, self.atom), *[(-self.shift, self.shift)] * 3]
+
+
+_ANY = Bounds(2**61, math.inf, 2**61)
+"""Bounds of pairs whose values are hidden, too large to combine sort keys."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,15 +56,33 @@ class Pairs:
         shift: n, in lattice vectors; 0 along vectors that are not periodic. In the results of a search, each component
             is contiguous in memory.
         distance: d in Å, in float64 and without gradient.
+        bounds: upper bounds of these values, if they are known without reading them from the device.
     """
 
     source: Int[Tensor, " pairs"]
     target: Int[Tensor, " pairs"]
     shift: Int[Tensor, "pairs 3"]
     distance: Float[Tensor, " pairs"]
+    bounds: Bounds | None = None
 
     def __len__(self) -> int:
         return self.source.shape[0]
+
+    def bounded(self) -> Bounds:
+        """Return upper bounds of all values, which are read from the device if they are unknown.
+
+        While operations are traced, the bounds are those of any pairs.
+        """
+        if self.bounds is not None:
+            return self.bounds
+        if is_traced(self.source):
+            return _ANY
+        if not len(self):
+            return Bounds(0, 0.0, 0)
+        atoms = torch.maximum(self.source.max(), self.target.max())
+        found = torch.stack([atoms.double(), self.distance.max().double(), self.shift.abs().max().double()])
+        atom, distance, shift = found.tolist()
+        return Bounds(int(atom), distance, int(shift))
 
     def select(self, which: Bool[Tensor, " pairs"] | Int[Tensor, " chosen"]) -> Pairs:
         """Select pairs by a mask or by indices, in the given order."""
@@ -48,7 +92,8 @@ class Pairs:
                 return self
         # index_select is several times as fast as indexing, and even faster along contiguous dimensions
         by_component = self.shift.stride(0) == 1
-        return Pairs(
+        return replace(
+            self,
             source=self.source.index_select(0, which),
             target=self.target.index_select(0, which),
             shift=self.shift.t().index_select(1, which).t() if by_component else self.shift.index_select(0, which),
@@ -58,17 +103,17 @@ class Pairs:
     def canonical_order(self) -> Int[Tensor, " pairs"]:
         """Return the indices that sort pairs by target, distance, source and the components of the shift."""
         if is_traced(self.source):
-            return self._order_by_all_keys()
+            return self._order_by_all_keys(self.bounded())
         count = len(self)
         if count == 0:
             return torch.zeros_like(self.source)
-        last, longest = torch.stack([self.target.max().double(), self.distance.max()]).tolist()
+        bounds = self.bounded()
         # Sort one integer per pair, which consists of the target, the distance rounded down, and the index of the pair.
-        index_bits, target_bits = (count - 1).bit_length(), int(last).bit_length()
+        index_bits, target_bits = (count - 1).bit_length(), bounds.atom.bit_length()
         distance_bits = min(62 - target_bits - index_bits, 50)
         if distance_bits < 8:
-            return self._order_by_all_keys()
-        steps = (2**distance_bits - 1) / max(longest, 1e-300)
+            return self._order_by_all_keys(bounds)
+        steps = (2**distance_bits - 1) / max(bounds.distance, 1e-300)
         key = (self.distance * steps).long()
         key += self.target << distance_bits
         key <<= index_bits
@@ -82,20 +127,22 @@ class Pairs:
         place = tied.nonzero()[:, 0]
         if len(place):
             members = order.index_select(0, place)
-            order[place] = members.index_select(0, self.select(members)._order_by_all_keys())
+            order[place] = members.index_select(0, self.select(members)._order_by_all_keys(bounds))
         return order
 
-    def _order_by_all_keys(self) -> Int[Tensor, " pairs"]:
+    def _order_by_all_keys(self, bounds: Bounds) -> Int[Tensor, " pairs"]:
         order = torch.arange(self.source.shape[0], device=self.source.device)
         # The bits of nonnegative floating-point numbers, read as integers, have the same order, and integers are sorted
         # faster. Stable sorts from the least to the most significant key give the lexicographic order.
-        for key in (*packed_keys([self.source, *self.shift.unbind(-1)]), self.distance.view(torch.int64), self.target):
+        least = packed_keys([self.source, *self.shift.unbind(-1)], bounds.of_atoms_and_shifts)
+        for key in (*least, self.distance.view(torch.int64), self.target):
             order = order.index_select(0, key.index_select(0, order).sort(stable=True).indices)
         return order
 
     def with_opposites(self) -> Pairs:
         """Append the reverse of each pair, in the same order."""
-        return Pairs(
+        return replace(
+            self,
             source=torch.cat([self.source, self.target]),
             target=torch.cat([self.target, self.source]),
             shift=torch.cat([self.shift.t(), -self.shift.t()], dim=1).t(),
@@ -114,19 +161,16 @@ class Neighbors:
     pairs: Pairs
 
 
-def packed_keys(keys: list[Tensor]) -> list[Tensor]:
+def packed_keys(keys: Sequence[Tensor], limits: Sequence[tuple[int, int]]) -> list[Tensor]:
     """Combine integer sort keys, most significant first, into as few keys as possible, least significant first.
 
-    Keys whose values are hidden are only reversed.
+    Args:
+        keys: the keys.
+        limits: for each key, an integer that no value is below, and one that no value is above.
     """
-    if is_traced(keys[0]):
-        return keys[::-1]
     packed: list[Tensor] = []
     capacity = 0
-    if not keys[0].numel():
-        return packed
-    limits = torch.stack([limit for key in keys for limit in key.aminmax()]).tolist()
-    for key, lowest, highest in zip(reversed(keys), limits[-2::-2], limits[::-2], strict=True):
+    for key, (lowest, highest) in zip(reversed(keys), reversed(limits), strict=True):
         span = highest - lowest + 1
         if packed and capacity * span < 2**62:
             packed[-1] = packed[-1] + (key - lowest) * capacity
@@ -219,10 +263,13 @@ def distinct_translations(
 
 
 def translations(
-    shift: Int[Tensor, "pairs 3"], home: Int[Tensor, " pairs"], cells: Float[Tensor, "structures 3 3"]
+    shift: Int[Tensor, "pairs 3"],
+    home: Int[Tensor, " pairs"],
+    cells: Float[Tensor, "structures 3 3"],
+    largest: int | None = None,
 ) -> Float[Tensor, "3 pairs"]:
-    """Compute the components of n·A in Å of each pair, see `Translations.in_cells`."""
-    return distinct_translations(shift, home, cells.shape[0]).in_cells(cells)
+    """Compute the components of n·A in Å of each pair, see `distinct_translations` and `Translations.in_cells`."""
+    return distinct_translations(shift, home, cells.shape[0], largest).in_cells(cells)
 
 
 SHIFT_BITS = 21

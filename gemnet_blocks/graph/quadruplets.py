@@ -10,7 +10,7 @@ from torch import Tensor
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
 from gemnet_blocks.graph.ragged import Join, Segments, join, row_pointers, segments, worth_a_group
-from gemnet_blocks.graph.triplets import Triplets, triplets
+from gemnet_blocks.graph.triplets import Triplets, listed_triplets, triplets
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +50,7 @@ def triplets_around_source(edges: EdgeIndex, middle: EdgeIndex) -> Triplets:
     same_atom = edges.source[pairs.item] == middle.target[pairs.row]
     # the image of a relative to b is opposite to the image of b relative to a
     same_image = pack_shift(edges.shift)[pairs.item] == -pack_shift(middle.shift)[pairs.row]
-    kept = (~(same_atom & same_image)).nonzero()[:, 0]
-    row, item = pairs.row.index_select(0, kept), pairs.item.index_select(0, kept)
-    return Triplets(row, item, segments(row, middle.count, worth_a_group(row.device)))
+    return listed_triplets(pairs, ~(same_atom & same_image), middle.count, worth_a_group(pairs.row.device))
 
 
 def quadruplets(edges: EdgeIndex, middle: EdgeIndex) -> Quadruplets:

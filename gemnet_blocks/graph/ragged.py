@@ -29,9 +29,15 @@ class Join:
     item: Int[Tensor, " combinations"]
 
 
-def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"]) -> Join:
-    """Combine each row r with the items `start[r]`, …, `start[r] + length[r] - 1`."""
-    row = torch.repeat_interleave(torch.arange(start.shape[0], device=start.device), length)
+def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"], total: int | None = None) -> Join:
+    """Combine each row r with the items `start[r]`, …, `start[r] + length[r] - 1`.
+
+    Args:
+        start: the first item of each row.
+        length: the number of items of each row.
+        total: the sum of these numbers; None to read it from the device.
+    """
+    row = torch.repeat_interleave(torch.arange(start.shape[0], device=start.device), length, output_size=total)
     offset = start - (length.cumsum(0) - length)
     return Join(row, offset.index_select(0, row).add_(torch.arange(row.shape[0], device=start.device)))
 
@@ -156,17 +162,20 @@ def worth_a_group(device: torch.device) -> int:
     return 0 if device.type == "cpu" else ENTRIES_WORTH_A_LAUNCH
 
 
-def segments(segment: Int[Tensor, " items"], count: int, least_saving: int = 0) -> Segments:
+def segments(
+    segment: Int[Tensor, " items"], count: int, least_saving: int = 0, lengths: NDArray[np.int64] | None = None
+) -> Segments:
     """Divide items into consecutive segments and group these by length.
 
     Args:
         segment: the segment of each item, ascending.
         count: the number of segments.
         least_saving: the number of padded items that an additional bucket must save.
+        lengths: the number of items of each segment; None to read them from the device.
     """
     first = row_pointers(segment, count)
     length, item_count = first.diff(), segment.shape[0]
-    (rows,) = grouped_rows(length[None], least_saving)
+    (rows,) = grouped_rows(length[None], least_saving, None if lengths is None else lengths[None])
     table = rows.padded(first, length, item_count)
     place = torch.full_like(length, rows.order.shape[0])
     place[rows.order] = torch.arange(rows.order.shape[0], device=first.device)
@@ -242,19 +251,22 @@ class PaddedRows:
         return [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
 
 
-def grouped_rows(lengths: Int[Tensor, "lists rows"], least_saving: int) -> list[PaddedRows]:
+def grouped_rows(
+    lengths: Int[Tensor, "lists rows"], least_saving: int, on_host: NDArray[np.int64] | None = None
+) -> list[PaddedRows]:
     """Arrange the rows that have items in all lists in groups of similar sizes, see `grouped_by_size`.
 
     Args:
         lengths: the number of items of every row in each list.
         least_saving: the number of products that an additional group must save.
+        on_host: the same lengths, if they are known without reading them from the device.
 
     Returns:
         The rows in the same order for each list. While operations are traced, all rows are one group.
     """
     if is_traced(lengths):
         return _one_group(lengths)
-    on_host = lengths.cpu().numpy()
+    on_host = lengths.cpu().numpy() if on_host is None else on_host
     rows = np.flatnonzero((on_host > 0).all(axis=0))
     groups = [rows[group] for group in grouped_by_size(*on_host[:, rows], least_saving=least_saving)]
     return padded_rows(groups, list(on_host), lengths.device)

@@ -78,12 +78,13 @@ def _links(pairs: Pairs, upwards: Tensor) -> tuple[Int[Tensor, " links"], Int[Te
     """Find one representative pair of each undirected link, and the link of each pair."""
     lower, upper = torch.minimum(pairs.source, pairs.target), torch.maximum(pairs.source, pairs.target)
     shift = torch.where(upwards[:, None], pairs.shift, -pairs.shift)
-    keys = packed_keys([lower, upper, *shift.unbind(-1)])
+    if not len(pairs):
+        return lower, lower
+    of_atom, *of_shift = pairs.bounded().of_atoms_and_shifts
+    keys = packed_keys([lower, upper, *shift.unbind(-1)], [of_atom, of_atom, *of_shift])
     if len(keys) == 1:
         unique, link_of = torch.unique(keys[0], return_inverse=True)
-    elif keys:
-        unique, link_of = torch.unique(torch.stack(keys, dim=-1), return_inverse=True, dim=0)
     else:
-        unique = link_of = lower
+        unique, link_of = torch.unique(torch.stack(keys, dim=-1), return_inverse=True, dim=0)
     members = torch.arange(link_of.shape[0], device=link_of.device)
     return link_of.new_zeros(unique.shape[0]).scatter_(0, link_of, members), link_of

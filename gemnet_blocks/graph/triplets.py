@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from jaxtyping import Int
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
-from gemnet_blocks.graph.ragged import Segments, join, segments
+from gemnet_blocks.graph.ragged import Join, Segments, join, segments
+from gemnet_blocks.util.derivatives import is_traced
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +45,24 @@ def triplets(outer: EdgeIndex, inner: EdgeIndex) -> Triplets:
     pairs = join(inner.first[outer.target], inner.degree[outer.target])
     same_atom = outer.source[pairs.row] == inner.source[pairs.item]
     same_image = pack_shift(outer.shift)[pairs.row] == pack_shift(inner.shift)[pairs.item]
-    kept = (~(same_atom & same_image)).nonzero()[:, 0]
-    row, item = pairs.row.index_select(0, kept), pairs.item.index_select(0, kept)
-    return Triplets(row, item, segments(row, outer.count))
+    return listed_triplets(pairs, ~(same_atom & same_image), outer.count)
+
+
+def listed_triplets(pairs: Join, kept: Bool[Tensor, " pairs"], outer_count: int, least_saving: int = 0) -> Triplets:
+    """List the pairs of an outer edge (row) and an inner edge (item) that a mask keeps; waits for the device once.
+
+    Args:
+        pairs: pairs of edges, in the order of the outer edges.
+        kept: the mask.
+        outer_count: the number of outer edges.
+        least_saving: see `segments`.
+    """
+    lengths: NDArray[np.int64] | None = None
+    if is_traced(kept):
+        chosen = kept.nonzero()[:, 0]
+    else:
+        counts = kept.new_zeros(outer_count, dtype=torch.long).index_add_(0, pairs.row, kept.long())
+        lengths = counts.cpu().numpy()
+        chosen = torch.nonzero_static(kept, size=int(lengths.sum()))[:, 0]
+    row, item = pairs.row.index_select(0, chosen), pairs.item.index_select(0, chosen)
+    return Triplets(row, item, segments(row, outer_count, least_saving, lengths))

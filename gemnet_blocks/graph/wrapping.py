@@ -52,6 +52,19 @@ class WrappedAtoms:
         return torch.full_like(self.heights, -torch.inf).scatter_reduce(0, index, self.depths, "amax")
 
 
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """Numbers that are read from the device while atoms are wrapped.
+
+    Attributes:
+        size: the largest coordinate of positions and cells in Å.
+        spread: the largest difference of the components of `WrappedAtoms.whole` of two atoms.
+    """
+
+    size: float
+    spread: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidates:
     """Pairs of wrapped atoms that include all neighbors, each in one of its two directions.
@@ -62,11 +75,13 @@ class Candidates:
         source: the index of the wrapped atom whose image is at `positions[source] + shift @ cell`.
         target: the index of the wrapped atom at `positions[target]`.
         shift: the lattice translation of the source atom; 0 along vectors that are not periodic.
+        largest: an upper bound of the components of shifts; None to read it from the device.
     """
 
     source: Int[Tensor, " candidates"]
     target: Int[Tensor, " candidates"]
     shift: Int[Tensor, "candidates 3"]
+    largest: int | None = None
 
 
 def wrap(structures: Structures) -> WrappedAtoms:
@@ -79,8 +94,8 @@ def wrap(structures: Structures) -> WrappedAtoms:
     return wrap_and_measure(structures)[0]
 
 
-def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, float]:
-    """Wrap atoms as `wrap`, and return the largest coordinate of positions and cells in Å.
+def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, Extent]:
+    """Wrap atoms as `wrap`, and measure them.
 
     Raises:
         StructureError: as `wrap`.
@@ -92,22 +107,23 @@ def wrap_and_measure(structures: Structures) -> tuple[WrappedAtoms, float]:
     volume = (first * normals[:, 0]).sum(-1)
     reciprocal = normals / volume[:, None, None]  # rows b_k with b_k · a_l = δ_kl
     relative_volume = volume.abs() / cells.norm(dim=-1).prod(-1)
+    of_atom = structures.structure
+    whole = torch.einsum("nc,nkc->nk", positions, reciprocal[of_atom]).floor() * periodic[of_atom]
     # the comparison is false for NaN; very flat cells pass the validation below
     valid = (relative_volume > 1e-5).all() & positions.isfinite().all() & structures.cells.isfinite().all()
     sizes = [values.abs().max().double() for values in (structures.positions, cells) if values.numel()]
-    is_valid, *largest = torch.stack([valid.double(), *sizes]).tolist()
+    spread = [(whole.amax(dim=0) - whole.amin(dim=0)).max()] if len(whole) else []
+    is_valid, *measured = torch.stack([valid.double(), *spread, *sizes]).tolist()
     if not is_valid:
         structures.validate()
         if not bool(reciprocal.isfinite().all()):
             raise StructureError("a structure has a cell too flat for a neighbor search: give it a larger volume")
-    of_atom = structures.structure
-    whole = torch.einsum("nc,nkc->nk", positions, reciprocal[of_atom]).floor() * periodic[of_atom]
     wrapped = positions - torch.einsum("nk,nkc->nc", whole, cells[of_atom])
     heights = 1 / reciprocal.norm(dim=-1)
     # t_k is computed from wrapped positions, because fractional coordinates far outside of the cell are less accurate
     depths = torch.einsum("nc,nkc->nk", wrapped, (reciprocal * heights[..., None])[of_atom])
     atoms = WrappedAtoms(wrapped, of_atom, whole.long(), cells, periodic, heights, depths)
-    return atoms, max(largest, default=0.0)
+    return atoms, Extent(max(measured[len(spread) :], default=0.0), int(measured[0]) if spread else 0)
 
 
 def _completed(cells: Tensor, periodic: Tensor) -> Tensor:

@@ -130,6 +130,7 @@ class Compilation:
             return None
         try:
             if fitting is None:
+                self._announce()
                 with building():
                     fitting = _Trace(model, weights, batch, tensors, self._compiler)
                 traces.append(fitting)
@@ -154,13 +155,20 @@ class Compilation:
         warnings.warn(f"compile: {reason}; the model is computed without compilation", stacklevel=2)
         self._possible = False
 
-    def _report(self, seconds: float) -> None:
-        self.seconds += seconds
+    def _announce(self) -> None:
         if self._compiler is inductor:
             from torch._inductor.runtime.cache_dir_utils import cache_dir
 
-            line = f"compiled the model in {seconds:.1f} s; code is kept in {cache_dir()} for other processes"
-            print(line, file=sys.stderr, flush=True)
+            _tell(f"compiling the model, which takes minutes; code is kept in {cache_dir()} for other processes")
+
+    def _report(self, seconds: float) -> None:
+        self.seconds += seconds
+        if self._compiler is inductor:
+            _tell(f"compiled the model in {seconds:.1f} s")
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _needs_eager_code(model: Compilable, structures: Structures) -> bool:

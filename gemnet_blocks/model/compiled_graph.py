@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
@@ -65,11 +66,25 @@ def traced(
     for node in module.graph.nodes:
         if node.target in (torch.ops.aten.alias.default, torch.ops.aten.detach.default):
             node.replace_all_uses_with(node.args[0])
+        elif node.target is operator.mul and len(node.args) > 2:
+            node.replace_all_uses_with(_product(module.graph, node))
     module.graph.eliminate_dead_code()
     module.recompile()
     for node, value in zip(module.graph.find_nodes(op="placeholder"), inputs, strict=True):
         node.meta["val"] = value.detach() if isinstance(value, Tensor) else value
     return TracedGraph(module, mode, compiler)
+
+
+def _product(graph: torch.fx.Graph, node: Node) -> Node:
+    """Multiply the factors of a size in pairs; torch traces products of three symbols as calls with three arguments."""
+    first, *others = node.args
+    for factor in others:
+        values = [one.meta["val"] if isinstance(one, Node) else one for one in (first, factor)]
+        with graph.inserting_before(node):
+            first = graph.call_function(operator.mul, (first, factor))
+        first.meta["val"] = values[0] * values[1]  # type: ignore[operator]
+    assert isinstance(first, Node)
+    return first
 
 
 @final

@@ -14,12 +14,11 @@ from gemnet_blocks.data.labelled import LabelledStructures
 from gemnet_blocks.model.heads import GradientForces
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.training.checkpoints import FILE, KEY
-from gemnet_blocks.training.data_stream import StreamPosition
 from gemnet_blocks.training.distributed import stop_signals
 from gemnet_blocks.training.ema import MeanWeights
 from gemnet_blocks.training.logs import Display, TrainingLog
 from gemnet_blocks.training.losses import in_log_units, named_errors, validate
-from gemnet_blocks.training.module import PotentialModule
+from gemnet_blocks.training.module import PotentialModule, ours
 from gemnet_blocks.training.optimizer import Plateau, PlateauWatch
 from gemnet_blocks.training.options import EveryOptions
 from gemnet_blocks.training.results import Results
@@ -67,9 +66,10 @@ class TrainingCallback(Callback):
         self._seconds_before = self._saved_at = self.state.seconds
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        module = _ours(pl_module)
+        module = ours(pl_module)
         if self._saved:
             restore_random_state(self._saved["random"])
+            module.skipped = trainer.global_step - self.state.step
             _loss_scale(module, self._saved["gradient_scale"])
         if trainer.is_global_zero:
             names = ("loss", *named_errors(module.errors, (0.0 for _ in module.errors.terms)))
@@ -87,18 +87,18 @@ class TrainingCallback(Callback):
         factor = self.config.schedule.factor(self.state.step, self.fraction, reductions)
         for group in trainer.optimizers[0].param_groups:
             group["lr"] = self.config.optimizer.learning_rate * factor
-        _ours(pl_module).seconds = self._seconds()
+        ours(pl_module).seconds = self._seconds()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        module, report = _ours(pl_module), _ours(pl_module).report
+        module, report = ours(pl_module), ours(pl_module).report
         assert report is not None
         before = self.fraction
         self._advance(report)
         self.state.finished = self.fraction >= 1
         row = self._training_row(module, report)
-        if self._validation is not None and self._due(self.config.training.validate_every, report.place):
+        if self._validation is not None and self._due(self.config.training.validate_every, report):
             row |= self._validate(trainer, module)
         elif self._validation is not None and self._on_curve(before):
             self._add_to_curve(trainer, module)
@@ -121,7 +121,7 @@ class TrainingCallback(Callback):
             "state": {**self.state.to_dict(), "seconds": self._seconds()},
             "plateau": self._plateau.state_dict() if self._plateau is not None else {},
             "random": random_state(),
-            "gradient_scale": _loss_scale(_ours(pl_module)),
+            "gradient_scale": _loss_scale(ours(pl_module)),
         }
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
@@ -150,14 +150,16 @@ class TrainingCallback(Callback):
         return self._seconds_before + self._clock() - self._started
 
     def _advance(self, report: StepReport) -> None:
-        self.state.step += 1
         self.state.place = report.place.next
         self.state.seconds = report.seconds
-        self.state.means.add(report)
+        if not report.skipped:
+            self.state.step += 1
+            self.state.means.add(report)
 
     def _training_row(self, module: PotentialModule, report: StepReport) -> dict[str, float]:
         """Means over the steps since the last row of the log; empty unless a row is due."""
-        if self.state.step % self.config.training.log.every and not self.state.finished:
+        due = not report.skipped and self.state.step % self.config.training.log.every == 0
+        if not self.state.means.steps or not (due or self.state.finished):
             return {}
         means, self.state.means = self.state.means, Means()
         errors = in_log_units(named_errors(module.errors, means.errors))
@@ -168,8 +170,9 @@ class TrainingCallback(Callback):
             **errors,
         }
 
-    def _due(self, every: EveryOptions, place: StreamPosition) -> bool:
-        at_step = every.steps is not None and self.state.step % every.steps == 0
+    def _due(self, every: EveryOptions, report: StepReport) -> bool:
+        place = report.place
+        at_step = every.steps is not None and self.state.step % every.steps == 0 and not report.skipped
         at_epoch = every.epochs is not None and place.last and (place.epoch + 1) % every.epochs == 0
         return at_step or at_epoch or self.state.finished
 
@@ -230,11 +233,6 @@ class TrainingCallback(Callback):
             return False
         state.stop_waited += 1
         return state.stop_waited > rule.patience
-
-
-def _ours(module: LightningModule) -> PotentialModule:
-    assert isinstance(module, PotentialModule)
-    return module
 
 
 def _loss_scale(module: PotentialModule, state: list[float] | None = None) -> list[float]:

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
 
 from gemnet_blocks.potential.potential import Potential
+from gemnet_blocks.training.module import ours
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule, Trainer
@@ -21,7 +22,8 @@ class MeanWeights(WeightAveraging):
         θ̄ ← θ̄ + (1 - d)·(θ - θ̄) after each step n = 1, 2, ..., with d = min(decay, (1 + n)/(10 + n)).
 
     The decay is smaller in the first steps, so that the mean soon forgets the initial weights. Lightning copies the
-    weights, saves and restores the mean with checkpoints, and leaves it in the model at the end.
+    weights, saves and restores the mean with checkpoints, and leaves it in the model at the end. Skipped steps
+    do not count.
 
     Args:
         decay: the fraction of the mean that each step keeps, such as 0.999.
@@ -55,7 +57,9 @@ class MeanWeights(WeightAveraging):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        module = ours(pl_module)
+        assert module.report is not None
         step = trainer.global_step
-        if step > self._latest_update_step:
-            torch._foreach_lerp_(self._means, self._weights, 1 - self.kept(step))
+        if step > self._latest_update_step and not module.report.skipped:
+            torch._foreach_lerp_(self._means, self._weights, 1 - self.kept(step - module.skipped))
             self._latest_update_step = step

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, final
 
 import torch
@@ -31,6 +32,12 @@ class PotentialModule(LightningModule):
         config: the config of the run.
         loss: the loss.
         errors: mean absolute errors, for logs.
+
+    Attributes:
+        report: numbers of the last step.
+        seconds: duration of training so far.
+        stop_requested: whether this process received a signal to stop.
+        skipped: the number of steps that were skipped because a gradient in half precision overflowed.
     """
 
     def __init__(self, potential: Potential, config: TrainingConfig, loss: Loss, errors: Loss) -> None:
@@ -44,6 +51,7 @@ class PotentialModule(LightningModule):
         self.stop_requested = False
         self._exchanged: Tensor | None = None
         self._last_batch: PositionedBatch | None = None
+        self.skipped = 0
         self._scaled = config.training.precision == "16-mixed"
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -106,9 +114,19 @@ class PotentialModule(LightningModule):
             torch._foreach_mul_(gradients, (limit / norm.clamp(min=limit)).to(gradients[0].dtype))
         exchanged = torch.cat([self._exchanged, norm.double().reshape(1)]).tolist()
         self.report = self._read(exchanged, optimizer.param_groups[0]["lr"], self._last_batch)
-        if not self.report.finite and not (self._scaled and self.report.loss_finite):
-            # half-precision gradients overflow now and then; Lightning skips these steps
-            raise NonFiniteError(self.report, self._last_batch.batch, self.global_step + 1)
+        if not self.report.finite:
+            if not self._overflowed(self.report):
+                raise NonFiniteError(self.report, self._last_batch.batch, self.global_step + 1 - self.skipped)
+            self.report = replace(self.report, skipped=True)
+            self.skipped += 1
+
+    def _overflowed(self, report: StepReport) -> bool:
+        """Return True if a gradient overflowed because its scale in half precision is too large.
+
+        The scaler then skips the step and halves the scale. At a scale below 1, the gradient itself is not finite.
+        """
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None) if self._scaled else None
+        return scaler is not None and report.loss_finite and scaler.get_scale() >= 1
 
     def _read(self, exchanged: list[float], learning_rate: float, placed: PositionedBatch) -> StepReport:
         losses, errors = len(self.loss.terms), len(self.errors.terms)
@@ -125,3 +143,9 @@ class PotentialModule(LightningModule):
             gradient_norm=rest[-1],
             learning_rate=learning_rate,
         )
+
+
+def ours(module: LightningModule) -> PotentialModule:
+    """Return Lightning's module as the module of a training run."""
+    assert isinstance(module, PotentialModule)
+    return module

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch import Trainer
+from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
 
 from gemnet_blocks.data.labelled import LabelledStructures
@@ -188,11 +190,16 @@ def _trainer(config: TrainingConfig, callback: TrainingCallback, processes: Proc
     plugins: list[Any] = [SafeCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))  # the callback saves the state on Slurm's signal
-    precision = {"32": "32-true", "64": "64-true"}.get(options.precision, options.precision)
+    device = processes.device(options.device).type
+    precision: str | None = {"32": "32-true", "64": "64-true"}.get(options.precision, options.precision)
+    if options.precision == "16-mixed":
+        # the scaler skips steps whose gradients overflow; its state is part of checkpoints
+        plugins.append(MixedPrecision("16-mixed", device, torch.amp.GradScaler(device)))
+        precision = None
     # some weights get no gradient, such as that of the energy's mean where only forces are trained
     strategy: Any = DDPStrategy(find_unused_parameters=True) if processes.world > 1 else "auto"
     return Trainer(
-        accelerator=processes.device(options.device).type,
+        accelerator=device,
         devices=processes.per_node,
         num_nodes=processes.nodes,
         strategy=strategy,

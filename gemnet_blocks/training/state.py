@@ -29,6 +29,7 @@ class StepReport:
         stop_requested: whether a process received a signal to stop.
         gradient_norm: norm of the gradient before clipping.
         learning_rate: the learning rate.
+        skipped: whether the optimizer left the weights unchanged, because a gradient in half precision overflowed.
     """
 
     place: StreamPosition
@@ -39,6 +40,7 @@ class StepReport:
     stop_requested: bool
     gradient_norm: float
     learning_rate: float
+    skipped: bool = False
 
     @property
     def loss_finite(self) -> bool:
@@ -87,7 +89,7 @@ class RunState:
     """Progress of a run.
 
     Attributes:
-        step: the number of steps taken.
+        step: the number of steps taken, without skipped ones.
         place: position of the next batch.
         seconds: duration of training and validation.
         finished: whether the budget is used up or early stopping ended the run.

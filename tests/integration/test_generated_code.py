@@ -60,4 +60,5 @@ def test_compiled_models_equal_eager_ones(variant: str, dtype: str, tolerance: f
     }
     command = [sys.executable, "-c", COMPARED, variant, dtype, str(tolerance)]
     found = subprocess.run(command, check=True, env=surroundings, timeout=1800, stderr=subprocess.PIPE, text=True)
+    assert f"code is kept in {tmp_path}" in found.stderr
     assert "compiled the model in" in found.stderr

@@ -8,6 +8,7 @@ from helpers import KINDS, ROOT
 
 from gemnet_blocks.graph.merged import LEAST, TABLES, merged_tables
 from gemnet_blocks.graph.padded import AtomGroups, Chains
+from gemnet_blocks.graph.pairs import Translations
 from gemnet_blocks.graph.ragged import segments
 from gemnet_blocks.spec import Execution, build, load_spec
 
@@ -37,3 +38,12 @@ def test_segments_are_renumbered() -> None:
     members = torch.cat([bucket.segments for bucket in found.buckets])
     assert members[found.place[[0, 2, 3, 5]]].tolist() == [0, 2, 3, 5]
     assert found.place[[1, 4, 6]].tolist() == [len(members)] * 3
+
+
+def test_the_only_translation_of_an_isolated_molecule_is_padded() -> None:
+    only = Translations(torch.zeros(3, 1, dtype=torch.long), torch.tensor([0]), torch.zeros(40, dtype=torch.long))
+    found = merged_tables(only)
+    assert found.shift.shape == (3, LEAST)
+    assert found.structure.shape == (LEAST,)
+    cells = torch.eye(3)[None]
+    assert torch.equal(found.in_cells(cells), only.in_cells(cells))

@@ -131,7 +131,14 @@ def on_gpu_too(module: GraphModule, mode: FakeTensorMode) -> Any:
     return run
 
 
-def test_one_trace_trains_direct_forces_on_all_batches_and_devices() -> None:
+def test_one_trace_trains_direct_forces_on_all_batches_and_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    evaluated, used = Compilation.evaluated, []
+
+    def recorded(self: Compilation, *arguments: Any) -> Prediction | None:
+        used.append(evaluated(self, *arguments))
+        return used[-1]
+
+    monkeypatch.setattr(Compilation, "evaluated", recorded)
     compiled, eager = compiled_model(small_spec(), on_gpu_too), build(small_spec(), seed=0).double()
     generated = []
     for structures in batches():
@@ -140,6 +147,7 @@ def test_one_trace_trains_direct_forces_on_all_batches_and_devices() -> None:
         generated.append(compiled.compilation.generated)
     assert compiled.compilation.traced == 1
     assert generated[0] == generated[-1] > 0  # later batches compile nothing
+    assert all(one is not None for one in used)  # and none of them is computed without compiled code
 
 
 @pytest.mark.parametrize("kind", ["no atoms", "one atom", "no edges", "no structures"])

@@ -12,9 +12,11 @@ import torch
 from ase import Atoms
 from ase.build import fcc111
 from torch.utils._python_dispatch import TorchDispatchMode
-from variants import VARIANTS, crystals, model_of
+from variants import VARIANTS, crystals, model_of, spec_of
 
 from gemnet_blocks.geometry.graphs import measured_graphs
+from gemnet_blocks.graph.neighbor_list import SearchName
+from gemnet_blocks.spec import Execution, build
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.operations import OperationCounter
 
@@ -98,16 +100,21 @@ def test_a_topology_holds_integers_and_its_graphs_carry_gradients() -> None:
     torch.testing.assert_close(slope, torch.tensor([[0.0, 0, -2], [0, 0, 2]], dtype=slope.dtype))
 
 
-WAITS = 26
+WAITS = 12
 """The number of times that building a topology with all interactions waits for the device, for any number of structures
-and atoms."""
+and atoms. Searching for neighbors on the device adds six waits."""
 
 
+@pytest.mark.parametrize(("search", "most"), [("auto", WAITS), ("torch", WAITS + 6)])
 @pytest.mark.parametrize("copies", [1, 4])
-def test_a_topology_waits_for_the_device_a_fixed_number_of_times(copies: int) -> None:
+@pytest.mark.parametrize("variant", ["direct forces", "lower index"])
+def test_a_topology_waits_for_the_device_a_fixed_number_of_times(
+    variant: str, copies: int, search: SearchName, most: int
+) -> None:
     slab = fcc111("Pt", (2, 2, 2), vacuum=6.0, periodic=True)
     slab.set_tags(1)
-    model, structures = model_of("lower index"), Structures.from_ase([slab] * copies)
+    model = build(spec_of(variant).patch({"blocks.count": 1}), seed=0, execution=Execution(search=search))
+    structures = Structures.from_ase([slab] * copies)
     with OperationCounter() as counter:
         model.topology(structures)
-    assert counter.waits <= WAITS
+    assert counter.waits <= most
