@@ -63,7 +63,8 @@ class LabelledStructures:
         pairs = self.pairs
         if pairs is not None:
             names = ("source", "target", "shift", "distance")
-            pairs = Pairs(*(change(getattr(pairs, name), name) for name in names))
+            source, target, shift, distance = (change(getattr(pairs, name), name) for name in names)
+            pairs = Pairs(source, target, shift, distance)
         properties = {name: change(value, name) for name, value in self.properties.items()}
         return replace(self, structures=structures, pairs=pairs, properties=properties, **changed)
 
