@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,9 +20,14 @@ FRAMES = {"molecule": molecule(8), "slab": slab(), "small cell": small_cell()}
 
 
 def assert_identical(one: Pairs, other: Pairs) -> None:
-    """The same pairs in the same order, distances to the last bit."""
-    for field in fields(Pairs):
-        assert torch.equal(getattr(one, field.name), getattr(other, field.name)), field.name
+    """The same pairs in the same order, distances to the last bit, within their bounds."""
+    for name in ("source", "target", "shift", "distance"):
+        assert torch.equal(getattr(one, name), getattr(other, name)), name
+    for bounds in (one.bounded(), other.bounded()):
+        read = replace(one, bounds=None).bounded()
+        assert read.atom <= bounds.atom
+        assert read.distance <= bounds.distance
+        assert read.shift <= bounds.shift
 
 
 def displaced(atoms: Atoms, size: float, seed: int) -> Atoms:
