@@ -42,7 +42,7 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     profile: "profile symmetric slab.cif --plot profile.png",
     train: "train train.yaml --set training.steps=1000",
     evaluate: "evaluate runs/first test.xyz --units eV --energy total",
-    ensemble: "ensemble study/runs/base/* --output ensemble.safetensors --calibrate train.yaml",
+    ensemble: "ensemble study/runs/base/* --output ensemble.safetensors",
     relax: "relax runs/first slab.cif --output relaxed.xyz",
     convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
     export: "export runs/first --output model.pt2",

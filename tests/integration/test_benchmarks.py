@@ -57,8 +57,9 @@ def verdict(target: cases.Target, *entrants: dict[str, Any]) -> tuple[str, str]:
 class InThisProcess:
     """Replacement for a worker process."""
 
-    def __init__(self, interpreter: str, script: str) -> None:
+    def __init__(self, interpreter: str, script: str, library: Path | None = None) -> None:
         assert interpreter == sys.executable
+        assert library is None
         assert (ROOT / "benchmarks" / script).is_file()
         self.worker = worker.Worker(worker_here.make, "gemnet_blocks")
         self.worker.imported = 0  # earlier tests left memory in this process
