@@ -10,6 +10,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from gemnet_blocks.graph.pairs import Pairs, packed_keys
+from gemnet_blocks.util.derivatives import is_known_to_be_empty
 
 Symmetrization = Literal["lower_index", "union"]
 """Rule for the edges that are kept.
@@ -78,7 +79,7 @@ def _links(pairs: Pairs, upwards: Tensor) -> tuple[Int[Tensor, " links"], Int[Te
     """Find one representative pair of each undirected link, and the link of each pair."""
     lower, upper = torch.minimum(pairs.source, pairs.target), torch.maximum(pairs.source, pairs.target)
     shift = torch.where(upwards[:, None], pairs.shift, -pairs.shift)
-    if not len(pairs):
+    if is_known_to_be_empty(lower):
         return lower, lower
     of_atom, *of_shift = pairs.bounded().of_atoms_and_shifts
     keys = packed_keys([lower, upper, *shift.unbind(-1)], [of_atom, of_atom, *of_shift])
