@@ -15,7 +15,7 @@ from typing_extensions import override
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.padded import AtomGroups, Chains, atom_groups, chains
 from gemnet_blocks.graph.quadruplets import Quadruplets, quadruplets
-from gemnet_blocks.graph.ragged import Segments, segments, worth_a_group
+from gemnet_blocks.graph.ragged import Segments, kept_items, segments, worth_a_group
 from gemnet_blocks.graph.triplets import Triplets, triplets
 
 
@@ -180,8 +180,7 @@ class AtomPairRequest(IndexRequest):
         key, order = (edges.target * count + edges.source).sort()
         is_first = torch.cat([key[:1] >= 0, key[1:] != key[:-1]])
         of_edge = torch.empty_like(order).scatter_(0, order, is_first.cumsum(0) - 1)
-        # the device is waited for once
-        lengths = key.new_zeros(count).index_add_(0, key // atom_count, is_first.long()).cpu().numpy()
-        pairs = key.index_select(0, torch.nonzero_static(is_first, size=int(lengths.sum()))[:, 0])
+        chosen, lengths = kept_items(is_first, key // atom_count, count)
+        pairs = key.index_select(0, chosen)
         by_target = segments(pairs // atom_count, count, worth_a_group(key.device), lengths)
         return AtomPairs(pairs % atom_count, by_target, of_edge)

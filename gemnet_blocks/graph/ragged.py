@@ -42,6 +42,24 @@ def join(start: Int[Tensor, " rows"], length: Int[Tensor, " rows"], total: int |
     return Join(row, offset.index_select(0, row).add_(torch.arange(row.shape[0], device=start.device)))
 
 
+def kept_items(
+    kept: Bool[Tensor, " items"], row: Int[Tensor, " items"], count: int
+) -> tuple[Int[Tensor, " chosen"], NDArray[np.int64] | None]:
+    """Return the indices of the items that a mask keeps, and the number of them in each row, on the host.
+
+    The device is waited for once. While operations are traced, the numbers are unknown, None.
+
+    Args:
+        kept: the mask.
+        row: the row of each item.
+        count: the number of rows.
+    """
+    if is_traced(kept):
+        return kept.nonzero()[:, 0], None
+    lengths = row.new_zeros(count).index_add_(0, row, kept.long()).cpu().numpy()
+    return torch.nonzero_static(kept, size=int(lengths.sum()))[:, 0], lengths
+
+
 GROUPS = 6
 """The number of groups that rows of different lengths are divided into. It is fixed, so that the number of tensors in a
 topology does not depend on the structures. Some groups may be empty."""

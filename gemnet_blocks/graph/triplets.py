@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import torch
 from jaxtyping import Bool, Int
-from numpy.typing import NDArray
 from torch import Tensor
 
 from gemnet_blocks.graph.edge_index import EdgeIndex
 from gemnet_blocks.graph.pairs import pack_shift
-from gemnet_blocks.graph.ragged import Join, Segments, join, segments
-from gemnet_blocks.util.derivatives import is_traced
+from gemnet_blocks.graph.ragged import Join, Segments, join, kept_items, segments
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,12 +53,6 @@ def listed_triplets(pairs: Join, kept: Bool[Tensor, " pairs"], outer_count: int,
         outer_count: the number of outer edges.
         least_saving: see `segments`.
     """
-    lengths: NDArray[np.int64] | None = None
-    if is_traced(kept):
-        chosen = kept.nonzero()[:, 0]
-    else:
-        counts = kept.new_zeros(outer_count, dtype=torch.long).index_add_(0, pairs.row, kept.long())
-        lengths = counts.cpu().numpy()
-        chosen = torch.nonzero_static(kept, size=int(lengths.sum()))[:, 0]
+    chosen, lengths = kept_items(kept, pairs.row, outer_count)
     row, item = pairs.row.index_select(0, chosen), pairs.item.index_select(0, chosen)
     return Triplets(row, item, segments(row, outer_count, least_saving, lengths))
