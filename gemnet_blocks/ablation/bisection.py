@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -17,10 +16,9 @@ from gemnet_blocks.ablation.runs.executors import Executor
 from gemnet_blocks.ablation.study import ExecutorName, Study
 from gemnet_blocks.ablation.variants import candidates
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.spec.difference import MISSING, Differing, differing
-from gemnet_blocks.spec.document import Route
+from gemnet_blocks.spec.difference import MISSING, Differing, differing, value_at
 from gemnet_blocks.spec.resolve import Spec
-from gemnet_blocks.util.files import replacing
+from gemnet_blocks.util.files import write_json
 
 Outcome = Literal["explains", "does not explain", "undecided", "invalid", "failed"]
 """The outcome of a trial. undecided: the seeds do not suffice. invalid: the changes do not make a valid spec without
@@ -131,7 +129,7 @@ def bisect(
         raise ValueError(f"share: expected a number between 0 and 1, got {share}")
     changes = changes_between(study.base, other)
     if not changes:
-        raise SpecError("the two specs are equal: there is no difference to explain")
+        raise SpecError("the two specs are equal: expected two that differ")
     if len(study.seeds) < MINIMUM_PAIRS:
         raise SpecError(f"seeds: a bisection needs at least {MINIMUM_PAIRS} seeds, got {len(study.seeds)}")
 
@@ -165,8 +163,7 @@ def bisect(
         smallest=None if smallest is None else tuple(one.path for one in smallest),
         trials=tuple(trials.values()),
     )
-    with replacing(Path(study.folder) / RESULT) as temporary:
-        temporary.write_text(json.dumps(result.to_dict(), indent=1) + "\n", encoding="utf-8")
+    write_json(study.folder / RESULT, result.to_dict())
     return result
 
 
@@ -206,7 +203,8 @@ def changes_between(base: Spec, other: Spec) -> list[SpecChange]:
     found = list(differing(before, after))
     sections = [one.path.removesuffix(".type") for one in found if one.path.endswith(".type")]
     paths = dict.fromkeys(_within(sections, one) for one in found)
-    changes = [SpecChange(path, _at(after, tuple(path.split(".")))) for path in paths]
+    values = {path: value_at(after, path) for path in paths}
+    changes = [SpecChange(path, None if value is MISSING else value) for path, value in values.items()]
     if changes and base.patch(patch_of(changes)).content_hash != other.content_hash:
         raise SpecError("the difference between the two specs cannot be divided into changes of single fields")
     return changes
@@ -216,13 +214,6 @@ def _within(sections: Sequence[str], difference: Differing) -> str:
     """Return the outermost section whose type changes and that contains a difference, or the path of the difference."""
     around = [one for one in sections if difference.path.startswith(f"{one}.")]
     return min(around, key=len, default=difference.path)
-
-
-def _at(data: Any, route: Route) -> Any:
-    """Return the value at a route; None if there is none, which removes it."""
-    for key in route:
-        data = data.get(key, MISSING) if isinstance(data, Mapping) else MISSING
-    return None if data is MISSING else data
 
 
 def patch_of(changes: Sequence[SpecChange]) -> dict[str, Any]:

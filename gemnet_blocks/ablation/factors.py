@@ -11,7 +11,7 @@ from typing import Any
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import did_you_mean
-from gemnet_blocks.spec.difference import MISSING
+from gemnet_blocks.spec.difference import MISSING, value_at
 from gemnet_blocks.spec.document import shown
 from gemnet_blocks.spec.resolve import Spec
 
@@ -129,10 +129,10 @@ def _levels(name: str, given: Any, base: Spec) -> tuple[Level, ...]:
     words = [_word(one) for one in given]
     if twice := next((one for one in words if words.count(one) > 1), None):
         raise SpecError(f"levels must be different, got {twice} twice")
-    if set(words) == set(SWITCH) and not isinstance(_at(document, name), bool):
+    if set(words) == set(SWITCH) and not isinstance(value_at(document, name), bool):
         return _switch(name, words, document)
     path = name if "." in name else f"bases.{name}.type"
-    before = _at(document, path)
+    before = value_at(document, path)
     if before is MISSING:
         known = (
             *document["interactions"],
@@ -170,7 +170,7 @@ def _named_levels(given: Mapping[str, Any]) -> tuple[Level, ...]:
 
 def _switch(name: str, words: Sequence[str], document: Mapping[str, Any]) -> tuple[Level, ...]:
     path = name if "." in name else f"interactions.{name}"
-    if _at(document, path) in (MISSING, None):
+    if value_at(document, path) in (MISSING, None):
         known = [one for one, value in document["interactions"].items() if value is not None]
         raise SpecError(
             f"expected a part of the base that can be removed, but the base has no {path}{did_you_mean(name, known)}"
@@ -183,12 +183,6 @@ def _switch(name: str, words: Sequence[str], document: Mapping[str, Any]) -> tup
 def _word(value: Any) -> str:
     """Return the name of a level; YAML reads on and off as booleans."""
     return {True: "on", False: "off"}[value] if isinstance(value, bool) else "none" if value is None else str(value)
-
-
-def _at(document: Any, path: str) -> Any:
-    for key in path.split("."):
-        document = document.get(key, MISSING) if isinstance(document, Mapping) else MISSING
-    return document
 
 
 def _nested(path: str, value: Any) -> dict[str, Any]:

@@ -75,7 +75,11 @@ class Ensemble(WeightedModule):
     @property
     def model(self) -> GemNet:
         """The model of the member with the largest cutoff, whose graphs contain the pairs of all members."""
-        return max(self.potentials, key=lambda member: member.cutoff).model
+        return self._widest.model
+
+    @property
+    def _widest(self) -> Potential:
+        return max(self.potentials, key=lambda member: member.cutoff)
 
     @property
     def meaning(self) -> StoredMeaning:
@@ -119,7 +123,7 @@ class Ensemble(WeightedModule):
     @property
     def cutoff(self) -> float:
         """The largest cutoff of the models in Å, which is the radius of the neighbor search."""
-        return max(member.cutoff for member in self.potentials)
+        return self._widest.cutoff
 
     def neighbors(self, structures: Structures) -> Pairs:
         """Find all pairs within `cutoff`; see `Potential.neighbors`.
@@ -127,7 +131,7 @@ class Ensemble(WeightedModule):
         Raises:
             StructureError: a structure cannot be computed.
         """
-        return max(self.potentials, key=lambda member: member.cutoff).neighbors(structures)
+        return self._widest.neighbors(structures)
 
     def forward(
         self,

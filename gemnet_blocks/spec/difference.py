@@ -63,6 +63,13 @@ MISSING = object()
 """The value of an entry that only the other mapping contains."""
 
 
+def value_at(data: Any, path: str) -> Any:
+    """Return the value at a dotted path of nested mappings; `MISSING` if there is none."""
+    for key in path.split("."):
+        data = data.get(key, MISSING) if isinstance(data, Mapping) else MISSING
+    return data
+
+
 @dataclass(frozen=True, slots=True)
 class Differing:
     """An entry in which two nested mappings differ.

@@ -17,6 +17,7 @@ from gemnet_blocks.ablation.study_file import StudyDocument
 from gemnet_blocks.ablation.variants import Candidate
 from gemnet_blocks.data.opening import DataSplits
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec.difference import value_at
 from gemnet_blocks.util.files import read_json, write_json
 
 LARGEST_WIDTH = 16_384
@@ -195,9 +196,7 @@ def width_at(spec: Mapping[str, Any], path: str, quantity: Matched) -> int:
     Raises:
         SpecError: the path does not lead to a width.
     """
-    value: Any = spec
-    for key in path.split("."):
-        value = value.get(key) if isinstance(value, Mapping) else None
+    value = value_at(spec, path)
     if not isinstance(value, int) or isinstance(value, bool):
         raise SpecError(f"has no control: match.{quantity} is {path}, which is not a width of the variant")
     return value
