@@ -109,7 +109,7 @@ class MatchOptions(Options):
 
     @property
     def quantity(self) -> Matched:
-        """What is matched."""
+        """The size or cost that is matched."""
         return next(name for name in get_args(Matched) if getattr(self, name) is not None)
 
     @property

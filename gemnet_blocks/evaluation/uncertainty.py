@@ -53,7 +53,7 @@ class Uncertainty:
         values: the number of errors.
         mean_std: the mean standard deviation, in eV per atom or eV/Å.
         rmse: the root mean square error (of components, for forces) in the same unit. An ensemble is overconfident
-            where it is larger than the standard deviation.
+            if it is larger than the standard deviation.
         rank_correlation: Spearman's correlation of errors and standard deviations; None if it is undefined.
         coverage: the fraction of labels within their intervals, each structure with the same weight; None if the
             ensemble is not calibrated.

@@ -17,7 +17,7 @@ from gemnet_blocks.ablation.results import RunResult, StudyResults
 Kind = Literal["steps", "seconds", "FLOPs"]
 
 KINDS: tuple[Kind, ...] = ("steps", "seconds", "FLOPs")
-"""What a budget may count."""
+"""The amounts that a budget may limit."""
 
 
 @dataclass(frozen=True, slots=True)
