@@ -110,7 +110,7 @@ def test_no_example_is_only_shown() -> None:
 def test_training(tmp_path: Path) -> None:
     """The config as it is but for the widths and the budget, the commands, and the calculator."""
     write_frames(tmp_path, 155)
-    (config,) = blocks_in(DOCS / "how-to/training.md", "yaml")
+    config, *_ = blocks_in(DOCS / "how-to/training.md", "yaml")
     smaller = replaced(config, "sizes: {edge: 128}", "sizes: {atom: 8, edge: 8}")
     (tmp_path / "train.yaml").write_text(replaced(smaller, "minutes: 60", "steps: 2"), encoding="utf-8")
     console, longer, from_trained = blocks_in(DOCS / "how-to/training.md", "console")
