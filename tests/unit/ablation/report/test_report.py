@@ -112,9 +112,13 @@ def test_the_files_of_a_report(study, files, tmp_path):
     assert found.pop("notes.txt") == "mine"
     assert found == files
     assert set(found) == {
-        *("report.html", "report.md", "tables.tex"),
+        *("report.html", "report.md", "tables.tex", "results.json"),
         *(f"{name}.csv" for name in ("runs", "differences", "errors", "elements", "curves", "parity")),
-        *(f"figures/{name}.svg" for name in ("differences", "parity", "elements", "pareto", "learning_curves")),
+        *(
+            f"figures/{name}.{kind}"
+            for name in ("differences", "parity", "elements", "pareto", "learning_curves")
+            for kind in ("svg", "csv")
+        ),
     }
 
 
