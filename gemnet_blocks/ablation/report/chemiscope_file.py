@@ -24,6 +24,8 @@ Integers = npt.NDArray[np.int64]
 CHEMISCOPE = "where.chemiscope.json"
 """The file, which chemiscope.org and `chemiscope.show_input` open."""
 
+CHEMISCOPE_NEEDED = "the package chemiscope is not installed: pip install 'gemnet_blocks[chemiscope]'"
+
 ATOMS = 20_000
 """The largest number of atoms in the file, which browsers show fast; structures with small differences are left
 out."""
@@ -58,7 +60,7 @@ def chemiscope_json(found: Mapping[str, Mapping[str, PairedErrors]], title: str)
             warnings.simplefilter("ignore")  # of parts for notebooks that are not used
             import chemiscope
     except ImportError as error:
-        raise ImportError("files for chemiscope need this package: pip install 'gemnet_blocks[chemiscope]'") from error
+        raise ImportError(CHEMISCOPE_NEEDED) from error
     first = next(iter(next(iter(found.values())).values()))
     kept, chosen = first.kept, _chosen(first)
     errors = [one for variants in found.values() for one in variants.values() if one.owner == "atom"]

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from gemnet_blocks.ablation.report.caveats import caveats
 from gemnet_blocks.ablation.report.changes import change_in_words
-from gemnet_blocks.ablation.report.chemiscope_file import chemiscope_files
+from gemnet_blocks.ablation.report.chemiscope_file import CHEMISCOPE, CHEMISCOPE_NEEDED, chemiscope_files
 from gemnet_blocks.ablation.report.costs import costs_table
 from gemnet_blocks.ablation.report.csv_files import (
     curves_csv,
@@ -73,7 +74,13 @@ from gemnet_blocks.ablation.report.tables import (
     unfinished_table,
 )
 from gemnet_blocks.ablation.report.where_section import QUESTION as WHERE_QUESTION
-from gemnet_blocks.ablation.report.where_section import StudyDifferences, where_blocks, where_files
+from gemnet_blocks.ablation.report.where_section import (
+    WHERE,
+    StudyDifferences,
+    where_blocks,
+    where_files,
+    where_pictures,
+)
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.util.files import replacing
 
@@ -285,11 +292,50 @@ def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
     """
     target = Path(folder)
     contents = report_files(results)
-    (target / FIGURES).mkdir(parents=True, exist_ok=True)
-    for name, text in contents.items():
-        with replacing(target / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+    _write(contents, target)
     return target / HTML
+
+
+def _write(contents: Mapping[str, str], folder: Path) -> None:
+    if WHERE in contents and CHEMISCOPE not in contents:
+        warnings.warn(f"no file for chemiscope was written: {CHEMISCOPE_NEEDED}", stacklevel=3)
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_where(differences: StudyDifferences, folder: str | os.PathLike[str], title: str) -> Sequence[Path]:
+    """Write the differences of groups and structures as CSV files, figures, and a file for chemiscope.
+
+    Args:
+        differences: the differences.
+        folder: the destination, created if it does not exist.
+        title: name of the comparison.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: the folder cannot be written.
+    """
+    contents = {
+        **where_files(differences),
+        **chemiscope_files(differences, title),
+        **_figures(where_pictures(differences)),
+    }
+    _write(contents, Path(folder))
+    return [Path(folder) / name for name in contents]
+
+
+def _figures(pictures: Iterable[Picture]) -> dict[str, str]:
+    """Return the drawing and the data of each figure by the names of their files."""
+    found = {}
+    for one in pictures:
+        found[f"{FIGURES}/{one.name}.svg"] = on_paper(one.svg)
+        found[f"{FIGURES}/{one.name}.csv"] = figure_csv(one.data)
+    return found
 
 
 def report_files(results: StudyResults) -> Mapping[str, str]:
@@ -300,10 +346,8 @@ def report_files(results: StudyResults) -> Mapping[str, str]:
     """
     differences = StudyDifferences.of(results)
     report = _page(results, differences)
-    pictures = [picture for section in report.sections for picture in section.pictures]
     return {
-        **{f"{FIGURES}/{one.name}.svg": on_paper(one.svg) for one in pictures},
-        **{f"{FIGURES}/{one.name}.csv": figure_csv(one.data) for one in pictures},
+        **_figures(picture for section in report.sections for picture in section.pictures),
         RUNS: runs_csv(results),
         DIFFERENCES: differences_csv(results),
         ERRORS: errors_csv(results),

@@ -149,7 +149,7 @@ class PairedErrors:
         if isinstance(by, str):
             if by not in ENVIRONMENTS:
                 hint = did_you_mean(by, tuple(ENVIRONMENTS))
-                raise ValueError(f"unknown grouping {by!r}{hint}: expected one of {', '.join(ENVIRONMENTS)}, or labels")
+                raise ValueError(f"expected a grouping, {', '.join(ENVIRONMENTS)}, or labels, got {by!r}{hint}")
             return ENVIRONMENTS[by](self.kept)
         found = by(self.kept) if callable(by) else by
         if found is None or isinstance(found, Groups):

@@ -41,15 +41,19 @@ class StudyDifferences:
     names: tuple[str, ...]
 
     @classmethod
-    def of(cls, results: StudyResults) -> StudyDifferences:
+    def of(cls, results: StudyResults, variants: Sequence[str] | None = None) -> StudyDifferences:
         """Read the predictions that the runs of a study kept.
+
+        Args:
+            results: results of the study.
+            variants: names of the variants; None: all.
 
         Raises:
             StateError: a file of predictions is damaged.
         """
         found: dict[str, dict[str, PairedErrors]] = {}
         base = kept_of_study(results, results.base_name)
-        names = tuple(name for name in ordered(results) if name != results.base_name)
+        names = tuple(name for name in variants or ordered(results) if name != results.base_name)
         for name in names if base else ():
             kept = kept_of_study(results, name)
             if not base.keys() & kept.keys():
@@ -85,11 +89,10 @@ def where_blocks(differences: StudyDifferences) -> tuple[Block, ...]:
     blocks: list[Block] = []
     if told := [text for name in differences.names if (text := _finding(differences, name))]:
         blocks.append(Bullets(tuple(told)))
-    blocks += _pictures(differences)
+    blocks += where_pictures(differences)
     for by in ENVIRONMENTS:
-        tables = [_table(differences, kind, by) for kind in (FORCES, ENERGY) if _names(differences, kind, by)]
-        if tables:
-            blocks.append(Folded(f"By {by}", tuple(tables)))
+        if tables := where_tables(differences, by):
+            blocks.append(Folded(f"By {by}", tables))
     return (Paragraph(_NOTE), *blocks)
 
 
@@ -130,6 +133,11 @@ def _finding(differences: StudyDifferences, name: str) -> str:
     )
 
 
+def where_tables(differences: StudyDifferences, by: str) -> tuple[Table, ...]:
+    """Tabulate the differences of forces and energies of all variants by one property, if it applies to them."""
+    return tuple(_table(differences, kind, by) for kind in (FORCES, ENERGY) if _names(differences, kind, by))
+
+
 def _table(differences: StudyDifferences, kind: str, by: str) -> Table:
     """Tabulate the differences of all variants, one row for each group."""
     shown, names = shown_as(kind), _names(differences, kind, by)
@@ -161,7 +169,7 @@ def _with_interval(one: GroupDifference, shown: Quantity) -> str:
     return f"{middle} [{low} to {high}]" if one.interval else middle
 
 
-def _pictures(differences: StudyDifferences) -> Iterator[Picture]:
+def where_pictures(differences: StudyDifferences) -> Iterator[Picture]:
     """Draw the structures whose atoms differ most, for the first variants."""
     variants = differences.found.get(FORCES, {})
     shown = shown_as(FORCES)
