@@ -267,7 +267,8 @@ def _differing_cells(name: str, recorded: str, text: str) -> Iterator[Mismatch]:
     if recorded.partition("\n")[0] != text.partition("\n")[0]:
         yield Mismatch(name, "headings", recorded.partition("\n")[0], text.partition("\n")[0])
         return
-    for number, (row, should) in enumerate(zip_longest(old, new, fillvalue=[]), 1):
+    pairs: Iterator[tuple[list[str], list[str]]] = zip_longest(old, new, fillvalue=[])
+    for number, (row, should) in enumerate(pairs, 1):
         if row == should:
             continue
         whose = ", ".join((row or should)[:2])

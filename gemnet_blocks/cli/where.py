@@ -165,9 +165,7 @@ def _print(differences: StudyDifferences, groupings: Sequence[str]) -> None:
 
     shown = [table for by in groupings for table in where_tables(differences, by)]
     if not shown:
-        raise SpecError(
-            f"the structures cannot be grouped by {', '.join(groupings)}: choose another property with --by"
-        )
+        raise SpecError(f"--by: the structures cannot be grouped by {', '.join(groupings)}: choose another property")
     for one in shown:
         # names may contain square brackets, which are no markup
         table = Table(title=Text(one.caption), title_justify="left", box=SIMPLE_HEAD)

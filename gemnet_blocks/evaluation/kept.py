@@ -116,7 +116,7 @@ class KeptPredictions:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a compressed file of numpy arrays (`.npz`)."""
-        named = {f"{_STRUCTURE}.{name}": values for name, values in self.of_structures.items()}
+        named: dict[str, Any] = {f"{_STRUCTURE}.{name}": values for name, values in self.of_structures.items()}
         named |= {f"{_ATOM}.{name}": values for name, values in self.of_atoms.items()}
         with replacing(path) as temporary, temporary.open("wb") as file:
             np.savez_compressed(file, **named)

@@ -137,7 +137,7 @@ def _draw_structure(axes: Any, one: DrawnStructure, largest: float) -> None:
             if not first & bit and one.cell.any():
                 axes.plot(*corners[[first, first | bit], :2].T, color=FAINT, linewidth=0.6, zorder=0)
     for height, atom in enumerate(np.argsort(atoms[:, 2], kind="stable")):  # the nearest atom is drawn last
-        place, value = atoms[atom, :2], one.values[atom]
+        place, value = (float(atoms[atom, 0]), float(atoms[atom, 1])), one.values[atom]
         radius = 0.6 * covalent_radii[one.numbers[atom]]
         edge = {"edgecolor": INK, "linewidth": 0.5, "zorder": 1 + height}
         axes.add_patch(Circle(place, radius, facecolor=PAPER, **edge))

@@ -66,7 +66,7 @@ def chemiscope_json(found: Mapping[str, Mapping[str, PairedErrors]], title: str)
     errors = [one for variants in found.values() for one in variants.values() if one.owner == "atom"]
     # an atom without an error, which JSON cannot hold, has no point in the map
     atoms = np.flatnonzero(np.isin(kept.structure, chosen) & _all_finite(errors, len(kept.structure)))
-    properties = {}
+    properties: dict[str, dict[str, Any]] = {}
     for kind, variants in found.items():
         properties |= _of_quantity(kind, variants, atoms, chosen)
     target = "atom" if len(atoms) else "structure"

@@ -188,9 +188,9 @@ def paired_errors(base: Seeded, other: Seeded, quantity: str = FORCES) -> Paired
     owner = kept.owner(quantity)
     for one in (*(first[seed] for seed in seeds), *(second[seed] for seed in seeds)):
         _check_equal(kept, one)
-    errors = [np.stack([models[seed].errors(quantity) for seed in seeds]) for models in (first, second)]
+    own, others = (np.stack([models[seed].errors(quantity) for seed in seeds]) for models in (first, second))
     assert owner is not None  # otherwise `errors` has raised
-    return PairedErrors(kept, quantity, owner, *errors, seeds)
+    return PairedErrors(kept, quantity, owner, own, others, seeds)
 
 
 def _check_equal(one: KeptPredictions, other: KeptPredictions) -> None:

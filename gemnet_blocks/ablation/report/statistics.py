@@ -162,7 +162,7 @@ def bootstrap_interval(
     scale = np.abs(values).max()
     if np.ptp(values) <= 1e-12 * scale:
         return Interval(float(values.min()), float(values.max()), confidence)
-    samples = (values / scale,)  # squares of tiny numbers would underflow
+    samples: tuple[Array, ...] = (values / scale,)  # squares of tiny numbers would underflow
     if weights is not None:
         samples = (*samples, _checked(weights))
 
