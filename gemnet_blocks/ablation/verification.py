@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import random
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +17,7 @@ from gemnet_blocks.ablation.learner import Task
 from gemnet_blocks.ablation.report.chemiscope_file import CHEMISCOPE
 from gemnet_blocks.ablation.report.content import HTML, MARKDOWN, RESULTS, report_files
 from gemnet_blocks.ablation.report.page import generator
+from gemnet_blocks.ablation.report.recorded_text import differing_text, recorded_text
 from gemnet_blocks.ablation.report.where_section import WHERE
 from gemnet_blocks.ablation.results import RunResult, StudyResults
 from gemnet_blocks.ablation.runs import worker
@@ -181,7 +179,7 @@ class _Report:
 
     def compare_text(self) -> _Compared:
         """Compose the report again from its results, and compare all files."""
-        page = _read(self.folder / HTML)
+        page = recorded_text(self.folder / HTML)
         written_by = re.search(r'<meta name="generator" content="([^"]*)">', page)
         if written_by is None or not self.own:
             return _Compared(0, (), ("its text was not compared, because an earlier version wrote the report",))
@@ -196,7 +194,7 @@ class _Report:
         if not drawn:
             notes.append(f"drawings were not compared, because {written_by[1]} wrote them and this is {generator()}")
             files = {name: text for name, text in files.items() if not name.endswith(".svg")}
-        found = [one for name, text in files.items() for one in _differing_text(self.folder / name, name, text, drawn)]
+        found = [one for name, text in files.items() for one in differing_text(self.folder / name, name, text, drawn)]
         return _Compared(len(files), tuple(found), tuple(notes))
 
     def compare_runs(self) -> _Compared:
@@ -213,7 +211,7 @@ class _Report:
         compared, lost = set(), set()
         for file, results in recorded.items():
             for run in results.done():
-                result = RunFolder.of(self.study, run.variant, run.seed, run.key).result(run.key)
+                result = _folder(self.study, run).result(run.key)
                 name = f"{run.variant}, seed {run.seed}"
                 if result is None or result.status != "done":
                     lost.add(name)
@@ -226,57 +224,19 @@ class _Report:
 
     def sampled(self, sample: int, seed: int) -> Sequence[RunResult]:
         """Draw some of the finished runs."""
-        runs = [] if self.study is None else sorted(self.results.done(), key=lambda run: (run.variant, run.seed))
+        if self.study is None:
+            return []
+        runs = [run for run in self.results.done() if _folder(self.study, run).learner()]
+        runs.sort(key=lambda run: (run.variant, run.seed))
         return random.Random(seed).sample(runs, min(sample, len(runs)))
+
+
+def _folder(study: Path, run: RunResult) -> RunFolder:
+    return RunFolder.of(study, run.variant, run.seed, run.key)
 
 
 def _same_result(name: str, recorded: RunResult, found: RunResult) -> Iterator[Mismatch]:
     return mismatches(name, numbers(recorded), numbers(found))
-
-
-def _read(path: Path) -> str:
-    return path.read_bytes().decode("utf-8", errors="replace")
-
-
-_DRAWING = re.compile(r'<svg.*?</svg>|<meta name="generator"[^>]*>', re.DOTALL)
-
-
-def _differing_text(path: Path, name: str, text: str, drawn: bool) -> Iterator[Mismatch]:
-    """Compare a file with its text; without drawings if another version drew them."""
-    if not path.is_file():
-        yield Mismatch(name, "file", "nothing", "a file that follows from the results")
-        return
-    recorded = _read(path)
-    if name.endswith(".html") and not drawn:
-        recorded, text = (_DRAWING.sub("", one) for one in (recorded, text))
-    if recorded == text:
-        return
-    if name.endswith(".csv"):
-        yield from _differing_cells(name, recorded, text)
-        return
-    lines = zip_longest(recorded.splitlines(), text.splitlines(), fillvalue="")
-    number, (old, new) = next(
-        ((number, pair) for number, pair in enumerate(lines, 1) if pair[0] != pair[1]), (0, ("", "other line ends"))
-    )
-    start = max(0, next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), 0) - 20)
-    yield Mismatch(name, f"line {number}", *(repr(one[start : start + 60]) for one in (old, new)))
-
-
-def _differing_cells(name: str, recorded: str, text: str) -> Iterator[Mismatch]:
-    (headings, *old), (_, *new) = (list(csv.reader(io.StringIO(one))) or [[]] for one in (recorded, text))
-    if recorded.partition("\n")[0] != text.partition("\n")[0]:
-        yield Mismatch(name, "headings", recorded.partition("\n")[0], text.partition("\n")[0])
-        return
-    pairs: Iterator[tuple[list[str], list[str]]] = zip_longest(old, new, fillvalue=[])
-    for number, (row, should) in enumerate(pairs, 1):
-        if row == should:
-            continue
-        whose = ", ".join((row or should)[:2])
-        if len(row) != len(should):
-            yield Mismatch(name, f"row {number} ({whose})", f"{len(row)} cells", f"{len(should)} cells")
-        for heading, cell, other in zip(headings, row, should, strict=False):
-            if cell != other:
-                yield Mismatch(name, f"row {number} ({whose}), {heading}", cell or "nothing", other or "nothing")
 
 
 def _done_again(
@@ -284,7 +244,7 @@ def _done_again(
 ) -> tuple[Rerun, list[Mismatch]]:
     """Do a run again in a temporary folder, and compare it with the results of the report."""
     assert report.study is not None
-    name, source = f"{run.variant}, seed {run.seed}", RunFolder.of(report.study, run.variant, run.seed, run.key)
+    name, source = f"{run.variant}, seed {run.seed}", _folder(report.study, run)
     try:
         task, _ = source.task(catalog)
         kept = source.predictions()
@@ -343,13 +303,13 @@ def _other_definition(
 ) -> Iterator[Mismatch]:
     """Compare the hash of everything that a run depends on, and the architecture of its variant."""
     files: Mapping[str, Any] = {}
-    if task.config is not None and getattr(learner, "needs_data", True):
-        try:
+    try:
+        if task.config is not None and getattr(learner, "needs_data", True):
             files = Fingerprints(folder / "fingerprints.json").of(task.config.data, task.config.folder)
-        except SpecError as error:
-            yield Mismatch(name, "data", "the files of the run", str(error))
-            return
-    key = run_key(task.spec, task.config, files, task.seed, settings)
+        key = run_key(task.spec, task.config, files, task.seed, settings)
+    except (SpecError, StateError, OSError) as error:
+        yield Mismatch(name, "files of the run", "readable", str(error))
+        return
     if key != run.key:
         yield Mismatch(name, "hash of spec, data, training, seed and code", run.key[:16], key[:16])
     spec = next((one.spec_hash for one in report.results.variants if one.name == run.variant), "")

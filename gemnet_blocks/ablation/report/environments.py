@@ -79,14 +79,14 @@ def by_coordination(kept: KeptPredictions) -> Groups:
 
 def by_distance(kept: KeptPredictions) -> Groups | None:
     """Group atoms by the distance of their nearest neighbor in Å."""
-    return _binned("nearest neighbor (Å)", _Neighbors.of(kept).nearest)
+    return _binned("distance", "Å", _Neighbors.of(kept).nearest)
 
 
 def by_force(kept: KeptPredictions) -> Groups | None:
     """Group atoms by the size of the labelled force in eV/Å."""
     if f"{FORCES}_label" not in kept.of_atoms:
         return None
-    return _binned("force (eV/Å)", np.linalg.norm(kept.of_atoms[f"{FORCES}_label"].astype(np.float64), axis=1))
+    return _binned("force", "eV/Å", np.linalg.norm(kept.of_atoms[f"{FORCES}_label"].astype(np.float64), axis=1))
 
 
 def by_tag(kept: KeptPredictions) -> Groups | None:
@@ -138,7 +138,7 @@ class _Neighbors:
         return cls(counts.astype(np.int64), np.where(nearest <= NEAR, nearest, np.nan))
 
 
-def _binned(by: str, values: Numbers) -> Groups | None:
+def _binned(by: str, unit: str, values: Numbers) -> Groups | None:
     """Divide atoms into groups of equal size by a continuous quantity; None if it has no two values."""
     known = values[np.isfinite(values)]
     if not len(known) or np.ptp(known) == 0:
@@ -146,9 +146,9 @@ def _binned(by: str, values: Numbers) -> Groups | None:
     # bins narrower than the three digits that are shown would have equal names
     edges = np.unique([float(f"{one:.3g}") for one in np.quantile(known, np.linspace(0, 1, BINS + 1)[1:-1])])
     names = [
-        f"below {edges[0]:.3g}",
-        *(f"{low:.3g} to {high:.3g}" for low, high in pairwise(edges)),
-        f"from {edges[-1]:.3g}",
+        f"below {edges[0]:.3g} {unit}",
+        *(f"{low:.3g} to {high:.3g} {unit}" for low, high in pairwise(edges)),
+        f"from {edges[-1]:.3g} {unit}",
     ]
     members = np.where(np.isfinite(values), np.searchsorted(edges, values, side="right"), -1)
     return Groups(by, "atom", tuple(names), members.astype(np.int64))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -216,7 +216,11 @@ def to_html(page: Page) -> str:
 
 def generator() -> str:
     """Return the versions on which the text and the drawings of a report depend."""
-    return f"gemnet_blocks {LIBRARY_VERSION}, matplotlib {version('matplotlib')}"
+    try:
+        drawn_by = f"matplotlib {version('matplotlib')}"
+    except PackageNotFoundError:  # reports without figures do not need it
+        drawn_by = "no drawings"
+    return f"gemnet_blocks {LIBRARY_VERSION}, {drawn_by}"
 
 
 def _css_class(verdict: str) -> str:

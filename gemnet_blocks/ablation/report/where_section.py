@@ -67,14 +67,17 @@ class StudyDifferences:
     @cached_property
     def groups(self) -> Mapping[tuple[str, str, str], tuple[GroupDifference, ...]]:
         """The differences of all groups by quantity, grouping and variant; without groupings that do not apply."""
-        groups = {
-            (kind, by, name): one.groups(by)
+        first = next(iter(next(iter(self.found.values())).values()))
+        # all variants have predictions of the same structures, which are divided into groups once
+        divisions = [groups for divide in ENVIRONMENTS.values() if (groups := divide(first.kept)) is not None]
+        found = {
+            (kind, groups.by, name): one.groups(groups)
             for kind, variants in self.found.items()
-            for by in ENVIRONMENTS
+            for groups in divisions
             for name, one in variants.items()
-            if one.owner == "atom" or by == "composition"
+            if one.owner == "atom" or groups.owner == "structure"
         }
-        return {key: found for key, found in groups.items() if found}
+        return {key: own for key, own in found.items() if own}
 
 
 def shown_as(kind: str) -> Quantity:
@@ -134,8 +137,8 @@ def _finding(differences: StudyDifferences, name: str) -> str:
 
 
 def where_tables(differences: StudyDifferences, by: str) -> tuple[Table, ...]:
-    """Tabulate the differences of forces and energies of all variants by one property, if it applies to them."""
-    return tuple(_table(differences, kind, by) for kind in (FORCES, ENERGY) if _names(differences, kind, by))
+    """Tabulate the differences of all variants by one property, a table for each quantity to which it applies."""
+    return tuple(_table(differences, kind, by) for kind in differences.found if _names(differences, kind, by))
 
 
 def _table(differences: StudyDifferences, kind: str, by: str) -> Table:

@@ -198,6 +198,19 @@ def test_energies_are_compared_per_atom_and_structure() -> None:
         found.groups("element")
 
 
+def test_labelled_properties_of_atoms_are_compared_as_forces_are() -> None:
+    many, labels = [molecule("H2O"), molecule("CO")], {"charges_label": np.zeros(5)}
+    base = kept_of(many, **labels, charges_predicted=np.array([0.1, 0.1, 0.1, 0.2, 0.2]))
+    other = kept_of(many, **labels, charges_predicted=np.array([-0.4, 0.1, 0.1, 0.0, 0.2]))
+    found = paired_errors(base, other, "charges")
+
+    assert base.quantities == ("forces", "charges", "energy")
+    assert {one.group: round(one.difference, 9) for one in found.groups("element")} == {"H": 0.0, "C": -0.0, "O": 0.05}
+    differences = StudyDifferences({"charges": {"other": found}}, ("other",))
+    captions = [one.caption for block in where_blocks(differences) for one in getattr(block, "blocks", ())]
+    assert "Difference of the charges MAE by element" in captions
+
+
 @pytest.mark.parametrize(
     ("message", "attempt"),
     [
@@ -235,7 +248,11 @@ def test_atoms_are_grouped_by_their_environment() -> None:
     assert members(kept, "element") == {"H": [2, 3], "O": [1], "Cu": [0, 4, 5, 6, 7]}
     assert members(kept, "tag") == {"0: below the surface": [4, 5], "1: surface": [6, 7]}
     assert members(kept, "composition") == {"Cu": [0], "Cu4": [2], "H2O": [1]}
-    assert members(kept, "distance") == {"below 0.969": [1, 2, 3], "0.969 to 2.55": [], "from 2.55": [0, 4, 5, 6, 7]}
+    assert members(kept, "distance") == {
+        "below 0.969 Å": [1, 2, 3],
+        "0.969 to 2.55 Å": [],
+        "from 2.55 Å": [0, 4, 5, 6, 7],
+    }
     assert members(kept, "force") == {}
     lone = kept_of([Atoms("He")])
     assert (members(lone, "coordination"), members(lone, "distance"), members(lone, "tag")) == ({"0": [0]}, {}, {})
