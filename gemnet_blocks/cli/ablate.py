@@ -65,8 +65,8 @@ def ablate(
         bool,
         typer.Option(
             "--verify",
-            help="Verify a report: compose it again from its results, and do a sample of its runs again in a temporary "
-            "folder.",
+            help="Verify a report (--verify study/report): compose it again from its results, and do a sample of its "
+            "runs again in a temporary folder.",
         ),
     ] = False,
     sample: Annotated[int, typer.Option(min=0, help="With --verify: number of runs that are done again.")] = 2,
