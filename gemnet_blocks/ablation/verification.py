@@ -118,18 +118,20 @@ def verify(
         tell: a function that is called with a line of text for each step.
 
     Raises:
-        SpecError: there is no report with results, or a recorded run cannot be read.
+        SpecError: there is no report with results, there are no finished runs that can be done again, or a recorded run
+            cannot be read.
         ImportError: a package of reports or training is missing.
     """
     found = _Report.located(Path(path))
     catalog = Catalog().plus(extra, allow_imports)
+    chosen = random.randrange(2**31) if seed is None else seed
+    sampled = found.sampled(sample, chosen)
     text = found.compare_text()
     tell(f"{text.count} files of {found.folder} composed again")
     runs = found.compare_runs()
     tell(f"{runs.count} runs compared with their folders")
-    chosen = random.randrange(2**31) if seed is None else seed
     reruns, differing, notes = [], [*runs.mismatches, *text.mismatches], [*runs.notes, *text.notes]
-    for run in found.sampled(sample, chosen):
+    for run in sampled:
         one, more = _done_again(found, run, catalog, learner, tolerance)
         reruns.append(one)
         differing += more
@@ -223,10 +225,14 @@ class _Report:
         return _Compared(len(compared), tuple(found), tuple(notes))
 
     def sampled(self, sample: int, seed: int) -> Sequence[RunResult]:
-        """Draw some of the finished runs."""
-        if self.study is None:
-            return []
-        runs = [run for run in self.results.done() if _folder(self.study, run).learner()]
+        """Draw some of the finished runs whose folders tell how to do them again."""
+        study, done = self.study, self.results.done()
+        runs = [] if study is None else [run for run in done if _folder(study, run).learner()]
+        if sample and not runs:
+            raise SpecError(
+                f"{self.folder}: expected folders of finished runs beside the report, to do some of them again, found "
+                "none: give the folder of the study, or --sample 0 (in Python, sample=0)"
+            )
         runs.sort(key=lambda run: (run.variant, run.seed))
         return random.Random(seed).sample(runs, min(sample, len(runs)))
 
