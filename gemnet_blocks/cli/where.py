@@ -94,7 +94,7 @@ def where(
 
 
 def _of_study(folder: Path, names: Sequence[str]) -> StudyDifferences:
-    """The differences of variants of a study from its base."""
+    """Return the differences of variants of a study from its base."""
     from gemnet_blocks.ablation.report.where_section import StudyDifferences
     from gemnet_blocks.ablation.results import StudyResults
     from gemnet_blocks.ablation.study import RESULTS
@@ -129,7 +129,7 @@ def _of_models(
     device: str,
     allow_imports: bool,
 ) -> StudyDifferences:
-    """The differences of one model from another."""
+    """Return the differences of one model from another."""
     from gemnet_blocks.ablation.report.paired_errors import paired_errors
     from gemnet_blocks.ablation.report.where_section import StudyDifferences
     from gemnet_blocks.evaluation import keep_predictions
