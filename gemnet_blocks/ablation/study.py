@@ -15,6 +15,9 @@ from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, Proces
 from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
+from gemnet_blocks.ablation.sequential.monitor import Run
+from gemnet_blocks.ablation.sequential.study_looks import monitored, needed_part, needed_runs
+from gemnet_blocks.ablation.sequential.words import print_looks
 from gemnet_blocks.ablation.study_file import StudyDocument, read_study, read_study_of, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.data.options import DataOptions
@@ -53,7 +56,8 @@ class Study:
         patches: the changes of each variant by its name: `{"no quadruplets": {"interactions.quadruplet": None}}`. The
             section `execution` changes how a model is computed: `{"explicit": {"execution.angular": "explicit"}}`.
             Studies with factors need none: `Study(base, {}, factors={"quadruplet": ["on", "off"]}, ...)`.
-        seeds: number of seeds, or a list of seeds. Fewer than 6 seeds do not support conclusions.
+        seeds: number of seeds, or a list of seeds; fewer than 6 seeds do not support conclusions. Or a mapping such as
+            `{"at_most": 24, "effect": 0.05}` for a sequential study, which adds seeds until every variant is decided.
         data: the section `data` of a training config; paths are relative to the current folder.
         training: the sections loss, optimizer, schedule, references, scales and training of a training config, as
             mappings or dotted paths: `{"loss": {...}, "optimizer.learning_rate": 1e-3}`.
@@ -73,7 +77,7 @@ class Study:
         self,
         base: Spec | Mapping[str, Any] | str | PathLike[str],
         patches: Mapping[str, Mapping[str, Any]],
-        seeds: int | Sequence[int] = 6,
+        seeds: int | Sequence[int] | Mapping[str, Any] = 6,
         *,
         data: Mapping[str, Any] | DataOptions | None = None,
         training: Mapping[str, Any] | None = None,
@@ -174,8 +178,8 @@ class Study:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of the runs of each variant."""
-        return self._study.options.seeds
+        """The seeds of the runs of each variant; sequential studies may not need all of them."""
+        return self._study.options.all_seeds
 
     def with_variants(self, patches: Mapping[str, Mapping[str, Any]]) -> Study:
         """Return a study of other variants with the same base, data, training, budget, seeds, learner and folder.
@@ -233,12 +237,10 @@ class Study:
         work = Work.of(self._learner, self._study.base.catalog)
         chosen.check(work)
         self._check_machine(chosen)
-        options = self._study.options
         with one_of_several_writers_to_folder(self.folder, "output"):
             write_json(self.folder / ABOUT, {"data": plan.data})
             try:
-                with Progress(plan.runs, options.title, options.primary, progress) as shown:
-                    Driver(plan.runs, chosen, work, options.retries, shown).complete()
+                self._complete(plan, chosen, work, progress)
             finally:
                 results = self.results()
                 results.save(self.folder / RESULTS)
@@ -250,8 +252,30 @@ class Study:
         Raises:
             SpecError: one error with every problem.
         """
-        plan = self._plan or make_plan(self._study, self._learner, self.folder, thorough=False)
-        self._plan = plan
+        self._plan = plan = self._plan or make_plan(self._study, self._learner, self.folder, thorough=False)
+        return needed_part(self._all_results(plan))
+
+    def _complete(self, plan: StudyPlan, executor: Executor, work: Work, progress: bool | None) -> None:
+        """Do all runs; in sequential studies those that each look needs, one look after another."""
+        options = self._study.options
+        tried: set[Run] = set()
+        looks = 0
+        while True:
+            results = self._all_results(plan)
+            found = monitored(results, tried)
+            if found is not None and progress is not False:
+                print_looks(found, looks)
+                looks = found.looks
+            needed = set(needed_runs(results, tried)) - tried
+            runs = [run for run in plan.runs if (run.task.variant, run.task.seed) in needed]
+            if not runs:
+                return
+            with Progress(runs, options.title, options.primary, progress) as shown:
+                Driver(runs, executor, work, options.retries, shown).complete()
+            tried |= needed
+
+    def _all_results(self, plan: StudyPlan) -> StudyResults:
+        """Collect the results of all runs, also of those that a sequential study does not need."""
         about = read_json(self.folder / ABOUT)
         options = self._study.options
         return StudyResults(
@@ -259,7 +283,7 @@ class Study:
             variants=plan.variants,
             runs=tuple(one.folder.state(one.task.variant, one.task.seed, one.task.key) for one in plan.runs),
             primary_metric=options.primary,
-            seeds=options.seeds,
+            seeds=options.all_seeds,
             title=options.title,
             budget=str(options.budget),
             data=plan.data or (str(about.get("data", "")) if isinstance(about, dict) else ""),

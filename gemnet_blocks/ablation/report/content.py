@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from gemnet_blocks.ablation.report.caveats import caveats
@@ -14,6 +14,7 @@ from gemnet_blocks.ablation.report.csv_files import (
     differences_csv,
     elements_csv,
     errors_csv,
+    looks_csv,
     parity_csv,
     runs_csv,
 )
@@ -33,6 +34,8 @@ from gemnet_blocks.ablation.report.formatting import (
     quantity,
 )
 from gemnet_blocks.ablation.report.latex import to_latex
+from gemnet_blocks.ablation.report.looks_section import QUESTION as LOOKS_QUESTION
+from gemnet_blocks.ablation.report.looks_section import looks_blocks
 from gemnet_blocks.ablation.report.outliers import outliers
 from gemnet_blocks.ablation.report.overview import overview
 from gemnet_blocks.ablation.report.page import (
@@ -50,6 +53,7 @@ from gemnet_blocks.ablation.report.page import (
     to_markdown,
 )
 from gemnet_blocks.ablation.report.pareto import draw_pareto, without_difference
+from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
     compare_study,
@@ -65,6 +69,7 @@ from gemnet_blocks.ablation.report.tables import (
     unfinished_table,
 )
 from gemnet_blocks.ablation.results import StudyResults
+from gemnet_blocks.ablation.sequential.study_looks import monitored
 from gemnet_blocks.util.files import replacing
 
 
@@ -84,6 +89,7 @@ def page(results: StudyResults) -> Page:
             _differences(results),
             question=f"Is the difference of the {metric} from the base larger than chance explains?",
         ),
+        *_looks(results, compared),
         *_factors(results),
         Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
         Section("Costs", _costs(results), question="What does the accuracy cost?"),
@@ -93,6 +99,11 @@ def page(results: StudyResults) -> Page:
         Section("Environment and settings", _environment(results), folded=True),
     )
     return Page(clean(results.title) or "Ablation study", sections)
+
+
+def _looks(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Section, ...]:
+    blocks = looks_blocks(results, compared)
+    return (Section("Looks", blocks, question=LOOKS_QUESTION),) if blocks else ()
 
 
 def _factors(results: StudyResults) -> tuple[Section, ...]:
@@ -120,9 +131,12 @@ def _differences(results: StudyResults) -> tuple[Block, ...]:
         return (Paragraph("No variants."),)
     blocks: list[Block] = [differences_table(results, primary)]
     if others:
+        looked = monitored(results) is not None
         note = Paragraph(
-            "Other metrics have no verdicts: their p-values are corrected for the number of variants, but not for the "
-            "number of metrics."
+            "Other metrics have no verdicts and no p-values: the looks are at the primary metric alone."
+            if looked
+            else "Other metrics have no verdicts: their p-values are corrected for the number of variants, but not for "
+            "the number of metrics."
         )
         tables = (differences_table(results, metric) for metric in others)
         blocks.append(Folded(f"Differences in {_counted(len(others), 'other metric')}", (note, *tables)))
@@ -245,6 +259,7 @@ def _paper_tables(results: StudyResults) -> Iterator[Table]:
 
 HTML, MARKDOWN, RUNS, DIFFERENCES = "report.html", "report.md", "runs.csv", "differences.csv"
 ERRORS, ELEMENTS, CURVES, PARITY, LATEX = "errors.csv", "elements.csv", "curves.csv", "parity.csv", "tables.tex"
+LOOKS = "looks.csv"
 """The files of a report, beside the folder of figures."""
 
 
@@ -290,6 +305,7 @@ def report_files(results: StudyResults) -> Mapping[str, str]:
         ELEMENTS: elements_csv(results),
         CURVES: curves_csv(results),
         PARITY: parity_csv(results),
+        **({LOOKS: looks_csv(results)} if monitored(results) is not None else {}),
         LATEX: to_latex(_paper_tables(results)),
         MARKDOWN: to_markdown(report),
         HTML: to_html(report),

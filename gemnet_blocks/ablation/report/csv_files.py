@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, median, stdev
 
 from gemnet_blocks.ablation.report.formatting import clean, clean_lines
+from gemnet_blocks.ablation.report.looks_section import looks_rows
 from gemnet_blocks.ablation.report.tables import TRIVIAL, compare_study, metrics_of, ordered, sorted_runs
 from gemnet_blocks.ablation.results import StudyResults
 
@@ -109,6 +110,13 @@ def parity_csv(results: StudyResults) -> str:
         for label, predicted in zip(one.label, one.predicted, strict=True)
     )
     return _written(("variant", "seed", "quantity", "label", "predicted"), rows)
+
+
+def looks_csv(results: StudyResults) -> str:
+    """Return CSV with one row for each variant and look of a sequential study."""
+    headings = ("variant", "look", "seeds", "pairs", "information", "p", "bound", "statistic", "stopped_below")
+    rows = ([safe(str(name)), *rest] for name, *rest in looks_rows(results))
+    return _written((*headings, "needed", "planned", "effect", "decision"), rows)
 
 
 def safe(text: str) -> str:

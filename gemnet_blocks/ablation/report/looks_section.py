@@ -1,0 +1,175 @@
+"""The section of a report about the looks of a sequential study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from scipy.special import ndtri
+
+from gemnet_blocks.ablation.report.figures import panels_for, verdict_mark
+from gemnet_blocks.ablation.report.formatting import ACCENT, FAINT, INK, NONE, UNSURE, clean, drawn, number, probability
+from gemnet_blocks.ablation.report.page import Block, Bullets, Folded, Paragraph, Picture, Table
+from gemnet_blocks.ablation.report.statistics import Comparison
+from gemnet_blocks.ablation.report.tables import numbered, ordered
+from gemnet_blocks.ablation.results import StudyResults
+from gemnet_blocks.ablation.sequential.monitor import Course, Look, Monitoring
+from gemnet_blocks.ablation.sequential.study_looks import monitored
+from gemnet_blocks.ablation.sequential.words import DECISIONS, bound_in_words, pilot_in_words, plan_in_words
+
+QUESTION = "When was each variant decided, and how many seeds did that take?"
+
+
+def looks_blocks(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:
+    """Compose the section about the looks; empty for studies with a fixed number of seeds."""
+    found = monitored(results)
+    if found is None:
+        return ()
+    blocks: list[Block] = [Paragraph(plan_in_words(found.options, len(found.courses)))]
+    if not found.looks:
+        return (*blocks, Paragraph("The first look is not complete yet."))
+    pilot = Bullets(tuple(pilot_in_words(course, found) for course in found.courses))
+    blocks += [
+        Picture("looks", _CAPTION, draw_looks(found, compared)),
+        decisions_table(results, found),
+        Paragraph(_seeds_in_words(results, found)),
+        Paragraph(
+            f"What the spread of the first look, with {found.options.looks[0]} seeds, said about the number of seeds:"
+        ),
+        pilot,
+        Folded("All looks", (looks_table(results, found),)),
+    ]
+    return tuple(blocks)
+
+
+_CAPTION = (
+    "Test statistic (the p-value of the sign-flip test as a quantile of the normal distribution) against seeds, for "
+    "each variant; above zero, the variant has the larger error. Solid: bounds at which a difference is shown; dashed: "
+    "the same as planned, from the normal distribution; dotted: bounds between which a variant is stopped. Looks at "
+    "which no p-value is small enough have no solid bound."
+)
+
+
+def draw_looks(found: Monitoring, compared: Sequence[Comparison]) -> str:
+    """Draw the statistic of each variant against the number of seeds, with the bounds of all looks."""
+    courses = found.courses
+    names = [f"{index} {course.variant}" for index, course in enumerate(courses, 1)]
+    sizes = [abs(look.statistic) for course in courses for look in course.looks]
+    height = max(4.0, *(1.15 * size for size in sizes)) if sizes else 4.0
+
+    def draw(figure: Any) -> None:
+        for axes, course, one in zip(panels_for(figure, names), courses, compared, strict=False):
+            axes.axhline(0, color=FAINT, linewidth=0.8)
+            _draw_bounds(axes, found, course)
+            places = [look.seeds for look in course.looks]
+            axes.plot(
+                places, [look.statistic for look in course.looks], "o-", color=ACCENT, markersize=3.5, linewidth=1.4
+            )
+            if places and course.decision != "undecided":
+                marker, color, filling = verdict_mark(one.verdict)
+                place = (places[-1:], [course.looks[-1].statistic])
+                axes.plot(*place, marker, color=color, markerfacecolor=filling, markersize=8, zorder=4)
+            axes.set(xlim=(0, 1.04 * found.options.at_most), ylim=(-height, height))
+        figure.supxlabel("seeds", fontsize=9)
+        figure.supylabel("statistic", fontsize=9)
+
+    return drawn(draw, 2.0 * math.ceil(len(names) / 2) + 0.5)
+
+
+def _draw_bounds(axes: Any, found: Monitoring, course: Course) -> None:
+    reachable = [look for look in course.looks if look.bound]
+    stopping = [look for look in course.looks if look.futile_below]
+    planned, design = found.options.looks, found.design
+    inner = [design.futile_below(fraction) or math.nan for fraction in design.fractions]
+    for sign in (-1, 1):
+        for values in (design.critical, inner):
+            line = {"color": UNSURE, "linewidth": 0.9, "linestyle": (0, (3, 2)), "zorder": 1}
+            axes.plot(planned, [sign * value for value in values], **line)
+        bounds = [-sign * float(ndtri(look.bound / 2)) for look in reachable]
+        axes.plot([look.seeds for look in reachable], bounds, "_-", color=INK, linewidth=1.1, markersize=7, zorder=2)
+        futile = [sign * look.futile_below for look in stopping]
+        axes.plot([look.seeds for look in stopping], futile, "_:", color=INK, linewidth=1.1, markersize=7, zorder=2)
+
+
+def decisions_table(results: StudyResults, found: Monitoring) -> Table:
+    """Tabulate when each variant was decided, and its seeds against those of a fixed design with the same power."""
+    rows = []
+    names = dict(zip(ordered(results), numbered(results), strict=True))
+    for course in found.courses:
+        last = course.looks[-1] if course.looks else None
+        cells = (NONE,) * 6 if last is None else _cells(found, course, last)
+        rows.append((*names[course.variant], DECISIONS[course.decision], *cells))
+    return Table(
+        "Decisions",
+        ("#", "variant", "decision", "look", "seeds", "p", "bound", "needed", "fixed design"),
+        tuple(rows),
+        words=3,
+        note="p and its bound at the last look. Needed: the seeds at most for the power, from the spread of all pairs. "
+        "Fixed design: the number of seeds that finds the same difference with the same error rate and power without "
+        "looks in between.",
+    )
+
+
+def _cells(found: Monitoring, course: Course, last: Look) -> tuple[str, ...]:
+    return (
+        f"{len(course.looks)} of {len(found.options.looks)}",
+        str(last.seeds),
+        probability(last.p_value),
+        bound_in_words(last),
+        str(math.ceil(last.needed)),
+        str(found.fixed_seeds(last)),
+    )
+
+
+def _seeds_in_words(results: StudyResults, found: Monitoring) -> str:
+    """Compare the runs of the study with those of a fixed design with the same power."""
+    fixed = max((found.fixed_seeds(course.looks[-1]) for course in found.courses if course.looks), default=0)
+    used = sum(run.status in ("done", "failed") for run in results.runs)
+    return (
+        f"The study took {used} runs. A fixed design with the same error rate and power takes "
+        f"{fixed * (len(found.courses) + 1)}, with {fixed} seeds for the base and each variant; all seeds of this "
+        f"study would have been {found.options.at_most * (len(found.courses) + 1)} runs."
+    )
+
+
+def looks_table(results: StudyResults, found: Monitoring) -> Table:
+    """Tabulate all looks at all variants."""
+    names = dict(zip(ordered(results), numbered(results), strict=True))
+    rows = tuple(
+        (
+            *names[course.variant],
+            str(place),
+            str(look.seeds),
+            str(look.pairs),
+            f"{look.fraction:.2f}",
+            probability(look.p_value),
+            bound_in_words(look),
+            number(look.statistic, 3, signed=True),
+            number(look.futile_below, 3) if look.futile_below else NONE,
+        )
+        for course in found.courses
+        for place, look in enumerate(course.looks, 1)
+    )
+    headings = ("#", "variant", "look", "seeds", "pairs", "information", "p", "bound", "statistic", "stopped below")
+    return Table(
+        "All looks",
+        headings,
+        rows,
+        words=2,
+        note="Information: complete pairs as a fraction of those that are planned. Bounds hold for the variants that "
+        "Holm's method has left at the last look.",
+    )
+
+
+def looks_rows(results: StudyResults) -> list[list[object]]:
+    """Return the numbers of all looks, one row for each variant and look; see `csv_files.looks_csv`."""
+    found = monitored(results)
+    return [
+        [
+            *(clean(course.variant), place, look.seeds, look.pairs, look.fraction, look.p_value, look.bound),
+            *(look.statistic, look.futile_below, look.needed, look.planned, look.effect, course.decision),
+        ]
+        for course in (() if found is None else found.courses)
+        for place, look in enumerate(course.looks, 1)
+    ]

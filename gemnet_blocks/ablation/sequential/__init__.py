@@ -1,0 +1,1 @@
+"""Group-sequential studies: seeds are added until every variant is decided."""

@@ -1,0 +1,107 @@
+"""The looks of a study, from its results."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from gemnet_blocks.ablation.options import SequentialSeeds
+from gemnet_blocks.ablation.report.statistics import Comparison, Verdict
+from gemnet_blocks.ablation.results import StudyResults
+from gemnet_blocks.ablation.sequential.monitor import Course, Monitoring, Run, monitor
+
+Errors = tuple[tuple[int, float], ...]
+"""The errors of a variant with their seeds."""
+
+
+def monitored(results: StudyResults, tried: Collection[Run] | None = None) -> Monitoring | None:
+    """Look at the results of a sequential study; None if the study has a fixed number of seeds.
+
+    Args:
+        results: results of the study.
+        tried: failed runs that will not be tried again; None: all failed runs.
+    """
+    seeds = results.settings.get("seeds")
+    others = [one.name for one in results.variants if one.name != results.base_name]
+    if not isinstance(seeds, Mapping) or not others:
+        return None
+    ended = frozenset(
+        (run.variant, run.seed)
+        for run in results.runs
+        if run.status == "done" or (run.status == "failed" and (tried is None or (run.variant, run.seed) in tried))
+    )
+    errors = tuple((name, tuple(results.values(name).items())) for name in (results.base_name, *others))
+    return _monitored(SequentialSeeds.model_validate(dict(seeds)), errors, ended, bool(results.settings.get("factors")))
+
+
+@functools.lru_cache(maxsize=4)
+def _monitored(
+    options: SequentialSeeds, errors: tuple[tuple[str, Errors], ...], ended: frozenset[Run], together: bool
+) -> Monitoring:
+    """Look at the errors of the base, which is the first, and its variants; a report asks for them many times."""
+    (base_name, base), *variants = ((name, dict(own)) for name, own in errors)
+    return monitor(options, base, dict(variants), ended, base_name, together)
+
+
+def needed_runs(results: StudyResults, tried: Collection[Run]) -> list[Run]:
+    """List the runs that a study needs; of a sequential study, those of the looks so far and of the next one."""
+    found = monitored(results, tried)
+    return [(run.variant, run.seed) for run in results.runs] if found is None else list(found.needed)
+
+
+def needed_part(results: StudyResults) -> StudyResults:
+    """Leave out the runs that a sequential study does not need, even if they are done."""
+    found = monitored(results)
+    if found is None:
+        return results
+    needed = set(found.needed)
+    runs = tuple(run for run in results.runs if (run.variant, run.seed) in needed)
+    return replace(results, runs=runs, seeds=tuple(sorted({seed for _, seed in needed})))
+
+
+def decided(results: StudyResults, compared: Comparison, higher_is_better: bool, primary: bool) -> Comparison:
+    """Replace verdict and p-value of a comparison by those of the looks of a sequential study.
+
+    Only the primary metric has any: the p-values of other metrics do not account for the looks.
+
+    Args:
+        results: results of the study.
+        compared: the comparison of a variant with the base as in a study with a fixed number of seeds.
+        higher_is_better: True for metrics such as a cosine, False for errors.
+        primary: whether the comparison is that of the primary metric.
+    """
+    found = monitored(results)
+    if found is None:
+        return compared
+    planned = len(results.runs_of(compared.variant))
+    if not primary:
+        return replace(compared, planned=planned, p_value=None, corrected=None)
+    course = found.course(compared.variant)
+    return replace(
+        compared,
+        planned=planned,
+        p_value=course.looks[-1].p_value if course.looks else None,
+        corrected=None,
+        verdict=_verdict(course, higher_is_better),
+        reason=_reason(course, found),
+    )
+
+
+def _verdict(course: Course, higher_is_better: bool) -> Verdict:
+    if course.decision == "different":
+        return "better" if (course.looks[-1].statistic > 0) == higher_is_better else "worse"
+    return "no difference shown" if course.decision in ("futile", "not shown") else "inconclusive"
+
+
+def _reason(course: Course, found: Monitoring) -> str:
+    """Tell when and how a variant was decided."""
+    if not course.looks:
+        return "no pair is complete" if course.decision == "no pairs" else "no look is complete yet"
+    last, at_most = course.looks[-1], found.options.at_most
+    place = f"look {len(course.looks)} with {last.seeds} of at most {at_most} seeds"
+    if course.decision == "different":
+        return f"decided at {place}"
+    if course.decision == "futile":
+        return f"stopped at {place}, because the probability of still showing a difference was small"
+    return f"not shown at {place}, the last one" if course.decision == "not shown" else f"undecided at {place}"
