@@ -263,14 +263,16 @@ class Study:
         while True:
             results = self._all_results(plan)
             found = monitored(results, tried)
-            if found is not None and progress is not False:
-                print_looks(found, looks)
+            if found is not None:
+                if progress is not False:
+                    print_looks(found, looks)
                 looks = found.looks
             needed = set(needed_runs(results, tried)) - tried
             runs = [run for run in plan.runs if (run.task.variant, run.task.seed) in needed]
             if not runs:
                 return
-            with Progress(runs, options.title, options.primary, progress) as shown:
+            title = options.title if found is None else f"{options.title}, look {looks + 1}"
+            with Progress(runs, title, options.primary, progress) as shown:
                 Driver(runs, executor, work, options.retries, shown).complete()
             tried |= needed
 

@@ -105,9 +105,9 @@ def decisions_table(results: StudyResults, found: Monitoring) -> Table:
         ("#", "variant", "decision", "look", "seeds", "p", "bound", "needed", "fixed design"),
         tuple(rows),
         words=3,
-        note="p and its bound at the last look. Needed: the seeds at most for the power, from the spread of all pairs. "
-        "Fixed design: the number of seeds that finds the same difference with the same error rate and power without "
-        "looks in between.",
+        note="p and its bound at the last look. Needed: the largest number of seeds that the power takes, from the "
+        "spread of all pairs. Fixed design: the number of seeds that finds the same difference with the same error "
+        "rate and power without looks in between.",
     )
 
 

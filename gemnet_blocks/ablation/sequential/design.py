@@ -29,6 +29,9 @@ Spending = Literal["obrien_fleming", "pocock"]
 NODES = 96
 """The number of Gauss-Legendre nodes for each interval of the density of undecided paths."""
 
+SMALLEST = 1e-100
+"""The smallest error rate of a look for which a critical value is computed."""
+
 FARTHEST = 9.0
 """The distance in standard deviations beyond which probabilities are neglected."""
 
@@ -53,6 +56,58 @@ def spent(spending: Spending, level: float, fraction: float) -> float:
     return float(4 * ndtr(ndtri(level / 4) / math.sqrt(fraction)))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Paths:
+    """The density of B(t) for the paths that have crossed no bound so far.
+
+    Attributes:
+        drift: the drift η.
+        fraction: information fraction t of the last look.
+        places: nodes of the density.
+        weights: density at the nodes times their weights.
+    """
+
+    drift: float
+    fraction: float
+    places: Array
+    weights: Array
+
+    @classmethod
+    def start(cls, drift: float) -> _Paths:
+        """Return all paths, which start from B(0) = 0."""
+        return cls(drift, 0.0, np.zeros(1), np.ones(1))
+
+    def probability(self, fraction: float, size: float) -> float:
+        """Compute the probability of |Z| < size at the next look."""
+        middle, spread = self._step(fraction)
+        end = size * math.sqrt(fraction)
+        return float((ndtr((end - middle) / spread) - ndtr((-end - middle) / spread)) @ self.weights)
+
+    def crossing(self, fraction: float, size: float) -> float:
+        """Compute the probability of |Z| ≥ size at the next look."""
+        middle, spread = self._step(fraction)
+        end = size * math.sqrt(fraction)
+        return float((ndtr((middle - end) / spread) + ndtr((-end - middle) / spread)) @ self.weights)
+
+    def after(self, fraction: float, upper: float, lower: float) -> _Paths:
+        """Return the paths with lower ≤ |Z| < upper at the next look."""
+        middle, spread = self._step(fraction)
+        ends = np.array([-upper, -lower, lower, upper]) * math.sqrt(fraction)
+        farthest = FARTHEST * math.sqrt(fraction)  # beyond it, the density is negligible
+        ends = np.clip(ends, self.drift * fraction - farthest, self.drift * fraction + farthest)
+        points, weights = np.polynomial.legendre.leggauss(NODES)
+        intervals = [(ends[0], ends[3])] if lower == 0 else [(ends[0], ends[1]), (ends[2], ends[3])]
+        places = np.concatenate([(low + high) / 2 + (high - low) / 2 * points for low, high in intervals])
+        widths = np.concatenate([(high - low) / 2 * weights for low, high in intervals])
+        density = np.exp(-(((places[:, None] - middle) / spread) ** 2) / 2) @ self.weights
+        return _Paths(self.drift, fraction, places, density * widths / (math.sqrt(2 * math.pi) * spread))
+
+    def _step(self, fraction: float) -> tuple[Array, float]:
+        """Return mean and standard deviation of B at the next look, given B at the last one."""
+        step = fraction - self.fraction
+        return self.places + self.drift * step, math.sqrt(step)
+
+
 @dataclass(frozen=True, slots=True)
 class Exits:
     """The probabilities of the ways in which a study ends.
@@ -75,48 +130,30 @@ def exits(fractions: Sequence[float], critical: Sequence[float], futile: Sequenc
         futile: futility bounds of |Z|; 0 for looks without one.
         drift: expected value of Z at fraction 1.
     """
-    found: list[float] = []
-    given_up: list[float] = []
-    places, density, before = np.zeros(1), np.ones(1), 0.0
+    found, stopped = [], []
+    paths = _Paths.start(drift)
     for fraction, upper, lower in zip(fractions, critical, futile, strict=True):
-        # B at this look given B at the last one; the first look starts from B(0) = 0
-        spread = math.sqrt(fraction - before)
-        middle = places + drift * (fraction - before)
-        ends = np.array([-upper, -lower, lower, upper]) * math.sqrt(fraction)
-        below = ndtr((ends[:, None] - middle) / spread) @ density
-        above = ndtr((middle - ends[3]) / spread) @ density
-        found.append(float(below[0] + above))
-        given_up.append(float(below[2] - below[1]))
-        nodes, weights = _nodes(ends, drift * fraction, math.sqrt(fraction))
-        steps = (nodes[:, None] - middle) / spread
-        density = np.exp(-(steps**2) / 2) @ density / (math.sqrt(2 * math.pi) * spread) * weights
-        places, before = nodes, fraction
-    return Exits(tuple(found), tuple(given_up))
-
-
-def _nodes(ends: Array, middle: float, spread: float) -> tuple[Array, Array]:
-    """Return nodes and weights of the intervals between the bounds, where the density is not negligible."""
-    ends = np.clip(ends, middle - FARTHEST * spread, middle + FARTHEST * spread)
-    intervals = [(ends[0], ends[3])] if ends[1] == ends[2] else [(ends[0], ends[1]), (ends[2], ends[3])]
-    points, weights = np.polynomial.legendre.leggauss(NODES)
-    places = [(low + high) / 2 + (high - low) / 2 * points for low, high in intervals]
-    return np.concatenate(places), np.concatenate([(high - low) / 2 * weights for low, high in intervals])
+        found.append(paths.crossing(fraction, upper))
+        stopped.append(paths.probability(fraction, lower))
+        paths = paths.after(fraction, upper, lower)
+    return Exits(tuple(found), tuple(stopped))
 
 
 @functools.lru_cache(maxsize=256)
 def critical_values(fractions: tuple[float, ...], level: float, spending: Spending) -> tuple[float, ...]:
     """Compute the critical values of |Z| at all looks that spend the level as a spending function says."""
     found: list[float] = []
-    before = 0.0
-    for place, fraction in enumerate(fractions, start=1):
+    paths, before = _Paths.start(0.0), 0.0
+    for fraction in fractions:
         now = spent(spending, level, fraction)
-        increment, before = max(now - before, 1e-300), now
+        increment, before = max(now - before, SMALLEST), now
 
-        def excess(value: float, place: int = place, increment: float = increment) -> float:
-            return exits(fractions[:place], (*found, value), (0.0,) * place, 0.0).different[-1] - increment
+        def excess(value: float, paths: _Paths = paths, fraction: float = fraction, rate: float = increment) -> float:
+            return paths.crossing(fraction, value) - rate
 
         largest = -float(ndtri(increment / 2))  # crossing at this look for the first time is less likely
-        found.append(brentq(excess, 0.0, largest) if place > 1 and excess(largest) < 0 else largest)
+        found.append(brentq(excess, 0.0, largest) if excess(largest) < 0 else largest)
+        paths = paths.after(fraction, found[-1], 0.0)
     return tuple(found)
 
 

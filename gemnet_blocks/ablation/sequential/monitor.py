@@ -260,7 +260,7 @@ class _Test:
                 pairs=len(differences),
                 p_value=p_value,
                 bound=0.0,
-                statistic=-float(np.sign(differences.sum()) * ndtri(p_value / 2)),
+                statistic=0.0 - float(np.sign(differences.sum()) * ndtri(p_value / 2)),  # 0 without a sign
                 futile_below=self._plan.futile_below(fraction, size.drift),
                 fraction=fraction,
                 needed=size.needed,
