@@ -13,10 +13,10 @@ from gemnet_blocks.ablation.report.content import write_report
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
 from gemnet_blocks.ablation.runs.jobs import Work
-from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, make_plan
+from gemnet_blocks.ablation.runs.plan import PlannedRun, StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
 from gemnet_blocks.ablation.sequential.monitor import Run
-from gemnet_blocks.ablation.sequential.study_looks import monitored, needed_part, needed_runs
+from gemnet_blocks.ablation.sequential.study_looks import monitored, needed_part
 from gemnet_blocks.ablation.sequential.words import print_looks
 from gemnet_blocks.ablation.study_file import StudyDocument, read_study, read_study_of, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
@@ -216,7 +216,8 @@ class Study:
     ) -> StudyResults:
         """Do all unfinished runs; if interrupted, call it again to resume.
 
-        Several drivers, also on several machines, may run one study in one folder.
+        A sequential study does the runs of one look after another, until every variant is decided. Several drivers,
+        also on several machines, may run one study in one folder.
 
         Args:
             executor: `local` (processes of this machine), `here` (this process), `slurm`, or an `Executor`.
@@ -258,22 +259,27 @@ class Study:
     def _complete(self, plan: StudyPlan, executor: Executor, work: Work, progress: bool | None) -> None:
         """Do all runs; in sequential studies those that each look needs, one look after another."""
         options = self._study.options
-        tried: set[Run] = set()
-        looks = 0
-        while True:
-            results = self._all_results(plan)
-            found = monitored(results, tried)
-            if found is not None:
-                if progress is not False:
-                    print_looks(found, looks)
-                looks = found.looks
-            needed = set(needed_runs(results, tried)) - tried
-            runs = [run for run in plan.runs if (run.task.variant, run.task.seed) in needed]
-            if not runs:
-                return
-            title = options.title if found is None else f"{options.title}, look {looks + 1}"
+
+        def complete(runs: Sequence[PlannedRun], title: str) -> None:
             with Progress(runs, title, options.primary, progress) as shown:
                 Driver(runs, executor, work, options.retries, shown).complete()
+
+        if options.sequential is None:
+            complete(plan.runs, options.title)
+            return
+        tried: set[Run] = set()
+        looks = 0
+        while (found := monitored(self._all_results(plan), tried)) is not None:
+            if progress is not False:
+                print_looks(found, looks)
+            looks = found.looks
+            needed = set(found.needed) - tried
+            if not needed:
+                return
+            complete(
+                [run for run in plan.runs if (run.task.variant, run.task.seed) in needed],
+                f"{options.title}, look {looks + 1}",
+            )
             tried |= needed
 
     def _all_results(self, plan: StudyPlan) -> StudyResults:

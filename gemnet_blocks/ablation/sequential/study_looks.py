@@ -10,6 +10,7 @@ from gemnet_blocks.ablation.options import SequentialSeeds
 from gemnet_blocks.ablation.report.statistics import Comparison, Verdict
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.ablation.sequential.monitor import Course, Monitoring, Run, monitor
+from gemnet_blocks.ablation.sequential.words import p_value_in_words
 
 Errors = tuple[tuple[int, float], ...]
 """The errors of a variant with their seeds."""
@@ -42,12 +43,6 @@ def _monitored(
     """Look at the errors of the base, which is the first, and its variants; a report asks for them many times."""
     (base_name, base), *variants = ((name, dict(own)) for name, own in errors)
     return monitor(options, base, dict(variants), ended, base_name, together)
-
-
-def needed_runs(results: StudyResults, tried: Collection[Run]) -> list[Run]:
-    """List the runs that a study needs; of a sequential study, those of the looks so far and of the next one."""
-    found = monitored(results, tried)
-    return [(run.variant, run.seed) for run in results.runs] if found is None else list(found.needed)
 
 
 def needed_part(results: StudyResults) -> StudyResults:
@@ -98,10 +93,9 @@ def _reason(course: Course, found: Monitoring) -> str:
     """Tell when and how a variant was decided."""
     if not course.looks:
         return "no pair is complete" if course.decision == "no pairs" else "no look is complete yet"
-    last, at_most = course.looks[-1], found.options.at_most
-    place = f"look {len(course.looks)} with {last.seeds} of at most {at_most} seeds"
-    if course.decision == "different":
-        return f"decided at {place}"
+    last = course.looks[-1]
+    place = f"look {len(course.looks)} with {last.seeds} of at most {found.options.at_most} seeds"
     if course.decision == "futile":
         return f"stopped at {place}, because the probability of still showing a difference was small"
-    return f"not shown at {place}, the last one" if course.decision == "not shown" else f"undecided at {place}"
+    told = {"different": "decided", "not shown": "not shown", "undecided": "undecided"}[course.decision]
+    return f"{told} at {place} ({p_value_in_words(last)})"

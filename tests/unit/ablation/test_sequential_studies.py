@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 import jsonschema
 import numpy as np
 import pytest
-from synthetic_learners import VARIANTS, fits, small_spec, synthetic_study
+from synthetic_learners import fits, small_spec, synthetic_study
 from typer.testing import CliRunner
 
 from gemnet_blocks.ablation import Fit, Learner, Study, StudyResults, Task, bisect
@@ -73,32 +73,33 @@ def counted(results: StudyResults) -> dict[str, int]:
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> StudyResults:
-    """The results of a study that nobody disturbed."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study that nobody disturbed."""
     folder = tmp_path_factory.mktemp("whole")
-    return sequential(folder).run("here", progress=False)
+    sequential(folder).run("here", progress=False)
+    return folder
 
 
-def test_a_variant_that_is_decided_gets_no_more_seeds(tmp_path: Path) -> None:
-    results = sequential(tmp_path).run("here", progress=False)
+@pytest.fixture(scope="module")
+def whole(folder: Path) -> StudyResults:
+    return StudyResults.load(folder / "results.json")
 
-    assert results.complete
-    assert counted(results) == {"base": 14, "no quadruplets": 14, "fewer functions": 10}
-    assert len(fits(tmp_path)) == len(results.runs)
-    assert results.seeds == tuple(range(14))
-    assert StudyResults.load(tmp_path / "results.json") == results
-    table = results.table()
+
+@pytest.fixture(scope="module")
+def report(whole: StudyResults) -> dict[str, str]:
+    return dict(report_files(whole))
+
+
+def test_a_variant_that_is_decided_gets_no_more_seeds(folder: Path, whole: StudyResults) -> None:
+    assert whole.complete
+    assert counted(whole) == {"base": 14, "no quadruplets": 14, "fewer functions": 10}
+    assert len(fits(folder)) == len(whole.runs)
+    assert whole.seeds == tuple(range(14))
+    table = whole.table()
     assert list(table["verdict"]) == ["no difference shown", "worse"]
     assert list(table["planned"]) == [14, 10]
-    assert sequential(tmp_path).run("here", progress=False) == results
-    assert len(fits(tmp_path)) == len(results.runs)
-
-
-def test_no_variant_is_left_after_a_large_effect(tmp_path: Path) -> None:
-    only = {"fewer functions": VARIANTS["fewer functions"]}
-    results = sequential(tmp_path, only, learner=Planted(effect=1.0)).run("here", progress=False)
-
-    assert counted(results) == {"base": 10, "fewer functions": 10}
+    assert sequential(folder).run("here", progress=False) == whole
+    assert len(fits(folder)) == len(whole.runs)
 
 
 def content(results: StudyResults) -> list[object]:
@@ -115,8 +116,10 @@ def test_runs_that_are_done_already_change_nothing(tmp_path: Path, whole: StudyR
     assert len(fits(tmp_path)) == 42 > len(results.runs)
 
 
-@pytest.mark.parametrize("fit", [5, 18, 29])
-def test_a_study_that_was_killed_goes_on_to_the_same_results(tmp_path: Path, whole: StudyResults, fit: int) -> None:
+@pytest.mark.parametrize("fit", [18, 29])
+def test_a_study_that_was_killed_goes_on_to_the_same_results(
+    tmp_path: Path, whole: StudyResults, report: dict[str, str], fit: int
+) -> None:
     study = sequential(tmp_path)
     (tmp_path / "stop").write_text(str(fit))
     with pytest.raises(KeyboardInterrupt):
@@ -129,32 +132,31 @@ def test_a_study_that_was_killed_goes_on_to_the_same_results(tmp_path: Path, who
     assert Counter(fits(tmp_path)) == {f"{run.variant}/{run.seed}": 1 for run in whole.runs}
     assert content(results) == content(whole)
     if fit == 18:  # between two looks
-        assert report_files(results) == report_files(whole)
+        assert report_files(results) == report
 
 
 DRIVER = """
 import sys
 from pathlib import Path
 from test_sequential_studies import Planted, sequential
-sequential(Path(sys.argv[1]), learner=Planted(seconds=0.1)).run("local", processes=4)
+sequential(Path(sys.argv[1]), learner=Planted(seconds=0.2)).run("here")
 """
 
 
 @pytest.mark.slow
-def test_killed_drivers_with_several_processes(tmp_path: Path) -> None:
-    """Runs finish in any order in two drivers at once, both of which are killed; a third one ends the study."""
+def test_killed_drivers_are_taken_over_from(tmp_path: Path) -> None:
+    """Two drivers share the runs until both are killed, one in each look; another one ends the study."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
     command = [sys.executable, "-c", DRIVER, str(tmp_path)]
     drivers = [subprocess.Popen(command, env=environment) for _ in range(2)]
-    deadline = time.monotonic() + 200
     for driver, count in zip(drivers, (8, 21), strict=True):
-        while len(fits(tmp_path)) < count and driver.poll() is None and time.monotonic() < deadline:
+        while len(fits(tmp_path)) < count and driver.poll() is None:
             time.sleep(0.05)
         driver.kill()
         driver.wait()
-    assert subprocess.run(command, env=environment, timeout=300, check=False).returncode == 0
-    learner = Planted(seconds=0.1)
-    found = sequential(tmp_path, learner=learner).results()
+    learner = Planted(seconds=0.2)
+    assert not sequential(tmp_path, learner=learner).results().complete
+    found = sequential(tmp_path, learner=learner).run("here", progress=False)
     alone = sequential(tmp_path / "alone", learner=learner).run("here", progress=False)
     assert content(found) == content(alone)
 
@@ -191,18 +193,17 @@ def test_looks_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert any(line.startswith("  fewer functions: differs from the base (p = ") for line in lines)
 
 
-def test_the_report_of_a_sequential_study(whole: StudyResults) -> None:
-    files = report_files(whole)
-    text = files["report.md"]
+def test_the_report_of_a_sequential_study(report: dict[str, str]) -> None:
+    text = report["report.md"]
 
     assert "## Looks" in text
     assert "| 2 | fewer functions | differs from the base | 2 of 3 | 10 |" in text
     assert "The study took 38 runs. A fixed design with the same error rate and power takes" in text
     assert "14 seeds find a difference of" in text
     assert "at every look" in text
-    assert "Decided at look 2 with 10 of at most 14 seeds." in text
-    assert files["figures/looks.svg"].startswith("<?xml")
-    rows = files["looks.csv"].splitlines()
+    assert "Decided at look 2 with 10 of at most 14 seeds (p = 0.002; the bound is 0.0" in text
+    assert report["figures/looks.svg"].startswith("<?xml")
+    rows = report["looks.csv"].splitlines()
     assert len(rows) == 1 + 3 + 2
     assert rows[0].startswith("variant,look,seeds,pairs,information,p,bound")
     assert "missing" not in text.split("## Errors")[1].split("##")[0]
@@ -288,7 +289,8 @@ def test_a_study_file_and_its_check(tmp_path: Path) -> None:
     again = Study.from_file(tmp_path / "more.yaml", {"seeds.at_most": 9}, learner=Planted())
     assert again.seeds == tuple(range(9))
 
-    valid = jsonschema.Draft202012Validator(json_schema()["properties"]["seeds"] | {"$defs": json_schema()["$defs"]})
+    schema = json_schema()
+    valid = jsonschema.Draft202012Validator(schema["properties"]["seeds"] | {"$defs": schema["$defs"]})
     assert valid.is_valid({"at_most": 24, "effect": 0.05, "futility": None})
     assert not valid.is_valid({"at_most": 24, "efect": 0.05})
     assert not valid.is_valid({"at_least": 24})

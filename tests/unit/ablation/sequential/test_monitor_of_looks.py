@@ -65,40 +65,40 @@ def test_two_thousand_studies_of_equal_variants_stay_below_five_percent():
     ],
 )
 def test_the_error_rate_holds_for_other_plans_and_distributions(options, tails):
-    found = studies(SequentialSeeds(**options), (0.0,), 500, tails)
+    found = studies(SequentialSeeds(**options), (0.0,), 250, tails)
 
-    assert wrong(found) <= binom.ppf(0.975, 500, 0.05) / 500
+    assert wrong(found) <= binom.ppf(0.975, 250, 0.05) / 250
 
 
 @pytest.mark.parametrize("spending", ["obrien_fleming", "pocock"])
 def test_a_planted_effect_is_found_with_the_promised_power(spending):
     options = SequentialSeeds(at_most=24, spending=spending)
     plan = design_of(options, 1)
-    found = studies(options, (NOISE * plan.effect_of(24),), 300, flips=999)
+    found = studies(options, (NOISE * plan.effect_of(24),), 200, flips=999)
 
-    assert wrong(found) >= binom.ppf(0.025, 300, options.power) / 300
+    assert wrong(found) >= binom.ppf(0.025, 200, options.power) / 200
     assert seeds_used(found) < plan.fixed_pairs(plan.effect_of(24))
 
 
 def test_an_effect_that_is_worth_finding_is_found_with_the_seeds_that_it_needs():
     options = SequentialSeeds(at_most=40, effect=0.03)
-    found = studies(options, (0.03,), 200, flips=999)
+    found = studies(options, (0.03,), 150, flips=999)
     used = seeds_used(found)
 
-    assert wrong(found) >= binom.ppf(0.025, 200, options.power) / 200
+    assert wrong(found) >= binom.ppf(0.025, 150, options.power) / 150
     assert used < design_of(options, 1).fixed_pairs(0.03 / NOISE) * 1.2
-    assert seeds_used(studies(SequentialSeeds(at_most=40, effect=0.06), (0.06,), 100, flips=999)) < 0.7 * used
+    assert seeds_used(studies(SequentialSeeds(at_most=40, effect=0.06), (0.06,), 50, flips=999)) < 0.7 * used
 
 
 def test_others_are_not_blamed_for_a_variant_that_is_worse():
     options = SequentialSeeds(at_most=20, step=7)
-    found = studies(options, (0.0, 0.1, 0.0), 200)
+    found = studies(options, (0.0, 0.1, 0.0), 100)
     decisions = [[one.decision for one in study.courses] for study in found]
 
     assert all(one[1] == "different" for one in decisions)
     assert (
         np.mean([one[0] == "different" or one[2] == "different" for one in decisions])
-        <= binom.ppf(0.975, 200, 0.05) / 200
+        <= binom.ppf(0.975, 100, 0.05) / 100
     )
     # the variant that is worse gets no more seeds, the base as many as the others
     for study in found:
@@ -110,7 +110,7 @@ def test_others_are_not_blamed_for_a_variant_that_is_worse():
 
 def test_with_one_look_the_verdicts_are_those_of_a_fixed_number_of_seeds():
     options = SequentialSeeds(at_least=10, at_most=10)
-    for number in range(60):
+    for number in range(30):
         generator = np.random.default_rng([3, number])
         base, *own = (errors(generator, 10, shift) for shift in (0.0, 0.0, 0.05, 0.08))
         found = monitor(options, base, {str(place): one for place, one in enumerate(own)})
