@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -41,7 +42,8 @@ RESULTS = "results.json"
 """The file of the results in the folder of a study."""
 
 ABOUT = "study.json"
-"""The file that stores the description of the data, for reports that do not open the data."""
+"""The file that stores the description of the data, for reports that do not open the data, and the first plan of a
+sequential study."""
 
 
 @final
@@ -239,7 +241,7 @@ class Study:
         chosen.check(work)
         self._check_machine(chosen)
         with one_of_several_writers_to_folder(self.folder, "output"):
-            write_json(self.folder / ABOUT, {"data": plan.data})
+            self._begin(plan)
             try:
                 self._complete(plan, chosen, work, progress)
             finally:
@@ -256,13 +258,30 @@ class Study:
         self._plan = plan = self._plan or make_plan(self._study, self._learner, self.folder, thorough=False)
         return needed_part(self._all_results(plan))
 
+    def _begin(self, plan: StudyPlan) -> None:
+        """Store the description of the data and the first plan of a sequential study, and warn if it was changed."""
+        about: dict[str, Any] = {"data": plan.data}
+        if (sequential := self._study.options.sequential) is not None:
+            before, planned = read_json(self.folder / ABOUT), sequential.model_dump(mode="json")
+            first = before.get("seeds") if isinstance(before, dict) else None
+            about["seeds"] = first = first if isinstance(first, dict) else planned
+            changed = [name for name, value in planned.items() if first.get(name) != value]
+            if changed:
+                told = ", ".join(f"{name} from {first.get(name)} to {planned[name]}" for name in changed)
+                warnings.warn(
+                    f"seeds: the plan of the looks was changed after the study was begun ({told}): if results were "
+                    "seen before, the study no longer has its error rate",
+                    stacklevel=3,
+                )
+        write_json(self.folder / ABOUT, about)
+
     def _complete(self, plan: StudyPlan, executor: Executor, work: Work, progress: bool | None) -> None:
         """Do all runs; in sequential studies those that each look needs, one look after another."""
         options = self._study.options
 
         def complete(runs: Sequence[PlannedRun], title: str) -> None:
-            with Progress(runs, title, options.primary, progress) as shown:
-                Driver(runs, executor, work, options.retries, shown).complete()
+            with Progress(runs, title, options.primary, progress) as display:
+                Driver(runs, executor, work, options.retries, display).complete()
 
         if options.sequential is None:
             complete(plan.runs, options.title)

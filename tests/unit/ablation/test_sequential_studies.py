@@ -270,6 +270,13 @@ def test_too_few_seeds_for_all_variants_are_an_error(tmp_path: Path) -> None:
     sequential(tmp_path, variants, seeds={"at_most": 8}).check()
 
 
+def test_a_plan_that_is_changed_after_the_first_runs_is_warned_of(tmp_path: Path) -> None:
+    only = {"fewer functions": {"bases.circular.count": 2}}
+    sequential(tmp_path, only, {"at_most": 7, "at_least": 7}).run("here", progress=False)
+    with pytest.warns(UserWarning, match=r"^seeds: the plan of the looks was changed .* \(at_most from 7 to 8\): if"):
+        sequential(tmp_path, only, {"at_most": 8, "at_least": 7}).run("here", progress=False)
+
+
 def test_bisections_need_a_fixed_number_of_seeds(tmp_path: Path) -> None:
     other = small_spec(**{"blocks.count": 2})
     with pytest.raises(SpecError, match=r"seeds: a bisection needs a fixed number of seeds, got a sequential study"):
