@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from gemnet_blocks.ablation.learner import Learner
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
 from gemnet_blocks.ablation.report.content import write_report
+from gemnet_blocks.ablation.report.sequential.monitor import Run
+from gemnet_blocks.ablation.report.sequential.study_looks import monitored, needed_part
+from gemnet_blocks.ablation.report.sequential.words import print_looks
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
 from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.ablation.runs.plan import PlannedRun, StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
-from gemnet_blocks.ablation.sequential.monitor import Run
-from gemnet_blocks.ablation.sequential.study_looks import monitored, needed_part
-from gemnet_blocks.ablation.sequential.words import print_looks
 from gemnet_blocks.ablation.study_file import StudyDocument, read_study, read_study_of, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.data.options import DataOptions

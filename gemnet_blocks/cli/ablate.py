@@ -109,7 +109,7 @@ def _list(ablation: object) -> None:
     from rich.table import Table
 
     from gemnet_blocks.ablation import Study
-    from gemnet_blocks.ablation.sequential.words import plan_in_words
+    from gemnet_blocks.ablation.report.sequential.words import plan_in_words
     from gemnet_blocks.spec.document import shown
 
     assert isinstance(ablation, Study)

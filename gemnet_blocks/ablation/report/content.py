@@ -53,6 +53,7 @@ from gemnet_blocks.ablation.report.page import (
     to_markdown,
 )
 from gemnet_blocks.ablation.report.pareto import draw_pareto, without_difference
+from gemnet_blocks.ablation.report.sequential.study_looks import monitored
 from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
@@ -69,7 +70,6 @@ from gemnet_blocks.ablation.report.tables import (
     unfinished_table,
 )
 from gemnet_blocks.ablation.results import StudyResults
-from gemnet_blocks.ablation.sequential.study_looks import monitored
 from gemnet_blocks.util.files import replacing
 
 

@@ -11,12 +11,12 @@ from scipy.special import ndtri
 from gemnet_blocks.ablation.report.figures import panels_for, verdict_mark
 from gemnet_blocks.ablation.report.formatting import ACCENT, FAINT, INK, NONE, UNSURE, clean, drawn, number, probability
 from gemnet_blocks.ablation.report.page import Block, Bullets, Folded, Paragraph, Picture, Table
+from gemnet_blocks.ablation.report.sequential.monitor import Course, Look, Monitoring
+from gemnet_blocks.ablation.report.sequential.study_looks import monitored
+from gemnet_blocks.ablation.report.sequential.words import DECISIONS, bound_in_words, pilot_in_words, plan_in_words
 from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import numbered, ordered
 from gemnet_blocks.ablation.results import StudyResults
-from gemnet_blocks.ablation.sequential.monitor import Course, Look, Monitoring
-from gemnet_blocks.ablation.sequential.study_looks import monitored
-from gemnet_blocks.ablation.sequential.words import DECISIONS, bound_in_words, pilot_in_words, plan_in_words
 
 QUESTION = "When was each variant decided, and how many seeds did that take?"
 

@@ -17,9 +17,9 @@ from gemnet_blocks.ablation.report.formatting import (
     quantity,
 )
 from gemnet_blocks.ablation.report.page import Table
+from gemnet_blocks.ablation.report.sequential.study_looks import decided, monitored
 from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison, compare, far_off
 from gemnet_blocks.ablation.results import RunResult, StudyResults
-from gemnet_blocks.ablation.sequential.study_looks import decided, monitored
 
 TRIVIAL = "trivial prediction"
 """The name of the baseline in tables: zero forces and the mean energy."""

@@ -22,8 +22,8 @@ from gemnet_blocks.ablation import Fit, Learner, Study, StudyResults, Task, bise
 from gemnet_blocks.ablation.report.content import report_files
 from gemnet_blocks.ablation.report.factorial import factorial
 from gemnet_blocks.ablation.report.looks_section import looks_blocks
+from gemnet_blocks.ablation.report.sequential.study_looks import monitored
 from gemnet_blocks.ablation.report.tables import compare_study
-from gemnet_blocks.ablation.sequential.study_looks import monitored
 from gemnet_blocks.ablation.study_schema import json_schema
 from gemnet_blocks.cli import app
 from gemnet_blocks.errors import SpecError

@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import binom
 
 from gemnet_blocks.ablation.options import SequentialSeeds
+from gemnet_blocks.ablation.report.sequential.monitor import Monitoring, design_of, monitor
 from gemnet_blocks.ablation.report.statistics import holm, sign_flip_test
-from gemnet_blocks.ablation.sequential.monitor import Monitoring, design_of, monitor
 
 NOISE = 0.05
 """The standard deviation of paired differences of errors around 1."""

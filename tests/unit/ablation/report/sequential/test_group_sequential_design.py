@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import multivariate_normal, norm
 
-from gemnet_blocks.ablation.sequential.design import critical_values, design, exits, spent
+from gemnet_blocks.ablation.report.sequential.design import critical_values, design, exits, spent
 
 FIFTHS = (0.2, 0.4, 0.6, 0.8, 1.0)
 

@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from gemnet_blocks.ablation.options import SequentialSeeds
+from gemnet_blocks.ablation.report.sequential.monitor import Course, Monitoring, Run, monitor
+from gemnet_blocks.ablation.report.sequential.words import p_value_in_words
 from gemnet_blocks.ablation.report.statistics import Comparison, Verdict
 from gemnet_blocks.ablation.results import StudyResults
-from gemnet_blocks.ablation.sequential.monitor import Course, Monitoring, Run, monitor
-from gemnet_blocks.ablation.sequential.words import p_value_in_words
 
 Errors = tuple[tuple[int, float], ...]
 """The errors of a variant with their seeds."""

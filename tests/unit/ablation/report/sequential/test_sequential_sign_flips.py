@@ -7,8 +7,8 @@ import itertools
 import numpy as np
 import pytest
 
+from gemnet_blocks.ablation.report.sequential.sign_flips import SequentialSignFlips
 from gemnet_blocks.ablation.report.statistics import sign_flip_test
-from gemnet_blocks.ablation.sequential.sign_flips import SequentialSignFlips
 
 LOOKS, SPENT = (6, 8, 10), (0.04, 0.09, 0.2)
 

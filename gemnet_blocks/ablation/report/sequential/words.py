@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gemnet_blocks.ablation.options import SequentialSeeds
 from gemnet_blocks.ablation.report.formatting import clean, number, probability
-from gemnet_blocks.ablation.sequential.monitor import Course, Decision, Look, Monitoring, design_of
+from gemnet_blocks.ablation.report.sequential.monitor import Course, Decision, Look, Monitoring, design_of
 from gemnet_blocks.util.console import plain_console
 
 DECISIONS: dict[Decision, str] = {

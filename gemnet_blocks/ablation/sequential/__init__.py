@@ -1,1 +1,0 @@
-"""Group-sequential studies: seeds are added until every variant is decided."""
