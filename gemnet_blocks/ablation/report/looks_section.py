@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from gemnet_blocks.ablation.report.figures import panels_for, verdict_mark
 from gemnet_blocks.ablation.report.formatting import ACCENT, FAINT, INK, NONE, UNSURE, clean, drawn, number, probability
 from gemnet_blocks.ablation.report.page import Block, Bullets, Folded, Paragraph, Picture, Table
-from gemnet_blocks.ablation.report.sequential.monitor import Course, Look, Monitoring
+from gemnet_blocks.ablation.report.sequential.monitor import Look, Monitoring, SequentialComparison
 from gemnet_blocks.ablation.report.sequential.study_looks import monitored
 from gemnet_blocks.ablation.report.sequential.words import DECISIONS, bound_in_words, pilot_in_words, plan_in_words
 from gemnet_blocks.ablation.report.statistics import Comparison
@@ -26,10 +26,10 @@ def looks_blocks(results: StudyResults, compared: Sequence[Comparison]) -> tuple
     found = monitored(results)
     if found is None:
         return ()
-    blocks: list[Block] = [Paragraph(plan_in_words(found.options, len(found.courses)))]
+    blocks: list[Block] = [Paragraph(plan_in_words(found.options, len(found.comparisons)))]
     if not found.looks:
         return (*blocks, Paragraph("The first look is not complete yet."))
-    pilot = Bullets(tuple(pilot_in_words(course, found) for course in found.courses))
+    pilot = Bullets(tuple(pilot_in_words(comparison, found) for comparison in found.comparisons))
     blocks += [
         Picture("looks", _CAPTION, draw_looks(found, compared)),
         decisions_table(results, found),
@@ -53,22 +53,22 @@ _CAPTION = (
 
 def draw_looks(found: Monitoring, compared: Sequence[Comparison]) -> str:
     """Draw the statistic of each variant against the number of seeds, with the bounds of all looks."""
-    courses = found.courses
-    names = [f"{index} {course.variant}" for index, course in enumerate(courses, 1)]
-    sizes = [abs(look.statistic) for course in courses for look in course.looks]
+    comparisons = found.comparisons
+    names = [f"{index} {comparison.variant}" for index, comparison in enumerate(comparisons, 1)]
+    sizes = [abs(look.statistic) for comparison in comparisons for look in comparison.looks]
     height = max(4.0, *(1.15 * size for size in sizes)) if sizes else 4.0
 
     def draw(figure: Any) -> None:
-        for axes, course, one in zip(panels_for(figure, names), courses, compared, strict=False):
+        for axes, comparison, one in zip(panels_for(figure, names), comparisons, compared, strict=False):
             axes.axhline(0, color=FAINT, linewidth=0.8)
-            _draw_bounds(axes, found, course)
-            places = [look.seeds for look in course.looks]
+            _draw_bounds(axes, found, comparison)
+            places = [look.seeds for look in comparison.looks]
             axes.plot(
-                places, [look.statistic for look in course.looks], "o-", color=ACCENT, markersize=3.5, linewidth=1.4
+                places, [look.statistic for look in comparison.looks], "o-", color=ACCENT, markersize=3.5, linewidth=1.4
             )
-            if places and course.decision != "undecided":
+            if places and comparison.decision != "undecided":
                 marker, color, filling = verdict_mark(one.verdict)
-                place = (places[-1:], [course.looks[-1].statistic])
+                place = (places[-1:], [comparison.looks[-1].statistic])
                 axes.plot(*place, marker, color=color, markerfacecolor=filling, markersize=8, zorder=4)
             axes.set(xlim=(0, 1.04 * found.options.at_most), ylim=(-height, height))
         figure.supxlabel("seeds", fontsize=9)
@@ -77,9 +77,9 @@ def draw_looks(found: Monitoring, compared: Sequence[Comparison]) -> str:
     return drawn(draw, 2.0 * math.ceil(len(names) / 2) + 0.5)
 
 
-def _draw_bounds(axes: Any, found: Monitoring, course: Course) -> None:
-    reachable = [look for look in course.looks if look.bound]
-    stopping = [look for look in course.looks if look.futile_below]
+def _draw_bounds(axes: Any, found: Monitoring, comparison: SequentialComparison) -> None:
+    reachable = [look for look in comparison.looks if look.bound]
+    stopping = [look for look in comparison.looks if look.futile_below]
     planned, design = found.options.looks, found.design
     inner = [design.futile_below(fraction) or math.nan for fraction in design.fractions]
     for sign in (-1, 1):
@@ -96,10 +96,10 @@ def decisions_table(results: StudyResults, found: Monitoring) -> Table:
     """Tabulate when each variant was decided, and its seeds against those of a fixed design with the same power."""
     rows = []
     names = dict(zip(ordered(results), numbered(results), strict=True))
-    for course in found.courses:
-        last = course.looks[-1] if course.looks else None
-        cells = (NONE,) * 6 if last is None else _cells(found, course, last)
-        rows.append((*names[course.variant], DECISIONS[course.decision], *cells))
+    for comparison in found.comparisons:
+        last = comparison.looks[-1] if comparison.looks else None
+        cells = (NONE,) * 6 if last is None else _cells(found, comparison, last)
+        rows.append((*names[comparison.variant], DECISIONS[comparison.decision], *cells))
     return Table(
         "Decisions",
         ("#", "variant", "decision", "look", "seeds", "p", "bound", "needed", "fixed design"),
@@ -111,9 +111,9 @@ def decisions_table(results: StudyResults, found: Monitoring) -> Table:
     )
 
 
-def _cells(found: Monitoring, course: Course, last: Look) -> tuple[str, ...]:
+def _cells(found: Monitoring, comparison: SequentialComparison, last: Look) -> tuple[str, ...]:
     return (
-        f"{len(course.looks)} of {len(found.options.looks)}",
+        f"{len(comparison.looks)} of {len(found.options.looks)}",
         str(last.seeds),
         probability(last.p_value),
         bound_in_words(last),
@@ -124,12 +124,14 @@ def _cells(found: Monitoring, course: Course, last: Look) -> tuple[str, ...]:
 
 def _seeds_in_words(results: StudyResults, found: Monitoring) -> str:
     """Compare the runs of the study with those of a fixed design with the same power."""
-    fixed = max((found.fixed_seeds(course.looks[-1]) for course in found.courses if course.looks), default=0)
+    fixed = max(
+        (found.fixed_seeds(comparison.looks[-1]) for comparison in found.comparisons if comparison.looks), default=0
+    )
     used = sum(run.status in ("done", "failed") for run in results.runs)
     return (
         f"The study took {used} runs. A fixed design with the same error rate and power takes "
-        f"{fixed * (len(found.courses) + 1)}, with {fixed} seeds for the base and each variant; all seeds of this "
-        f"study would have been {found.options.at_most * (len(found.courses) + 1)} runs."
+        f"{fixed * (len(found.comparisons) + 1)}, with {fixed} seeds for the base and each variant; all seeds of this "
+        f"study would have been {found.options.at_most * (len(found.comparisons) + 1)} runs."
     )
 
 
@@ -138,7 +140,7 @@ def looks_table(results: StudyResults, found: Monitoring) -> Table:
     names = dict(zip(ordered(results), numbered(results), strict=True))
     rows = tuple(
         (
-            *names[course.variant],
+            *names[comparison.variant],
             str(place),
             str(look.seeds),
             str(look.pairs),
@@ -148,8 +150,8 @@ def looks_table(results: StudyResults, found: Monitoring) -> Table:
             number(look.statistic, 3, signed=True),
             number(look.futile_below, 3) if look.futile_below else NONE,
         )
-        for course in found.courses
-        for place, look in enumerate(course.looks, 1)
+        for comparison in found.comparisons
+        for place, look in enumerate(comparison.looks, 1)
     )
     headings = ("#", "variant", "look", "seeds", "pairs", "information", "p", "bound", "statistic", "stopped below")
     return Table(
@@ -167,9 +169,9 @@ def looks_rows(results: StudyResults) -> list[list[object]]:
     found = monitored(results)
     return [
         [
-            *(clean(course.variant), place, look.seeds, look.pairs, look.fraction, look.p_value, look.bound),
-            *(look.statistic, look.futile_below, look.needed, look.planned, look.effect, course.decision),
+            *(clean(comparison.variant), place, look.seeds, look.pairs, look.fraction, look.p_value, look.bound),
+            *(look.statistic, look.futile_below, look.needed, look.planned, look.effect, comparison.decision),
         ]
-        for course in (() if found is None else found.courses)
-        for place, look in enumerate(course.looks, 1)
+        for comparison in (() if found is None else found.comparisons)
+        for place, look in enumerate(comparison.looks, 1)
     ]

@@ -179,7 +179,7 @@ def test_a_variant_that_always_fails_is_not_continued(tmp_path: Path) -> None:
 
     assert counted(results) == {"base": 10, "no quadruplets": 6, "fewer functions": 10}
     assert results.table().loc["no quadruplets", "verdict"] == "inconclusive"
-    assert monitored(results).course("no quadruplets").decision == "no pairs"
+    assert monitored(results).comparison("no quadruplets").decision == "no pairs"
 
 
 def test_looks_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

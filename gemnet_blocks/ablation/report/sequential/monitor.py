@@ -89,7 +89,7 @@ class Look:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class SequentialComparison:
     """The looks at one variant.
 
     Attributes:
@@ -108,22 +108,22 @@ class Monitoring:
     """The state of a sequential study.
 
     Attributes:
-        courses: the looks at each variant.
+        comparisons: the looks at each variant.
         needed: the runs that the looks so far and the next one need, by seed and variant.
         options: looks, error rate, power and effect.
         design: the design of each comparison.
         looks: number of looks that are complete.
     """
 
-    courses: tuple[Course, ...]
+    comparisons: tuple[SequentialComparison, ...]
     needed: tuple[Run, ...]
     options: SequentialSeeds
     design: Design
     looks: int
 
-    def course(self, variant: str) -> Course:
+    def comparison(self, variant: str) -> SequentialComparison:
         """Return the looks at a variant."""
-        return next(one for one in self.courses if one.variant == variant)
+        return next(one for one in self.comparisons if one.variant == variant)
 
     def effect_at_most(self, look: Look) -> float:
         """Return the effect in standard deviations that a look plans for, or the one that all seeds find if smaller
@@ -132,7 +132,7 @@ class Monitoring:
 
     def fixed_seeds(self, look: Look) -> int:
         """Compute how many seeds a fixed design with the same error rate and power needs for the same effect."""
-        fewest = pairs_needed(len(self.courses), self.options.alpha)
+        fewest = pairs_needed(len(self.comparisons), self.options.alpha)
         return max(fewest, math.ceil(self.design.fixed_pairs(self.effect_at_most(look)) - 1e-9))
 
     def power(self, look: Look) -> float:
@@ -199,7 +199,7 @@ def monitor(
             tests[name].look(count, _pairs(base, variants[name], count))
         _decide(options, tests)
     ordered = sorted(needed, key=lambda run: run[1])  # stable: variants stay in their order
-    return Monitoring(tuple(test.course() for test in tests.values()), tuple(ordered), options, plan, looks)
+    return Monitoring(tuple(test.comparison() for test in tests.values()), tuple(ordered), options, plan, looks)
 
 
 def _decide(options: SequentialSeeds, tests: Mapping[str, _Test]) -> None:
@@ -313,10 +313,10 @@ class _Test:
         elif abs(last.statistic) < last.futile_below:
             self.decision = "futile"
 
-    def course(self) -> Course:
+    def comparison(self) -> SequentialComparison:
         """Return all looks with their bounds."""
         looks = (replace(one, bound=bound) for one, bound in zip(self._looks, self._bounds, strict=True))
-        return Course(self._name, tuple(looks), self.decision)
+        return SequentialComparison(self._name, tuple(looks), self.decision)
 
 
 def _pairs(base: Mapping[int, float], variant: Mapping[int, float], count: int) -> Pairs:

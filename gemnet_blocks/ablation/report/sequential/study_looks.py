@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 
 from gemnet_blocks.ablation.options import SequentialSeeds
-from gemnet_blocks.ablation.report.sequential.monitor import Course, Monitoring, Run, monitor
+from gemnet_blocks.ablation.report.sequential.monitor import Monitoring, Run, SequentialComparison, monitor
 from gemnet_blocks.ablation.report.sequential.words import p_value_in_words
 from gemnet_blocks.ablation.report.statistics import Comparison, Verdict
 from gemnet_blocks.ablation.results import StudyResults
@@ -72,30 +72,30 @@ def decided(results: StudyResults, compared: Comparison, higher_is_better: bool,
     planned = len(results.runs_of(compared.variant))
     if not primary:
         return replace(compared, planned=planned, p_value=None, corrected=None)
-    course = found.course(compared.variant)
+    comparison = found.comparison(compared.variant)
     return replace(
         compared,
         planned=planned,
-        p_value=course.looks[-1].p_value if course.looks else None,
+        p_value=comparison.looks[-1].p_value if comparison.looks else None,
         corrected=None,
-        verdict=_verdict(course, higher_is_better),
-        reason=_reason(course, found),
+        verdict=_verdict(comparison, higher_is_better),
+        reason=_reason(comparison, found),
     )
 
 
-def _verdict(course: Course, higher_is_better: bool) -> Verdict:
-    if course.decision == "different":
-        return "better" if (course.looks[-1].statistic > 0) == higher_is_better else "worse"
-    return "no difference shown" if course.decision in ("futile", "not shown") else "inconclusive"
+def _verdict(comparison: SequentialComparison, higher_is_better: bool) -> Verdict:
+    if comparison.decision == "different":
+        return "better" if (comparison.looks[-1].statistic > 0) == higher_is_better else "worse"
+    return "no difference shown" if comparison.decision in ("futile", "not shown") else "inconclusive"
 
 
-def _reason(course: Course, found: Monitoring) -> str:
+def _reason(comparison: SequentialComparison, found: Monitoring) -> str:
     """Tell when and how a variant was decided."""
-    if not course.looks:
-        return "no pair is complete" if course.decision == "no pairs" else "no look is complete yet"
-    last = course.looks[-1]
-    place = f"look {len(course.looks)} with {last.seeds} of at most {found.options.at_most} seeds"
-    if course.decision == "futile":
+    if not comparison.looks:
+        return "no pair is complete" if comparison.decision == "no pairs" else "no look is complete yet"
+    last = comparison.looks[-1]
+    place = f"look {len(comparison.looks)} with {last.seeds} of at most {found.options.at_most} seeds"
+    if comparison.decision == "futile":
         return f"stopped at {place}, because the probability of still showing a difference was small"
-    told = {"different": "decided", "not shown": "not shown", "undecided": "undecided"}[course.decision]
+    told = {"different": "decided", "not shown": "not shown", "undecided": "undecided"}[comparison.decision]
     return f"{told} at {place} ({p_value_in_words(last)})"

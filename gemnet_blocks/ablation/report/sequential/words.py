@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from gemnet_blocks.ablation.options import SequentialSeeds
 from gemnet_blocks.ablation.report.formatting import clean, number, probability
-from gemnet_blocks.ablation.report.sequential.monitor import Course, Decision, Look, Monitoring, design_of
+from gemnet_blocks.ablation.report.sequential.monitor import Decision, Look, Monitoring, SequentialComparison, design_of
 from gemnet_blocks.util.console import plain_console
 
 DECISIONS: dict[Decision, str] = {
@@ -46,11 +46,11 @@ def _effect(options: SequentialSeeds) -> str:
     return f"the difference that {options.at_most} seeds find"
 
 
-def pilot_in_words(course: Course, found: Monitoring) -> str:
+def pilot_in_words(comparison: SequentialComparison, found: Monitoring) -> str:
     """Tell what the spread of the first look says about the number of seeds."""
-    if not course.looks:
-        return f"{clean(course.variant)}: no pair is complete"
-    look, options = course.looks[0], found.options
+    if not comparison.looks:
+        return f"{clean(comparison.variant)}: no pair is complete"
+    look, options = comparison.looks[0], found.options
     effect, chance = _percent(look.effect), f"with a probability of {_percent(options.power)}"
     if options.effect is None:
         half = found.design.pairs_for(found.design.effect_of(options.at_most) / 2)
@@ -68,7 +68,7 @@ def pilot_in_words(course: Course, found: Monitoring) -> str:
             f"a difference of {effect} needs about {math.ceil(look.needed)} seeds to be found {chance}; the last look, "
             f"with a margin for the uncertain spread, is planned after {last}"
         )
-    return f"{clean(course.variant)}: {text}"
+    return f"{clean(comparison.variant)}: {text}"
 
 
 def look_lines(found: Monitoring, place: int) -> Iterator[str]:
@@ -80,16 +80,16 @@ def look_lines(found: Monitoring, place: int) -> Iterator[str]:
     """
     looks = found.options.looks
     yield f"look {place + 1} of {len(looks)}, {looks[place]} seeds"
-    for course in found.courses:
-        if len(course.looks) > place:
-            decided = len(course.looks) == place + 1
+    for comparison in found.comparisons:
+        if len(comparison.looks) > place:
+            decided = len(comparison.looks) == place + 1
             yield (
-                f"{clean(course.variant)}: {DECISIONS[course.decision if decided else 'undecided']} "
-                f"({p_value_in_words(course.looks[place])})"
+                f"{clean(comparison.variant)}: {DECISIONS[comparison.decision if decided else 'undecided']} "
+                f"({p_value_in_words(comparison.looks[place])})"
             )
     if not place:
         yield "number of seeds, from the spread of the differences in this pilot"
-        yield from (pilot_in_words(course, found) for course in found.courses)
+        yield from (pilot_in_words(comparison, found) for comparison in found.comparisons)
 
 
 def p_value_in_words(look: Look) -> str:

@@ -36,11 +36,11 @@ def studies(
 
 def wrong(found: Sequence[Monitoring]) -> float:
     """The fraction of studies that call any variant different."""
-    return float(np.mean([any(one.decision == "different" for one in study.courses) for study in found]))
+    return float(np.mean([any(one.decision == "different" for one in study.comparisons) for study in found]))
 
 
 def seeds_used(found: Sequence[Monitoring]) -> float:
-    return float(np.mean([one.looks[-1].seeds for study in found for one in study.courses]))
+    return float(np.mean([one.looks[-1].seeds for study in found for one in study.comparisons]))
 
 
 def test_two_thousand_studies_of_equal_variants_stay_below_five_percent():
@@ -51,7 +51,7 @@ def test_two_thousand_studies_of_equal_variants_stay_below_five_percent():
     assert seeds_used(found) < 0.95 * options.at_most
     # the same looks without one error rate for all of them err more often
     repeated = np.mean(
-        [any(one.p_value <= 0.025 for one in course.looks) for study in found for course in study.courses]
+        [any(one.p_value <= 0.025 for one in comparison.looks) for study in found for comparison in study.comparisons]
     )
     assert repeated > 0.03
 
@@ -93,7 +93,7 @@ def test_an_effect_that_is_worth_finding_is_found_with_the_seeds_that_it_needs()
 def test_others_are_not_blamed_for_a_variant_that_is_worse():
     options = SequentialSeeds(at_most=20, step=7)
     found = studies(options, (0.0, 0.1, 0.0), 100)
-    decisions = [[one.decision for one in study.courses] for study in found]
+    decisions = [[one.decision for one in study.comparisons] for study in found]
 
     assert all(one[1] == "different" for one in decisions)
     assert (
@@ -104,8 +104,8 @@ def test_others_are_not_blamed_for_a_variant_that_is_worse():
     for study in found:
         last = {name: max(seed for one, seed in study.needed if one == name) + 1 for name in ("base", "0", "1", "2")}
         assert last["base"] == max(last.values())
-        assert last["1"] == study.course("1").looks[-1].seeds <= last["base"]
-    assert np.mean([study.course("1").looks[-1].seeds for study in found]) < 16
+        assert last["1"] == study.comparison("1").looks[-1].seeds <= last["base"]
+    assert np.mean([study.comparison("1").looks[-1].seeds for study in found]) < 16
 
 
 def test_with_one_look_the_verdicts_are_those_of_a_fixed_number_of_seeds():
@@ -115,7 +115,7 @@ def test_with_one_look_the_verdicts_are_those_of_a_fixed_number_of_seeds():
         base, *own = (errors(generator, 10, shift) for shift in (0.0, 0.0, 0.05, 0.08))
         found = monitor(options, base, {str(place): one for place, one in enumerate(own)})
         p_values = holm([sign_flip_test(np.array([*one.values()]) - np.array([*base.values()])) for one in own])
-        assert [one.decision == "different" for one in found.courses] == [p <= 0.05 for p in p_values]
+        assert [one.decision == "different" for one in found.comparisons] == [p <= 0.05 for p in p_values]
 
 
 def partly(found: Mapping[int, float], count: int) -> dict[int, float]:
@@ -153,9 +153,9 @@ def test_together_all_variants_get_the_same_seeds():
     apart = monitor(options, base, {"a": own, "b": other}, flips=999)
     joint = monitor(options, base, {"a": own, "b": other}, together=True, flips=999)
 
-    assert joint.courses == apart.courses
-    assert apart.course("b").looks[-1].seeds < apart.course("a").looks[-1].seeds
-    assert Counter(name for name, _ in joint.needed)["b"] == apart.course("a").looks[-1].seeds
+    assert joint.comparisons == apart.comparisons
+    assert apart.comparison("b").looks[-1].seeds < apart.comparison("a").looks[-1].seeds
+    assert Counter(name for name, _ in joint.needed)["b"] == apart.comparison("a").looks[-1].seeds
 
 
 def test_pairs_that_failed_are_left_out():
@@ -166,9 +166,9 @@ def test_pairs_that_failed_are_left_out():
     ended = frozenset((name, seed) for name in ("base", "a", "b") for seed in range(12))
     found = monitor(options, base, {"a": own, "b": {}}, ended)
 
-    assert [one.pairs for one in found.course("a").looks] == [5, 11]
-    assert found.course("a").decision in ("not shown", "futile")
-    assert found.course("b").decision == "no pairs"
+    assert [one.pairs for one in found.comparison("a").looks] == [5, 11]
+    assert found.comparison("a").decision in ("not shown", "futile")
+    assert found.comparison("b").decision == "no pairs"
     assert Counter(name for name, _ in found.needed)["b"] == 6
 
 
@@ -177,7 +177,7 @@ def test_the_pilot_tells_how_many_seeds_are_needed():
     generator = np.random.default_rng(2)
     base, own = errors(generator, 24), errors(generator, 24)
     pilot = monitor(options, partly(base, 6), {"a": partly(own, 6)})
-    (look,) = pilot.course("a").looks
+    (look,) = pilot.comparison("a").looks
     spread = np.std([own[seed] - base[seed] for seed in range(6)], ddof=1)
     error = np.mean([own[seed] + base[seed] for seed in range(6)]) / 2
     plan = design_of(options, 1)
@@ -187,7 +187,7 @@ def test_the_pilot_tells_how_many_seeds_are_needed():
     assert pilot.power(look) < 0.8
     assert pilot.needed[-1] == ("a", 10)
     larger = SequentialSeeds(at_most=24, effect=0.2)
-    (look,) = monitor(larger, partly(base, 6), {"a": partly(own, 6)}).course("a").looks
+    (look,) = monitor(larger, partly(base, 6), {"a": partly(own, 6)}).comparison("a").looks
     assert (look.needed, look.planned) == (6, 6)
 
 
@@ -195,4 +195,4 @@ def test_nothing_differs_if_all_errors_are_zero():
     zero = dict.fromkeys(range(12), 0.0)
     for effect in (None, 0.1):
         found = monitor(SequentialSeeds(at_most=12, effect=effect), zero, {"a": zero})
-        assert found.courses[0].decision in ("futile", "not shown")
+        assert found.comparisons[0].decision in ("futile", "not shown")
