@@ -122,14 +122,18 @@ def bisect(
         tell: is called after every trial.
 
     Raises:
-        SpecError: the specs are equal, the study is wrong, there are fewer than 6 seeds, or runs of one of the two
-            specs failed.
+        SpecError: the specs are equal, the study is wrong or sequential, there are fewer than 6 seeds, or runs of one
+            of the two specs failed.
     """
     if not 0 < share < 1:
         raise ValueError(f"share: expected a number between 0 and 1, got {share}")
     changes = changes_between(study.base, other)
     if not changes:
         raise SpecError("the two specs are equal: expected two that differ")
+    if study.document.options.sequential is not None:
+        raise SpecError(
+            "seeds: a bisection needs a fixed number of seeds, got a sequential study: give a number such as 8"
+        )
     if len(study.seeds) < MINIMUM_PAIRS:
         raise SpecError(f"seeds: a bisection needs at least {MINIMUM_PAIRS} seeds, got {len(study.seeds)}")
 

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Discriminator,
+    Field,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.spec.document import shown
@@ -123,6 +133,58 @@ class MatchOptions(Options):
         return self.tolerance or (0.1 if self.quantity == "seconds" else 0.02)
 
 
+LOOKS = 5
+"""The number of looks of a sequential study unless `step` says otherwise."""
+
+
+class SequentialSeeds(Options):
+    """Seeds that are added until every variant is decided. After each step, a look compares the variants with the base;
+    variants that differ, or that hardly can be shown to differ any more, get no more seeds. The looks together have one
+    error rate."""
+
+    at_most: Annotated[int, Field(ge=6, le=10_000)]
+    """The largest number of seeds."""
+    at_least: Annotated[int, Field(ge=2)] = 6
+    """The number of seeds of the first look, a pilot whose spread tells how many seeds are needed."""
+    step: Size | None = None
+    """Number of seeds that are added from one look to the next. null: evenly spread, five looks."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """The error rate: the largest chance of calling any variant different, at any look, if none is. Holm's method
+    divides it among the variants."""
+    power: Annotated[float, Field(ge=0.5, le=0.99)] = 0.8
+    """The probability of finding the effect that is worth finding, for each variant."""
+    effect: Annotated[float, Field(gt=0, lt=10)] | None = None
+    """The smallest difference that is worth finding, as a fraction of the primary error: 0.05 for 5 %. The study then
+    takes only as many seeds as its spread requires, up to `at_most`. null: the difference that `at_most` seeds find
+    with the power, which the pilot tells."""
+    spending: Literal["obrien_fleming", "pocock"] = "obrien_fleming"
+    """How the error rate is divided among the looks. obrien_fleming: strict bounds at first, and nearly that of a fixed
+    number of seeds at the end. pocock: nearly equal bounds, which find large differences earlier, small ones later."""
+    futility: Annotated[float, Field(gt=0, lt=0.5)] | None = 0.1
+    """A variant is stopped if the probability of still showing the effect that is worth finding (the conditional power)
+    is smaller, typically 0.1 to 0.3. null: never. The error rate does not depend on it."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> SequentialSeeds:
+        if self.at_least > self.at_most:
+            raise ValueError(f"at_least must not exceed at_most, got {self.at_least} and {self.at_most}")
+        return self
+
+    @property
+    def looks(self) -> tuple[int, ...]:
+        """The number of seeds of each look."""
+        step = self.step or max(1, math.ceil((self.at_most - self.at_least) / (LOOKS - 1)))
+        return (*range(self.at_least, self.at_most, step), self.at_most)
+
+
+Seeds = Annotated[
+    Annotated[tuple[Seed, ...], Field(strict=False, min_length=1), Tag("fixed")]
+    | Annotated[SequentialSeeds, Tag("sequential")],
+    Discriminator(lambda value: "sequential" if isinstance(value, (Mapping, SequentialSeeds)) else "fixed"),
+]
+"""The seeds of a study, or when to stop adding seeds."""
+
+
 class StudyOptions(Options):
     """The fields of a study besides `base`, `data` and `training`."""
 
@@ -139,8 +201,9 @@ class StudyOptions(Options):
     variants: dict[str, dict[str, Any]]
     """The changes of each variant by its name, as a mapping or dotted paths of the base; the section `execution`
     changes `training.training.execution`. A factorial study adds its combinations to them."""
-    seeds: Annotated[tuple[Seed, ...], Field(strict=False, min_length=1)] = tuple(range(6))
-    """The seeds of the runs of each variant: a list, or their number. Fewer than 6 do not support conclusions."""
+    seeds: Seeds = tuple(range(6))
+    """The seeds of the runs of each variant: a list, or their number; fewer than 6 do not support conclusions. Or
+    `{at_most: 24, effect: 0.05}`, a sequential study, which adds seeds until every variant is decided."""
     budget: BudgetOptions
     """The training budget of each variant."""
     match: MatchOptions | None = None
@@ -170,19 +233,34 @@ class StudyOptions(Options):
     @field_validator("seeds", mode="before")
     @classmethod
     def _number_of_seeds(cls, seeds: Any) -> Any:
-        if isinstance(seeds, (list, tuple)):
+        if isinstance(seeds, (list, tuple, Mapping, SequentialSeeds)):
             return seeds
         if not isinstance(seeds, int) or isinstance(seeds, bool) or not 1 <= seeds <= 10_000:
-            raise ValueError(f"must be a list of seeds or a number of seeds from 1 to 10000, got {shown(seeds)}")
+            raise ValueError(
+                f"must be a list of seeds or a number of seeds from 1 to 10000, got {shown(seeds)}; for a sequential "
+                "study, write a mapping such as {at_most: 24}"
+            )
         return tuple(range(seeds))
 
     @field_validator("seeds")
     @classmethod
-    def _different_seeds(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+    def _different_seeds(cls, seeds: tuple[int, ...] | SequentialSeeds) -> tuple[int, ...] | SequentialSeeds:
+        if isinstance(seeds, SequentialSeeds):
+            return seeds
         twice = sorted({seed for seed in seeds if seeds.count(seed) > 1})
         if twice:
             raise ValueError(f"must be different, got {', '.join(map(str, twice))} twice: equal seeds give equal runs")
         return seeds
+
+    @property
+    def all_seeds(self) -> tuple[int, ...]:
+        """All seeds that a run may have."""
+        return tuple(range(self.seeds.at_most)) if isinstance(self.seeds, SequentialSeeds) else self.seeds
+
+    @property
+    def sequential(self) -> SequentialSeeds | None:
+        """When to stop adding seeds; None for a fixed number of seeds."""
+        return self.seeds if isinstance(self.seeds, SequentialSeeds) else None
 
     @field_validator("match", mode="before")
     @classmethod

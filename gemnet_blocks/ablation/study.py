@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, final
 from gemnet_blocks.ablation.learner import Learner
 from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
 from gemnet_blocks.ablation.report.content import write_report
+from gemnet_blocks.ablation.report.sequential.monitor import Run
+from gemnet_blocks.ablation.report.sequential.study_looks import monitored, needed_part
+from gemnet_blocks.ablation.report.sequential.words import print_looks
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
 from gemnet_blocks.ablation.runs.jobs import Work
-from gemnet_blocks.ablation.runs.plan import StudyPlan, data_files, make_plan
+from gemnet_blocks.ablation.runs.plan import PlannedRun, StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
 from gemnet_blocks.ablation.study_file import StudyDocument, read_study, read_study_of, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
@@ -38,7 +42,8 @@ RESULTS = "results.json"
 """The file of the results in the folder of a study."""
 
 ABOUT = "study.json"
-"""The file that stores the description of the data, for reports that do not open the data."""
+"""The file that stores the description of the data, for reports that do not open the data, and the first plan of a
+sequential study."""
 
 
 @final
@@ -53,7 +58,8 @@ class Study:
         patches: the changes of each variant by its name: `{"no quadruplets": {"interactions.quadruplet": None}}`. The
             section `execution` changes how a model is computed: `{"explicit": {"execution.angular": "explicit"}}`.
             Studies with factors need none: `Study(base, {}, factors={"quadruplet": ["on", "off"]}, ...)`.
-        seeds: number of seeds, or a list of seeds. Fewer than 6 seeds do not support conclusions.
+        seeds: number of seeds, or a list of seeds; fewer than 6 seeds do not support conclusions. Or a mapping such as
+            `{"at_most": 24, "effect": 0.05}` for a sequential study, which adds seeds until every variant is decided.
         data: the section `data` of a training config; paths are relative to the current folder.
         training: the sections loss, optimizer, schedule, references, scales and training of a training config, as
             mappings or dotted paths: `{"loss": {...}, "optimizer.learning_rate": 1e-3}`.
@@ -73,7 +79,7 @@ class Study:
         self,
         base: Spec | Mapping[str, Any] | str | PathLike[str],
         patches: Mapping[str, Mapping[str, Any]],
-        seeds: int | Sequence[int] = 6,
+        seeds: int | Sequence[int] | Mapping[str, Any] = 6,
         *,
         data: Mapping[str, Any] | DataOptions | None = None,
         training: Mapping[str, Any] | None = None,
@@ -174,8 +180,8 @@ class Study:
 
     @property
     def seeds(self) -> tuple[int, ...]:
-        """The seeds of the runs of each variant."""
-        return self._study.options.seeds
+        """The seeds of the runs of each variant; sequential studies may not need all of them."""
+        return self._study.options.all_seeds
 
     def with_variants(self, patches: Mapping[str, Mapping[str, Any]]) -> Study:
         """Return a study of other variants with the same base, data, training, budget, seeds, learner and folder.
@@ -212,7 +218,8 @@ class Study:
     ) -> StudyResults:
         """Do all unfinished runs; if interrupted, call it again to resume.
 
-        Several drivers, also on several machines, may run one study in one folder.
+        A sequential study does the runs of one look after another, until every variant is decided. Several drivers,
+        also on several machines, may run one study in one folder.
 
         Args:
             executor: `local` (processes of this machine), `here` (this process), `slurm`, or an `Executor`.
@@ -233,12 +240,10 @@ class Study:
         work = Work.of(self._learner, self._study.base.catalog)
         chosen.check(work)
         self._check_machine(chosen)
-        options = self._study.options
         with one_of_several_writers_to_folder(self.folder, "output"):
-            write_json(self.folder / ABOUT, {"data": plan.data})
+            self._begin(plan)
             try:
-                with Progress(plan.runs, options.title, options.primary, progress) as shown:
-                    Driver(plan.runs, chosen, work, options.retries, shown).complete()
+                self._complete(plan, chosen, work, progress)
             finally:
                 results = self.results()
                 results.save(self.folder / RESULTS)
@@ -250,8 +255,54 @@ class Study:
         Raises:
             SpecError: one error with every problem.
         """
-        plan = self._plan or make_plan(self._study, self._learner, self.folder, thorough=False)
-        self._plan = plan
+        self._plan = plan = self._plan or make_plan(self._study, self._learner, self.folder, thorough=False)
+        return needed_part(self._all_results(plan))
+
+    def _begin(self, plan: StudyPlan) -> None:
+        """Store the description of the data and the first plan of a sequential study, and warn if it was changed."""
+        about: dict[str, Any] = {"data": plan.data}
+        if (sequential := self._study.options.sequential) is not None:
+            before, planned = read_json(self.folder / ABOUT), sequential.model_dump(mode="json")
+            first = before.get("seeds") if isinstance(before, dict) else None
+            about["seeds"] = first = first if isinstance(first, dict) else planned
+            changed = [name for name, value in planned.items() if first.get(name) != value]
+            if changed:
+                told = ", ".join(f"{name} from {first.get(name)} to {planned[name]}" for name in changed)
+                warnings.warn(
+                    f"seeds: the plan of the looks was changed after the study was begun ({told}): if results were "
+                    "seen before, the study no longer has its error rate",
+                    stacklevel=3,
+                )
+        write_json(self.folder / ABOUT, about)
+
+    def _complete(self, plan: StudyPlan, executor: Executor, work: Work, progress: bool | None) -> None:
+        """Do all runs; in sequential studies those that each look needs, one look after another."""
+        options = self._study.options
+
+        def complete(runs: Sequence[PlannedRun], title: str) -> None:
+            with Progress(runs, title, options.primary, progress) as display:
+                Driver(runs, executor, work, options.retries, display).complete()
+
+        if options.sequential is None:
+            complete(plan.runs, options.title)
+            return
+        tried: set[Run] = set()
+        looks = 0
+        while (found := monitored(self._all_results(plan), tried)) is not None:
+            if progress is not False:
+                print_looks(found, looks)
+            looks = found.looks
+            needed = set(found.needed) - tried
+            if not needed:
+                return
+            complete(
+                [run for run in plan.runs if (run.task.variant, run.task.seed) in needed],
+                f"{options.title}, look {looks + 1}",
+            )
+            tried |= needed
+
+    def _all_results(self, plan: StudyPlan) -> StudyResults:
+        """Collect the results of all runs, also of those that a sequential study does not need."""
         about = read_json(self.folder / ABOUT)
         options = self._study.options
         return StudyResults(
@@ -259,7 +310,7 @@ class Study:
             variants=plan.variants,
             runs=tuple(one.folder.state(one.task.variant, one.task.seed, one.task.key) for one in plan.runs),
             primary_metric=options.primary,
-            seeds=options.seeds,
+            seeds=options.all_seeds,
             title=options.title,
             budget=str(options.budget),
             data=plan.data or (str(about.get("data", "")) if isinstance(about, dict) else ""),

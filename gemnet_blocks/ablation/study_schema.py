@@ -18,9 +18,10 @@ def json_schema() -> dict[str, Any]:
     config, study = training_schema(), StudyOptions.model_json_schema()
     definitions = {**study.pop("$defs"), **config["$defs"]}
     options, data = study["properties"], definitions["DataOptions"]
-    options["seeds"]["anyOf"] = [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]
+    fixed = [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]
+    options["seeds"]["anyOf"] = [*fixed, {"$ref": "#/$defs/SequentialSeeds"}]
     options["match"]["anyOf"].append({"enum": list(get_args(Matched))})
-    for keyword in ("type", "items", "minItems"):
+    for keyword in ("type", "items", "minItems", "oneOf"):
         options["seeds"].pop(keyword, None)
     patch = options["variants"]["additionalProperties"]
     options["variants"]["additionalProperties"] = {"anyOf": [patch, {"type": "null"}]}

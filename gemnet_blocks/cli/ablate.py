@@ -162,10 +162,13 @@ def _list(ablation: object) -> None:
     from rich.table import Table
 
     from gemnet_blocks.ablation import Study
+    from gemnet_blocks.ablation.report.sequential.words import plan_in_words
     from gemnet_blocks.spec.document import shown
 
     assert isinstance(ablation, Study)
     plan, results = ablation.check(), ablation.results()
+    sequential = ablation.document.options.sequential
+    most = "" if sequential is None else f"at most {sequential.at_most}"
     table = Table(box=SIMPLE_HEAD)
     for column in ("variant", "differs in", "done"):
         table.add_column(column)
@@ -173,5 +176,7 @@ def _list(ablation: object) -> None:
         runs = results.runs_of(one.name)
         done = sum(run.status == "done" for run in runs)
         changes = "\n".join(f"{change.path} = {shown(change.value)}" for change in one.differences)
-        table.add_row(one.name, changes, f"{done} of {len(runs)}")
+        table.add_row(one.name, changes, f"{done} of {most or len(runs)}")
     console.print(table)
+    if sequential is not None:
+        console.print(plan_in_words(sequential, len(plan.variants) - 1), highlight=False)

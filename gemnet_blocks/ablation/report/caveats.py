@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from gemnet_blocks.ablation.report.formatting import clean, number, probability, quantity
 from gemnet_blocks.ablation.report.page import Bullets
+from gemnet_blocks.ablation.report.sequential.study_looks import monitored
 from gemnet_blocks.ablation.report.statistics import LEVEL, MINIMUM_PAIRS, Comparison, pairs_needed, smallest_p_value
 from gemnet_blocks.ablation.report.tables import planned_seeds
 from gemnet_blocks.ablation.results import StudyResults
@@ -14,13 +15,16 @@ from gemnet_blocks.ablation.results import StudyResults
 def caveats(results: StudyResults, compared: Sequence[Comparison]) -> Bullets:
     """List the assumptions and limits of the conclusions, with the numbers of this study."""
     seeds, count = len(planned_seeds(results)), len(compared)
+    found = monitored(results)
+    level, each = (LEVEL, "") if found is None else (found.options.alpha, " at every look")
     shown = quantity(results.primary_metric)
     items = [
-        f"“Worse” and “better” refer to {shown.label} alone: the difference was tested with the two-sided sign-flip "
-        f"test on the paired differences and corrected for {_variants(count)} with Holm's method. If no variant "
-        f"differed from the base, the chance of calling any of them different would be at most {100 * LEVEL:.0f} %.",
+        f"“Worse” and “better” refer to {shown.label} alone: the difference was tested{each} with the two-sided "
+        f"sign-flip test on the paired differences and corrected for {_variants(count)} with Holm's method. If no "
+        f"variant differed from the base, the chance of calling any of them different would be at most "
+        f"{100 * level:.3g} %.",
         "“No difference shown” does not mean “no difference”: the interval shows which differences remain possible.",
-        _attainable(seeds, count),
+        *([_attainable(seeds, count)] if found is None else _OF_LOOKS),
         "The intervals (BCa bootstrap) are too narrow for few seeds: 95 % intervals cover the true mean in about 87 % "
         "of cases with 6 pairs and 91 % with 10. An interval that excludes zero is not a verdict.",
         "Seeds vary the initial weights and the order of the data, equally for base and variants. They do not vary the "
@@ -42,6 +46,16 @@ def caveats(results: StudyResults, compared: Sequence[Comparison]) -> Bullets:
         "counts and memory do not depend on the machine."
     )
     return Bullets(tuple(items))
+
+
+_OF_LOOKS = (
+    "A variant that is decided early because its difference is large tends to have a smaller one: differences and "
+    "intervals are not corrected for the looks.",
+    "Variants have different numbers of seeds, and their mean errors belong to different seeds. Compare the "
+    "differences, which are paired.",
+    "The error rate holds for looks that were planned before the first run. It does not hold if at_most, effect or the "
+    "looks were changed after results were seen.",
+)
 
 
 def _attainable(seeds: int, count: int) -> str:

@@ -42,6 +42,8 @@ from gemnet_blocks.ablation.report.formatting import (
     quantity,
 )
 from gemnet_blocks.ablation.report.latex import to_latex
+from gemnet_blocks.ablation.report.looks_section import QUESTION as LOOKS_QUESTION
+from gemnet_blocks.ablation.report.looks_section import looks_blocks, looks_data
 from gemnet_blocks.ablation.report.outliers import outliers
 from gemnet_blocks.ablation.report.overview import overview
 from gemnet_blocks.ablation.report.page import (
@@ -59,6 +61,8 @@ from gemnet_blocks.ablation.report.page import (
     to_markdown,
 )
 from gemnet_blocks.ablation.report.pareto import draw_pareto, without_difference
+from gemnet_blocks.ablation.report.sequential.study_looks import monitored
+from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import (
     changes_table,
     compare_study,
@@ -107,6 +111,7 @@ def _page(results: StudyResults, differences: StudyDifferences) -> Page:
             _differences(results),
             question=f"Is the difference of the {metric} from the base larger than chance explains?",
         ),
+        *_looks(results, compared),
         *_factors(results),
         Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
         *((Section("Where", where, question=WHERE_QUESTION),) if where else ()),
@@ -117,6 +122,11 @@ def _page(results: StudyResults, differences: StudyDifferences) -> Page:
         Section("Environment and settings", _environment(results), folded=True),
     )
     return Page(clean(results.title) or "Ablation study", sections)
+
+
+def _looks(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Section, ...]:
+    blocks = looks_blocks(results, compared)
+    return (Section("Looks", blocks, question=LOOKS_QUESTION),) if blocks else ()
 
 
 def _factors(results: StudyResults) -> tuple[Section, ...]:
@@ -144,9 +154,12 @@ def _differences(results: StudyResults) -> tuple[Block, ...]:
         return (Paragraph("No variants."),)
     blocks: list[Block] = [differences_table(results, primary)]
     if others:
+        looked = monitored(results) is not None
         note = Paragraph(
-            "Other metrics have no verdicts: their p-values are corrected for the number of variants, but not for the "
-            "number of metrics."
+            "Other metrics have no verdicts and no p-values: the looks are at the primary metric alone."
+            if looked
+            else "Other metrics have no verdicts: their p-values are corrected for the number of variants, but not for "
+            "the number of metrics."
         )
         tables = (differences_table(results, metric) for metric in others)
         blocks.append(Folded(f"Differences in {_counted(len(others), 'other metric')}", (note, *tables)))
@@ -270,6 +283,7 @@ def _paper_tables(results: StudyResults) -> Iterator[Table]:
 HTML, MARKDOWN, RUNS, DIFFERENCES = "report.html", "report.md", "runs.csv", "differences.csv"
 ERRORS, ELEMENTS, CURVES, PARITY, LATEX = "errors.csv", "elements.csv", "curves.csv", "parity.csv", "tables.tex"
 RESULTS = "results.json"
+LOOKS = "looks.csv"
 """The files of a report, beside the folder of figures."""
 
 
@@ -356,6 +370,7 @@ def report_files(results: StudyResults) -> Mapping[str, str]:
         PARITY: parity_csv(results),
         **where_files(differences),
         **chemiscope_files(differences, results.title),
+        **({LOOKS: figure_csv(looks_data(results))} if monitored(results) is not None else {}),
         LATEX: to_latex(_paper_tables(results)),
         RESULTS: _results_json(results),
         MARKDOWN: to_markdown(report),

@@ -160,6 +160,20 @@ def _dots(curve: Curve) -> dict[str, Any]:
     return {"marker": "o", "markersize": 4} if len(curve) == 1 else {}
 
 
+def verdict_mark(verdict: Verdict) -> tuple[str, str, str]:
+    """Return marker, color and fill color of a verdict."""
+    return _MARKS[verdict]
+
+
+def panels_for(figure: Any, names: Sequence[str]) -> Sequence[Any]:
+    """Return a panel with shared axes for each name, two in a row."""
+    panels = figure.subplots(math.ceil(len(names) / 2), 2, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes, name in zip(panels, names, strict=False):
+        axes.set_title(wrapped(name, _PANEL_NAME_WIDTH), fontsize=9, loc="left")
+    _share_axes(panels, len(names), [])
+    return list(panels[: len(names)])
+
+
 def _share_axes(panels: Any, used: int, values: list[float]) -> None:
     for axes in panels[used:]:
         axes.set_visible(False)

@@ -12,7 +12,7 @@ from gemnet_blocks.ablation.report.figures import draw_differences
 from gemnet_blocks.ablation.report.formatting import clean, number, percent, probability, quantity
 from gemnet_blocks.ablation.report.page import Block, Facts, Finding, Findings, Paragraph, Picture
 from gemnet_blocks.ablation.report.statistics import Comparison
-from gemnet_blocks.ablation.report.tables import done_runs, ordered, planned_seeds
+from gemnet_blocks.ablation.report.tables import done_runs, ordered, planned_pairs, planned_seeds
 from gemnet_blocks.ablation.results import StudyResults
 
 
@@ -34,7 +34,7 @@ def _sentence(text: str) -> str:
 def _facts(results: StudyResults) -> Facts:
     names = ordered(results)
     seeds = planned_seeds(results)
-    planned = len(names) * len(seeds)
+    planned = sum(planned_pairs(results, name) for name in names)
     done = len({(run.variant, run.seed) for run in results.done()})
     failed = len(results.failed())
     items = [

@@ -17,6 +17,7 @@ from gemnet_blocks.ablation.report.formatting import (
     quantity,
 )
 from gemnet_blocks.ablation.report.page import Table
+from gemnet_blocks.ablation.report.sequential.study_looks import decided, monitored
 from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison, compare, far_off
 from gemnet_blocks.ablation.results import RunResult, StudyResults
 
@@ -28,17 +29,24 @@ def compare_study(results: StudyResults, metric: str | None = None) -> tuple[Com
     """Compare every variant of a study with its base in one metric (None: the primary metric)."""
     name = metric or results.primary_metric
     others = ordered(results)[1:]
-    return compare(
+    better = quantity(name).higher_is_better
+    compared = compare(
         results.values(results.base_name, name),
         {other: results.values(other, name) for other in others},
         planned_seeds(results),
-        quantity(name).higher_is_better,
+        better,
     )
+    return tuple(decided(results, one, better, name == results.primary_metric) for one in compared)
 
 
 def planned_seeds(results: StudyResults) -> tuple[int, ...]:
     """Return the seeds of a study, taken from its runs if the results do not list them."""
     return results.seeds or tuple(sorted({run.seed for run in results.runs}))
+
+
+def planned_pairs(results: StudyResults, name: str) -> int:
+    """Return the number of seeds that a variant has; in sequential studies, those that it got so far."""
+    return len(planned_seeds(results)) if monitored(results) is None else len(results.runs_of(name))
 
 
 def metrics_of(results: StudyResults) -> tuple[str, ...]:
@@ -110,6 +118,8 @@ def errors_overview(results: StudyResults) -> Table:
         ]
         rows.append((index, label, *cells))
     note = "Mean ± standard deviation over the seeds; in parentheses: the median."
+    if monitored(results) is not None:
+        note += " Variants have different seeds: compare them by the differences above."
     if flagged:
         note += " ⚑: a seed is far off; see below."
     if any(run.baseline for run in results.done()):
@@ -141,6 +151,7 @@ def errors_table(results: StudyResults, metric: str) -> Table:
     """Tabulate one metric for every variant and seed, with mean, median and standard deviation."""
     shown = quantity(metric)
     seeds = planned_seeds(results)
+    absent = "missing" if monitored(results) is None else NONE
     rows = []
     for (index, label), name in zip(numbered(results), ordered(results), strict=True):
         values = results.values(name, metric)
@@ -150,12 +161,12 @@ def errors_table(results: StudyResults, metric: str) -> Table:
         cells = [
             shown.show(values[seed]) + (" ⚑" if seed in off else "")
             if not math.isnan(values.get(seed, math.nan))
-            else states.get(seed, "missing").replace("done", "not a number")
+            else states.get(seed, absent).replace("done", "not a number")
             for seed in seeds
         ]
         mean, middle = (shown.show(one(finite)) if finite else NONE for one in (fmean, median))
         spread = shown.show(stdev(finite), 2) if len(finite) > 1 else NONE
-        rows.append((index, label, mean, middle, spread, f"{len(finite)} of {len(seeds)}", *cells))
+        rows.append((index, label, mean, middle, spread, f"{len(finite)} of {planned_pairs(results, name)}", *cells))
     headings = ("#", "variant", "mean", "median", "std. dev.", "seeds", *(f"seed {seed}" for seed in seeds))
     return Table(shown.heading, headings, tuple(rows), words=2)
 

@@ -79,7 +79,7 @@ class Sizes:
     def _measured(self, one: Candidate, quantity: Matched) -> float:
         study = self._study
         config = study.config
-        seed = study.options.seeds[0]
+        seed = study.options.all_seeds[0]
         own = None if config is None else with_seed(config_of(one, config, study.options.budget, 1), seed)
         task = Task(one.variant.name, seed, "", one.spec, own)
         costs = {

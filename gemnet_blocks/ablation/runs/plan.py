@@ -9,6 +9,7 @@ from typing import Any
 
 from gemnet_blocks.ablation.learner import Learner, Task
 from gemnet_blocks.ablation.options import BASE
+from gemnet_blocks.ablation.report.statistics import pairs_needed
 from gemnet_blocks.ablation.results import Variant
 from gemnet_blocks.ablation.runs.configs import config_of, with_seed
 from gemnet_blocks.ablation.runs.matching import MATCHED, Sizes, with_controls
@@ -30,7 +31,7 @@ def first_tasks(
     tasks: list[Task] = []
     problems: list[str] = []
     reported: set[str] = set()
-    budget, seed = study.options.budget, study.options.seeds[0]
+    budget, seed = study.options.budget, study.options.all_seeds[0]
     for one in variants:
         name, config = one.variant.name, study.config
         own = None if config is None else with_seed(config_of(one, config, budget, 1), seed)
@@ -94,7 +95,8 @@ class StudyPlan:
 
     Attributes:
         variants: the base first; each control after its variant.
-        runs: all variants with the first seed, then with the next one, so that early results can be compared.
+        runs: all variants with the first seed, then with the next one, so that early results can be compared. A
+            sequential study may not need all of them.
         data: description of the data; empty if they were not opened.
         thorough: whether data, folder and learner were checked.
         files: sizes and hashes of all data files, which are part of the run keys.
@@ -134,6 +136,7 @@ def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bo
     problems += map(study.located, more)
     if study.config is not None and not problems:
         problems += map(study.located, _unpaired(study.config, controls))
+    problems += map(study.located, _too_few_seeds(study, len(controls) - 1))
     if thorough:
         problems += map(study.located, _unwritable(folder))
     problems += map(study.located, of_data)
@@ -144,7 +147,7 @@ def make_plan(study: StudyDocument, learner: Learner, folder: Path, thorough: bo
     if problems:
         raise SpecError("\n".join(dict.fromkeys(problems)))
     runs = []
-    for seed in study.options.seeds:
+    for seed in study.options.all_seeds:
         for one, task in zip(controls, tasks, strict=True):
             config = None if task.config is None else with_seed(task.config, seed)
             key = run_key(one.spec, config, files, seed, learner.settings())
@@ -189,6 +192,18 @@ def _unpaired(config: TrainingConfig, variants: Sequence[Candidate]) -> list[str
     return [
         f"data.batch.edges: {', '.join(map(repr, differing))} would get other batches than the base, because their "
         "edges differ: limit batches by structures or atoms"
+    ]
+
+
+def _too_few_seeds(study: StudyDocument, comparisons: int) -> list[str]:
+    """Return a problem if a sequential study could never decide on its variants."""
+    options = study.options.sequential
+    needed = 0 if options is None else pairs_needed(comparisons, options.alpha)
+    if options is None or options.at_most >= needed:
+        return []
+    return [
+        f"seeds.at_most: {options.at_most} seeds cannot show any difference among {comparisons} variants at the level "
+        f"{options.alpha:g}: give at least {needed}"
     ]
 
 

@@ -1,0 +1,1 @@
+"""Group-sequential statistics: the looks of studies that add seeds until every variant is decided."""
