@@ -32,7 +32,7 @@ from gemnet_blocks.training.data_stream import BatchLoader, open_parts
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.setup import check_config, check_data
-from gemnet_blocks.training.starting import check_start
+from gemnet_blocks.training.warm_start import check_start
 
 if TYPE_CHECKING:
     from gemnet_blocks.data.opening import DataSplits

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Literal, final
 
 import torch
@@ -140,6 +141,15 @@ class PaiNNInteraction(Interaction[DirectedEdges]):
     def from_options(cls, options: PaiNNOptions, context: BuildContext) -> PaiNNInteraction:
         vectors = vector_count(context.streams[options.writes], options.size)
         return cls(options.writes, context.sizes.atom, vectors, context.radial_count, context.sums, context.activation)
+
+    @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        # the rows of the last layers of both networks: scalars; vectors along vectors; vectors along edges, or the
+        # scalars of products of vectors
+        of_source, of_atom = (layers[-1].weight.split(self.sizes) for layers in (self.of_source, self.of_atom))
+        to_atoms = (of_source[0], of_atom[0], of_atom[1])
+        to_vectors = (*of_source[1:], of_atom[2])
+        return [*to_atoms * ("atoms" in streams), *to_vectors * (self.stream in streams)]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: DirectedEdges) -> dict[str, Tensor]:

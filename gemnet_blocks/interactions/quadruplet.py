@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -260,6 +261,10 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
             scaled=options.scale_factor,
             symmetric=options.symmetric,
         )
+
+    @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        return self.up.last_weights()
 
     @override
     def forward(self, embeddings: Embeddings, geometry: QuadrupletGeometry) -> Float[Tensor, "edges edge_size"]:

@@ -149,6 +149,12 @@ class TensorProductInteraction(Interaction[DirectedEdges]):
         )
 
     @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        # the first irreps of the result are the scalars of atoms
+        paths = zip(self.after.weights, self.after.map.instructions, strict=True)
+        return [weight for weight, path in paths if ("atoms" if path.i_out == 0 else self.stream) in streams]
+
+    @override
     def forward(self, embeddings: Embeddings, geometry: DirectedEdges) -> dict[str, Tensor]:
         h, t = embeddings.atoms, embeddings.streams[self.stream]
         x = self.before(torch.cat([h, t], dim=1)).index_select(0, geometry.source)

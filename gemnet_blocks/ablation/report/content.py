@@ -64,6 +64,7 @@ from gemnet_blocks.ablation.report.tables import (
     sorted_runs,
     unfinished_table,
 )
+from gemnet_blocks.ablation.report.warm_section import WARM_QUESTION, warm_blocks
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.util.files import replacing
 
@@ -85,6 +86,7 @@ def page(results: StudyResults) -> Page:
             question=f"Is the difference of the {metric} from the base larger than chance explains?",
         ),
         *_factors(results),
+        *_warm_starts(results),
         Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
         Section("Costs", _costs(results), question="What does the accuracy cost?"),
         Section("Learning curves", _curves(results), question="Would more training change the order?"),
@@ -98,6 +100,11 @@ def page(results: StudyResults) -> Page:
 def _factors(results: StudyResults) -> tuple[Section, ...]:
     blocks = factor_blocks(results)
     return (Section("Factors", blocks, question=QUESTION),) if blocks else ()
+
+
+def _warm_starts(results: StudyResults) -> tuple[Section, ...]:
+    blocks = warm_blocks(results)
+    return (Section("Warm starts", blocks, question=WARM_QUESTION),) if blocks else ()
 
 
 def _changes(results: StudyResults) -> tuple[Block, ...]:
