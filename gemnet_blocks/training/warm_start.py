@@ -21,6 +21,7 @@ from gemnet_blocks.spec.document import entries
 from gemnet_blocks.spec.grafting import with_kept_divisors
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Structures
+from gemnet_blocks.training.optimizer import BACKBONE
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.starting import Source
 
@@ -86,7 +87,8 @@ class WarmStart:
         grafting = Grafting(model, self.trained.model, self.config.training.new_weights)
         self.check(grafting)
         grafting.take()
-        reasons = [*map("without {}".format, grafting.removed), *_changing(self.trained.spec, self.config.model)]
+        reasons = [f"the missing {name.removeprefix(BACKBONE)}" for name in grafting.removed]
+        reasons += _changing(self.trained.spec, self.config.model)
         if reasons and not grafting.problems:
             warnings.warn(
                 f"training.start_from: the weights of {self.source.path} fit, but were trained with another `model`, "
@@ -160,7 +162,8 @@ class Begun:
         """Describe the weights that were taken, and those that are new or left out; None if all were taken."""
         grafting = self.grafting
         start = "start at zero" if self.start.config.training.new_weights == "grafted" else "are drawn"
-        told = {f"new parts that {start}": grafting.added, "left out": grafting.removed, "drawn": grafting.problems}
+        added, removed = ([name.removeprefix(BACKBONE) for name in one] for one in (grafting.added, grafting.removed))
+        told = {f"new parts that {start}": added, "left out": removed, "drawn": grafting.problems}
         rest = [f"{name}: {first_few(which, 12, ', ')}" for name, which in told.items() if which]
         return "; ".join([f"{grafting.taken:,} weights taken", *rest]) if rest else None
 

@@ -109,7 +109,7 @@ def _conclusions(
     note = (
         "Differences from the base that starts in the same way, paired by seed, with 95 % BCa intervals, which lie "
         "above zero, lie below zero or contain it: this is the conclusion. The same since: the fraction of the steps "
-        "after which the validation errors of the warm runs always lead to the conclusion of the cold runs at their end."
+        "from which on the validation errors of the warm runs lead to the conclusion of the cold runs at their end."
     )
     return Table(f"Conclusions from cold and warm runs: {shown.heading}", headings, tuple(rows), note=note)
 
