@@ -110,7 +110,7 @@ def test_no_example_is_only_shown() -> None:
 def test_training(tmp_path: Path) -> None:
     """The config as it is but for the widths and the budget, the commands, and the calculator."""
     write_frames(tmp_path, 155)
-    (config,) = blocks_in(DOCS / "how-to/training.md", "yaml")
+    config, *_ = blocks_in(DOCS / "how-to/training.md", "yaml")
     smaller = replaced(config, "sizes: {edge: 128}", "sizes: {atom: 8, edge: 8}")
     (tmp_path / "train.yaml").write_text(replaced(smaller, "minutes: 60", "steps: 2"), encoding="utf-8")
     console, longer, from_trained = blocks_in(DOCS / "how-to/training.md", "console")
@@ -126,6 +126,29 @@ def test_training(tmp_path: Path) -> None:
     made = "from ase.build import bulk\natoms = bulk('Cu', cubic=True)\n"
     run([sys.executable, "-c", f"{made}{example}\nprint(atoms.get_potential_energy())"], tmp_path)
     assert list((tmp_path / "runs/first/test").rglob("*.png"))
+
+
+@pytest.mark.docs
+def test_fine_tuning(tmp_path: Path) -> None:
+    """The config of a larger model after a first run, but for widths and budgets, and the study."""
+    from gemnet_blocks.ablation import Study
+
+    write_frames(tmp_path, 155)
+    config, *_ = blocks_in(DOCS / "how-to/training.md", "yaml")
+    (console,) = blocks_in(DOCS / "how-to/fine-tune.md", "console")
+    tuning, study = blocks_in(DOCS / "how-to/fine-tune.md", "yaml")
+    small = "sizes: {atom: 8, edge: 8}"
+    first = replaced(replaced(config, "sizes: {edge: 128}", small), "minutes: 60", "steps: 2")
+    second = replaced(replaced(tuning, "sizes: {edge: 128}", small), "minutes: 20", "steps: 2")
+    (tmp_path / "train.yaml").write_text(first, encoding="utf-8")
+    (tmp_path / "fine-tune.yaml").write_text(second, encoding="utf-8")
+    run(["gemnet-blocks", "train", "train.yaml"], tmp_path)
+    told = run(shlex.split(commands(console)[0]), tmp_path)
+    assert "new parts that start at zero: blocks.2" in told
+    (tmp_path / "study.yaml").write_text(replaced(study, "sizes: {edge: 128}", small), encoding="utf-8")
+    plan = Study.from_file(tmp_path / "study.yaml").check()
+    assert len(plan.runs) == 24
+    assert {run.task.training.training.start_from for run in plan.runs} == {None, "runs/first"}
 
 
 @pytest.mark.docs
