@@ -144,12 +144,14 @@ class PaiNNInteraction(Interaction[DirectedEdges]):
 
     @override
     def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
-        # the rows of the last layers of both networks: scalars; vectors along vectors; vectors along edges, or the
-        # scalars of products of vectors
-        of_source, of_atom = (layers[-1].weight.split(self.sizes) for layers in (self.of_source, self.of_atom))
-        to_atoms = (of_source[0], of_atom[0], of_atom[1])
-        to_vectors = (*of_source[1:], of_atom[2])
-        return [*to_atoms * ("atoms" in streams), *to_vectors * (self.stream in streams)]
+        rows = []
+        for network in (self.of_source, self.of_atom):
+            last = network[-1]
+            assert isinstance(last, nn.Linear)
+            rows.append(last.weight.split(self.sizes))
+        of_source, of_atom = rows
+        weights = [] if "atoms" not in streams else [of_source[0], of_atom[0], of_atom[1]]
+        return weights if self.stream not in streams else [*weights, of_source[1], of_source[2], of_atom[2]]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: DirectedEdges) -> dict[str, Tensor]:

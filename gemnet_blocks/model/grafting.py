@@ -92,8 +92,8 @@ class Part:
     @property
     def added(self) -> bool:
         """True if the part has no place in the other model, or residual layers where the other has none."""
-        empty = isinstance(self.old, nn.Sequential) and not len(self.old) and isinstance(self.new, nn.Sequential)
-        return self.old is None or (empty and len(self.new) > 0)
+        empty = isinstance(self.old, nn.Sequential) and not len(self.old)
+        return self.old is None or (empty and isinstance(self.new, nn.Sequential) and len(self.new) > 0)
 
 
 def parts(new: nn.Module, old: nn.Module | None, path: str = "") -> Iterator[Part]:
@@ -158,8 +158,8 @@ class Grafting:
         self._known = streams_of(old)
         for part in parts(new, old):
             self._add(part)
-        gone = (part for part in parts(old, new) if part.added or (part.replaced and _weighted(part.new)))
-        self.removed = [part.path for part in gone]
+        gone = (part for part in parts(old, new) if part.added or part.replaced)
+        self.removed = [part.path for part in gone if _weighted(part.new) or isinstance(part.new, Interaction)]
 
     def _add(self, part: Part) -> None:
         if part.path in _WITHOUT_WEIGHTS:

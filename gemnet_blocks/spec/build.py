@@ -353,7 +353,7 @@ class _Builder:
         stream, options = self.streams[name], self.stream_options[name]
         path = f"streams.{name}.update"
         update = self.part(STREAM_UPDATE, options.update, path, stream, self.scalar_size(stream), self.spec.activation)
-        divisor = layers.divisors and layers.divisors.streams.get(name)
+        divisor = None if layers.divisors is None else layers.divisors.streams.get(name)
         return StreamLayer(stream, options.combine, update, self.sums, divisor)
 
     def check_streams(self, blocks: Sequence[Block]) -> None:

@@ -137,7 +137,7 @@ class Begun:
             The source with a description of the weights.
         """
         self.grafting.graft()
-        if not self.changed and (change := self._change(example)) > 1e-8:
+        if not self.changed and (change := self._change(example)) > 1e-6:
             warnings.warn(
                 f"training.start_from: predictions of the first training structure differ by {change:.1g} from those "
                 "of the trained model, although new parts start at zero: check the method last_weights of custom parts",
@@ -146,7 +146,7 @@ class Begun:
         return replace(self.start.source, weights=self.in_words())
 
     def _change(self, example: Structures) -> float:
-        """Return the largest change of energies and forces of the models, in double precision."""
+        """Return the largest change of energies and forces of the models, absolute or, of large ones, relative."""
         if int(example.numbers.max()) > self.start.trained.spec.elements:
             return 0.0  # the trained model cannot compute it
         trained, model = (copy.deepcopy(one).cpu() for one in (self.start.trained.model, self.model))
@@ -155,8 +155,9 @@ class Begun:
         predicted = [one.to(dtype).double()(example.to("cpu", torch.float64)) for one in (trained, model)]
         names = ["energy", *["forces"] * (type(trained.forces) is type(model.forces))]
         values = [[getattr(one, name) for name in names] for one in predicted]
-        changes = [after - before for before, after in zip(*values, strict=True) if before is not None]
-        return max((float(one.detach().abs().max()) for one in changes if one.numel()), default=0.0)
+        known = [(before, after) for before, after in zip(*values, strict=True) if before is not None]
+        changes = [(after - before).abs() / before.abs().clamp(min=1) for before, after in known if before.numel()]
+        return max((float(one.detach().max()) for one in changes), default=0.0)
 
     def in_words(self) -> str | None:
         """Describe the weights that were taken, and those that are new or left out; None if all were taken."""
