@@ -121,12 +121,12 @@ class _Copy:
     value: Tensor | None
     factor: bool = False
 
-    def complete(self) -> None:
-        """Copy the values into the common rows and columns; further columns become zero."""
+    def complete(self, grafted: bool) -> None:
+        """Copy the values into the common rows and columns; further columns become zero in grafted models."""
         if self.value is None or (self.factor and not self.value):
             self.place.fill_(1.0)
             return
-        if self.place.shape[1:] != self.value.shape[1:]:
+        if grafted and self.place.shape[1:] != self.value.shape[1:]:
             self.place.zero_()
         common = tuple(slice(min(sizes)) for sizes in zip(self.place.shape, self.value.shape, strict=True))
         self.place[common].copy_(self.value[common])
@@ -211,7 +211,7 @@ class Grafting:
     def take(self) -> None:
         """Copy the weights of the old model; new parts keep their initial weights."""
         for one in self._copies:
-            one.complete()
+            one.complete(self._grafted)
 
     @torch.no_grad()
     def graft(self) -> None:

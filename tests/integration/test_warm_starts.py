@@ -196,5 +196,7 @@ def test_variants_of_a_study_start_from_models_of_their_own(folder: Path, tmp_pa
     assert keys[0] != before
     with pytest.raises(SpecError, match=r"variants\.warm: training\.training\.start_from: expected a model file"):
         Study.from_file(path, {"variants.warm.start_from": "absent"}, folder=tmp_path / "other").check()
+    with pytest.raises(SpecError, match=r"base: training\.training\.freeze: no parameter has a name like 'heads\.\*'"):
+        Study.from_file(path, {"training.training.freeze": ["heads.*"]}, folder=tmp_path / "other").check()
     with pytest.raises(SpecError, match=r"variants\.warm: start_from: must be the path of a model file"):
         Study.from_file(path, {"variants.warm.start_from": 3}, folder=tmp_path / "other").check()

@@ -292,3 +292,8 @@ def test_custom_interactions_tell_their_last_weights() -> None:
     spec = Spec.from_yaml(spec_of({}).to_yaml(), extra={"own": Own})
     with pytest.raises(SpecError, match=r"interactions\.own is new: Own does not tell its last weights"):
         graft(build_shapes(spec_of({})), spec.patch(own))
+
+
+def test_divisors_of_unknown_streams_are_refused() -> None:
+    with pytest.raises(SpecError, match="the divisors of block 0 name the unknown stream 'vectors'"):
+        build_shapes(spec_of({"blocks.divisors": {"streams": {"vectors": 2.0}}}))
