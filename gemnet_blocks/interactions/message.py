@@ -101,10 +101,6 @@ class SymmetricUp(nn.Module):
         self.opposite = Dense(in_size, edge_size, activation) if symmetric else None
         self.evaluation: Evaluation = STORED
 
-    def last_weights(self) -> list[Tensor]:
-        """Return the weights without which all messages are zero."""
-        return [layer.linear.weight for layer in (self.same, self.opposite) if layer is not None]
-
     def forward(
         self, x: Float[Tensor, "edges in_size"], reverse: Int[Tensor, " edges"]
     ) -> Float[Tensor, "edges edge_size"]:

@@ -34,7 +34,7 @@ from gemnet_blocks.interactions.interaction import (
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.dense import linear
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.layers.scaled_basis import ScaledBasis
@@ -264,7 +264,7 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
 
     @override
     def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
-        return self.up.last_weights()
+        return [layer.linear.weight for layer in self.up.modules() if isinstance(layer, Dense)]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: QuadrupletGeometry) -> Float[Tensor, "edges edge_size"]:

@@ -262,7 +262,7 @@ class TripletMessages(Interaction[TripletGeometry]):
 
     @override
     def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
-        return self.up.last_weights() if isinstance(self.up, SymmetricUp) else [self.up.linear.weight]
+        return [layer.linear.weight for layer in self.up.modules() if isinstance(layer, Dense)]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "rows size"]:
