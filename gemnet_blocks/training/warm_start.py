@@ -96,7 +96,8 @@ class WarmStart:
                 stacklevel=2,
             )
         self._warn_of(elements)
-        return Begun(self, model, grafting, bool(reasons or grafting.problems))
+        drawn = grafting.added if self.config.training.new_weights == "drawn" else []
+        return Begun(self, model, grafting, bool(reasons or grafting.problems or drawn))
 
     def _warn_of(self, elements: frozenset[int]) -> None:
         seen = self.trained.references.per_element.keys()
@@ -117,7 +118,7 @@ class Begun:
         start: the trained model.
         model: the model to train.
         grafting: its new parts.
-        changed: whether the change of the architecture changes the function of the trained model.
+        changed: whether the function of the trained model is expected to change.
     """
 
     start: WarmStart
@@ -147,8 +148,9 @@ class Begun:
 
     def _change(self, example: Structures) -> float:
         """Return the largest change of energies and forces of the models, absolute or, of large ones, relative."""
-        if int(example.numbers.max()) > self.start.trained.spec.elements:
+        if not example.atom_count or int(example.numbers.max()) > self.start.trained.spec.elements:
             return 0.0  # the trained model cannot compute it
+        example = replace(example, charge=None, spin=None)  # which the trained model may refuse
         trained, model = (copy.deepcopy(one).cpu() for one in (self.start.trained.model, self.model))
         model.compiled = False
         dtype = model.backbone.dtype
