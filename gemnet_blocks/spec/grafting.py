@@ -25,7 +25,7 @@ def graft(old: GemNet, spec: Spec, seed: int | None = None) -> tuple[GemNet, Spe
     >>> small = load_spec("symmetric").patch({"interactions.quadruplet": None, "blocks.count": 1})
     >>> old, water = build(small, seed=0).double(), Structures.from_ase(molecule("H2O"))
     >>> model, spec = graft(old, load_spec("symmetric"), seed=1)
-    >>> float((model.double()(water).energy - old(water).energy).abs()) < 1e-12
+    >>> abs((model.double()(water).energy - old(water).energy).item()) < 1e-12
     True
 
     Args:
