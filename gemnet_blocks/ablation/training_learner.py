@@ -30,7 +30,7 @@ from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.training.data_stream import BatchLoader, open_parts
 from gemnet_blocks.training.distributed import Processes
-from gemnet_blocks.training.optimizer import freeze, make_optimizer
+from gemnet_blocks.training.optimizer import freeze, rate_factors
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.setup import check_config, check_data
 from gemnet_blocks.training.warm_start import check_start
@@ -118,7 +118,7 @@ class TrainingLearner(Learner):
             check_data(task.training, data)
             model = build(task.spec, seed=0)
             freeze(model, task.training.training.freeze)
-            make_optimizer(model, task.training.optimizer)
+            rate_factors(model, task.training.optimizer)
             for batch in first_batches(task.training, data.train, 1):
                 model.backbone.graphs.check(batch)
         except (SpecError, StructureError) as error:

@@ -69,14 +69,7 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients
     """
     spared = undecayed(model)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
-    if not trained:
-        raise SpecError("training.freeze: leaves no weight to train: freeze fewer parameters")
-    names = list(dict(model.named_parameters()))
-    factors = dict.fromkeys(trained, 1.0)
-    for rate in reversed(options.learning_rates):
-        factors |= dict.fromkeys(
-            matching(rate.parameters, names, "optimizer.learning_rates") & trained.keys(), rate.factor
-        )
+    factors = rate_factors(model, options)
     groups: list[dict[str, Any]] = [
         {
             "params": [one for name, one in trained.items() if factors[name] == factor and (name in spared) == spare],
@@ -97,6 +90,22 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients
         amsgrad=options.amsgrad,
         fused=not scaled_gradients,
     )
+
+
+def rate_factors(model: nn.Module, options: OptimizerOptions) -> dict[str, float]:
+    """Find the factor of the learning rate of every trained parameter, by name.
+
+    Raises:
+        SpecError: a pattern matches no parameter, or no weight is left to train.
+    """
+    names = dict(model.named_parameters())
+    factors = {name: 1.0 for name, weight in names.items() if weight.requires_grad}
+    if not factors:
+        raise SpecError("training.freeze: leaves no weight to train: freeze fewer parameters")
+    for rate in reversed(options.learning_rates):
+        found = matching(rate.parameters, names, "optimizer.learning_rates")
+        factors |= dict.fromkeys(found & factors.keys(), rate.factor)
+    return factors
 
 
 FACTOR = "factor"

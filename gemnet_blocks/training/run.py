@@ -38,7 +38,7 @@ from gemnet_blocks.training.earlier import CONFIG, HEADING, set_aside
 from gemnet_blocks.training.ema import MeanWeights
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
 from gemnet_blocks.training.module import PotentialModule
-from gemnet_blocks.training.optimizer import freeze
+from gemnet_blocks.training.optimizer import freeze, rate_factors
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.results import Results
 from gemnet_blocks.training.setup import (
@@ -106,6 +106,7 @@ class Run:
             if source.weights and processes.rank == 0 and config.training.log.progress is not False:
                 print(f"training starts from {source.path}: {source.weights}", flush=True)
         freeze(potential.model, config.training.freeze)
+        rate_factors(potential.model, config.optimizer)  # errors now, rather than in the first step
         frames = TrainedFrames.of(data.summaries)
         if source is not None:
             frames = source.and_its_frames(frames)
