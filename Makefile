@@ -16,6 +16,7 @@
 #   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
 #   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
 #   make gpu                       check and measure on a CUDA device in less than 8 minutes; writes benchmarks/GPU.md
+#   make warm-starts               studies of cold against warm runs on two data sets (hours); see benchmarks/ablation/warm
 #   make docs                      the documentation site, into build/docs
 #   make links                     whether the site's links to other sites lead somewhere; needs a network
 #   make schemas                   write the JSON Schemas beside the shipped specs, for editors
@@ -41,7 +42,7 @@ REFERENCE ?=
 # Tests start many Python processes: each compiles all of its modules again unless the compiled ones may be kept.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check test-quick test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks gpu docs links schemas lint format clean
+.PHONY: demo test check test-quick test-docs test-slow test-all test-lowest properties mutations symmetry benchmarks gpu warm-starts docs links schemas lint format clean
 
 demo: $(VENV)/.installed
 	$(BIN)/gemnet-blocks demo $(if $(STRUCTURES),--structures "$(STRUCTURES)")
@@ -99,6 +100,12 @@ docs: $(VENV)/.installed-dev
 
 links: docs
 	OMP_NUM_THREADS=1 $(BIN)/python -m sphinx -q -b linkcheck -d build/docs-doctrees docs build/links
+
+warm-starts: $(VENV)/.installed-dev
+	for data in ethanol cu3x; do \
+	  $(BIN)/gemnet-blocks train benchmarks/ablation/warm/start-$$data.yaml && \
+	  $(BIN)/gemnet-blocks ablate benchmarks/ablation/warm/$$data.yaml --output runs/warm-$$data || exit 1; \
+	done
 
 schemas: $(VENV)/.installed-dev
 	for kind in spec training study; do $(BIN)/gemnet-blocks schema $$kind > paper_configs/$$kind.schema.json; done

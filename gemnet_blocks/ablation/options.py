@@ -200,7 +200,8 @@ class StudyOptions(Options):
     factors with synergies of pairs, 4 only synergies with each other, 5 neither. null: all combinations."""
     variants: dict[str, dict[str, Any]]
     """The changes of each variant by its name, as a mapping or dotted paths of the base; the section `execution`
-    changes `training.training.execution`. A factorial study adds its combinations to them."""
+    changes `training.training.execution`, and `start_from` the weights that training starts from, in which `{seed}`
+    stands for the seed. A factorial study adds its combinations to them."""
     seeds: Seeds = tuple(range(6))
     """The seeds of the runs of each variant: a list, or their number; fewer than 6 do not support conclusions. Or
     `{at_most: 24, effect: 0.05}`, a sequential study, which adds seeds until every variant is decided."""

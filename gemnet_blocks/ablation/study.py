@@ -56,7 +56,8 @@ class Study:
     Args:
         base: a spec, a mapping (which may contain `extends`), or the path of a spec.
         patches: the changes of each variant by its name: `{"no quadruplets": {"interactions.quadruplet": None}}`. The
-            section `execution` changes how a model is computed: `{"explicit": {"execution.angular": "explicit"}}`.
+            section `execution` changes how a model is computed: `{"explicit": {"execution.angular": "explicit"}}`, and
+            `start_from` the weights that training starts from: `{"warm": {"start_from": "runs/first"}}`.
             Studies with factors need none: `Study(base, {}, factors={"quadruplet": ["on", "off"]}, ...)`.
         seeds: number of seeds, or a list of seeds; fewer than 6 seeds do not support conclusions. Or a mapping such as
             `{"at_most": 24, "effect": 0.05}` for a sequential study, which adds seeds until every variant is decided.

@@ -31,9 +31,10 @@ from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Prediction, Structures
 from gemnet_blocks.training.data_stream import BatchLoader, open_parts
 from gemnet_blocks.training.distributed import Processes
+from gemnet_blocks.training.optimizer import freeze, rate_factors
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.setup import check_config, check_data
-from gemnet_blocks.training.starting import check_start
+from gemnet_blocks.training.warm_start import check_start
 
 if TYPE_CHECKING:
     from gemnet_blocks.data.opening import DataSplits
@@ -118,6 +119,8 @@ class TrainingLearner(Learner):
         try:
             check_data(task.training, data)
             model = build(task.spec, seed=0)
+            freeze(model, task.training.training.freeze)
+            rate_factors(model, task.training.optimizer)
             for batch in first_batches(task.training, data.train, 1):
                 model.backbone.graphs.check(batch)
         except (SpecError, StructureError) as error:

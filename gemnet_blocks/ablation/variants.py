@@ -24,6 +24,9 @@ from gemnet_blocks.training.options import ExecutionOptions
 EXECUTION = "execution"
 """The section of a patch that changes how a model is computed and not the architecture."""
 
+START = "start_from"
+"""The entry of a patch that names the file or run whose weights the training of a variant starts from."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Candidate:
@@ -34,44 +37,49 @@ class Candidate:
         spec: the whole architecture.
         execution: execution options.
         parameters: number of parameters.
+        start_from: the file or run whose weights training starts from; None: random weights.
     """
 
     variant: Variant
     spec: Spec
     execution: ExecutionOptions
     parameters: int
+    start_from: str | None = None
 
     @property
-    def identity(self) -> tuple[str, str]:
+    def identity(self) -> tuple[str, str, str | None]:
         """A value that is equal for variants with identical runs."""
-        return self.spec.content_hash, self.execution.model_dump_json()
+        return self.spec.content_hash, self.execution.model_dump_json(), self.start_from
 
     @classmethod
-    def checked(cls, variant: Variant, spec: Spec, execution: ExecutionOptions) -> Candidate:
+    def checked(
+        cls, variant: Variant, spec: Spec, execution: ExecutionOptions, start_from: str | None = None
+    ) -> Candidate:
         """Check that the model of a variant can be built, and count its parameters.
 
         Raises:
             SpecError: the model cannot be built.
         """
         parameters = count_parameters(spec, execution)
-        return cls(replace(variant, spec_hash=spec.content_hash), spec, execution, parameters)
+        return cls(replace(variant, spec_hash=spec.content_hash), spec, execution, parameters, start_from)
 
 
 def candidates(study: StudyDocument) -> tuple[list[Candidate], list[str]]:
     """Return the base and its variants, and the problems with them."""
     base_execution = ExecutionOptions() if study.config is None else study.config.training.execution
+    base_start = None if study.config is None else study.config.training.start_from
     found: list[Candidate] = []
     problems: list[str] = []
     try:
         base = Variant(BASE, levels=study.levels.get(BASE, {}))
-        found.append(Candidate.checked(base, study.base, base_execution))
+        found.append(Candidate.checked(base, study.base, base_execution, base_start))
     except SpecError as error:
         problems += [f"base: {line}" for line in str(error).splitlines()]
     told: set[str] = set()
     for name, patch in study.patches.items():
         document = _naming_variant(patch, name)
         try:
-            found.append(_patched(study, name, document, base_execution))
+            found.append(_patched(study, name, document, base_execution, base_start))
         except SpecError as error:
             lines = {line.replace(f"variants.{name}", ""): line for line in str(error).splitlines()}
             # a mistake in a level of a factor concerns all combinations that contain it
@@ -103,10 +111,12 @@ def differences(base: Mapping[str, Any], other: Mapping[str, Any]) -> Iterator[D
         yield Difference(one.path, before, after)
 
 
-def _patched(study: StudyDocument, name: str, document: Document, base_execution: ExecutionOptions) -> Candidate:
+def _patched(
+    study: StudyDocument, name: str, document: Document, base_execution: ExecutionOptions, base_start: str | None
+) -> Candidate:
     base = study.base
     data = dict(document.data)
-    given = data.pop(EXECUTION, {})
+    given, start = data.pop(EXECUTION, {}), data.pop(START, base_start)
     changes = Document(data, document.places, document.problems)
     problems: list[str] = []
     spec, execution = base, base_execution
@@ -119,10 +129,13 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
         execution = _execution(base_execution, given, document)
     except SpecError as error:
         problems += str(error).splitlines()
+    if not isinstance(start, str | None):
+        message = f"must be the path of a model file or of a run, or null for random weights, got {shown(start)}"
+        problems.append(document.located(Problem((START,), message)))
     if problems:
         raise SpecError("\n".join(problems))
-    before = {**base.to_dict(), EXECUTION: base_execution.model_dump(mode="json")}
-    after = {**spec.to_dict(), EXECUTION: execution.model_dump(mode="json")}
+    before = {**base.to_dict(), EXECUTION: base_execution.model_dump(mode="json"), START: base_start}
+    after = {**spec.to_dict(), EXECUTION: execution.model_dump(mode="json"), START: start}
     idle = [document.located(one) for one in _idle(document.data, before, after, ())]
     if not document.data and not study.options.allow_equal:
         idle = [document.located(Problem((), "changes nothing: give a change, or set allow_equal for an A/A study"))]
@@ -131,7 +144,7 @@ def _patched(study: StudyDocument, name: str, document: Document, base_execution
     changed = tuple(differences(before, after))
     variant = Variant(name, patch=document.data, differences=changed, levels=study.levels.get(name, {}))
     try:
-        return Candidate.checked(variant, spec, execution)
+        return Candidate.checked(variant, spec, execution, start)
     except SpecError as error:
         raise SpecError(document.located(Problem((), str(error)))) from error
 
@@ -170,7 +183,7 @@ def _at(data: Any, key: str) -> Any:
 
 def _equal(found: list[Candidate]) -> list[str]:
     """Return a problem for each variant that equals the base or another variant."""
-    first: dict[tuple[str, str], str] = {}
+    first: dict[tuple[str, str, str | None], str] = {}
     problems = []
     for one in found:
         same = first.setdefault(one.identity, one.variant.name)

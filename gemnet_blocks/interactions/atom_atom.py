@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal, final
 
@@ -132,6 +133,10 @@ class AtomAtomInteraction(Interaction[AtomAtomGeometry]):
     def from_options(cls, options: AtomAtomOptions, context: BuildContext) -> AtomAtomInteraction:
         sizes = context.sizes
         return cls(sizes.atom, options.down, options.up, sizes.radial, context.activation, scaled=options.scale_factor)
+
+    @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        return [self.up.linear.weight]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: AtomAtomGeometry) -> Float[Tensor, "atoms atom_size"]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from types import MappingProxyType
@@ -305,6 +305,22 @@ class Interaction(nn.Module, ABC, Generic[GeometryValue]):
         """
         # by name, because it builds models, which need this module
         return import_module("gemnet_blocks.spec.alone").alone(cls, structures, options, **arguments)
+
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        """Return the last weights of the messages to some streams: these messages are zero while the weights are zero.
+
+        Training that starts from the weights of a model without this interaction sets them to zero, so that the
+        interaction leaves the function of the model unchanged at first. They may be parts of parameters.
+
+        Args:
+            streams: those of the receivers whose messages shall be zero; the interaction may write others, too.
+
+        Raises:
+            NotImplementedError: a custom interaction does not tell.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not tell its last weights: implement the method last_weights"
+        )
 
     @property
     def receivers(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Literal, final
 
 import torch
@@ -140,6 +141,17 @@ class PaiNNInteraction(Interaction[DirectedEdges]):
     def from_options(cls, options: PaiNNOptions, context: BuildContext) -> PaiNNInteraction:
         vectors = vector_count(context.streams[options.writes], options.size)
         return cls(options.writes, context.sizes.atom, vectors, context.radial_count, context.sums, context.activation)
+
+    @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        rows = []
+        for network in (self.of_source, self.of_atom):
+            last = network[-1]
+            assert isinstance(last, nn.Linear)
+            rows.append(last.weight.split(self.sizes))
+        of_source, of_atom = rows
+        weights = [] if "atoms" not in streams else [of_source[0], of_atom[0], of_atom[1]]
+        return weights if self.stream not in streams else [*weights, of_source[1], of_source[2], of_atom[2]]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: DirectedEdges) -> dict[str, Tensor]:

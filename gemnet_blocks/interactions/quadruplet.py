@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, final
 
@@ -33,7 +34,7 @@ from gemnet_blocks.interactions.interaction import (
 )
 from gemnet_blocks.interactions.message import Contraction, Message, SymmetricUp
 from gemnet_blocks.layers.activations import Activation
-from gemnet_blocks.layers.dense import linear
+from gemnet_blocks.layers.dense import Dense, linear
 from gemnet_blocks.layers.projection import RadialAngularProjection
 from gemnet_blocks.layers.radial_bases import RadialValues
 from gemnet_blocks.layers.scaled_basis import ScaledBasis
@@ -260,6 +261,10 @@ class QuadrupletInteraction(Interaction[QuadrupletGeometry]):
             scaled=options.scale_factor,
             symmetric=options.symmetric,
         )
+
+    @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        return [layer.linear.weight for layer in self.up.modules() if isinstance(layer, Dense)]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: QuadrupletGeometry) -> Float[Tensor, "edges edge_size"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 from typing import Annotated, Literal, final
 
@@ -147,6 +148,12 @@ class TensorProductInteraction(Interaction[DirectedEdges]):
             context.sums,
             context.activation,
         )
+
+    @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        # the first irreps of the result are the scalars of atoms
+        paths = zip(self.after.weights, self.after.map.instructions, strict=True)
+        return [weight for weight, path in paths if ("atoms" if path.i_out == 0 else self.stream) in streams]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: DirectedEdges) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, Literal, final
@@ -258,6 +259,10 @@ class TripletMessages(Interaction[TripletGeometry]):
         if isinstance(options, EdgeAtomOptions):
             return TripletRequest(options.graph, options.senders)
         return TripletRequest(MAIN, options.graph)
+
+    @override
+    def last_weights(self, streams: Collection[str]) -> Sequence[Tensor]:
+        return [layer.linear.weight for layer in self.up.modules() if isinstance(layer, Dense)]
 
     @override
     def forward(self, embeddings: Embeddings, geometry: TripletGeometry) -> Float[Tensor, "rows size"]:

@@ -61,11 +61,12 @@ class Dense(nn.Module):
         return self.activation(self.linear(x))
 
 
-def skip(*terms: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """Add n terms and divide by √n, which keeps the variance of independent terms."""
+def skip(*terms: Float[Tensor, "*shape"], divisor: float | None = None) -> Float[Tensor, "*shape"]:
+    """Add n terms and divide by √n, which keeps the variance of independent terms, or by another divisor."""
+    factor = 1 / (math.sqrt(len(terms)) if divisor is None else divisor)
     if len(terms) == 1:
-        return terms[0]
+        return terms[0] if factor == 1 else terms[0] * factor
     total = terms[0] + terms[1]
     for term in terms[2:]:
         total = total + term
-    return total.mul_(1 / math.sqrt(len(terms)))  # in place, because the sum is not used elsewhere
+    return total if factor == 1 else total.mul_(factor)  # in place, because the sum is not used elsewhere

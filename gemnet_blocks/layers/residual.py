@@ -41,3 +41,13 @@ class Residual(nn.Module):
 def residuals(count: int, size: int, activation: Activation = "silu") -> nn.Sequential:
     """Construct a sequence of `count` residual layers."""
     return nn.Sequential(*(Residual(size, activation) for _ in range(count)))
+
+
+def last_weights_of(layers: nn.Sequential) -> list[Tensor]:
+    """Return the weights without which residual layers multiply by `factor_at_zero_of` alone."""
+    return [layer.second.linear.weight for layer in layers if isinstance(layer, Residual)]
+
+
+def factor_at_zero_of(layers: nn.Sequential) -> float:
+    """Return the factor of residual layers whose last weights are zero, (1/√2)^n of n layers."""
+    return math.prod(math.sqrt(0.5) for layer in layers if isinstance(layer, Residual))

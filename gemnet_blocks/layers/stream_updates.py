@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, final
 
 from jaxtyping import Float
@@ -12,7 +13,7 @@ from typing_extensions import override
 from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.equivariant import EquivariantLinear, Gate
 from gemnet_blocks.layers.irreps import Stream
-from gemnet_blocks.layers.residual import residuals
+from gemnet_blocks.layers.residual import factor_at_zero_of, last_weights_of, residuals
 from gemnet_blocks.options import Options, Size
 
 
@@ -35,6 +36,23 @@ class StreamUpdate(nn.Module, ABC):
         Raises:
             ValueError: the update does not fit the irreps of the stream.
         """
+
+    def last_weights(self) -> Sequence[Tensor]:
+        """Return the last weights of the change: while they are zero, the update multiplies by `factor_at_zero` alone.
+
+        Training that starts from the weights of a model without this update sets them to zero.
+
+        Raises:
+            NotImplementedError: a custom update does not tell.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} does not tell its last weights: implement the method last_weights"
+        )
+
+    @property
+    def factor_at_zero(self) -> float:
+        """The number by which the update multiplies the stream while its last weights are zero."""
+        return 1.0
 
     @abstractmethod
     def forward(
@@ -67,6 +85,10 @@ class NoUpdate(StreamUpdate):
         cls, options: NoUpdateOptions, stream: Stream, scalar_size: int, activation: Activation
     ) -> NoUpdate:
         return cls()
+
+    @override
+    def last_weights(self) -> Sequence[Tensor]:
+        return ()
 
     @override
     def forward(self, x: Tensor, scalars: Tensor) -> Tensor:
@@ -111,6 +133,15 @@ class ResidualUpdate(StreamUpdate):
         return cls(options.layers, stream.size, activation)
 
     @override
+    def last_weights(self) -> Sequence[Tensor]:
+        return last_weights_of(self.layers)
+
+    @property
+    @override
+    def factor_at_zero(self) -> float:
+        return factor_at_zero_of(self.layers)
+
+    @override
     def forward(self, x: Tensor, scalars: Tensor) -> Tensor:
         found: Tensor = self.layers(x)
         return found
@@ -150,6 +181,10 @@ class GatedUpdate(StreamUpdate):
         cls, options: GatedUpdateOptions, stream: Stream, scalar_size: int, activation: Activation
     ) -> GatedUpdate:
         return cls(stream.irreps, scalar_size, activation)
+
+    @override
+    def last_weights(self) -> Sequence[Tensor]:
+        return list(self.after.weights)
 
     @override
     def forward(self, x: Tensor, scalars: Tensor) -> Tensor:

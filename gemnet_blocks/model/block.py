@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import math
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, final
+from typing import Annotated, Any, Literal, final
 
 import torch
 from jaxtyping import Float, Int
+from pydantic import Field
 from torch import Tensor, nn
 
 from gemnet_blocks.aggregation.scatter import Sums
@@ -20,7 +22,7 @@ from gemnet_blocks.layers.embeddings import EdgeEmbedding
 from gemnet_blocks.layers.residual import residuals
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.model.geometry_encoder import Geometry
-from gemnet_blocks.model.streams import Combination, StreamLayer, combined
+from gemnet_blocks.model.streams import Combination, StreamLayer, combined, usual_divisor
 from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.util.recompute import STORED, Evaluation
 
@@ -89,6 +91,28 @@ class AtomUpdate(nn.Module):
         return self.layers(self.scale(self.sums.by_index(product, target, atom_count), edges))
 
 
+Divisor = Annotated[float, Field(gt=0)]
+"""The number by which a sum is divided."""
+
+
+class BlockDivisors(Options):
+    """The divisors of the sums of a block in place of √n with n terms. Models that start from the weights of another
+    model have those with which their new parts leave its function unchanged at first."""
+
+    edges: Divisor | None = None
+    """Divisor of Dense(m) + Σ messages to edges; null: √n."""
+    skip: Divisor | None = None
+    """Divisor of the skip connection of edges; null: √2."""
+    atoms: Divisor | None = None
+    """Divisor of h + Σ messages to atoms; null: that of `combine`."""
+    update: Divisor | None = None
+    """Divisor of the sum of atoms and their update; null: √2."""
+    concatenation: Divisor | None = None
+    """Divisor of the sum of edges and the result of the concatenation layer; null: √2."""
+    streams: dict[str, Divisor] = Field(default_factory=dict)
+    """Divisors of further feature streams with their messages, by name; null: those of `combine` of the stream."""
+
+
 class BlockLayers(Options):
     """The layers of a block besides the interactions."""
 
@@ -108,6 +132,8 @@ class BlockLayers(Options):
     combine: Combination = "skip"
     """How messages to atoms are combined with their embeddings. skip: (h + Σ messages)/√n with n terms, as in GemNet;
     add: h + Σ messages, as in PaiNN."""
+    divisors: BlockDivisors | None = None
+    """Divisors of the sums of the block; null: √n for sums of n terms."""
 
 
 class BlockOptions(BlockLayers):
@@ -159,6 +185,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.combine: Combination = options.combine
+        self.divisors = options.divisors or BlockDivisors()
         self.dense = Dense(sizes.edge, sizes.edge, activation) if edges else None
         self.interactions = nn.ModuleDict(dict(interactions))
         self.before_skip = residuals(options.before_skip, sizes.edge, activation)
@@ -175,6 +202,21 @@ class Block(nn.Module):
         self.streams = nn.ModuleDict(dict(streams or {}))
         self.evaluation: Evaluation = STORED
 
+    def all_divisors(self) -> BlockDivisors:
+        """Return the divisors of all sums, also of those that the options leave out."""
+        parts = [part for part in self.interactions.values() if isinstance(part, Interaction)]
+        messages = Counter(stream for part in parts for stream in part.receivers)
+        root = math.sqrt(2)
+        usual: dict[str, Any] = {"edges": math.sqrt(1 + messages["edges"]), "skip": root, "update": root}
+        usual |= {"atoms": usual_divisor(self.combine, messages["atoms"]), "concatenation": root}
+        layers = {name: layer for name, layer in self.streams.items() if isinstance(layer, StreamLayer)}
+        streams = {
+            name: usual_divisor(layer.combine, messages[name]) if layer.divisor is None else layer.divisor
+            for name, layer in layers.items()
+        }
+        given = self.divisors.model_dump(exclude_none=True)
+        return BlockDivisors(**usual | given | {"streams": streams})
+
     def forward(self, embeddings: Embeddings, geometry: Geometry) -> Embeddings:
         """Update the embeddings."""
         h, m, edges = embeddings.atoms, embeddings.edges, geometry.main.edges
@@ -183,15 +225,15 @@ class Block(nn.Module):
         if self.dense is not None:
             x = by_rows(self.dense, m)
             self._add_messages(messages, embeddings, geometry, to_edges=True)
-            x = skip(x, *messages.pop("edges", ()))
+            x = skip(x, *messages.pop("edges", ()), divisor=self.divisors.edges)
         self._add_messages(messages, embeddings, geometry, to_edges=False)
-        h = combined(h, messages.pop("atoms", []), self.combine)
+        h = combined(h, messages.pop("atoms", []), self.combine, self.divisors.atoms)
         if self.dense is not None:
             m = by_rows(self._skipped, m, x)
         h = self.atom_layers(h)
         if self.update is not None:
             arguments = m, geometry.update_radial, edges.target, edges.atom_count
-            h = skip(h, self.evaluation(self.update, *arguments))
+            h = skip(h, self.evaluation(self.update, *arguments), divisor=self.divisors.update)
         found = Embeddings(h, self._concatenated(h, m, edges))
         streams = {
             name: self.evaluation(layer, embeddings.streams[name], messages[name], found, geometry)
@@ -202,7 +244,7 @@ class Block(nn.Module):
     def _skipped(
         self, m: Float[Tensor, "edges edge_size"], x: Float[Tensor, "edges edge_size"]
     ) -> Float[Tensor, "edges edge_size"]:
-        return self.after_skip(skip(m, self.before_skip(x)))
+        return self.after_skip(skip(m, self.before_skip(x), divisor=self.divisors.skip))
 
     def _concatenated(
         self, h: Float[Tensor, "atoms atom_size"], m: Float[Tensor, "edges edge_size"], edges: EdgeSet
@@ -210,10 +252,10 @@ class Block(nn.Module):
         concatenation, layers = self.concatenation, self.concatenation_layers
         if concatenation is None or layers is None:
             return m
-        of_atoms = concatenation.of_atoms(h)
+        of_atoms, divisor = concatenation.of_atoms(h), self.divisors.concatenation
 
         def concatenated(m: Tensor, source: Tensor, target: Tensor) -> Tensor:
-            return skip(m, layers(concatenation.of_edges(of_atoms, m, source, target)))
+            return skip(m, layers(concatenation.of_edges(of_atoms, m, source, target)), divisor=divisor)
 
         return self.evaluation.by_rows(concatenated, m, edges.source, edges.target)
 

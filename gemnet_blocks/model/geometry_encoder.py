@@ -37,8 +37,8 @@ class Geometry:
 
     main: SymmetricEdges
     radial: Float[Tensor, "edges radial"]
-    update_radial: Float[Tensor, "edges radial_size"]
-    output_radial: Float[Tensor, "edges radial_size"]
+    update_radial: Float[Tensor, "edges update_size"]
+    output_radial: Float[Tensor, "edges output_size"]
     interactions: Mapping[str, Any]
     structure: Int[Tensor, " atoms"] | None = None
     structure_count: int = 0

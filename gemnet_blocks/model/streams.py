@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
-from operator import add
 from typing import Literal, final
 
 from jaxtyping import Float
@@ -22,9 +21,14 @@ Combination = Literal["add", "skip"]
 """add: x + Σ messages; skip: (x + Σ messages)/√n with n terms, which keeps the variance of independent terms."""
 
 
-def combined(x: Tensor, messages: Sequence[Tensor], combine: Combination) -> Tensor:
-    """Combine features with messages."""
-    return skip(x, *messages) if combine == "skip" else reduce(add, messages, x)
+def combined(x: Tensor, messages: Sequence[Tensor], combine: Combination, divisor: float | None = None) -> Tensor:
+    """Combine features with messages; the divisor replaces that of `combine`."""
+    return skip(x, *messages, divisor=usual_divisor(combine, len(messages)) if divisor is None else divisor)
+
+
+def usual_divisor(combine: Combination, messages: int) -> float:
+    """Return the number by which the sum of features and messages is divided."""
+    return math.sqrt(1 + messages) if combine == "skip" else 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +87,16 @@ class StreamLayer(nn.Module):
         combine: how messages are added.
         update: the update.
         sums: how sums are computed.
+        divisor: the divisor of the stream with its messages; None: that of `combine`.
     """
 
-    def __init__(self, stream: Stream, combine: Combination, update: StreamUpdate, sums: Sums) -> None:
+    def __init__(
+        self, stream: Stream, combine: Combination, update: StreamUpdate, sums: Sums, divisor: float | None = None
+    ) -> None:
         super().__init__()
         self.stream = stream
         self.combine: Combination = combine
+        self.divisor = divisor
         self.update = update
         self.scalars = ScalarsOf(sums)
 
@@ -102,6 +110,6 @@ class StreamLayer(nn.Module):
         """Update the stream; `embeddings` are those after the block."""
         if self.stream.on == "structures":
             messages = [self.scalars.mean(message, geometry) for message in messages]
-        total = combined(x, messages, self.combine)
+        total = combined(x, messages, self.combine, self.divisor)
         found: Tensor = self.update(total, self.scalars.rows(self.stream, embeddings, geometry))
         return found

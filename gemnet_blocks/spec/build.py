@@ -233,7 +233,7 @@ class _Builder:
                 self.sums,
                 activation,
                 self.edges,
-                {name: self.stream_layer(name) for name in self.streams},
+                {name: self.stream_layer(name, layers) for name in self.streams},
             )
             for number, layers in enumerate(spec.block_layers)
         ]
@@ -349,11 +349,12 @@ class _Builder:
             raise SpecError(f"streams.{name}.initial: edges have no embeddings with edge_embedding: null: choose zeros")
         return InitialStream(stream, self.scalar_size(stream) if embedded else None, self.sums)
 
-    def stream_layer(self, name: str) -> StreamLayer:
+    def stream_layer(self, name: str, layers: BlockLayers) -> StreamLayer:
         stream, options = self.streams[name], self.stream_options[name]
         path = f"streams.{name}.update"
         update = self.part(STREAM_UPDATE, options.update, path, stream, self.scalar_size(stream), self.spec.activation)
-        return StreamLayer(stream, options.combine, update, self.sums)
+        divisor = None if layers.divisors is None else layers.divisors.streams.get(name)
+        return StreamLayer(stream, options.combine, update, self.sums, divisor)
 
     def check_streams(self, blocks: Sequence[Block]) -> None:
         """Check that the streams of all interactions exist, and warn of streams that no interaction writes."""
@@ -362,6 +363,13 @@ class _Builder:
                 "blocks: edges have no embeddings with edge_embedding: null: set concatenation and update to null, and "
                 "before_skip and after_skip to 0"
             )
+        for number, layers in enumerate(self.spec.block_layers):
+            for stream in layers.divisors.streams if layers.divisors else ():
+                if stream not in self.streams:
+                    raise SpecError(
+                        f"blocks: the divisors of block {number} name the unknown stream {stream!r}"
+                        f"{did_you_mean(stream, self.streams)}"
+                    )
         known, written = ["atoms", *["edges"] * self.edges, *self.streams], set[str]()
         for name, interaction in (item for block in blocks for item in block.interactions.items()):
             assert isinstance(interaction, Interaction)

@@ -20,7 +20,7 @@ from gemnet_blocks.layers.activations import Activation
 from gemnet_blocks.layers.embeddings import AtomEmbeddingOptions, ElementEmbeddingOptions
 from gemnet_blocks.layers.irreps import StreamPlace, irreps
 from gemnet_blocks.layers.stream_updates import NoUpdateOptions
-from gemnet_blocks.model.block import BlockLayers, BlockOptions, RepeatedBlock
+from gemnet_blocks.model.block import BlockDivisors, BlockLayers, BlockOptions, RepeatedBlock
 from gemnet_blocks.model.heads import DirectForcesOptions, EnergyOptions, GradientForcesOptions, StressHeadOptions
 from gemnet_blocks.model.property_heads import PropertyHeadOptions
 from gemnet_blocks.model.streams import Combination
@@ -443,6 +443,7 @@ def unset_fields(options: Options) -> set[str]:
 def _layers_content(block: BlockLayers) -> dict[str, Any]:
     """Describe the layers of a block as in the hashes of earlier versions, which combined all messages by `skip`."""
     left_out = {"repeat", "count", *(["combine"] if block.combine == "skip" else [])}
+    left_out |= {"divisors"} if block.divisors in (None, BlockDivisors()) else set()
     return block.model_dump(mode="json", exclude=left_out)
 
 

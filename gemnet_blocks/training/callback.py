@@ -19,7 +19,7 @@ from gemnet_blocks.training.ema import MeanWeights
 from gemnet_blocks.training.logs import Display, TrainingLog
 from gemnet_blocks.training.losses import in_log_units, named_errors, validate
 from gemnet_blocks.training.module import PotentialModule, ours
-from gemnet_blocks.training.optimizer import Plateau, PlateauWatch
+from gemnet_blocks.training.optimizer import Plateau, PlateauWatch, set_learning_rate
 from gemnet_blocks.training.options import EveryOptions
 from gemnet_blocks.training.results import Results
 from gemnet_blocks.training.state import Means, RunState, StepReport, extend, random_state, restore_random_state
@@ -85,9 +85,10 @@ class TrainingCallback(Callback):
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         reductions = self._plateau.reductions if self._plateau is not None else 0
         factor = self.config.schedule.factor(self.state.step, self.fraction, reductions)
-        for group in trainer.optimizers[0].param_groups:
-            group["lr"] = self.config.optimizer.learning_rate * factor
-        ours(pl_module).seconds = self._seconds()
+        module = ours(pl_module)
+        module.learning_rate = self.config.optimizer.learning_rate * factor
+        set_learning_rate(trainer.optimizers[0], module.learning_rate)
+        module.seconds = self._seconds()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

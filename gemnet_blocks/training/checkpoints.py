@@ -11,6 +11,9 @@ from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from pydantic import ValidationError
 
 from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.potential.model_file import ModelFile, potential_of
+from gemnet_blocks.potential.potential import Potential
+from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.spec.document import Document, entries, shown
 from gemnet_blocks.spec.resolve import validate
@@ -135,6 +138,39 @@ def config_of(path: Path, saved: Mapping[str, Any], catalog: Catalog) -> Trainin
             f"{path}: the training config in this checkpoint cannot be read: {error}. Choose another output folder, or "
             "resume with the version of gemnet_blocks that wrote it"
         ) from error
+
+
+def potential_of_checkpoint(path: Path, catalog: Catalog) -> Potential:
+    """Read the model in a checkpoint: the mean of the weights, if there is one, else the last weights.
+
+    Args:
+        path: the checkpoint.
+        catalog: the parts that the model may name.
+
+    Raises:
+        StateError: the file is not a checkpoint of a training run, is damaged, or its weights do not fit its config.
+        SpecError: the model cannot be built.
+    """
+    try:
+        content = read_checkpoint(path)
+    except StateError as error:
+        raise StateError(f"{path}: is not a checkpoint of a training run, or is damaged: name a model file") from error
+    saved = content[KEY]
+    try:
+        spec = (saved.get("start_from") or {}).get("spec") or saved["config"]["model"]
+        documents = {
+            "spec": dict(spec),
+            "references": saved["references"],
+            "units": {"energy": References.energy_unit, "length": References.length_unit},
+            "record": {},
+        }
+        begin = "potential.model."
+        weights = {name.removeprefix(begin): one for name, one in content["state_dict"].items() if begin in name}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise StateError(f"{path}: is not a complete checkpoint of a training run: name a model file") from error
+    return potential_of(
+        ModelFile(documents, weights, None), path, extra=catalog.extra, allow_imports=catalog.allow_imports
+    )
 
 
 def _said(entries: Mapping[str, Any], name: str) -> str:

@@ -36,6 +36,7 @@ class PotentialModule(LightningModule):
     Attributes:
         report: numbers of the last step.
         seconds: duration of training so far.
+        learning_rate: the learning rate of the next step, without the factors of groups of weights.
         stop_requested: whether this process received a signal to stop.
         skipped: the number of steps that were skipped because a gradient in half precision overflowed.
     """
@@ -48,6 +49,7 @@ class PotentialModule(LightningModule):
         self.errors = errors
         self.report: StepReport | None = None
         self.seconds = 0.0
+        self.learning_rate = config.optimizer.learning_rate
         self.stop_requested = False
         self._exchanged: Tensor | None = None
         self._last_batch: PositionedBatch | None = None
@@ -55,7 +57,7 @@ class PotentialModule(LightningModule):
         self._scaled = config.training.precision == "16-mixed"
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return make_optimizer(self.potential, self.config.optimizer, scaled_gradients=self._scaled)
+        return make_optimizer(self.potential.model, self.config.optimizer, scaled_gradients=self._scaled)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> PositionedBatch:
         # positions stay in float64, in which distances are computed
@@ -113,7 +115,7 @@ class PotentialModule(LightningModule):
             limit = self.config.training.clip
             torch._foreach_mul_(gradients, (limit / norm.clamp(min=limit)).to(gradients[0].dtype))
         exchanged = torch.cat([self._exchanged, norm.double().reshape(1)]).tolist()
-        self.report = self._read(exchanged, optimizer.param_groups[0]["lr"], self._last_batch)
+        self.report = self._read(exchanged, self.learning_rate, self._last_batch)
         if not self.report.finite:
             if not self._overflowed(self.report):
                 raise NonFiniteError(self.report, self._last_batch.batch, self.global_step + 1 - self.skipped)

@@ -4,19 +4,31 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, final
 
 import torch
 from pydantic import Field
 from torch import nn
 
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.options import Count, Options, Size
+from gemnet_blocks.spec.catalog import did_you_mean
 from gemnet_blocks.training.losses import Metric
 
 Momentum = Annotated[float, Field(ge=0, lt=1)]
 """The fraction of a running mean that each step keeps."""
+
+
+class LearningRate(Options):
+    """The learning rate of parameters whose names match a pattern."""
+
+    parameters: str
+    """The pattern, such as `blocks.0.*`, where * stands for any text and ? for any character."""
+    factor: Annotated[float, Field(gt=0)]
+    """The number by which the learning rate is multiplied, such as 0.1."""
 
 
 class OptimizerOptions(Options):
@@ -34,24 +46,38 @@ class OptimizerOptions(Options):
     """Number added to the root of the mean squared gradient."""
     amsgrad: bool = False
     """Whether the largest mean squared gradient so far is used instead of the current one."""
+    learning_rates: Annotated[tuple[LearningRate, ...], Field(strict=False)] = ()
+    """Other learning rates of some parameters, such as `[{parameters: heads.*, factor: 10}]`; the first entry that
+    matches a parameter counts."""
     divide_shared_gradients: bool = False
     """Whether the gradients of projections that all blocks share are divided by the number of their uses, as in the
     published trainings of GemNet."""
 
 
 def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients: bool = False) -> torch.optim.AdamW:
-    """Make AdamW with one group of weights that decay, and one of weights that do not.
+    """Make AdamW with one group of weights that decay, and one of weights that do not, for each learning rate.
+
+    Groups whose learning rate has a factor other than one store it under `FACTOR`.
 
     Args:
-        model: any module; parameters without gradient, such as scale factors, are omitted.
+        model: any module; parameters without gradient, such as scale factors and frozen weights, are omitted.
         options: the options.
         scaled_gradients: whether gradients are those of a scaled loss, as in half precision.
+
+    Raises:
+        SpecError: a pattern of `learning_rates` matches no parameter, or no weight is left to train.
     """
     spared = undecayed(model)
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+    factors = rate_factors(model, options)
     groups: list[dict[str, Any]] = [
-        {"params": [weight for name, weight in trained.items() if name not in spared]},
-        {"params": [weight for name, weight in trained.items() if name in spared], "weight_decay": 0.0},
+        {
+            "params": [one for name, one in trained.items() if factors[name] == factor and (name in spared) == spare],
+            **({"weight_decay": 0.0} if spare else {}),
+            **({"lr": factor * options.learning_rate, FACTOR: factor} if factor != 1 else {}),
+        }
+        for factor in dict.fromkeys((1.0, *factors.values()))
+        for spare in (False, True)
     ]
     # a fused kernel makes steps of small models on CPUs several times as fast; but it removes the scale of gradients
     # itself, after they were clipped as if they had no scale
@@ -64,6 +90,83 @@ def make_optimizer(model: nn.Module, options: OptimizerOptions, scaled_gradients
         amsgrad=options.amsgrad,
         fused=not scaled_gradients,
     )
+
+
+def rate_factors(model: nn.Module, options: OptimizerOptions) -> dict[str, float]:
+    """Find the factor of the learning rate of every trained parameter, by name.
+
+    Raises:
+        SpecError: a pattern matches no parameter, or no weight is left to train.
+    """
+    names = dict(model.named_parameters())
+    factors = {name: 1.0 for name, weight in names.items() if weight.requires_grad}
+    if not factors:
+        raise SpecError("training.freeze: leaves no weight to train: freeze fewer parameters")
+    for rate in reversed(options.learning_rates):
+        found = matching(rate.parameters, names, "optimizer.learning_rates")
+        factors |= dict.fromkeys(found & factors.keys(), rate.factor)
+    return factors
+
+
+FACTOR = "factor"
+"""The key of the factor of the learning rate in a group of weights."""
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of every group of weights, times its factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group.get(FACTOR, 1.0)
+
+
+def matching(pattern: str, names: Collection[str], place: str) -> set[str]:
+    """Find the parameters whose names match a pattern, as in model files or with the names of the parts of specs.
+
+    The latter are without the prefix `trunk.` of the backbone, and have `readout` instead of `read_out`.
+
+    Args:
+        pattern: a name with wildcards, such as `blocks.0.*`.
+        names: the names of all parameters.
+        place: the option with the pattern, for errors.
+
+    Raises:
+        SpecError: no name matches; suggests names.
+    """
+    short = {name.removeprefix(BACKBONE).replace("read_out.", "readout."): name for name in names}
+    found = {name for one, name in short.items() if fnmatchcase(one, pattern) or fnmatchcase(name, pattern)}
+    if not found:
+        hint = did_you_mean(pattern.removeprefix(BACKBONE).rstrip(".*"), _beginnings(short))
+        raise SpecError(f"{place}: no parameter has a name like {pattern!r}{hint}")
+    return found
+
+
+BACKBONE = "trunk."
+"""The beginning of the names of parameters of the backbone."""
+
+
+def _beginnings(names: Collection[str]) -> list[str]:
+    """List all beginnings of dotted names, the shortest ones first."""
+    split = [name.split(".") for name in names]
+    found = dict.fromkeys(".".join(parts[:end]) for end in range(1, max(map(len, split)) + 1) for parts in split)
+    return list(found)
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> None:
+    """Exclude parameters from training.
+
+    Args:
+        model: any module.
+        patterns: names with wildcards; those that begin with ! except parameters from the patterns before them.
+
+    Raises:
+        SpecError: a pattern matches no parameter.
+    """
+    weights = {name: one for name, one in model.named_parameters() if one.requires_grad}
+    frozen: set[str] = set()
+    for pattern in patterns:
+        found = matching(pattern.removeprefix("!"), weights, "training.freeze")
+        frozen = frozen - found if pattern.startswith("!") else frozen | found
+    for name in frozen:
+        weights[name].requires_grad_(False)
 
 
 def undecayed(model: nn.Module) -> frozenset[str]:

@@ -25,6 +25,7 @@ from gemnet_blocks.data.frame import LABELS
 from gemnet_blocks.data.opening import unknown_labels
 from gemnet_blocks.data.options import DataOptions, KeyOptions
 from gemnet_blocks.errors import SpecError, StateError, StructureError
+from gemnet_blocks.model.grafting import NewWeights
 from gemnet_blocks.model.scale_fitting import Rows
 from gemnet_blocks.options import Count, Options, Size
 from gemnet_blocks.spec.catalog import did_you_mean, near
@@ -304,9 +305,17 @@ class TrainingOptions(Options):
     generator that is seeded with its name, so that models that differ elsewhere share initial weights, as ablation
     studies need."""
     start_from: str | None = None
-    """The folder of a run (its best model, else its last one) or a model file whose weights training begins with,
-    including fitted scale factors; `model` must be the same architecture. Reference energies and the energy scale are
-    those that `references` gives for the new data. null: random weights."""
+    """The folder of a run (its best model, else its last one), a model file or a checkpoint whose weights training
+    begins with, including fitted scale factors. Weights are taken by name and shape; `model` may have further parts,
+    see `new_weights`. Reference energies and the energy scale are those that `references` gives for the new data. null:
+    random weights."""
+    new_weights: NewWeights = "grafted"
+    """The weights of `model` that `start_from` lacks. grafted: the last weights of new interactions, blocks, streams
+    and heads are zero and sums are divided as in the trained model, so that its function is unchanged at first; weights
+    that do not fit are an error. drawn: new weights, and those that do not fit, are drawn as without `start_from`."""
+    freeze: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Patterns of names of parameters that are not trained, such as `[blocks.0.*, atom_embedding.*]`, where * stands
+    for any text and ? for any character; a pattern that begins with ! excepts parameters from those before it."""
     clip: Positive | None = 10.0
     """The maximum norm of all gradients together; null: gradients are not clipped."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = 0.999

@@ -47,6 +47,16 @@ class ReferencesOptions(Options):
     unseen: float | None = None
     """The energy, in eV, of elements that the training set lacks; null: structures that contain them are refused.
     Models are not trained on such elements: use it only to measure their errors."""
+    keep: bool = False
+    """Whether reference energies, mean and scale of the model in `training.start_from` are kept, so that its
+    predictions are unchanged at first. Elements that it lacks get the energies that `per_element` says, fitted with the
+    others fixed."""
+
+    @model_validator(mode="after")
+    def _kept_or_given(self) -> ReferencesOptions:
+        if self.keep and (self.mean != 0.0 or self.scale != "force_rms"):
+            raise ValueError("keep: mean and scale are those of training.start_from: remove mean and scale")
+        return self
 
     @model_validator(mode="before")
     @classmethod
@@ -77,6 +87,7 @@ def fit_references(
     unseen: float | None = None,
     mean: float = 0.0,
     properties: Mapping[str, PropertyKind] | None = None,
+    kept: References | None = None,
 ) -> References:
     """Fit atomic reference energies and energy scale in one pass over a training set.
 
@@ -96,21 +107,31 @@ def fit_references(
         mean: an energy in eV per structure, independent of its number of atoms.
         properties: the kinds of further properties, whose mean and standard deviation are computed: of extensive ones
             the mean per atom, and of vectors and tensors only the root mean square of the components.
+        kept: references whose energies of elements, mean, scale and normalizations are kept; only those of further
+            elements and properties are found. None: all are found.
 
     Raises:
-        SpecError: an element of the dataset is not in the mapping, a key is not an element, the dataset is empty, or it
-            has no labels to fit to.
+        SpecError: an element of the dataset is not in the mapping, a key is not an element, the dataset is empty or has
+            no labels to fit to, or its energies have another meaning than those of `kept`.
         ValueError: the scale is not positive, or the mean is not finite.
     """
+    if kept is not None and kept.meaning not in (meaning, "unknown"):
+        raise SpecError(
+            f"references.keep: the trained model has {kept.meaning} energies, and the data have {meaning} energies: "
+            "remove keep"
+        )
+    mean = mean if kept is None else kept.offset
     seen = _Totals(mean, properties={name: _Values(kind) for name, kind in (properties or {}).items()})
     for index in range(len(dataset)):
         seen.add(dataset[index], atoms)
     if not seen.elements:
         raise SpecError("references: the training set is empty")
-    energies = _choose(per_element, seen)
+    energies = _choose(per_element, seen, {} if kept is None else kept.per_element)
     if unseen is not None:
         energies = {number: energies.get(number, unseen) for number in range(1, len(chemical_symbols))}
     found = {name: values.normalization() for name, values in seen.properties.items() if values.count}
+    if kept is not None:
+        return References(energies, kept.scale, meaning, mean, {**found, **kept.properties})
     return References(energies, seen.force_rms(energies) if scale == "force_rms" else scale, meaning, mean, found)
 
 
@@ -186,17 +207,24 @@ class _Totals:
                 composition = _composition(structures.numbers[structures.structure == index])
                 self.compositions.setdefault(composition, _Energies()).add(energy - self.mean)
 
-    def least_squares(self) -> dict[int, float]:
-        """Fit references to the mean of each composition, weighted by its frames, which has the same minimum."""
+    def least_squares(self, fixed: Mapping[int, float]) -> dict[int, float]:
+        """Fit references to the mean of each composition, weighted by its frames, which has the same minimum.
+
+        Args:
+            fixed: references of elements that are not fitted.
+        """
+        elements = sorted(self.elements - fixed.keys())
+        if not elements:
+            return {}
         if not self.compositions:
             raise SpecError(
                 "references.per_element: least_squares needs energies, and the training set has none: "
                 "set it to none, or give energies by element"
             )
-        elements = sorted(self.elements)
         weights = np.sqrt([energies.count for energies in self.compositions.values()])
         counts = np.array([[dict(key).get(number, 0) for number in elements] for key in self.compositions], float)
-        means = np.array([energies.mean for energies in self.compositions.values()])
+        known = [sum(fixed.get(number, 0.0) * count for number, count in key) for key in self.compositions]
+        means = np.array([energies.mean for energies in self.compositions.values()]) - known
         solution = np.linalg.lstsq(counts * weights[:, None], means * weights, rcond=None)[0]
         return dict(zip(elements, solution.tolist(), strict=True))
 
@@ -223,12 +251,14 @@ class _Totals:
         )
 
 
-def _choose(per_element: PerElement | Mapping[int, float], seen: _Totals) -> dict[int, float]:
+def _choose(
+    per_element: PerElement | Mapping[int, float], seen: _Totals, fixed: Mapping[int, float]
+) -> dict[int, float]:
     if per_element == "least_squares":
-        return seen.least_squares()
+        return {**fixed, **seen.least_squares(fixed)}
     if per_element == "none":
-        return dict.fromkeys(sorted(seen.elements), 0.0)
-    given = by_number(per_element)
+        return {**dict.fromkeys(sorted(seen.elements), 0.0), **fixed}
+    given = {**by_number(per_element), **fixed}
     missing = [chemical_symbols[number] for number in sorted(seen.elements - given.keys())]
     if missing:
         raise SpecError(

@@ -78,7 +78,7 @@ class Results:
             },
             "machine": {"processes": self.processes, "threads": torch.get_num_threads(), "cpu": platform.machine()},
             "data": self.data_report,
-            "start_from": self.source and {"path": self.config.training.start_from, "sha256": self.source.sha256},
+            "start_from": self.source and self.source.record(self.config),
             "step": state.step,
             "epochs": state.place.epoch + state.place.index / state.place.count,
             "seconds": state.seconds,

@@ -38,6 +38,7 @@ from gemnet_blocks.training.earlier import CONFIG, HEADING, set_aside
 from gemnet_blocks.training.ema import MeanWeights
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
 from gemnet_blocks.training.module import PotentialModule
+from gemnet_blocks.training.optimizer import freeze, rate_factors
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.results import Results
 from gemnet_blocks.training.setup import (
@@ -48,6 +49,7 @@ from gemnet_blocks.training.setup import (
 )
 from gemnet_blocks.training.starting import Source
 from gemnet_blocks.training.state import ENDS
+from gemnet_blocks.training.warm_start import WarmStart
 from gemnet_blocks.util.files import remove_leftovers, replacing
 
 
@@ -83,21 +85,28 @@ class Run:
             remove_leftovers(folder)
         saved = _saved(folder / FILE, config, processes.world, resume)
         source = Source.of(config) if saved is None else Source.of_resumed(saved, config, folder / FILE)
-        trained = None
+        start = None
         if saved is None and source is not None:
-            trained = source.trained(config.model)
-            source = source.with_frames_of(trained)
+            start = WarmStart.of(source, config)
+            source = start.source
         data = open_parts(config)
         check_data(config, data)
         if saved is not None:
             check_same_data(folder / FILE, saved.get("data", data.digest), data.digest)
         references = References.from_dict(saved["references"]) if saved else None
-        potential = initial_potential(config, data, references)
-        if trained is not None and source is not None:
-            source.fill(trained, potential.model, config.model, data.summaries["train"].elements)
+        spec = None if source is None else source.spec_of(config.model)
+        kept = None if start is None else start.trained.references
+        potential = initial_potential(config, data, references, spec, kept)
+        begun = None if start is None else start.begun(potential.model, data.summaries["train"].elements)
         loader = BatchLoader(data.train, config, processes)
         if saved is None:
             prepare_scales(config, loader, potential.model.to(processes.device(config.training.device)))
+        if begun is not None:
+            source = begun.grafted(data.train[0].structures)
+            if source.weights and processes.rank == 0 and config.training.log.progress is not False:
+                print(f"training starts from {source.path}: {source.weights}", flush=True)
+        freeze(potential.model, config.training.freeze)
+        rate_factors(potential.model, config.optimizer)  # errors now, rather than in the first step
         frames = TrainedFrames.of(data.summaries)
         if source is not None:
             frames = source.and_its_frames(frames)

@@ -17,7 +17,7 @@ from gemnet_blocks.model.scale_fitting import fit_scales
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.build import build
-from gemnet_blocks.spec.resolve import check_known
+from gemnet_blocks.spec.resolve import Spec, check_known
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.data_stream import BatchLoader
 from gemnet_blocks.training.distributed import Processes
@@ -65,6 +65,8 @@ def check_config(config: TrainingConfig) -> None:
             )
         if metric == "forces_mae" and forces is None:
             problems.append(f"{place}: the model has no forces: name another metric")
+    if config.references.keep and config.training.start_from is None:
+        problems.append("references.keep: there is no model whose references are kept: set training.start_from")
     if problems:
         raise SpecError("\n".join(problems))
 
@@ -156,23 +158,31 @@ def compared_labels(config: TrainingConfig, data: DataSplits) -> frozenset[str]:
     return labels if config.model.heads.forces is not None else labels - {"forces"}
 
 
-def initial_potential(config: TrainingConfig, data: DataSplits, references: References | None) -> Potential:
+def initial_potential(
+    config: TrainingConfig,
+    data: DataSplits,
+    references: References | None,
+    spec: Spec | None = None,
+    kept: References | None = None,
+) -> Potential:
     """Build the untrained potential in the floating-point type of its training.
 
     Args:
         config: the config of the run.
         data: the data, to whose training set references are fitted.
         references: the references of a resumed run; None: they are fitted.
+        spec: the architecture, if it differs from that of the config in the divisors of sums.
+        kept: the references of the model that training begins with, which `references.keep` keeps.
 
     Raises:
         SpecError: the spec cannot be built, references cannot be fitted, or the data have elements without references.
     """
-    execution, seed = config.training.execution.execution(), config.training.seed
+    execution, seed, spec = config.training.execution.execution(), config.training.seed, spec or config.model
     with torch.device("cpu"):  # training moves the weights to the device
         if config.training.initial_weights == "by_name":
-            model = weights_by_name(lambda: build(config.model, execution=execution), seed)
+            model = weights_by_name(lambda: build(spec, execution=execution), seed)
         else:
-            model = build(config.model, execution=execution, seed=seed)
+            model = build(spec, execution=execution, seed=seed)
     if references is None:
         options = config.references
         if data.train.labels.isdisjoint(("energy", "forces")) and options == ReferencesOptions():
@@ -186,10 +196,11 @@ def initial_potential(config: TrainingConfig, data: DataSplits, references: Refe
             options.unseen,
             options.mean,
             config.model.heads.kinds(),
+            kept if options.keep else None,
         )
     check_elements(data, references)
     dtype = torch.float64 if config.training.precision == "64" else torch.float32
-    return Potential(model.to(dtype), config.model, references)
+    return Potential(model.to(dtype), spec, references)
 
 
 def prepare_scales(config: TrainingConfig, feed: BatchLoader, model: GemNet) -> None:

@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import hashlib
-import warnings
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ase.data import chemical_symbols
-
 from gemnet_blocks.data.options import located
 from gemnet_blocks.data.trained_frames import TrainedFrames
-from gemnet_blocks.errors import SpecError, StateError, first_few
-from gemnet_blocks.model.gemnet import GemNet
-from gemnet_blocks.potential.model_file import load_potential, misfits, model_path
+from gemnet_blocks.errors import SpecError, StateError
+from gemnet_blocks.potential.model_file import load_potential, model_path
 from gemnet_blocks.potential.potential import Potential
-from gemnet_blocks.spec.build import build_shapes
-from gemnet_blocks.spec.document import entries
-from gemnet_blocks.spec.resolve import Spec
+from gemnet_blocks.spec.document import Document
+from gemnet_blocks.spec.resolve import Spec, validate
+from gemnet_blocks.training.checkpoints import FILE, potential_of_checkpoint
 from gemnet_blocks.training.options import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The model file whose weights training begins with.
+    """The model file or checkpoint whose weights training begins with.
 
     Attributes:
         path: the absolute path of the file.
         sha256: the hash of its content.
         frames: the record of its training structures, as `TrainedFrames.to_text` returns it; None without a record.
+        spec: the trained architecture as plain data, if it differs from `model` of the config in the divisors of sums.
+        weights: the weights that were taken and those that are new, in words; None if all were taken.
     """
 
     path: str
     sha256: str
     frames: str | None = None
+    spec: Mapping[str, Any] | None = None
+    weights: str | None = None
 
     @classmethod
     def of(cls, config: TrainingConfig) -> Source | None:
-        """The model file that a config names; None if training begins with random weights.
+        """The file that a config names; None if training begins with random weights.
 
         Raises:
             SpecError: the file or folder is missing, the folder has no model, or the file cannot be read.
@@ -48,10 +49,13 @@ class Source:
             return None
         place = located(config.training.start_from, config.folder)
         path = model_path(place)
+        if path.is_dir() and (path / FILE).is_file():  # an interrupted run without a validation
+            path = path / FILE
         try:
             content = path.read_bytes()
         except OSError as error:
-            reason = "is a folder without best.safetensors and last.safetensors" if place.is_dir() else error.strerror
+            without = f"is a folder without best.safetensors, last.safetensors and {FILE}"
+            reason = without if place.is_dir() else error.strerror
             raise SpecError(
                 f"training.start_from: expected a model file, or the folder of a run with one; {place}: {reason}"
             ) from error
@@ -59,7 +63,7 @@ class Source:
 
     @classmethod
     def of_resumed(cls, saved: Mapping[str, Any], config: TrainingConfig, checkpoint: Path) -> Source | None:
-        """The model file that a resumed run began with, which may have been removed.
+        """The file that a resumed run began with, which may have been removed.
 
         Args:
             saved: this library's part of the checkpoint.
@@ -102,10 +106,12 @@ class Source:
             spec: the spec of the model to train, with the custom components that the file may name.
 
         Raises:
-            StateError: the file is not a model file, or is damaged.
+            StateError: the file is neither a model file nor a checkpoint of a training run, or is damaged.
             SpecError: the model of the file cannot be built.
         """
         try:
+            if zipfile.is_zipfile(self.path):
+                return potential_of_checkpoint(Path(self.path), spec.catalog)
             return load_potential(self.path, extra=spec.catalog.extra, allow_imports=spec.catalog.allow_imports)
         except StateError as error:
             raise StateError(f"training.start_from: {error}") from error
@@ -114,63 +120,11 @@ class Source:
         """Keep the record of the structures that the model was trained on."""
         return replace(self, frames=None if trained.frames is None else trained.frames.to_text())
 
-    def check_fit(self, trained: Potential, model: GemNet, spec: Spec) -> None:
-        """Check that the weights of the trained model fit a model of a spec.
+    def spec_of(self, model: Spec) -> Spec:
+        """Return the trained architecture: that of the config, or the one with other divisors of sums."""
+        return model if self.spec is None else validate(Document(dict(self.spec)), model.catalog)
 
-        Raises:
-            SpecError: weights are missing, unexpected or of other shapes; lists them.
-        """
-        places = model.state_dict()
-        if problems := misfits(places, trained.model.state_dict(), places):
-            raise SpecError(
-                f"training.start_from: the weights of {self.path} do not fit `model`: {problems}. Give `model` the "
-                f"architecture of that file, from which it differs in {_differing(trained.spec, spec)}"
-            )
-
-    def fill(self, trained: Potential, model: GemNet, spec: Spec, elements: frozenset[int]) -> None:
-        """Load the weights into a model, which keeps its floating-point type.
-
-        Warnings name differences of the specs, and elements that the trained model was not trained on.
-
-        Args:
-            trained: the trained model.
-            model: the model whose weights are set.
-            spec: the spec of that model.
-            elements: atomic numbers in the data.
-
-        Raises:
-            SpecError: weights are missing, unexpected or of other shapes; lists them.
-        """
-        self.check_fit(trained, model, spec)
-        model.load_state_dict(trained.model.state_dict())
-        if differing := _differing(trained.spec, spec):
-            warnings.warn(
-                f"training.start_from: the weights of {self.path} fit, but were trained with another `model`, which "
-                f"differs in {differing}",
-                stacklevel=2,
-            )
-        seen = trained.references.per_element.keys()
-        if seen and (unknown := sorted(elements - seen)):
-            symbols = ", ".join(chemical_symbols[number] for number in unknown)
-            warnings.warn(
-                f"training.start_from: {self.path} was trained without {symbols}: its embeddings of these elements "
-                "are random",
-                stacklevel=2,
-            )
-
-
-def check_start(config: TrainingConfig) -> None:
-    """Check that the weights that training begins with fit the model, without building it in memory.
-
-    Raises:
-        SpecError: the file is missing, or its weights do not fit.
-        StateError: the file is not a model file, or is damaged.
-    """
-    source = Source.of(config)
-    if source is not None:
-        source.check_fit(source.trained(config.model), build_shapes(config.model), config.model)
-
-
-def _differing(there: Spec, here: Spec) -> str:
-    one, other = dict(entries(there.to_dict())), dict(entries(here.to_dict()))
-    return first_few([name for name in dict.fromkeys((*other, *one)) if one.get(name) != other.get(name)], 10, ", ")
+    def record(self, config: TrainingConfig) -> dict[str, Any]:
+        """Return the path in a config, the hash of the file, and the new weights, for the record of a model."""
+        known = {"path": config.training.start_from, "sha256": self.sha256}
+        return known if self.weights is None else {**known, "weights": self.weights}

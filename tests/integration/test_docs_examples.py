@@ -129,6 +129,29 @@ def test_training(tmp_path: Path) -> None:
 
 
 @pytest.mark.docs
+def test_fine_tuning(tmp_path: Path) -> None:
+    """The config of a larger model after a first run, but for widths and budgets, and the study."""
+    from gemnet_blocks.ablation import Study
+
+    write_frames(tmp_path, 155)
+    config, *_ = blocks_in(DOCS / "how-to/training.md", "yaml")
+    (console,) = blocks_in(DOCS / "how-to/fine-tune.md", "console")
+    tuning, study = blocks_in(DOCS / "how-to/fine-tune.md", "yaml")
+    small = "sizes: {atom: 8, edge: 8}"
+    first = replaced(replaced(config, "sizes: {edge: 128}", small), "minutes: 60", "steps: 2")
+    second = replaced(replaced(tuning, "sizes: {edge: 128}", small), "minutes: 20", "steps: 2")
+    (tmp_path / "train.yaml").write_text(first, encoding="utf-8")
+    (tmp_path / "fine-tune.yaml").write_text(second, encoding="utf-8")
+    run(["gemnet-blocks", "train", "train.yaml"], tmp_path)
+    told = run(shlex.split(commands(console)[0]), tmp_path)
+    assert "new parts that start at zero: blocks.2" in told
+    (tmp_path / "study.yaml").write_text(replaced(study, "sizes: {edge: 128}", small), encoding="utf-8")
+    plan = Study.from_file(tmp_path / "study.yaml").check()
+    assert len(plan.runs) == 24
+    assert {run.task.training.training.start_from for run in plan.runs} == {None, "runs/first"}
+
+
+@pytest.mark.docs
 def test_study(tmp_path: Path) -> None:
     """The files as they are are valid; with one step of two runs, the example in Python makes its report."""
     from gemnet_blocks.ablation import Study

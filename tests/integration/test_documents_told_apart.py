@@ -182,15 +182,16 @@ def test_commands_name_the_kind_of_a_wrong_file(folder: Path, monkeypatch: pytes
     assert not (folder / "out").exists()
 
 
-def test_training_starts_from_model_files_only(folder: Path) -> None:
-    for name, kind in (
-        ("train.yaml", "a training config"),
-        ("run/checkpoint.ckpt", "the checkpoint of a training run"),
+def test_training_starts_from_model_files_and_whole_checkpoints_only(folder: Path) -> None:
+    for name, problem in (
+        ("train.yaml", "this is a training config"),
+        ("run/checkpoint.ckpt", "is not a complete checkpoint of a training run"),
+        ("scales.pt", "is not a checkpoint of a training run"),
     ):
         config = load_config(folder / "train.yaml", {"training.start_from": name})
         source = Source.of(config)
         assert source is not None
-        with pytest.raises(StateError, match=f"training.start_from: .*{name}: .* this is {kind}"):
+        with pytest.raises(StateError, match=f"training.start_from: .*{name}: .*{problem}"):
             source.trained(config.model)
 
 

@@ -67,6 +67,8 @@ def in_words(differences: Sequence[Difference]) -> str:
 
 
 def _in_words(one: Difference) -> str:
+    if one.path == "start_from":
+        return f"starts from {'random weights' if one.value is None else _value(one, one.value)}"
     section, _, name = one.path.partition(".")
     values = (one.base, one.value)
     if section in _PARTS and "." not in name and all(isinstance(value, int | float | str) for value in values):

@@ -77,6 +77,7 @@ from gemnet_blocks.ablation.report.tables import (
     sorted_runs,
     unfinished_table,
 )
+from gemnet_blocks.ablation.report.warm_section import WARM_QUESTION, warm_blocks
 from gemnet_blocks.ablation.report.where_section import QUESTION as WHERE_QUESTION
 from gemnet_blocks.ablation.report.where_section import (
     WHERE,
@@ -113,6 +114,7 @@ def _page(results: StudyResults, differences: StudyDifferences) -> Page:
         ),
         *_looks(results, compared),
         *_factors(results),
+        *_warm_starts(results),
         Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
         *((Section("Where", where, question=WHERE_QUESTION),) if where else ()),
         Section("Costs", _costs(results), question="What does the accuracy cost?"),
@@ -132,6 +134,11 @@ def _looks(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Secti
 def _factors(results: StudyResults) -> tuple[Section, ...]:
     blocks = factor_blocks(results)
     return (Section("Factors", blocks, question=QUESTION),) if blocks else ()
+
+
+def _warm_starts(results: StudyResults) -> tuple[Section, ...]:
+    blocks = warm_blocks(results)
+    return (Section("Warm starts", blocks, question=WARM_QUESTION),) if blocks else ()
 
 
 def _changes(results: StudyResults) -> tuple[Block, ...]:

@@ -35,6 +35,7 @@ def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, ste
             "epochs": None,
             "initial_weights": "by_name",
             "execution": one.execution,
+            "start_from": one.start_from,
             "log": log.model_copy(update=quiet),
         }
     )
@@ -42,5 +43,7 @@ def config_of(one: Candidate, config: TrainingConfig, budget: BudgetOptions, ste
 
 
 def with_seed(config: TrainingConfig, seed: int) -> TrainingConfig:
-    """Return a copy of a training config with another seed."""
-    return config.model_copy(update={"training": config.training.model_copy(update={"seed": seed})})
+    """Return a copy of a training config with another seed, which `{seed}` in the path of `start_from` stands for."""
+    start = config.training.start_from
+    changes = {"seed": seed, "start_from": start and start.replace("{seed}", str(seed))}
+    return config.model_copy(update={"training": config.training.model_copy(update=changes)})

@@ -156,7 +156,7 @@ def control(base: Candidate, one: Candidate, options: MatchOptions, sizes: Sizes
     before = width_at(one.spec.to_dict(), path, quantity)
 
     def with_width(width: int) -> Candidate:
-        return Candidate.checked(one.variant, one.spec.patch({path: width}), one.execution)
+        return Candidate.checked(one.variant, one.spec.patch({path: width}), one.execution, one.start_from)
 
     width = nearest_width(lambda tried: sizes.of(with_width(tried), quantity), wanted)
     found = sizes.of(with_width(width), quantity)
@@ -176,7 +176,7 @@ def control(base: Candidate, one: Candidate, options: MatchOptions, sizes: Sizes
         f"base has {shown.format(wanted)}, {one.variant.name!r} {shown.format(own)}.",
         levels={},
     )
-    return Candidate.checked(variant, one.spec.patch({path: width}), one.execution)
+    return Candidate.checked(variant, one.spec.patch({path: width}), one.execution, one.start_from)
 
 
 def nearest_width(amount: Callable[[int], float], wanted: float) -> int:

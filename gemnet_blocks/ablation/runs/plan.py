@@ -27,15 +27,15 @@ from gemnet_blocks.util.files import check_folder
 def first_tasks(
     study: StudyDocument, learner: Learner, variants: Sequence[Candidate], data: DataSplits | None, thorough: bool
 ) -> tuple[list[Task], list[str]]:
-    """Return the tasks of all variants for the first seed, and all problems with them."""
+    """Return the tasks of all variants, checked with the first seed, and all problems with them."""
     tasks: list[Task] = []
     problems: list[str] = []
     reported: set[str] = set()
     budget, seed = study.options.budget, study.options.all_seeds[0]
     for one in variants:
         name, config = one.variant.name, study.config
-        own = None if config is None else with_seed(config_of(one, config, budget, 1), seed)
-        task = Task(name, seed, "", one.spec, own)
+        own = None if config is None else config_of(one, config, budget, 1)
+        task = Task(name, seed, "", one.spec, own and with_seed(own, seed))
         wrong = [*learner.check(task, data), *_without_primary(study, learner, task, data)] if thorough else []
         whose = BASE if name == BASE else f"variants.{name}"
         problems += [study.located(line, whose) for line in wrong if line not in reported]
@@ -43,8 +43,8 @@ def first_tasks(
         if budget.flops is not None and own is not None and config is not None and not wrong:
             steps, more = _affordable(learner, task, data, budget.flops)
             problems += map(study.located, more)
-            task = Task(name, seed, "", one.spec, config_of(one, config, budget, steps))
-        tasks.append(task)
+            own = config_of(one, config, budget, steps)
+        tasks.append(Task(name, seed, "", one.spec, own))
     return tasks, problems
 
 

@@ -105,10 +105,14 @@ _LATER: Mapping[Route, Any] = {
     ("data", "elements"): None,
     ("data", "atoms_at_most"): None,
     ("data", "count"): None,
+    ("optimizer", "learning_rates"): [],
+    ("references", "keep"): False,
     ("references", "mean"): 0.0,
     ("scales", "rows"): "distinct",
     ("schedule", "metric"): "loss",
     ("training", "clock"): "wall",
+    ("training", "new_weights"): "grafted",
+    ("training", "freeze"): [],
     ("training", "execution", "compile"): False,
 }
 """Fields of a training config that were added later, with the value that equals the earlier behavior: a field with this

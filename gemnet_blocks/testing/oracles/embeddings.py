@@ -153,7 +153,7 @@ def block(
 
     x = (Dense(m) + Σ messages to edges)/√n, h ← (h + Σ messages to atoms)/√n for n terms each; m ← after((m +
     before(x))/√2); h ← (layers(h) + update(m))/√2; m ← (m + layers(Dense([h_s, h_t, m])))/√2. Without an atom update,
-    h ← layers(h); without a concatenation, m stays.
+    h ← layers(h); without a concatenation, m stays. The divisors of the spec replace √n and √2.
     """
     h, m, edges = embeddings.atoms, embeddings.edges, graphs.main.edges
     assert module.dense is not None
@@ -164,14 +164,15 @@ def block(
         written = interaction(part, geometry.interactions[name], embeddings, graphs, read)
         assert isinstance(part, Interaction)
         (to_edges if part.writes == "edges" else to_atoms).append(written)
-    x = torch.stack(to_edges).sum(dim=0) / math.sqrt(len(to_edges))
-    h = torch.stack(to_atoms).sum(dim=0) / math.sqrt(len(to_atoms))
-    m = through(module.after_skip, (m + through(module.before_skip, x)) / math.sqrt(2))
+    given, root = module.divisors, math.sqrt(2)
+    x = torch.stack(to_edges).sum(dim=0) / (given.edges or math.sqrt(len(to_edges)))
+    h = torch.stack(to_atoms).sum(dim=0) / (given.atoms or math.sqrt(len(to_atoms)))
+    m = through(module.after_skip, (m + through(module.before_skip, x)) / (given.skip or root))
     h = through(module.atom_layers, h)
     if module.update is not None:
         update_radial = radial.radial["main"] @ geometry.update_radial.weight.T
-        h = (h + atom_update(module.update, m, update_radial, edges)) / math.sqrt(2)
+        h = (h + atom_update(module.update, m, update_radial, edges)) / (given.update or root)
     if module.concatenation is not None and module.concatenation_layers is not None:
         concatenated = through(module.concatenation_layers, edge_embedding(module.concatenation, h, m, edges))
-        m = (m + concatenated) / math.sqrt(2)
+        m = (m + concatenated) / (given.concatenation or root)
     return Embeddings(h, m)

@@ -54,7 +54,7 @@ class FromAtoms(FromEdges):
         return geometry * self.map(embeddings.atoms)
 
 
-def block_of(interactions: dict[str, Interaction[Any]], **layers: int) -> Block:
+def block_of(interactions: dict[str, Interaction[Any]], **layers: Any) -> Block:
     module = Block(SIZES, BlockOptions(count=1, **(LAYERS | layers)), interactions, Sums()).double()
     set_random_scales(module)
     return module
@@ -141,3 +141,22 @@ def test_derivatives() -> None:
 
     assert torch.autograd.gradcheck(function, (start.atoms, start.edges), fast_mode=True)
     assert torch.autograd.gradgradcheck(function, (start.atoms, start.edges), fast_mode=True)
+
+
+def test_divisors_replace_those_of_the_numbers_of_terms(any_structures: Structures) -> None:
+    graphs = graphs_of(any_structures)
+    divisors = {"edges": 3.0, "skip": 0.5, "atoms": 1.5, "update": 1.0, "concatenation": 2.0}
+    block, usual = block_of({}, divisors=divisors), block_of({})
+    assert block.all_divisors().model_dump(exclude={"streams"}) == divisors
+    assert usual.all_divisors().edges == 1.0
+    embeddings, geometry = random_embeddings(graphs, 5, 6), geometry_of(graphs)
+    fast = block(embeddings, geometry)
+    h, m, edges = embeddings.atoms / 1.5, embeddings.edges, geometry.main.edges
+    m = (m + oracles.through(block.before_skip, oracles.dense(block.dense, m) / 3)) / 0.5
+    m = oracles.through(block.after_skip, m)
+    h = oracles.through(block.atom_layers, h)
+    h = h + oracles.atom_update(block.update, m, geometry.update_radial, edges)
+    both = torch.cat([h[edges.source], h[edges.target], m], dim=1)
+    new = oracles.through(block.concatenation_layers, oracles.dense(block.concatenation.dense, both))
+    assert_close(fast.atoms, h)
+    assert_close(fast.edges, (m + new) / 2)

@@ -66,6 +66,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "readout": {"type": "atoms"},
         "heads.forces": None,
     },
+    "divisors": {
+        "blocks.divisors": {"edges": 1.5, "skip": 0.7, "atoms": 1.2, "update": 1.0, "concatenation": 1.3},
+        "blocks.combine": "add",
+    },
     "charge and spin": {"atom_embedding": {"type": "element", "charge": True, "spin": True}},
     "further heads": {
         "heads.forces.type": "gradient",

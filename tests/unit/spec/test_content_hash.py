@@ -35,7 +35,7 @@ def test_it_names_the_architecture() -> None:
         {"neighbors.fade_width": 0.1},  # nor this
         {"bases.radial": {"trainable": False}, "bases.angular_radial": None},
         {"atom_embedding": {"type": "element"}},
-        {"edge_embedding": "radial", "streams": {}, "blocks.combine": "skip"},
+        {"edge_embedding": "radial", "streams": {}, "blocks.combine": "skip", "blocks.divisors": {}},
         {"interactions.triplet": {"graph": "main", "symmetric": True, "scale_factor": True, "bases": {}}},
         {"interactions.triplet.bases.radial": {"type": "gaussian", "count": 5}},
         {"interactions.quadruplet.bases": {"angular_radial": {"type": "gaussian", "count": 5}, "envelope": None}},
@@ -108,6 +108,7 @@ DIFFERENT: dict[str, Any] = {
         *({name: 2} for name in ("count", "before_skip", "after_skip", "concatenation", "update", "atom")),
         {"update_projection": "always"},
         {"combine": "add"},
+        {"divisors": {"atoms": 1.0}},
     ],
     "interactions": [
         *({name: None} for name in NAMES),
@@ -188,8 +189,13 @@ def test_equal_selections_with_strict_ties() -> None:
 
 def test_every_field_is_tried() -> None:
     tried = {path for changes in CASES for path in leaves(changes)}
-    # symmetrize has one value in all edge sets but main; new bases and stresses are tried as mappings
-    untried = {"bases.angular_radial", "heads.stress", *(f"interactions.{name}.bases" for name in NAMES)}
+    # symmetrize has one value in all edge sets but main; new bases, stresses and divisors are tried as mappings
+    untried = {
+        "bases.angular_radial",
+        "blocks.divisors",
+        "heads.stress",
+        *(f"interactions.{name}.bases" for name in NAMES),
+    }
     untried |= {*(f"graphs.{name}.symmetrize" for name in ("atom", "atom_edge", "quad"))}
     # of a single block there is one selection
     untried |= {f"interactions.{name}.blocks" for name in small_spec().interactions}

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from gemnet_blocks.errors import SpecError
 from gemnet_blocks.layers.scaling import ScaleFactor
 from gemnet_blocks.spec import build
 from gemnet_blocks.spec.resolve import load_spec
@@ -13,7 +14,9 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.training.optimizer import (
     OptimizerOptions,
     divide_gradients,
+    freeze,
     make_optimizer,
+    set_learning_rate,
     shared_weights,
     undecayed,
 )
@@ -94,3 +97,36 @@ def test_gradients_are_divided() -> None:
     divide_gradients({one: 3, other: 3})
     assert torch.equal(one.grad, torch.full((2, 2), 2.0))
     assert other.grad is None
+
+
+def test_learning_rates_by_pattern(model: nn.Module) -> None:
+    rates = [
+        {"parameters": "blocks.0.dense.*", "factor": 3.0},
+        {"parameters": "trunk.blocks.*", "factor": 0.5},
+        {"parameters": "readout.atoms.last.*", "factor": 2},
+    ]
+    optimizer = make_optimizer(model, OptimizerOptions(learning_rate=0.01, weight_decay=0.1, learning_rates=rates))
+    set_learning_rate(optimizer, 0.1)
+    names = {weight: name for name, weight in model.named_parameters()}
+    found = {names[weight]: group["lr"] for group in optimizer.param_groups for weight in group["params"]}
+    assert found["trunk.blocks.0.dense.linear.weight"] == pytest.approx(0.3)
+    assert found["trunk.blocks.1.dense.linear.weight"] == pytest.approx(0.05)
+    assert found["read_out.atoms.last.linear.weight"] == pytest.approx(0.2)
+    assert found["trunk.atom_embedding.table.weight"] == 0.1
+    assert len(found) == sum(weight.requires_grad for weight in model.parameters())
+    decays = {names[weight]: group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    assert decays == {name: 0.0 if name in undecayed(model) else 0.1 for name in found}
+
+
+def test_frozen_weights_are_no_parameters_of_the_optimizer(model: nn.Module) -> None:
+    freeze(model, ["*", "!blocks.1.*", "blocks.1.update.*"])
+    trained = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    assert trained
+    assert all(name.startswith("trunk.blocks.1.") and ".update." not in name for name in trained)
+    optimizer = make_optimizer(model, OptimizerOptions())
+    assert sum(len(group["params"]) for group in optimizer.param_groups) == len(trained)
+    with pytest.raises(SpecError, match=r"freeze: no parameter has a name like 'blocks\.7\.\*'; did you mean"):
+        freeze(model, ["blocks.7.*"])
+    freeze(model, ["*"])
+    with pytest.raises(SpecError, match="leaves no weight to train"):
+        make_optimizer(model, OptimizerOptions())
