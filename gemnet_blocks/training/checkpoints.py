@@ -24,7 +24,7 @@ FILE = "checkpoint.ckpt"
 KEY = "gemnet_blocks"
 """The key of this library's part of Lightning's checkpoint."""
 
-CHANGEABLE = ("output", "training.log.", "training.checkpoint.", "data.workers", "data.cache", "data.ignore")
+CHANGEABLE = ("output", "loggers", "training.log.", "training.checkpoint.", "data.workers", "data.cache", "data.ignore")
 """Entries of a config that do not affect results, and may differ when a run is resumed."""
 
 CHECKED = ("data.files", "data.train", "data.validation", "data.test", "training.start_from")

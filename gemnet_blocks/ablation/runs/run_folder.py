@@ -181,7 +181,7 @@ class RunFolder:
         """Write the definition of the run.
 
         The same key may belong to a differently written definition, from which an interrupted run could not resume.
-        An existing definition is therefore kept, and only the paths of the data are updated.
+        An existing definition is therefore kept, and only the paths of the data and the loggers are updated.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         before = read_json(self.path / TASK)
@@ -198,7 +198,8 @@ class RunFolder:
         if isinstance(before, dict) and before.get("format") == FORMAT and before.get("key") == task.key:
             content |= {"spec": before.get("spec"), "config": before.get("config")}
             if config is not None and isinstance(content["config"], dict):
-                content["config"] = {**content["config"], "data": config["data"]}
+                now = {name: config[name] for name in ("data", "loggers")}
+                content["config"] = {**content["config"], **now}
         content["folder"] = None if task.config is None else str(task.config.folder.resolve())
         if content != before:
             write_json(self.path / TASK, content)
