@@ -21,6 +21,8 @@ from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.report.content import write_report
 from gemnet_blocks.ablation.results import Difference, RunResult, StudyResults, Variant
 from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
+from gemnet_blocks.ablation.search import search
+from gemnet_blocks.ablation.search_results import SearchResults, SearchTrial
 from gemnet_blocks.ablation.study import Study
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 
@@ -33,6 +35,8 @@ __all__ = [
     "Learner",
     "ProcessExecutor",
     "RunResult",
+    "SearchResults",
+    "SearchTrial",
     "Study",
     "StudyResults",
     "SubmititExecutor",
@@ -40,5 +44,6 @@ __all__ = [
     "TrainingLearner",
     "Variant",
     "bisect",
+    "search",
     "write_report",
 ]

@@ -27,6 +27,7 @@ MEMORY = "runs.json"
 TENSORBOARD = "tensorboard"
 """The folder of TensorBoard's files in the folder of a run."""
 
+
 @final
 class RunLoggers:
     """The loggers of a run. A logger that fails warns and is not used any more, as its failure must not end a run.
@@ -191,4 +192,3 @@ def _keep_rows(logger: CSVLogger, step: int) -> None:
     kept = [row for row in rows if (row.get("step") or "").isdigit() and int(row["step"]) <= step]
     writer.metrics = [{name: text for name, text in row.items() if name and text} for row in kept]
     writer.save()
-

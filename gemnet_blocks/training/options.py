@@ -375,10 +375,11 @@ class TrainingConfig(Options):
     training: TrainingOptions
     """The budget and procedure of training."""
     loggers: Annotated[tuple[LoggerOptions, ...], Field(strict=False)] = ()
-    """Loggers of Lightning besides the log of the run: names such as tensorboard, wandb, mlflow and csv, or mappings with
+    """Loggers of Lightning besides the log of the run: the names tensorboard, wandb, mlflow and csv, or mappings with
     options. They write to the folder of the run and do not use a network, unless their options say otherwise."""
     callbacks: Annotated[tuple[CallbackOptions, ...], Field(strict=False)] = ()
-    """Callbacks of Lightning by import path, such as `{path: my_lab.callbacks:FreezeEmbeddings}`, if imports are allowed."""
+    """Callbacks of Lightning by import path, such as `{path: my_lab.callbacks:FreezeEmbeddings}`, if imports are
+    allowed."""
     output: str | None = None
     """The folder of all results; must be given here or to `train`."""
 

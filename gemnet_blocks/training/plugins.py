@@ -45,9 +45,9 @@ class _Plugin(Options):
 class LoggerOptions(_Plugin):
     """A logger of Lightning besides the log of the run. It does not affect results.
 
-    All further fields are arguments of the class, such as `{type: wandb, project: gemnet, offline: false}`; files do not
-    contain passwords: `wandb login` or environment variables store them. Without arguments, a logger writes to the
-    folder of the run and does not use a network. A name alone is short for `{type: name}`.
+    All further fields are arguments of the class, such as `{type: wandb, project: gemnet, offline: false}`. Passwords
+    and keys do not belong in configs, which model files contain. Without arguments, a logger writes to the folder of
+    the run and does not use a network. A name alone is short for `{type: name}`.
     """
 
     type: str
@@ -81,9 +81,8 @@ class LoggerOptions(_Plugin):
 class CallbackOptions(_Plugin):
     """A callback of Lightning. All further fields are arguments of the class.
 
-    Callbacks may change what is trained. Lightning stores their state in checkpoints, which can contain tensors, numbers,
-    text, lists and mappings. Hooks of validation and checkpoints of Lightning are not called, except for
-    `on_save_checkpoint` and `on_load_checkpoint`.
+    Callbacks may change what is trained. Lightning stores their state in checkpoints, which can contain tensors,
+    numbers, text, lists and mappings. Lightning's hooks of validation are not called.
     """
 
     path: str
@@ -123,9 +122,7 @@ def plugin_problems(
     }
 
 
-def imported_paths(
-    loggers: Sequence[LoggerOptions], callbacks: Sequence[CallbackOptions]
-) -> Iterator[tuple[str, str]]:
+def imported_paths(loggers: Sequence[LoggerOptions], callbacks: Sequence[CallbackOptions]) -> Iterator[tuple[str, str]]:
     """Yield place and import path of everything that a config imports."""
     yield from ((f"loggers.{index}", one.type) for index, one in enumerate(loggers) if one.type not in LOGGERS)
     yield from ((f"callbacks.{index}", one.path) for index, one in enumerate(callbacks))

@@ -265,8 +265,12 @@ def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
         ImportError: matplotlib or statsmodels is not installed.
         OSError: the folder cannot be written.
     """
+    return write_files(folder, report_files(results))
+
+
+def write_files(folder: str | os.PathLike[str], contents: Mapping[str, str]) -> Path:
+    """Write the files of a report, each atomically, and return the path of the HTML page."""
     target = Path(folder)
-    contents = report_files(results)
     (target / FIGURES).mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
         with replacing(target / name) as temporary:

@@ -30,7 +30,7 @@ def runs_csv(results: StudyResults) -> str:
         ]
         for run in sorted_runs(results)
     )
-    return _written(headings, rows)
+    return written(headings, rows)
 
 
 def differences_csv(results: StudyResults) -> str:
@@ -51,7 +51,7 @@ def differences_csv(results: StudyResults) -> str:
             judged = (one.verdict, one.reason) if metric == results.primary_metric else ("", "")
             names = (safe(clean(metric)), safe(clean(one.variant)), len(one.seeds), one.planned)
             rows.append([*names, *known, one.higher, one.p_value, one.corrected, *judged])
-    return _written(headings, rows)
+    return written(headings, rows)
 
 
 def errors_csv(results: StudyResults) -> str:
@@ -71,7 +71,7 @@ def errors_csv(results: StudyResults) -> str:
             spread = stdev(values) if len(values) > 1 else None
             ends = (min(values), max(values)) if values else (None, None)
             rows.append([safe(clean(metric)), safe(clean(name)), len(values), *known, spread, *ends])
-    return _written(headings, rows)
+    return written(headings, rows)
 
 
 def elements_csv(results: StudyResults) -> str:
@@ -83,7 +83,7 @@ def elements_csv(results: StudyResults) -> str:
         if run.status == "done"
         for element, errors in sorted(run.elements.items())
     )
-    return _written(headings, rows)
+    return written(headings, rows)
 
 
 def curves_csv(results: StudyResults) -> str:
@@ -96,7 +96,7 @@ def curves_csv(results: StudyResults) -> str:
         for run in runs
         for point in run.curve
     )
-    return _written(["variant", "seed", *(safe(clean(name)) for name in headings)], rows)
+    return written(["variant", "seed", *(safe(clean(name)) for name in headings)], rows)
 
 
 def parity_csv(results: StudyResults) -> str:
@@ -108,7 +108,7 @@ def parity_csv(results: StudyResults) -> str:
         for kind, one in sorted(run.parity.items())
         for label, predicted in zip(one.label, one.predicted, strict=True)
     )
-    return _written(("variant", "seed", "quantity", "label", "predicted"), rows)
+    return written(("variant", "seed", "quantity", "label", "predicted"), rows)
 
 
 def safe(text: str) -> str:
@@ -116,7 +116,8 @@ def safe(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def _written(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+def written(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return CSV with a row of headings; None becomes an empty cell."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headings)

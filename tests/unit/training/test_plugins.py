@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gemnet_blocks.cli.arguments import Split, part_of_config
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.spec import build, load_spec
-from gemnet_blocks.training import load_config, parse_config
+from gemnet_blocks.training import parse_config
 from gemnet_blocks.training.setup import check_config
 
 CONFIG = """
@@ -52,7 +49,9 @@ def test_refused_loggers_and_callbacks_have_a_place(more: str, message: str) -> 
 
 def test_missing_packages_are_named_with_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gemnet_blocks.training.plugins.find_spec", lambda name: None)
-    with pytest.raises(SpecError, match=r"config:6: loggers\.1: mlflow needs the package mlflow.*gemnet_blocks\[loggers\]"):
+    with pytest.raises(
+        SpecError, match=r"config:6: loggers\.1: mlflow needs the package mlflow.*gemnet_blocks\[loggers\]"
+    ):
         read("loggers: [csv, mlflow]")
 
 
