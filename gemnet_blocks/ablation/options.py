@@ -149,8 +149,8 @@ class PruningOptions(Options):
     """Early stopping of trials whose validation error is above that of earlier trials after as many validations."""
 
     type: Literal["median", "successive_halving"] = "median"
-    """median: stop a trial whose lowest error so far is above the median of earlier trials; successive_halving: stop all
-    but the best 1/r of the trials after 1, r, r², … validations."""
+    """median: stop a trial whose lowest error so far is above the median of earlier trials; successive_halving: after
+    1, r, r², … validations, stop all but the best 1/r of the trials."""
     startup: Count = 5
     """Number of finished trials before median stops any."""
     warmup: Count = 0

@@ -161,10 +161,11 @@ class Sampler:
 
     def importances(self) -> dict[str, float]:
         """Estimate the part of each field in the variation of the first objective; empty with too few trials."""
-        from optuna.importance import get_param_importances
+        from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 
         try:
-            found = get_param_importances(self._study, target=lambda one: one.values[0])
+            evaluator = PedAnovaImportanceEvaluator()
+            found = get_param_importances(self._study, evaluator=evaluator, target=lambda one: one.values[0])
         except (ValueError, RuntimeError):  # fewer than two trials, or fields without variation
             return {}
         return {name: float(value) for name, value in found.items()}

@@ -14,7 +14,6 @@ from gemnet_blocks.ablation.search_results import SearchResults, SearchTrial
 from gemnet_blocks.ablation.search_trials import space_of
 from gemnet_blocks.ablation.study import ExecutorName, Study
 from gemnet_blocks.cli.console import console, print_written
-from gemnet_blocks.spec.document import shown
 
 
 def list_search(study: Study) -> None:
@@ -44,7 +43,7 @@ def run_search(
 
 
 def _tell(trial: SearchTrial) -> None:
-    values = ", ".join(f"{path} = {shown(value)}" for path, value in trial.parameters.items())
+    values = ", ".join(f"{path} = {_text(value)}" for path, value in trial.parameters.items())
     found = ", ".join(f"{value:.4g}" for value in trial.values)
     ending = f" ({found or trial.reason})" if found or trial.reason else ""
     console.print(f"trial {trial.number} {trial.outcome}{ending}: {values}", soft_wrap=True, highlight=False)
@@ -53,6 +52,10 @@ def _tell(trial: SearchTrial) -> None:
 def _print_best(results: SearchResults) -> None:
     table = Table("trial", *results.space, *results.objectives, box=SIMPLE_HEAD)
     for one in results.best:
-        parameters = (shown(one.parameters[path]) for path in results.space)
+        parameters = (_text(one.parameters[path]) for path in results.space)
         table.add_row(str(one.number), *parameters, *(f"{value:.4g}" for value in one.values))
     console.print(table)
+
+
+def _text(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.4g}"

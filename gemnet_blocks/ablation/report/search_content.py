@@ -210,14 +210,10 @@ def _without_result(results: SearchResults) -> tuple[Block, ...]:
     found = [one for one in results.trials if one.outcome in ("invalid", "failed")]
     if not found:
         return (Paragraph("None: all trials could be built and trained."),)
-    reasons = Counter((one.outcome, clean(one.reason, 300)) for one in found)
-    numbers = {
-        key: [str(one.number) for one in found if (one.outcome, clean(one.reason, 300)) == key] for key in reasons
-    }
-    rows = tuple(
-        (outcome, reason, clean(", ".join(numbers[outcome, reason]), 60), str(count))
-        for (outcome, reason), count in reasons.most_common()
-    )
+    numbers: dict[tuple[str, str], list[str]] = {}
+    for one in found:
+        numbers.setdefault((one.outcome, clean(one.reason, 300)), []).append(str(one.number))
+    rows = tuple((*key, clean(", ".join(these), 60), str(len(these))) for key, these in numbers.items())
     return (Table("Reasons", ("outcome", "reason", "trials", "number"), rows, words=3),)
 
 
