@@ -106,7 +106,7 @@ class Sampler:
         import optuna
 
         self._options = options
-        directions = ["minimize"] * len(options.objectives)
+        directions = [optuna.study.StudyDirection.MINIMIZE] * len(options.objectives)
         self._study = optuna.create_study(directions=directions, sampler=_sampler(options))
         self._distributions = {path: one.distribution() for path, one in space.items()}
         self._open: dict[int, optuna.Trial] = {}

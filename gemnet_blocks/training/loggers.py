@@ -166,12 +166,17 @@ def _defaults(
             return {"save_dir": home, "name": "", "version": title if "save_dir" in given else name}
         case "tensorboard":
             version = title if "save_dir" in given else name.replace("tensorboard", TENSORBOARD)
-            more = {"default_hp_metric": False, "purge_step": step + 1}
-            return {"save_dir": folder, "name": "", "version": version, **more}
+            return {
+                "save_dir": folder,
+                "name": "",
+                "version": version,
+                "default_hp_metric": False,
+                "purge_step": step + 1,
+            }
         case "wandb":
             offline = {} if {"offline", "mode"} & given.keys() else {"mode": "offline"}
-            more = {"settings": {"silent": True}, **offline}
-            return {"save_dir": home, "name": title, "id": memory["id"], "project": "gemnet_blocks", **more}
+            own = {"id": memory["id"], "project": "gemnet_blocks", "settings": {"silent": True}}
+            return {"save_dir": home, "name": title, **own, **offline}
         case "mlflow":
             store = {} if "tracking_uri" in given else {"artifact_location": (home / "mlflow-artifacts").as_uri()}
             run = {"run_id": memory["runs"].get(name), "run_name": title, "experiment_name": "gemnet_blocks"}

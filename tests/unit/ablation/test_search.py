@@ -13,7 +13,8 @@ from synthetic_learners import small_spec
 
 from gemnet_blocks.ablation import Fit, Learner, SearchResults, Study, Task, search
 from gemnet_blocks.ablation.search import BEST, RESULT
-from gemnet_blocks.ablation.search_trials import space_of
+from gemnet_blocks.ablation.search_trials import runs_of, space_of, validations
+from gemnet_blocks.cli.searches import list_search, run_search
 from gemnet_blocks.errors import SpecError
 
 pytest.importorskip("optuna", reason="searches need optuna")
@@ -187,6 +188,31 @@ def test_the_space_is_read_in_all_spellings(tmp_path: Path) -> None:
 def test_wrong_searches_are_refused(tmp_path: Path, options: Mapping[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         study(tmp_path, **options)
+
+
+def test_validations_are_read_from_the_logs_of_runs_that_have_not_ended(tmp_path: Path) -> None:
+    found = study(tmp_path, seeds=2)
+    runs = runs_of(found.document, found.learner, tmp_path, "trial 0", {})
+    texts = ("1,0.5,100\n2,,\n3,0.4,80\n", "1,0.5,300\n3,0.4,90")  # a row may be half-written
+    for one, text in zip(runs, texts, strict=True):
+        one.folder.path.mkdir(parents=True)
+        heading = "step,validation_loss,validation_forces_mae_mev_per_angstrom\n"
+        (one.folder.path / "log.csv").write_text(heading + text)
+    assert validations("forces_mae", runs, [None, None]) == (pytest.approx(0.2),)  # eV/Å, at those both have reached
+    assert validations("loss", runs[:1], [None]) == (0.5, 0.4)
+
+
+def test_the_command_tells_trials_and_best_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    space = {"sizes.edge": [8, 16]}
+    options = {"search": space, "trials": None, "sampler": "grid"}
+    list_search(study(tmp_path, **options))
+    assert "one of 8, 16" in capsys.readouterr().out
+    run_search(study(tmp_path, **options), "here", None, {}, report_only=False)
+    told = capsys.readouterr().out
+    assert "trial 0 done (4): sizes.edge = 8" in told
+    assert f"written: {tmp_path / 'report' / 'report.html'}" in told
+    run_search(study(tmp_path, **options), "here", None, {}, report_only=True)
+    assert len(fits(tmp_path)) == 2
 
 
 def test_a_search_is_not_run_as_a_study(tmp_path: Path) -> None:
