@@ -10,6 +10,7 @@ from typing import Any
 
 from gemnet_blocks.ablation.options import COSTS
 from gemnet_blocks.ablation.report.costs import cost
+from gemnet_blocks.ablation.report.figures import log_scale
 from gemnet_blocks.ablation.report.formatting import ACCENT, FAINT, INK, PAPER, UNSURE, drawn, number, quantity, wrapped
 from gemnet_blocks.ablation.search_results import SearchResults, SearchTrial
 
@@ -30,7 +31,8 @@ class Axis:
 
     def show(self, value: float) -> str:
         """Format a value of results."""
-        return number(value * self.factor)
+        shown = value * self.factor
+        return f"{shown:,.0f}" if shown.is_integer() and shown < 1e7 else number(shown)
 
 
 def axis_of(results: SearchResults, index: int = 0) -> Axis:
@@ -68,7 +70,7 @@ def draw_history(results: SearchResults) -> str | None:
                 ends = [axis.factor * one.validations[-1] for one in pruned]
                 axes.plot([one.number for one in pruned], ends, "x", color=UNSURE, markersize=4, zorder=3)
             axes.set_ylabel(axis.heading)
-            _fit_scale(axes.set_yscale, values)
+            _fit_scale(axes, values)
         panels[-1].set_xlabel("trial")
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
 
@@ -88,7 +90,7 @@ def draw_slices(results: SearchResults) -> str | None:
         panels = figure.subplots(rows, 2, sharey=True, squeeze=False).ravel()
         for axes, path in zip(panels, paths, strict=False):
             axes.grid(axis="y")
-            axes.set_title(wrapped(path, 28, 2), fontsize=9, loc="left")
+            axes.set_title(wrapped(path.replace(".", ". "), 18).replace(". ", "."), fontsize=9, loc="left")
             found = [one.parameters[path] for one in done]
             if all(isinstance(one, str) for one in found):
                 names = list(dict.fromkeys(sorted(map(str, found))))
@@ -98,13 +100,13 @@ def draw_slices(results: SearchResults) -> str | None:
             else:
                 _dots(axes, found, values)
                 if path in results.log:
-                    axes.set_xscale("log")
-            _fit_scale(axes.set_yscale, values)
+                    log_scale(axes, "x")
+            _fit_scale(axes, values)
         for axes in panels[len(paths) :]:
             axes.set_visible(False)
         figure.supylabel(axis.heading, fontsize=9)
 
-    return drawn(draw, 2.1 * rows + 0.2)
+    return drawn(draw, 2.3 * rows + 0.2)
 
 
 def draw_importances(results: SearchResults) -> str | None:
@@ -150,7 +152,7 @@ def _dots(axes: Any, across: Sequence[Any], up: Sequence[float]) -> None:
     axes.plot(across, up, "o", color=FAINT, markerfacecolor=PAPER, markersize=4, zorder=3)
 
 
-def _fit_scale(set_scale: Any, values: Sequence[float]) -> None:
+def _fit_scale(axes: Any, values: Sequence[float]) -> None:
     """Choose a logarithmic scale for values of different orders of magnitude."""
     if min(values) > 0 and max(values) > 20 * min(values):
-        set_scale("log")
+        log_scale(axes)
