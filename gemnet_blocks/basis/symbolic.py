@@ -167,5 +167,5 @@ def evaluate(expression: sympy.Expr, points: Mapping[sympy.Symbol, ArrayLike], d
 def _legendre_derivative(degree: int, times: int, at: sympy.Expr) -> sympy.Expr:
     """Differentiate a Legendre polynomial by Rodrigues' formula."""
     z = sympy.Dummy("z")
-    rodrigues = (z**2 - 1) ** degree / (2**degree * sympy.factorial(degree))
-    return sympy.expand(sympy.diff(rodrigues, z, degree + times)).subs(z, at)
+    rodrigues = sympy.Poly((z**2 - 1) ** degree / (2**degree * sympy.factorial(degree)), z)
+    return rodrigues.diff((z, degree + times)).as_expr().subs(z, at)
