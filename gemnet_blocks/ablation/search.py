@@ -178,6 +178,7 @@ class _Trials:
         self._learner: Learner = study.learner
         same = before is not None and (before.objectives, before.pruning) == (results.objectives, results.pruning)
         self._before = {one.number: one for one in before.trials} if before is not None and same else {}
+        self._keeps = before is not None and before.settings == results.settings
         self._tell = tell
         self._pending: deque[_Pending] = deque()
         self._asked = 0
@@ -191,9 +192,11 @@ class _Trials:
             pass
 
     def save(self) -> None:
-        """Write the results so far."""
+        """Write the results so far, and later ones from before an interruption, which may be needed again."""
         self.results = replace(self.results, importances=self._sampler.importances())
-        self.results.save(self._study.folder / RESULT)
+        known = len(self.results.trials)
+        later = [one for number, one in self._before.items() if number >= known and self._keeps]
+        replace(self.results, trials=(*self.results.trials, *later)).save(self._study.folder / RESULT)
 
     def _ask(self) -> bool:
         """Ask for the next trial if not too many are open; return whether there is one."""
@@ -256,7 +259,7 @@ class _Trials:
         assert result is not None
         self._sampler.tell(result)
         self.results = replace(self.results, trials=(*self.results.trials, result))
-        self.results.save(self._study.folder / RESULT)
+        self.save()
         if self._tell is not None:
             self._tell(result)
         return True

@@ -44,9 +44,9 @@ class RunLoggers:
         self._all = dict(loggers or {})
         self._used = dict(self._all)
         self._folder, self._step = folder / FOLDER, step
-        memory = _memory(folder)
-        rows = last_rows(folder)
-        self._logged = max(memory["logged"], *(int(one["step"]) for one in rows), 0) if step and rows else 0
+        self._logged = 0
+        if self._all and step:  # the log still has the rows of an interrupted run that will be repeated
+            self._logged = max(_memory(folder)["logged"], *(int(one["step"]) for one in last_rows(folder)), step)
 
     @classmethod
     def of(cls, config: TrainingConfig, folder: Path, step: int) -> RunLoggers:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 import pytest
 from synthetic_learners import small_spec
 
-from gemnet_blocks.ablation import Fit, Learner, SearchResults, Study, Task, search
+from gemnet_blocks.ablation import Fit, Learner, SearchResults, SearchTrial, Study, Task, search
 from gemnet_blocks.ablation.search import BEST, RESULT
 from gemnet_blocks.ablation.search_trials import runs_of, space_of, validations
 from gemnet_blocks.cli.searches import list_search, run_search
@@ -91,6 +91,10 @@ def test_a_grid_has_all_combinations(tmp_path: Path) -> None:
         run(study(tmp_path / "log", trials=3, sampler="grid"))
 
 
+def stop_here(trial: SearchTrial) -> None:
+    raise RuntimeError("told")
+
+
 def test_an_interrupted_search_ends_with_the_same_report(tmp_path: Path) -> None:
     options = {"trials": 8, "parallel": 3, "pruning": {"type": "successive_halving", "reduction": 2}}
     whole, parts = study(tmp_path / "whole", **options), study(tmp_path / "parts", **options)
@@ -100,6 +104,10 @@ def test_an_interrupted_search_ends_with_the_same_report(tmp_path: Path) -> None
         (tmp_path / "parts" / "stop").write_text(str(count))
         with pytest.raises(KeyboardInterrupt):
             run(parts)
+    known = SearchResults.load(tmp_path / "parts" / RESULT).trials
+    with pytest.raises(RuntimeError, match="told"):  # the results so far survive an interruption of their repetition
+        run(parts, tell=stop_here)
+    assert SearchResults.load(tmp_path / "parts" / RESULT).trials == known
     (tmp_path / "parts" / "stop").unlink()
     assert run(parts) == expected
     assert fits(tmp_path / "parts") == fits(tmp_path / "whole")  # no run is repeated
