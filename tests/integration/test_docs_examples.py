@@ -112,7 +112,7 @@ def test_training(tmp_path: Path) -> None:
     write_frames(tmp_path, 155)
     from gemnet_blocks.training.plugins import CallbackOptions, LoggerOptions
 
-    config, loggers, callbacks = blocks_in(DOCS / "how-to/training.md", "yaml")
+    config, _, loggers, callbacks = blocks_in(DOCS / "how-to/training.md", "yaml")
     options = [LoggerOptions.model_validate(one) for one in yaml.safe_load(loggers)["loggers"]]
     assert [one.type for one in options] == ["tensorboard", "csv", "wandb", "mlflow"]
     assert CallbackOptions.model_validate(yaml.safe_load(callbacks)["callbacks"][0]).arguments == {"epochs": 2}
