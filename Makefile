@@ -59,7 +59,7 @@ test-quick: $(VENV)/.installed-dev
 	JAXTYPING_DISABLE=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m "not slow" $(QUICK)
 
 test-docs: $(VENV)/.installed-dev
-	$(PYTEST) -m docs --nbmake --nbmake-timeout=300 $(PYTEST_ARGS) tests/integration notebooks
+	$(PYTEST) -m docs $(PYTEST_ARGS) tests/integration
 
 test-slow: $(VENV)/.installed-dev
 	$(PYTEST) -m slow $(PYTEST_ARGS)
@@ -71,7 +71,7 @@ test-lowest:
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . packaging
 	$(LOWEST)/bin/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt \
-	  -e '.[cluster,data,plot,search,testing,torchsim,train]' ase-db-backends beartype jsonschema markdown-it-py nbmake pytest
+	  -e '.[cluster,data,plot,search,testing,torchsim,train]' ase-db-backends beartype jsonschema markdown-it-py pytest
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) tests/unit
 
 properties: $(VENV)/.installed-dev

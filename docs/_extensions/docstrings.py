@@ -33,7 +33,7 @@ def _displayed(lines: list[str]) -> list[str]:
         following = found[3].strip()
         return f"\n{margin}.. math:: {body}\n\n{margin}{following}"
 
-    return re.sub(r"^( *)\$\$(.+?)\$\$(.*)$", directive, text, flags=re.DOTALL | re.MULTILINE).split("\n")
+    return re.sub(r"^( *)\$\$(.+?)\$\$([^\n]*)$", directive, text, flags=re.DOTALL | re.MULTILINE).split("\n")
 
 
 def _paragraphs(lines: list[str]) -> Iterator[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
+from textwrap import indent
 from types import ModuleType
 from typing import Any
 
 from docstrings import to_rst
+from sphinx.pycode import ModuleAnalyzer
 
 PACKAGE = "gemnet_blocks"
 CONCEPTS: Mapping[str, Mapping[str, str]] = {
@@ -112,6 +115,8 @@ def package_page(package: str, modules: list[str], packages: Mapping[str, object
         hidden = ", ".join((*HIDDEN, *above))
         parts.append(heading(module.replace("_", r"\_"), "~" if names else "-"))
         options = f"   :members:\n   :ignore-module-all:\n   :show-inheritance:\n   :exclude-members: {hidden}\n"
+        if module in names:  # a name has one target, which is what users import
+            options += "   :no-index:\n"
         parts.append(f".. automodule:: {whole}.{module}\n{options}")
     return "\n".join(parts)
 
@@ -134,7 +139,22 @@ def documented(address: str, value: Any) -> str:
     """Return the directive that documents an exported name."""
     if inspect.isclass(value):
         return f".. autoclass:: {address}\n   :members:\n   :show-inheritance:\n"
-    return f".. {'autofunction' if inspect.isroutine(value) else 'autodata'}:: {address}\n"
+    if inspect.isroutine(value):
+        return f".. autofunction:: {address}\n"
+    text = indent("\n".join(to_rst(comment_on(address, value))), "   ")
+    return f".. py:data:: {address}\n\n{text}\n"
+
+
+def comment_on(address: str, value: Any) -> list[str]:
+    """Return the docstring below a constant that a package exports, from the module that defines it."""
+    name = address.rpartition(".")[2]
+    own = [module for key, module in sys.modules.items() if key.startswith(f"{PACKAGE}.")]
+    for module in own:
+        if getattr(module, name, None) is value:
+            comments = ModuleAnalyzer.for_module(module.__name__).find_attr_docs()
+            if ("", name) in comments:
+                return comments["", name]
+    raise ValueError(f"{address}: expected a docstring below its definition, found none")
 
 
 def heading(title: str, line: str) -> str:

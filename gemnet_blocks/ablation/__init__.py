@@ -19,20 +19,24 @@
 from gemnet_blocks.ablation.bisection import Bisection, bisect
 from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.report.content import write_report
+from gemnet_blocks.ablation.report.paired_errors import GroupDifference, PairedErrors, paired_errors
 from gemnet_blocks.ablation.results import Difference, RunResult, StudyResults, Variant
 from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
 from gemnet_blocks.ablation.search import search
 from gemnet_blocks.ablation.search_results import SearchResults, SearchTrial
 from gemnet_blocks.ablation.study import Study
 from gemnet_blocks.ablation.training_learner import TrainingLearner
+from gemnet_blocks.ablation.verification import Verification, verify
 
 __all__ = [
     "Bisection",
     "Difference",
     "Executor",
     "Fit",
+    "GroupDifference",
     "HereExecutor",
     "Learner",
+    "PairedErrors",
     "ProcessExecutor",
     "RunResult",
     "SearchResults",
@@ -43,7 +47,10 @@ __all__ = [
     "Task",
     "TrainingLearner",
     "Variant",
+    "Verification",
     "bisect",
+    "paired_errors",
     "search",
+    "verify",
     "write_report",
 ]

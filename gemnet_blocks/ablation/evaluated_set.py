@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import final
 
 import numpy as np
 import numpy.typing as npt
 
 from gemnet_blocks.ablation.results import Parity
-from gemnet_blocks.data.batching import BatchOptions
-from gemnet_blocks.data.dataset import LabelledDataset, Subset
-from gemnet_blocks.evaluation.evaluate import DEFAULT_BATCH, Evaluation, evaluate
+from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.evaluation.evaluate import EvaluatedBatch, Evaluation
+from gemnet_blocks.evaluation.kept import AtomCollector, KeptPredictions
 from gemnet_blocks.evaluation.metrics import Errors
 from gemnet_blocks.potential.potential import Potential
 
 STRUCTURES, POINTS = 40, 200
-"""The number of structures whose forces are kept for parity plots, and the number of points of a plot."""
+"""The number of structures whose forces are in parity plots, and the number of points of a plot."""
+
+ATOMS_KEPT = 100_000
+"""The number of atoms whose predictions a run keeps: 4 MB. Of larger sets, evenly spread structures are kept."""
 
 Array = npt.NDArray[np.float64]
 
@@ -36,31 +40,52 @@ class EvaluatedSet:
     parity: Mapping[str, Parity] = field(default_factory=dict)
 
 
-def evaluated_set(
-    potential: Potential, dataset: LabelledDataset, evaluation: Evaluation, batch: BatchOptions = DEFAULT_BATCH
-) -> EvaluatedSet:
-    """Collect the details of an evaluation.
+@final
+class SetCollector:
+    """Collects, while the evaluated set is predicted, what its details need besides the errors.
 
     Args:
         potential: the evaluated potential.
         dataset: the evaluated set.
-        evaluation: its evaluation.
-        batch: the size of a batch.
     """
-    baseline, parity = _zero_forces(evaluation.errors), {}
-    columns = evaluation.predictions.structures
-    if "energy_label" in columns:
-        known = np.isfinite(columns["energy_label"]) & (columns["atoms"] > 0)
-        atoms = columns["atoms"][known].astype(float)
-        references = _reference_energies(potential, dataset)[known]
-        label, predicted = ((columns[f"energy_{one}"][known] - references) / atoms for one in ("label", "predicted"))
-        if len(label):
-            baseline |= _mean_energy(label, atoms)
-            parity["energy"] = _parity(label, predicted)
-    forces = _forces(potential, dataset, evaluation, batch)
-    if forces is not None:
-        parity["forces"] = forces
-    return EvaluatedSet(baseline, {symbol: _by_element(one) for symbol, one in evaluation.elements.items()}, parity)
+
+    def __init__(self, potential: Potential, dataset: LabelledDataset) -> None:
+        self._potential = potential
+        self._references: dict[int, float] = {}
+        self._atoms = AtomCollector(_kept_structures(dataset.atom_counts))
+
+    def __call__(self, batch: EvaluatedBatch) -> None:
+        """Add a batch."""
+        self._atoms(batch)
+        references = self._potential.reference_energy(batch.labelled.structures)
+        self._references |= zip(batch.indices, references.tolist(), strict=True)
+
+    def kept(self) -> KeptPredictions | None:
+        """Return the predictions of the atoms; None for an empty set."""
+        return self._atoms.kept()
+
+    def details(self, evaluation: Evaluation) -> EvaluatedSet:
+        """Return the details of the evaluation that this collector has observed."""
+        baseline, parity = _zero_forces(evaluation.errors), {}
+        columns = evaluation.predictions.structures
+        if "energy_label" in columns:
+            known = np.isfinite(columns["energy_label"]) & (columns["atoms"] > 0)
+            atoms = columns["atoms"][known].astype(float)
+            references = np.array([self._references[index] for index in columns["index"][known]])
+            energies = (columns[f"energy_{one}"][known] for one in ("label", "predicted"))
+            label, predicted = ((one - references) / atoms for one in energies)
+            if len(label):
+                baseline |= _mean_energy(label, atoms)
+                parity["energy"] = _parity(label, predicted)
+        if (forces := _forces(self.kept())) is not None:
+            parity["forces"] = forces
+        return EvaluatedSet(baseline, {symbol: _by_element(one) for symbol, one in evaluation.elements.items()}, parity)
+
+
+def _kept_structures(atom_counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Choose the structures whose atoms are kept, which depend on the set alone."""
+    count, atoms = len(atom_counts), int(atom_counts.sum())
+    return _spread(count, count if atoms <= ATOMS_KEPT else max(STRUCTURES, count * ATOMS_KEPT // atoms))
 
 
 def _zero_forces(errors: Errors) -> dict[str, float]:
@@ -79,29 +104,18 @@ def _mean_energy(label: Array, atoms: Array) -> dict[str, float]:
     }
 
 
-def _reference_energies(potential: Potential, dataset: LabelledDataset) -> Array:
-    structures = (dataset[index].structures.to(potential.device) for index in range(len(dataset)))
-    return np.array([float(potential.reference_energy(one)) for one in structures])
-
-
 def _by_element(errors: Errors) -> dict[str, float]:
     found = {"atoms": errors.atoms, "forces_mae": errors.forces_mae, "forces_rmse": errors.forces_rmse}
     found["zero_forces_mae"] = errors.zero_forces_mae
     return {name: float(value) for name, value in found.items() if value is not None}
 
 
-def _forces(
-    potential: Potential, dataset: LabelledDataset, evaluation: Evaluation, batch: BatchOptions
-) -> Parity | None:
-    """Predict some structures once more, since the forces of all atoms may not fit into memory."""
-    if evaluation.errors.forces_mae is None:
+def _forces(kept: KeptPredictions | None) -> Parity | None:
+    """Return labels and predictions of the forces of some structures."""
+    if kept is None or kept.owner("forces") is None:
         return None
-    some = Subset(dataset, _spread(len(dataset), STRUCTURES))
-    again = evaluate(potential, some, batch, atoms=evaluation.atoms, keep_atoms=True, allow_overlap=True)
-    columns = again.predictions.atoms
-    if columns is None or "forces_label" not in columns:
-        return None
-    known = columns["counted"] & np.isfinite(columns["forces_label"]).all(axis=1)
+    columns = kept.of_atoms
+    known = np.isin(kept.structure, _spread(len(kept), STRUCTURES)) & np.isfinite(kept.errors("forces"))
     label, predicted = (columns[f"forces_{one}"][known].ravel() for one in ("label", "predicted"))
     return _parity(label, predicted) if len(label) else None
 

@@ -85,7 +85,8 @@ class Learner(ABC):
 
         Args:
             task: definition of the run; equal tasks must give equal metrics.
-            folder: folder of the run, also for files of the learner.
+            folder: folder of the run, also for files of the learner. Reports compare variants atom by atom if the
+                learner saves `KeptPredictions` of the evaluated set there, as `predictions.npz`.
 
         Raises:
             Exception: any error is recorded, and the run is tried again.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -167,6 +167,7 @@ class StudyResults:
         budget: the training budget of each variant in words.
         data: description of the data.
         settings: the study as plain data, in the layout of a study file.
+        folder: folder of the study, where runs keep their predictions; None if it is unknown. It is not saved.
     """
 
     base_name: str
@@ -178,6 +179,7 @@ class StudyResults:
     budget: str = ""
     data: str = ""
     settings: Mapping[str, Any] = field(default_factory=dict)
+    folder: Path | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:
         return f"StudyResults({len(self.variants)} variants, {len(self.done())} of {len(self.runs)} runs done)"
@@ -199,6 +201,24 @@ class StudyResults:
             ImportError: pandas or statsmodels is not installed.
         """
         return upper_layer("ablation.report.notebook").table(self, metric)
+
+    def where(self, variant: str, quantity: str = "forces") -> Any:
+        """Compare the errors of a variant and the base atom by atom and structure by structure, paired by seed.
+
+        `results.where("no quadruplets").groups("coordination")` tells which atoms profit from quadruplets.
+
+        Args:
+            variant: name of the variant.
+            quantity: `forces` (of each atom), `energy` (per atom, of each structure), or another labelled property.
+
+        Returns:
+            The `PairedErrors`, whose `groups` are tables by element, coordination, tag, composition or own labels.
+
+        Raises:
+            KeyError: the variant is unknown.
+            ValueError: the runs kept no predictions, or none of this quantity.
+        """
+        return upper_layer("ablation.report.paired_errors").where(self, variant, quantity)
 
     def variant(self, name: str) -> Variant:
         """Return the variant with a name.
@@ -245,7 +265,9 @@ class StudyResults:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert the results to plain data."""
-        return {"format": RESULTS_FORMAT, **json.loads(json.dumps(asdict(self)))}
+        values = asdict(self)
+        del values["folder"]
+        return {"format": RESULTS_FORMAT, **json.loads(json.dumps(values))}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> StudyResults:
@@ -269,13 +291,15 @@ class StudyResults:
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> StudyResults:
-        """Read a JSON file that `save` wrote.
+        """Read a JSON file that `save` wrote; the folder of the study is that of the file, or the one above it.
 
         Raises:
             ValueError: the file does not contain results of a study.
         """
         try:
-            return cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            found = cls.from_dict(json.loads(Path(path).read_text(encoding="utf-8")))
+            near = (Path(path).absolute().parent, Path(path).absolute().parent.parent)
+            return replace(found, folder=next((one for one in near if (one / "runs").is_dir()), None))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{path}: expected results of a study: {error}") from error
 
@@ -284,7 +308,7 @@ def _known(kind: type[Any], data: Mapping[str, Any]) -> dict[str, Any]:
     """Check that the entries of a mapping are fields of a dataclass, and return them as its arguments."""
     if not isinstance(data, Mapping):
         raise ValueError(f"{kind.__name__}: must be a mapping, got {type(data).__name__}")
-    names = [one.name for one in fields(kind)]
+    names = [one.name for one in fields(kind) if one.compare]  # others are not saved
     unknown = [str(name) for name in data if name not in names]
     if unknown:
         raise ValueError(f"{kind.__name__}: unknown field {', '.join(unknown)}")

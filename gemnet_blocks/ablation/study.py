@@ -275,6 +275,7 @@ class Study:
             budget=str(options.budget),
             data=plan.data or (str(about.get("data", "")) if isinstance(about, dict) else ""),
             settings=self.settings(),
+            folder=self.folder.absolute(),
         )
 
     def report(self, folder: str | PathLike[str] | None = None) -> Path:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor
 
-from gemnet_blocks.ablation.evaluated_set import EvaluatedSet, evaluated_set
+from gemnet_blocks.ablation.evaluated_set import EvaluatedSet, SetCollector
 from gemnet_blocks.ablation.learner import Fit, Learner, Task
 from gemnet_blocks.ablation.options import METRICS
+from gemnet_blocks.ablation.runs.run_folder import PREDICTIONS
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.labelled import collate
 from gemnet_blocks.errors import SpecError, StateError, StructureError
@@ -80,12 +81,13 @@ class TrainingLearner(Learner):
         assert held_out is not None  # checked when the study was planned
         atoms = config.loss.forces.atoms if config.loss.forces is not None else "all"
         # the splits were compared when they were opened, as `data.leakage` says
-        evaluation = evaluate(potential, held_out, atoms=atoms, allow_overlap=True)
+        collector = SetCollector(potential, held_out)
+        evaluation = evaluate(potential, held_out, atoms=atoms, allow_overlap=True, observe=collector)
         errors, properties = evaluation.errors.to_dict(), evaluation.errors.properties
         state = read_checkpoint(folder / FILE)[KEY]["state"]
         cost = {"steps": float(state["step"]), "training_seconds": float(state["seconds"])}
         found = measured(potential, config, data.train, held_out, self)
-        details, problems = _details(potential, held_out, evaluation)
+        details, problems = _details(collector, evaluation, folder)
         about = {"device": str(device), "evaluated_on": "test" if data.test is not None else "validation"}
         if problems := (*found.problems, *problems):
             about["not measured"] = "; ".join(problems)
@@ -168,12 +170,12 @@ class TrainingLearner(Learner):
         return float(one.peak_bytes + one.weight_bytes)
 
 
-def _details(
-    potential: Potential, held_out: LabelledDataset, evaluation: Evaluation
-) -> tuple[EvaluatedSet, Sequence[str]]:
-    """Return the details of an evaluation, and a problem if they cannot be found."""
+def _details(collector: SetCollector, evaluation: Evaluation, folder: Path) -> tuple[EvaluatedSet, Sequence[str]]:
+    """Write the predictions and return the details of an evaluation, and a problem if they cannot be found."""
     try:
-        return evaluated_set(potential, held_out, evaluation), ()
+        if (kept := collector.kept()) is not None:
+            kept.save(folder / PREDICTIONS)
+        return collector.details(evaluation), ()
     except Exception as error:  # the trained model and its errors must not be lost
         return EvaluatedSet(), (f"baseline and errors by element: {type(error).__name__}: {error}",)
 

@@ -23,6 +23,7 @@ from gemnet_blocks.cli.models import estimate, predict, profile, summary
 from gemnet_blocks.cli.relax import relax
 from gemnet_blocks.cli.specs import schema, specs
 from gemnet_blocks.cli.train import train
+from gemnet_blocks.cli.where import where
 from gemnet_blocks.errors import SpecError, StateError, StructureError, is_out_of_memory
 from gemnet_blocks.util.console import plain_console, replace_unencodable
 from gemnet_blocks.util.version import LIBRARY_VERSION
@@ -47,6 +48,7 @@ EXAMPLES: Mapping[Callable[..., None], str] = {
     convert: "convert checkpoint.pt model.safetensors --meaning adsorption",
     export: "export runs/first --output model.pt2",
     ablate: "ablate studies/neighbors --set seeds=8 --check",
+    where: "where study --variant 'no quadruplets' --by coordination",
     bisect: "bisect gemnet-oc gradient-forces --study quadruplets.yaml",
     demo: "demo --structures slab.cif",
     schema: "schema training > training.schema.json",

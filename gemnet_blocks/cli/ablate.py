@@ -12,6 +12,7 @@ from rich.text import Text
 from gemnet_blocks.cli.arguments import AllowImports
 from gemnet_blocks.cli.completion import study_names
 from gemnet_blocks.cli.console import announce, console, print_written
+from gemnet_blocks.errors import SpecError
 
 
 class ExecutorChoice(str, Enum):
@@ -26,7 +27,8 @@ def ablate(
     study: Annotated[
         Path,
         typer.Argument(
-            help="A study: a file, a shipped name such as studies/neighbors, or - for standard input.",
+            help="A study: a file, a shipped name such as studies/neighbors, or - for standard input. With --verify: "
+            "the folder of a report or of its study.",
             show_default=False,
             autocompletion=study_names,
         ),
@@ -59,12 +61,34 @@ def ablate(
         bool, typer.Option("--check", help="Check everything and list the runs without training.")
     ] = False,
     report_only: Annotated[bool, typer.Option("--report-only", help="Report completed runs without training.")] = False,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Verify a report (--verify study/report): compose it again from its results, and do a sample of its "
+            "runs again in a temporary folder.",
+        ),
+    ] = False,
+    sample: Annotated[int, typer.Option(min=0, help="With --verify: number of runs that are done again.")] = 2,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="With --verify: seed of the sample.", show_default="random")
+    ] = None,
+    tolerance: Annotated[
+        float,
+        typer.Option(min=0.0, help="With --verify: relative tolerance of runs from other machines or versions."),
+    ] = 0.05,
     allow_imports: AllowImports = False,
 ) -> None:
     """Run an ablation study or a search and report it. If interrupted, run the same command again to resume.
 
-    The exit code is 1 if runs failed; in a search, if no trial is done.
+    The exit code is 1 if runs failed, if no trial of a search is done, or if a report that is verified differs from its
+    results or its repeated runs.
     """
+    if verify:
+        if check or report_only or assignments or output is not None:
+            raise SpecError("--verify: reads a finished report: remove --check, --report-only, --set and --output")
+        _verify(study, sample, seed, tolerance, allow_imports)
+        return
     announce(f"study {study}: {_doing(check, report_only)}")
     from gemnet_blocks.ablation import Study
     from gemnet_blocks.cli.searches import list_search, run_search
@@ -97,6 +121,36 @@ def ablate(
         console.print(Text(f"{failed} of {total} runs failed", "red"), "; the report gives the reasons", sep="")
     print_written(page)
     if failed:
+        raise typer.Exit(1)
+
+
+MOST_SHOWN = 20
+"""The number of mismatches that are printed."""
+
+
+def _verify(path: Path, sample: int, seed: int | None, tolerance: float, allow_imports: bool) -> None:
+    """Verify a report and print everything that differs."""
+    announce(f"report {path}: composing it again, then repeating {sample} of its runs")
+    from gemnet_blocks.ablation.verification import verify
+
+    def tell(text: str) -> None:
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        found = verify(path, sample, seed, tolerance, allow_imports=allow_imports, tell=tell)
+    except KeyboardInterrupt:
+        console.print("stopped; nothing was changed")
+        raise typer.Exit(130) from None
+    for note in found.notes:
+        tell(f"note: {note}")
+    for one in found.mismatches[:MOST_SHOWN]:
+        console.print(Text(str(one), "red"), soft_wrap=True)
+    if (rest := len(found.mismatches) - MOST_SHOWN) > 0:
+        tell(f"and {rest} more")
+    tell(
+        "the report is verified" if found.passed else f"{len(found.mismatches)} mismatches: the report is not verified"
+    )
+    if not found.passed:
         raise typer.Exit(1)
 
 

@@ -102,7 +102,7 @@ def evaluate(
     from gemnet_blocks.spec.catalog import search_beside
     from gemnet_blocks.util.locks import only_writer_to_folder
 
-    described = _Described(units, length, None if energy is None else energy.value, labels, key or [], stress or [])
+    described = DescribedFile(units, length, None if energy is None else energy.value, labels, key or [], stress or [])
     if group_pattern is not None and group is None:
         raise SpecError("--group-pattern needs the key whose values it matches: give --group KEY")
     if (plot or atoms) and output is None:
@@ -127,7 +127,7 @@ def evaluate(
     else:
         if split is not None:
             raise SpecError(f"{data}: --split is only for training configs: all structures of a file are evaluated")
-        dataset, meaning, overlap = _of_file(as_file(data), described, potential)
+        dataset, meaning, overlap = dataset_of_file(as_file(data), described, potential)
     if potential.meaning not in (meaning, "unknown"):
         raise SpecError(
             f"expected {potential.meaning} energies, which {model} predicts, found {meaning} energies in {data}: they "
@@ -186,7 +186,7 @@ def _print_overlap(overlap: Overlap | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Described:
+class DescribedFile:
     """The options that describe the numbers in a file of structures."""
 
     units: str | None
@@ -247,8 +247,8 @@ def _named(problem: Problem) -> str:
     return f"--{option}{inside}: {problem.message}"
 
 
-def _of_file(
-    path: Path, described: _Described, potential: Potential | Ensemble
+def dataset_of_file(
+    path: Path, described: DescribedFile, potential: Potential | Ensemble
 ) -> tuple[LabelledDataset, EnergyMeaning, Overlap | None]:
     """The structures of a file, the reference of their energies, and their overlap with the training of a model."""
     from gemnet_blocks.data.leakage import summarize

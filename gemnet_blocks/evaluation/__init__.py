@@ -18,5 +18,6 @@
 
 from gemnet_blocks.evaluation.calibration import calibrate
 from gemnet_blocks.evaluation.evaluate import Evaluation, evaluate
+from gemnet_blocks.evaluation.kept import KeptPredictions, keep_predictions
 
-__all__ = ["Evaluation", "calibrate", "evaluate"]
+__all__ = ["Evaluation", "KeptPredictions", "calibrate", "evaluate", "keep_predictions"]

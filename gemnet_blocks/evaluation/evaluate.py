@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,11 +13,11 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from gemnet_blocks.data.batching import BatchOptions, BudgetSampler, loader
-from gemnet_blocks.data.dataset import LabelledDataset
+from gemnet_blocks.data.dataset import Group, LabelledDataset
 from gemnet_blocks.data.labelled import LabelledStructures, collate
-from gemnet_blocks.data.trained_frames import Overlap, TrainedFrames
+from gemnet_blocks.data.trained_frames import Overlap, OverlapCounter, TrainedFrames
 from gemnet_blocks.errors import StructureError
-from gemnet_blocks.evaluation.metrics import Errors, ErrorSums, residuals
+from gemnet_blocks.evaluation.metrics import Errors, ErrorSums, Residuals, residuals
 from gemnet_blocks.evaluation.predictions import Predictions, Rows
 from gemnet_blocks.evaluation.uncertainty import DeviationCollector, Deviations, Uncertainty
 from gemnet_blocks.structures import AtomChoice, Prediction, PropertyKind, StoredMeaning
@@ -29,6 +29,25 @@ if TYPE_CHECKING:
 
 DEFAULT_BATCH = BatchOptions(atoms=512)
 """A batch that fits into the memory of any machine; larger ones are faster on a GPU."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class EvaluatedBatch:
+    """A predicted batch.
+
+    Attributes:
+        indices: the structures in the dataset.
+        labelled: structures and labels, on the device of the potential.
+        prediction: the prediction.
+        residuals: predictions minus labels.
+        kinds: the kinds of further properties by name.
+    """
+
+    indices: Sequence[int]
+    labelled: LabelledStructures
+    prediction: Prediction
+    residuals: Residuals
+    kinds: Mapping[str, PropertyKind]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,6 +110,7 @@ def evaluate(
     progress: bool = False,
     allow_overlap: bool | Literal["validation"] = False,
     overlap: Overlap | None = None,
+    observe: Callable[[EvaluatedBatch], None] | None = None,
 ) -> Evaluation:
     """Predict every structure of a dataset, and compute the errors.
 
@@ -110,7 +130,9 @@ def evaluate(
         allow_overlap: whether the dataset may contain structures that the potential was trained or validated on;
             `validation` allows only the latter. Model files of training runs contain a record of these structures.
         overlap: the count of these structures, if an `OverlapCounter` found it while the dataset was read for another
-            purpose; None: it is counted here, which reads the dataset once more.
+            purpose; None: it is counted here, which reads the dataset once more unless every overlap is allowed.
+        observe: a function that is called with every predicted batch, such as an `AtomCollector`, for those who need
+            more than the errors without predicting or reading the dataset again.
 
     Raises:
         StructureError: the dataset overlaps with the training or validation set; or a structure cannot be computed, or
@@ -120,25 +142,39 @@ def evaluate(
     if groups is not None and len(groups) != len(dataset):
         raise ValueError(f"expected a group for each of {len(dataset)} structures, got {len(groups)} groups")
     frames: TrainedFrames | None = getattr(potential, "frames", None)  # potentials of other kinds have none
+    counter: OverlapCounter | None = None
     if overlap is None and frames is not None:
-        overlap = frames.overlap(dataset)
+        if allow_overlap is True:
+            counter = OverlapCounter(frames, dataset)  # counts while the dataset is predicted
+        else:
+            overlap = frames.overlap(dataset)
     if overlap is not None:
         _check_overlap(overlap, allow_overlap)
     sampler = BudgetSampler(batch.costs(dataset), batch.budget)  # in the order of the dataset
-    run = _Run(potential, dataset, groups, atoms, keep_atoms)
+    run = _Run(potential, dataset, groups, atoms, keep_atoms, observe)
     training = potential.training
     potential.eval()
     try:
         with torch.no_grad():
             done, lines = 0, ProgressLines()
             for indices, labelled in zip(sampler, loader(dataset, sampler, workers), strict=True):
+                if counter is not None:
+                    counter.add(_one_by_one(indices, labelled))
                 run.add(indices, labelled)
                 done += len(indices)
                 if progress:
                     lines.tell(partial("predicted {:,} of {:,} structures".format, done, len(dataset)))
     finally:
         potential.train(training)
-    return replace(run.evaluation(), overlap=overlap)
+    return replace(run.evaluation(), overlap=overlap if counter is None else counter.overlap())
+
+
+def _one_by_one(indices: Sequence[int], labelled: LabelledStructures) -> Group:
+    """Return each structure of a batch, without labels, with its index in the dataset."""
+    return [
+        (index, LabelledStructures(labelled.structures[place], None, None, None, labelled.frame[place : place + 1]))
+        for place, index in enumerate(indices)
+    ]
 
 
 def _check_overlap(overlap: Overlap, allowed: bool | Literal["validation"]) -> None:
@@ -160,6 +196,7 @@ class _Run:
         groups: Sequence[str] | None,
         atoms: AtomChoice,
         keep_atoms: bool,
+        observe: Callable[[EvaluatedBatch], None] | None,
     ) -> None:
         self.potential, self.dataset, self.atoms, self.groups = potential, dataset, atoms, groups
         self.device = potential.device
@@ -171,6 +208,7 @@ class _Run:
         self.element_sums = ErrorSums(len(chemical_symbols), self.device)
         self.rows = Rows(keep_atoms, self.kinds)
         self.deviations = DeviationCollector()
+        self.observe = observe
         self.seconds = 0.0
 
     def add(self, indices: Sequence[int], labelled: LabelledStructures) -> None:
@@ -192,6 +230,8 @@ class _Run:
             self.group_sums.add(batch, torch.tensor(rows, device=self.device))
         self.rows.add(indices, labelled, prediction, batch)
         self.deviations.add(torch.tensor(indices, device=self.device), prediction, batch)
+        if self.observe is not None:
+            self.observe(EvaluatedBatch(indices, labelled, prediction, batch, self.kinds))
 
     def _predict(self, indices: Sequence[int], labelled: LabelledStructures) -> Prediction:
         structures = labelled.structures

@@ -134,7 +134,7 @@ class Rows:
         if batch.stress is not None:
             columns |= {"stress_label": labelled.stress, "stress_predicted": prediction.stress}
         columns |= self._properties("structure", labelled, prediction)
-        self._structures.append(_arrays(columns))
+        self._structures.append(arrays(columns))
         if self.keep_atoms:
             columns = {
                 "index": index[structure],
@@ -144,7 +144,7 @@ class Rows:
                 "forces_predicted": prediction.forces,
                 **self._properties("atom", labelled, prediction),
             }
-            self._atoms.append(_arrays(columns))
+            self._atoms.append(arrays(columns))
 
     def _properties(self, per: PropertyOwner, labelled: LabelledStructures, prediction: Prediction) -> dict[str, Any]:
         """The labels and predictions of the properties of structures or of atoms."""
@@ -163,17 +163,17 @@ class Rows:
             groups: the group of each structure in the dataset; None without groups.
             file: a function from a structure's index to the name of its file, which may be empty.
         """
-        structures = _joined(self._structures)
+        structures = joined_columns(self._structures)
         files = [file(index) for index in structures.get("index", ())]
         if any(files):
             structures["file"] = np.array(files)
         chosen = None if groups is None else [groups[index] for index in structures.get("index", ())]
-        atoms = _joined(self._atoms) if self.keep_atoms else None
+        atoms = joined_columns(self._atoms) if self.keep_atoms else None
         return Predictions(meaning, structures, chosen, atoms, self.properties)
 
 
-def _arrays(columns: Mapping[str, Any]) -> dict[str, Array]:
-    """Known columns as arrays in main memory."""
+def arrays(columns: Mapping[str, Any]) -> dict[str, Array]:
+    """Convert columns to arrays in main memory, without unknown ones."""
     return {
         name: values if isinstance(values, np.ndarray) else values.detach().cpu().numpy()
         for name, values in columns.items()
@@ -181,7 +181,7 @@ def _arrays(columns: Mapping[str, Any]) -> dict[str, Array]:
     }
 
 
-def _joined(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
+def joined_columns(parts: Sequence[Mapping[str, Array]]) -> dict[str, Array]:
     """Join the columns of all parts, ordered by `index`; a label that a part lacks is NaN, an empty field in files."""
     if not parts:
         return {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from pathlib import Path
 import pytest
 import torch
 from ablation_studies import OwnCircular, study_file
-from typer.testing import CliRunner
+from typer.testing import CliRunner, Result
 
-from gemnet_blocks.ablation import Study, StudyResults, TrainingLearner
+from gemnet_blocks.ablation import Study, StudyResults, TrainingLearner, verify
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.evaluation import KeptPredictions
 from gemnet_blocks.potential import Potential, References, load_potential, save_potential
 from gemnet_blocks.spec import build, load_spec
 from gemnet_blocks.training.data_stream import BatchLoader, open_parts
@@ -326,6 +328,63 @@ def test_the_command(folder: Path, tmp_path: Path, results: StudyResults) -> Non
     assert told.exit_code == 1, told.output
     assert "2 of 2 runs failed" in told.output
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def test_runs_that_are_done_again_are_equal_bit_for_bit(folder: Path, results: StudyResults, tmp_path: Path) -> None:
+    """A run of the finished study, with its predictions, from its report alone."""
+    Study.from_file(folder / "study.yaml").report()
+    found = verify(folder / "study" / "report", sample=1, seed=0)
+    assert found.passed, found.mismatches
+    (rerun,) = found.reruns
+    assert not rerun.reason
+    assert found.runs == 4
+    record = next((folder / "study/runs").glob(f"*/{rerun.seed}-{results.run(rerun.variant, rerun.seed).key[:16]}"))
+    copy = shutil.copytree(folder / "study", tmp_path / "study")
+    kept = KeptPredictions.load(record / "predictions.npz")
+    forces = kept.of_atoms["forces_predicted"].copy()
+    forces[5, 1] += 1e-6
+    changed = replace(kept, of_atoms={**kept.of_atoms, "forces_predicted": forces})
+    changed.save(copy / record.relative_to(folder / "study") / "predictions.npz")
+    found = verify(copy, sample=1, seed=0)
+    assert "predictions.forces_predicted[16]" in {one.what for one in found.mismatches}
+
+
+def test_where_variants_differ(folder: Path, results: StudyResults, tmp_path: Path) -> None:
+    """A study, and two of its models on other structures; errors of all atoms average to the recorded error."""
+    found = results.where("no triplets")
+    assert found.base.mean(axis=1) == pytest.approx(list(results.values("base").values()), rel=1e-6)
+    told = command("where", str(folder / "study"), "--by", "element", "--output", str(tmp_path / "out"))
+    assert told.exit_code == 0, told.output
+    assert "Difference of the forces MAE (meV/Å) by element" in told.output
+    assert "Difference of the energy MAE per atom (meV) by element" not in told.output
+    written = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*.*")}
+    assert written >= {"where.csv", "where_structures.csv", "figures/where_1.svg", "figures/where_1.csv"}
+    runs = [str(next((folder / "study/runs").glob(f"{name}/0-*"))) for name in ("base", "no-triplets*")]
+    data = (str(folder / "structures.xyz"), "--units", "eV", "--energy", "total")
+    models = command("where", *runs, *data, "--by", "composition", "--free-atoms")
+    assert models.exit_code == 0, models.output
+    assert re.search(r"Cu4 +\d+ +\d+ ", models.output)
+    config = command(
+        "where", *runs, str(next((folder / "study/runs").glob("base/0-*/config.yaml"))), "--split", "validation"
+    )
+    assert config.exit_code == 0, config.output
+    for arguments, message in (
+        ([str(folder)], "expected the folder of a study with results.json, or a model followed by another model and"),
+        ([str(folder / "study"), "--variant", "deeper"], "--variant deeper: expected one of no triplets"),
+        ([str(folder / "study"), "--by", "tag"], "--by: the structures cannot be grouped by tag"),
+        (runs, "give the data for which the two models are compared"),
+        ([*runs, *data, "--variant", "x"], "--variant is only for studies"),
+        ([*runs, *data, "--split", "test"], "--split is only for training configs"),
+    ):
+        wrong = command("where", *arguments)
+        assert isinstance(wrong.exception, SpecError), wrong.output
+        assert message in str(wrong.exception)
+
+
+def command(*arguments: str) -> Result:
+    from gemnet_blocks.cli import app
+
+    return CliRunner().invoke(app, arguments)
 
 
 def test_own_parts_are_ablated(folder: Path, tmp_path: Path) -> None:

@@ -56,6 +56,28 @@ def test_unknown_input_is_an_error() -> None:
         mathml(r"\unheard{x}", display=False)
 
 
+def test_every_displayed_equation_of_a_docstring_is_converted() -> None:
+    from docstrings import to_rst
+
+    found = to_rst(["One.", "", r"$$a = b, \qquad", "c = d,$$", "", "$$e = f$$ and so on.", "", "$$g = h$$"])
+    assert [line for line in found if line] == [
+        "One.",
+        r".. math:: a = b, \qquad c = d,",
+        ".. math:: e = f",
+        "and so on.",
+        ".. math:: g = h",
+    ]
+
+
+def test_constants_have_the_docstring_below_their_definition() -> None:
+    from python_pages import documented
+
+    from gemnet_blocks.testing.strategies import ELEMENTS
+
+    found = documented("gemnet_blocks.testing.strategies.ELEMENTS", ELEMENTS)
+    assert found.split("\n\n")[1].strip() == "H, C, N, O, Al, Cu and Pt."
+
+
 def test_options_keep_their_dashes() -> None:
     from command_line import _with_options
     from docutils import nodes

@@ -1,24 +1,33 @@
-"""The content of a report, derived from the results of a study alone: equal results give equal reports."""
+"""The content of a report, derived from the results of a study and the predictions that its runs kept.
+
+Equal results give equal reports.
+"""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from gemnet_blocks.ablation.report.caveats import caveats
 from gemnet_blocks.ablation.report.changes import change_in_words
+from gemnet_blocks.ablation.report.chemiscope_file import CHEMISCOPE, CHEMISCOPE_NEEDED, chemiscope_files
 from gemnet_blocks.ablation.report.costs import costs_table
 from gemnet_blocks.ablation.report.csv_files import (
     curves_csv,
     differences_csv,
     elements_csv,
     errors_csv,
+    figure_csv,
     parity_csv,
     runs_csv,
 )
 from gemnet_blocks.ablation.report.equal_budgets import equal_budgets_table
 from gemnet_blocks.ablation.report.factor_section import QUESTION, factor_blocks
+from gemnet_blocks.ablation.report.figure_data import curves_data, elements_data, pareto_data, parity_data
 from gemnet_blocks.ablation.report.figures import (
     curve_metric,
     draw_curves,
@@ -64,6 +73,14 @@ from gemnet_blocks.ablation.report.tables import (
     sorted_runs,
     unfinished_table,
 )
+from gemnet_blocks.ablation.report.where_section import QUESTION as WHERE_QUESTION
+from gemnet_blocks.ablation.report.where_section import (
+    WHERE,
+    StudyDifferences,
+    where_blocks,
+    where_files,
+    where_pictures,
+)
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.util.files import replacing
 
@@ -73,9 +90,15 @@ def page(results: StudyResults) -> Page:
 
     Raises:
         ImportError: matplotlib or statsmodels is not installed.
+        StateError: a file of predictions that a run kept is damaged.
     """
+    return _page(results, StudyDifferences.of(results))
+
+
+def _page(results: StudyResults, differences: StudyDifferences) -> Page:
     compared = compare_study(results)
     metric = quantity(results.primary_metric).label
+    where = where_blocks(differences)
     sections = (
         Section("Findings", overview(results, compared)),
         Section("Changes", _changes(results), question="What does each variant change?"),
@@ -86,6 +109,7 @@ def page(results: StudyResults) -> Page:
         ),
         *_factors(results),
         Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
+        *((Section("Where", where, question=WHERE_QUESTION),) if where else ()),
         Section("Costs", _costs(results), question="What does the accuracy cost?"),
         Section("Learning curves", _curves(results), question="Would more training change the order?"),
         Section("How to read this", (caveats(results, compared),)),
@@ -147,7 +171,7 @@ def _parity(results: StudyResults) -> tuple[Block, ...]:
         "Predictions against labels, for each variant those of the seed with the median error. All panels show the "
         "same structures, evenly spread over the evaluated set."
     )
-    return (Picture("parity", caption, svg),)
+    return (Picture("parity", caption, svg, parity_data(results)),)
 
 
 def _elements(results: StudyResults) -> tuple[Block, ...]:
@@ -161,7 +185,7 @@ def _elements(results: StudyResults) -> tuple[Block, ...]:
         "Relative difference of the force MAE from the base for the atoms of each element, in %: means over complete "
         "pairs. The more intense the color, the larger the difference; positive is worse. These numbers have no tests."
     )
-    return (Picture("elements", caption, svg), table)
+    return (Picture("elements", caption, svg, elements_data(results)), table)
 
 
 def _counted(count: int, noun: str) -> str:
@@ -178,7 +202,7 @@ def _costs(results: StudyResults) -> tuple[Block, ...]:
             "other variant is at least as good in both and better in one. Points with overlapping bars may differ "
             "by chance."
         )
-        blocks.append(Picture("pareto", caption, svg))
+        blocks.append(Picture("pareto", caption, svg, pareto_data(results)))
     if equal := without_difference(results):
         blocks.append(
             Paragraph(f"Not drawn, because the costs differ by no more than their noise: {'; '.join(equal)}.")
@@ -199,7 +223,7 @@ def _curves(results: StudyResults) -> tuple[Block, ...]:
         f"{quantity(name).heading} on the validation set. Thin: seeds; thick: their median; dashed: the median of the "
         "base. All panels have the same axes."
     )
-    blocks: list[Block] = [Picture("learning_curves", caption, svg)]
+    blocks: list[Block] = [Picture("learning_curves", caption, svg, curves_data(results, name))]
     points = min(len(run.curve) for run in results.done() if run.curve)
     if points < FEW_POINTS:
         blocks.append(
@@ -245,14 +269,15 @@ def _paper_tables(results: StudyResults) -> Iterator[Table]:
 
 HTML, MARKDOWN, RUNS, DIFFERENCES = "report.html", "report.md", "runs.csv", "differences.csv"
 ERRORS, ELEMENTS, CURVES, PARITY, LATEX = "errors.csv", "elements.csv", "curves.csv", "parity.csv", "tables.tex"
+RESULTS = "results.json"
 """The files of a report, beside the folder of figures."""
 
 
 def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
     """Write the report of a study: one HTML page, Markdown with figures, CSV files, and tables in LaTeX.
 
-    The report depends on the results alone. All files are composed before the first is written, each is replaced
-    atomically, and other files in the folder are left alone.
+    The report depends on the results, which it contains, and on the predictions that the runs kept. All files are
+    composed before the first is written, each is replaced atomically, and other files in the folder are left alone.
 
     Args:
         results: results of the study, complete or not.
@@ -265,17 +290,53 @@ def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
         ImportError: matplotlib or statsmodels is not installed.
         OSError: the folder cannot be written.
     """
-    return write_files(folder, report_files(results))
-
-
-def write_files(folder: str | os.PathLike[str], contents: Mapping[str, str]) -> Path:
-    """Write the files of a report, each atomically, and return the path of the HTML page."""
     target = Path(folder)
-    (target / FIGURES).mkdir(parents=True, exist_ok=True)
-    for name, text in contents.items():
-        with replacing(target / name) as temporary:
-            temporary.write_text(text, encoding="utf-8", newline="\n")
+    contents = report_files(results)
+    write_files(contents, target)
     return target / HTML
+
+
+def write_files(contents: Mapping[str, str], folder: Path) -> None:
+    """Write the files of a report by name, each atomically."""
+    if WHERE in contents and CHEMISCOPE not in contents:
+        warnings.warn(f"no file for chemiscope was written: {CHEMISCOPE_NEEDED}", stacklevel=3)
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    for name, text in contents.items():
+        with replacing(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_where(differences: StudyDifferences, folder: str | os.PathLike[str], title: str) -> Sequence[Path]:
+    """Write the differences of groups and structures as CSV files, figures, and a file for chemiscope.
+
+    Args:
+        differences: the differences.
+        folder: the destination, created if it does not exist.
+        title: name of the comparison.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        ImportError: matplotlib is not installed.
+        OSError: the folder cannot be written.
+    """
+    contents = {
+        **where_files(differences),
+        **chemiscope_files(differences, title),
+        **figure_files(where_pictures(differences)),
+    }
+    write_files(contents, Path(folder))
+    return [Path(folder) / name for name in contents]
+
+
+def figure_files(pictures: Iterable[Picture]) -> dict[str, str]:
+    """Return the drawing and the data of each figure by the names of their files."""
+    found = {}
+    for one in pictures:
+        found[f"{FIGURES}/{one.name}.svg"] = on_paper(one.svg)
+        found[f"{FIGURES}/{one.name}.csv"] = figure_csv(one.data)
+    return found
 
 
 def report_files(results: StudyResults) -> Mapping[str, str]:
@@ -284,17 +345,27 @@ def report_files(results: StudyResults) -> Mapping[str, str]:
     Raises:
         ImportError: matplotlib or statsmodels is not installed.
     """
-    report = page(results)
-    pictures = [picture for section in report.sections for picture in section.pictures]
+    differences = StudyDifferences.of(results)
+    report = _page(results, differences)
     return {
-        **{f"{FIGURES}/{one.name}.svg": on_paper(one.svg) for one in pictures},
+        **figure_files(picture for section in report.sections for picture in section.pictures),
         RUNS: runs_csv(results),
         DIFFERENCES: differences_csv(results),
         ERRORS: errors_csv(results),
         ELEMENTS: elements_csv(results),
         CURVES: curves_csv(results),
         PARITY: parity_csv(results),
+        **where_files(differences),
+        **chemiscope_files(differences, results.title),
         LATEX: to_latex(_paper_tables(results)),
+        RESULTS: _results_json(results),
         MARKDOWN: to_markdown(report),
         HTML: to_html(report),
     }
+
+
+def _results_json(results: StudyResults) -> str:
+    """Return the results as `StudyResults.load` reads them, by which the report can be verified later."""
+    # the order of the runs, and how often those that are done were started, are left out of reports
+    runs = tuple(replace(run, attempts=1) if run.status == "done" else run for run in sorted_runs(results))
+    return json.dumps(replace(results, runs=runs).to_dict(), indent=1) + "\n"

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from statistics import fmean, median, stdev
 
 from gemnet_blocks.ablation.report.formatting import clean, clean_lines
+from gemnet_blocks.ablation.report.page import FigureData
 from gemnet_blocks.ablation.report.tables import TRIVIAL, compare_study, metrics_of, ordered, sorted_runs
 from gemnet_blocks.ablation.results import StudyResults
 
@@ -30,7 +31,7 @@ def runs_csv(results: StudyResults) -> str:
         ]
         for run in sorted_runs(results)
     )
-    return written(headings, rows)
+    return to_csv(headings, rows)
 
 
 def differences_csv(results: StudyResults) -> str:
@@ -51,7 +52,7 @@ def differences_csv(results: StudyResults) -> str:
             judged = (one.verdict, one.reason) if metric == results.primary_metric else ("", "")
             names = (safe(clean(metric)), safe(clean(one.variant)), len(one.seeds), one.planned)
             rows.append([*names, *known, one.higher, one.p_value, one.corrected, *judged])
-    return written(headings, rows)
+    return to_csv(headings, rows)
 
 
 def errors_csv(results: StudyResults) -> str:
@@ -71,7 +72,7 @@ def errors_csv(results: StudyResults) -> str:
             spread = stdev(values) if len(values) > 1 else None
             ends = (min(values), max(values)) if values else (None, None)
             rows.append([safe(clean(metric)), safe(clean(name)), len(values), *known, spread, *ends])
-    return written(headings, rows)
+    return to_csv(headings, rows)
 
 
 def elements_csv(results: StudyResults) -> str:
@@ -83,7 +84,7 @@ def elements_csv(results: StudyResults) -> str:
         if run.status == "done"
         for element, errors in sorted(run.elements.items())
     )
-    return written(headings, rows)
+    return to_csv(headings, rows)
 
 
 def curves_csv(results: StudyResults) -> str:
@@ -96,7 +97,7 @@ def curves_csv(results: StudyResults) -> str:
         for run in runs
         for point in run.curve
     )
-    return written(["variant", "seed", *(safe(clean(name)) for name in headings)], rows)
+    return to_csv(["variant", "seed", *(safe(clean(name)) for name in headings)], rows)
 
 
 def parity_csv(results: StudyResults) -> str:
@@ -108,7 +109,7 @@ def parity_csv(results: StudyResults) -> str:
         for kind, one in sorted(run.parity.items())
         for label, predicted in zip(one.label, one.predicted, strict=True)
     )
-    return written(("variant", "seed", "quantity", "label", "predicted"), rows)
+    return to_csv(("variant", "seed", "quantity", "label", "predicted"), rows)
 
 
 def safe(text: str) -> str:
@@ -116,8 +117,14 @@ def safe(text: str) -> str:
     return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
-def written(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
-    """Return CSV with a row of headings; None becomes an empty cell."""
+def figure_csv(data: FigureData) -> str:
+    """Return the CSV of the numbers that a figure shows."""
+    rows = ([safe(clean(cell)) if isinstance(cell, str) else cell for cell in row] for row in data.rows)
+    return to_csv([safe(clean(one)) for one in data.headings], rows)
+
+
+def to_csv(headings: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Return CSV with a line of headings; None is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(headings)

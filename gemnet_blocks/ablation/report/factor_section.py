@@ -8,6 +8,7 @@ from statistics import fmean
 
 from gemnet_blocks.ablation.report.costs import Cost, cost
 from gemnet_blocks.ablation.report.factorial import Effect, Factorial, factorial
+from gemnet_blocks.ablation.report.figure_data import heat_map_data
 from gemnet_blocks.ablation.report.figures import draw_heat_map
 from gemnet_blocks.ablation.report.formatting import NONE, Quantity, clean, number, percent, quantity
 from gemnet_blocks.ablation.report.page import Block, Bullets, Folded, Paragraph, Picture, Table
@@ -29,7 +30,8 @@ def factor_blocks(results: StudyResults) -> tuple[Block, ...]:
     if found is None:
         return (Paragraph("No seed has finished runs of all combinations, which the effects of factors need."),)
     synergies = found.synergies()
-    picture = Picture("factors", _CAPTION.format(shown.heading), _heat_map(found, synergies, shown))
+    data = heat_map_data(*_effects(found, synergies, shown))
+    picture = Picture("factors", _CAPTION.format(shown.heading), _heat_map(found, synergies, shown), data)
     blocks: list[Block] = [picture, _worth(results, found, shown), *_synergies(synergies, shown)]
     if aliases := found.aliases():
         told = (" = ".join(clean(one.name, 80) for one in group) for group in aliases)
@@ -46,6 +48,13 @@ _CAPTION = (
 
 
 def _heat_map(found: Factorial, synergies: Sequence[Effect], shown: Quantity) -> str:
+    return draw_heat_map(*_effects(found, synergies, shown))
+
+
+def _effects(
+    found: Factorial, synergies: Sequence[Effect], shown: Quantity
+) -> tuple[Sequence[str], Sequence[str], Sequence[Sequence[float]], str]:
+    """Return the names of rows and columns, the values and the unit of the heat map."""
     main = found.main_effects()
     names = [clean(one.name, 40) for one in main]
     places = {(one.factors[0], one.levels[0]): place for place, one in enumerate(main)}
@@ -55,7 +64,7 @@ def _heat_map(found: Factorial, synergies: Sequence[Effect], shown: Quantity) ->
     for one in synergies:
         row, column = (places[pair] for pair in zip(one.factors, one.levels, strict=True))
         values[row][column] = values[column][row] = one.mean * shown.factor
-    return draw_heat_map(names, names, values, f"effects on {shown.heading}")
+    return names, names, values, f"effects on {shown.heading}"
 
 
 def _worth(results: StudyResults, found: Factorial, shown: Quantity) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -131,7 +132,7 @@ def draw_curves(results: StudyResults) -> str | None:
 
     def draw(figure: Any) -> None:
         panels = figure.subplots(rows, 2, sharex=True, sharey=True, squeeze=False).ravel()
-        base = _medians(curves[results.base_name])
+        base = medians(curves[results.base_name])
         for axes, name, found in zip(panels, names, curves.values(), strict=False):
             _draw_panel(axes, name, found, base)
         _share_axes(panels, len(names), values)
@@ -147,7 +148,7 @@ def _draw_panel(axes: Any, name: str, found: list[Curve], base: Curve) -> None:
     for one in found:
         axes.plot(*zip(*one, strict=True), color=ACCENT, linewidth=0.6, alpha=0.5, zorder=2)
     # a single validation is drawn as a point: a line would be invisible
-    if middle := _medians(found):
+    if middle := medians(found):
         axes.plot(*zip(*middle, strict=True), color=ACCENT, linewidth=1.8, zorder=3, **_dots(middle))
     if base:
         axes.plot(*zip(*base, strict=True), color=INK, linewidth=1.1, linestyle=(0, (3, 2)), zorder=4, **_dots(base))
@@ -188,7 +189,7 @@ def curves_of(results: StudyResults, name: str, metric: str, along: str = "step"
     return [[(place, value * factor) for place, value in one] for one in found if one]
 
 
-def _medians(curves: list[Curve]) -> Curve:
+def medians(curves: list[Curve]) -> Curve:
     """Compute the median over the seeds at the steps that at least half of them reach, interpolating between points."""
     steps = sorted({step for one in curves for step, _ in one})
     found = ([value for one in curves if (value := value_at(one, step)) is not None] for step in steps)
@@ -217,7 +218,7 @@ def draw_parity(results: StudyResults) -> str | None:
         return None
     runs = [parity_run(results, name, kind) for name in ordered(results)]
     names = [wrapped(f"{index} {name}", _PANEL_NAME_WIDTH) for index, name in enumerate(ordered(results))]
-    unit, factor = ("eV/Å", 1.0) if kind == "forces" else ("meV", 1e3)
+    unit, factor = parity_unit(kind)
     values = [factor * one for run in runs if run for part in _axes_of(run.parity[kind]) for one in part]
     margin = 0.04 * (max(values) - min(values)) or 1.0
     limits = (min(values) - margin, max(values) + margin)
@@ -239,6 +240,11 @@ def draw_parity(results: StudyResults) -> str | None:
         figure.supylabel(f"prediction ({unit})", fontsize=9)
 
     return drawn(draw, 2.25 * rows + 0.3)
+
+
+def parity_unit(kind: str) -> tuple[str, float]:
+    """Return the unit of a parity plot and its conversion factor from eV and Å."""
+    return ("eV/Å", 1.0) if kind == "forces" else ("meV", 1e3)
 
 
 def _axes_of(parity: Parity) -> tuple[Sequence[float], Sequence[float]]:
@@ -282,18 +288,41 @@ def draw_heat_map(rows: Sequence[str], columns: Sequence[str], values: Sequence[
     return drawn(draw, 0.16 * lines + 1.1)
 
 
+@dataclass(frozen=True, slots=True)
+class ElementDifferences:
+    """The relative differences of the force errors from the base, in %.
+
+    Attributes:
+        names: the variants.
+        elements: the elements.
+        values: a row for each variant; NaN without complete pairs.
+        unit: explanation of the values.
+    """
+
+    names: tuple[str, ...]
+    elements: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    unit: str = "force MAE, variant − base (%)"
+
+
+def element_differences(results: StudyResults) -> ElementDifferences:
+    """Compute the relative differences of the force errors from the base by variant and element."""
+    elements, (base, *variants) = elements_of(results), ordered(results)
+    own = element_errors(results, base)
+    values = tuple(
+        tuple(_relative(element_errors(results, name).get(one, {}), own.get(one, {})) for one in elements)
+        for name in variants
+    )
+    names = tuple(f"{index} {name}" for index, name in enumerate(variants, 1))
+    return ElementDifferences(names, tuple(clean(one, 12) for one in elements), values)
+
+
 def draw_elements(results: StudyResults) -> str | None:
     """Draw the relative differences of the force errors from the base by variant and element; None without any."""
-    elements, (base, *variants) = elements_of(results), ordered(results)
-    if not elements or not variants:
+    found = element_differences(results)
+    if not found.elements or not found.names:
         return None
-    own = element_errors(results, base)
-    rows = [
-        [_relative(element_errors(results, name).get(one, {}), own.get(one, {})) for one in elements]
-        for name in variants
-    ]
-    names = [f"{index} {name}" for index, name in enumerate(variants, 1)]
-    return draw_heat_map(names, [clean(one, 12) for one in elements], rows, "force MAE, variant − base (%)")
+    return draw_heat_map(found.names, found.elements, found.values, found.unit)
 
 
 def _relative(values: Mapping[int, float], base: Mapping[int, float]) -> float:

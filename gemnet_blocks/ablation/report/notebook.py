@@ -14,7 +14,7 @@ from gemnet_blocks.util.html import block, listing, page
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-SHOWN = ("Findings", "Differences", "Factors", "Costs", "Learning curves", "Unfinished runs")
+SHOWN = ("Findings", "Differences", "Factors", "Where", "Costs", "Learning curves", "Unfinished runs")
 """The sections of the report that notebooks show."""
 
 

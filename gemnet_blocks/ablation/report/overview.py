@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from gemnet_blocks.ablation.report.changes import change_in_words
 from gemnet_blocks.ablation.report.costs import cost, median_cost, noise
+from gemnet_blocks.ablation.report.figure_data import differences_data
 from gemnet_blocks.ablation.report.figures import draw_differences
 from gemnet_blocks.ablation.report.formatting import clean, number, percent, probability, quantity
 from gemnet_blocks.ablation.report.page import Block, Facts, Finding, Findings, Paragraph, Picture
@@ -57,7 +58,7 @@ def _differences_picture(results: StudyResults, compared: Sequence[Comparison]) 
         f"Differences from the base in {shown.heading}: {good} of the line is better, {bad} is worse. Dots: pairs; "
         "bars: 95 % confidence intervals of the mean. ▲ worse, ▼ better, ● no difference shown, ◇ inconclusive."
     )
-    return (Picture("differences", caption, svg),)
+    return (Picture("differences", caption, svg, differences_data(compared, shown)),)
 
 
 def _told(results: StudyResults, one: Comparison) -> str:

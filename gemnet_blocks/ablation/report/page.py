@@ -6,8 +6,9 @@ All text in the values is plain; the template and the Markdown writer escape it.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from typing import ClassVar, TypeAlias
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +16,7 @@ from markupsafe import Markup, escape
 
 from gemnet_blocks.ablation.report.formatting import inline
 from gemnet_blocks.ablation.report.statistics import Verdict
+from gemnet_blocks.util.version import LIBRARY_VERSION
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,20 +101,39 @@ class Table:
         return Markup(' class="words wide"' if longest > WIDE_COLUMN else ' class="words"')
 
 
+Cell: TypeAlias = "str | float | None"
+"""A value of a table of data; None if it is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class FigureData:
+    """The numbers that a figure shows, in the units of its axes, with a row for each mark.
+
+    Attributes:
+        headings: one for each column.
+        rows: the values of each row.
+    """
+
+    headings: tuple[str, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Picture:
     """A figure.
 
     Attributes:
-        name: name of its file, without extension.
+        name: name of its files, without extension.
         caption: title and explanation.
         svg: the drawing, from `formatting.drawn`.
+        data: the numbers that it shows, which reports write to a CSV file beside the drawing.
     """
 
     kind: ClassVar[str] = "picture"
     name: str
     caption: str
     svg: str
+    data: FigureData
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,8 +176,16 @@ class Section:
 
     @property
     def pictures(self) -> Iterator[Picture]:
-        """The figures of the section."""
-        return (block for block in self.blocks if isinstance(block, Picture))
+        """The figures of the section, also those that are folded."""
+        return _pictures(self.blocks)
+
+
+def _pictures(blocks: Iterable[Block]) -> Iterator[Picture]:
+    for block in blocks:
+        if isinstance(block, Folded):
+            yield from _pictures(block.blocks)
+        elif isinstance(block, Picture):
+            yield block
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +211,16 @@ def to_html(page: Page) -> str:
         keep_trailing_newline=True,
     )
     environment.filters |= {"css_class": _css_class, "drawing": _drawing}
-    return environment.get_template("report.html").render(page=page, marks=_MARKS)
+    return environment.get_template("report.html").render(page=page, marks=_MARKS, generator=generator())
+
+
+def generator() -> str:
+    """Return the versions on which the text and the drawings of a report depend."""
+    try:
+        drawn_by = f"matplotlib {version('matplotlib')}"
+    except PackageNotFoundError:  # reports without figures do not need it
+        drawn_by = "no drawings"
+    return f"gemnet_blocks {LIBRARY_VERSION}, {drawn_by}"
 
 
 def _css_class(verdict: str) -> str:

@@ -107,7 +107,7 @@ def draw_pareto(results: StudyResults) -> str | None:
 
     Returns None if no variants have the metric and costs that differ by more than their noise.
     """
-    panels = [_scaled(cost(name), found) for name in PARETO_COSTS if differ(found := points(results, name))]
+    panels = pareto_panels(results)
     if not panels:
         return None
     shown = quantity(results.primary_metric)
@@ -127,6 +127,11 @@ def draw_pareto(results: StudyResults) -> str | None:
             _label(axes, found, shown)
 
     return drawn(draw, 2.5 * rows + 0.2)
+
+
+def pareto_panels(results: StudyResults) -> list[tuple[str, list[Point]]]:
+    """Return the axis label and the points of every panel."""
+    return [_scaled(cost(name), found) for name in PARETO_COSTS if differ(found := points(results, name))]
 
 
 def _scaled(kind: Cost, found: list[Point]) -> tuple[str, list[Point]]:

@@ -7,11 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
-from gemnet_blocks.ablation.report.content import HTML, MARKDOWN, write_files
-from gemnet_blocks.ablation.report.csv_files import safe, written
-from gemnet_blocks.ablation.report.formatting import NONE, clean, number, on_paper, plain, quantity
+from gemnet_blocks.ablation.report.content import HTML, MARKDOWN, figure_files, write_files
+from gemnet_blocks.ablation.report.csv_files import safe, to_csv
+from gemnet_blocks.ablation.report.formatting import NONE, clean, number, plain, quantity
 from gemnet_blocks.ablation.report.page import (
-    FIGURES,
     Block,
     Bullets,
     Facts,
@@ -26,11 +25,14 @@ from gemnet_blocks.ablation.report.page import (
 )
 from gemnet_blocks.ablation.report.search_figures import (
     axis_of,
-    best_so_far,
     draw_front,
     draw_history,
     draw_importances,
     draw_slices,
+    front_data,
+    history_data,
+    importances_data,
+    slices_data,
 )
 from gemnet_blocks.ablation.search_results import Outcome, SearchResults, SearchTrial
 
@@ -49,7 +51,8 @@ def write_search_report(results: SearchResults, folder: str | os.PathLike[str]) 
         ImportError: matplotlib is not installed.
         OSError: the folder cannot be written.
     """
-    return write_files(folder, search_files(results))
+    write_files(search_files(results), Path(folder))
+    return Path(folder) / HTML
 
 
 def search_files(results: SearchResults) -> Mapping[str, str]:
@@ -59,13 +62,10 @@ def search_files(results: SearchResults) -> Mapping[str, str]:
         ImportError: matplotlib is not installed.
     """
     report = search_page(results)
-    pictures = [picture for section in report.sections for picture in section.pictures]
     return {
-        **{f"{FIGURES}/{one.name}.svg": on_paper(one.svg) for one in pictures},
+        **figure_files(picture for section in report.sections for picture in section.pictures),
         "trials.csv": trials_csv(results),
-        "history.csv": history_csv(results),
         "validations.csv": validations_csv(results),
-        "importances.csv": written(["field", "importance"], [[safe(k), v] for k, v in results.importances.items()]),
         MARKDOWN: to_markdown(report),
         HTML: to_html(report),
     }
@@ -105,21 +105,13 @@ def trials_csv(results: SearchResults) -> str:
         ]
         for one in trials
     ]
-    return written([*headings, *metrics, *costs, "reason"], rows)
-
-
-def history_csv(results: SearchResults) -> str:
-    """Return CSV with the lowest objectives until each trial that is done."""
-    done = results.of("done")
-    columns = [best_so_far(done, index) for index in range(len(results.objectives))]
-    rows = [[here[0][0], *(value for _, value in here)] for here in zip(*columns, strict=True)]
-    return written(["trial", *(f"lowest_{name}" for name in results.objectives)], rows)
+    return to_csv([*headings, *metrics, *costs, "reason"], rows)
 
 
 def validations_csv(results: SearchResults) -> str:
     """Return CSV with the first objective at each validation of each trial, if trials may be pruned."""
     rows = [[one.number, step, value] for one in results.trials for step, value in enumerate(one.validations, start=1)]
-    return written(["trial", "validation", results.objectives[0]], rows)
+    return to_csv(["trial", "validation", results.objectives[0]], rows)
 
 
 def _result(results: SearchResults) -> tuple[Block, ...]:
@@ -142,7 +134,7 @@ def _result(results: SearchResults) -> tuple[Block, ...]:
         "The trials that are done. Filled points on the line form the Pareto front: no other trial is at least as good "
         "in both and better in one. Their numbers are those of the tables."
     )
-    picture = () if svg is None else (Picture("pareto", caption, svg),)
+    picture = () if svg is None else (Picture("pareto", caption, svg, front_data(results)),)
     return (_best_table(results), *picture, shown)
 
 
@@ -176,7 +168,8 @@ def _history(results: SearchResults) -> tuple[Block, ...]:
     if svg is None:
         return (Paragraph("No trial is done."),)
     crosses = " Crosses: trials that were stopped early, at their last validation." if results.of("pruned") else ""
-    return (Picture("history", f"The trials in order. Points: trials; line: the lowest so far.{crosses}", svg),)
+    caption = f"The trials in order. Points: trials; line: the lowest so far.{crosses}"
+    return (Picture("history", caption, svg, history_data(results)),)
 
 
 def _fields(results: SearchResults) -> tuple[Block, ...]:
@@ -186,10 +179,10 @@ def _fields(results: SearchResults) -> tuple[Block, ...]:
             f"Importance of each field for a good {axis_of(results).label} among the trials that are done, as "
             "PED-ANOVA estimates it (Watanabe, Bansal and Hutter, IJCAI 2023); the sum is 100 %."
         )
-        blocks.append(Picture("importances", caption, bars))
+        blocks.append(Picture("importances", caption, bars, importances_data(results)))
     if (slices := draw_slices(results)) is not None:
         caption = "Each point is a trial. A sampler that prefers good values tries them more often."
-        blocks.append(Picture("slices", caption, slices))
+        blocks.append(Picture("slices", caption, slices, slices_data(results)))
     rows = tuple((clean(path), clean(words, 400)) for path, words in results.space.items())
     return (*blocks, Table("Searched values", ("field", "values"), rows, words=2))
 

@@ -12,6 +12,7 @@ from gemnet_blocks.ablation.options import COSTS
 from gemnet_blocks.ablation.report.costs import cost
 from gemnet_blocks.ablation.report.figures import log_scale
 from gemnet_blocks.ablation.report.formatting import ACCENT, FAINT, INK, PAPER, UNSURE, drawn, number, quantity, wrapped
+from gemnet_blocks.ablation.report.page import FigureData
 from gemnet_blocks.ablation.search_results import SearchResults, SearchTrial
 
 
@@ -51,6 +52,26 @@ def best_so_far(trials: Sequence[SearchTrial], index: int = 0) -> list[tuple[int
     return list(zip((one.number for one in trials), lowest, strict=True))
 
 
+def history_data(results: SearchResults) -> FigureData:
+    """Return the objectives of the trials in order, and the lowest so far."""
+    axes = [axis_of(results, index) for index in range(len(results.objectives))]
+    done = results.of("done")
+    lowest = [dict(best_so_far(done, index)) for index in range(len(axes))]
+    rows = [
+        (
+            *(one.number, one.outcome),
+            *(one.values[index] * axis.factor for index, axis in enumerate(axes)),
+            *(lowest[index][one.number] * axis.factor for index, axis in enumerate(axes)),
+        )
+        for one in done
+    ]
+    stopped = [one for one in results.of("pruned") if one.validations]
+    empty = (None,) * (2 * len(axes) - 1)
+    rows += [(one.number, one.outcome, one.validations[-1] * axes[0].factor, *empty) for one in stopped]
+    headings = (*(axis.heading for axis in axes), *(f"lowest {axis.heading}" for axis in axes))
+    return FigureData(("trial", "outcome", *headings), tuple(sorted(rows, key=lambda row: int(row[0]))))
+
+
 def draw_history(results: SearchResults) -> str | None:
     """Draw the objectives of the trials in order, with the lowest so far as a line; None without a trial."""
     done, pruned = results.of("done"), [one for one in results.of("pruned") if one.validations]
@@ -75,6 +96,17 @@ def draw_history(results: SearchResults) -> str | None:
         panels[-1].xaxis.get_major_locator().set_params(integer=True)
 
     return drawn(draw, 2.2 * len(results.objectives) + 0.3)
+
+
+def slices_data(results: SearchResults) -> FigureData:
+    """Return the first objective with the values of each field."""
+    axis = axis_of(results)
+    rows = [
+        (path, one.parameters[path], axis.factor * one.values[0])
+        for path in results.space
+        for one in results.of("done")
+    ]
+    return FigureData(("field", "value", axis.heading), tuple(rows))
 
 
 def draw_slices(results: SearchResults) -> str | None:
@@ -109,6 +141,12 @@ def draw_slices(results: SearchResults) -> str | None:
     return drawn(draw, 2.3 * rows + 0.2)
 
 
+def importances_data(results: SearchResults) -> FigureData:
+    """Return the importance of each field."""
+    rows = tuple((path, 100 * value) for path, value in results.importances.items())
+    return FigureData(("field", "importance (%)"), rows)
+
+
 def draw_importances(results: SearchResults) -> str | None:
     """Draw the importance of each field as a bar; None if they are unknown."""
     if not results.importances:
@@ -123,6 +161,17 @@ def draw_importances(results: SearchResults) -> str | None:
         axes.grid(axis="x")
 
     return drawn(draw, 0.32 * len(found) + 0.7)
+
+
+def front_data(results: SearchResults) -> FigureData:
+    """Return two objectives of each trial, and whether it is part of the Pareto front."""
+    up, across = axis_of(results, 0), axis_of(results, 1)
+    front = {one.number for one in results.best}
+    rows = tuple(
+        (one.number, one.values[1] * across.factor, one.values[0] * up.factor, str(one.number in front))
+        for one in results.of("done")
+    )
+    return FigureData(("trial", across.heading, up.heading, "on the front"), rows)
 
 
 def draw_front(results: SearchResults) -> str | None:

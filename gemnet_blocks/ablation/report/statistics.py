@@ -11,7 +11,7 @@ import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,7 +128,11 @@ def holm(p_values: Sequence[float] | Array) -> Array:
 
 
 def bootstrap_interval(
-    differences: Sequence[float] | Array, confidence: float = 1 - LEVEL, resamples: int = 9999, seed: int = 0
+    differences: Sequence[float] | Array,
+    confidence: float = 1 - LEVEL,
+    resamples: int = 9999,
+    seed: int = 0,
+    weights: Sequence[float] | Array | None = None,
 ) -> Interval | None:
     """Compute a confidence interval of the mean difference with the BCa bootstrap over pairs.
 
@@ -141,6 +145,7 @@ def bootstrap_interval(
         confidence: the nominal coverage.
         resamples: number of bootstrap samples.
         seed: seed of the samples.
+        weights: positive weight of each pair in the mean, which is drawn with it; None: equal weights.
 
     Returns:
         None for fewer than 3 pairs, which contain too little information about the spread. If all differences are
@@ -157,14 +162,20 @@ def bootstrap_interval(
     scale = np.abs(values).max()
     if np.ptp(values) <= 1e-12 * scale:
         return Interval(float(values.min()), float(values.max()), confidence)
+    samples: tuple[Array, ...] = (values / scale,)  # squares of tiny numbers would underflow
+    if weights is not None:
+        samples = (*samples, _checked(weights))
 
     def interval(method: str) -> Interval:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # infinite ends are handled below
             result = bootstrap(
-                (values / scale,),  # squares of tiny numbers would underflow
-                np.mean,
+                samples,
+                np.mean if weights is None else _weighted_mean,
                 n_resamples=resamples,
+                batch=max(1, 10**7 // len(values)),
+                vectorized=True,
+                paired=weights is not None,
                 confidence_level=confidence,
                 method=method,
                 random_state=np.random.default_rng(seed),
@@ -174,6 +185,10 @@ def bootstrap_interval(
 
     found = interval("BCa")
     return found if math.isfinite(found.low) and math.isfinite(found.high) else interval("percentile")
+
+
+def _weighted_mean(values: Array, weights: Array, axis: int = -1) -> Any:
+    return (values * weights).sum(axis=axis) / weights.sum(axis=axis)
 
 
 def _checked(differences: Sequence[float] | Array) -> Array:

@@ -18,6 +18,7 @@ from gemnet_blocks.ablation.learner import Task
 from gemnet_blocks.ablation.results import RunResult
 from gemnet_blocks.ablation.runs.run_key import FORMAT
 from gemnet_blocks.errors import StateError
+from gemnet_blocks.evaluation.kept import KeptPredictions
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.spec.document import Document
 from gemnet_blocks.spec.resolve import validate
@@ -165,6 +166,10 @@ def _is_alive(content: dict[str, Any], path: Path) -> bool:
 
 TASK, RESULT, ATTEMPTS, LOG = "run.json", "result.json", "attempts.json", "worker.log"
 
+PREDICTIONS = "predictions.npz"
+"""The file in which a learner keeps its predictions for the evaluated set; see `KeptPredictions` of
+`gemnet_blocks.evaluation`."""
+
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
@@ -223,6 +228,21 @@ class RunFolder:
             config = config.in_folder(Path(content["folder"]))
         task = Task(content["variant"], content["seed"], content["key"], spec, config)
         return task, content["learner"]["values"]
+
+    def learner(self) -> Mapping[str, Any]:
+        """Read class and fields of the learner that did the run; empty if they are not recorded."""
+        content = read_json(self.path / TASK)
+        found = content.get("learner") if isinstance(content, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def predictions(self) -> KeptPredictions | None:
+        """Read the predictions that the run kept; None if it kept none.
+
+        Raises:
+            StateError: the file is damaged.
+        """
+        path = self.path / PREDICTIONS
+        return KeptPredictions.load(path) if path.is_file() else None
 
     def state(self, variant: str, seed: int, key: str) -> RunResult:
         """Return the current state of the run."""

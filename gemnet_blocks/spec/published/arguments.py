@@ -67,6 +67,7 @@ REQUIRED = (
     "num_atom",
     "num_output_afteratom",
 )
+"""Arguments of the architecture without default values."""
 
 NO_ARCHITECTURE = ("use_pbc_single", "otf_graph", "scale_file")
 """Arguments that do not affect the architecture."""

@@ -113,7 +113,7 @@ def test_an_interrupted_search_ends_with_the_same_report(tmp_path: Path) -> None
     assert fits(tmp_path / "parts") == fits(tmp_path / "whole")  # no run is repeated
     pages = [one.report().parent for one in (whole, parts)]
     names = sorted(path.relative_to(pages[0]) for path in pages[0].rglob("*.*"))
-    assert {"report.html", "report.md", "trials.csv", "history.csv", "history.svg", "slices.svg"} <= {
+    assert {"report.html", "report.md", "trials.csv", "history.csv", "history.svg", "slices.csv"} <= {
         n.name for n in names
     }
     assert all((pages[0] / name).read_bytes() == (pages[1] / name).read_bytes() for name in names)

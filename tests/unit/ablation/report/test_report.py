@@ -112,9 +112,13 @@ def test_the_files_of_a_report(study, files, tmp_path):
     assert found.pop("notes.txt") == "mine"
     assert found == files
     assert set(found) == {
-        *("report.html", "report.md", "tables.tex"),
+        *("report.html", "report.md", "tables.tex", "results.json"),
         *(f"{name}.csv" for name in ("runs", "differences", "errors", "elements", "curves", "parity")),
-        *(f"figures/{name}.svg" for name in ("differences", "parity", "elements", "pareto", "learning_curves")),
+        *(
+            f"figures/{name}.{kind}"
+            for name in ("differences", "parity", "elements", "pareto", "learning_curves")
+            for kind in ("svg", "csv")
+        ),
     }
 
 
@@ -741,3 +745,30 @@ def test_the_numbers_of_figures_are_in_csv_files(study, files):
     assert errors[0]["variant"] == "trivial prediction"
     assert float(errors[0]["mean"]) == pytest.approx(0.06)
     assert float(errors[1]["median"]) == pytest.approx(0.04508, rel=1e-3)
+
+
+def test_every_figure_has_its_data_beside_it(study, files, hostile):
+    for made in (files, hostile):
+        drawings = {name.removesuffix(".svg") for name in made if name.endswith(".svg")}
+        assert drawings == {name.removesuffix(".csv") for name in made if re.fullmatch(r"figures/\w+\.csv", name)}
+        for name in drawings:
+            header, *rows = csv.reader(io.StringIO(made[f"{name}.csv"]))
+            assert rows
+            assert {len(row) for row in rows} == {len(header)}
+
+    def data(name: str) -> list[dict[str, str]]:
+        return list(csv.DictReader(io.StringIO(files[f"figures/{name}.csv"])))
+
+    one = compare_study(study)[0]
+    mean, first = data("differences")[:2]
+    assert (mean["seed"], mean["verdict"]) == ("mean", "worse")
+    assert float(mean["variant − base: forces MAE (meV/Å)"]) == 1e3 * one.mean
+    assert (first["seed"], float(first["variant − base: forces MAE (meV/Å)"])) == ("0", 1e3 * one.differences[0])
+    seeds = [row["seed"] for row in data("learning_curves") if row["variant"] == "base"]
+    assert seeds == [*(str(seed) for seed in range(8) for _ in range(20)), *["median"] * 20]
+    assert [row["force MAE, variant − base (%)"] for row in data("elements")] == [
+        f"{place} {name}" for place, name in enumerate(NAMES, 1)
+    ]
+    assert {row["variant"] for row in data("pareto")} == {"base", *NAMES}
+    assert {row["on the front"] for row in data("pareto")} == {"yes", "no"}
+    assert len(data("parity")) == 5 * 60
