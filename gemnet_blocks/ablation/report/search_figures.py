@@ -12,7 +12,7 @@ from gemnet_blocks.ablation.options import COSTS
 from gemnet_blocks.ablation.report.costs import cost
 from gemnet_blocks.ablation.report.figures import log_scale
 from gemnet_blocks.ablation.report.formatting import ACCENT, FAINT, INK, PAPER, UNSURE, drawn, number, quantity, wrapped
-from gemnet_blocks.ablation.report.page import FigureData
+from gemnet_blocks.ablation.report.page import Cell, FigureData
 from gemnet_blocks.ablation.search_results import SearchResults, SearchTrial
 
 
@@ -55,21 +55,17 @@ def best_so_far(trials: Sequence[SearchTrial], index: int = 0) -> list[tuple[int
 def history_data(results: SearchResults) -> FigureData:
     """Return the objectives of the trials in order, and the lowest so far."""
     axes = [axis_of(results, index) for index in range(len(results.objectives))]
-    done = results.of("done")
-    lowest = [dict(best_so_far(done, index)) for index in range(len(axes))]
-    rows = [
-        (
-            *(one.number, one.outcome),
-            *(one.values[index] * axis.factor for index, axis in enumerate(axes)),
-            *(lowest[index][one.number] * axis.factor for index, axis in enumerate(axes)),
-        )
-        for one in done
-    ]
-    stopped = [one for one in results.of("pruned") if one.validations]
-    empty = (None,) * (2 * len(axes) - 1)
-    rows += [(one.number, one.outcome, one.validations[-1] * axes[0].factor, *empty) for one in stopped]
+    lowest = [dict(best_so_far(results.of("done"), index)) for index in range(len(axes))]
+    rows: list[tuple[Cell, ...]] = []
+    for one in results.trials:
+        ends = one.values or one.validations[-1:]  # of trials that were stopped early: the last validation
+        values = [axis.factor * value for axis, value in zip(axes, ends, strict=False)]
+        best = [axis.factor * known[one.number] for axis, known in zip(axes, lowest, strict=True) if one.values]
+        if values and one.outcome in ("done", "pruned"):
+            padding = [None] * (2 * len(axes) - len(values) - len(best))
+            rows.append((one.number, one.outcome, *values, *best, *padding))
     headings = (*(axis.heading for axis in axes), *(f"lowest {axis.heading}" for axis in axes))
-    return FigureData(("trial", "outcome", *headings), tuple(sorted(rows, key=lambda row: int(row[0]))))
+    return FigureData(("trial", "outcome", *headings), tuple(rows))
 
 
 def draw_history(results: SearchResults) -> str | None:
