@@ -72,7 +72,7 @@ test-lowest:
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . packaging
 	$(LOWEST)/bin/python tests/lowest_versions.py $(if $(TORCH),torch==$(TORCH)) > $(LOWEST)/constraints.txt
 	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check -c $(LOWEST)/constraints.txt \
-	  -e '.[cluster,data,plot,testing,torchsim,train]' ase-db-backends beartype jsonschema markdown-it-py pytest
+	  -e '.[cluster,data,plot,search,testing,torchsim,train]' ase-db-backends beartype jsonschema markdown-it-py pytest
 	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(PYTEST_ARGS) tests/unit
 
 properties: $(VENV)/.installed-dev

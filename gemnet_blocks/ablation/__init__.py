@@ -22,6 +22,8 @@ from gemnet_blocks.ablation.report.content import write_report
 from gemnet_blocks.ablation.report.paired_errors import GroupDifference, PairedErrors, paired_errors
 from gemnet_blocks.ablation.results import Difference, RunResult, StudyResults, Variant
 from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, ProcessExecutor, SubmititExecutor
+from gemnet_blocks.ablation.search import search
+from gemnet_blocks.ablation.search_results import SearchResults, SearchTrial
 from gemnet_blocks.ablation.study import Study
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.ablation.verification import Verification, verify
@@ -37,6 +39,8 @@ __all__ = [
     "PairedErrors",
     "ProcessExecutor",
     "RunResult",
+    "SearchResults",
+    "SearchTrial",
     "Study",
     "StudyResults",
     "SubmititExecutor",
@@ -46,6 +50,7 @@ __all__ = [
     "Verification",
     "bisect",
     "paired_errors",
+    "search",
     "verify",
     "write_report",
 ]

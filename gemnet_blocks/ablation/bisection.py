@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from gemnet_blocks.ablation.options import BASE
-from gemnet_blocks.ablation.report.statistics import LEVEL, MINIMUM_PAIRS, sign_flip_test
+from gemnet_blocks.ablation.options import BASE, LEVEL, MINIMUM_PAIRS
+from gemnet_blocks.ablation.report.statistics import sign_flip_test
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.ablation.runs.executors import Executor
 from gemnet_blocks.ablation.study import ExecutorName, Study

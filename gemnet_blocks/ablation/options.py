@@ -40,9 +40,9 @@ METRICS = (
 """The errors of energies, forces and stresses, in eV and Å; see `gemnet_blocks.evaluation.metrics.Errors`."""
 
 
-def _check_metric(name: str) -> str:
+def _check_metric(name: str, further: tuple[str, ...] = ()) -> str:
     if name not in METRICS and not re.fullmatch(r"\w+_(mae|rmse)", name):
-        known = ", ".join(map(repr, METRICS))
+        known = ", ".join(map(repr, (*METRICS, *further)))
         raise ValueError(f"must be {known}, or the name of a head followed by _mae or _rmse, got {name!r}")
     return name
 
@@ -133,6 +133,22 @@ class MatchOptions(Options):
         return self.tolerance or (0.1 if self.quantity == "seconds" else 0.02)
 
 
+LEVEL = 0.05
+"""The family-wise error rate of a study: the chance of calling any variant different if none is."""
+
+MINIMUM_PAIRS = 6
+"""The smallest number of pairs for which a p-value is given: see `gemnet_blocks.ablation.report.statistics`."""
+
+
+def pairs_needed(comparisons: int, level: float = LEVEL) -> int:
+    """Compute how many pairs one of several comparisons needs to be significant after Holm's correction.
+
+    This is the smallest n ≥ 6 with comparisons · 2/2ⁿ ≤ level: 6 for one comparison, 7 for two or three, 8 for four to
+    six.
+    """
+    return max(MINIMUM_PAIRS, math.ceil(math.log2(2 * max(comparisons, 1) / level)))
+
+
 LOOKS = 5
 """The number of looks of a sequential study unless `step` says otherwise."""
 
@@ -185,6 +201,42 @@ Seeds = Annotated[
 """The seeds of a study, or when to stop adding seeds."""
 
 
+COSTS = (
+    "parameters",
+    "matmul_flops_training",
+    "matmul_flops_inference",
+    "training_seconds",
+    "inference_seconds",
+    "peak_memory_bytes",
+)
+"""The costs that a search can minimize; see `gemnet_blocks.ablation.results.RunResult`."""
+
+
+class SamplerOptions(Options):
+    """The choice of the values that a search tries. The first trial is the base, if its values are in the space; others
+    depend on the seed and, with tpe, on earlier trials."""
+
+    type: Literal["tpe", "random", "grid", "qmc"] = "tpe"
+    """tpe: tree-structured Parzen estimator, more often values that were good; random: independent values; qmc: a
+    quasi-random sequence, which covers the space more evenly; grid: all combinations."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of the values."""
+
+
+class PruningOptions(Options):
+    """Early stopping of trials whose validation error is above that of earlier trials after as many validations."""
+
+    type: Literal["median", "successive_halving"] = "median"
+    """median: stop a trial whose lowest error so far is above the median of earlier trials; successive_halving: after
+    1, r, r², … validations, stop all but the best 1/r of the trials."""
+    startup: Count = 5
+    """Number of finished trials before median stops any."""
+    warmup: Count = 0
+    """Number of validations of a trial before median stops it."""
+    reduction: Annotated[int, Field(ge=2)] = 4
+    """The factor r of successive_halving. Typical: 2 to 4."""
+
+
 class StudyOptions(Options):
     """The fields of a study besides `base`, `data` and `training`."""
 
@@ -198,6 +250,11 @@ class StudyOptions(Options):
     resolution: Literal[3, 4, 5] | None = None
     """Resolution of a fractional design for factors with two levels, which needs fewer variants: 3 confounds effects of
     factors with synergies of pairs, 4 only synergies with each other, 5 neither. null: all combinations."""
+    search: dict[str, Any] | None = None
+    """The fields whose values are searched instead of variants, by dotted path: `sizes.edge: {log: [32, 256]}`, numbers
+    that are log-uniform; `{range: [2, 6], step: 2}`, uniform numbers; `{choice: [8, 16]}`, one of several values; for a
+    part of the base, `{choice: [on, off]}`. Paths are those of the base, or begin with `training`, `data` or
+    `execution`, such as `training.optimizer.learning_rate`."""
     variants: dict[str, dict[str, Any]]
     """The changes of each variant by its name, as a mapping or dotted paths of the base; the section `execution`
     changes `training.training.execution`, and `start_from` the weights that training starts from, in which `{seed}`
@@ -207,6 +264,18 @@ class StudyOptions(Options):
     `{at_most: 24, effect: 0.05}`, a sequential study, which adds seeds until every variant is decided."""
     budget: BudgetOptions
     """The training budget of each variant."""
+    trials: Size | None = None
+    """Number of trials of a search, including those that are stopped early; null: all of a grid."""
+    sampler: SamplerOptions = SamplerOptions()
+    """The choice of values, by name or with options."""
+    pruning: PruningOptions | None = None
+    """Early stopping of bad trials, by name or with options; null: none."""
+    metric: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
+    """What a search minimizes: an error of the validation set, such as forces_mae or loss, or a cost, such as
+    parameters; or a list of them, for which the report has the Pareto front. null: primary."""
+    parallel: Size = 1
+    """Number of trials of a search at the same time. A trial knows the results of those before the last that many, so
+    that results do not depend on the number of processes."""
     match: MatchOptions | None = None
     """`parameters`, `flops`, `seconds` or `memory` adds a control with the same number of parameters, or the same cost
     of a training step, as the base for each variant that differs in it."""
@@ -222,8 +291,8 @@ class StudyOptions(Options):
     @field_validator("variants")
     @classmethod
     def _names(cls, variants: dict[str, dict[str, Any]], info: ValidationInfo) -> dict[str, dict[str, Any]]:
-        if not variants and not info.data.get("factors"):
-            raise ValueError("must have at least 1 of them, got {}: give the changes of a variant, or factors")
+        if not variants and not info.data.get("factors") and info.data.get("search") is None:
+            raise ValueError("must have at least 1 of them, got {}: give changes of a variant, factors, or a search")
         for name in variants:
             if not name.strip() or not name.isprintable():
                 raise ValueError(f"names must be printable text, got {name!r}")
@@ -263,6 +332,48 @@ class StudyOptions(Options):
         """When to stop adding seeds; None for a fixed number of seeds."""
         return self.seeds if isinstance(self.seeds, SequentialSeeds) else None
 
+    @field_validator("sampler", "pruning", mode="before")
+    @classmethod
+    def _by_name(cls, given: Any) -> Any:
+        return {"type": given} if isinstance(given, str) else given
+
+    @field_validator("metric", mode="before")
+    @classmethod
+    def _one_metric(cls, metric: Any) -> Any:
+        return (metric,) if isinstance(metric, str) else metric
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metrics(cls, metric: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in metric or ():
+            if name not in COSTS and name != "loss":
+                _check_metric(name, further=("loss", *COSTS))
+        return metric
+
+    @model_validator(mode="after")
+    def _of_a_search(self) -> StudyOptions:
+        if self.search is None:
+            fields = type(self).model_fields
+            given = [name for name in SEARCH[1:] if getattr(self, name) != fields[name].default]
+            if given:
+                raise ValueError(f"{given[0]} is for searches: give `search`, or remove {given[0]}")
+            return self
+        others = [name for name in ("variants", "factors", "match") if getattr(self, name)]
+        if others:
+            raise ValueError(f"a search has no {others[0]}: remove `search` or `{others[0]}`")
+        if self.sequential is not None:
+            raise ValueError("a search needs a fixed number of seeds: give a number, such as 1")
+        if self.trials is None and self.sampler.type != "grid":
+            raise ValueError("a search needs the number of `trials`, such as 50")
+        if self.pruning is not None and (len(self.objectives) > 1 or self.objectives[0] in COSTS):
+            raise ValueError(f"pruning needs an error as the single metric, got {', '.join(self.objectives)}")
+        return self
+
+    @property
+    def objectives(self) -> tuple[str, ...]:
+        """What a search minimizes."""
+        return self.metric or (self.primary,)
+
     @field_validator("match", mode="before")
     @classmethod
     def _match_by_name(cls, match: Any) -> Any:
@@ -276,3 +387,6 @@ class StudyOptions(Options):
 
 BASE = "base"
 """The name of the base among the variants."""
+
+SEARCH = ("search", "trials", "sampler", "pruning", "metric", "parallel")
+"""The fields of a search."""

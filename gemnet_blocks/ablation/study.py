@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 from gemnet_blocks.ablation.learner import Learner
-from gemnet_blocks.ablation.options import BASE, BudgetOptions, StudyOptions
+from gemnet_blocks.ablation.options import BASE, SEARCH, BudgetOptions, StudyOptions
 from gemnet_blocks.ablation.report.content import write_report
+from gemnet_blocks.ablation.report.search_content import write_search_report
 from gemnet_blocks.ablation.report.sequential.monitor import Run
 from gemnet_blocks.ablation.report.sequential.study_looks import monitored, needed_part
 from gemnet_blocks.ablation.report.sequential.words import print_looks
@@ -19,6 +20,9 @@ from gemnet_blocks.ablation.runs.executors import Executor, HereExecutor, Proces
 from gemnet_blocks.ablation.runs.jobs import Work
 from gemnet_blocks.ablation.runs.plan import PlannedRun, StudyPlan, data_files, make_plan
 from gemnet_blocks.ablation.runs.scheduler import Driver, Progress
+from gemnet_blocks.ablation.search_results import RESULT as SEARCHED
+from gemnet_blocks.ablation.search_results import SearchResults
+from gemnet_blocks.ablation.search_trials import space_of
 from gemnet_blocks.ablation.study_file import StudyDocument, read_study, read_study_of, study_of
 from gemnet_blocks.ablation.training_learner import TrainingLearner
 from gemnet_blocks.data.options import DataOptions
@@ -129,6 +133,8 @@ class Study:
 
     def _take(self, study: StudyDocument, learner: Learner | None, folder: Path) -> None:
         self._study = study
+        if study.options.search is not None:
+            space_of(study)
         if learner is not None and not isinstance(learner, Learner):
             raise TypeError(f"learner must be a Learner such as TrainingLearner(), got {learner!r}")
         self._learner: Learner = learner or TrainingLearner()
@@ -184,6 +190,11 @@ class Study:
         """The seeds of the runs of each variant; sequential studies may not need all of them."""
         return self._study.options.all_seeds
 
+    @property
+    def learner(self) -> Learner:
+        """The learner that does the runs."""
+        return self._learner
+
     def with_variants(self, patches: Mapping[str, Mapping[str, Any]]) -> Study:
         """Return a study of other variants with the same base, data, training, budget, seeds, learner and folder.
 
@@ -233,14 +244,15 @@ class Study:
             All results, including failed runs; they are also written to `results.json`.
 
         Raises:
-            SpecError: one error with every problem, before the first training; or a training writes to the folder.
+            SpecError: one error with every problem, before the first training; or a training writes to the folder; or
+                the study is a search.
             ImportError: a package is missing.
         """
+        options = self._study.options
+        if options.search is not None:
+            raise SpecError("search: this study has a search instead of variants: call gemnet_blocks.ablation.search")
         plan = self.check()
-        chosen = self._executor(executor, processes, cluster, len(plan.runs))
-        work = Work.of(self._learner, self._study.base.catalog)
-        chosen.check(work)
-        self._check_machine(chosen)
+        chosen, work = self.workers(executor, processes, cluster, len(plan.runs))
         with one_of_several_writers_to_folder(self.folder, "output"):
             self._begin(plan)
             try:
@@ -315,7 +327,7 @@ class Study:
             title=options.title,
             budget=str(options.budget),
             data=plan.data or (str(about.get("data", "")) if isinstance(about, dict) else ""),
-            settings=self._settings(),
+            settings=self.settings(),
             folder=self.folder.absolute(),
         )
 
@@ -329,10 +341,36 @@ class Study:
             The path of the HTML page.
 
         Raises:
-            SpecError: one error with every problem.
+            SpecError: one error with every problem; or no trial of a search has finished.
             ImportError: matplotlib or statsmodels is not installed.
         """
-        return write_report(self.results(), self.folder / "report" if folder is None else Path(folder))
+        target = self.folder / "report" if folder is None else Path(folder)
+        if self._study.options.search is None:
+            return write_report(self.results(), target)
+        try:
+            return write_search_report(SearchResults.load(self.folder / SEARCHED), target)
+        except ValueError as error:
+            raise SpecError(str(error)) from error
+
+    def workers(
+        self, executor: ExecutorName | Executor, processes: int | None, cluster: Mapping[str, Any] | None, runs: int
+    ) -> tuple[Executor, Work]:
+        """Return the executor of runs, and what its workers need; see `run`.
+
+        Args:
+            executor: where runs are executed.
+            processes: number of runs at once.
+            cluster: parameters for Slurm.
+            runs: number of runs; there are no more workers.
+
+        Raises:
+            SpecError: the executor, or this machine, cannot do the runs.
+            ImportError: a package is missing.
+        """
+        chosen, work = self._executor(executor, processes, cluster, runs), Work.of(self._learner, self.base.catalog)
+        chosen.check(work)
+        self._check_machine(chosen)
+        return chosen, work
 
     def _executor(
         self, executor: ExecutorName | Executor, processes: int | None, cluster: Mapping[str, Any] | None, runs: int
@@ -356,13 +394,14 @@ class Study:
             except SpecError as error:
                 raise SpecError("\n".join(map(self._study.located, str(error).splitlines()))) from None
 
-    def _settings(self) -> dict[str, Any]:
+    def settings(self) -> dict[str, Any]:
         """Return the complete study as plain data."""
         study = self._study
         rest = study.config.to_dict() if study.config is not None else {}
         trained = {name: value for name, value in rest.items() if name not in ("model", "data", "output")}
         data = {"data": rest["data"], "training": trained} if rest else {}
-        return {**study.options.model_dump(mode="json"), "base": study.base.to_dict(), **data}
+        unused = set(SEARCH) if study.options.search is None else None
+        return {**study.options.model_dump(mode="json", exclude=unused), "base": study.base.to_dict(), **data}
 
 
 def _folder(path: Path, study: StudyDocument) -> Path:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from gemnet_blocks.ablation.factors import Cell, cells
-from gemnet_blocks.ablation.options import BASE, StudyOptions
+from gemnet_blocks.ablation.options import BASE, SEARCH, StudyOptions
+from gemnet_blocks.ablation.search_space import flattened
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
 
-TRAINED = ("loss", "references", "scales", "optimizer", "schedule", "training")
+TRAINED = ("loss", "references", "scales", "optimizer", "schedule", "training", "loggers", "callbacks")
 """Sections of a training config that the section `training` of a study may contain."""
 
 GIVEN_BY_STUDY: Mapping[str, str] = {
@@ -105,7 +106,7 @@ def _named(rest: Document, problem: Problem) -> str:
 
 _NEEDED: Mapping[Route, str] = {
     ("budget",): "give the training budget of each variant, such as {steps: 1000}",
-    ("variants",): "give the changes of each variant, such as {deeper: {blocks.count: 6}}",
+    ("variants",): "give the changes of each variant, such as {deeper: {blocks.count: 6}}, or factors or a search",
 }
 """Required entries and advice on how to write them."""
 
@@ -155,7 +156,8 @@ class StudyDocument:
             SpecError: a name or a path is wrong.
         """
         document = resolve.as_document({"variants": dict(patches)})
-        options = self.options.model_dump() | {"variants": {name: dict(one) for name, one in patches.items()}}
+        kept = {name: value for name, value in self.options.model_dump().items() if name not in SEARCH}
+        options = kept | {"variants": {name: dict(one) for name, one in patches.items()}}
         try:
             checked = StudyOptions.model_validate(options | {"match": None, "allow_equal": True})
         except ValidationError as error:
@@ -218,7 +220,7 @@ def read_study_of(path: str | PathLike[str], base: Spec, patches: Mapping[str, A
     found = find_document(path)
     check_found(found, path, "a study")
     document = _overlaid(_with_extended(found, ()), resolve.as_document(patches or {}))
-    rest = {key: value for key, value in document.data.items() if key not in ("base", "variants", "match")}
+    rest = {key: value for key, value in document.data.items() if key not in ("base", "variants", "match", *SEARCH)}
     other = replace(document, data={**rest, "variants": {"other": {}}})
     return study_of(other, folder_of(Path(path)), base)
 
@@ -264,6 +266,10 @@ def _overlaid(below: Document, changes: Document) -> Document:
         data["variants"] = {name: patch for name, patch in variants.items() if changed.get(name, patch) is not None}
         kept = {name: patch for name, patch in changed.items() if patch is not None or name not in variants}
         changes = replace(changes, data={**changes.data, "variants": kept})
+    if all(isinstance(one.data.get("search"), Mapping) for one in (below, changes)):  # entries replace each other
+        entries = {**flattened(data.pop("search")), **flattened(changes.data["search"])}
+        kept = {path: one for path, one in entries.items() if one is not None}
+        changes = replace(changes, data={**changes.data, "search": kept})
     return reading.overlaid(replace(below, data=data), changes)
 
 
@@ -303,6 +309,8 @@ def study_of(
     problems += [document.located(one) for one in _unknown(document)]
     if own.data.get("factors"):
         own = replace(own, data={"variants": {}, **own.data})
+    if own.data.get("search") is not None:
+        own = replace(own, data={"title": "Search", "variants": {}, "seeds": 1, **own.data})
     options = None
     try:
         options = StudyOptions.model_validate(own.data)

@@ -16,11 +16,14 @@ def json_schema() -> dict[str, Any]:
     complete, except for variants, which a file that others extend may lack.
     """
     config, study = training_schema(), StudyOptions.model_json_schema()
-    definitions = {**study.pop("$defs"), **config["$defs"]}
+    definitions = {**study["$defs"], **config["$defs"]}
     options, data = study["properties"], definitions["DataOptions"]
     fixed = [{"type": "integer", "minimum": 1}, {"type": "array", "items": {"type": "integer"}}]
     options["seeds"]["anyOf"] = [*fixed, {"$ref": "#/$defs/SequentialSeeds"}]
     options["match"]["anyOf"].append({"enum": list(get_args(Matched))})
+    options["sampler"] = _or_name(options["sampler"], study["$defs"]["SamplerOptions"])
+    options["pruning"] = _or_name(options["pruning"], study["$defs"]["PruningOptions"])
+    options["metric"]["anyOf"].append({"type": "string"})
     for keyword in ("type", "items", "minItems", "oneOf"):
         options["seeds"].pop(keyword, None)
     patch = options["variants"]["additionalProperties"]
@@ -53,3 +56,10 @@ def json_schema() -> dict[str, Any]:
         "else": {"required": ["base", "budget"], "properties": {"data": {"required": data["required"]}}},
         "$defs": definitions,
     }
+
+
+def _or_name(field: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of a field whose options can be replaced by their type alone."""
+    alone = {key: value for key, value in field.items() if key not in ("$ref", "anyOf")}
+    alternatives = field.get("anyOf") or [{"$ref": field["$ref"]}]
+    return {**alone, "anyOf": [*alternatives, {"enum": options["properties"]["type"]["enum"]}]}

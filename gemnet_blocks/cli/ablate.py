@@ -79,9 +79,10 @@ def ablate(
     ] = 0.05,
     allow_imports: AllowImports = False,
 ) -> None:
-    """Run an ablation study and report it. If interrupted, run the same command again to resume.
+    """Run an ablation study or a search and report it. If interrupted, run the same command again to resume.
 
-    The exit code is 1 if runs failed, or if a report that is verified differs from its results or its repeated runs.
+    The exit code is 1 if runs failed, if no trial of a search is done, or if a report that is verified differs from its
+    results or its repeated runs.
     """
     if verify:
         if check or report_only or assignments or output is not None:
@@ -90,31 +91,34 @@ def ablate(
         return
     announce(f"study {study}: {_doing(check, report_only)}")
     from gemnet_blocks.ablation import Study
+    from gemnet_blocks.cli.searches import list_search, run_search
     from gemnet_blocks.cli.tables import print_differences
     from gemnet_blocks.plotting.picture import require_matplotlib
     from gemnet_blocks.spec.resolve import parse_assignment
 
     changes = dict(map(parse_assignment, assignments or []))
     ablation = Study.from_file(study, changes, folder=output, allow_imports=allow_imports)
+    searches = ablation.document.options.search is not None
     if check:
-        _list(ablation)
+        (list_search if searches else _list)(ablation)
         return
     require_matplotlib()  # before anything is trained
     failed = 0
-    if not report_only:
-        parameters = dict(map(parse_assignment, cluster or []))
-        try:
-            results = ablation.run(executor.value, processes, cluster=parameters)
-        except KeyboardInterrupt:
-            console.print("stopped; completed runs are saved: run the same command again to resume")
-            raise typer.Exit(130) from None
-        failed = len(results.failed())
+    parameters = dict(map(parse_assignment, cluster or []))
+    try:
+        if searches:
+            run_search(ablation, executor.value, processes, parameters, report_only)
+            return
+        if not report_only:
+            failed = len(ablation.run(executor.value, processes, cluster=parameters).failed())
+    except KeyboardInterrupt:
+        console.print("stopped; completed runs are saved: run the same command again to resume")
+        raise typer.Exit(130) from None
     print_differences(ablation.results())
     page = ablation.report()
     if failed:
-        console.print(
-            Text(f"{failed} of {len(results.runs)} runs failed", "red"), "; the report gives the reasons", sep=""
-        )
+        total = len(ablation.results().runs)
+        console.print(Text(f"{failed} of {total} runs failed", "red"), "; the report gives the reasons", sep="")
     print_written(page)
     if failed:
         raise typer.Exit(1)

@@ -86,7 +86,8 @@ def part_of_config(path: Path, split: Split, allow_imports: bool, model: GemNet)
     from gemnet_blocks.data.opening import open_data
     from gemnet_blocks.training.config_file import load_config
 
-    config = load_config(path, allow_imports=allow_imports)
+    without: dict[str, Any] = {"loggers": [], "callbacks": []}  # which need not be installed here
+    config = load_config(path, without, allow_imports=allow_imports)
     with config.naming_places():
         kinds = {**config.model.heads.kinds(), **model.property_kinds}
         splits = open_data(config.data, config.folder, charged="warn", properties=kinds, reads=model.reads)

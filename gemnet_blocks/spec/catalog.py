@@ -123,7 +123,7 @@ class Catalog:
         base = BASE_CLASSES[kind]
         part: Any = self.extra.get(name)
         if part is None and ":" in name and self.allow_imports:
-            part = _import(name)
+            part = import_class(name)
             _check_own(name, name, part, (base,))
         if part is not None and issubclass(part, base):
             return part
@@ -217,7 +217,12 @@ def search_beside(path: Path) -> None:
             sys.path.append(folder)
 
 
-def _import(path: str) -> Any:
+def import_class(path: str) -> Any:
+    """Import the class at `module:Class`.
+
+    Raises:
+        SpecError: the import fails.
+    """
     module, _, name = path.partition(":")
     if module not in sys.modules:
         importlib.invalidate_caches()  # the module may have been written a moment ago

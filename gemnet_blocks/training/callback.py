@@ -16,6 +16,7 @@ from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.training.checkpoints import FILE, KEY
 from gemnet_blocks.training.distributed import stop_signals
 from gemnet_blocks.training.ema import MeanWeights
+from gemnet_blocks.training.loggers import RunLoggers
 from gemnet_blocks.training.logs import Display, TrainingLog
 from gemnet_blocks.training.losses import in_log_units, named_errors, validate
 from gemnet_blocks.training.module import PotentialModule, ours
@@ -36,6 +37,9 @@ class TrainingCallback(Callback):
         validation: opens the batches that this process validates; None: there is no validation set.
         mean: the running mean of the weights; None: the last weights are validated and saved.
         saved: this library's part of the checkpoint to resume from; None: a new run.
+
+    Attributes:
+        loggers: the loggers of the run, which get the numbers of its log.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class TrainingCallback(Callback):
         self._plateau = PlateauWatch(schedule) if isinstance(schedule, Plateau) else None
         if self._plateau is not None and saved:
             self._plateau.load_state_dict(saved["plateau"])
+        self.loggers = RunLoggers()
         self._log: TrainingLog | None = None
         self._display = Display()
         self._open = ExitStack()
@@ -73,7 +78,9 @@ class TrainingCallback(Callback):
             _loss_scale(module, self._saved["gradient_scale"])
         if trainer.is_global_zero:
             names = ("loss", *named_errors(module.errors, (0.0 for _ in module.errors.terms)))
-            self._log = self.results.open_log(list(names), self.state.step, self._validation is not None)
+            columns = self.results.columns(list(names), self._validation is not None)
+            self.loggers.start(self.results.hyperparameters(columns))
+            self._log = self.results.open_log(columns, self.state.step)
             self._display = self._open.enter_context(Display.opened(self.config, self.fraction))
 
         def request_stop(number: int) -> None:
@@ -104,7 +111,9 @@ class TrainingCallback(Callback):
         elif self._validation is not None and self._on_curve(before):
             self._add_to_curve(trainer, module)
         if row and self._log is not None:
-            self._log.write(self.state.step, {"epoch": report.place.epochs_done, "seconds": self._seconds(), **row})
+            numbers = {"epoch": report.place.epochs_done, "seconds": self._seconds(), **row}
+            self.loggers.write(self.state.step, numbers)
+            self._log.write(self.state.step, numbers)
         self._display.show(self.fraction, self.state.step, row, self._seconds())
         if self.state.finished and trainer.is_global_zero:  # before the checkpoint that records it
             self.results.save("last", self._potential(module), self.state)
@@ -143,6 +152,7 @@ class TrainingCallback(Callback):
     def save(self, trainer: Trainer) -> None:
         """Write a checkpoint."""
         if self._log is not None:
+            self.loggers.secure()
             self._log.secure()
         trainer.save_checkpoint(self.results.folder / FILE, weights_only=False)
         self._saved_at = self.state.seconds

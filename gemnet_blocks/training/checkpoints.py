@@ -9,6 +9,7 @@ from typing import Any, final
 import torch
 from lightning.fabric.plugins.io.checkpoint_io import CheckpointIO
 from pydantic import ValidationError
+from torch import Tensor
 
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.potential.model_file import ModelFile, potential_of
@@ -27,7 +28,7 @@ FILE = "checkpoint.ckpt"
 KEY = "gemnet_blocks"
 """The key of this library's part of Lightning's checkpoint."""
 
-CHANGEABLE = ("output", "training.log.", "training.checkpoint.", "data.workers", "data.cache", "data.ignore")
+CHANGEABLE = ("output", "loggers", "training.log.", "training.checkpoint.", "data.workers", "data.cache", "data.ignore")
 """Entries of a config that do not affect results, and may differ when a run is resumed."""
 
 CHECKED = ("data.files", "data.train", "data.validation", "data.test", "training.start_from")
@@ -41,6 +42,8 @@ class SafeCheckpointIO(CheckpointIO):
     """Checkpoint files of tensors, numbers, text and containers, which replace the previous one atomically."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        for name, state in checkpoint.get("callbacks", {}).items():
+            _check_plain(name, state)
         with replacing(path) as temporary, temporary.open("wb") as file:  # with a path, torch hides errors of the disk
             torch.save(checkpoint, file)
 
@@ -51,6 +54,22 @@ class SafeCheckpointIO(CheckpointIO):
 
     def remove_checkpoint(self, path: Any) -> None:
         Path(path).unlink(missing_ok=True)
+
+
+def _check_plain(name: str, state: Any) -> None:
+    """Check that the state of a callback can be read again without running code.
+
+    Raises:
+        StateError: it contains another object than a tensor, number, text, list or mapping.
+    """
+    if isinstance(state, Mapping | list | tuple):
+        for one in state.values() if isinstance(state, Mapping) else state:
+            _check_plain(name, one)
+    elif not isinstance(state, Tensor | bool | int | float | str | None):
+        raise StateError(
+            f"callbacks: expected tensors, numbers, text, lists and mappings in the state of {name}, found "
+            f"{type(state).__name__}: change its state_dict, so that the run can resume"
+        )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from gemnet_blocks.spec.files import check_found, existing_document, find_docume
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.spec.versions import VERSION_SCHEMA, in_current_version
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
+from gemnet_blocks.training.plugins import plugin_problems
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -109,6 +110,9 @@ def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path, c
         problems.append(str(error))
     rest = overlaid(_without_model(document), _without_model(changes))
     config, found = validated(rest, model)
+    if config is not None:
+        plugins = plugin_problems(config.loggers, config.callbacks, config.model)
+        found += [Problem(tuple(place.split(".")), message) for place, message in plugins.items()]
     problems += [rest.located(problem) for problem in found]
     if problems or config is None:
         raise SpecError("\n".join(dict.fromkeys(problems)))

@@ -14,7 +14,7 @@ CONFIG = "config.yaml"
 HEADING = "# The config of this run, complete; its paths are relative to this folder\n"
 """The first line of the config file."""
 
-_RUN = ("best.safetensors", "last.safetensors", "log.csv", "tensorboard", "not-finite-*.extxyz")
+_RUN = ("best.safetensors", "last.safetensors", "log.csv", "tensorboard", "loggers", "not-finite-*.extxyz")
 _EVALUATION = (SUMMARY, PREDICTIONS, ATOMS, PLOT)
 _ASIDE = "earlier-{}"
 

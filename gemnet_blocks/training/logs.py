@@ -7,7 +7,7 @@ import io
 import os
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, final
@@ -157,6 +157,22 @@ class _TensorBoard:
     def _without_own_thread(self, ended: Any) -> None:
         if not type(ended.thread).__module__.startswith("tensorboard."):
             self._hook(ended)
+
+
+_UNITS: Mapping[str, str] = {
+    "mev_per_atom": "meV/atom",
+    "mev_per_angstrom": "meV/Å",
+    "mev_per_cubic_angstrom": "meV/Å³",
+    "seconds": "s",
+    "epoch": "passes over the training set",
+}
+
+
+def units(columns: Sequence[str]) -> dict[str, str]:
+    """Return the units of columns of the log by name; errors of further properties have those of their labels."""
+    found = {name: next((unit for end, unit in _UNITS.items() if name.endswith(end)), "") for name in columns}
+    labels = {name: "unit of the labels" for name in columns if name.endswith("_mae")}
+    return {name: unit or labels.get(name, "1") for name, unit in found.items()}
 
 
 _SHOWN: Mapping[str, tuple[str, str]] = {

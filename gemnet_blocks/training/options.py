@@ -46,6 +46,7 @@ from gemnet_blocks.training.losses import (
     Term,
 )
 from gemnet_blocks.training.optimizer import AnySchedule, Cosine, OptimizerOptions, Plateau
+from gemnet_blocks.training.plugins import CallbackOptions, LoggerOptions
 from gemnet_blocks.training.references import ReferencesOptions
 from gemnet_blocks.util.precision import MatrixProducts
 
@@ -382,6 +383,12 @@ class TrainingConfig(Options):
     """The learning rate schedule."""
     training: TrainingOptions
     """The budget and procedure of training."""
+    loggers: Annotated[tuple[LoggerOptions, ...], Field(strict=False)] = ()
+    """Loggers of Lightning besides the log of the run: the names tensorboard, wandb, mlflow and csv, or mappings with
+    options. They write to the folder of the run and do not use a network, unless their options say otherwise."""
+    callbacks: Annotated[tuple[CallbackOptions, ...], Field(strict=False)] = ()
+    """Callbacks of Lightning by import path, such as `{path: my_lab.callbacks:FreezeEmbeddings}`, if imports are
+    allowed."""
     output: str | None = None
     """The folder of all results; must be given here or to `train`."""
 

@@ -11,7 +11,7 @@ from gemnet_blocks.data.trained_frames import TrainedFrames
 from gemnet_blocks.potential.model_file import save_potential
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.potential.references import References
-from gemnet_blocks.training.logs import TrainingLog
+from gemnet_blocks.training.logs import TrainingLog, units
 from gemnet_blocks.training.losses import in_log_units
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.starting import Source
@@ -43,12 +43,27 @@ class Results:
     frames: TrainedFrames
     source: Source | None
 
-    def open_log(self, metrics: list[str], step: int, validates: bool) -> TrainingLog:
-        """Open the log, which continues after a step."""
+    def columns(self, metrics: list[str], validates: bool) -> list[str]:
+        """The columns of the log besides the step."""
         named = list(in_log_units(dict.fromkeys(metrics, 0.0)))
         validation = [f"validation_{name}" for name in named] if validates else []
-        columns = ["epoch", "seconds", "learning_rate", "gradient_norm", *named, *validation]
-        return TrainingLog(self.folder, columns, step, self.config.training.log.tensorboard)
+        return ["epoch", "seconds", "learning_rate", "gradient_norm", *named, *validation]
+
+    def open_log(self, columns: list[str], step: int) -> TrainingLog:
+        """Open the log, which continues after a step."""
+        tensorboard = self.config.training.log.tensorboard
+        tensorboard &= all(one.type != "tensorboard" for one in self.config.loggers)  # which writes the same folder
+        return TrainingLog(self.folder, columns, step, tensorboard)
+
+    def hyperparameters(self, columns: list[str]) -> dict[str, Any]:
+        """Config, spec and the units of what is logged, as plain data for loggers."""
+        config = self.config.to_dict()
+        return {
+            "spec": config.pop("model"),
+            "content_hash": self.config.model.content_hash,
+            "config": config,
+            "units": units(columns),
+        }
 
     def path(self, name: str) -> Path:
         """The path of the model file `best`, by validation loss, or `last`."""

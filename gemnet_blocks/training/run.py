@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers.logger import DummyLogger
 from lightning.pytorch.plugins import MixedPrecision
 from lightning.pytorch.strategies import DDPStrategy
 
@@ -37,9 +38,11 @@ from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.earlier import CONFIG, HEADING, set_aside
 from gemnet_blocks.training.ema import MeanWeights
 from gemnet_blocks.training.failures import Interrupted, NonFiniteError, write_batch
+from gemnet_blocks.training.loggers import RunLoggers
 from gemnet_blocks.training.module import PotentialModule
 from gemnet_blocks.training.optimizer import freeze, rate_factors
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.plugins import make_callbacks
 from gemnet_blocks.training.results import Results
 from gemnet_blocks.training.setup import (
     check_data,
@@ -123,13 +126,15 @@ class Run:
         callback = _callback(results, validation, saved)
         stream = loader.training()
         stream.start = callback.state.place
-        trainer = _trainer(config, callback, processes)
+        added = make_callbacks(config.callbacks)
         if processes.rank == 0:
             if saved is None:
                 set_aside(folder)
             with replacing(folder / CONFIG) as temporary:
                 text = HEADING + dump({"version": VERSION, **config.moved_to(folder).to_dict()})
                 temporary.write_text(text, encoding="utf-8")
+            callback.loggers = RunLoggers.of(config, folder, callback.state.step)
+        trainer = _trainer(config, callback, added, processes)
         return cls(module, callback, loader, stream, trainer, folder / FILE if saved else None)
 
     def completed(self) -> Path:
@@ -146,6 +151,7 @@ class Run:
                     self.trainer.fit(self.module, self.stream, ckpt_path=self.checkpoint)
                 finally:
                     callback.close()
+                    callback.loggers.close()
             except OSError as error:
                 reason = f"{error.filename}: {error.strerror}" if error.filename else str(error)
                 raise StateError(f"{reason}. {_state_of(results.folder / FILE)}") from error
@@ -193,8 +199,10 @@ def _callback(
     return TrainingCallback(results, validation, None if decay is None else MeanWeights(decay), saved)
 
 
-def _trainer(config: TrainingConfig, callback: TrainingCallback, processes: Processes) -> Trainer:
-    """Lightning's trainer, without logs, validation, checkpoints and stopping, which the callback does."""
+def _trainer(
+    config: TrainingConfig, callback: TrainingCallback, added: Sequence[Callback], processes: Processes
+) -> Trainer:
+    """Lightning's trainer, without validation, checkpoints and stopping, which our callback does after all others."""
     options = config.training
     plugins: list[Any] = [SafeCheckpointIO()]
     if SLURMEnvironment.detect():
@@ -213,11 +221,12 @@ def _trainer(config: TrainingConfig, callback: TrainingCallback, processes: Proc
         num_nodes=processes.nodes,
         strategy=strategy,
         precision=precision,  # type: ignore[arg-type]
-        callbacks=[one for one in (callback.mean, callback) if one is not None],
+        callbacks=[*added, *(one for one in (callback.mean, callback) if one is not None)],
         plugins=plugins,
         max_epochs=-1,
         limit_val_batches=0,
-        logger=False,
+        # processes without logs have loggers, too, which callbacks may ask for
+        logger=callback.loggers.loggers or [DummyLogger() for _ in config.loggers],
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -23,6 +23,7 @@ from gemnet_blocks.training.data_stream import BatchLoader
 from gemnet_blocks.training.distributed import Processes
 from gemnet_blocks.training.initial_weights import weights_by_name
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.plugins import misfitting_arguments, plugin_problems
 from gemnet_blocks.training.references import ReferencesOptions, fit_references
 
 
@@ -49,6 +50,8 @@ def check_config(config: TrainingConfig) -> None:
     if not loss.compared():
         problems.append("loss: the model predicts nothing that it compares: add a loss, or the head that it needs")
     problems += [f"{place}: {problem}" for place, problem in config.unknown_names().items()]
+    plugins = plugin_problems(config.loggers, config.callbacks, config.model) or misfitting_arguments(config.loggers)
+    problems += [f"{place}: {problem}" for place, problem in plugins.items()]
     known = ", ".join(config.data.labels)
     for label in dict.fromkeys((*LABELS, *heads)):
         if label in loss.compared() and label not in config.data.labels:

@@ -11,6 +11,8 @@ import torch
 
 from gemnet_blocks import Structures
 from gemnet_blocks.ablation import Fit, Learner, Study, Task
+from gemnet_blocks.ablation.search_space import changes
+from gemnet_blocks.ablation.search_trials import space_of, with_changes
 from gemnet_blocks.ablation.study_file import read_study
 from gemnet_blocks.ablation.variants import candidates
 from gemnet_blocks.examples import platinum_slab
@@ -20,7 +22,8 @@ from gemnet_blocks.training.initial_weights import weights_by_name
 STUDIES = Path(__file__).parents[2] / "paper_configs" / "studies"
 BRIDGES = {"from-gemnet-dt": "bridge", "from-gemnet-t": "bridge", "from-gemnet-q": "bridge-q"}
 """Studies that follow the specs of a folder."""
-NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem not in ("common", *BRIDGES))
+SEARCHES = ("search-sizes",)
+NAMES = sorted(path.stem for path in STUDIES.glob("*.yaml") if path.stem not in ("common", *BRIDGES, *SEARCHES))
 SAME = ("neighbors", "ties", "scale-factors")
 """Studies with variants that compute the same on a small structure, or without fitted scale factors."""
 QUICK = ("angular-basis", "factorised", "interactions")
@@ -151,6 +154,19 @@ def test_headers_say_which_part_of_the_paper_it_is(name: str) -> None:
     heading = [line for line in (STUDIES / f"{name}.yaml").read_text().splitlines() if line.startswith("#")]
     assert "arXiv 2204.02782" in " ".join(heading)
     assert "GemNet-OC paper" in " ".join(heading) or "GemNet-OC code" in " ".join(heading)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_the_smallest_and_the_largest_trial_of_a_search_build(name: str) -> None:
+    study = read_study(STUDIES / f"{name}.yaml")
+    space = space_of(study)
+    sizes = []
+    for index in (0, -1):
+        trial = with_changes(study, changes(space, {path: one.examples()[index] for path, one in space.items()}))
+        (found,), problems = candidates(trial)
+        assert problems == []
+        sizes.append(found.parameters)
+    assert sizes[0] < sizes[1] < BASE
 
 
 @pytest.mark.parametrize("name", BRIDGES)

@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import binom
 from synthetic_studies import BROKEN, learned_study, study_of
 
+from gemnet_blocks.ablation.options import LEVEL
 from gemnet_blocks.ablation.report import statistics
-from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison
+from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import compare_study
 
 STUDIES = 200

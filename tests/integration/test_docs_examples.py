@@ -110,7 +110,12 @@ def test_no_example_is_only_shown() -> None:
 def test_training(tmp_path: Path) -> None:
     """The config as it is but for the widths and the budget, the commands, and the calculator."""
     write_frames(tmp_path, 155)
-    config, *_ = blocks_in(DOCS / "how-to/training.md", "yaml")
+    from gemnet_blocks.training.plugins import CallbackOptions, LoggerOptions
+
+    config, _, loggers, callbacks = blocks_in(DOCS / "how-to/training.md", "yaml")
+    options = [LoggerOptions.model_validate(one) for one in yaml.safe_load(loggers)["loggers"]]
+    assert [one.type for one in options] == ["tensorboard", "csv", "wandb", "mlflow"]
+    assert CallbackOptions.model_validate(yaml.safe_load(callbacks)["callbacks"][0]).arguments == {"epochs": 2}
     smaller = replaced(config, "sizes: {edge: 128}", "sizes: {atom: 8, edge: 8}")
     (tmp_path / "train.yaml").write_text(replaced(smaller, "minutes: 60", "steps: 2"), encoding="utf-8")
     console, longer, from_trained = blocks_in(DOCS / "how-to/training.md", "console")
@@ -158,7 +163,9 @@ def test_study(tmp_path: Path) -> None:
     from gemnet_blocks.ablation.study_file import read_study
 
     write_frames(tmp_path, 15)
-    study, factors, extension = blocks_in(DOCS / "how-to/study.md", "yaml")
+    study, factors, values, extension = blocks_in(DOCS / "how-to/study.md", "yaml")
+    (tmp_path / "search.yaml").write_text(values, encoding="utf-8")
+    assert Study.from_file(tmp_path / "search.yaml").document.options.trials == 40
     (tmp_path / "factors.yaml").write_text(factors, encoding="utf-8")
     assert len(read_study(tmp_path / "factors.yaml").patches) == 7
     path = tmp_path / "quadruplets.yaml"

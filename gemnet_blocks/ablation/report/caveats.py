@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from gemnet_blocks.ablation.options import LEVEL, MINIMUM_PAIRS, pairs_needed
 from gemnet_blocks.ablation.report.formatting import clean, number, probability, quantity
 from gemnet_blocks.ablation.report.page import Bullets
 from gemnet_blocks.ablation.report.sequential.study_looks import monitored
-from gemnet_blocks.ablation.report.statistics import LEVEL, MINIMUM_PAIRS, Comparison, pairs_needed, smallest_p_value
+from gemnet_blocks.ablation.report.statistics import Comparison, smallest_p_value
 from gemnet_blocks.ablation.report.tables import planned_seeds
 from gemnet_blocks.ablation.results import StudyResults
 

@@ -313,11 +313,12 @@ def write_report(results: StudyResults, folder: str | os.PathLike[str]) -> Path:
     """
     target = Path(folder)
     contents = report_files(results)
-    _write(contents, target)
+    write_files(contents, target)
     return target / HTML
 
 
-def _write(contents: Mapping[str, str], folder: Path) -> None:
+def write_files(contents: Mapping[str, str], folder: Path) -> None:
+    """Write the files of a report by name, each atomically."""
     if WHERE in contents and CHEMISCOPE not in contents:
         warnings.warn(f"no file for chemiscope was written: {CHEMISCOPE_NEEDED}", stacklevel=3)
     (folder / FIGURES).mkdir(parents=True, exist_ok=True)
@@ -344,13 +345,13 @@ def write_where(differences: StudyDifferences, folder: str | os.PathLike[str], t
     contents = {
         **where_files(differences),
         **chemiscope_files(differences, title),
-        **_figures(where_pictures(differences)),
+        **figure_files(where_pictures(differences)),
     }
-    _write(contents, Path(folder))
+    write_files(contents, Path(folder))
     return [Path(folder) / name for name in contents]
 
 
-def _figures(pictures: Iterable[Picture]) -> dict[str, str]:
+def figure_files(pictures: Iterable[Picture]) -> dict[str, str]:
     """Return the drawing and the data of each figure by the names of their files."""
     found = {}
     for one in pictures:
@@ -368,7 +369,7 @@ def report_files(results: StudyResults) -> Mapping[str, str]:
     differences = StudyDifferences.of(results)
     report = _page(results, differences)
     return {
-        **_figures(picture for section in report.sections for picture in section.pictures),
+        **figure_files(picture for section in report.sections for picture in section.pictures),
         RUNS: runs_csv(results),
         DIFFERENCES: differences_csv(results),
         ERRORS: errors_csv(results),

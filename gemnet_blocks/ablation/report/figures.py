@@ -180,18 +180,20 @@ def _share_axes(panels: Any, used: int, values: list[float]) -> None:
     if used > 1 and used % 2:  # the panel above an unused one shows the tick labels of its column
         panels[used - 2].tick_params(labelbottom=True)
     if values and min(values) > 0 and max(values) > 5 * min(values):
-        _log_scale(panels[0])
+        log_scale(panels[0])
 
 
-def _log_scale(axes: Any) -> None:
+def log_scale(axes: Any, along: str = "y") -> None:
+    """Make the scale of an axis, `x` or `y`, logarithmic, with plain numbers at its ticks."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    axes.set_yscale("log")
-    low, high = axes.get_ylim()
+    axes.set(**{f"{along}scale": "log"})
+    low, high = axes.get_ylim() if along == "y" else axes.get_xlim()
     steps = (1.0, 2.0, 5.0) if high < 200 * low else (1.0,)
-    axes.yaxis.set_major_locator(LogLocator(subs=steps))
-    axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
+    axis = axes.yaxis if along == "y" else axes.xaxis
+    axis.set_major_locator(LogLocator(subs=steps))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter(FuncFormatter(lambda value, _: number(value, 1)))
 
 
 def curves_of(results: StudyResults, name: str, metric: str, along: str = "step") -> list[Curve]:

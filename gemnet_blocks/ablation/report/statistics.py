@@ -16,13 +16,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from gemnet_blocks.ablation.options import LEVEL, MINIMUM_PAIRS, pairs_needed
+
 Array = NDArray[np.float64]
-
-LEVEL = 0.05
-"""The family-wise error rate of a study: the chance of calling any variant different if none is."""
-
-MINIMUM_PAIRS = 6
-"""The smallest number of pairs for which a p-value is given: see `sign_flip_test`."""
 
 EXACT_PAIRS = 16
 """Up to this number of pairs, `sign_flip_test` enumerates all sign flips; beyond it, it samples them."""
@@ -90,15 +86,6 @@ def smallest_p_value(pairs: int) -> float:
     if pairs < 1:
         return 1.0
     return 2.0 / 2**pairs if pairs <= EXACT_PAIRS else 1 / (RANDOM_FLIPS + 1)
-
-
-def pairs_needed(comparisons: int, level: float = LEVEL) -> int:
-    """Compute how many pairs one of several comparisons needs to be significant after Holm's correction.
-
-    This is the smallest n ≥ 6 with comparisons · 2/2ⁿ ≤ level: 6 for one comparison, 7 for two or three, 8 for four to
-    six.
-    """
-    return max(MINIMUM_PAIRS, math.ceil(math.log2(2 * max(comparisons, 1) / level)))
 
 
 def holm(p_values: Sequence[float] | Array) -> Array:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median, stdev
 from typing import Any
 
+from gemnet_blocks.ablation.options import LEVEL
 from gemnet_blocks.ablation.report.formatting import (
     NONE,
     Quantity,
@@ -18,7 +19,7 @@ from gemnet_blocks.ablation.report.formatting import (
 )
 from gemnet_blocks.ablation.report.page import Table
 from gemnet_blocks.ablation.report.sequential.study_looks import decided, monitored
-from gemnet_blocks.ablation.report.statistics import LEVEL, Comparison, compare, far_off
+from gemnet_blocks.ablation.report.statistics import Comparison, compare, far_off
 from gemnet_blocks.ablation.results import RunResult, StudyResults
 
 TRIVIAL = "trivial prediction"

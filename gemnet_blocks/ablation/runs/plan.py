@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gemnet_blocks.ablation.learner import Learner, Task
-from gemnet_blocks.ablation.options import BASE
-from gemnet_blocks.ablation.report.statistics import pairs_needed
+from gemnet_blocks.ablation.options import BASE, pairs_needed
 from gemnet_blocks.ablation.results import Variant
 from gemnet_blocks.ablation.runs.configs import config_of, with_seed
 from gemnet_blocks.ablation.runs.matching import MATCHED, Sizes, with_controls

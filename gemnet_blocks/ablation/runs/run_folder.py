@@ -186,7 +186,8 @@ class RunFolder:
         """Write the definition of the run.
 
         The same key may belong to a differently written definition, from which an interrupted run could not resume.
-        An existing definition is therefore kept, and only the paths of the data and of the initial weights are updated.
+        An existing definition is therefore kept, and only the paths of the data and of the initial weights and the
+        loggers are updated.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         before = read_json(self.path / TASK)
@@ -204,7 +205,8 @@ class RunFolder:
             content |= {"spec": before.get("spec"), "config": before.get("config")}
             if config is not None and isinstance(content["config"], dict):
                 training = {**content["config"]["training"], "start_from": config["training"]["start_from"]}
-                content["config"] = {**content["config"], "data": config["data"], "training": training}
+                now = {name: config[name] for name in ("data", "loggers")}
+                content["config"] = {**content["config"], **now, "training": training}
         content["folder"] = None if task.config is None else str(task.config.folder.resolve())
         if content != before:
             write_json(self.path / TASK, content)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
 from types import CodeType, FunctionType
@@ -13,21 +13,24 @@ from typing import Any, final
 from gemnet_blocks.ablation.runs.jobs import imported
 from gemnet_blocks.data.options import DataOptions, located, matching
 from gemnet_blocks.errors import SpecError
+from gemnet_blocks.spec.catalog import import_class
 from gemnet_blocks.spec.document import Route
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.training.options import TrainingConfig
+from gemnet_blocks.training.plugins import CallbackOptions
 from gemnet_blocks.training.starting import Source
 from gemnet_blocks.util.files import read_json, write_json
 
 _CONSTANTS = (bool, int, float, complex, str, bytes, tuple, frozenset, type(None))
 
 
-def own_parts(spec: Spec) -> Mapping[str, str]:
-    """Hash the code of every custom component that a spec names; returns the hashes by name."""
+def own_parts(spec: Spec, callbacks: Sequence[CallbackOptions] = ()) -> Mapping[str, str]:
+    """Hash the code of every custom component that a spec names, and of callbacks; returns the hashes by name."""
     content, catalog = spec.to_dict(), spec.catalog
     found = {name: catalog.extra[name] for name in _names(content) if name in catalog.extra}
     if catalog.allow_imports:
         found |= {name: imported(name) for name in _names(content) if ":" in name and name not in found}
+        found |= {one.path: import_class(one.path) for one in callbacks}
     return {name: code_hash(part) for name, part in sorted(found.items())}
 
 
@@ -102,6 +105,7 @@ FORMAT = 1
 """Version of the computation and of the files of a run; results of other versions are not reused."""
 
 _LATER: Mapping[Route, Any] = {
+    ("callbacks",): [],
     ("data", "elements"): None,
     ("data", "atoms_at_most"): None,
     ("data", "count"): None,
@@ -147,7 +151,7 @@ def run_key(
         "seed": seed,
         "learner": dict(learner),
     }
-    if parts := own_parts(spec):
+    if parts := own_parts(spec, config.callbacks if config is not None else ()):
         content["parts"] = parts
     if config is not None:
         rest = config.to_dict()
@@ -160,7 +164,7 @@ def run_key(
         training = {key: value for key, value in rest.pop("training").items() if key not in unused}
         if source := Source.of(config):  # the keys of runs without initial weights stay the same
             training["start_from"] = source.sha256
-        rest = {key: value for key, value in rest.items() if key not in ("model", "output")}
+        rest = {key: value for key, value in rest.items() if key not in ("model", "output", "loggers")}
         content |= {"data": data, "training": {**rest, "training": training}}
     text = json.dumps(content, sort_keys=True, separators=(",", ":"))
     text = text.replace('"factorized"', '"factorised"')  # the spelling in the keys of earlier versions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, final
@@ -91,6 +91,12 @@ class Progress:
         self._watcher = threading.Thread(target=self._watch, daemon=True)
         self._first: float | None = None
         self._started = self._looked = time.monotonic()
+
+    def add(self, runs: Sequence[PlannedRun]) -> None:
+        """Show further runs."""
+        with self._lock:
+            self._runs = [*self._runs, *runs]
+            self._printed_steps |= {run.name: _step(last_rows(run.folder.path)) for run in runs}
 
     def __enter__(self) -> Progress:
         replace_unencodable()
@@ -220,17 +226,40 @@ class Driver:
         self._active: dict[str, tuple[Handle, Claim]] = {}
         self._failures = dict.fromkeys(self._runs, 0)
         self._states: dict[str, RunResult] = {}
+        self._left: set[str] = set()
         self._looked = float("-inf")
 
-    def complete(self) -> None:
+    def add(self, runs: Sequence[PlannedRun]) -> None:
+        """Complete further runs."""
+        self._progress.add(runs)
+        for run in runs:
+            self._runs[run.name] = run
+            self._failures[run.name] = 0
+            self._read_state(run.name)
+
+    def leave(self, name: str) -> None:
+        """Stop the worker of a run, and do not complete the run."""
+        self._left.add(name)
+        if name in self._active:
+            self._active[name][0].stop()
+
+    def state(self, name: str) -> RunResult | None:
+        """Return the final state of a run; None if it will still change."""
+        return None if self._is_open(name) else self._states[name]
+
+    def complete(self, follow: Callable[[], None] = lambda: None) -> None:
         """Start and monitor runs until each is done or has used up its retries.
 
         On an interrupt, all workers save their state and end.
+
+        Args:
+            follow: is called after every look at the runs, and may add runs and leave others.
         """
         try:
             while True:
                 self._collect()
                 self._refresh()
+                follow()
                 open_runs = [name for name in self._runs if self._is_open(name)]
                 self._progress.update(self._states, last=not open_runs)
                 if not open_runs:
@@ -243,10 +272,11 @@ class Driver:
     def _is_open(self, name: str) -> bool:
         """Return True if a run must still be started or waited for."""
         status = self._states[name].status
-        return status != "done" and (name in self._active or status == "running" or self._may_start(name))
+        elsewhere = status == "running" and name not in self._left
+        return status != "done" and (name in self._active or elsewhere or self._may_start(name))
 
     def _may_start(self, name: str) -> bool:
-        return self._failures[name] <= self._retries
+        return self._failures[name] <= self._retries and name not in self._left
 
     def _refresh(self) -> None:
         """Update the states of unfinished runs from their folders."""

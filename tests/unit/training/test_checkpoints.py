@@ -96,3 +96,11 @@ def test_configs_in_checkpoints_of_earlier_versions_are_read() -> None:
     assert config_of(Path("a.ckpt"), saved, Catalog()) == config
     with pytest.raises(StateError, match=r"a\.ckpt: the training config in this checkpoint cannot be read: .*unknown"):
         config_of(Path("a.ckpt"), {**saved, "model": {**saved["model"], "unknown": 1}}, Catalog())
+
+
+def test_the_state_of_a_callback_that_could_not_be_read_again_is_refused(tmp_path: Path) -> None:
+    good = {KEY: {}, "callbacks": {"Mean": {"values": [1, None, torch.ones(2)], "names": ("a",)}}}
+    SafeCheckpointIO().save_checkpoint(good, tmp_path / "a.ckpt")
+    assert read_checkpoint(tmp_path / "a.ckpt")["callbacks"]["Mean"]["names"] == ("a",)
+    with pytest.raises(StateError, match=r"callbacks: expected tensors.* in the state of Mean, found set: change"):
+        SafeCheckpointIO().save_checkpoint({KEY: {}, "callbacks": {"Mean": {"seen": {1}}}}, tmp_path / "a.ckpt")

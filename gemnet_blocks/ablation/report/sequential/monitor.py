@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri, ndtri
 
-from gemnet_blocks.ablation.options import SequentialSeeds
+from gemnet_blocks.ablation.options import SequentialSeeds, pairs_needed
 from gemnet_blocks.ablation.report.sequential.design import Design, design, spent
 from gemnet_blocks.ablation.report.sequential.sign_flips import SequentialSignFlips
-from gemnet_blocks.ablation.report.statistics import RANDOM_FLIPS, pairs_needed
+from gemnet_blocks.ablation.report.statistics import RANDOM_FLIPS
 
 Array = NDArray[np.float64]
 

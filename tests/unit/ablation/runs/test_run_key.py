@@ -43,6 +43,7 @@ def key(patch: Any = None, seed: int = 0, learner: Any = None, files: Any = None
         {"data": {**CONFIG["data"], "batch": {"structures": 3}}},
         {"scales": None},
         {"references": {"mean": 0.1}},
+        {"callbacks": [{"path": "my:Callback"}]},
     ],
     ids=str,
 )
@@ -58,6 +59,7 @@ def test_whatever_changes_the_result_changes_the_key(change: dict[str, Any]) -> 
         {"data": {**CONFIG["data"], "workers": 2, "cache": "cache"}},
         {"data": {**CONFIG["data"], "files": ["moved/a.xyz"]}},
         {"output": "elsewhere"},
+        {"loggers": ["csv", {"type": "wandb", "project": "mine"}], "callbacks": []},
         {"training": {"steps": 3, "execution": {"compile": False}}},
         {"references": {"mean": 0.0}},
     ],
