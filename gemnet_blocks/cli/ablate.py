@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -12,15 +11,16 @@ from rich.text import Text
 from gemnet_blocks.cli.arguments import AllowImports
 from gemnet_blocks.cli.completion import study_names
 from gemnet_blocks.cli.console import announce, console, print_written
+from gemnet_blocks.cli.study_runs import (
+    ClusterParameters,
+    ExecutorChoice,
+    ExecutorOption,
+    Processes,
+    StudyAssignments,
+    StudyOutput,
+    told_how_to_resume,
+)
 from gemnet_blocks.errors import SpecError
-
-
-class ExecutorChoice(str, Enum):
-    """Where runs are executed."""
-
-    local = "local"
-    here = "here"
-    slurm = "slurm"
 
 
 def ablate(
@@ -33,30 +33,11 @@ def ablate(
             autocompletion=study_names,
         ),
     ],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change the study: path=value, such as seeds=8. Repeatable."),
-    ] = None,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="The folder of all results, instead of the folder in the file.", show_default=False),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Number of simultaneous runs, which share the cores; by default chosen for the machine.",
-            show_default=False,
-        ),
-    ] = None,
-    executor: Annotated[
-        ExecutorChoice,
-        typer.Option(help="local: processes on this machine. here: this process. slurm: jobs on a cluster."),
-    ] = ExecutorChoice.local,
-    cluster: Annotated[
-        list[str] | None,
-        typer.Option(help="Slurm option: name=value, such as slurm_partition=gpu. Repeatable."),
-    ] = None,
+    assignments: StudyAssignments = None,
+    output: StudyOutput = None,
+    processes: Processes = None,
+    executor: ExecutorOption = ExecutorChoice.local,
+    cluster: ClusterParameters = None,
     check: Annotated[
         bool, typer.Option("--check", help="Check everything and list the runs without training.")
     ] = False,
@@ -105,15 +86,12 @@ def ablate(
     require_matplotlib()  # before anything is trained
     failed = 0
     parameters = dict(map(parse_assignment, cluster or []))
-    try:
+    with told_how_to_resume():
         if searches:
             run_search(ablation, executor.value, processes, parameters, report_only)
             return
         if not report_only:
             failed = len(ablation.run(executor.value, processes, cluster=parameters).failed())
-    except KeyboardInterrupt:
-        console.print("stopped; completed runs are saved: run the same command again to resume")
-        raise typer.Exit(130) from None
     print_differences(ablation.results())
     page = ablation.report()
     if failed:

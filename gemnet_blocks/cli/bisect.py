@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from gemnet_blocks.cli.ablate import ExecutorChoice
 from gemnet_blocks.cli.arguments import AllowImports
 from gemnet_blocks.cli.completion import spec_names, study_names
 from gemnet_blocks.cli.console import announce, console, print_written
+from gemnet_blocks.cli.study_runs import (
+    ClusterParameters,
+    ExecutorChoice,
+    ExecutorOption,
+    Processes,
+    StudyAssignments,
+    StudyOutput,
+    told_how_to_resume,
+)
 
 if TYPE_CHECKING:
     from gemnet_blocks.ablation.bisection import Bisection, Trial
@@ -38,25 +46,14 @@ def bisect(
             autocompletion=study_names,
         ),
     ],
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Change the study: path=value, such as seeds=8. Repeatable."),
-    ] = None,
+    assignments: StudyAssignments = None,
     share: Annotated[
         float, typer.Option(min=0.01, max=0.99, help="The share of the difference that has to be explained.")
     ] = 0.5,
-    output: Annotated[
-        Path | None,
-        typer.Option(help="The folder of all results, instead of the folder in the study.", show_default=False),
-    ] = None,
-    processes: Annotated[
-        int | None,
-        typer.Option(min=1, help="Number of simultaneous runs; by default chosen for the machine.", show_default=False),
-    ] = None,
-    executor: Annotated[
-        ExecutorChoice,
-        typer.Option(help="local: processes on this machine. here: this process. slurm: jobs on a cluster."),
-    ] = ExecutorChoice.local,
+    output: StudyOutput = None,
+    processes: Processes = None,
+    executor: ExecutorOption = ExecutorChoice.local,
+    cluster: ClusterParameters = None,
     allow_imports: AllowImports = False,
 ) -> None:
     """Find the smallest set of changes between two specs that explains the difference of their errors.
@@ -73,11 +70,10 @@ def bisect(
     specs = [load_spec(path, allow_imports=allow_imports) for path in (base, other)]
     changes = dict(map(parse_assignment, assignments or []))
     settings = Study.of_architecture(specs[0], study, changes, folder=output)
-    try:
-        found = run(settings, specs[1], share=share, executor=executor.value, processes=processes, tell=_tell)
-    except KeyboardInterrupt:
-        console.print("stopped; completed runs are saved: run the same command again to resume")
-        raise typer.Exit(130) from None
+    parameters = dict(map(parse_assignment, cluster or []))
+    chosen: dict[str, Any] = {"executor": executor.value, "processes": processes, "cluster": parameters}
+    with told_how_to_resume():
+        found = run(settings, specs[1], share=share, tell=_tell, **chosen)
     _print(found)
     print_written(settings.folder / RESULT)
     if found.smallest is None:
