@@ -122,20 +122,19 @@ def test_only_named_parts_are_built() -> None:
     ("changes", "edge_terms", "atom_terms"),
     [({}, 4, 3), (without("quadruplet"), 3, 3), (without("edge_atom", "atom_atom"), 4, 1)],
 )
-def test_normalizers_follow_from_the_present_parts(
+def test_divisors_follow_from_the_present_parts(
     changes: dict[str, Any], edge_terms: int, atom_terms: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = []
 
     def skip(*terms: Tensor, divisor: float | None = None) -> Tensor:
-        assert divisor is None
-        seen.append(len(terms))
+        seen.append(len(terms) if divisor is None else divisor**2)
         return terms[0]
 
     for module in ("block", "streams"):
         monkeypatch.setattr(f"gemnet_blocks.model.{module}.skip", skip)
     build(small_spec(changes))(structures())
-    assert seen[:2] == [edge_terms, atom_terms]
+    assert seen[:2] == pytest.approx([edge_terms, atom_terms])
 
 
 def test_a_second_triplet_has_its_own_weights_on_the_same_triplets() -> None:
