@@ -22,12 +22,12 @@ from gemnet_blocks.potential.references import References
 from gemnet_blocks.spec.document import dump
 from gemnet_blocks.spec.versions import VERSION
 from gemnet_blocks.training.callback import TrainingCallback
+from gemnet_blocks.training.checkpoint_io import SafeCheckpointIO
 from gemnet_blocks.training.checkpoints import (
     CHANGEABLE,
     CHECKED,
     FILE,
     KEY,
-    SafeCheckpointIO,
     check_same,
     check_same_data,
     config_of,

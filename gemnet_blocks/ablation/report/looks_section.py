@@ -6,8 +6,6 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from scipy.special import ndtri
-
 from gemnet_blocks.ablation.report.figures import panels_for, verdict_mark
 from gemnet_blocks.ablation.report.formatting import ACCENT, FAINT, INK, NONE, UNSURE, drawn, number, probability
 from gemnet_blocks.ablation.report.page import Block, Bullets, FigureData, Folded, Paragraph, Picture, Table
@@ -78,6 +76,8 @@ def draw_looks(found: Monitoring, compared: Sequence[Comparison]) -> str:
 
 
 def _draw_bounds(axes: Any, found: Monitoring, comparison: SequentialComparison) -> None:
+    from scipy.special import ndtri
+
     reachable = [look for look in comparison.looks if look.bound]
     stopping = [look for look in comparison.looks if look.futile_below]
     planned, design = found.options.looks, found.design

@@ -25,6 +25,7 @@ FIXED = {
     *(f"graphs.unused.{name}" for name in ("max_neighbors", "tags", "within")),
     *(f"atom_embedding[{name}].{state}" for name in ("element", "periodic_table") for state in ("charge", "spin")),
     *("blocks.combine", "edge_embedding", "heads.stress"),  # which go together with other options
+    "blocks.divisors",  # which models have that start from another one
 }
 """Options that have one value only, or only one that is drawn."""
 
@@ -73,8 +74,8 @@ def test_every_option_takes_several_values(many: list[Spec]) -> None:
         for route, seen in values.items()
         if len(seen) == 1 and not route.endswith(".type") and not any(other.startswith(f"{route}[") for other in values)
     }
-    # bases of single interactions are drawn like those of all, but each of them rarely
-    constant = {route for route in constant if not re.match(r"interactions\..*\.bases(\.|$)", route)}
+    # bases of single interactions, and further interactions, are drawn like all others, but each of them rarely
+    constant = {route for route in constant if not re.match(r"interactions\.(.*\.bases(\.|$)|again\[)", route)}
     assert constant <= FIXED, constant - FIXED
     for kind, parts in BUILT_IN.items():
         for name, part in parts.items():

@@ -9,7 +9,8 @@ import torch
 from gemnet_blocks.errors import SpecError, StateError
 from gemnet_blocks.spec.catalog import Catalog
 from gemnet_blocks.testing.strategies import small_spec
-from gemnet_blocks.training.checkpoints import KEY, SafeCheckpointIO, check_same, config_of, read_checkpoint
+from gemnet_blocks.training.checkpoint_io import SafeCheckpointIO
+from gemnet_blocks.training.checkpoints import KEY, check_same, config_of, read_checkpoint
 from gemnet_blocks.training.data_stream import StreamPosition
 from gemnet_blocks.training.options import TrainingConfig
 from gemnet_blocks.training.state import Means, RunState

@@ -11,7 +11,7 @@ from ase.build import bulk
 from helpers import file_size_limit
 
 from gemnet_blocks.data.cache_files import save_arrays
-from gemnet_blocks.training.checkpoints import SafeCheckpointIO
+from gemnet_blocks.training.checkpoint_io import SafeCheckpointIO
 from gemnet_blocks.util.ase_io import write_frames
 from gemnet_blocks.util.files import remove_leftovers, replacing, write_json
 

@@ -18,8 +18,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import ndtr, ndtri
 
 Array = NDArray[np.float64]
 
@@ -49,6 +47,8 @@ def spent(spending: Spending, level: float, fraction: float) -> float:
         level: the two-sided error rate of all looks together.
         fraction: information fraction t; from 1 on, the whole level is spent.
     """
+    from scipy.special import ndtr, ndtri
+
     if fraction >= 1:
         return level
     if spending == "pocock":
@@ -79,12 +79,16 @@ class _Paths:
 
     def probability(self, fraction: float, size: float) -> float:
         """Compute the probability of |Z| < size at the next look."""
+        from scipy.special import ndtr
+
         middle, spread = self._step(fraction)
         end = size * math.sqrt(fraction)
         return float((ndtr((end - middle) / spread) - ndtr((-end - middle) / spread)) @ self.weights)
 
     def crossing(self, fraction: float, size: float) -> float:
         """Compute the probability of |Z| ≥ size at the next look."""
+        from scipy.special import ndtr
+
         middle, spread = self._step(fraction)
         end = size * math.sqrt(fraction)
         return float((ndtr((middle - end) / spread) + ndtr((-end - middle) / spread)) @ self.weights)
@@ -142,6 +146,9 @@ def exits(fractions: Sequence[float], critical: Sequence[float], futile: Sequenc
 @functools.lru_cache(maxsize=256)
 def critical_values(fractions: tuple[float, ...], level: float, spending: Spending) -> tuple[float, ...]:
     """Compute the critical values of |Z| at all looks that spend the level as a spending function says."""
+    from scipy.optimize import brentq
+    from scipy.special import ndtri
+
     found: list[float] = []
     paths, before = _Paths.start(0.0), 0.0
     for fraction in fractions:
@@ -191,6 +198,8 @@ class Design:
             fraction: information fraction t.
             drift: the drift η; None: that of the design.
         """
+        from scipy.special import ndtri
+
         if self.futility is None or not 0 < fraction < 1:
             return 0.0
         rest, eta = 1 - fraction, self.drift if drift is None else drift
@@ -234,6 +243,8 @@ class Design:
     def fixed_pairs(self, effect: float) -> float:
         """Compute how many pairs a fixed design with the same level and power needs for an effect in standard
         deviations."""
+        from scipy.special import ndtri
+
         critical = -float(ndtri(self.level / 2))
         return ((critical + float(ndtri(self.power))) / effect) ** 2 + critical**2 / 2
 
@@ -251,6 +262,8 @@ def design(
         spending: the spending function.
         futility: the conditional power below which a comparison is stopped; None: never.
     """
+    from scipy.optimize import brentq
+
     critical = critical_values(fractions, level, spending)
 
     def missing(drift: float) -> float:

@@ -14,7 +14,6 @@ from typing import Literal, final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, ndtri
 
 from gemnet_blocks.ablation.options import SequentialSeeds, pairs_needed
 from gemnet_blocks.ablation.report.sequential.design import Design, design, spent
@@ -247,6 +246,8 @@ class _Test:
 
     def look(self, seeds: int, pairs: Pairs) -> None:
         """Add a look at more pairs."""
+        from scipy.special import ndtri
+
         if not len(pairs.base):
             self.decision = "no pairs"
             return
@@ -329,4 +330,6 @@ def _pairs(base: Mapping[int, float], variant: Mapping[int, float], count: int) 
 @functools.lru_cache(maxsize=256)
 def _upper_limit(pairs: int) -> float:
     """Return the factor from a mean square to the upper limit of a one-sided confidence interval of a variance."""
+    from scipy.special import chdtri
+
     return pairs / float(chdtri(pairs, CONFIDENCE))
