@@ -209,7 +209,8 @@ class Schema(SphinxDirective):
     def _further(self, owner: type[BaseModel], title: str, formats: Formats) -> nodes.definition_list_item:
         """Describe the entries of any other name."""
         # annotations of pydantic's own attributes cannot be evaluated here
-        entries = {"entries": owner.__annotations__["__pydantic_extra__"]}
+        annotations = (vars(one).get("__annotations__", {}) for one in owner.__mro__)
+        entries = {"entries": next(one["__pydantic_extra__"] for one in annotations if "__pydantic_extra__" in one)}
         alone = type("Entries", (), {"__annotations__": entries, "__module__": owner.__module__})
         annotation = get_args(get_type_hints(alone, include_extras=True)["entries"])[1]
         path = "*" if title == "the file" else f"{title}.*"

@@ -35,6 +35,7 @@ class _Plugin(Options):
     """Options with arguments of a class."""
 
     model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Any]
 
     @property
     def arguments(self) -> dict[str, Any]:
