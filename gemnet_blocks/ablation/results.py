@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from gemnet_blocks.util.files import replacing
+from gemnet_blocks.util.files import write_json
 from gemnet_blocks.util.html import upper_layer
 
 if TYPE_CHECKING:
@@ -286,8 +286,7 @@ class StudyResults:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write a JSON file."""
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
+        write_json(Path(path), self.to_dict())
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> StudyResults:

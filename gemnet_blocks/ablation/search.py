@@ -47,9 +47,9 @@ def search(
 ) -> SearchResults:
     """Search for values that lower an error of the validation set.
 
-    The first trial is the base, if its values are in the space. Trials are told to the sampler in order, and a trial
-    is chosen when the results of all but the last `parallel` trials are known: results do not depend on the speed of
-    machines. If interrupted, call it again: finished trials are not repeated, and the end is the same.
+    The first trial is the base, if its values are in the space. The sampler receives the results of trials in order,
+    and a trial is chosen when the results of all but the last `parallel` trials are known: results do not depend on
+    the speed of machines. If interrupted, call it again: finished trials are not repeated, and the end is the same.
 
     Spec and training config of the best trial (of several objectives, those of the Pareto front) are written to `best`.
 
@@ -86,7 +86,7 @@ def search(
                 driver.complete(trials.follow)
             finally:
                 trials.save()
-        write_best(study, trials.results)
+        write_best(study, space, trials.results)
     return trials.results
 
 
@@ -122,9 +122,8 @@ def described(study: Study, space: Mapping[str, Parameter], planned: int) -> Sea
     )
 
 
-def write_best(study: Study, results: SearchResults) -> None:
+def write_best(study: Study, space: Mapping[str, Parameter], results: SearchResults) -> None:
     """Write `spec.yaml` and `train.yaml` of the best trial, or of each trial of the Pareto front in a folder."""
-    space = space_of(study.document)
     for trial in results.best:
         folder = study.folder / BEST
         if len(results.objectives) > 1:
