@@ -271,8 +271,8 @@ class StudyOptions(Options):
     pruning: PruningOptions | None = None
     """Early stopping of bad trials, by name or with options; null: none."""
     metric: Annotated[tuple[str, ...], Field(strict=False, min_length=1)] | None = None
-    """What a search minimizes: an error of the validation set, such as forces_mae or loss, or a cost, such as
-    parameters; or a list of them, for which the report has the Pareto front. null: primary."""
+    """The quantity that a search minimizes: an error of the validation set, such as forces_mae or loss, or a cost, such
+    as parameters; or a list of them, for which the report has the Pareto front. null: primary."""
     parallel: Size = 1
     """Number of trials of a search at the same time. A trial knows the results of those before the last that many, so
     that results do not depend on the number of processes."""
@@ -371,7 +371,7 @@ class StudyOptions(Options):
 
     @property
     def objectives(self) -> tuple[str, ...]:
-        """What a search minimizes."""
+        """The quantities that a search minimizes."""
         return self.metric or (self.primary,)
 
     @field_validator("match", mode="before")

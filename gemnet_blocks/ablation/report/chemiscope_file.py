@@ -96,7 +96,7 @@ def _chosen(found: PairedErrors) -> Integers:
 
 
 def _all_finite(errors: Sequence[PairedErrors], atoms: int) -> npt.NDArray[np.bool_]:
-    """Tell which atoms have all errors; none if there are no errors of atoms."""
+    """Tell which atoms have all errors; none without errors of atoms."""
     finite = [np.isfinite(one.base).all(axis=0) & np.isfinite(one.other).all(axis=0) for one in errors]
     return np.logical_and.reduce(finite) if finite else np.zeros(atoms, dtype=bool)
 
