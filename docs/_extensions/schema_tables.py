@@ -109,7 +109,7 @@ class Formats:
         for number, member in enumerate(members):
             yield nodes.Text(" or " if number else "")
             if member in models and len(models) > 1:
-                kind = member.model_fields["type"].default
+                (kind,) = get_args(member.model_fields["type"].annotation)
                 yield self.link(member, f"{path}: {kind}")
             else:
                 yield from self.words(member, metadata if member is not type(None) else (), path)

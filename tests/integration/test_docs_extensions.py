@@ -136,6 +136,17 @@ def test_units_are_those_of_numbers(annotation: object, description: str, unit: 
     assert unit_of(annotation, description) == unit
 
 
+def test_one_of_several_classes_is_named_by_its_type() -> None:
+    """Some types have no default."""
+    from schema_tables import Formats
+
+    from gemnet_blocks.data.options import DataOptions
+
+    split = DataOptions.model_fields["split"]
+    words = [node.astext() for node in Formats("data").words(split.annotation, (), "data.split")]
+    assert words == ["data.split: random below", " or ", "data.split: group below", " or ", "null"]
+
+
 def test_the_gallery_has_all_notebooks_in_the_order_of_the_file() -> None:
     import yaml
     from gallery import notebooks
