@@ -130,7 +130,7 @@ def differentiated(graph: TracedGraph, wanted: Sequence[bool]) -> Differentiable
         primals = [
             x.detach().requires_grad_() if needed else x for x, needed in zip(arguments[:count], wanted, strict=True)
         ]
-        results = list(Interpreter(graph.module).run(*primals))
+        results = list(_Differentiable(graph.module).run(*primals))
         pairs = [
             (result, gradient)
             for result, gradient in zip(results, arguments[count:], strict=True)
@@ -171,6 +171,20 @@ def differentiated(graph: TracedGraph, wanted: Sequence[bool]) -> Differentiable
         saved,
         [tensors.index(i) for i in found],
     )
+
+
+@final
+class _Differentiable(Interpreter):
+    """Runs the operations of a graph, with conversions of numbers in a form that has a derivative.
+
+    Code is generated for `prims.convert_element_type`, which has none.
+    """
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if target is torch.ops.prims.convert_element_type.default:
+            tensor, dtype = args
+            return tensor.to(dtype)
+        return super().call_function(target, args, kwargs)
 
 
 def inductor(module: GraphModule, mode: FakeTensorMode) -> Callable[[list[Any]], Sequence[Any]]:

@@ -143,8 +143,8 @@ def test_one_of_several_classes_is_named_by_its_type() -> None:
     from gemnet_blocks.data.options import DataOptions
 
     split = DataOptions.model_fields["split"]
-    words = [node.astext() for node in Formats("data").words(split.annotation, (), "data.split")]
-    assert words == ["data.split: random below", " or ", "data.split: group below", " or ", "null"]
+    words = "".join(node.astext() for node in Formats("data").words(split.annotation, (), "data.split"))
+    assert words == "data.split: random below or data.split: group below or null"
 
 
 def test_the_gallery_has_all_notebooks_in_the_order_of_the_file() -> None:
