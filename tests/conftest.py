@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 from jaxtyping import config as shape_checking
@@ -27,17 +26,20 @@ from gemnet_blocks.structures import Structures  # noqa: E402
 torch.set_num_threads(1)
 
 
-def pytest_collection_finish() -> None:
-    """Hide the imported modules from the garbage collector, which statsmodels runs in every correction of p-values."""
-    with suppress(ImportError):
-        import statsmodels.stats.multitest  # noqa: F401
-    gc.collect()
-    gc.freeze()
+LAST_FILE: list[Path] = []
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Check shapes in unit tests only; other tests call the same functions thousands of times."""
+    """Check shapes in unit tests only; other tests call the same functions thousands of times.
+
+    Before the first test of every file, hide what is in memory from the garbage collector: it would go through all
+    imported modules again and again, and statsmodels runs it in every correction of p-values.
+    """
+    if [item.path] != LAST_FILE:
+        LAST_FILE[:] = [item.path]
+        gc.collect()
+        gc.freeze()
     Checked.begin(not SWITCHED_OFF and UNIT_TESTS in item.path.parents)
 
 
