@@ -45,6 +45,7 @@ def screened(name: str, changes: dict[str, Any], minutes: float, seed: int, data
     count, held_out = HELD_OUT[name]
     patches = {
         "data.test": None,
+        "data.leakage": "drop",  # of training frames that are validation frames, rotated or shifted
         "data.split.train": count,
         "data.split.validation": held_out,
         "training.steps": None,
@@ -60,7 +61,7 @@ def screened(name: str, changes: dict[str, Any], minutes: float, seed: int, data
         potential = load_potential(train(config, Path(folder) / "run"))
     validation = open_data(config.data, config.folder).validation
     assert validation is not None
-    errors = evaluate(potential, validation, allow_overlap="validation").errors
+    errors = evaluate(potential, validation, allow_overlap=True).errors
     assert errors.forces_mae is not None
     assert errors.energy_mae_per_atom is not None
     return {
@@ -83,9 +84,14 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=FOLDER / "results" / "screen.csv", help="table of results")
     arguments = parser.parse_args()
     for run in arguments.run or ["as it is:"]:
-        title, _, changes = run.partition(":")
-        changes = [*arguments.set, *changes.split()]
-        row: dict[str, Any] = {"data": arguments.name, "run": title, "seed": arguments.seed, "minutes": arguments.minutes}
+        title, _, own = run.partition(":")
+        changes = [*arguments.set, *own.split()]
+        row: dict[str, Any] = {
+            "data": arguments.name,
+            "run": title,
+            "seed": arguments.seed,
+            "minutes": arguments.minutes,
+        }
         patches = dict(map(parse_assignment, changes))
         if "training.steps" in patches:
             patches["training.minutes"] = row["minutes"] = None
