@@ -18,6 +18,8 @@ from markdown_tables import number, table  # noqa: E402
 
 ORDER = (
     "ethanol-950",
+    "ethanol-950-short",
+    "ethanol-950-recipe",
     "ethanol-50",
     "aspirin-950",
     "acac",

@@ -32,7 +32,7 @@ def json_schema() -> dict[str, Any]:
     inner = {name: field for name, field in trained["properties"].items() if name not in GIVEN_BY_STUDY}
     sections = {name: config["properties"][name] for name in TRAINED}
     sections["training"] = {**trained, "properties": inner, "required": []}
-    model = config["properties"]["model"]
+    complete = config["else"]["properties"]
     path = {"type": "string", "description": "A study to change: a path relative to this file, or a shipped name."}
     return {
         "$schema": config["$schema"],
@@ -41,9 +41,9 @@ def json_schema() -> dict[str, Any]:
         "additionalProperties": False,
         "properties": {
             "extends": path,
-            "base": {**model, "description": "The base: a spec, its path, or the name of a shipped spec."},
+            "base": {**complete["model"], "description": "The base: a spec, its path, or the name of a shipped spec."},
             **options,
-            "data": {key: value for key, value in data.items() if key != "required"},
+            "data": data,
             "training": {
                 "type": "object",
                 "description": "Sections of a training config, equal for all variants.",
@@ -53,7 +53,7 @@ def json_schema() -> dict[str, Any]:
             "version": config["properties"]["version"],
         },
         "if": {"required": ["extends"]},
-        "else": {"required": ["base", "budget"], "properties": {"data": {"required": data["required"]}}},
+        "else": {"required": ["base", "budget"], "properties": {"data": complete["data"]}},
         "$defs": definitions,
     }
 

@@ -14,7 +14,7 @@ from gemnet_blocks.util.shipped import ShippedKind, described, shipped_folder, s
 
 _USES: dict[ShippedKind, str] = {
     "a spec": "Specs, for all commands that take one, for `extends` in your own specs, and for load_spec",
-    "a training config": "Training configs, for `gemnet-blocks train`",
+    "a training config": "Training configs, for `gemnet-blocks train` and for `extends` in your own configs",
     "a study": "Studies, for `gemnet-blocks ablate` and for `extends` in your own studies",
 }
 

@@ -18,7 +18,7 @@ def train(
     config: Annotated[
         Path,
         typer.Argument(
-            help="A training config: a file, a shipped name such as training/gemnet-oc-is2re, or - for standard input.",
+            help="A training config: a file, a shipped name such as recipes/molecule, or - for standard input.",
             show_default=False,
             autocompletion=config_names,
         ),

@@ -167,8 +167,7 @@ def parse_document(text: str, name: str, wanted: str = "a spec") -> Document:
     places: dict[Route, str] = {(): name}
     data = _Reader(name, places).read(text)
     if data is None:
-        extending = "" if wanted == "a training config" else ", or `extends: other.yaml` and the differences"
-        raise SpecError(f"{name}: is empty: write {wanted}{extending}")
+        raise SpecError(f"{name}: is empty: write {wanted}, or `extends: other.yaml` and the differences")
     if not isinstance(data, dict):
         raise SpecError(f"{name}: must be a mapping of fields, such as `{KINDS[wanted].keys[0]}:`, not {shown(data)}")
     return Document(data, places)

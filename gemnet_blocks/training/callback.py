@@ -93,6 +93,7 @@ class TrainingCallback(Callback):
         reductions = self._plateau.reductions if self._plateau is not None else 0
         factor = self.config.schedule.factor(self.state.step, self.fraction, reductions)
         module = ours(pl_module)
+        module.fraction = self.fraction
         module.learning_rate = self.config.optimizer.learning_rate * factor
         set_learning_rate(trainer.optimizers[0], module.learning_rate)
         module.seconds = self._seconds()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,9 +45,14 @@ def load_config(
 ) -> TrainingConfig:
     """Read a training config. Nothing in it can run code, unless imports are allowed.
 
+    A file may start with `extends: other.yaml`, relative to itself, or the name of a shipped config such as
+    `extends: recipes/molecule`, and then contain only the differences: mappings are merged, other values are replaced.
+    A budget replaces the whole budget, and a `model` that is a path or extends a spec replaces the whole model.
+
     Args:
-        path: a YAML file, to which paths in it are relative; or the name of a config that the library ships, such as
-            `training/gemnet-oc-is2re`, or `-`, standard input: then paths are relative to the current folder.
+        path: a YAML file; the name of a config that the library ships, such as `training/gemnet-oc-is2re`; or `-`,
+            standard input. Paths of specs are relative to the file that contains them; all others are relative to this
+            file (for names and standard input, to the current folder), even if they come from a file that it extends.
         patches: changes by dotted path, such as `{"training.steps": 100, "model.interactions.quadruplet": None}`.
         extra: custom components by the name that `type` gives them in the model.
         allow_imports: whether types like `my_lab.blocks:GatedTriplet` may be imported, also from modules in the folder
@@ -61,7 +67,7 @@ def load_config(
         search_beside(found)
     document = read_document(found, "a training config")
     check_kind(document, found, "a training config")
-    return _read(document, patches, folder_of(Path(path)), Catalog().plus(extra, allow_imports))
+    return _read(document, patches, folder_of(Path(path)), Catalog().plus(extra, allow_imports), found)
 
 
 def parse_config(
@@ -93,22 +99,86 @@ def json_schema() -> dict[str, Any]:
     inline = {key: model[key] for key in ("type", "if", "then", "else")}
     described = schema["properties"]["model"].get("description", "")
     assert schema["properties"]["model"].get("title") == MODEL_SCHEMA
-    schema["properties"]["model"] = {"description": described, "anyOf": [path, inline]}
+    extends = {
+        "type": "string",
+        "description": "The config to change: a path relative to this file, or the name of a shipped config.",
+    }
+    schema["properties"] = {"extends": extends, **schema["properties"], "model": {"description": described}}
     schema["properties"]["version"] = VERSION_SCHEMA
     schema["$defs"] = {**schema.get("$defs", {}), **model["$defs"]}
-    return {"$schema": model["$schema"], **schema, "title": "GemNet training"}
+    data = {"required": schema["$defs"]["DataOptions"].pop("required")}
+    required = schema.pop("required")
+    complete = {"model": {"description": described, "anyOf": [path, inline]}, "data": data}
+    changes = {"model": {"anyOf": [path, {"type": "object", **model["then"]}]}}
+    return {
+        "$schema": model["$schema"],
+        **schema,
+        "title": "GemNet training",
+        "if": {"required": ["extends"]},
+        "then": {"properties": changes},
+        "else": {"required": required, "properties": complete},
+    }
 
 
-def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path, catalog: Catalog) -> TrainingConfig:
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    """A config, or the differences in a file that extends one.
+
+    Attributes:
+        document: the content of the file.
+        folder: the folder that paths of specs are relative to.
+    """
+
+    document: Document
+    folder: Path
+
+
+def _layers(document: Document, folder: Path, path: Path | None, below: Sequence[Path]) -> list[_Layer]:
+    """List a config and the configs that it extends, the last of them first.
+
+    Args:
+        document: the config.
+        folder: the folder that paths in it are relative to.
+        path: its file, if it is one.
+        below: the files that extend it.
+    """
     document = in_current_version(document)
+    data = dict(document.data)
+    extended = data.pop("extends", None)
+    layer = _Layer(Document(data, document.places, document.problems), folder)
+    if "extends" not in document.data:
+        return [layer]
+    where = f"{document.place(('extends',))}: extends"
+    if not isinstance(extended, str):
+        raise SpecError(f"{where}: expected the path of one training config, got {shown(extended)}")
+    other = existing_document(extended, folder if path is None else path.parent, where, "a training config")
+    chain = [*below, *([] if path is None else [path.resolve()])]
+    if other.resolve() in chain:
+        raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
+    base = read_document(other, "a training config")
+    check_kind(base, other, "a training config")
+    return [*_layers(base, other.parent, other, chain), layer]
+
+
+def _read(
+    document: Document,
+    patches: Mapping[str, Any] | None,
+    folder: Path,
+    catalog: Catalog,
+    path: Path | None = None,
+) -> TrainingConfig:
+    layers = _layers(document, folder, path, ())
     changes = resolve.as_document(patches or {})
     problems: list[str] = []
     model = None
     try:
-        model = spec_of(document, changes, catalog, folder)
+        model = _spec(layers, changes, catalog)
     except SpecError as error:
         problems.append(str(error))
-    rest = overlaid(_without_model(document), _without_model(changes))
+    rest = _without_model(layers[0].document)
+    for layer in layers[1:]:
+        rest = overlaid(_without_replaced_budget(rest, layer.document), _without_model(layer.document))
+    rest = overlaid(rest, _without_model(changes))
     config, found = validated(rest, model)
     if config is not None:
         plugins = plugin_problems(config.loggers, config.callbacks, config.model)
@@ -119,23 +189,52 @@ def _read(document: Document, patches: Mapping[str, Any] | None, folder: Path, c
     return config.in_folder(folder)
 
 
+_BUDGETS = ("steps", "epochs", "minutes")
+"""The fields of `training` that limit its length."""
+
+
+def _without_replaced_budget(base: Document, changes: Document) -> Document:
+    """Remove the budget of a config if the changes have another one, which would otherwise only add a limit."""
+    old, new = base.data.get("training"), changes.data.get("training")
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping) or all(new.get(name) is None for name in _BUDGETS):
+        return base
+    kept = {name: value for name, value in old.items() if name not in _BUDGETS}
+    return replace(base, data={**base.data, "training": kept})
+
+
 def spec_of(document: Document, changes: Document, catalog: Catalog, folder: Path) -> Spec | None:
     """The spec that a config contains or names, with patches; None without one."""
-    if "model" not in {**document.data, **changes.data}:
+    return _spec([_Layer(document, folder)], changes, catalog)
+
+
+def _spec(layers: Sequence[_Layer], changes: Document, catalog: Catalog) -> Spec | None:
+    if all("model" not in one.data for one in (*(layer.document for layer in layers), changes)):
         return None
     named = changes.data.get("model")
-    described = named if isinstance(named, str) else document.data.get("model")
-    if isinstance(described, str):
-        place = f"{document.place(('model',))}: model"
-        base = resolve.read_with_bases(existing_document(described, folder, place), catalog, ())
-    elif isinstance(described, Mapping) or described is None:
-        base = _inline(section(document, "model"), catalog, folder)
-    else:
-        place = document.located(Problem(("model",), f"must be a spec or the path of one, got {shown(described)}"))
-        raise SpecError(place)
+    if isinstance(named, str):
+        last = layers[-1]
+        layers = [_Layer(replace(last.document, data={**last.document.data, "model": named}), last.folder)]
+    base = resolve.merge(resolve.NOTHING, Document({}), catalog)
+    for layer in layers:
+        if "model" in layer.document.data:
+            base = _model_of(layer, base, catalog)
     if isinstance(named, Mapping):
         base = resolve.merge(base, section(changes, "model"), catalog)
     return resolve.validate(base, catalog)
+
+
+def _model_of(layer: _Layer, base: Document, catalog: Catalog) -> Document:
+    """Return the model of a file that extends a config with the model `base`."""
+    document = layer.document
+    described = document.data["model"]
+    if isinstance(described, str):
+        place = f"{document.place(('model',))}: model"
+        return resolve.read_with_bases(existing_document(described, layer.folder, place), catalog, ())
+    if isinstance(described, Mapping) and "extends" not in described:
+        return resolve.merge(base, section(document, "model"), catalog)
+    if isinstance(described, Mapping) or described is None:
+        return _inline(section(document, "model"), catalog, layer.folder)
+    raise SpecError(document.located(Problem(("model",), f"must be a spec or the path of one, got {shown(described)}")))
 
 
 def _inline(section: Document, catalog: Catalog, folder: Path) -> Document:

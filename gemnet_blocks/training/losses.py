@@ -76,13 +76,21 @@ class Term(ABC):
     Args:
         name: the name in logs.
         measure: the function of errors.
-        weight: the weight of its mean in a loss.
+        weight: the weight of its mean in a loss, at the end of training.
+        first_weight: the weight at the start of training; None: the same.
     """
 
-    def __init__(self, name: str, measure: Measure, weight: float = 1.0) -> None:
+    def __init__(self, name: str, measure: Measure, weight: float = 1.0, first_weight: float | None = None) -> None:
         self.name = name
         self.measure = measure
         self.weight = weight
+        self.first_weight = weight if first_weight is None else first_weight
+
+    def weight_at(self, fraction: float) -> float:
+        """Return the weight after a fraction of the budget: w_first·(w / w_first)^fraction."""
+        if self.first_weight == self.weight:
+            return self.weight
+        return float(self.first_weight * (self.weight / self.first_weight) ** min(fraction, 1.0))
 
     @abstractmethod
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "rows components"]:
@@ -103,8 +111,14 @@ class Term(ABC):
 class EnergyTerm(Term):
     """Errors of energies in eV; with `per_atom`, divided by the number of atoms in the structure."""
 
-    def __init__(self, measure: Measure, weight: float = 1.0, per_atom: bool = True) -> None:
-        super().__init__("energy", measure, weight)
+    def __init__(
+        self,
+        measure: Measure,
+        weight: float = 1.0,
+        per_atom: bool = True,
+        first_weight: float | None = None,
+    ) -> None:
+        super().__init__("energy", measure, weight, first_weight)
         self.per_atom = per_atom
 
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "structures 1"]:
@@ -118,8 +132,14 @@ class EnergyTerm(Term):
 class ForcesTerm(Term):
     """Errors of forces in eV/Å, three components per atom, of `all` atoms or only of `free` ones."""
 
-    def __init__(self, measure: Measure, weight: float = 1.0, atoms: AtomChoice = "all") -> None:
-        super().__init__("forces", measure, weight)
+    def __init__(
+        self,
+        measure: Measure,
+        weight: float = 1.0,
+        atoms: AtomChoice = "all",
+        first_weight: float | None = None,
+    ) -> None:
+        super().__init__("forces", measure, weight, first_weight)
         self.atoms = atoms
 
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "chosen 3"]:
@@ -131,8 +151,14 @@ class ForcesTerm(Term):
 class StressTerm(Term):
     """Errors of stresses in eV/Å³ (`per` volume) or of virials V·σ/N in eV (atom), nine components per structure."""
 
-    def __init__(self, measure: Measure, weight: float = 1.0, per: Literal["atom", "volume"] = "volume") -> None:
-        super().__init__("stress", measure, weight)
+    def __init__(
+        self,
+        measure: Measure,
+        weight: float = 1.0,
+        per: Literal["atom", "volume"] = "volume",
+        first_weight: float | None = None,
+    ) -> None:
+        super().__init__("stress", measure, weight, first_weight)
         self.per = per
 
     def errors(self, prediction: Prediction, batch: LabelledStructures) -> Float[Tensor, "structures 9"]:
@@ -156,6 +182,9 @@ class PropertyTerm(Term):
 @final
 class Loss:
     """Σ_terms weight · mean, where each mean covers all atoms or structures of all processes.
+
+    Weights may change during training: `value` and `local` take the used fraction of the budget. At the default, 1,
+    they have the weights of its end, so that validations can be compared.
 
     Args:
         terms: the terms.
@@ -181,11 +210,11 @@ class Loss:
             return mean
         return torch.where(torch.tensor(self._rooted, device=mean.device), _root(mean), mean)
 
-    def value(self, totals: Totals) -> Float[Tensor, ""]:
-        """The loss of sums over all processes."""
-        return self.means(totals) @ self._weights(totals.sums)
+    def value(self, totals: Totals, fraction: float = 1.0) -> Float[Tensor, ""]:
+        """The loss of sums over all processes, after a fraction of the budget."""
+        return self.means(totals) @ self._weights(totals.sums, fraction)
 
-    def local(self, own: Totals, everything: Totals, processes: int) -> Float[Tensor, ""]:
+    def local(self, own: Totals, everything: Totals, processes: int, fraction: float = 1.0) -> Float[Tensor, ""]:
         """The loss of one process, such that the mean gradient over processes is that of `value(everything)`.
 
         The gradient of f(Σ_p S_p) is Σ_p f'(S)·∇S_p, and data-parallel engines average over P processes: process p
@@ -195,23 +224,24 @@ class Loss:
             own: sums over the batch of this process.
             everything: sums over all processes.
             processes: the number of processes.
+            fraction: the used fraction of the budget.
         """
         if processes == 1:
-            return self.value(own)
+            return self.value(own, fraction)
         counts = everything.counts.clamp(min=1)
         slopes = 1 / counts
         if any(self._rooted):
             root = _root(everything.sums.detach() / counts)
             steep = torch.where(root > 0, 0.5 / (torch.where(root > 0, root, 1.0) * counts), 0.0)
             slopes = torch.where(torch.tensor(self._rooted, device=root.device), steep, slopes)
-        return (own.sums * slopes) @ self._weights(own.sums) * processes
+        return (own.sums * slopes) @ self._weights(own.sums, fraction) * processes
 
     @property
     def _rooted(self) -> list[bool]:
         return [term.measure.type == "rmse" for term in self.terms]
 
-    def _weights(self, like: Tensor) -> Tensor:
-        return torch.tensor([term.weight for term in self.terms], dtype=like.dtype, device=like.device)
+    def _weights(self, like: Tensor, fraction: float) -> Tensor:
+        return torch.tensor([term.weight_at(fraction) for term in self.terms], dtype=like.dtype, device=like.device)
 
 
 def _known(value: Tensor | None, what: str) -> Tensor:

@@ -37,6 +37,7 @@ class PotentialModule(LightningModule):
         report: numbers of the last step.
         seconds: duration of training so far.
         learning_rate: the learning rate of the next step, without the factors of groups of weights.
+        fraction: the used fraction of the budget before the next step, which the weights of the loss depend on.
         stop_requested: whether this process received a signal to stop.
         skipped: the number of steps that were skipped because a gradient in half precision overflowed.
     """
@@ -50,6 +51,7 @@ class PotentialModule(LightningModule):
         self.report: StepReport | None = None
         self.seconds = 0.0
         self.learning_rate = config.optimizer.learning_rate
+        self.fraction = 0.0
         self.stop_requested = False
         self._exchanged: Tensor | None = None
         self._last_batch: PositionedBatch | None = None
@@ -77,7 +79,7 @@ class PotentialModule(LightningModule):
         with torch.no_grad():
             errors = self.errors.totals(prediction, batch)
         everything, self._exchanged = self._exchange(own, errors)
-        loss = self.loss.local(own, everything, self.trainer.world_size)
+        loss = self.loss.local(own, everything, self.trainer.world_size, self.fraction)
         if not loss.requires_grad:  # on this process, no atom is free or has neighbors
             loss = loss + 0.0 * prediction.energy.sum()
         return loss
@@ -137,7 +139,7 @@ class PotentialModule(LightningModule):
         rest = exchanged[2 * losses :]
         return StepReport(
             place=placed.place,
-            loss=float(self.loss.value(totals)),
+            loss=float(self.loss.value(totals, self.fraction)),
             error_sums=tuple(rest[:errors]),
             error_counts=tuple(rest[errors : 2 * errors]),
             seconds=rest[-3],

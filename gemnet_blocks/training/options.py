@@ -63,7 +63,12 @@ class EnergyLossOptions(Options):
     type: Literal["mae", "mse", "huber"] = "mae"
     """The function that is averaged over structures: |x|, x² or the Huber function."""
     weight: Weight = 1.0
-    """The weight of the mean in the loss."""
+    """The weight of the mean in the loss; with `first_weight`, at the end of training and in validations."""
+    first_weight: Weight | None = None
+    """The weight at the start of training, which then changes geometrically with the used fraction t of the budget,
+    weight(t) = first_weight·(weight / first_weight)^t, as the prefactors of DeePMD-kit do (Wang et al., Comput. Phys.
+    Commun. 2018, arXiv 1712.03641). Typical: a small one for energies, whose errors fall last. null: `weight`
+    throughout."""
     per_atom: bool = True
     """Whether errors are divided by the number of atoms in the structure."""
     delta: Delta = 1.0
@@ -77,7 +82,10 @@ class ForcesLossOptions(Options):
     """The function that is averaged: |x| of components, norms of the error vectors of atoms (l2mae), x² of components,
     or the Huber function of components; rmse is the root of the mean of x²."""
     weight: Weight = 1.0
-    """The weight of the mean in the loss."""
+    """The weight of the mean in the loss; with `first_weight`, at the end of training and in validations."""
+    first_weight: Weight | None = None
+    """The weight at the start of training, which then changes geometrically with the used fraction t of the budget,
+    weight(t) = first_weight·(weight / first_weight)^t. null: `weight` throughout."""
     atoms: AtomChoice = "all"
     """The atoms whose forces count: all, or only those that are free."""
     delta: Delta = 1.0
@@ -90,7 +98,10 @@ class StressLossOptions(Options):
     type: Literal["mae", "mse", "huber"] = "mae"
     """The function that is averaged over the nine components: |x|, x² or the Huber function."""
     weight: Weight = 1.0
-    """The weight of the mean in the loss."""
+    """The weight of the mean in the loss; with `first_weight`, at the end of training and in validations."""
+    first_weight: Weight | None = None
+    """The weight at the start of training, which then changes geometrically with the used fraction t of the budget,
+    weight(t) = first_weight·(weight / first_weight)^t. null: `weight` throughout."""
     per: Literal["atom", "volume"] = "atom"
     """volume: stresses in eV/Å³, which are small numbers; atom: virials per atom V·σ/N in eV, which are of the order of
     energies per atom."""
@@ -161,11 +172,11 @@ class LossOptions(Options):
         energy, forces, stress = self.energy, self.forces, self.stress
         terms: list[Term] = []
         if energy is not None:
-            terms.append(EnergyTerm(measure(energy), energy.weight, energy.per_atom))
+            terms.append(EnergyTerm(measure(energy), energy.weight, energy.per_atom, energy.first_weight))
         if forces is not None:
-            terms.append(ForcesTerm(measure(forces), forces.weight, forces.atoms))
+            terms.append(ForcesTerm(measure(forces), forces.weight, forces.atoms, forces.first_weight))
         if stress is not None:
-            terms.append(StressTerm(measure(stress), stress.weight, stress.per))
+            terms.append(StressTerm(measure(stress), stress.weight, stress.per, stress.first_weight))
         for name, options in self.properties.items():
             one = Measure(options.type, (scales or {}).get(name, 1.0), options.delta)
             terms.append(PropertyTerm(name, one, options.weight))

@@ -11,7 +11,11 @@ from typing import Literal
 
 ShippedKind = Literal["a spec", "a study", "a training config"]
 
-FOLDERS: Mapping[str, ShippedKind] = {"studies": "a study", "training": "a training config"}
+FOLDERS: Mapping[str, ShippedKind] = {
+    "recipes": "a training config",
+    "studies": "a study",
+    "training": "a training config",
+}
 """Folders of shipped files that are not specs."""
 
 _MODELINE = "# yaml-language-server:"

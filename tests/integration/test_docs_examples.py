@@ -110,9 +110,14 @@ def test_no_example_is_only_shown() -> None:
 def test_training(tmp_path: Path) -> None:
     """The config as it is but for the widths and the budget, the commands, and the calculator."""
     write_frames(tmp_path, 155)
+    from gemnet_blocks.training import parse_config
     from gemnet_blocks.training.plugins import CallbackOptions, LoggerOptions
 
-    config, _, loggers, callbacks = blocks_in(DOCS / "how-to/training.md", "yaml")
+    config, recipe, _, weights, loggers, callbacks = blocks_in(DOCS / "how-to/training.md", "yaml")
+    extending = parse_config(f"{recipe}\n{weights}", tmp_path)
+    assert (extending.training.minutes, extending.training.steps) == (25, None)
+    assert extending.loss.energy is not None
+    assert (extending.loss.energy.first_weight, extending.loss.energy.weight) == (1, 10)
     options = [LoggerOptions.model_validate(one) for one in yaml.safe_load(loggers)["loggers"]]
     assert [one.type for one in options] == ["tensorboard", "csv", "wandb", "mlflow"]
     assert CallbackOptions.model_validate(yaml.safe_load(callbacks)["callbacks"][0]).arguments == {"epochs": 2}

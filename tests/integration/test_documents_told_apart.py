@@ -142,7 +142,7 @@ CALLS = {
     "summary frames.xyz": "expected a spec, but this is a file of structures: .*`data` of a config",
     "train frames.xyz": "expected a training config, but this is a file of structures",
     "ablate frames.xyz": "expected a study, but this is a file of structures",
-    "train nothing.yaml": "nothing.yaml: is empty: write a training config$",
+    "train nothing.yaml": "nothing.yaml: is empty: write a training config, or `extends: other.yaml`",
     "ablate nothing.yaml": "nothing.yaml: is empty: write a study, or `extends: other.yaml`",
     "train list.yaml": "must be a mapping of fields, such as `model:`",
     "summary loop.yaml": "loop.yaml: is a link to loop.yaml, which leads back to this link: link to the file itself$",

@@ -116,6 +116,20 @@ def test_learning_rates_follow_the_schedule(tmp_path: Path) -> None:
     assert rates == pytest.approx([0.01 * factor for factor in (0.5, 0.75, 0.5, 0.25)])
 
 
+def test_weights_of_losses_follow_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    weights = []
+    step = PotentialModule.training_step
+
+    def stepped(self: PotentialModule, placed: Any, batch_idx: int) -> Any:
+        weights.append([term.weight_at(self.fraction) for term in self.loss.terms])
+        return step(self, placed, batch_idx)
+
+    monkeypatch.setattr(PotentialModule, "training_step", stepped)
+    loss = {"energy": {"weight": 16, "first_weight": 1}, "forces": {"weight": 2}}
+    train(config(tmp_path, training={**BRIEF, "steps": 4}, loss=loss), tmp_path / "run")
+    assert weights == [[1, 2], [2, 2], [4, 2], [8, 2]]
+
+
 def test_plateaus_are_of_the_chosen_metric(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = iter({"loss": 1.0 / step, "energy_mae": 1.0, "forces_mae": 1.0 + step} for step in range(1, 9))
     monkeypatch.setattr("gemnet_blocks.training.callback.validate", lambda *_: next(results))

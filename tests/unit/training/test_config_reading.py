@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -200,3 +201,80 @@ def test_the_schema_admits_what_can_be_read_and_refuses_what_cannot(tmp_path: Pa
     validator.validate({**data, "model": "spec.yaml"})
     for wrong in ({"loss": {"forces": {"wieght": 1}}}, {"model": {"extends": "a.yaml", "sizes": {"atmo": 1}}}):
         assert not validator.is_valid({**data, **wrong})
+
+
+def extending(folder: Path, text: str, base: str = TEXT) -> Path:
+    (folder / "base").mkdir(exist_ok=True)
+    write(folder / "base", base)
+    return write(folder, f"extends: base/train.yaml\n{text}")
+
+
+def test_a_config_extends_another_one(tmp_path: Path) -> None:
+    changes = "model: {sizes: {edge: 16}}\ndata: {files: [mine.xyz]}\nloss: {energy: {weight: 3}, forces: null}\n"
+    config = load_config(extending(tmp_path, changes), {"training.seed": 5})
+    assert (config.model.sizes.atom, config.model.sizes.edge) == (8, 16)
+    assert (config.data.files, config.data.units.energy, config.data.batch.structures) == (("mine.xyz",), "eV", 5)
+    assert config.loss.energy is not None
+    assert (config.loss.energy.type, config.loss.energy.weight, config.loss.forces) == ("mse", 3, None)
+    assert (config.training.steps, config.training.seed) == (100, 5)
+    assert config.folder == tmp_path
+
+
+def test_specs_are_relative_to_the_file_that_names_them(tmp_path: Path) -> None:
+    lines = TEXT.splitlines(keepends=True)
+    base = "model: spec.yaml\n" + "".join(lines[3:])
+    path = extending(tmp_path, "model: {blocks: {count: 1}}", base)
+    (tmp_path / "base" / "spec.yaml").write_text("extends: symmetric\nsizes: {edge: 16}\n")
+    config = load_config(path)
+    assert (config.model.sizes.edge, config.model.blocks.count) == (16, 1)
+    path.write_text("extends: base/train.yaml\nmodel: {extends: symmetric, blocks: {count: 1}}")
+    config = load_config(path)
+    assert (config.model.sizes.edge, config.model.blocks.count) == (64, 1)
+    path.write_text("extends: base/train.yaml\nmodel: triplets-only")
+    assert load_config(path, {"model": "symmetric"}).model.blocks.count == 2
+
+
+def test_another_budget_replaces_that_of_the_extended_config(tmp_path: Path) -> None:
+    assert load_config(extending(tmp_path, "training: {minutes: 3, seed: 4}")).training.steps is None
+    assert load_config(extending(tmp_path, "training: {seed: 4}")).training.steps == 100
+
+
+def test_extended_configs_extend_others(tmp_path: Path) -> None:
+    first = extending(tmp_path, "training: {seed: 4}")
+    second = tmp_path / "second.yaml"
+    second.write_text("extends: train.yaml\ntraining: {clip: 3}\n")
+    config = load_config(second)
+    assert (config.training.seed, config.training.clip, config.training.steps) == (4, 3, 100)
+    first.write_text("extends: second.yaml\n")
+    assert "second.yaml extends this file in turn" in message(second)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("extends: [a.yaml, b.yaml]", "train.yaml:1: extends: expected the path of one training config, got"),
+        ("extends: recipes/molecul", "extends: .*recipes/molecul does not exist; did you mean 'recipes/molecule'"),
+        ("extends: gemnet-oc", "gemnet-oc.yaml.*: is a spec, not a training config"),
+        ("extends: base/train.yaml\nloss: {energy: {wieght: 1}}", "train.yaml:2: loss.energy.wieght: unknown field"),
+        ("extends: base/train.yaml\nmodel: {sizes: {egde: 1}}", "train.yaml:2: .*sizes.egde: unknown field"),
+        ("extends: base/train.yaml\nmodel: 3", "train.yaml:2: model: must be a spec or the path of one, got 3"),
+    ],
+)
+def test_wrong_extensions(text: str, found: str, tmp_path: Path) -> None:
+    extending(tmp_path, "")
+    assert re.search(found, message(write(tmp_path, text)))
+
+
+def test_problems_of_extended_configs_name_their_file(tmp_path: Path) -> None:
+    path = extending(tmp_path, "training: {seed: -1}", TEXT.replace("weight: 10", "weight: -1"))
+    found = message(path)
+    assert re.search(r"base/train.yaml:11: loss.forces.weight: ", found)
+    assert re.search(r"train.yaml:2: training.seed: ", found)
+
+
+def test_the_schema_of_extending_configs(tmp_path: Path) -> None:
+    validator = jsonschema.Draft202012Validator(json_schema())
+    for text in ("data: {files: [a.xyz]}", "model: {sizes: {edge: 3}}", "model: other.yaml", "training: {seed: 1}"):
+        assert validator.is_valid({"extends": "recipes/molecule", **yaml.safe_load(text)}), text
+    for text in ("data: {file: [a.xyz]}", "model: {sizes: {egde: 3}}", "model: {sizes: {edge: -3}}", "extend: a"):
+        assert not validator.is_valid({"extends": "recipes/molecule", **yaml.safe_load(text)}), text

@@ -65,6 +65,20 @@ def test_terms_add_up() -> None:
     torch.testing.assert_close(both, apart)
 
 
+def test_weights_change_geometrically_with_the_used_fraction_of_the_budget() -> None:
+    batch = labelled([2, 3])
+    prediction = predicted(batch)
+    options = LossOptions.model_validate({"energy": {"weight": 8, "first_weight": 0.5}, "forces": {"weight": 5}})
+    loss = options.loss(1.0)
+    energy, forces = loss.means(totals := loss.totals(prediction, batch))
+    for fraction, weight in ((0.0, 0.5), (0.5, 2.0), (0.75, 4.0), (1.0, 8.0), (1.1, 8.0)):
+        expected = weight * energy + 5 * forces
+        torch.testing.assert_close(loss.value(totals, fraction), expected)
+        torch.testing.assert_close(loss.local(totals, totals, 1, fraction), expected)
+        torch.testing.assert_close(loss.local(totals, totals, 2, fraction), 2 * expected)
+    torch.testing.assert_close(loss.value(totals), 8 * energy + 5 * forces)
+
+
 @pytest.mark.parametrize("kind", ["mae", "l2mae", "mse", "rmse", "huber"])
 def test_without_free_atoms_the_loss_is_zero_and_so_is_its_gradient(kind: str) -> None:
     batch = labelled([2, 1], fixed=[0, 1, 2])
