@@ -16,7 +16,7 @@
 #   make symmetry                  measure how symmetric energies are; writes docs/symmetry.md
 #   make benchmarks REFERENCE=...  compare with the published implementation, time scaling; writes benchmarks/RESULTS.md
 #   make gpu                       check and measure on a CUDA device in less than 8 minutes; writes benchmarks/GPU.md
-#   make warm-starts               studies of cold against warm runs on two data sets (hours); see benchmarks/ablation/warm
+#   make warm-starts               studies of cold against warm runs on two data sets (minutes and hours); see benchmarks/ablation/warm
 #   make docs                      the documentation site, into build/docs
 #   make links                     whether the site's links to other sites lead somewhere; needs a network
 #   make schemas                   write the JSON Schemas beside the shipped specs, for editors

@@ -12,6 +12,8 @@ SOURCES = {
     "accuracy": ("Accuracy on real data", "benchmarks/accuracy/RESULTS.md"),
     "accuracy-how": ("How accuracy is measured", "benchmarks/accuracy/README.md"),
     "ablation": ("Ablations", "benchmarks/ablation/README.md"),
+    "interactions": ("Combinations of interactions", "benchmarks/ablation/interactions/README.md"),
+    "warm": ("Cold against warm", "benchmarks/ablation/warm/README.md"),
     "messages": ("Kinds of messages", "benchmarks/ablation/messages/README.md"),
     "gpu": ("Measurements on a GPU", "benchmarks/GPU.md"),
     "benchmarks-how": ("How times and memory are measured", "benchmarks/README.md"),

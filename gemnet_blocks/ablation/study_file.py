@@ -177,7 +177,8 @@ def read_study(
     """Read a study file. It cannot run code unless the catalog allows imports.
 
     A file may start with `extends: other.yaml`, relative to itself, and then contain only what differs: mappings are
-    merged, other values are replaced. A budget replaces the whole budget, and null removes a variant.
+    merged, other values are replaced. A budget replaces the whole budget, and null removes a variant
+    or a factor.
 
     Args:
         path: a YAML file; the name of a study that the library ships, such as `studies/neighbors`; or `-`, standard
@@ -241,7 +242,20 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
         raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
     relative = Path(extended) if (path.parent / extended).is_file() else other
     below_it = _moved(_with_extended(other, chain), relative.parent)
+    if isinstance(below_it.data.get("base"), str) and _lacks_sections(
+        _with_current_names(Document(data)).data.get("base")
+    ):
+        raise SpecError(
+            f"{document.place(('base',))}: base: is incomplete and would replace the base of the extended study: begin "
+            f"it with `extends: {below_it.data['base']}`"
+        )
     return _overlaid(below_it, Document(data, document.places, document.problems))
+
+
+def _lacks_sections(base: object) -> bool:
+    """Return True for a mapping that extends no spec and is not a whole spec."""
+    required = (name for name, field in Spec.model_fields.items() if field.is_required())
+    return isinstance(base, Mapping) and "extends" not in base and any(name not in base for name in required)
 
 
 def _moved(document: Document, folder: Path) -> Document:
@@ -259,13 +273,15 @@ def _overlaid(below: Document, changes: Document) -> Document:
     """Apply changes to a study."""
     below, changes = _with_current_names(below), _with_current_names(changes)
     data = dict(below.data)
-    budget, variants, changed = changes.data.get("budget"), data.get("variants"), changes.data.get("variants")
+    budget = changes.data.get("budget")
     if isinstance(budget, Mapping) and any(value is not None for value in budget.values()):
         data.pop("budget", None)  # merging would result in two kinds of budgets
-    if isinstance(variants, Mapping) and isinstance(changed, Mapping):
-        data["variants"] = {name: patch for name, patch in variants.items() if changed.get(name, patch) is not None}
-        kept = {name: patch for name, patch in changed.items() if patch is not None or name not in variants}
-        changes = replace(changes, data={**changes.data, "variants": kept})
+    for section in ("variants", "factors"):
+        known, changed = data.get(section), changes.data.get(section)
+        if isinstance(known, Mapping) and isinstance(changed, Mapping):
+            data[section] = {name: value for name, value in known.items() if changed.get(name, value) is not None}
+            kept = {name: value for name, value in changed.items() if value is not None or name not in known}
+            changes = replace(changes, data={**changes.data, section: kept})
     if all(isinstance(one.data.get("search"), Mapping) for one in (below, changes)):  # entries replace each other
         entries = {**flattened(data.pop("search")), **flattened(changes.data["search"])}
         kept = {path: one for path, one in entries.items() if one is not None}

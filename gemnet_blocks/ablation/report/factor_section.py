@@ -17,6 +17,9 @@ from gemnet_blocks.ablation.results import StudyResults
 
 QUESTION = "What is each factor worth, alone and together with the others?"
 
+FEWEST, FEW = 3, 6
+"""Fewer seeds have no intervals; fewer seeds have intervals that are far too narrow."""
+
 SHARED_COSTS = ("inference_seconds", "training_seconds", "matmul_flops_training", "parameters")
 """The costs that are distributed over the factors."""
 
@@ -38,6 +41,27 @@ def factor_blocks(results: StudyResults) -> tuple[Block, ...]:
         blocks.append(Paragraph("The fractional design cannot tell these effects apart: it shows their sums."))
         blocks.append(Bullets(tuple(told)))
     return tuple(blocks)
+
+
+def factor_findings(results: StudyResults) -> tuple[str, ...]:
+    """Return sentences with the main effects and the largest synergy; none without factors or complete seeds."""
+    found = factorial(results, results.primary_metric)
+    if found is None:
+        return ()
+    shown = quantity(results.primary_metric)
+    unit = f" {shown.unit}" if shown.unit else ""
+    told = [
+        f"{clean(one.name, 60)}: {shown.label} {_with_interval(one, shown)}{unit} on average over the other factors; "
+        f"higher with {sum(value > 0 for value in one.by_seed.values())} of {len(one.by_seed)} seeds."
+        for one in sorted(found.main_effects(), key=lambda one: -abs(one.mean))
+    ]
+    if synergies := found.synergies():
+        largest = max(synergies, key=lambda one: abs(one.mean))
+        told.append(
+            f"Largest synergy: {clean(largest.name, 80)}, {_with_interval(largest, shown)}{unit} in addition to the "
+            "sum of both effects."
+        )
+    return tuple(told)
 
 
 _CAPTION = (
@@ -91,7 +115,12 @@ def _worth(results: StudyResults, found: Factorial, shown: Quantity) -> Table:
     note = (
         f"Means over {seeds} seed{'s' if seeds != 1 else ''} with all {len(found.values)} combinations, and 95 % BCa "
         "intervals, which are not corrected for the number of effects. "
+        if seeds >= FEWEST
+        else f"Means over {seeds} seed{'s' if seeds != 1 else ''} with all {len(found.values)} combinations. Intervals "
+        f"need at least {FEWEST} seeds. "
     )
+    if FEWEST <= seeds < FEW:
+        note += f"With fewer than {FEW} seeds, the intervals are far too narrow. "
     note += (
         "Shares (Shapley values) distribute the difference between the combination in which all factors are changed "
         "and the base; in parentheses: as a part of it, if its interval excludes zero. Shares of several levels are "

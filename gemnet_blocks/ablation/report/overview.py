@@ -7,13 +7,17 @@ from collections.abc import Sequence
 
 from gemnet_blocks.ablation.report.changes import change_in_words
 from gemnet_blocks.ablation.report.costs import cost, median_cost, noise
+from gemnet_blocks.ablation.report.factor_section import factor_findings
 from gemnet_blocks.ablation.report.figure_data import differences_data
 from gemnet_blocks.ablation.report.figures import draw_differences
 from gemnet_blocks.ablation.report.formatting import clean, number, percent, probability, quantity
-from gemnet_blocks.ablation.report.page import Block, Facts, Finding, Findings, Paragraph, Picture
+from gemnet_blocks.ablation.report.page import Block, Bullets, Facts, Finding, Findings, Folded, Paragraph, Picture
 from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import done_runs, ordered, planned_pairs, planned_seeds
 from gemnet_blocks.ablation.results import StudyResults
+
+MANY = 6
+"""With more variants, the findings of a factorial study begin with the effects of its factors."""
 
 
 def overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:
@@ -24,7 +28,10 @@ def overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Blo
         Finding(one.verdict, clean(one.variant), _sentence(change_in_words(results, one.variant)), _told(results, one))
         for one in compared
     )
-    return (Findings(findings), *_differences_picture(results, compared), _facts(results))
+    shown: tuple[Block, ...] = (Findings(findings), *_differences_picture(results, compared))
+    if len(findings) > MANY and (effects := factor_findings(results)):
+        shown = Bullets(effects), Folded(f"Every one of the {len(findings)} combinations", shown)
+    return (*shown, _facts(results))
 
 
 def _sentence(text: str) -> str:

@@ -86,6 +86,28 @@ def test_null_removes_a_variant(tmp_path: Path) -> None:
         read_study(tmp_path / "study.yaml", {"variants.dottet": None})
 
 
+def test_null_removes_a_factor(tmp_path: Path) -> None:
+    factors = "factors: {quadruplet: [on, off], radial.count: [2, 3]}\nbudget:"
+    written(tmp_path, STUDY.replace("budget:", factors.replace("radial.count", "bases.radial.count")))
+    count = load_spec(tmp_path / "base.yaml").bases.radial.count  # type: ignore[union-attr]
+    text = (tmp_path / "study.yaml").read_text().replace("[2, 3]", f"[{count}, {count + 1}]")
+    (tmp_path / "study.yaml").write_text(text)
+    (tmp_path / "more.yaml").write_text("extends: study.yaml\nfactors: {quadruplet: null}")
+    assert list(read_study(tmp_path / "more.yaml").options.factors) == ["bases.radial.count"]
+    assert list(read_study(tmp_path / "study.yaml", {"factors.quadruplet": None}).options.factors or ()) == [
+        "bases.radial.count"
+    ]
+
+
+def test_changes_of_a_base_that_is_a_file_extend_it(tmp_path: Path) -> None:
+    written(tmp_path)
+    (tmp_path / "more.yaml").write_text("extends: study.yaml\nbase: {sizes: {edge: 11}}\n")
+    with pytest.raises(SpecError, match=r"more\.yaml:2: base: is incomplete .* begin it with `extends: .*base\.yaml`"):
+        read_study(tmp_path / "more.yaml")
+    (tmp_path / "more.yaml").write_text("extends: study.yaml\nbase: {extends: base.yaml, sizes: {edge: 11}}\n")
+    assert read_study(tmp_path / "more.yaml").base.sizes.edge == 11
+
+
 def test_changes_meet_dotted_paths(tmp_path: Path) -> None:
     study = read_study(written(tmp_path), {"variants.dotted.bases.circular.count": 1})
     assert study.patches["dotted"].data == {"bases": {"circular": {"count": 1}}}

@@ -52,7 +52,9 @@ def pilot_in_words(comparison: SequentialComparison, found: Monitoring) -> str:
         return f"{clean(comparison.variant)}: no pair is complete"
     look, options = comparison.looks[0], found.options
     effect, chance = _percent(look.effect), f"with a probability of {_percent(options.power)}"
-    if options.effect is None:
+    if options.effect is None and look.effect == 0:
+        text = "the differences of all pairs are the same, so that their spread says nothing about the number of seeds"
+    elif options.effect is None:
         half = found.design.pairs_for(found.design.effect_of(options.at_most) / 2)
         text = (
             f"{options.at_most} seeds find a difference of {effect} {chance}; half of it needs {math.ceil(half)} seeds"

@@ -176,3 +176,27 @@ def test_a_fraction_contains_the_base_and_has_its_resolution() -> None:
         for size in range(1, resolution):
             for places in itertools.combinations(range(count), size):
                 assert signs[:, places].prod(axis=1).sum() == 0
+
+
+def test_findings_begin_with_the_factors_if_there_are_many_combinations() -> None:
+    text = to_markdown(page(planted(additive)))
+    findings = text.split("## Findings")[1].split("## Changes")[0]
+
+    assert findings.index("quadruplet off: forces MAE +") < findings.index("atom\\_edge off: forces MAE +")
+    assert "higher with 12 of 12 seeds." in findings
+    assert findings.index("Largest synergy: ") < findings.index("**atom\\_edge: ")
+
+
+@pytest.mark.parametrize(
+    ("seeds", "told", "other"),
+    [
+        (2, "all 8 combinations. Intervals need at least 3 seeds.", "95 % BCa intervals, which"),
+        (3, "With fewer than 6 seeds, the intervals are far too narrow.", "need at least 3"),
+        (6, "95 % BCa intervals, which", "far too narrow"),
+    ],
+)
+def test_few_seeds_are_told(seeds: int, told: str, other: str) -> None:
+    factors = to_markdown(page(planted(additive, seeds))).split("## Factors")[1].split("## Errors")[0]
+
+    assert told in factors
+    assert other not in factors

@@ -11,6 +11,7 @@ from scipy.stats import binom
 
 from gemnet_blocks.ablation.options import SequentialSeeds
 from gemnet_blocks.ablation.report.sequential.monitor import Monitoring, design_of, monitor
+from gemnet_blocks.ablation.report.sequential.words import pilot_in_words
 from gemnet_blocks.ablation.report.statistics import holm, sign_flip_test
 
 NOISE = 0.05
@@ -196,3 +197,13 @@ def test_nothing_differs_if_all_errors_are_zero():
     for effect in (None, 0.1):
         found = monitor(SequentialSeeds(at_most=12, effect=effect), zero, {"a": zero})
         assert found.comparisons[0].decision in ("futile", "not shown")
+
+
+def test_a_pilot_of_equal_differences_says_nothing_about_seeds() -> None:
+    options = SequentialSeeds(at_most=12)
+    base = errors(np.random.default_rng(0), 12)
+    found = monitor(options, base, {"same": base, "other": errors(np.random.default_rng(1), 12)}, flips=499)
+    same, other = (pilot_in_words(one, found) for one in found.comparisons)
+
+    assert same.startswith("same: the differences of all pairs are the same, so that their spread says nothing about")
+    assert other.startswith("other: 12 seeds find a difference of ")
