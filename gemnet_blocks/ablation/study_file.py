@@ -177,8 +177,8 @@ def read_study(
     """Read a study file. It cannot run code unless the catalog allows imports.
 
     A file may start with `extends: other.yaml`, relative to itself, and then contain only what differs: mappings are
-    merged, other values are replaced. A budget replaces the whole budget, and null removes a variant
-    or a factor.
+    merged, other values are replaced. A budget replaces the whole budget, and null removes a variant or
+    a factor.
 
     Args:
         path: a YAML file; the name of a study that the library ships, such as `studies/neighbors`; or `-`, standard
@@ -242,14 +242,13 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
         raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
     relative = Path(extended) if (path.parent / extended).is_file() else other
     below_it = _moved(_with_extended(other, chain), relative.parent)
-    if isinstance(below_it.data.get("base"), str) and _lacks_sections(
-        _with_current_names(Document(data)).data.get("base")
-    ):
+    changes = _with_current_names(Document(data, document.places, document.problems))
+    if isinstance(below_it.data.get("base"), str) and _lacks_sections(changes.data.get("base")):
         raise SpecError(
             f"{document.place(('base',))}: base: is incomplete and would replace the base of the extended study: begin "
             f"it with `extends: {below_it.data['base']}`"
         )
-    return _overlaid(below_it, Document(data, document.places, document.problems))
+    return _overlaid(below_it, changes)
 
 
 def _lacks_sections(base: object) -> bool:

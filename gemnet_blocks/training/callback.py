@@ -91,9 +91,9 @@ class TrainingCallback(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         reductions = self._plateau.reductions if self._plateau is not None else 0
-        factor = self.config.schedule.factor(self.state.step, self.fraction, reductions)
         module = ours(pl_module)
         module.fraction = self.fraction
+        factor = self.config.schedule.factor(self.state.step, module.fraction, reductions)
         module.learning_rate = self.config.optimizer.learning_rate * factor
         set_learning_rate(trainer.optimizers[0], module.learning_rate)
         module.seconds = self._seconds()

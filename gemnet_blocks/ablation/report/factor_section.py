@@ -112,13 +112,11 @@ def _worth(results: StudyResults, found: Factorial, shown: Quantity) -> Table:
         )
         rows.append((clean(one.name, 60), *cells))
     seeds = len(found.seeds)
-    note = (
-        f"Means over {seeds} seed{'s' if seeds != 1 else ''} with all {len(found.values)} combinations, and 95 % BCa "
-        "intervals, which are not corrected for the number of effects. "
-        if seeds >= FEWEST
-        else f"Means over {seeds} seed{'s' if seeds != 1 else ''} with all {len(found.values)} combinations. Intervals "
-        f"need at least {FEWEST} seeds. "
-    )
+    note = f"Means over {seeds} seed{'s' if seeds != 1 else ''} with all {len(found.values)} combinations"
+    if seeds >= FEWEST:
+        note += ", and 95 % BCa intervals, which are not corrected for the number of effects. "
+    else:
+        note += f". Intervals need at least {FEWEST} seeds. "
     if FEWEST <= seeds < FEW:
         note += f"With fewer than {FEW} seeds, the intervals are far too narrow. "
     note += (
