@@ -18,7 +18,7 @@ from gemnet_blocks.spec import resolve
 from gemnet_blocks.spec.catalog import Catalog, did_you_mean, search_beside
 from gemnet_blocks.spec.document import Document, Problem, Route, check_kind, read_document, shown
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
-from gemnet_blocks.spec.files import check_found, existing_document, find_document, folder_of
+from gemnet_blocks.spec.files import check_found, extended_document, find_document, folder_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.spec.versions import in_current_version, with_current_names
 from gemnet_blocks.training import config_file as reading
@@ -233,13 +233,9 @@ def _with_extended(path: Path, below: Sequence[Path]) -> Document:
     if "extends" not in document.data:
         return document
     data = dict(document.data)
+    chain = [*below, path.resolve()]
+    other = extended_document(document, path.parent, "a study", "must be the path of a study file", chain)
     extended = data.pop("extends")
-    where = f"{document.place(('extends',))}: extends"
-    if not isinstance(extended, str):
-        raise SpecError(f"{where}: must be the path of a study file, got {shown(extended)}")
-    other, chain = existing_document(extended, path.parent, where, "a study"), [*below, path.resolve()]
-    if other.resolve() in chain:
-        raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
     relative = Path(extended) if (path.parent / extended).is_file() else other
     below_it = _moved(_with_extended(other, chain), relative.parent)
     changes = _with_current_names(Document(data, document.places, document.problems))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.spec.document import STANDARD_INPUT, absent
+from gemnet_blocks.spec.document import STANDARD_INPUT, Document, absent, shown
 from gemnet_blocks.util.shipped import ShippedKind, shipped_file, shipped_names
 
 if TYPE_CHECKING:
@@ -72,6 +72,30 @@ def existing_document(path: str, folder: Path, place: str, kind: ShippedKind = "
         raise SpecError(f"{place}: {found} is a directory")
     missing = absent(found) if found.is_symlink() else "does not exist"
     raise SpecError(f"{place}: {found} {missing}{_suggestion(found, Path(path), kind)}")
+
+
+def extended_document(
+    document: Document, folder: Path, kind: ShippedKind, expected: str, chain: Sequence[Path]
+) -> Path:
+    """Find the file that a study or training config extends.
+
+    Args:
+        document: the file that has the entry `extends`.
+        folder: the folder that its path is relative to.
+        kind: the kind of both files.
+        expected: what the entry must be, for the message.
+        chain: the file and those that extend it.
+
+    Raises:
+        SpecError: the entry is not a path, the file does not exist, or it is one of those that extend it.
+    """
+    extended, where = document.data["extends"], f"{document.place(('extends',))}: extends"
+    if not isinstance(extended, str):
+        raise SpecError(f"{where}: {expected}, got {shown(extended)}")
+    other = existing_document(extended, folder, where, kind)
+    if other.resolve() in chain:
+        raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
+    return other
 
 
 def _suggestion(missing: Path, path: Path, kind: ShippedKind) -> str:

@@ -23,7 +23,7 @@ from gemnet_blocks.spec.document import (
 )
 from gemnet_blocks.spec.editor import json_schema as spec_schema
 from gemnet_blocks.spec.explain import OptionsTree, problems_of
-from gemnet_blocks.spec.files import check_found, existing_document, find_document, folder_of
+from gemnet_blocks.spec.files import check_found, existing_document, extended_document, find_document, folder_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.spec.versions import VERSION_SCHEMA, in_current_version
 from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
@@ -143,18 +143,13 @@ def _layers(document: Document, folder: Path, path: Path | None, below: Sequence
         below: the files that extend it.
     """
     document = in_current_version(document)
-    data = dict(document.data)
-    extended = data.pop("extends", None)
+    data = {key: value for key, value in document.data.items() if key != "extends"}
     layer = _Layer(Document(data, document.places, document.problems), folder)
     if "extends" not in document.data:
         return [layer]
-    where = f"{document.place(('extends',))}: extends"
-    if not isinstance(extended, str):
-        raise SpecError(f"{where}: expected the path of one training config, got {shown(extended)}")
-    other = existing_document(extended, folder if path is None else path.parent, where, "a training config")
     chain = [*below, *([] if path is None else [path.resolve()])]
-    if other.resolve() in chain:
-        raise SpecError(f"{where}: {other} extends this file in turn: remove one of the two entries")
+    expected = "expected the path of one training config"
+    other = extended_document(document, folder if path is None else path.parent, "a training config", expected, chain)
     base = read_document(other, "a training config")
     check_kind(base, other, "a training config")
     return [*_layers(base, other.parent, other, chain), layer]
