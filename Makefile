@@ -6,7 +6,7 @@
 #   make test                      lint, types, and the unit, property, parity, compatibility and integration tests
 #   make check                     lint, types, import contracts and the quickest unit tests, while you write code
 #   make test-docs                 the documentation site, the long examples of its pages, and all notebooks
-#   make test-slow                 the tests that take half a minute or more each
+#   make test-slow                 the tests that take ten seconds or more each
 #   make test-all                  the three together
 #   make test-lowest               unit tests with the lowest versions that pyproject.toml allows, in an environment of their own
 #   make test-lowest TORCH=2.13.0  ... but with this torch: the lowest is, on Linux, a CUDA build of several gigabytes

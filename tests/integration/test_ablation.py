@@ -387,6 +387,7 @@ def command(*arguments: str) -> Result:
     return CliRunner().invoke(app, arguments)
 
 
+@pytest.mark.slow
 def test_own_parts_are_ablated(folder: Path, tmp_path: Path) -> None:
     """A class that is passed in, in worker processes as well, which import it."""
     given = Study.from_file(folder / "study.yaml").check().runs[0].task

@@ -60,6 +60,7 @@ def test_the_symmetric_spec_is_small_and_has_the_rules_of_new_specs() -> None:
     assert Spec.from_yaml(yaml.safe_dump(data)) == spec
 
 
+@pytest.mark.slow
 def test_the_published_rules_depend_on_the_description_of_a_crystal() -> None:
     """With strict ties, the order of atoms selects among neighbors at the same distance, in both precisions."""
     for dtype in ("float64", "float32"):

@@ -58,6 +58,7 @@ def assert_close_rows(one: Path, other: Path) -> None:
                 ), name
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_double_batches(tmp_path: Path) -> None:
     loss = {"forces": {"type": "rmse", "atoms": "free"}}
     halves = config(tmp_path, **SHORT, loss=loss, data={"batch": {"structures": 2}})

@@ -68,7 +68,7 @@ def assert_same_models(one: Path, other: Path) -> None:
         )
 
 
-@pytest.mark.parametrize("row", [1, 6])
+@pytest.mark.parametrize("row", [pytest.param(1, marks=pytest.mark.slow), 6])
 def test_killed_runs_resume_with_bitwise_identical_results(folder: Path, tmp_path: Path, row: int) -> None:
     process = start(folder, tmp_path)
     wait_for_rows(process, tmp_path, row)
@@ -80,7 +80,7 @@ def test_killed_runs_resume_with_bitwise_identical_results(folder: Path, tmp_pat
     assert_same_models(folder / "whole", tmp_path)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
 def test_signals_save_a_checkpoint_and_explain_how_to_resume(
     folder: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -94,6 +94,7 @@ def test_signals_save_a_checkpoint_and_explain_how_to_resume(
     assert_same_state(folder / "whole", tmp_path)
 
 
+@pytest.mark.slow
 def test_ctrl_c_reaches_worker_processes_too(folder: Path, tmp_path: Path) -> None:
     """A terminal sends it to all processes; workers must not end before the state is saved."""
     process = start(folder, tmp_path, "--set", "data.workers=1")

@@ -15,8 +15,13 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import strategies as some
 from gemnet_blocks.testing.assertions import assert_second_derivatives, assert_smooth, assert_smooth_at_cutoff
 
+SLOW = ("atom_edge", "edge_atom")
+"""Interactions of the class of `triplet`."""
 
-@pytest.mark.parametrize("interaction", INTERACTIONS)
+
+@pytest.mark.parametrize(
+    "interaction", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in INTERACTIONS]
+)
 def test_an_atom_crosses_every_cutoff_where_neighbors_fade_out(interaction: str) -> None:
     """`assert_interaction` checks the same without a maximum number of neighbors."""
     spec = symmetric_spec(**(alone(interaction) | TIGHT_CAPS))

@@ -59,8 +59,8 @@ def test_definition(interaction: str) -> None:
     holds_for(batches(tiny, quick=4), quick=15)(test_definition)()
 
 
-SLOW = ("atom_edge", "edge_atom")
-"""Interactions of the class of `triplet`, of which the quick tests assert all properties once."""
+SLOW = ("quadruplet", "atom_edge", "edge_atom", "atom_atom")
+"""All but `triplet`, of which the quick tests assert all properties once; `test_definition` is quick for all."""
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ def test_killed_drivers_are_taken_over_from(tmp_path: Path, whole: StudyResults)
     assert Counter(fits(tmp_path)) == ALL
 
 
+@pytest.mark.slow
 def test_killed_workers_are_started_again(tmp_path: Path) -> None:
     study = synthetic_study(tmp_path, {"fewer": {"bases.circular.count": 2}}, 1, SyntheticLearner(die=1), retries=1)
     results = study.run("local", processes=2, progress=False)
@@ -76,6 +77,7 @@ def test_workers_that_are_killed_too_often_are_failures(tmp_path: Path) -> None:
     assert "killed by signal 9" in str(results.runs[0].error)
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_driver(tmp_path: Path) -> None:
     folder = tmp_path / "study"
     folder.mkdir()

@@ -54,6 +54,7 @@ def labelled(ensemble: Ensemble, count: int, seed: int) -> list[LabelledStructur
     return items
 
 
+@pytest.mark.slow
 def test_intervals_cover_held_out_structures(ensemble: Ensemble) -> None:
     data = labelled(ensemble, 120, 0)
     found = calibrate(ensemble, InMemory(data[:60]), 0.8)

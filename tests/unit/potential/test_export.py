@@ -138,6 +138,7 @@ def saved(potential: Potential, program: ExportedProgram, tmp_path: Path, monkey
     return tmp_path / "model.pt2"
 
 
+@pytest.mark.slow
 def test_a_program_equals_the_calculator_without_this_library(potential: Potential, saved: Path) -> None:
     assert len(FRAMES) == 20
     check(potential, saved, "interpreted")

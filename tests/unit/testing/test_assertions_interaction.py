@@ -190,7 +190,7 @@ BUILT_IN = (
 )
 
 
-@pytest.mark.parametrize("interaction", [Small, SquareOfDirections])
+@pytest.mark.parametrize("interaction", [Small, pytest.param(SquareOfDirections, marks=pytest.mark.slow)])
 def test_right_interactions(interaction: type[Interaction]) -> None:
     checked = assert_interaction(interaction, examples=1, max_atoms=3)
     assert len(set(checked)) == len(checked) == 18
@@ -225,7 +225,7 @@ def test_custom_options_and_edge_sets() -> None:
         (Broadcast, "messages: one row for each main edge or atom, finite", r"its message is of shape \(1, 8\)"),
         (Kept, "copies", "cannot be deep-copied"),
         (Detached, "forces are the gradient of the energy", "forces predict"),
-        (Rounded, "single precision", "float32"),
+        pytest.param(Rounded, "single precision", "float32", marks=pytest.mark.slow),
     ],
 )
 def test_wrong_interactions(interaction: type[Interaction], name: str, message: str) -> None:

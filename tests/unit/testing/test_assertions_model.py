@@ -151,6 +151,7 @@ def test_a_model_of_the_library_with_gradient_forces() -> None:
     assert_model(model, structures=GENERIC, smooth_structures=GENERIC, cutoffs=[], examples=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coupled", [True, False])
 def test_a_model_of_the_library_with_direct_forces(coupled: bool) -> None:
     model = small_model(**UNCAPPED, blocks__count=1, heads__forces={"type": "direct", "coupled": coupled})

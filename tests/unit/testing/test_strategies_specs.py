@@ -63,6 +63,7 @@ def many() -> list[Spec]:
     return drawn
 
 
+@pytest.mark.slow
 def test_every_option_takes_several_values(many: list[Spec]) -> None:
     """A new option must be added to the strategy, too."""
     values: dict[str, set[str]] = defaultdict(set)
@@ -125,6 +126,7 @@ def test_every_mistake_is_named(broken: BrokenSpec) -> None:
     assert any(f": {broken.path}: " in line for line in lines), (broken.path, lines)
 
 
+@pytest.mark.slow
 def test_mistakes_are_of_many_kinds() -> None:
     """Every other mistake that can be planted in the small spec."""
     messages = []
