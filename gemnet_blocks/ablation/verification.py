@@ -119,7 +119,7 @@ def verify(
 
     Raises:
         SpecError: there is no report with results, there are no finished runs that can be done again, or a recorded run
-            cannot be read.
+            or the data that it read cannot be read.
         ImportError: a package of reports or training is missing.
     """
     found = _Report.located(Path(path))
@@ -314,8 +314,10 @@ def _other_definition(
             files = Fingerprints(folder / "fingerprints.json").of(task.config.data, task.config.folder)
         key = run_key(task.spec, task.config, files, task.seed, settings)
     except (SpecError, StateError, OSError) as error:
-        yield Mismatch(name, "files of the run", "readable", str(error))
-        return
+        raise SpecError(
+            f"{name}: expected the files that the run read, cannot read them: {error}. Put them where the study had "
+            "them, or give --sample 0 (in Python, sample=0)"
+        ) from error
     if key != run.key:
         yield Mismatch(name, "hash of spec, data, training, seed and code", run.key[:16], key[:16])
     spec = next((one.spec_hash for one in report.results.variants if one.name == run.variant), "")

@@ -347,6 +347,14 @@ def test_runs_that_are_done_again_are_equal_bit_for_bit(folder: Path, results: S
     changed.save(copy / record.relative_to(folder / "study") / "predictions.npz")
     found = verify(copy, sample=1, seed=0)
     assert "predictions.forces_predicted[16]" in {one.what for one in found.mismatches}
+    away = (folder / "structures.xyz").rename(tmp_path / "structures.xyz")
+    try:
+        with pytest.raises(
+            SpecError, match=r"expected the files that the run read, .*structures\.xyz.* or give --sample 0"
+        ):
+            verify(copy, sample=1, seed=0)
+    finally:
+        away.rename(folder / "structures.xyz")
 
 
 def test_where_variants_differ(folder: Path, results: StudyResults, tmp_path: Path) -> None:
