@@ -45,7 +45,7 @@ from gemnet_blocks.ablation.report.latex import to_latex
 from gemnet_blocks.ablation.report.looks_section import QUESTION as LOOKS_QUESTION
 from gemnet_blocks.ablation.report.looks_section import looks_blocks, looks_data
 from gemnet_blocks.ablation.report.outliers import outliers
-from gemnet_blocks.ablation.report.overview import overview
+from gemnet_blocks.ablation.report.overview import MANY, overview
 from gemnet_blocks.ablation.report.page import (
     FIGURES,
     Block,
@@ -103,17 +103,21 @@ def page(results: StudyResults) -> Page:
 def _page(results: StudyResults, differences: StudyDifferences) -> Page:
     compared = compare_study(results)
     metric = quantity(results.primary_metric).label
-    where = where_blocks(differences)
+    where, factors = where_blocks(differences), _factors(results)
+    changes, different = _changes(results), _differences(results)
+    if factors and len(compared) > MANY:  # tables of all combinations are longer than what they are about
+        changes = (Folded(f"Changes of the {len(compared)} combinations", changes),)
+        different = (Folded(f"Differences of the {len(compared)} combinations", different),)
     sections = (
         Section("Findings", overview(results, compared)),
-        Section("Changes", _changes(results), question="What does each variant change?"),
+        *factors,
+        Section("Changes", changes, question="What does each variant change?"),
         Section(
             "Differences",
-            _differences(results),
+            different,
             question=f"Is the difference of the {metric} from the base larger than chance explains?",
         ),
         *_looks(results, compared),
-        *_factors(results),
         *_warm_starts(results),
         Section("Errors", _errors(results), question="How good are the models, and for which atoms?"),
         *((Section("Where", where, question=WHERE_QUESTION),) if where else ()),

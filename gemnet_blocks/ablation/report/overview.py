@@ -17,7 +17,7 @@ from gemnet_blocks.ablation.report.tables import done_runs, ordered, planned_pai
 from gemnet_blocks.ablation.results import StudyResults
 
 MANY = 6
-"""With more variants, the findings of a factorial study begin with the effects of its factors."""
+"""With more variants, a factorial study begins with the effects of its factors, and what is about each is folded."""
 
 
 def overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:

@@ -180,11 +180,14 @@ def test_a_fraction_contains_the_base_and_has_its_resolution() -> None:
 
 def test_findings_begin_with_the_factors_if_there_are_many_combinations() -> None:
     text = to_markdown(page(planted(additive)))
-    findings = text.split("## Findings")[1].split("## Changes")[0]
+    findings = text.split("## Findings")[1].split("## Factors")[0]
 
     assert findings.index("quadruplet off: forces MAE +") < findings.index("atom\\_edge off: forces MAE +")
     assert "higher with 12 of 12 seeds." in findings
     assert findings.index("Largest synergy: ") < findings.index("**atom\\_edge: ")
+    places = [text.index(title) for title in ("## Findings", "## Factors", "## Changes", "## Differences")]
+    assert places == sorted(places)
+    assert next(one for one in page(planted(additive)).sections if one.title == "Changes").blocks[0].kind == "folded"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +199,7 @@ def test_findings_begin_with_the_factors_if_there_are_many_combinations() -> Non
     ],
 )
 def test_few_seeds_are_told(seeds: int, told: str, other: str) -> None:
-    factors = to_markdown(page(planted(additive, seeds))).split("## Factors")[1].split("## Errors")[0]
+    factors = to_markdown(page(planted(additive, seeds))).split("## Factors")[1].split("## Changes")[0]
 
     assert told in factors
     assert other not in factors
