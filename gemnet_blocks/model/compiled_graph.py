@@ -195,16 +195,18 @@ def inductor(module: GraphModule, mode: FakeTensorMode) -> Callable[[list[Any]],
     from torch._inductor.virtualized import V
 
     inputs = [node.meta["val"] for node in module.graph.find_nodes(op="placeholder")]
+    # one file of C++ for all operations of a graph: starting the compiler takes longer than most kernels
+    in_one_file = not any(isinstance(value, Tensor) and value.device.type != "cpu" for value in inputs)
     output = module.graph.output_node()
     # all outputs keep their strides, which other graphs expect
     output.meta["user_visible_output_idxs"] = range(len(output.args[0]))  # type: ignore[arg-type]
     with (
-        config.patch(compile_threads=1, fx_graph_cache=True),
+        config.patch(compile_threads=1, fx_graph_cache=True, cpp_wrapper=in_one_file),
         V.set_fake_mode(mode),
         tracing(TracingContext(mode)),
         torch.no_grad(),
     ):
-        code: Callable[[list[Any]], Sequence[Any]] = compile_fx_inner(module, inputs)
+        code: Callable[[list[Any]], Sequence[Any]] = compile_fx_inner(module, inputs, cpp_wrapper=in_one_file)
     return code
 
 

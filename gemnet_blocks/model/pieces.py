@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import sympy
@@ -53,7 +54,7 @@ class Piece:
     Attributes:
         nodes: the operations on tensors.
         inputs: the tensors from outside.
-        outputs: the tensors that others read.
+        outputs: the tensors that others read, in this piece or in one with equal operations.
         symbols: the symbols in sizes.
         key: equal for pieces with equal operations.
     """
@@ -78,7 +79,11 @@ class Piece:
 
 
 def divided(module: GraphModule) -> list[Piece]:
-    """Divide the operations of a trace by the numbers of `marked`; those behind the last one are the last piece."""
+    """Divide the operations of a trace by the numbers of `marked`; those behind the last one are the last piece.
+
+    Pieces with equal operations get equal outputs, so that they are equal: the embeddings of the last block are outputs,
+    although nothing reads them.
+    """
     groups: list[list[Node]] = [[]]
     number = 0
     for node in module.graph.nodes:
@@ -89,7 +94,11 @@ def divided(module: GraphModule) -> list[Piece]:
             groups.append([])
             number = found
         groups[-1].append(node)
-    return [_piece(nodes) for nodes in groups if nodes]
+    pieces = [_piece(nodes) for nodes in groups if nodes]
+    places: dict[Hashable, set[int]] = defaultdict(set)
+    for piece in pieces:
+        places[piece.key].update(map(piece.nodes.index, piece.outputs))
+    return [replace(piece, outputs=[piece.nodes[i] for i in sorted(places[piece.key])]) for piece in pieces]
 
 
 def _piece(nodes: Sequence[Node]) -> Piece:
@@ -126,7 +135,5 @@ def _piece(nodes: Sequence[Node]) -> Piece:
     key = (
         *(described(node.meta["val"]) for node in inputs),
         *(f"{node.target}{described(node.args)}{described(node.kwargs)}" for node in tensors),
-        *(described(node.meta["val"]) for node in outputs),
-        *(number[node] for node in outputs),
     )
     return Piece(tensors, list(inputs), outputs, sorted(symbols, key=str), key)
