@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from ase.calculators.emt import EMT
 from helpers import assert_close
 from training_runs import assert_same_state, config
 
-from gemnet_blocks.ablation import Study
+from gemnet_blocks.ablation import Study, StudyResults
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.structures import Structures
@@ -200,3 +203,43 @@ def test_variants_of_a_study_start_from_models_of_their_own(folder: Path, tmp_pa
         Study.from_file(path, {"training.training.freeze": ["heads.*"]}, folder=tmp_path / "other").check()
     with pytest.raises(SpecError, match=r"variants\.warm: start_from: must be the path of a model file"):
         Study.from_file(path, {"variants.warm.start_from": 3}, folder=tmp_path / "other").check()
+
+
+KILLED = """
+import os, sys
+from gemnet_blocks.ablation import Study
+from gemnet_blocks.training import module
+
+steps, train = [], module.PotentialModule.training_step
+
+def killed(*arguments):
+    steps.append(1)
+    if len(steps) == int(sys.argv[3]):
+        os.kill(os.getpid(), 9)
+    return train(*arguments)
+
+module.PotentialModule.training_step = killed
+Study.from_file(sys.argv[1], {"base.heads.forces.type": "gradient"}, folder=sys.argv[2]).run("here", progress=False)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_study_of_warm_starts_goes_on_to_the_same_results(folder: Path, tmp_path: Path) -> None:
+    """The driver is killed in a run from random weights, and another one in a run that starts from a model."""
+    path = study_file(tmp_path, '\n  warm: {start_from: "small"}\n', steps=3)
+    shutil.copytree(folder / "small", tmp_path / "small")
+
+    def results(name: str) -> StudyResults:
+        study = Study.from_file(path, {"base.heads.forces.type": "gradient"}, folder=tmp_path / name)
+        return study.run("here", progress=False)
+
+    surroundings = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for step in (2, 7):
+        command = [sys.executable, "-c", KILLED, str(path), str(tmp_path / "killed"), str(step)]
+        assert subprocess.run(command, env=surroundings, check=False).returncode == -9
+    found, expected = results("killed"), results("whole")
+    assert found.complete
+    for variant in ("base", "warm"):
+        assert found.values(variant) == expected.values(variant)
+    assert [run.curve[-1]["step"] for run in found.runs] == [run.curve[-1]["step"] for run in expected.runs]
+    assert max(run.attempts for run in found.runs) == 2
