@@ -1,23 +1,34 @@
-"""Compare compiled models with eager ones: compilation time, times of steps in turns, and numbers of operations.
+"""Compare compiled models with eager ones: compilation time, times of steps in turns, differences, operations.
 
-python benchmarks/compilation.py [--size small] [--forces direct] [--task training] [--blocks 4] [--repeats 10]
+    python benchmarks/compilation.py [--size small] [--forces direct] [--task training] [--blocks 4] [--steps 10]
+    python benchmarks/compilation.py --config benchmarks/accuracy/configs/ethanol-950-30.yaml --data FOLDER
+
+With `--config`, model, batches and loss are those of a training config, and every batch is another one; otherwise, the
+model is GemNet-OC and the batch four slabs. Steps are measured in processor time on CPUs.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import cycle, islice
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
 from cases import FORCES, ROOT, SIZES, slab
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from gemnet_blocks.model.gemnet import GemNet
 from gemnet_blocks.spec import Execution, build, load_spec
 from gemnet_blocks.structures import Structures
+
+Step = Callable[[Any], Sequence[Tensor]]
+"""Computes the results for a batch: predictions, or a loss and its gradients."""
 
 
 class Count(TorchDispatchMode):
@@ -32,55 +43,105 @@ class Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+def of_slabs(options: argparse.Namespace, compiled: bool) -> tuple[Step, list[Any]]:
+    """Return the step of GemNet-OC, and its batches."""
+    changes = {**SIZES[options.size], "heads.forces": FORCES[options.forces], "blocks.count": options.blocks}
+    spec = load_spec(ROOT / "paper_configs/gemnet-oc.yaml", changes)
+    model = build(spec, seed=0, execution=Execution(compile=compiled))
+
+    def step(structures: Structures) -> Sequence[Tensor]:
+        if options.task == "forward":
+            with torch.no_grad():
+                prediction = model(structures)
+            return [prediction.energy, prediction.forces]
+        model.zero_grad()
+        prediction = model(structures)
+        loss = prediction.energy.sum() + prediction.forces.square().sum()
+        loss.backward()
+        return [loss.detach(), *gradients(model)]
+
+    return step, [Structures.from_ase([slab(3)] * 4, dtype=torch.float32)]
+
+
+def of_config(options: argparse.Namespace, compiled: bool) -> tuple[Step, list[Any]]:
+    """Return the step of a training config, and its first batches."""
+    from gemnet_blocks.training import load_config
+    from gemnet_blocks.training.run import Run
+
+    patches = {"training.minutes": None, "training.steps": 10**6, "training.execution.compile": compiled}
+    config = load_config(options.config, patches).in_folder(options.data)
+    run = Run.prepared(config, Path(tempfile.mkdtemp()), False)
+    module = run.module
+
+    def step(batch: Any) -> Sequence[Tensor]:
+        if options.task == "forward":
+            with torch.no_grad():
+                prediction = module.predict(batch)
+            return [prediction.energy, prediction.forces]
+        module.potential.model.zero_grad()
+        totals = module.loss.totals(module.predict(batch), batch)
+        loss = (totals.sums / totals.counts).sum()
+        loss.backward()
+        return [loss.detach(), *gradients(module.potential.model)]
+
+    return step, [item.batch for item in islice(run.stream, options.steps + 1)]
+
+
+def gradients(model: nn.Module) -> list[Tensor]:
+    """Return the gradients of the weights."""
+    return [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+
+
 def main() -> None:
-    """Print one line for each model."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    """Print one line for each model, and their differences."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", choices=list(SIZES), default="small")
     parser.add_argument("--forces", choices=list(FORCES), default="direct")
     parser.add_argument("--task", choices=["forward", "training"], default="training")
     parser.add_argument("--blocks", type=int, default=4)
-    parser.add_argument("--repeats", type=int, default=10)
+    parser.add_argument("--steps", type=int, default=10, help="number of measured steps")
+    parser.add_argument("--config", type=Path, help="training config")
+    parser.add_argument("--data", type=Path, default=Path(), help="data folder of the config")
     options = parser.parse_args()
-    changes = {**SIZES[options.size], "heads.forces": FORCES[options.forces], "blocks.count": options.blocks}
-    spec = load_spec(ROOT / "paper_configs/gemnet-oc.yaml", changes)
-    models = {
-        name: build(spec, seed=0, execution=Execution(compile=name == "compiled")) for name in ("eager", "compiled")
-    }
-    structures = Structures.from_ase([slab(3)] * 4, dtype=torch.float32)
-    step = forward if options.task == "forward" else training
-    times: dict[str, list[float]] = {name: [] for name in models}
-    for _ in range(options.repeats + 1):
-        for name, model in models.items():
-            times[name].append(seconds(lambda model=model: step(model, structures)))
-    with Count() as eager:
-        step(models["eager"], structures)
-    for name, found in times.items():
-        print(f"{name}: first step {found[0]:.1f} s, then {1e3 * median(found[1:]):.0f} ms")
+    prepared = of_slabs if options.config is None else of_config
+    steps, times = {}, {}
+    for name in ("eager", "compiled"):
+        steps[name], batches = prepared(options, name == "compiled")
+        times[name] = [0.0]
+    first, before, started = batches[0], os.times(), time.perf_counter()
+    steps["compiled"](first)
+    after = os.times()
+    used = after.user + after.system - before.user - before.system
+    others = after.children_user + after.children_system - before.children_user - before.children_system
     print(
-        f"eager operations: {eager.operations}; ratio {median(times['eager'][1:]) / median(times['compiled'][1:]):.2f}"
+        f"first compiled step: {time.perf_counter() - started:.0f} s; processor time {used:.0f} s in this process and "
+        f"{others:.0f} s in the C++ compiler",
+        flush=True,
+    )
+    worst = 0.0
+    for batch in islice(cycle(batches), options.steps + 1):
+        found = {}
+        for name, step in steps.items():
+            began = seconds()
+            found[name] = step(batch)
+            times[name].append(seconds() - began)
+        for one, other in zip(found["compiled"], found["eager"], strict=True):
+            worst = max(worst, float((one - other).abs().max() / other.abs().max().clamp(min=1e-3)))
+    eager, compiled = (median(times[name][2:]) for name in steps)
+    with Count() as count:
+        steps["eager"](first)
+    print(
+        f"eager {1e3 * eager:.0f} ms, {count.operations} operations; compiled {1e3 * compiled:.0f} ms; "
+        f"ratio {eager / compiled:.2f}; largest relative difference {worst:.1e}"
     )
 
 
-def forward(model: GemNet, structures: Structures) -> None:
-    """Predict."""
-    with torch.no_grad():
-        model(structures)
-
-
-def training(model: GemNet, structures: Structures) -> None:
-    """Compute the gradient of a loss."""
-    model.zero_grad()
-    prediction = model(structures)
-    (prediction.energy.sum() + prediction.forces.square().sum()).backward()
-
-
-def seconds(step: Callable[[], None]) -> float:
-    """Measure the time of a step."""
-    started = time.perf_counter()
-    step()
+def seconds() -> float:
+    """Return the time: of this process on CPUs, on the clock with a GPU."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+        return time.perf_counter()
+    return time.process_time()
 
 
 if __name__ == "__main__":

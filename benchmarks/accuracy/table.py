@@ -1,4 +1,4 @@
-"""Write RESULTS.md from the results that `run.py` and `reference.py` recorded.
+"""Write RESULTS.md from the results that `run.py`, `mace.py` and `reference.py` recorded.
 
 python benchmarks/accuracy/table.py
 """
@@ -20,10 +20,13 @@ ORDER = (
     "ethanol-950",
     "ethanol-950-short",
     "ethanol-950-recipe",
+    "ethanol-950-30",
     "ethanol-50",
     "aspirin-950",
+    "aspirin-950-30",
     "acac",
     "mlearn-si",
+    "mlearn-si-30",
     "mlearn-cu",
     "cu3x-direct",
     "cu3x-gradient",
@@ -153,7 +156,39 @@ def reference_section(records: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def page(runs: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]]) -> str:
+def mace_section(runs: Sequence[Mapping[str, Any]], peers: Sequence[Mapping[str, Any]]) -> str:
+    """Return the section on trainings of MACE with the same data and processor time."""
+    header = (
+        "run", "model", "processor minutes", "epochs", "force MAE meV/Å", "force RMSE meV/Å", "energy MAE meV",
+        "energy MAE meV/atom",
+    )  # fmt: skip
+
+    def row(name: str, model: str, seconds: float, epochs: float, errors: Mapping[str, float]) -> list[str]:
+        keys = ("forces_mae", "forces_rmse", "energy_mae", "energy_mae_per_atom")
+        values = (number(1e3 * errors[key], "#.3g" if errors[key] < 0.1 else ",.0f") for key in keys)
+        return [name, model, f"{seconds / 60:.0f}", f"{epochs:,.0f}", *values]
+
+    rows = []
+    for peer in peers:
+        name = peer["name"]
+        for run in runs:
+            if run["name"] == name:
+                training, errors = run["training"], run["evaluations"]["test"]["errors"]
+                rows.append(row(name, "recipe", 60 * peer["minutes"], training["epochs"], errors))
+        for stage, errors in peer["errors"].items():
+            rows.append(row(name, f"MACE, {stage}", peer["processor_seconds"], peer["epochs"], errors))
+    return (
+        "\n## Beside MACE\n\n"
+        "The same data, and the same processor time on one core, with the recipe of this library and with the settings "
+        "of MACE's README (`mace.py` lists them). Stage one is the model with the smallest validation error before "
+        "energy weights rise, stage two the one after that; MACE chooses neither by test errors.\n\n"
+        f"{table(header, rows)}"
+    )
+
+
+def page(
+    runs: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, Any]], peers: Sequence[Mapping[str, Any]]
+) -> str:
     """Return the text of the page."""
     errors, goals, training = [], [], []
     for run in runs:
@@ -169,6 +204,8 @@ def page(runs: Sequence[Mapping[str, Any]], references: Sequence[Mapping[str, An
         "## Training\n\n"
         + table(("run", "parameters", "steps", "epochs", "minutes", "threads", "versions", "date"), training),
     ]
+    if peers:
+        sections.append(mace_section(runs, peers))
     return "\n".join(sections) + (reference_section(references) if references else "")
 
 
@@ -177,7 +214,8 @@ def main() -> None:
     results = FOLDER / "results"
     runs = [json.loads(path.read_text()) for name in ORDER if (path := results / f"{name}.json").exists()]
     references = [json.loads(path.read_text()) for path in sorted(results.glob("reference-*.json"))]
-    (FOLDER / "RESULTS.md").write_text(page(runs, references), encoding="utf-8")
+    peers = [json.loads(path.read_text()) for path in sorted(results.glob("mace-*.json"))]
+    (FOLDER / "RESULTS.md").write_text(page(runs, references, peers), encoding="utf-8")
 
 
 if __name__ == "__main__":
