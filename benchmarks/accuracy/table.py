@@ -181,7 +181,7 @@ def mace_section(runs: Sequence[Mapping[str, Any]], peers: Sequence[Mapping[str,
         "\n## Beside MACE\n\n"
         "The same data, and the same processor time on one core, with the recipe of this library and with the settings "
         "of MACE's README (`mace.py` lists them). Stage one is the model with the smallest validation error before "
-        "energy weights rise, stage two the one after that; MACE chooses neither by test errors.\n\n"
+        "energy weights rise, stage two the one after that.\n\n"
         f"{table(header, rows)}"
     )
 
