@@ -209,13 +209,20 @@ def page(
     return "\n".join(sections) + (reference_section(references) if references else "")
 
 
-def main() -> None:
-    """Write the page."""
+def recorded_page() -> str:
+    """Return the text of the page for the recorded results."""
     results = FOLDER / "results"
     runs = [json.loads(path.read_text()) for name in ORDER if (path := results / f"{name}.json").exists()]
-    references = [json.loads(path.read_text()) for path in sorted(results.glob("reference-*.json"))]
-    peers = [json.loads(path.read_text()) for path in sorted(results.glob("mace-*.json"))]
-    (FOLDER / "RESULTS.md").write_text(page(runs, references, peers), encoding="utf-8")
+    references, peers = (
+        [json.loads(path.read_text()) for path in sorted(results.glob(f"{kind}-*.json"))]
+        for kind in ("reference", "mace")
+    )
+    return page(runs, references, peers)
+
+
+def main() -> None:
+    """Write the page."""
+    (FOLDER / "RESULTS.md").write_text(recorded_page(), encoding="utf-8")
 
 
 if __name__ == "__main__":
