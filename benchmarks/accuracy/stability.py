@@ -15,7 +15,6 @@ Writes results/stability-NAME.json. A model that is not stable has an answer the
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import time
 import warnings
@@ -36,6 +35,7 @@ from ase.optimize import BFGS
 from gemnet_blocks.calculator import GemNetCalculator
 from gemnet_blocks.data.dataset import LabelledDataset
 from gemnet_blocks.data.opening import open_data
+from gemnet_blocks.errors import StructureError
 from gemnet_blocks.potential.model_file import load_potential
 from gemnet_blocks.structures import to_ase
 from gemnet_blocks.training import load_config
@@ -72,25 +72,20 @@ class Watch:
         first, second, lengths = neighbor_list("ijd", atoms, natural_cutoffs(atoms, mult=1.2))
         self._bonds = None if atoms.pbc.any() else (first, second, lengths)
         self._smallest = smallest
-        self.failure: str | None = None
 
     def __call__(self) -> None:
         """Check the distances of this moment."""
         atoms = self.atoms
         if not np.isfinite(atoms.positions).all():
-            self._fail("positions are not finite")
-        elif self._bonds is not None:
+            raise FailedError("positions are not finite")
+        if self._bonds is not None:
             first, second, lengths = self._bonds
             ratio = np.linalg.norm(atoms.positions[first] - atoms.positions[second], axis=1) / lengths
             if ratio.max() > LONGER:
                 place = int(ratio.argmax())
-                self._fail(f"bond {atoms.symbols[first[place]]}–{atoms.symbols[second[place]]} broken")
+                raise FailedError(f"bond {atoms.symbols[first[place]]}–{atoms.symbols[second[place]]} broken")
         elif len(neighbor_list("i", atoms, CLOSER * self._smallest)):
-            self._fail(f"atoms closer than {CLOSER * self._smallest:.2f} Å")
-
-    def _fail(self, reason: str) -> None:
-        self.failure = reason
-        raise FailedError(reason)
+            raise FailedError(f"atoms closer than {CLOSER * self._smallest:.2f} Å")
 
 
 def smallest_distance(dataset: LabelledDataset) -> float:
@@ -122,10 +117,13 @@ def dynamics(
     run.attach(watch, interval=10)
     run.attach(note, interval=10)
     steps = round(1000 * picoseconds / step)
-    with contextlib.suppress(FailedError):
+    failure = None
+    try:
         run.run(steps)
+    except (FailedError, StructureError) as error:
+        failure = str(error)
     reached = run.get_number_of_steps() * step / 1000
-    result = {"picoseconds": reached, "failure": watch.failure, "mean_temperature": float(np.mean(kelvin))}
+    result = {"picoseconds": reached, "failure": failure, "mean_temperature": float(np.mean(kelvin))}
     if not thermostat:
         moments = np.arange(len(totals)) * step / 100
         per_atom = 1000 * (np.array(totals) - totals[0]) / len(atoms)
@@ -138,22 +136,25 @@ def dynamics(
 
 def relaxations(dataset: LabelledDataset, calculator: GemNetCalculator, count: int) -> dict[str, Any]:
     """Relax displaced structures, and return how many converged."""
-    found = []
+    found: list[tuple[int, float]] = []
+    failures = []
     places = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     for number, index in enumerate(places):
         atoms = frame(dataset, int(index))
         atoms.rattle(0.1, rng=np.random.default_rng(number))
         atoms.calc = calculator
         optimizer = BFGS(atoms, logfile=None)
-        converged = bool(optimizer.run(fmax=0.01, steps=500))
-        found.append((converged, optimizer.get_number_of_steps(), atoms.get_potential_energy() / len(atoms)))
-    energies = [energy for _, _, energy in found]
+        try:
+            if optimizer.run(fmax=0.01, steps=500):
+                found.append((optimizer.get_number_of_steps(), atoms.get_potential_energy() / len(atoms)))
+        except StructureError as error:  # atoms have collapsed
+            failures.append(f"frame {index}: {error}".split(", less than")[0])
     return {
-        "structures": len(found),
-        "converged": sum(one for one, _, _ in found),
-        "median_steps": float(np.median([steps for _, steps, _ in found])),
-        "lowest_energy_per_atom": min(energies),
-        "highest_energy_per_atom": max(energies),
+        "structures": len(places),
+        "converged": len(found),
+        "collapsed": failures,
+        "median_steps": float(np.median([steps for steps, _ in found])) if found else None,
+        "energies_per_atom": [energy for _, energy in found],
     }
 
 

@@ -56,7 +56,7 @@ GRADIENT = {"heads.forces": {"type": "gradient"}}
 
 def test_all_blocks_share_their_code() -> None:
     """The last block, too, whose embeddings nothing reads."""
-    model = compiled_model(small_spec(**{"blocks.count": 3}))
+    model = compiled_model(small_spec(**{"blocks.count": 2}))
     with torch.no_grad():
         model(Structures.from_ase([molecule(5), molecule(4)]))
     assert model.compilation.generated == 3  # geometry and embeddings, a block, and heads
