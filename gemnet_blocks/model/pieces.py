@@ -81,8 +81,8 @@ class Piece:
 def divided(module: GraphModule) -> list[Piece]:
     """Divide the operations of a trace by the numbers of `marked`; those behind the last one are the last piece.
 
-    Pieces with equal operations get equal outputs, so that they are equal: the embeddings of the last block are outputs,
-    although nothing reads them.
+    Pieces with equal operations get equal outputs, so that they are equal: the embeddings of the last block are
+    outputs, although nothing reads them.
     """
     groups: list[list[Node]] = [[]]
     number = 0

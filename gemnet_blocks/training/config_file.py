@@ -26,7 +26,7 @@ from gemnet_blocks.spec.explain import OptionsTree, problems_of
 from gemnet_blocks.spec.files import check_found, existing_document, extended_document, find_document, folder_of
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.spec.versions import VERSION_SCHEMA, in_current_version
-from gemnet_blocks.training.options import MODEL_SCHEMA, TrainingConfig
+from gemnet_blocks.training.options import BUDGETS, MODEL_SCHEMA, TrainingConfig
 from gemnet_blocks.training.plugins import plugin_problems
 
 if TYPE_CHECKING:
@@ -184,16 +184,12 @@ def _read(
     return config.in_folder(folder)
 
 
-_BUDGETS = ("steps", "epochs", "minutes")
-"""The fields of `training` that limit its length."""
-
-
 def _without_replaced_budget(base: Document, changes: Document) -> Document:
     """Remove the budget of a config if the changes have another one, which would otherwise only add a limit."""
     old, new = base.data.get("training"), changes.data.get("training")
-    if not isinstance(old, Mapping) or not isinstance(new, Mapping) or all(new.get(name) is None for name in _BUDGETS):
+    if not isinstance(old, Mapping) or not isinstance(new, Mapping) or all(new.get(name) is None for name in BUDGETS):
         return base
-    kept = {name: value for name, value in old.items() if name not in _BUDGETS}
+    kept = {name: value for name, value in old.items() if name not in BUDGETS}
     return replace(base, data={**base.data, "training": kept})
 
 

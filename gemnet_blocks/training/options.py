@@ -296,6 +296,10 @@ class ExecutionOptions(Options):
         )
 
 
+BUDGETS = ("steps", "epochs", "minutes")
+"""The fields of `training` that limit its length."""
+
+
 class TrainingOptions(Options):
     """The budget and procedure of a run. The first of steps, epochs and minutes to be reached ends it; at least one is
     needed."""

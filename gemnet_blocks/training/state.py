@@ -13,7 +13,7 @@ import torch
 from gemnet_blocks.errors import SpecError
 from gemnet_blocks.spec.document import shown
 from gemnet_blocks.training.data_stream import StreamPosition
-from gemnet_blocks.training.options import TrainingConfig, TrainingOptions
+from gemnet_blocks.training.options import BUDGETS, TrainingConfig, TrainingOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +137,7 @@ class RunState:
         return cls(**{**known, "place": StreamPosition(**state["place"]), "means": Means(**state["means"])})
 
 
-ENDS = ("steps", "epochs", "minutes", "stop_early")
+ENDS = (*BUDGETS, "stop_early")
 """Fields of `training` that determine the end of a run, and may differ when it is resumed."""
 
 
