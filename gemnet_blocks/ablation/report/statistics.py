@@ -11,6 +11,7 @@ import statistics
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, Literal
 
 import numpy as np
@@ -105,13 +106,16 @@ def holm(p_values: Sequence[float] | Array) -> Array:
     given = np.asarray(p_values, dtype=np.float64)
     if given.ndim != 1 or not np.all((given >= 0) & (given <= 1)):
         raise ValueError(f"p-values must be between 0 and 1, got {given.tolist()}")
-    if len(given) < 2:
-        return given
+    return given if len(given) < 2 else np.array(_corrected(tuple(given.tolist())))
+
+
+@lru_cache(maxsize=256)  # statsmodels collects garbage in every call, and tables and files ask for the same corrections
+def _corrected(p_values: tuple[float, ...]) -> tuple[float, ...]:
     try:
         from statsmodels.stats.multitest import multipletests
     except ImportError as error:
         raise ImportError("studies need the package statsmodels: pip install 'gemnet_blocks[train]'") from error
-    return np.asarray(multipletests(given, method="holm")[1])
+    return tuple(multipletests(p_values, method="holm")[1].tolist())
 
 
 def bootstrap_interval(
