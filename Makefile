@@ -31,7 +31,8 @@ WHEELS ?= ../shared/wheels
 STRUCTURES ?=
 PYTEST_ARGS ?=
 # The unit tests of `make check`: of the parts that all others build on, and of specs.
-QUICK := $(addprefix tests/unit/,graph geometry layers spec test_structures.py)
+QUICK := $(addprefix tests/unit/,graph geometry layers spec test_structures.py) \
+  $(addprefix --ignore=tests/unit/spec/test_,description.py grafting.py json_schema.py)
 # The version of torch in `make test-lowest`, instead of the lowest.
 TORCH ?=
 LOWEST := build/lowest
