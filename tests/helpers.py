@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import resource
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import pytest
 import torch
 from ase import Atoms
 from ase.build import fcc111
@@ -36,6 +37,12 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.util.recompute import RECOMPUTED, evaluated_by
 
 ROOT = Path(__file__).parents[1]
+
+
+def slow_but(names: Iterable[str], quick: Collection[str]) -> list[Any]:
+    """Parameters of a test that is slow for all names but the quick ones."""
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
 
 # -- structures -------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from helpers import slow_but
 
 from gemnet_blocks import Structures
 from gemnet_blocks.ablation import Fit, Learner, Study, Task
@@ -129,9 +130,7 @@ def test_every_variant_builds_at_its_published_size(name: str) -> None:
     assert counts == COUNTS[name]
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
-)
+@pytest.mark.parametrize("name", slow_but(NAMES, QUICK))
 def test_every_study_runs_at_toy_size(name: str, tmp_path: Path) -> None:
     changes: dict[str, Any] = {**TOY}
     if name == "angular-basis":  # which would be as many as the toy has

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from ase import Atoms
+from helpers import slow_but
 from hypothesis import strategies as st
 from properties.harness import batches, holds_for
 from properties.models import INTERACTIONS, TIGHT_CAPS, alone, model_of, symmetric_spec
@@ -15,13 +16,9 @@ from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import strategies as some
 from gemnet_blocks.testing.assertions import assert_second_derivatives, assert_smooth, assert_smooth_at_cutoff
 
-SLOW = ("atom_edge", "edge_atom")
-"""Interactions of the class of `triplet`."""
 
-
-@pytest.mark.parametrize(
-    "interaction", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in INTERACTIONS]
-)
+# the others are of the class of `triplet`
+@pytest.mark.parametrize("interaction", slow_but(INTERACTIONS, quick=["triplet", "quadruplet", "atom_atom"]))
 def test_an_atom_crosses_every_cutoff_where_neighbors_fade_out(interaction: str) -> None:
     """`assert_interaction` checks the same without a maximum number of neighbors."""
     spec = symmetric_spec(**(alone(interaction) | TIGHT_CAPS))

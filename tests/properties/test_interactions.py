@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import slow_but
 from hypothesis import strategies as st
 from properties.harness import batches, holds_for
 from properties.models import INTERACTIONS, PLANS, alone, model_of, symmetric_spec
@@ -59,13 +60,7 @@ def test_definition(interaction: str) -> None:
     holds_for(batches(tiny, quick=4), quick=15)(test_definition)()
 
 
-SLOW = ("quadruplet", "atom_edge", "edge_atom", "atom_atom")
-"""All but `triplet`, of which the quick tests assert all properties once; `test_definition` is quick for all."""
-
-
-@pytest.mark.parametrize(
-    "interaction", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW)) for name in INTERACTIONS]
-)
+@pytest.mark.parametrize("interaction", slow_but(INTERACTIONS, quick=["triplet"]))  # `test_definition` is quick for all
 def test_every_interaction_is_one(interaction: str) -> None:
     assert_interaction(interaction_class(interaction), OPTIONS, examples=2, max_atoms=5)
 

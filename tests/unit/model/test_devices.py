@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import slow_but
 from torch import Tensor
 from torch._subclasses import FakeTensor, FakeTensorMode
 from torch.func import functional_call
@@ -69,13 +70,7 @@ def replayed(graph: GraphModule, inputs: list[Tensor]) -> list[Tensor]:
     return results
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [
-        name if name == "direct forces" else pytest.param(name, marks=pytest.mark.slow)  # half a minute each
-        for name in VARIANTS
-    ],
-)
+@pytest.mark.parametrize("variant", slow_but(VARIANTS, quick=["direct forces"]))  # half a minute each
 def test_everything_follows_its_inputs_to_another_device(variant: str) -> None:
     changes = FEW_LAYERS if variant == "direct forces" else {}
     model = build(spec_of(variant).patch({"blocks.count": 1, **changes}), seed=0)
