@@ -79,8 +79,7 @@ def of_config(options: argparse.Namespace, compiled: bool) -> tuple[Step, list[A
                 prediction = module.predict(batch)
             return [prediction.energy, prediction.forces]
         module.potential.model.zero_grad()
-        totals = module.loss.totals(module.predict(batch), batch)
-        loss = (totals.sums / totals.counts).sum()
+        loss = module.loss.value(module.loss.totals(module.predict(batch), batch))
         loss.backward()
         return [loss.detach(), *gradients(module.potential.model)]
 
@@ -104,10 +103,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(), help="data folder of the config")
     options = parser.parse_args()
     prepared = of_slabs if options.config is None else of_config
-    steps, times = {}, {}
-    for name in ("eager", "compiled"):
+    steps: dict[str, Step] = {}
+    times: dict[str, list[float]] = {"eager": [], "compiled": []}
+    for name in times:
         steps[name], batches = prepared(options, name == "compiled")
-        times[name] = [0.0]
     first, before, started = batches[0], os.times(), time.perf_counter()
     steps["compiled"](first)
     after = os.times()
@@ -127,7 +126,7 @@ def main() -> None:
             times[name].append(seconds() - began)
         for one, other in zip(found["compiled"], found["eager"], strict=True):
             worst = max(worst, float((one - other).abs().max() / other.abs().max().clamp(min=1e-3)))
-    eager, compiled = (median(times[name][2:]) for name in steps)
+    eager, compiled = (median(times[name][1:]) for name in times)
     with Count() as count:
         steps["eager"](first)
     print(

@@ -192,7 +192,7 @@ def main() -> None:
     calculator = GemNetCalculator(potential, skin=0.5)
     smallest = smallest_distance(splits.train)
     atoms = frame(splits.test, 0)
-    numbers = {int(number) for i in range(len(splits.train)) for number in frame(splits.train, i).numbers}
+    numbers = set(potential.references.per_element)
     step = TIME_STEP if 1 in numbers else 4 * TIME_STEP
     record: dict[str, Any] = {
         "name": arguments.name,

@@ -80,6 +80,11 @@ and errors of all force components within 0.03 eV/Å.
 """
 
 
+def shown(value: float) -> str:
+    """Format an error with three digits, and without decimals from 100."""
+    return number(value, ",.0f" if abs(value) >= 100 else "#.3g")
+
+
 def errors_row(name: str, errors: Mapping[str, Any]) -> list[str]:
     """Return a row of the table of errors."""
 
@@ -87,7 +92,7 @@ def errors_row(name: str, errors: Mapping[str, Any]) -> list[str]:
         value = errors[key]
         if value is None:
             return number(None, "")
-        return number(value * factor, form or (",.0f" if abs(value * factor) >= 100 else "#.3g"))
+        return number(value * factor, form) if form else shown(value * factor)
 
     return [
         name,
@@ -165,16 +170,14 @@ def mace_section(runs: Sequence[Mapping[str, Any]], peers: Sequence[Mapping[str,
 
     def row(name: str, model: str, seconds: float, epochs: float, errors: Mapping[str, float]) -> list[str]:
         keys = ("forces_mae", "forces_rmse", "energy_mae", "energy_mae_per_atom")
-        values = (number(1e3 * errors[key], "#.3g" if errors[key] < 0.1 else ",.0f") for key in keys)
-        return [name, model, f"{seconds / 60:.0f}", f"{epochs:,.0f}", *values]
+        return [name, model, f"{seconds / 60:.0f}", f"{epochs:,.0f}", *(shown(1e3 * errors[key]) for key in keys)]
 
-    rows = []
+    rows, by_name = [], {run["name"]: run for run in runs}
     for peer in peers:
         name = peer["name"]
-        for run in runs:
-            if run["name"] == name:
-                training, errors = run["training"], run["evaluations"]["test"]["errors"]
-                rows.append(row(name, "recipe", 60 * peer["minutes"], training["epochs"], errors))
+        if run := by_name.get(name):
+            training, errors = run["training"], run["evaluations"]["test"]["errors"]
+            rows.append(row(name, "recipe", 60 * peer["minutes"], training["epochs"], errors))
         for stage, errors in peer["errors"].items():
             rows.append(row(name, f"MACE, {stage}", peer["processor_seconds"], peer["epochs"], errors))
     return (
