@@ -26,7 +26,7 @@ from gemnet_blocks.ablation.report.csv_files import (
     runs_csv,
 )
 from gemnet_blocks.ablation.report.equal_budgets import equal_budgets_table
-from gemnet_blocks.ablation.report.factor_section import QUESTION, factor_blocks
+from gemnet_blocks.ablation.report.factor_section import QUESTION, factor_blocks, factor_findings
 from gemnet_blocks.ablation.report.figure_data import curves_data, elements_data, pareto_data, parity_data
 from gemnet_blocks.ablation.report.figures import (
     curve_metric,
@@ -45,7 +45,7 @@ from gemnet_blocks.ablation.report.latex import to_latex
 from gemnet_blocks.ablation.report.looks_section import QUESTION as LOOKS_QUESTION
 from gemnet_blocks.ablation.report.looks_section import looks_blocks, looks_data
 from gemnet_blocks.ablation.report.outliers import outliers
-from gemnet_blocks.ablation.report.overview import MANY, overview
+from gemnet_blocks.ablation.report.overview import overview
 from gemnet_blocks.ablation.report.page import (
     FIGURES,
     Block,
@@ -89,6 +89,9 @@ from gemnet_blocks.ablation.report.where_section import (
 from gemnet_blocks.ablation.results import StudyResults
 from gemnet_blocks.util.files import replacing
 
+MANY = 6
+"""With more variants, a factorial study begins with the effects of its factors, and what is about each is folded."""
+
 
 def page(results: StudyResults) -> Page:
     """Compose the report of a study.
@@ -105,11 +108,12 @@ def _page(results: StudyResults, differences: StudyDifferences) -> Page:
     metric = quantity(results.primary_metric).label
     where, factors = where_blocks(differences), _factors(results)
     changes, different = _changes(results), _differences(results)
-    if factors and len(compared) > MANY:  # tables of all combinations are longer than what they are about
+    effects = factor_findings(results) if len(compared) > MANY else ()
+    if effects:  # tables of all combinations are longer than what they are about
         changes = (Folded(f"Changes of the {len(compared)} combinations", changes),)
         different = (Folded(f"Differences of the {len(compared)} combinations", different),)
     sections = (
-        Section("Findings", overview(results, compared)),
+        Section("Findings", overview(results, compared, effects)),
         *factors,
         Section("Changes", changes, question="What does each variant change?"),
         Section(

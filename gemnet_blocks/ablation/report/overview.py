@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 from gemnet_blocks.ablation.report.changes import change_in_words
 from gemnet_blocks.ablation.report.costs import cost, median_cost, noise
-from gemnet_blocks.ablation.report.factor_section import factor_findings
 from gemnet_blocks.ablation.report.figure_data import differences_data
 from gemnet_blocks.ablation.report.figures import draw_differences
 from gemnet_blocks.ablation.report.formatting import clean, number, percent, probability, quantity
@@ -16,12 +15,15 @@ from gemnet_blocks.ablation.report.statistics import Comparison
 from gemnet_blocks.ablation.report.tables import done_runs, ordered, planned_pairs, planned_seeds
 from gemnet_blocks.ablation.results import StudyResults
 
-MANY = 6
-"""With more variants, a factorial study begins with the effects of its factors, and what is about each is folded."""
 
+def overview(results: StudyResults, compared: Sequence[Comparison], effects: Sequence[str] = ()) -> tuple[Block, ...]:
+    """Compose the first screen: the verdicts, the figure of the differences and what was compared.
 
-def overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Block, ...]:
-    """Compose the first screen: the verdicts, the figure of the differences and what was compared."""
+    Args:
+        results: results of the study.
+        compared: the comparisons of the variants with the base.
+        effects: sentences about the factors of a study with many variants, which then come first.
+    """
     if not compared:
         return (Paragraph("The study has only a base, and no variant to compare with it."), _facts(results))
     findings = tuple(
@@ -29,8 +31,8 @@ def overview(results: StudyResults, compared: Sequence[Comparison]) -> tuple[Blo
         for one in compared
     )
     shown: tuple[Block, ...] = (Findings(findings), *_differences_picture(results, compared))
-    if len(findings) > MANY and (effects := factor_findings(results)):
-        shown = Bullets(effects), Folded(f"Every one of the {len(findings)} combinations", shown)
+    if effects:
+        shown = Bullets(tuple(effects)), Folded(f"Every one of the {len(findings)} combinations", shown)
     return (*shown, _facts(results))
 
 
