@@ -26,6 +26,7 @@ from gemnet_blocks.model.geometry_encoder import Geometry, GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, Energy, GradientForces
 from gemnet_blocks.model.property_heads import PropertyHead
 from gemnet_blocks.model.readout import BackboneOutput, Contributions, OutputBlock, Readout
+from gemnet_blocks.model.short_range import Zbl
 from gemnet_blocks.model.streams import InitialStream
 from gemnet_blocks.options import byte_count
 from gemnet_blocks.structures import Prediction, PropertyKind, Structures, strained
@@ -151,6 +152,7 @@ class GemNet(WeightedModule, Compilable):
         compiled: compile the model at its first use, see `gemnet_blocks.model.compilation`; also copies of the model.
         estimator: estimates the memory of a prediction, for comparison with memory budgets.
         heads: the heads of other properties, by name.
+        short_range: a repulsion that is added to the numbers per atom; None for none.
     """
 
     def __init__(
@@ -164,10 +166,12 @@ class GemNet(WeightedModule, Compilable):
         compiled: bool = False,
         estimator: Estimator | None = None,
         heads: Mapping[str, PropertyHead] | None = None,
+        short_range: Zbl | None = None,
     ) -> None:
         super().__init__()
         self.trunk = backbone  # the keys of weights in model files begin with the names of these two attributes
         self.read_out = readout
+        self.short_range = short_range
         self.energy = energy
         self.forces = forces
         self.heads = nn.ModuleDict(heads)
@@ -317,7 +321,10 @@ class GemNet(WeightedModule, Compilable):
         self, contributions: Contributions, features: BackboneOutput, structures: Structures, evaluation: Evaluation
     ) -> Prediction:
         """Predict energies and the properties of further heads."""
-        arguments = (contributions.atoms, structures.structure, structures.count)
+        atoms = contributions.atoms
+        if self.short_range is not None:
+            atoms = atoms + self.short_range(features.main.edges, structures.numbers).to(atoms.dtype)
+        arguments = (atoms, structures.structure, structures.count)
         properties = {name: evaluation(head, features, structures) for name, head in self.heads.items()}
         return Prediction(
             self.energy(*arguments), None, atom_energies=self.energy.shares(*arguments), properties=properties

@@ -61,7 +61,7 @@ _ADDABLE = (
 )
 """Beginnings of the names of parts that may be new."""
 
-_WITHOUT_WEIGHTS = ("energy", "forces", "trunk.graphs")
+_WITHOUT_WEIGHTS = ("energy", "short_range", "forces", "trunk.graphs")
 """Parts that have no weights in any model."""
 
 

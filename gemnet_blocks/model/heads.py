@@ -20,6 +20,10 @@ class EnergyOptions(Options):
 
     reduce: Literal["sum", "mean"] = "sum"
     """sum: the energy of a structure is the sum over its atoms (extensive); mean: their mean (intensive)."""
+    short_range: Literal["zbl"] | None = None
+    """zbl: add the repulsion of nuclei after Ziegler, Biersack and Littmark to the energies of atoms that are nearer
+    than a bond, so that atoms do not collapse onto each other where training data have no such neighbors. It needs
+    `reduce: sum`, and no direct forces. null: energies are those of the network alone."""
 
 
 class DirectForcesOptions(Options):

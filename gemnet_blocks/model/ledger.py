@@ -48,7 +48,8 @@ def parts(model: GemNet) -> dict[str, list[nn.Module]]:
     found["dense layers of blocks"] = list(backbone.blocks)
     found["output blocks"] = list(backbone.output_blocks)
     found["readout"] = [model.readout]
-    found["heads"] = [model.energy, *model.heads.values()]
+    repulsion = [] if model.short_range is None else [model.short_range]
+    found["heads"] = [model.energy, *repulsion, *model.heads.values()]
     if isinstance(model.forces, GradientForces):
         found[ENERGY_GRADIENT] = [model.forces]
     elif model.forces is not None:

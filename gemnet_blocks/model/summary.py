@@ -109,6 +109,10 @@ def layers(model: GemNet) -> list[Layer]:
     writes = "a number per atom and edge" if direct else "a number per atom"
     kind = type(model.readout).__name__
     rows.append(_row("readout", "network", kind, [model.readout], "features of all output blocks", writes))
+    if model.short_range is not None:
+        rows.append(
+            _row("heads", "short range", type(model.short_range).__name__, [], "distances", "a number per atom")
+        )
     rows.append(_row("heads", "energy", f"Energy ({model.energy.reduce})", [], "a number per atom", "energy"))
     if model.forces is not None:
         reads = "a number per edge, directions" if direct else "energy, positions"

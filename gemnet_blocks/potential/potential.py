@@ -70,6 +70,8 @@ class Potential(WeightedModule):
             stored = torch.tensor(energies, dtype=torch.float64, device=self.device)
         # the file stores it with `references`
         self.register_buffer("reference_energies", stored, persistent=False)
+        if model.short_range is not None:
+            model.short_range.in_units_of(references.scale)
 
     def __repr__(self) -> str:
         return f"Potential({self.meaning} energies in eV; {self.model!r})"

@@ -39,6 +39,7 @@ from gemnet_blocks.model.geometry_encoder import GeometryEncoder
 from gemnet_blocks.model.heads import DirectForces, DirectForcesOptions, Energy, GradientForces
 from gemnet_blocks.model.property_heads import HeadContext
 from gemnet_blocks.model.readout import Readout, ReadoutContext
+from gemnet_blocks.model.short_range import Zbl
 from gemnet_blocks.model.streams import InitialStream, StreamLayer
 from gemnet_blocks.options import Options
 from gemnet_blocks.spec.bases import RadialPlan, depends_on_degree, own_names, place_of, radial_plan
@@ -251,6 +252,7 @@ class _Builder:
             head = DirectForces(forces.coupled, self.sums)
         elif forces is not None:
             head = GradientForces(forces.dynamic_scaling, spec.heads.stress is not None)
+        short_range = Zbl(spec.graphs[MAIN].cutoff, self.sums) if spec.heads.energy.short_range == "zbl" else None
         head_context = HeadContext(sizes, activation, self.sums, self.streams)
         heads = {
             name: self.part(HEAD, options, f"heads.{name}", head_context)
@@ -275,6 +277,7 @@ class _Builder:
             self.execution.compile,
             estimate,
             heads,
+            short_range,
         )
 
     def graphs(self, shared: Mapping[str, InteractionGeometry[Any]]) -> GraphBuilder:

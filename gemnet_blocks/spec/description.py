@@ -229,6 +229,11 @@ def _outputs(spec: SpecFields) -> Iterator[str]:
         f"The energy is the {spec.heads.energy.reduce} of atomic energies"
         f"{' from all blocks' if spec.readout.type != 'atoms' else ''}."  # type: ignore[attr-defined]
     )
+    if spec.heads.energy.short_range is not None:
+        yield (
+            "Atoms that are nearer than the sum of their covalent radii repel each other by the potential of Ziegler, "
+            "Biersack and Littmark, which is added to the atomic energies."
+        )
     forces = spec.heads.forces
     if forces is None:
         yield "Forces are not predicted."

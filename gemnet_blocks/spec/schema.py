@@ -139,7 +139,7 @@ class HeadOptions(Options):
     __pydantic_extra__: dict[str, Annotated[Options, PartOf(HEAD)]]
 
     energy: EnergyOptions = EnergyOptions()
-    """Reduction of atomic energies to the energy of a structure."""
+    """Reduction of atomic energies to the energy of a structure, and repulsion at short range."""
     forces: Annotated[DirectForcesOptions | GradientForcesOptions, Field(discriminator="type")] | None
     """Direct forces, or gradient forces, which conserve energy; null: no forces."""
     stress: StressHeadOptions | None = None
@@ -161,6 +161,22 @@ class HeadOptions(Options):
             found = "no forces" if self.forces is None else "direct forces"
             raise ValueError(
                 f"stress needs gradient forces, got {found}: set forces to {{type: gradient}}, or remove stress"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _repulsion_is_part_of_all_outputs(self) -> Self:
+        if self.energy.short_range is None:
+            return self
+        if self.energy.reduce == "mean":
+            raise ValueError(
+                "energy.short_range: the repulsion is a sum over atoms, got reduce: mean: set energy.reduce to sum, or "
+                "remove energy.short_range"
+            )
+        if isinstance(self.forces, DirectForcesOptions):
+            raise ValueError(
+                "energy.short_range: direct forces would not contain the repulsion: set forces to {type: gradient}, or "
+                "remove energy.short_range"
             )
         return self
 
@@ -335,6 +351,8 @@ class SpecFields(Options):
                 content["interactions"][name] = self._hashed(name, options, content["interactions"][name])
         if self.heads.stress is None:
             del content["heads"]["stress"]  # earlier versions had no such head
+        if self.heads.energy.short_range is None:
+            del content["heads"]["energy"]["short_range"]
         content["read_out"] = content.pop("readout")  # the key in the hashes of earlier versions
         text = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()

@@ -58,6 +58,7 @@ from gemnet_blocks.testing.oracles.embeddings import (
     output_block,
     output_network,
     read_out,
+    repulsion,
 )
 from gemnet_blocks.testing.oracles.graphs import (
     Edge,
@@ -158,6 +159,7 @@ __all__ = [
     "read_out",
     "real_harmonics",
     "real_power",
+    "repulsion",
     "reverse",
     "scaled",
     "selection",

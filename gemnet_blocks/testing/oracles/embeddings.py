@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import torch
+from ase.data import covalent_radii
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -27,6 +28,8 @@ from gemnet_blocks.model.readout import (
     SummedOutputBlock,
     SummedReadout,
 )
+from gemnet_blocks.model.short_range import Zbl
+from gemnet_blocks.testing.oracles.bases import polynomial_envelope
 from gemnet_blocks.testing.oracles.graphs import edges_of, reverse
 from gemnet_blocks.testing.oracles.interactions import interaction
 from gemnet_blocks.testing.oracles.layers import dense, edge_embedding, scaled, stacked, summed, through
@@ -107,6 +110,23 @@ def energy(
     if reduce == "sum":
         return total
     return total / torch.bincount(structure, minlength=count).clamp(min=1)
+
+
+def repulsion(module: Zbl, edges: EdgeSet, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
+    """Compute e_a = Σ_{c→a} w_ca u(d/R) (e²/4πε₀) Z_c Z_a φ(d/a) / 2s, with d² + (0.01 Å)² for d²."""
+    terms = []
+    for c, a, distance in zip(edges.source.tolist(), edges.target.tolist(), edges.distance, strict=True):
+        d = (distance**2 + 0.01**2).sqrt()
+        z_c, z_a = int(numbers[c]), int(numbers[a])
+        x = d * (z_c**0.23 + z_a**0.23) / 0.46850
+        phi = 0.18175 * (-3.19980 * x).exp() + 0.50986 * (-0.94229 * x).exp()
+        phi = phi + 0.28022 * (-0.40290 * x).exp() + 0.02817 * (-0.20162 * x).exp()
+        reach = min(covalent_radii[z_c] + covalent_radii[z_a], module.cutoff)
+        terms.append(14.399645 * z_c * z_a / d * phi * polynomial_envelope(distance / reach, 6) / 2)
+    if edges.weight is not None:
+        terms = [weight * term for weight, term in zip(edges.weight, terms, strict=True)]
+    zeros = edges.distance.new_zeros(edges.atom_count)
+    return summed(zip(edges.target.tolist(), terms, strict=True), zeros) / float(module.scale)
 
 
 def direct_forces(magnitude: Float[Tensor, " edges"], main: SymmetricEdges, coupled: bool) -> Float[Tensor, "atoms 3"]:

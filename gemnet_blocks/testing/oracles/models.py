@@ -28,6 +28,7 @@ from gemnet_blocks.testing.oracles.embeddings import (
     energy,
     output_block,
     read_out,
+    repulsion,
 )
 from gemnet_blocks.testing.oracles.graphs import reverse
 from gemnet_blocks.testing.oracles.layers import edge_embedding, stacked
@@ -37,7 +38,7 @@ def model(gemnet: GemNet, structures: Structures) -> Prediction:
     """Predict energies and forces with the weights of a model from `spec.build`.
 
     h_a = table[Z_a], m = Dense([h_s, h_t, rad]); all blocks, with an output block before the first and after each; the
-    readout; E_s = Σ_a e_a; F = -∂E/∂r or F_a = Σ_{c→a} f_ca u_ca.
+    readout; the repulsion at short range; E_s = Σ_a e_a; F = -∂E/∂r or F_a = Σ_{c→a} f_ca u_ca.
 
     Args:
         gemnet: the model.
@@ -51,7 +52,8 @@ def model(gemnet: GemNet, structures: Structures) -> Prediction:
         return _with_gradient_forces(gemnet, structures)
     graphs, outputs = features(gemnet.backbone, structures)
     contributions = read_out(gemnet.readout, outputs)
-    total = energy(contributions.atoms, structures.structure, len(structures), gemnet.energy.reduce)
+    atoms = _repelled(gemnet, contributions.atoms, graphs, structures)
+    total = energy(atoms, structures.structure, len(structures), gemnet.energy.reduce)
     if gemnet.forces is None or contributions.edges is None:
         return Prediction(total, None)
     return Prediction(total, direct_forces(contributions.edges, graphs.main, gemnet.forces.coupled))
@@ -110,11 +112,20 @@ def radial_values(bases: RadialBases, sets: Mapping[str, EdgeSet]) -> RadialValu
     )
 
 
+def _repelled(
+    gemnet: GemNet, atoms: Float[Tensor, " atoms"], graphs: Graphs, structures: Structures
+) -> Float[Tensor, " atoms"]:
+    """Add the repulsion of nuclei, if the model has it, to the numbers per atom."""
+    if gemnet.short_range is None:
+        return atoms
+    return atoms + repulsion(gemnet.short_range, graphs.main.edges, structures.numbers)
+
+
 def _with_gradient_forces(gemnet: GemNet, structures: Structures) -> Prediction:
     with torch.enable_grad():
         structures = replace(structures, positions=structures.positions.detach().requires_grad_())
-        _, outputs = features(gemnet.backbone, structures)
-        atoms = read_out(gemnet.readout, outputs).atoms
+        graphs, outputs = features(gemnet.backbone, structures)
+        atoms = _repelled(gemnet, read_out(gemnet.readout, outputs).atoms, graphs, structures)
         total = energy(atoms, structures.structure, len(structures), gemnet.energy.reduce)
         if not structures.atom_count or not total.requires_grad:
             return Prediction(total, torch.zeros_like(structures.positions))

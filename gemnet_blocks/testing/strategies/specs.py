@@ -11,6 +11,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from gemnet_blocks.model.block import BlockOptions
+from gemnet_blocks.model.heads import DirectForcesOptions
 from gemnet_blocks.spec import Spec
 from gemnet_blocks.spec.catalog import BUILT_IN, INTERACTION, options_class
 
@@ -119,6 +120,9 @@ def _patched(draw: st.DrawFn, base: Spec, patches: Patches) -> Spec:
         replaced["blocks"] = draw(_differing(spec.blocks))
     if kinds <= set(_INTERACTIONS) - {"quadruplet"} and draw(st.booleans()):
         replaced["bases.spherical"] = None
+    additive = spec.heads.energy.reduce == "sum" and not isinstance(spec.heads.forces, DirectForcesOptions)
+    if additive and draw(st.sampled_from((False, False, False, True))):
+        replaced["heads.energy.short_range"] = "zbl"
     unused = [name for name in spec.graphs if name not in spec.graphs_in_use()]
     if len(unused) > 0 and draw(st.booleans()):
         replaced |= {f"graphs.{name}": None for name in unused}

@@ -17,7 +17,11 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "direct forces": {},
     "gradient forces": {"heads.forces.type": "gradient", "bases.collinear": {"type": "smooth"}},
     "no forces": {"heads.forces": None},
-    "fading neighbors": {"heads.forces.type": "gradient", "neighbors.ties": "smooth"},
+    "fading neighbors": {
+        "heads.forces.type": "gradient",
+        "heads.energy.short_range": "zbl",
+        "neighbors.ties": "smooth",
+    },
     "lower index": {"graphs.main.symmetrize": "lower_index", "bases.envelope": {"type": "exponential"}},
     "harmonics": {"bases.spherical.type": "real_harmonics", "bases.circular.type": "gaussian"},
     "outer product": {"bases.spherical.type": "gaussian_outer", "bases.radial.type": "spherical_bessel"},

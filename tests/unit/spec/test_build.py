@@ -71,6 +71,7 @@ RUNNING: dict[str, dict[str, Any]] = {
     "no interaction, gradient forces": {**without(*NAMES), "heads.forces.type": "gradient"},
     "no layers": {"blocks": dict.fromkeys(("before_skip", "after_skip", "concatenation", "update", "atom"), 0)},
     "mean energy": {"heads.energy.reduce": "mean"},
+    "repulsion at short range": {"heads.energy.short_range": "zbl", "heads.forces.type": "gradient"},
     "scaled bases": {"bases.scale": True},
     "two radial bases": {"bases.angular_radial": {"type": "bernstein", "count": 3}},
     "functions of the degree": {"bases.angular_radial": {"type": "fourier_bessel", "count": 3}},

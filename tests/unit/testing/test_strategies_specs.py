@@ -59,7 +59,7 @@ def leaves(value: Any, route: str = "") -> list[tuple[str, Any]]:
 @pytest.fixture(scope="module")
 def many() -> list[Spec]:
     drawn: list[Spec] = []
-    quick(max_examples=400)(given(specs())(lambda spec: drawn.append(spec)))()
+    quick(max_examples=600)(given(specs())(lambda spec: drawn.append(spec)))()
     return drawn
 
 
