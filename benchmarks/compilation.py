@@ -14,6 +14,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from statistics import median
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from gemnet_blocks.spec import Execution, build, load_spec
-from gemnet_blocks.structures import Structures
+from gemnet_blocks.structures import Prediction, Structures
 
 Step = Callable[[Any], Sequence[Tensor]]
 """Computes the results for a batch: predictions, or a loss and its gradients."""
@@ -43,28 +44,52 @@ class Count(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def of_slabs(options: argparse.Namespace, compiled: bool) -> tuple[Step, list[Any]]:
-    """Return the step of GemNet-OC, and its batches."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Case:
+    """A model with its batches.
+
+    Attributes:
+        model: the model with the weights.
+        predict: computes predictions for a batch.
+        loss: computes the loss from predictions and their batch.
+        batches: the batches.
+    """
+
+    model: nn.Module
+    predict: Callable[[Any], Prediction]
+    loss: Callable[[Prediction, Any], Tensor]
+    batches: Sequence[Any]
+
+    def forward(self, batch: Any) -> Sequence[Tensor]:
+        """Predict energies and forces."""
+        with torch.no_grad():
+            prediction = self.predict(batch)
+        assert prediction.forces is not None
+        return [prediction.energy, prediction.forces]
+
+    def training(self, batch: Any) -> Sequence[Tensor]:
+        """Compute the loss and the gradients of the weights."""
+        self.model.zero_grad()
+        loss = self.loss(self.predict(batch), batch)
+        loss.backward()
+        return [loss.detach(), *(weight.grad.clone() for weight in self.model.parameters() if weight.grad is not None)]
+
+
+def of_slabs(options: argparse.Namespace, compiled: bool) -> Case:
+    """Return GemNet-OC with a batch of slabs, and a loss without labels."""
     changes = {**SIZES[options.size], "heads.forces": FORCES[options.forces], "blocks.count": options.blocks}
     spec = load_spec(ROOT / "paper_configs/gemnet-oc.yaml", changes)
     model = build(spec, seed=0, execution=Execution(compile=compiled))
 
-    def step(structures: Structures) -> Sequence[Tensor]:
-        if options.task == "forward":
-            with torch.no_grad():
-                prediction = model(structures)
-            return [prediction.energy, prediction.forces]
-        model.zero_grad()
-        prediction = model(structures)
-        loss = prediction.energy.sum() + prediction.forces.square().sum()
-        loss.backward()
-        return [loss.detach(), *gradients(model)]
+    def loss(prediction: Prediction, batch: Structures) -> Tensor:
+        assert prediction.forces is not None
+        return prediction.energy.sum() + prediction.forces.square().sum()
 
-    return step, [Structures.from_ase([slab(3)] * 4, dtype=torch.float32)]
+    return Case(model, model, loss, [Structures.from_ase([slab(3)] * 4, dtype=torch.float32)])
 
 
-def of_config(options: argparse.Namespace, compiled: bool) -> tuple[Step, list[Any]]:
-    """Return the step of a training config, and its first batches."""
+def of_config(options: argparse.Namespace, compiled: bool) -> Case:
+    """Return the model, the loss and the first batches of a training config."""
     from gemnet_blocks.training import load_config
     from gemnet_blocks.training.run import Run
 
@@ -73,22 +98,11 @@ def of_config(options: argparse.Namespace, compiled: bool) -> tuple[Step, list[A
     run = Run.prepared(config, Path(tempfile.mkdtemp()), False)
     module = run.module
 
-    def step(batch: Any) -> Sequence[Tensor]:
-        if options.task == "forward":
-            with torch.no_grad():
-                prediction = module.predict(batch)
-            return [prediction.energy, prediction.forces]
-        module.potential.model.zero_grad()
-        loss = module.loss.value(module.loss.totals(module.predict(batch), batch))
-        loss.backward()
-        return [loss.detach(), *gradients(module.potential.model)]
+    def loss(prediction: Prediction, batch: Any) -> Tensor:
+        return module.loss.value(module.loss.totals(prediction, batch))
 
-    return step, [item.batch for item in islice(run.stream, options.steps + 1)]
-
-
-def gradients(model: nn.Module) -> list[Tensor]:
-    """Return the gradients of the weights."""
-    return [weight.grad.clone() for weight in model.parameters() if weight.grad is not None]
+    batches = [item.batch for item in islice(run.stream, options.steps + 1)]
+    return Case(module.potential.model, module.predict, loss, batches)
 
 
 def main() -> None:
@@ -103,10 +117,10 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path(), help="data folder of the config")
     options = parser.parse_args()
     prepared = of_slabs if options.config is None else of_config
-    steps: dict[str, Step] = {}
     times: dict[str, list[float]] = {"eager": [], "compiled": []}
-    for name in times:
-        steps[name], batches = prepared(options, name == "compiled")
+    cases = {name: prepared(options, name == "compiled") for name in times}
+    steps: dict[str, Step] = {name: getattr(case, options.task) for name, case in cases.items()}
+    batches = cases["eager"].batches
     first, before, started = batches[0], os.times(), time.perf_counter()
     steps["compiled"](first)
     after = os.times()

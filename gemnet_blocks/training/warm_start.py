@@ -17,7 +17,6 @@ from gemnet_blocks.model.grafting import Grafting
 from gemnet_blocks.potential.potential import Potential
 from gemnet_blocks.spec.build import build_shapes
 from gemnet_blocks.spec.difference import MISSING, differing
-from gemnet_blocks.spec.document import entries
 from gemnet_blocks.spec.grafting import with_kept_divisors
 from gemnet_blocks.spec.resolve import Spec
 from gemnet_blocks.structures import Structures
@@ -186,8 +185,7 @@ def check_start(config: TrainingConfig) -> None:
 
 
 def _differing(there: Spec, here: Spec) -> str:
-    one, other = dict(entries(there.to_dict())), dict(entries(here.to_dict()))
-    return first_few([name for name in dict.fromkeys((*other, *one)) if one.get(name) != other.get(name)], 10, ", ")
+    return first_few([one.path for one in differing(there.to_dict(), here.to_dict())], 10, ", ")
 
 
 def _changing(old: Spec, new: Spec) -> Iterator[str]:

@@ -9,6 +9,9 @@ from itertools import pairwise
 from statistics import fmean, stdev
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from gemnet_blocks.ablation.report.costs import Cost, cost, median_cost, noise
 from gemnet_blocks.ablation.report.formatting import ACCENT, INK, PAPER, UNSURE, Quantity, drawn, number, quantity
 from gemnet_blocks.ablation.report.tables import done_runs, ordered
@@ -20,11 +23,13 @@ PARETO_COSTS = ("inference_seconds", "matmul_flops_inference", "parameters", "tr
 _CLEARANCE = 8.0
 """Distance from other elements, in points, beyond which a label is not moved further."""
 
-_OFFSETS = [
-    (reach * math.cos(step * math.pi / 8), reach * math.sin(step * math.pi / 8))
-    for reach in (9.0, 15.0, 22.0, 30.0, 40.0)
-    for step in range(16)
-]
+_OFFSETS = np.array(
+    [
+        (reach * math.cos(step * math.pi / 8), reach * math.sin(step * math.pi / 8))
+        for reach in (9.0, 15.0, 22.0, 30.0, 40.0)
+        for step in range(16)
+    ]
+)
 """Candidate positions of a label relative to its data point, in points."""
 
 _TWO_COLUMNS = 8
@@ -177,21 +182,18 @@ def _draw_points(axes: Any, found: list[Point], shown: Quantity) -> None:
 def _label(axes: Any, found: list[Point], shown: Quantity) -> None:
     """Write the number of every point where it overlaps nothing, with a line to the point if it is far away."""
     places = axes.transData.transform([(one.cost, one.error * shown.factor) for one in found])
-    taken = [tuple(place) for place in places] + _line_places(axes)
+    taken = np.concatenate([places, _line_places(axes)])
     pixels = axes.figure.dpi / 72
     for one, place in zip(found, places, strict=True):
-
-        def room(offset: tuple[float, float], place: Any = place) -> float:
-            here = (place[0] + offset[0] * pixels, place[1] + offset[1] * pixels)
-            # equal clearances let `max` take the nearest position
-            return round(min(_CLEARANCE, *(math.dist(here, other) / pixels for other in taken)), 3)
-
-        offset = max(_OFFSETS, key=room)
-        taken.append((place[0] + offset[0] * pixels, place[1] + offset[1] * pixels))
+        choices = place + _OFFSETS * pixels
+        clearance = np.linalg.norm(choices[:, None] - taken, axis=-1).min(axis=1) / pixels
+        # the first of equal clearances is the nearest position
+        best = int(np.minimum(clearance, _CLEARANCE).round(3).argmax())
+        taken = np.concatenate([taken, choices[best : best + 1]])
         axes.annotate(
             str(one.number),
             (one.cost, one.error * shown.factor),
-            offset,
+            _OFFSETS[best],
             textcoords="offset points",
             ha="center",
             va="center",
@@ -202,12 +204,12 @@ def _label(axes: Any, found: list[Point], shown: Quantity) -> None:
         )
 
 
-def _line_places(axes: Any) -> list[tuple[float, float]]:
+def _line_places(axes: Any) -> npt.NDArray[np.float64]:
     """Return positions along all lines, a few pixels apart."""
-    found: list[tuple[float, float]] = []
+    found = [np.empty((0, 2))]
     for line in axes.lines:
         corners = line.get_transform().transform(line.get_path().vertices)
         for start, end in pairwise(corners):
             count = int(math.dist(start, end) / 4) + 1
-            found += [tuple(start + (end - start) * step / count) for step in range(count + 1)]
-    return found
+            found.append(np.linspace(start, end, count + 1))
+    return np.concatenate(found)
