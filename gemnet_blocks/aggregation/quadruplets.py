@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import final
@@ -13,7 +14,7 @@ from typing_extensions import override
 
 from gemnet_blocks.aggregation.angular_sum import WeightedSum
 from gemnet_blocks.aggregation.scatter import Sums
-from gemnet_blocks.aggregation.triplets import Functions, Part, SumInParts, Weights
+from gemnet_blocks.aggregation.triplets import Functions, Parts, SumInParts, Weights, divided, joined
 from gemnet_blocks.basis.closed import closed_functions
 from gemnet_blocks.basis.spherical import AzimuthalSeries
 from gemnet_blocks.geometry.angles import CollinearRule, dot
@@ -183,25 +184,25 @@ class QuadrupletSumPerAtom(SumInParts):
         )
         self._inner = groups.inner
         self._inner_sizes = [group.inner.numel() for group in groups.groups]
-        self._closing = torch.cat([self._inner[:0], *(closing.flatten().clamp(min=0) for closing in chains.closing)])
+        closing = joined([self._inner[:0], *(closing.flatten() for closing in chains.closing)])
+        self._closing = closing.clamp(min=0)
         self._closing_sizes = [closing.numel() for closing in chains.closing]
         if is_known_to_be_empty(at_source):  # without triplets d→b→a there is nothing to gather
             super().__init__([], torch.zeros_like(groups.row_of_edge))
             self._groups = ()
             return
-        outer = groups.outer
-        outer_sizes = [group.outer.numel() for group in groups.groups]
-        shared = _Shared(_folded(functions.projection, coefficients), series, rule, sums.products)
-        parts = zip(
+        outer, outer_sizes = groups.outer, [group.outer.numel() for group in groups.groups]
+        parts = divided(
+            evaluation,
             groups.groups,
-            (closing >= 0 for closing in chains.closing),
-            functions.direction.index_select(0, outer).split(outer_sizes),
-            functions.radial.index_select(0, outer).split(outer_sizes),
-            frame.index_select(0, self._inner).split(self._inner_sizes),
-            at_source.index_select(0, self._closing).split(self._closing_sizes),
-            strict=True,
+            (functions.direction.index_select(0, outer), outer_sizes),
+            (functions.radial.index_select(0, outer), outer_sizes),
+            (frame.index_select(0, self._inner), self._inner_sizes),
+            (at_source.index_select(0, self._closing), self._closing_sizes),
+            (closing >= 0, self._closing_sizes),
         )
-        super().__init__([_Quadruplets(shared, *part) for part in parts], groups.row_of_edge, evaluation)
+        shared = _Shared(_folded(functions.projection, coefficients), series, rule, sums.products)
+        super().__init__([_Quadruplets(shared, some, *rows) for some, rows in parts], groups.row_of_edge, evaluation)
 
     @override
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
@@ -250,55 +251,83 @@ class _Shared:
 
 
 @final
-class _Quadruplets(Part):
-    """The quadruplets of some atoms a.
+class _Quadruplets(Parts):
+    """The quadruplets of some groups of atoms a.
 
     Args:
         shared: the data that all parts share.
-        group: the edges into these atoms.
-        closed: the mask of the pairs c→a, b→a with a closed chain, c = d.
+        groups: the edges into these atoms.
         outer: directions u_ca.
         radial: radial functions of the outer edges.
         frame: the frames of the middle edges.
-        at_source: e_j(ψ_d) of each closed pair.
+        at_source: e_j(ψ_d) of each pair c→a, b→a with a closed chain, c = d.
+        closed: the mask of the pairs with a closed chain.
     """
 
     def __init__(
         self,
         shared: _Shared,
-        group: AtomGroup,
-        closed: Tensor,
+        groups: Sequence[AtomGroup],
         outer: Tensor,
         radial: Tensor,
         frame: Tensor,
         at_source: Tensor,
+        closed: Tensor,
     ) -> None:
-        self._shared, self._group, self._closed = shared, group, closed
-        self._outer, self._radial, self._frame, self._at_source = outer, radial, frame, at_source
+        self._shared, self._groups = shared, groups
+        self._outer, self._radial, self._frame = outer, radial, frame
+        self._at_source, self._closed = at_source, closed
+        self._outer_sizes = [group.outer.numel() for group in groups]
+        self._pairs = [group.pair.numel() for group in groups]
 
     @override
-    def functions(self) -> Functions:
+    def functions(self) -> list[Functions]:
         # V = P_l(cos φ_cab) e_j(ψ_c), and P_l(cos φ_cab) e_j(ψ_c)·e_j(ψ_d) with d = c
-        shared = self._shared
-        polar, azimuthal = _at_target(self._group, self._outer, self._frame, shared.series, shared.collinear)
-        v = (polar[:, None, None] * azimuthal[..., None, :]).flatten(4).flatten(2, 3).flatten(0, 1)
-        of_closed = _of_closed(polar, azimuthal, self._at_source, self._closed)
-        return v.to(self._radial.dtype), of_closed.to(self._radial.dtype)
+        found: list[Functions] = []
+        sources, masks = self._at_source.split(self._pairs), self._closed.split(self._pairs)
+        for group, (polar, azimuthal), at_source, closed in zip(
+            self._groups, self._at_target(), sources, masks, strict=True
+        ):
+            v = (polar[:, None, None] * azimuthal[..., None, :]).flatten(4).flatten(2, 3).flatten(0, 1)
+            of_closed = _of_closed(polar, azimuthal, at_source, closed.view(group.pair.shape))
+            found.append((v.to(self._radial.dtype), of_closed.to(self._radial.dtype)))
+        return found
+
+    def _at_target(
+        self,
+    ) -> Iterator[tuple[Float[Tensor, "atoms middle polar outer"], Float[Tensor, "atoms multiples two middle outer"]]]:
+        """Yield P_l(cos φ_cab), zero for c = b, and e_j(ψ_c) of the triplets c→a←b, outer edges in the last axis."""
+        series, in_frame = self._shared.series, []
+        frames = self._frame.split([group.inner.numel() for group in self._groups])
+        for group, u_ca, frame in zip(self._groups, self._outer.split(self._outer_sizes), frames, strict=True):
+            atoms, middle = group.inner.shape
+            coordinates = frame.view(atoms, 3 * middle, 3) @ u_ca.view(atoms, -1, 3).transpose(1, 2)
+            in_frame.append(coordinates.unflatten(1, (middle, 3)).movedim(2, 0).flatten(1))
+        cosine, x, y = joined(in_frame, axis=1).unbind(0)
+        polar = series.polar(cosine).split(self._pairs)
+        azimuthal = harmonics(x, y, series.count, self._shared.collinear, side=-1).split(self._pairs, dim=-1)
+        for group, p, e in zip(self._groups, polar, azimuthal, strict=True):
+            pair = group.pair.transpose(1, 2)
+            p = (p.unflatten(0, pair.shape) * pair[..., None]).transpose(2, 3).contiguous()
+            yield p, e.unflatten(-1, pair.shape).permute(2, 0, 1, 3, 4).contiguous()
 
     @override
-    def weights(self, *functions: Tensor) -> Weights:
+    def weights(self, functions: Sequence[Functions]) -> list[Weights]:
         # V, G and U
-        v, of_closed = functions
         product = self._shared.products.product
-        projected = product(self._radial, self._shared.projection.flatten(1)).unflatten(-1, (-1, of_closed.shape[1]))
-        return v, projected, product(projected, of_closed)
+        projected = product(self._radial, self._shared.projection.flatten(1)).split(self._outer_sizes)
+        found: list[Weights] = []
+        for (v, of_closed), rows in zip(functions, projected, strict=True):
+            g = rows.unflatten(-1, (-1, of_closed.shape[1]))
+            found.append((v, g, product(g, of_closed)))
+        return found
 
     @override
-    def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
+    def sum(self, number: int, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
         # G V T - U y
         v, projected, u = weights
         t, closed = gathered
-        (atoms, outer), features = self._group.outer.shape, t.shape[2]
+        (atoms, outer), features = self._groups[number].outer.shape, t.shape[2]
         products = self._shared.products
         s = products.product(v.transpose(1, 2), t)
         # (atoms · j, l · outer, f) → (atoms · outer, j · l, f)
@@ -322,18 +351,6 @@ def _at_source(
     u_db = direction.index_select(0, triplets.inner)
     _, e_1, e_2 = frame.index_select(0, triplets.outer).unbind(1)
     return harmonics(dot(u_db, e_1), dot(u_db, e_2), count, rule, side=1).flatten(0, 1).t()
-
-
-def _at_target(
-    group: AtomGroup, u_ca: Tensor, frame: Tensor, series: AzimuthalSeries, rule: CollinearRule
-) -> tuple[Float[Tensor, "atoms middle polar outer"], Float[Tensor, "atoms multiples two middle outer"]]:
-    """Evaluate P_l(cos φ_cab), zero for c = b, and e_j(ψ_c) of the triplets c→a←b, the outer edges in the last axis."""
-    atoms, middle = group.inner.shape
-    in_frame = frame.view(atoms, 3 * middle, 3) @ u_ca.view(atoms, -1, 3).transpose(1, 2)
-    cosine, x, y = in_frame.unflatten(1, (middle, 3)).unbind(2)
-    polar = (series.polar(cosine) * group.pair.transpose(1, 2)[..., None]).transpose(2, 3).contiguous()
-    azimuthal = harmonics(x, y, series.count, rule, side=-1).permute(2, 0, 1, 3, 4).contiguous()
-    return polar, azimuthal
 
 
 def _of_closed(

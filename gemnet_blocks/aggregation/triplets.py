@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 import torch
@@ -24,24 +25,27 @@ Weights = tuple[Tensor, ...]
 """The matrices that multiply the values of one group of atoms."""
 
 
-class Part(ABC):
-    """The sums of one group of atoms, in steps: functions of angles (slow, small), weights (fast, large), sums."""
+class Parts(ABC):
+    """The sums of some groups of atoms, in steps: functions of angles (slow, small), weights (fast, large), sums.
+
+    Functions of angles and of distances are evaluated for all groups in one call, since each operation has a price.
+    """
 
     @abstractmethod
-    def functions(self) -> Functions:
-        """Evaluate the functions of angles."""
+    def functions(self) -> list[Functions]:
+        """Evaluate the functions of angles in each group."""
 
     @abstractmethod
-    def weights(self, *functions: Tensor) -> Weights:
+    def weights(self, functions: Sequence[Functions]) -> list[Weights]:
         """Multiply them by functions of distances."""
 
     @abstractmethod
-    def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
-        """Sum the values that were gathered for this part."""
+    def sum(self, number: int, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
+        """Sum the values that were gathered for the group with this number."""
 
 
 PartSum = Callable[..., Tensor]
-"""From a linear map and the values gathered for one part to the mapped sums."""
+"""From a linear map and the values gathered for one group to the mapped sums."""
 
 
 class SumInParts(AngularSum):
@@ -51,14 +55,14 @@ class SumInParts(AngularSum):
     and every sum recomputes the weights.
 
     Args:
-        parts: the parts.
+        parts: the groups, as `divided` yields them.
         place: the row of every output among the rows of all parts; the number after the last for outputs without one.
         evaluation: how the parts are evaluated.
     """
 
-    def __init__(self, parts: Sequence[Part], place: Int[Tensor, " outputs"], evaluation: Evaluation = STORED) -> None:
+    def __init__(self, parts: Sequence[Parts], place: Int[Tensor, " outputs"], evaluation: Evaluation = STORED) -> None:
         prepare = _with_recomputed_weights if isinstance(evaluation, Recomputed) else _with_stored_weights
-        self._sums: list[PartSum] = [prepare(part) for part in parts]
+        self._sums: list[PartSum] = [one for some in parts for one in prepare(some)]
         self._place = place
 
     @override
@@ -80,24 +84,50 @@ class SumInParts(AngularSum):
         """Gather the values of each part; of all parts in one operation, whose backward pass is one addition."""
 
 
-def _with_stored_weights(part: Part) -> PartSum:
-    weights = part.weights(*part.functions())
+def _with_stored_weights(parts: Parts) -> list[PartSum]:
+    def prepared(number: int, weights: Weights) -> PartSum:
+        def sum_of(linear: LinearMap, *gathered: Tensor) -> Tensor:
+            nonlocal weights
+            weights = tuple(map(as_under_autocast, weights))  # once, instead of by autocast in every block
+            return linear(parts.sum(number, weights, *gathered))
 
-    def sum_of(linear: LinearMap, *gathered: Tensor) -> Tensor:
-        nonlocal weights
-        weights = tuple(map(as_under_autocast, weights))  # once, instead of by autocast in every block
-        return linear(part.sum(weights, *gathered))
+        return sum_of
 
-    return sum_of
+    return [prepared(number, weights) for number, weights in enumerate(parts.weights(parts.functions()))]
 
 
-def _with_recomputed_weights(part: Part) -> PartSum:
-    functions = RECOMPUTED(part.functions)
+def _with_recomputed_weights(parts: Parts) -> list[PartSum]:
+    functions = RECOMPUTED(parts.functions)
 
-    def sum_of(linear: LinearMap, *gathered: Tensor) -> Tensor:
-        return RECOMPUTED(lambda *gathered: linear(part.sum(part.weights(*functions), *gathered)), *gathered)
+    def prepared(number: int) -> PartSum:
+        def mapped(linear: LinearMap, *gathered: Tensor) -> Tensor:
+            return linear(parts.sum(number, parts.weights(functions)[number], *gathered))
 
-    return sum_of
+        return partial(RECOMPUTED, mapped)
+
+    return [prepared(number) for number in range(len(functions))]
+
+
+def divided(
+    evaluation: Evaluation, groups: Sequence[AtomGroup], *rows: tuple[Tensor, list[int]]
+) -> Iterator[tuple[Sequence[AtomGroup], list[Tensor]]]:
+    """Yield the groups that are evaluated together with their rows: all, or each on its own to save memory.
+
+    Args:
+        evaluation: how the groups are evaluated.
+        groups: the groups.
+        rows: tensors with the rows of all groups, and the number of rows of each group.
+    """
+    if isinstance(evaluation, Recomputed):
+        for group, *parts in zip(groups, *(tensor.split(sizes) for tensor, sizes in rows), strict=True):
+            yield (group,), parts
+    elif groups:
+        yield groups, [tensor for tensor, _ in rows]
+
+
+def joined(parts: Sequence[Tensor], axis: int = 0) -> Tensor:
+    """Concatenate tensors; a single one is not copied."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), axis)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -146,19 +176,18 @@ class TripletSumPerAtom(SumInParts):
     ) -> None:
         self._groups, self._size = groups.groups, functions.projection.shape[1]
         self._inner = groups.inner
-        outer = groups.outer
-        outer_sizes = [group.outer.numel() for group in groups.groups]
+        outer, outer_sizes = groups.outer, [group.outer.numel() for group in groups.groups]
         self._inner_sizes = [group.inner.numel() for group in groups.groups]
-        parts = zip(
+        parts = divided(
+            evaluation,
             groups.groups,
-            functions.outer.index_select(0, outer).split(outer_sizes),
-            functions.inner.index_select(0, self._inner).split(self._inner_sizes),
-            functions.radial.index_select(0, outer).split(outer_sizes),
-            strict=True,
+            (functions.outer.index_select(0, outer), outer_sizes),
+            (functions.inner.index_select(0, self._inner), self._inner_sizes),
+            (functions.radial.index_select(0, outer), outer_sizes),
         )
         kind = _OverEdges if over == "edges" else _OverAtoms
         place = groups.row_of_edge if over == "edges" else groups.row_of_atom
-        super().__init__([kind(*part, functions, products) for part in parts], place, evaluation)
+        super().__init__([kind(some, *rows, functions, products) for some, rows in parts], place, evaluation)
 
     @override
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
@@ -170,36 +199,43 @@ class TripletSumPerAtom(SumInParts):
         return [(part.unflatten(0, group.inner.shape),) for part, group in zip(parts, self._groups, strict=True)]
 
 
-class _Triplets(Part):
-    """The triplets of some atoms: their edges, the directions u_ca and u_ba, radial functions of the outer edges."""
+class _Triplets(Parts):
+    """The triplets of some groups of atoms: their edges, directions u_ca and u_ba, radial functions of outer edges."""
 
     def __init__(
         self,
-        group: AtomGroup,
+        groups: Sequence[AtomGroup],
         outer: Tensor,
         inner: Tensor,
         radial: Tensor,
         functions: TripletFunctions,
         products: Products,
     ) -> None:
-        self._group, self._outer, self._inner, self._radial = group, outer, inner, radial
+        self._groups, self._outer, self._inner, self._radial = groups, outer, inner, radial
+        self._outer_sizes = [group.outer.numel() for group in groups]
         self._circular, self._projection = functions.circular, functions.projection
         self._product = products.product
 
-    def circular(self) -> Float[Tensor, "atoms outer functions inner"]:
+    def circular(self) -> list[Float[Tensor, "atoms outer functions inner"]]:
         """Evaluate cir_l(φ_cab), zero for c = b."""
-        u_ca = self._outer.unflatten(0, self._group.outer.shape)
-        cosines = u_ca @ self._inner.unflatten(0, self._group.inner.shape).transpose(1, 2)
-        values = self._circular(cosines).to(self._radial.dtype)
-        return (values * self._group.pair[..., None]).transpose(2, 3)
+        inner = self._inner.split([group.inner.numel() for group in self._groups])
+        cosines = [
+            u_ca.unflatten(0, group.outer.shape) @ u_ba.unflatten(0, group.inner.shape).transpose(1, 2)
+            for group, u_ca, u_ba in zip(self._groups, self._outer.split(self._outer_sizes), inner, strict=True)
+        ]
+        values = self._circular(joined([one.flatten() for one in cosines])).to(self._radial.dtype)
+        values = values * joined([group.pair.flatten() for group in self._groups])[:, None]
+        parts = values.split([one.numel() for one in cosines])
+        return [part.unflatten(0, one.shape).transpose(2, 3) for part, one in zip(parts, cosines, strict=True)]
 
-    def projection(self) -> Float[Tensor, "atoms outer size functions"]:
+    def projection(self) -> list[Float[Tensor, "atoms outer size functions"]]:
         """Project the radial functions to B[c→a, k, l]."""
-        projected = self._product(self._radial, self._projection.flatten(1))
-        return projected.view(*self._group.outer.shape, *self._projection.shape[1:])
+        parts = self._product(self._radial, self._projection.flatten(1)).split(self._outer_sizes)
+        shape = self._projection.shape[1:]
+        return [part.view(*group.outer.shape, *shape) for group, part in zip(self._groups, parts, strict=True)]
 
     @override
-    def sum(self, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
+    def sum(self, number: int, weights: Weights, *gathered: Tensor) -> Float[Tensor, "rows size_features"]:
         size, features = self._projection.shape[1], gathered[0].shape[2]
         return self._product(weights[0], gathered[0]).view(-1, size * features)
 
@@ -207,22 +243,28 @@ class _Triplets(Part):
 @final
 class _OverEdges(_Triplets):
     @override
-    def functions(self) -> Functions:
-        return (self.circular(),)
+    def functions(self) -> list[Functions]:
+        return [(one,) for one in self.circular()]
 
     @override
-    def weights(self, *functions: Tensor) -> Weights:
+    def weights(self, functions: Sequence[Functions]) -> list[Weights]:
         # W_a, shape (atoms, outer edges · k, inner edges)
-        return (self._product(self.projection(), functions[0]).flatten(1, 2),)
+        return [
+            (self._product(projected, circular).flatten(1, 2),)
+            for projected, (circular,) in zip(self.projection(), functions, strict=True)
+        ]
 
 
 @final
 class _OverAtoms(_Triplets):
     @override
-    def functions(self) -> Functions:
+    def functions(self) -> list[Functions]:
         # W_a summed over c, shape (atoms, k, inner edges), which is smaller than its factors
-        return (self._product(self.projection().transpose(1, 2).flatten(2), self.circular().flatten(1, 2)),)
+        return [
+            (self._product(projected.transpose(1, 2).flatten(2), circular.flatten(1, 2)),)
+            for projected, circular in zip(self.projection(), self.circular(), strict=True)
+        ]
 
     @override
-    def weights(self, *functions: Tensor) -> Weights:
-        return functions
+    def weights(self, functions: Sequence[Functions]) -> list[Weights]:
+        return list(functions)
