@@ -121,7 +121,7 @@ def repulsion(module: Zbl, edges: EdgeSet, numbers: Int[Tensor, " atoms"]) -> Fl
         x = d * (z_c**0.23 + z_a**0.23) / 0.46850
         phi = 0.18175 * (-3.19980 * x).exp() + 0.50986 * (-0.94229 * x).exp()
         phi = phi + 0.28022 * (-0.40290 * x).exp() + 0.02817 * (-0.20162 * x).exp()
-        reach = min(covalent_radii[z_c] + covalent_radii[z_a], module.cutoff)
+        reach = min(0.8 * (covalent_radii[z_c] + covalent_radii[z_a]), module.cutoff)
         terms.append(14.399645 * z_c * z_a / d * phi * polynomial_envelope(distance / reach, 6) / 2)
     if edges.weight is not None:
         terms = [weight * term for weight, term in zip(edges.weight, terms, strict=True)]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.errors import SpecError
-from gemnet_blocks.model.short_range import COULOMB, Zbl
+from gemnet_blocks.model.short_range import COULOMB, REACH, Zbl
 from gemnet_blocks.potential import Potential, References
 from gemnet_blocks.spec import build
 from gemnet_blocks.structures import Structures
@@ -58,8 +58,8 @@ def test_near_nuclei_repel_each_other_as_bare_charges() -> None:
 
 
 @pytest.mark.parametrize("pair", ["HH", "CH", "CO", "OO", "SiSi", "CuCu", "CsF", "UO"])
-def test_dimers_repel_each_other_up_to_the_sum_of_their_radii(pair: str) -> None:
-    reach = sum(covalent_radii[number] for number in Atoms(pair).numbers)
+def test_dimers_repel_each_other_up_to_the_reach(pair: str) -> None:
+    reach = REACH * sum(covalent_radii[number] for number in Atoms(pair).numbers)
     values = curve(pair, [reach * step / 100 for step in range(100)])
     assert (values.diff() < 0).all()
     assert (values > 0).all()
@@ -67,17 +67,17 @@ def test_dimers_repel_each_other_up_to_the_sum_of_their_radii(pair: str) -> None
 
 
 def test_the_cutoff_of_edges_limits_the_reach() -> None:
-    assert (curve("CuCu", [1.7, 1.8, 2.2], cutoff=1.8) == 0).tolist() == [False, True, True]
+    assert (curve("CuCu", [1.7, 1.8, 2.0], cutoff=1.8) == 0).tolist() == [False, True, True]
 
 
 def test_value_and_two_derivatives_vanish_at_the_reach() -> None:
-    step = 1e-3
-    structures = differentiable(dimers("HH", [0.62 - step]))
+    step, reach = 1e-3, 0.62 * REACH
+    structures = differentiable(dimers("HH", [reach - step]))
     energy = Zbl(6.0, Sums())(graphs_of(structures).main.edges, structures.numbers).sum()
     (slope,) = torch.autograd.grad(energy, structures.positions, create_graph=True)
     (curvature,) = torch.autograd.grad(slope[1, 2], structures.positions)
-    # near the reach, u = 56 (1 - x)³ with 1 - x = step/0.62, times a repulsion of 3.7 eV
-    expected = 56 * 3.7 * (step / 0.62) ** 3
+    # near the reach, u = 56 (1 - x)³ with 1 - x = step/reach, times a repulsion of 6.0 eV
+    expected = 56 * 6.0 * (step / reach) ** 3
     assert energy.item() == pytest.approx(expected, rel=0.05)
     assert -slope[1, 2].item() == pytest.approx(3 * expected / step, rel=0.05)
     assert curvature[1, 2].item() == pytest.approx(6 * expected / step**2, rel=0.05)
