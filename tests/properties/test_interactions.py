@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from properties.harness import batches, holds_for
 from properties.models import INTERACTIONS, PLANS, alone, model_of, symmetric_spec
 
+from gemnet_blocks.aggregation.scatter import Sums
 from gemnet_blocks.geometry.graphs import measured_graphs
 from gemnet_blocks.interactions.interaction import Embeddings
+from gemnet_blocks.model.short_range import Zbl
 from gemnet_blocks.structures import Structures
 from gemnet_blocks.testing import oracles
 from gemnet_blocks.testing import strategies as some
@@ -58,6 +60,25 @@ def test_definition(interaction: str) -> None:
     # tiny structures keep the definition fast
     tiny = some.generic_structures(max_atoms=4, cutoff=4.0) | some.shells(max_atoms=5) | some.chains(max_atoms=4)
     holds_for(batches(tiny, quick=4), quick=15)(test_definition)()
+
+
+def test_repulsion() -> None:
+    """The repulsion of nuclei in structures with near atoms, on edges with and without weights."""
+
+    def test_repulsion(structures: Structures, data: Any) -> None:
+        rules = data.draw(st.sampled_from(({}, {"graphs.main.max_neighbors": 3, "neighbors.ties": "smooth"})))
+        backbone = model_of(symmetric_spec(**{"graphs.main.cutoff": 1.5} | rules)).backbone
+        structures = replace(structures, positions=0.6 * structures.positions, cells=0.6 * structures.cells)
+        structures.positions.requires_grad_()
+        edges = measured_graphs(structures, backbone.topology(structures), torch.float64).main.edges
+        repulsion = Zbl(1.5, Sums())
+        repulsion.in_units_of(data.draw(st.sampled_from((1.0, 0.2))))
+        found = repulsion(edges, structures.numbers)
+        expected = oracles.repulsion(repulsion, edges, structures.numbers)
+        assert_same_function(found, expected, [structures.positions], 1e-9)
+
+    near = some.generic_structures(max_atoms=4, cutoff=2.5) | some.shells(max_atoms=5) | some.chains(max_atoms=4)
+    holds_for(batches(near, quick=3), quick=15)(test_repulsion)()
 
 
 @pytest.mark.parametrize("interaction", slow_but(INTERACTIONS, quick=["triplet"]))  # `test_definition` is quick for all
