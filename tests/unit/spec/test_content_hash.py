@@ -146,6 +146,7 @@ DIFFERENT: dict[str, Any] = {
         {"forces": {"type": "gradient"}},
         {"forces": {"type": "gradient", "dynamic_scaling": True}},
         {"forces": {"type": "gradient"}, "stress": {"type": "stress"}},
+        {"forces": {"type": "gradient"}, "energy": {"short_range": "zbl"}},
         {"charges": {"type": "property", "per": "atom"}},
         {"charges": {"type": "property"}},
         {"dipole": {"type": "dipole"}},
