@@ -25,7 +25,8 @@ SCREENING_LENGTH = 0.46850
 """0.88534 Bohr radii in Å, the screening length of charges with Z_a^0.23 + Z_b^0.23 = 1."""
 
 REACH = 0.8
-"""R in sums of two covalent radii: about the length of triple bonds, and less than that of all others."""
+"""The part of a covalent radius up to which atoms repel each other; double bonds are longer. Hydrogen, which has single
+bonds alone, takes its whole radius."""
 
 SOFTENING = 0.01
 """Distance in Å below which the repulsion levels off, so that energies of coincident atoms are finite."""
@@ -40,11 +41,11 @@ class Zbl(nn.Module):
     a = \frac{0.4685\ \text{Å}}{Z_s^{0.23} + Z_t^{0.23}},$$
 
     with the screening function φ, a sum of four exponentials, and the weights w of edges, if they have any. The
-    polynomial envelope u with the exponent 6 brings the repulsion to zero at R, which is 0.8 times the sum of both
-    covalent radii, or the cutoff of the edges if that is smaller. So bonds are left to the network, for which a
-    repulsion that varies rapidly along them would be hard to compensate, and nearer atoms repel each other, whatever
-    the network makes of distances that it was not trained on. Two carbon atoms at 1 Å have 15 eV without the envelope.
-    Below 0.01 Å the repulsion levels off: d is √(d² + (0.01 Å)²).
+    polynomial envelope u with the exponent 6 brings the repulsion to zero at R, which is the sum of 0.8 times the
+    covalent radius of each atom, and of that of hydrogen in full, or the cutoff of the edges if that is smaller. So
+    bonds are left to the network, for which a repulsion that varies rapidly along them would be hard to compensate, and
+    nearer atoms repel each other, whatever the network makes of distances that it was not trained on. Two carbon atoms
+    at 1 Å have 15 eV without the envelope. Below 0.01 Å the repulsion levels off: d is √(d² + (0.01 Å)²).
 
     Ziegler, Biersack and Littmark, The Stopping and Range of Ions in Solids, 1985; covalent radii of Cordero et al.,
     Dalton Trans. 2008, 2832.
@@ -65,7 +66,9 @@ class Zbl(nn.Module):
         self.cutoff = cutoff
         self.sums = sums
         self.envelope = Polynomial(exponent=6)
-        picometers = [round(100 * radius) for radius in covalent_radii]
+        picometers = [
+            round(100 * (1 if number == 1 else REACH) * radius) for number, radius in enumerate(covalent_radii)
+        ]
         # integers are exact in every floating-point type that the model is converted to
         self.register_buffer("radii", torch.tensor(picometers), persistent=False)
         self.register_buffer("scale", torch.ones((), dtype=torch.float64), persistent=False)
@@ -92,7 +95,7 @@ class Zbl(nn.Module):
         (z_s, z_t), (p_s, p_t), (r_s, r_t) = map(at_ends, (charge, charge**0.23, radius))
         x = d * (p_s + p_t) / SCREENING_LENGTH
         screened = torch.stack([amplitude * torch.exp(-rate * x) for amplitude, rate in SCREENING]).sum(dim=0)
-        reach = (REACH * (r_s + r_t)).clamp(max=self.cutoff)
+        reach = (r_s + r_t).clamp(max=self.cutoff)
         repulsion = (COULOMB / 2) * z_s * z_t / d * screened * self.envelope(edges.distance / reach)
         if edges.weight is not None:
             repulsion = repulsion * edges.weight

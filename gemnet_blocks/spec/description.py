@@ -231,8 +231,8 @@ def _outputs(spec: SpecFields) -> Iterator[str]:
     )
     if spec.heads.energy.short_range is not None:
         yield (
-            "Atoms that are nearer than 0.8 times the sum of their covalent radii repel each other by the potential of "
-            "Ziegler, Biersack and Littmark, which is added to the atomic energies."
+            "Atoms that are nearer than the sum of 0.8 times their covalent radii (of hydrogen, the covalent radius) "
+            "repel each other by the potential of Ziegler, Biersack and Littmark, which is added to atomic energies."
         )
     forces = spec.heads.forces
     if forces is None:

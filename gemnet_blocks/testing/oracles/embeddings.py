@@ -113,7 +113,10 @@ def energy(
 
 
 def repulsion(module: Zbl, edges: EdgeSet, numbers: Int[Tensor, " atoms"]) -> Float[Tensor, " atoms"]:
-    """Compute e_a = Σ_{c→a} w_ca u(d/R) (e²/4πε₀) Z_c Z_a φ(d/a) / 2s, with d² + (0.01 Å)² for d²."""
+    """Compute e_a = Σ_{c→a} w_ca u(d/R) (e²/4πε₀) Z_c Z_a φ(d/a) / 2s, with d² + (0.01 Å)² for d².
+
+    R = r_c + r_a, with 0.8 times the covalent radius, or that of hydrogen, in whole picometers.
+    """
     terms = []
     for c, a, distance in zip(edges.source.tolist(), edges.target.tolist(), edges.distance, strict=True):
         d = (distance**2 + 0.01**2).sqrt()
@@ -121,7 +124,7 @@ def repulsion(module: Zbl, edges: EdgeSet, numbers: Int[Tensor, " atoms"]) -> Fl
         x = d * (z_c**0.23 + z_a**0.23) / 0.46850
         phi = 0.18175 * (-3.19980 * x).exp() + 0.50986 * (-0.94229 * x).exp()
         phi = phi + 0.28022 * (-0.40290 * x).exp() + 0.02817 * (-0.20162 * x).exp()
-        reach = min(0.8 * (covalent_radii[z_c] + covalent_radii[z_a]), module.cutoff)
+        reach = min(sum(round(covalent_radii[z] * (1 if z == 1 else 0.8), 2) for z in (z_c, z_a)), module.cutoff)
         terms.append(14.399645 * z_c * z_a / d * phi * polynomial_envelope(distance / reach, 6) / 2)
     if edges.weight is not None:
         terms = [weight * term for weight, term in zip(edges.weight, terms, strict=True)]

@@ -36,6 +36,12 @@ def curve(symbols: str, distances: list[float], cutoff: float = 6.0) -> Tensor:
     return per_atom.view(-1, 2).sum(dim=1)
 
 
+def reach_of(pair: str) -> float:
+    """The distance up to which two atoms repel each other."""
+    radii = [covalent_radii[number] * (1 if number == 1 else REACH) for number in Atoms(pair).numbers]
+    return sum(round(100 * radius) / 100 for radius in radii)
+
+
 @pytest.mark.parametrize("weighted", [False, True])
 def test_equals_the_oracle(any_structures: Structures, weighted: bool) -> None:
     structures = differentiable(any_structures)
@@ -59,7 +65,7 @@ def test_near_nuclei_repel_each_other_as_bare_charges() -> None:
 
 @pytest.mark.parametrize("pair", ["HH", "CH", "CO", "OO", "SiSi", "CuCu", "CsF", "UO"])
 def test_dimers_repel_each_other_up_to_the_reach(pair: str) -> None:
-    reach = REACH * sum(covalent_radii[number] for number in Atoms(pair).numbers)
+    reach = reach_of(pair)
     values = curve(pair, [reach * step / 100 for step in range(100)])
     assert (values.diff() < 0).all()
     assert (values > 0).all()
@@ -71,13 +77,13 @@ def test_the_cutoff_of_edges_limits_the_reach() -> None:
 
 
 def test_value_and_two_derivatives_vanish_at_the_reach() -> None:
-    step, reach = 1e-3, 0.62 * REACH
+    step, reach = 1e-3, reach_of("HH")
     structures = differentiable(dimers("HH", [reach - step]))
     energy = Zbl(6.0, Sums())(graphs_of(structures).main.edges, structures.numbers).sum()
     (slope,) = torch.autograd.grad(energy, structures.positions, create_graph=True)
     (curvature,) = torch.autograd.grad(slope[1, 2], structures.positions)
-    # near the reach, u = 56 (1 - x)³ with 1 - x = step/reach, times a repulsion of 6.0 eV
-    expected = 56 * 6.0 * (step / reach) ** 3
+    # near the reach, u = 56 (1 - x)³ with 1 - x = step/reach, times a repulsion of 3.7 eV
+    expected = 56 * 3.7 * (step / reach) ** 3
     assert energy.item() == pytest.approx(expected, rel=0.05)
     assert -slope[1, 2].item() == pytest.approx(3 * expected / step, rel=0.05)
     assert curvature[1, 2].item() == pytest.approx(6 * expected / step**2, rel=0.05)
@@ -110,7 +116,7 @@ def test_the_scale_survives_copies_and_other_floating_point_types() -> None:
     assert again is not None
     assert again.scale.item() == 0.1
     numbers = torch.tensor([6, 8])
-    assert again.radii.index_select(0, numbers).tolist() == [76, 66]
+    assert again.radii.index_select(0, numbers).tolist() == [61, 53]
 
 
 def test_atoms_do_not_collapse_whatever_the_network_says() -> None:
