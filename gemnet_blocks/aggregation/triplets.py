@@ -187,7 +187,7 @@ class TripletSumPerAtom(SumInParts):
         )
         kind = _OverEdges if over == "edges" else _OverAtoms
         place = groups.row_of_edge if over == "edges" else groups.row_of_atom
-        super().__init__([kind(some, *rows, functions, products) for some, rows in parts], place, evaluation)
+        super().__init__([kind(some, functions, products, *rows) for some, rows in parts], place, evaluation)
 
     @override
     def row_size(self, values: Float[Tensor, "inputs features"]) -> int:
@@ -205,11 +205,11 @@ class _Triplets(Parts):
     def __init__(
         self,
         groups: Sequence[AtomGroup],
+        functions: TripletFunctions,
+        products: Products,
         outer: Tensor,
         inner: Tensor,
         radial: Tensor,
-        functions: TripletFunctions,
-        products: Products,
     ) -> None:
         self._groups, self._outer, self._inner, self._radial = groups, outer, inner, radial
         self._outer_sizes = [group.outer.numel() for group in groups]
