@@ -45,7 +45,7 @@ class Count(TorchDispatchMode):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Case:
+class Workload:
     """A model with its batches.
 
     Attributes:
@@ -75,7 +75,7 @@ class Case:
         return [loss.detach(), *(weight.grad.clone() for weight in self.model.parameters() if weight.grad is not None)]
 
 
-def of_slabs(options: argparse.Namespace, compiled: bool) -> Case:
+def of_slabs(options: argparse.Namespace, compiled: bool) -> Workload:
     """Return GemNet-OC with a batch of slabs, and a loss without labels."""
     changes = {**SIZES[options.size], "heads.forces": FORCES[options.forces], "blocks.count": options.blocks}
     spec = load_spec(ROOT / "paper_configs/gemnet-oc.yaml", changes)
@@ -85,10 +85,10 @@ def of_slabs(options: argparse.Namespace, compiled: bool) -> Case:
         assert prediction.forces is not None
         return prediction.energy.sum() + prediction.forces.square().sum()
 
-    return Case(model, model, loss, [Structures.from_ase([slab(3)] * 4, dtype=torch.float32)])
+    return Workload(model, model, loss, [Structures.from_ase([slab(3)] * 4, dtype=torch.float32)])
 
 
-def of_config(options: argparse.Namespace, compiled: bool) -> Case:
+def of_config(options: argparse.Namespace, compiled: bool) -> Workload:
     """Return the model, the loss and the first batches of a training config."""
     from gemnet_blocks.training import load_config
     from gemnet_blocks.training.run import Run
@@ -102,7 +102,7 @@ def of_config(options: argparse.Namespace, compiled: bool) -> Case:
         return module.loss.value(module.loss.totals(prediction, batch))
 
     batches = [item.batch for item in islice(run.stream, options.steps + 1)]
-    return Case(module.potential.model, module.predict, loss, batches)
+    return Workload(module.potential.model, module.predict, loss, batches)
 
 
 def main() -> None:

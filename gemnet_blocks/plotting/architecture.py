@@ -423,18 +423,17 @@ def _heads(spec: Spec, model: GemNet) -> Iterator[Node]:
 
 
 def _energy_and_forces(spec: Spec, model: GemNet) -> Iterator[Node]:
-    options, repulsion = spec.heads.energy, spec.heads.energy.short_range is not None
-    details = (f"{options.reduce} over atoms", *(["repulsion at short range"] if repulsion else []))
-    reads = (NUMBERS, *([wire_of(MAIN)] if repulsion else []))
-    yield Node("heads.energy", "heads", "energy", details, reads, (ENERGY,))
+    repulsion = spec.heads.energy.short_range is not None
+    details = (f"{spec.heads.energy.reduce} over atoms", *["repulsion at short range"] * repulsion)
+    yield Node("heads.energy", "heads", "energy", details, (NUMBERS, *[wire_of(MAIN)] * repulsion), (ENERGY,))
     forces = spec.heads.forces
     if forces is None:
         return
-    described = options_text(forces)
+    options = options_text(forces)
     direct = isinstance(model.forces, DirectForces)
     text = "numbers of edges times their directions" if direct else "minus the gradient of the energy"
     text += "; stresses with every prediction" if spec.heads.stress is not None else ""
     reads = (NUMBERS, wire_of(MAIN)) if direct else (ENERGY, STRUCTURES)
     yield Node(
-        "heads.forces", "heads", f"forces: {kind_of(forces)}", tuple(filter(None, (text, described))), reads, (FORCES,)
+        "heads.forces", "heads", f"forces: {kind_of(forces)}", tuple(filter(None, (text, options))), reads, (FORCES,)
     )

@@ -14,6 +14,7 @@ from gemnet_blocks.basis import symbolic
 from gemnet_blocks.basis.radial import spherical_bessel_zeros
 from gemnet_blocks.graph.builder import MAIN, EdgeSetOptions
 from gemnet_blocks.model.heads import GradientForcesOptions
+from gemnet_blocks.model.short_range import REACH
 from gemnet_blocks.spec.catalog import CIRCULAR, ENVELOPE, INTERACTION, RADIAL, SPHERICAL
 from gemnet_blocks.spec.references import REFERENCES, Reference
 from gemnet_blocks.spec.schema import SpecFields
@@ -231,8 +232,9 @@ def _outputs(spec: SpecFields) -> Iterator[str]:
     )
     if spec.heads.energy.short_range is not None:
         yield (
-            "Atoms that are nearer than the sum of 0.8 times their covalent radii (of hydrogen, the covalent radius) "
-            "repel each other by the potential of Ziegler, Biersack and Littmark, which is added to atomic energies."
+            f"Atoms that are nearer than the sum of {REACH:g} times their covalent radii (of hydrogen, the covalent "
+            "radius) repel each other by the potential of Ziegler, Biersack and Littmark, which is added to atomic "
+            "energies."
         )
     forces = spec.heads.forces
     if forces is None:
